@@ -1,0 +1,35 @@
+"""Errors for people: what happened, where, and what to do. The command line prints one line and exits with the code."""
+
+
+class AutovidError(Exception):
+    """A mistake of the user's or of the machine's that one line explains. Never a bug of ours."""
+
+    exit_code = 2
+
+
+class ConfigError(AutovidError):
+    """A wrong value on the command line, in a YAML file or in a call (exit code 2)."""
+
+
+class CostRangeError(AutovidError):
+    """A cost range that the space, or what is left of it, cannot meet (exit code 3)."""
+
+    exit_code = 3
+
+
+class DataError(AutovidError):
+    """Missing data, or too many broken videos (exit code 4)."""
+
+    exit_code = 4
+
+
+class RunError(AutovidError):
+    """A run directory in use, made with another configuration, or damaged (exit code 5)."""
+
+    exit_code = 5
+
+
+class DivergedError(AutovidError):
+    """A loss that is not finite; the last checkpoint is good (exit code 6)."""
+
+    exit_code = 6
