@@ -1,0 +1,65 @@
+"""Writing that survives a killed process: a file is there whole, or not at all."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from autovid.errors import RunError
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns the machine's refusals (disk full, no permission, quota) into one `RunError` line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise RunError(f"{what}: {reason}{hint}") from error
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes every byte: `os.write` alone may stop half-way on a full disk and only say how far it came."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a new file and waits until the disk has it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names inside a folder (new files, renames) are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Replaces `path` by `data` (text as UTF-8) in one move: a reader sees the old file or the new, never half.
+
+    Raises RunError if the file cannot be written; the old one is then untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(f"cannot write {path}"):
+        try:
+            write_synced(temporary, data.encode() if isinstance(data, str) else data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)

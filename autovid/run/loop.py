@@ -1,0 +1,133 @@
+"""The one loop that drives searching and training: step, log, show, save, stop, go on."""
+
+import signal
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from autovid.errors import AutovidError, RunError
+from autovid.run.directory import RunDirectory
+from autovid.run.metrics import MetricsLog
+from autovid.run.progress import Progress
+from autovid.run.seeds import seed_step
+from autovid.run.signals import Interrupted, StopRequest
+from autovid.run.task import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished task: it went from step `first` (0, or where it was resumed) to `steps` in `seconds`."""
+
+    first: int
+    steps: int
+    seconds: float
+    metrics: dict[str, float]  # of the last step done now; empty if there was nothing left to do
+
+
+def run_task(
+    task: Task,
+    run: RunDirectory,
+    *,
+    seed: int,
+    checkpoint_every: int | timedelta = timedelta(minutes=5),
+    image_every: int = 0,
+    progress: Progress | None = None,
+    resume_command: str = "",
+) -> Outcome:
+    """Takes up the latest checkpoint of `run` if there is one and does the steps that are left.
+
+    Saves every so many steps, or every so much time, after milestones and at the end; asks for histograms and
+    pictures every `image_every` steps (0: never). Raises Interrupted on Ctrl-C or SIGTERM (`resume_command` is what
+    the user is told to type then), RunError if the directory fails; whatever the task raises ends the run without a
+    new checkpoint, as the state may be half changed. Seeds the global random state at every step.
+    """
+    loop = _Loop(task, run, seed, checkpoint_every, image_every, progress or Progress())
+    with StopRequest() as stop:
+        try:
+            outcome = loop.go(stop)
+        except KeyboardInterrupt:
+            number = stop.signal or signal.SIGINT
+            raise Interrupted(number, f"stopped at once{loop.saved_text()}{_go_on(resume_command)}") from None
+    if stop.signal is not None:
+        where = f"stopped after step {outcome.steps} of {task.steps}{loop.saved_text()}"
+        raise Interrupted(stop.signal, where + _go_on(resume_command))
+    return outcome
+
+
+def _go_on(command: str) -> str:
+    return f". Go on with: {command}" if command else ""
+
+
+class _Loop:
+    def __init__(
+        self,
+        task: Task,
+        run: RunDirectory,
+        seed: int,
+        every: int | timedelta,
+        image_every: int,
+        progress: Progress,
+    ) -> None:
+        self.task, self.run, self.seed, self.progress = task, run, seed, progress
+        self.every, self.image_every = every, image_every
+        self.done = self.saved = 0
+        self.saved_at = time.monotonic()
+        self.metrics: dict[str, float] = {}
+
+    def note(self, line: str) -> None:
+        self.run.log(line)
+        self.progress.note(line)
+
+    def saved_text(self) -> str:
+        return f"; saved at step {self.saved}" if self.saved else "; nothing saved yet"
+
+    def go(self, stop: StopRequest) -> Outcome:
+        first, began = self.take_up(), time.monotonic()
+        if first == self.task.steps:
+            return Outcome(first, first, 0.0, {})
+        try:
+            with MetricsLog(self.run, first) as log:
+                self.progress.start(self.task.steps, first)
+                while self.done < self.task.steps and stop.signal is None:
+                    self.one_step(log)
+                    if self.due() or stop.signal is not None:
+                        self.save(log)
+        except AutovidError as error:
+            self.progress.note(f"error at step {self.done}: {error}")
+            raise
+        finally:
+            self.progress.close()
+        return Outcome(first, self.done, time.monotonic() - began, self.metrics)
+
+    def take_up(self) -> int:
+        checkpoint = self.run.latest(self.note)
+        if checkpoint is not None:
+            if checkpoint.step > self.task.steps:
+                raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
+            self.task.load(checkpoint.state)
+            self.done = self.saved = checkpoint.step
+        self.run.log(f"starting at step {self.done} of {self.task.steps}")
+        return self.done
+
+    def one_step(self, log: MetricsLog) -> None:
+        seed_step(self.seed, self.done)
+        self.metrics = self.task.step(self.done)
+        log.write(self.done, self.metrics)
+        if self.image_every and (self.done + 1) % self.image_every == 0:
+            log.pictures(self.done, self.task.histograms(), self.task.images())
+        self.done += 1
+        for line in self.task.notices():
+            self.note(line)
+        self.progress.update(self.done, self.task.status(), self.metrics)
+
+    def due(self) -> bool:
+        if self.done == self.task.steps or self.task.milestone(self.done):
+            return True
+        if isinstance(self.every, timedelta):
+            return time.monotonic() - self.saved_at >= self.every.total_seconds()
+        return self.done % self.every == 0
+
+    def save(self, log: MetricsLog) -> None:
+        log.sync()
+        self.run.save(self.done, self.task.state(), keep=self.task.milestone(self.done))
+        self.saved, self.saved_at = self.done, time.monotonic()
