@@ -1,1 +1,20 @@
+"""Video data: indexes of data sets, decoding, sampling, augmentation, the embedded synthetic videos, the loader."""
 
+from typing import TYPE_CHECKING
+
+from autovid.data.faults import FaultLog
+from autovid.data.index import Video, VideoSet, halves, open_videos
+
+if TYPE_CHECKING:
+    from autovid.data.loader import Batch, ClipLoader
+
+__all__ = ["Batch", "ClipLoader", "FaultLog", "Video", "VideoSet", "halves", "open_videos"]
+
+
+def __getattr__(name: str) -> object:
+    """The loader on first use: it imports torch, and data workers, which import this package, do without."""
+    if name in ("Batch", "ClipLoader"):
+        from autovid.data import loader
+
+        return getattr(loader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""Which frames make a clip: uniform and dense sampling ("Deep Analysis of CNN-based Spatio-temporal Representations").
+
+Every function returns frame numbers in 0..n-1 for a video of n frames. Where a video is shorter than the clip, its
+last frame is repeated.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autovid.clip import Clip
+
+
+def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(T,) frames of one random clip.
+
+    Dense: a random start, then every `stride`-th frame. Uniform: T equal segments, and one random offset into the
+    segment that all segments share.
+    """
+    if clip.sampling == "uniform":
+        return _uniform(n, clip.frames, rng.random())
+    latest = max(0, n - _span(clip))
+    return _dense(n, clip, int(rng.integers(latest + 1)))
+
+
+def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
+    """(clips, T) frames of `clips` fixed clips of a video.
+
+    Dense: equally spaced starts, from the first frame to the last start that fits; one clip is the first one.
+    Uniform: the middle of each segment, shifted by i frames, -clips/2 <= i < clips/2.
+    """
+    if clip.sampling == "uniform":
+        middle = _uniform(n, clip.frames, 0.5)
+        shifts = np.arange(clips) - clips // 2
+        return np.clip(middle[None] + shifts[:, None], 0, n - 1)
+    latest = max(0, n - _span(clip))
+    return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
+
+
+def _span(clip: Clip) -> int:
+    return (clip.frames - 1) * clip.stride + 1
+
+
+def _dense(n: int, clip: Clip, start: int) -> NDArray[np.int64]:
+    return np.minimum(start + clip.stride * np.arange(clip.frames), n - 1)
+
+
+def _uniform(n: int, segments: int, offset: float) -> NDArray[np.int64]:
+    return np.floor((np.arange(segments) + offset) * n / segments).astype(np.int64)

@@ -1,0 +1,124 @@
+"""The embedded data set: small videos of a shape that moves and pulsates over a moving texture.
+
+Twelve classes = 3 shapes x 2 directions x 2 pulses. All is random but these three: place, speed, size, colours,
+texture, its drift. The shape needs the look of one frame. The direction (left or right, coming in again on the other
+side) and the pulse (growing and snapping back, or shrinking and snapping back) are in the order of frames alone: a
+video played backwards swaps both, and its frames without their order fit all four motions equally well.
+So a mirror image changes the class.
+
+The files are H.264 in MP4 and are read by the same decoder as anybody's.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from autovid.data.video import can_write, write_video
+from autovid.errors import DataError
+
+SHAPES = ("cross", "disc", "triangle")
+DIRECTIONS = ("left", "right")
+PULSES = ("grow", "shrink")
+CLASSES = tuple(f"{shape}-{direction}-{pulse}" for shape, direction, pulse in product(SHAPES, DIRECTIONS, PULSES))
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Everything the pixels depend on; `version` changes with the drawing code."""
+
+    train: int = 24
+    val: int = 8
+    frames: int = 64
+    side: int = 72
+    seed: int = 0
+    version: int = 1
+
+
+def synthetic_folder(cache: Path | None = None, recipe: Recipe = Recipe()) -> Path:  # noqa: B008 (frozen)
+    """The folder of the embedded data set, written at the first call (about 20 s): train/CLASS/*.mp4, val/CLASS/*.mp4.
+
+    `cache` defaults to $AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid. Two processes may come at
+    once: both write, one wins. Raises DataError where the cache cannot be written or PyAV lacks H.264.
+    """
+    name = f"synthetic-{hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()[:12]}"
+    folder = (cache or _default_cache()) / name
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            write_synthetic(scratch, recipe)
+            os.chmod(scratch, 0o755)
+            os.rename(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():
+            raise DataError(f"cannot write the synthetic videos to {folder}: {error}; set AUTOVID_CACHE") from error
+    return folder
+
+
+def write_synthetic(folder: Path, recipe: Recipe = Recipe()) -> None:  # noqa: B008 (frozen)
+    """Writes all videos of a recipe. Raises DataError where PyAV lacks H.264."""
+    if not can_write():
+        raise DataError("this PyAV cannot write H.264 (no libx264): install its wheel with 'pip install av'")
+    for number, (split, name) in enumerate(product(("train", "val"), CLASSES)):
+        (folder / split / name).mkdir(parents=True)
+        for i in range(recipe.train if split == "train" else recipe.val):
+            rng = np.random.default_rng((recipe.seed, number, i))
+            write_video(folder / split / name / f"{i:03d}.mp4", draw(name, recipe, rng), quality=26)
+
+
+def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """The frames of one video of class `name`, uint8 RGB (side, side, 3)."""
+    shape, direction, pulse = name.split("-")
+    side = recipe.side
+    ground, skin = _texture(side, rng), _texture(side, rng)
+    light = rng.permutation([0.2, 0.6])
+    x, y = rng.uniform(0, side), rng.uniform(0.3, 0.7) * side
+    step = rng.uniform(2.5, 4.5) * (1 if direction == "right" else -1)
+    phase, period = rng.uniform(), rng.uniform(16, 24)
+    drift = rng.uniform(-2, 2, size=2)
+    for t in range(recipe.frames):
+        grown = (phase + t / period) % 1
+        radius = side * (0.1 + 0.18 * (grown if pulse == "grow" else 1 - grown))
+        cover = _mask(shape, side, x + step * t, y, radius)[..., None]
+        shift = tuple(np.round(drift * t).astype(int))
+        back = light[0] + 0.2 * np.roll(ground, shift, axis=(0, 1))
+        image = (1 - cover) * back + cover * (light[1] + 0.2 * skin)
+        yield (np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A smooth periodic colour texture in about -1..1, (side, side, 3)."""
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))[..., None] * side
+    noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 5) ** 2))
+    texture = np.fft.ifft2(noise, axes=(0, 1)).real
+    return texture / (2 * texture.std())
+
+
+def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[np.float64]:
+    """How much of each pixel the shape covers, 0..1, (side, side). The image is a torus from left to right."""
+    u = ((np.arange(side)[None] - x + side / 2) % side - side / 2) / radius
+    v = (np.arange(side)[:, None] - y) / radius
+    if shape == "disc":
+        distance = np.hypot(u, v) - 0.9
+    elif shape == "cross":
+        distance = np.minimum(np.maximum(abs(u) - 0.3, abs(v) - 1), np.maximum(abs(u) - 1, abs(v) - 0.3))
+    else:
+        distance = np.maximum(v - 0.7, abs(u) * 1.0 - (v + 1) * 0.6)
+    return np.clip(0.5 - distance * radius, 0, 1)
+
+
+def _default_cache() -> Path:
+    if chosen := os.environ.get("AUTOVID_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autovid"
