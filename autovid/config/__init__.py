@@ -1,1 +1,6 @@
+"""The only reader and writer of YAML: small, strict, typed, and precise about the line of a mistake."""
 
+from autovid.config.document import Document, load_yaml, parse_yaml, read_yaml, read_yaml_text
+from autovid.config.dump import dump_yaml
+
+__all__ = ["Document", "dump_yaml", "load_yaml", "parse_yaml", "read_yaml", "read_yaml_text"]
