@@ -1,0 +1,103 @@
+"""MACs of every candidate in closed form: the tables of a space, one for each of its sites.
+
+MACs are the multiply-accumulates of convolution, linear and matmul, for one clip at the given input; batch norm,
+pooling and activations do not count.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from autovid.cost.table import Factor
+from autovid.nn.attention import ATTENTIONS
+from autovid.nn.fusion import FUSIONS
+from autovid.nn.layers import Affine, Depthwise, Pointwise
+from autovid.nn.mbconv import MBConv3d
+from autovid.space.architecture import check_frames
+from autovid.space.layout import (
+    AttentionSite,
+    BlockSite,
+    ClassifierSite,
+    FusionSite,
+    HeadSite,
+    Site,
+    Size,
+    StemSite,
+    sites,
+    stream_size,
+)
+from autovid.space.schema import Network, Reference
+from autovid.space.space import SearchSpace
+
+Choices = dict[str, Any]
+
+
+def convention(reference: Reference) -> str:
+    """What a FLOPs figure of ours means, in one line for every file that carries one."""
+    return (
+        "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not counted; "
+        f"one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, {reference.classes} classes; "
+        "1 GFLOPs = 1e9 MACs"
+    )
+
+
+def site_factors(space: SearchSpace, reference: Reference) -> list[tuple[Site, Factor]]:
+    """Each site of a space with its table of MACs over the decisions in its scope."""
+    check_frames(space.network, reference.frames)
+    number = {decision.name: i for i, decision in enumerate(space.decisions)}
+    candidates = space.candidates
+    found = []
+    for site in sites(space.network):
+        price = _price(site, space.network, reference)
+        values = [candidates[name] for name in site.scope]
+        costs = [price(dict(zip(site.scope, combination))) for combination in itertools.product(*values)]
+        table = np.array(costs, dtype=np.int64).reshape([len(v) for v in values])
+        found.append((site, Factor(tuple(number[name] for name in site.scope), table)))
+    return found
+
+
+def _price(site: Site, network: Network, reference: Reference) -> Callable[[Choices], int]:
+    def size(stream: str, downsampling: int) -> Size:
+        return stream_size(network, stream, reference.frames, reference.crop, downsampling)
+
+    def width(choices: Choices, name: str | int) -> int:
+        return name if isinstance(name, int) else int(choices[name])
+
+    match site:
+        case StemSite():
+            out = size(site.stream, 2)
+            conv = 3 * site.width * site.spatial_kernel**2 * out.positions
+            total = conv + Depthwise.macs(site.width, site.temporal_kernel, 1, out)
+            return lambda choices: total
+        case BlockSite():
+            before = size(site.stream, site.downsampling)
+            return lambda c: MBConv3d.macs(
+                width(c, site.width_in),
+                c[site.width],
+                *(c[name] for name in site.scope[-3:]),
+                stride=site.stride,
+                squeeze=site.squeeze,
+                size=before,
+            )
+        case FusionSite():
+            here = size(site.target, site.downsampling)
+            return lambda c: (
+                0
+                if c[site.name] == "skip"
+                else FUSIONS[c[site.name]].macs(
+                    width(c, site.width_source), width(c, site.width_target), site.ratio, site.kernel, here
+                )
+            )
+        case AttentionSite():
+            there = size(site.stream, site.downsampling)
+            return lambda c: (
+                0 if c[site.name] == "skip" else ATTENTIONS[c[site.name]].macs(c[site.width], site.keys, there)
+            )
+        case HeadSite():
+            last = size(site.stream, site.downsampling)
+            return lambda c: Pointwise.macs(c[site.width_in], site.width, last)
+        case ClassifierSite():
+            linear = Affine.macs(site.width_in, site.width) + Affine.macs(site.width, reference.classes)
+            return lambda choices: linear

@@ -1,0 +1,132 @@
+"""Layers that serve every candidate of a decision with one tensor of weights.
+
+Each is as large as its largest candidate and uses the leading channels (and the middle of a kernel) for a smaller one.
+In a frozen network the largest is the only one, so that supernet and frozen network run the same code on the same
+numbers. How many channels come in is read off the input; how many go out is the caller's to say.
+
+Sharing by slices is ours: the paper does not say how its supernet shares weights.
+
+Shapes: B batch, C channels, T frames, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autovid.nn.depthwise import depthwise_conv3d
+from autovid.space.layout import Size
+
+
+class Pointwise(nn.Module):
+    """1x1x1 convolution without bias: (B, C, T, H, W) -> (B, out, T, H, W), with spatial stride."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = (1, stride, stride)
+        self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
+
+    def forward(self, x: Tensor, width: int) -> Tensor:
+        return F.conv3d(x, self.weight[:width, : x.shape[1]], stride=self.stride)
+
+    @staticmethod
+    def macs(width_in: int, width: int, size: Size) -> int:
+        return width_in * width * size.positions
+
+
+class Depthwise(nn.Module):
+    """Depthwise t x k x k convolution without bias, same padding, spatial stride; smaller kernels are the middle."""
+
+    centred = True
+
+    def __init__(self, width: int, temporal_kernel: int, spatial_kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = (1, stride, stride)
+        kernel = (temporal_kernel, spatial_kernel, spatial_kernel)
+        self.weight = nn.Parameter(he_normal(torch.empty(width, 1, *kernel)))
+
+    def forward(self, x: Tensor, temporal_kernel: int, spatial_kernel: int) -> Tensor:
+        weight = self.weight[: x.shape[1]]
+        for dim, size in ((2, temporal_kernel), (3, spatial_kernel), (4, spatial_kernel)):
+            weight = weight.narrow(dim, (weight.shape[dim] - size) // 2, size)
+        return depthwise_conv3d(x, weight, self.stride)
+
+    @staticmethod
+    def macs(width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
+        return width * temporal_kernel * spatial_kernel**2 * size_out.positions
+
+
+class Norm(nn.Module):
+    """Batch normalisation of however many channels come in.
+
+    While `scoring`, it normalises with the statistics of the batch and leaves the running ones alone: the running ones
+    are an average over architectures and fit none of them.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, zero: bool = False, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum, self.scoring = eps, momentum, False
+        self.weight = nn.Parameter(torch.zeros(width) if zero else torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = x.shape[1]
+        weight, bias = self.weight[:c], self.bias[:c]
+        if self.scoring:
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        mean, var = self.running_mean[:c], self.running_var[:c]
+        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+
+
+class Affine(nn.Module):
+    """A linear layer (B, in) -> (B, out) that takes however many features come in."""
+
+    def __init__(self, width_in: int, width: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(he_normal(torch.empty(width, width_in)))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+
+    def forward(self, x: Tensor, width: int) -> Tensor:
+        return F.linear(x, self.weight[:width, : x.shape[1]], None if self.bias is None else self.bias[:width])
+
+    @staticmethod
+    def macs(width_in: int, width: int) -> int:
+        return width_in * width
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the mean over (T, H, W) (X3D's; biases on)."""
+
+    def __init__(self, width: int, reduction: int) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.squeeze = Affine(width, squeezed(width, reduction))
+        self.excite = Affine(squeezed(width, reduction), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = x.shape[1]
+        gates = F.relu(self.squeeze(x.mean((2, 3, 4)), squeezed(c, self.reduction)))
+        return x * torch.sigmoid(self.excite(gates, c)).view(-1, c, 1, 1, 1)
+
+    @staticmethod
+    def macs(width: int, reduction: int) -> int:
+        return 2 * width * squeezed(width, reduction)
+
+
+def squeezed(width: int, reduction: int) -> int:
+    """Width inside squeeze-excitation: width / reduction to the nearest multiple of 8, never below 90 % of it."""
+    exact = width / reduction
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
+def he_normal(weight: Tensor) -> Tensor:
+    """He initialisation by fan-out (seed-auto-tsnet, section 3.2), in place."""
+    if weight.device.type == "meta":
+        return weight
+    fan_out = weight.shape[0] * weight[0, 0].numel() if weight.shape[1] > 1 else weight[0, 0].numel()
+    return nn.init.normal_(weight, 0.0, (2.0 / fan_out) ** 0.5)

@@ -1,0 +1,140 @@
+"""A frozen architecture: a macro table and one candidate for every decision. Data, not code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from autovid.config import dump_yaml, read_yaml
+from autovid.errors import ConfigError
+from autovid.space.layout import BlockSite, depth, sites
+from autovid.space.schema import ArchitectureFile, Network, Reference, Value
+
+if TYPE_CHECKING:
+    from autovid.space.space import SearchSpace
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture. `space` is the name of where it comes from; `found` says how it was found."""
+
+    space: str
+    network: Network
+    reference: Reference
+    choices: Mapping[str, Value]
+    cost: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    found: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that depend on the network alone: equal networks, equal hashes, on any machine."""
+        # numbers are written as floats, so that 3 and 3.0 are the same expansion
+        choices = {k: float(v) if isinstance(v, int) else v for k, v in self.choices.items()}
+        network = msgspec.to_builtins(self.network)
+        content = json.dumps([network, choices], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def as_space(self) -> "SearchSpace":
+        """The space with this one architecture in it, which is what the builder takes."""
+        from autovid.space.space import Decision, SearchSpace
+
+        decisions = tuple(Decision(name, (value,)) for name, value in self.choices.items())
+        return SearchSpace(self.space, self.network, decisions, self.reference)
+
+    def macs(self) -> int:
+        """MACs of one clip at the reference input."""
+        return int(self.as_space().cost_table().macs([self])[0])
+
+    def scaled(self, crop: int | None = None, frames: int | None = None, depth_factor: float | None = None) -> "Architecture":
+        """The same architecture at another input and depth, as X3D scales S to M to L.
+
+        A deeper or shallower stage takes the choices of its blocks in proportion: block j of n from block j*m//n of m;
+        the published models' rule is not known (ours).
+        """
+        network = msgspec.structs.replace(self.network, depth_factor=depth_factor or self.network.depth_factor)
+        reference = msgspec.structs.replace(
+            self.reference, crop=crop or self.reference.crop, frames=frames or self.reference.frames
+        )
+        check_frames(network, reference.frames)
+        choices: dict[str, Value] = {}
+        for site in sites(network):
+            for name in site.scope:
+                choices[name] = self.choices[self._origin(name, network) if isinstance(site, BlockSite) else name]
+        return Architecture(self.space, network, reference, choices, {}, {**self.found, "scaled_from": self.hash})
+
+    def _origin(self, name: str, network: Network) -> str:
+        if ".block" not in name:
+            return name
+        stream, stage, block, variable = name.split(".")
+        base = network.streams[stream].stages[int(stage.removeprefix("stage")) - 1].depth
+        now, then = depth(base, network.depth_factor), depth(base, self.network.depth_factor)
+        index = (int(block.removeprefix("block")) - 1) * then // now
+        return f"{stream}.{stage}.block{index + 1}.{variable}"
+
+    def to_yaml(self) -> str:
+        """The text of an architecture file."""
+        from autovid.cost import convention
+
+        cost = dict(self.cost) or {"macs": self.macs(), "gflops": round(self.macs() / 1e9, 6)}
+        cost["convention"] = convention(self.reference)
+        content = {
+            "format": FORMAT,
+            "space": self.space,
+            "hash": self.hash,
+            "cost": cost,
+            "found": dict(self.found),
+            "reference": msgspec.to_builtins(self.reference),
+            "network": msgspec.to_builtins(self.network),
+            "choices": dict(self.choices),
+        }
+        return dump_yaml({key: value for key, value in content.items() if value != {}})
+
+    def save(self, path: str | Path) -> None:
+        """Writes the architecture as YAML."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+
+def check_frames(network: Network, frames: int) -> None:
+    """Raises ConfigError when a clip of this many frames does not divide among the streams."""
+    for name, stream in network.streams.items():
+        if frames % stream.every:
+            raise ConfigError(f"{frames} frames: stream {name} takes every {stream.every}th; give a multiple of it")
+
+
+def load_architecture(path: str | Path) -> Architecture:
+    """Reads an architecture file. Raises ConfigError with file, line and key for what is wrong in it."""
+    document = read_yaml(path)
+    content = document.as_type(ArchitectureFile)
+    if content.format != FORMAT:
+        raise document.error(f"format {content.format} is not known here; this autovid reads {FORMAT}", "format")
+    from autovid.space.load import check_network
+
+    check_network(document, content.network, content.reference)
+    wanted = {name: None for site in sites(content.network) for name in site.scope}
+    for name in content.choices:
+        if name not in wanted:
+            raise document.error("no such decision in this network", "choices", name)
+    for name in wanted:
+        if name not in content.choices:
+            raise document.error(f"{name} is missing", "choices")
+    arch = Architecture(
+        content.space,
+        content.network,
+        content.reference,
+        {name: content.choices[name] for name in wanted},
+        content.cost,
+        content.found,
+    )
+    if content.hash != arch.hash:
+        raise document.error(f"the file was changed: its content has the hash {arch.hash}", "hash")
+    return arch

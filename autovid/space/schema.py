@@ -1,0 +1,157 @@
+"""What a search-space file and an architecture file may say: strict structs, read by `autovid.config`."""
+
+from typing import Annotated
+
+import msgspec
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Odd = Annotated[int, msgspec.Meta(ge=1, le=15)]
+Value = int | float | str
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A struct in which an unknown key is an error."""
+
+
+class Stem(Strict):
+    """First layers of a stream: a 1 x k x k convolution with spatial stride 2, then a depthwise t x 1 x 1 one."""
+
+    width: Positive
+    temporal_kernel: Odd = 5
+    spatial_kernel: Odd = 3
+
+
+class Stage(Strict):
+    """`depth` blocks before the network's depth factor; the first one has the spatial stride."""
+
+    depth: Positive
+    stride: Positive = 2
+
+
+class Stream(Strict):
+    """One stream: it sees every `every`-th frame of the clip; `head` is the width of its last 1x1x1 convolution."""
+
+    stem: Stem
+    stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1, max_length=8)]
+    head: Positive
+    every: Positive = 1
+
+
+class Fusion(Strict):
+    """Where features flow between the streams: from `source` into `target`, after the named places."""
+
+    source: str
+    target: str
+    after: tuple[str, ...]
+    kernel: Odd = 5
+
+
+class Attention(Strict):
+    """Where attention blocks may stand: in `stream`, after the named stages."""
+
+    stream: str
+    after: tuple[str, ...]
+    keys: Positive = 8
+
+
+class Network(Strict):
+    """Everything about a network that is not searched (the macro table)."""
+
+    streams: dict[str, Stream]
+    head_width: Positive
+    depth_factor: Rate = 1.0
+    squeeze: Positive = 16
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    fusion: Fusion | None = None
+    attention: Attention | None = None
+
+
+class Reference(Strict):
+    """The input at which FLOPs count: one clip of `frames` x `crop` x `crop` and this many classes."""
+
+    frames: Positive
+    crop: Annotated[int, msgspec.Meta(ge=16, le=1024)]
+    classes: Positive = 400
+    stride: Positive = 2
+
+
+class StreamCandidates(Strict):
+    """Candidates of one stream: widths per stage, and for every block its kernels and expansion."""
+
+    width: tuple[tuple[Positive, ...], ...]
+    temporal_kernel: tuple[Odd, ...]
+    spatial_kernel: tuple[Odd, ...]
+    expansion: tuple[Rate, ...]
+
+
+class Part(Strict):
+    """One part of the search: the streams it needs, the decisions it opens, and how long it learns."""
+
+    name: str
+    streams: tuple[str, ...]
+    search: tuple[str, ...]
+    share: Fraction
+    epochs: Rate
+    lr: Rate
+    arch_lr: Rate
+    warmup: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.25
+
+
+class PartProxy(Strict):
+    """The short version of one part: steps instead of epochs, and its learning rates."""
+
+    steps: Positive
+    lr: Rate
+    arch_lr: Rate
+
+
+class Proxy(Strict):
+    """A search small enough for a laptop: the same parts on small clips and few steps."""
+
+    frames: Positive
+    crop: Positive
+    stride: Positive
+    batch: Positive
+    jitter: tuple[Positive, Positive]
+    parts: dict[str, PartProxy]
+
+
+class Recipe(Strict):
+    """How the supernet's weights and the prior learn (seed-auto-tsnet, section 3.1)."""
+
+    batch: Positive
+    jitter: tuple[Positive, Positive]
+    samples: Positive = 13
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+
+
+class SpaceFile(Strict):
+    """A file of `search_spaces/`."""
+
+    format: int
+    name: str
+    network: Network
+    candidates: dict[str, StreamCandidates]
+    reference: Reference
+    recipe: Recipe
+    parts: tuple[Part, ...]
+    proxy: Proxy
+    fusion: tuple[str, ...] = ("skip",)
+    attention: tuple[str, ...] = ("skip",)
+    about: str = ""
+
+
+class ArchitectureFile(Strict):
+    """A frozen architecture; it builds without the file of its space."""
+
+    format: int
+    space: str
+    hash: str
+    network: Network
+    reference: Reference
+    choices: dict[str, Value]
+    cost: dict[str, Value | dict[str, Value]] = {}
+    found: dict[str, Value | dict[str, Value]] = {}
