@@ -9,11 +9,10 @@ import io
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import msgspec
 import safetensors.torch
 import torch
 
@@ -30,27 +29,55 @@ class DamagedError(Exception):
     """Why a folder is not a valid checkpoint, naming the file."""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What manifest.json says; `files` holds {"sha256": hex, "size": bytes} by name."""
+class FileSum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file must be."""
 
+    sha256: str
+    size: int  # bytes
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What manifest.json says; `config` is the hash of the run's configuration."""
+
+    format: int
     step: int
     keep: bool
     config: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileSum]
 
 
-def _dump_manifest(manifest: Manifest) -> bytes:
-    body = {"format": FORMAT, **vars(manifest)}
-    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    return (json.dumps({**body, "manifest_sha256": digest}, indent=1, sort_keys=True) + "\n").encode()
+def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str, keep: bool) -> Path:
+    """Writes parent/step-000123 in one move; one that is there already gives way only to the finished new one.
 
-
-def _read_file(path: Path) -> bytes:
+    Raises OSError, and TypeError for a state that the files would not give back; nothing has changed then.
+    """
+    final, temporary = parent / f"step-{step:06d}", parent / f".tmp-{step:06d}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DamagedError(f"{path.name}: {error.strerror}") from error
+        temporary.mkdir()
+        sums = {name: _write_file(temporary / name, state) for name in FILES}
+        manifest = Manifest(FORMAT, step, keep, config_hash, sums)
+        write_synced(temporary / "manifest.json", _sealed(msgspec.to_builtins(manifest)))
+        sync_folder(temporary)
+        old = _out_of_sight(final) if final.exists() else None
+        os.rename(temporary, final)
+        sync_folder(parent)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final
+
+
+def discard(folder: Path) -> None:
+    """Deletes a checkpoint: out of sight first, so that a killed process leaves no half one."""
+    shutil.rmtree(_out_of_sight(folder), ignore_errors=True)
+
+
+def _out_of_sight(folder: Path) -> Path:
+    hidden = folder.with_name(f".tmp-old-{folder.name}-{os.getpid()}")
+    os.rename(folder, hidden)
+    return hidden
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -58,16 +85,51 @@ def read_manifest(folder: Path) -> Manifest:
     data = _read_file(folder / "manifest.json")
     try:
         body = json.loads(data)
-        newer = body["format"] > FORMAT
-        manifest = Manifest(body["step"], body["keep"], body["config"], body["files"])
-        intact = data == _dump_manifest(manifest)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        intact = data == _sealed({key: value for key, value in body.items() if key != "manifest_sha256"})
+        if intact and body["format"] > FORMAT:
+            raise RunError(f"{folder}: written by a newer autovid (format {body['format']}); use that one")
+        body.pop("manifest_sha256")
+        manifest = msgspec.convert(body, Manifest)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
         raise DamagedError("manifest.json is damaged") from error
-    if newer:
-        raise RunError(f"{folder}: written by a newer autovid (format {body['format']}); use that one")
     if not intact or sorted(manifest.files) != sorted(FILES):
         raise DamagedError("manifest.json is damaged")
     return manifest
+
+
+def read_checkpoint(folder: Path) -> tuple[Manifest, TaskState]:
+    """Reads and verifies every file. Raises DamagedError naming file and reason, RunError for a newer format."""
+    manifest = read_manifest(folder)
+    if folder.name != f"step-{manifest.step:06d}":
+        raise DamagedError(f"manifest.json is of step {manifest.step}")
+    contents = {}
+    for name in FILES:
+        data, want = _read_file(folder / name), manifest.files[name]
+        if len(data) != want.size:
+            raise DamagedError(f"{name} has {len(data)} bytes instead of {want.size}")
+        if hashlib.sha256(data).hexdigest() != want.sha256:
+            raise DamagedError(f"{name} is damaged (its sha256 differs from the manifest)")
+        contents[name] = data
+    return manifest, _decode(contents)
+
+
+def _sealed(body: dict[str, Any]) -> bytes:
+    """The one text of a manifest, with its own checksum: any other text is a damaged one."""
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return (json.dumps({**body, "manifest_sha256": digest}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _write_file(path: Path, state: TaskState) -> FileSum:
+    data = _encode(path.name, state)
+    write_synced(path, data)
+    return FileSum(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path.name}: {error.strerror}") from error
 
 
 def _tensor_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
@@ -88,52 +150,6 @@ def _encode(name: str, state: TaskState) -> bytes:
     return buffer.getvalue()
 
 
-def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str, keep: bool) -> Path:
-    """Writes parent/step-000123 in one move. Raises OSError; what was there before is then untouched."""
-    final, temporary = parent / f"step-{step:06d}", parent / f".tmp-{step:06d}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
-        files = {}
-        for name in FILES:
-            data = _encode(name, state)
-            write_synced(temporary / name, data)
-            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-        write_synced(temporary / "manifest.json", _dump_manifest(Manifest(step, keep, config_hash, files)))
-        sync_folder(temporary)
-        discard(final)
-        os.rename(temporary, final)
-        sync_folder(parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return final
-
-
-def discard(folder: Path) -> None:
-    """Deletes a checkpoint: out of sight first, so that a killed process leaves no half one."""
-    doomed = folder.with_name(f".tmp-old-{folder.name}-{os.getpid()}")
-    if folder.exists():
-        shutil.rmtree(doomed, ignore_errors=True)
-        os.rename(folder, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
-
-def read_checkpoint(folder: Path) -> tuple[Manifest, TaskState]:
-    """Reads and verifies every file. Raises DamagedError naming file and reason, RunError for a newer format."""
-    manifest = read_manifest(folder)
-    if folder.name != f"step-{manifest.step:06d}":
-        raise DamagedError(f"manifest.json is of step {manifest.step}")
-    contents = {}
-    for name in FILES:
-        data, want = _read_file(folder / name), manifest.files[name]
-        if len(data) != want["size"]:
-            raise DamagedError(f"{name} has {len(data)} bytes instead of {want['size']}")
-        if hashlib.sha256(data).hexdigest() != want["sha256"]:
-            raise DamagedError(f"{name} is damaged (its sha256 differs from the manifest)")
-        contents[name] = data
-    return manifest, _decode(contents)
-
-
 def _decode(contents: dict[str, bytes]) -> TaskState:
     try:
         return TaskState(
@@ -142,5 +158,5 @@ def _decode(contents: dict[str, bytes]) -> TaskState:
             search=safetensors.torch.load(contents["search.safetensors"]),
             info=json.loads(contents["state.json"]),
         )
-    except Exception as error:  # the sums are right, so somebody wrote these files by other means
-        raise DamagedError(f"a file cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the sums are right, so somebody else wrote these files: whatever they hold is refused
+        raise DamagedError(f"its files cannot be read ({type(error).__name__})") from error

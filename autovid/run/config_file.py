@@ -6,32 +6,41 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from autovid.errors import RunError
+import msgspec
+
+from autovid.config import dump_yaml, read_yaml
+from autovid.errors import ConfigError, RunError
 from autovid.run.files import write_atomic
 
 _ABSENT = "(absent)"
 
 
 def installed_version() -> str:
-    """The version of autovid that is running."""
+    """The version of autovid that is running, "source" if it is not installed."""
     try:
         return version("autovid")
     except PackageNotFoundError:
         return "source"
 
 
+def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
+    """`config` as config.yaml gives it back (structs as mappings, tuples as lists), with version and kind in front."""
+    plain = json.loads(json.dumps(msgspec.to_builtins(config, str_keys=True)))
+    return {"autovid": installed_version(), "kind": kind, **plain}
+
+
 def write_config(path: Path, config: dict[str, Any]) -> None:
     """Writes config.yaml in one move."""
-    write_atomic(path, json.dumps(config, indent=1) + "\n")
+    write_atomic(path, dump_yaml(config))
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Reads config.yaml. Raises RunError if it is not one of a run."""
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    if not isinstance(config, dict) or not {"kind", "autovid"} <= set(config):
+        config = read_yaml(path).as_type(dict[str, Any])
+    except ConfigError as error:
+        raise RunError(f"{error} ({path.parent} is not a run directory of autovid, or this file is damaged)") from error
+    if not {"kind", "autovid"} <= set(config):
         raise RunError(f"{path.parent} is not a run directory of autovid (config.yaml has no kind); choose another")
     return config
 
@@ -42,16 +51,16 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
+    """One "search.lr: 0.1 there, 0.05 now" for every key that differs, the version left out."""
+    there, now = _flat(theirs), _flat(yours)
+    keys = [key for key in {**there, **now} if key != "autovid"]
+    pairs = [(key, there.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys]
+    return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
+
+
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {prefix: value}
     parts = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
     return {key: item for part in parts for key, item in part.items()}
-
-
-def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
-    """ "search.lr: 0.1 there, 0.05 now" for every key that differs, the version left out."""
-    there, now = _flat(theirs), _flat(yours)
-    keys = [key for key in {**there, **now} if key != "autovid"]
-    pairs = [(key, there.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys]
-    return [f"{key}: {old} there, {new} now" for key, old, new in pairs if repr(old) != repr(new)]

@@ -12,10 +12,9 @@ from typing import Any
 
 from autovid.errors import RunError
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
-from autovid.run.config_file import config_hash, differences, installed_version, read_config, write_config
+from autovid.run.config_file import config_hash, differences, full_config, read_config, write_config
 from autovid.run.files import explained, write_all
 from autovid.run.lock import RunLock
-from autovid.run.plain import plain
 from autovid.run.task import TaskState
 
 NEWEST_KEPT = 2
@@ -67,13 +66,13 @@ class RunDirectory:
     def create_or_resume(
         cls, path: str | Path, config: dict[str, Any], *, kind: str, resume: bool = False
     ) -> "RunDirectory":
-        """A new run, or with `resume` the one at `path`, locked. `config` holds plain values only.
+        """A new run, or with `resume` the one at `path`, locked. `config` holds plain values and structs.
 
         Raises RunError, and touches nothing, if the directory is in use, is not a run, was made with another
         configuration (the keys are named), exists without `resume` or is missing with it.
         """
         path = Path(path)
-        settings = {"autovid": installed_version(), "kind": kind, **plain(config, "config")}
+        settings = full_config(config, kind)
         if resume and not path.is_dir():
             raise RunError(f"{path}: no run to resume there; check the name, or leave --resume out to start it")
         with explained(f"cannot make {path}"):
@@ -90,7 +89,9 @@ class RunDirectory:
     @staticmethod
     def _refuse_foreign(path: Path) -> None:
         names = [name for name in os.listdir(path) if not _is_leftover(name)] if path.exists() else []
-        if names and "config.yaml" not in names:
+        if "config.yaml" in names:
+            read_config(path / "config.yaml")
+        elif names:
             raise RunError(f"{path} is not a run directory and not empty; choose another -o")
 
     @classmethod
@@ -101,7 +102,6 @@ class RunDirectory:
             (path / "checkpoints").mkdir(exist_ok=True)
             write_config(file, settings)
         elif not resume:
-            read_config(file)
             raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
         saved = read_config(file)
         different = differences(saved, settings)
@@ -167,16 +167,18 @@ class RunDirectory:
 
     def _prune(self, newest: int) -> None:
         for step in [step for step in self.steps() if step <= newest][:-NEWEST_KEPT]:
-            try:
-                keep = read_manifest(self._folder(step)).keep
-            except DamagedError:
-                keep = False
-            if not keep:
+            if not self._is_kept(step):
                 discard(self._folder(step))
 
     def kept(self) -> list[int]:
         """The steps whose checkpoints were saved with `keep`, ascending."""
-        return [step for step in self.steps() if read_manifest(self._folder(step)).keep]
+        return [step for step in self.steps() if self._is_kept(step)]
+
+    def _is_kept(self, step: int) -> bool:
+        try:
+            return read_manifest(self._folder(step)).keep
+        except DamagedError:
+            return False
 
     def load(self, step: int) -> Checkpoint:
         """The checkpoint of one step. Raises RunError if it is missing or damaged."""
@@ -196,15 +198,28 @@ class RunDirectory:
 
         Raises RunError if there are checkpoints and all are damaged.
         """
-        damaged: list[str] = []
-        for step in reversed(self.steps()):
+        damaged: dict[int, str] = {}
+        steps = self.steps()
+        for step in reversed(steps):
             try:
                 found = self._read(step)
             except DamagedError as error:
-                damaged.append(f"checkpoint step-{step:06d} skipped: {error}")
-                notice(damaged[-1])
+                if self._folder(step).exists():  # else the process that runs here has just deleted it
+                    damaged[step] = f"checkpoint step-{step:06d}: {error}"
                 continue
+            for skipped, reason in damaged.items():
+                notice(f"{reason}; going back to step {step}")
+                self._set_aside(skipped)
             return found
         if damaged:
-            raise RunError(f"{self.path}: no valid checkpoint ({'; '.join(damaged)}); start again with another -o")
-        return None
+            why = "; ".join(damaged.values())
+            raise RunError(f"{self.path} has no valid checkpoint ({why}); start again with another -o")
+        return self.latest(notice) if steps != self.steps() else None
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint, so that it is never counted as one of the newest."""
+        if self.locked:
+            target = self._checkpoints / f"damaged-{step:06d}"
+            shutil.rmtree(target, ignore_errors=True)
+            with explained(f"cannot rename {self._folder(step)}"):
+                os.rename(self._folder(step), target)

@@ -14,22 +14,20 @@ class RunLock:
 
     def __init__(self, path: Path) -> None:
         with explained(f"cannot lock {path}"):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open is what holds the lock
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.read(self._fd, 100).decode(errors="replace").strip() or "another process"
-                os.close(self._fd)
+                self._file.seek(0)
+                holder = self._file.read(200).decode(errors="replace").strip() or "another process"
                 raise RunError(f"{path.parent} is in use by {holder}; wait for it, or choose another -o") from None
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         _held.add(self)
 
     def release(self) -> None:
         """Gives the directory free; twice does no harm."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        self._file.close()
 
 
 _held: "weakref.WeakSet[RunLock]" = weakref.WeakSet()

@@ -1,11 +1,13 @@
 """The one loop that drives searching and training: step, log, show, save, stop, go on."""
 
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from autovid.errors import AutovidError, RunError
+from autovid.errors import ConfigError, RunError
+from autovid.run.config_file import installed_version
 from autovid.run.directory import RunDirectory
 from autovid.run.metrics import MetricsLog
 from autovid.run.progress import Progress
@@ -16,7 +18,7 @@ from autovid.run.task import Task
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished task: it went from step `first` (0, or where it was resumed) to `steps` in `seconds`."""
+    """A finished task: it went from step `first` (0, or where it was taken up) to `steps` in `seconds`."""
 
     first: int
     steps: int
@@ -41,62 +43,57 @@ def run_task(
     the user is told to type then), RunError if the directory fails; whatever the task raises ends the run without a
     new checkpoint, as the state may be half changed. Seeds the global random state at every step.
     """
+    if isinstance(checkpoint_every, int) and checkpoint_every < 1:
+        raise ConfigError(f"a checkpoint every {checkpoint_every} steps is not possible; give 1 or more")
     loop = _Loop(task, run, seed, checkpoint_every, image_every, progress or Progress())
+    go_on = f". Go on with: {resume_command}" if resume_command else ""
     with StopRequest() as stop:
         try:
             outcome = loop.go(stop)
         except KeyboardInterrupt:
             number = stop.signal or signal.SIGINT
-            raise Interrupted(number, f"stopped at once{loop.saved_text()}{_go_on(resume_command)}") from None
+            raise Interrupted(number, f"stopped at once; {loop.saved_text()}{go_on}") from None
     if stop.signal is not None:
-        where = f"stopped after step {outcome.steps} of {task.steps}{loop.saved_text()}"
-        raise Interrupted(stop.signal, where + _go_on(resume_command))
+        where = f"stopped after step {outcome.steps} of {task.steps}; {loop.saved_text()}{go_on}"
+        raise Interrupted(stop.signal, where)
     return outcome
-
-
-def _go_on(command: str) -> str:
-    return f". Go on with: {command}" if command else ""
 
 
 class _Loop:
     def __init__(
-        self,
-        task: Task,
-        run: RunDirectory,
-        seed: int,
-        every: int | timedelta,
-        image_every: int,
-        progress: Progress,
+        self, task: Task, run: RunDirectory, seed: int, every: int | timedelta, image_every: int, progress: Progress
     ) -> None:
         self.task, self.run, self.seed, self.progress = task, run, seed, progress
         self.every, self.image_every = every, image_every
-        self.done = self.saved = 0
+        self.done = 0
+        self.saved: int | None = None
         self.saved_at = time.monotonic()
         self.metrics: dict[str, float] = {}
 
-    def note(self, line: str) -> None:
-        self.run.log(line)
-        self.progress.note(line)
-
     def saved_text(self) -> str:
-        return f"; saved at step {self.saved}" if self.saved else "; nothing saved yet"
+        return "nothing saved yet" if self.saved is None else f"saved at step {self.saved}"
 
     def go(self, stop: StopRequest) -> Outcome:
         first, began = self.take_up(), time.monotonic()
         if first == self.task.steps:
             return Outcome(first, first, 0.0, {})
+        self.run.log(f"step {first} of {self.task.steps}: starting")
         try:
             with MetricsLog(self.run, first) as log:
-                self.progress.start(self.task.steps, first)
+                self.progress.start(self.task.steps, first, self.task.status())
                 while self.done < self.task.steps and stop.signal is None:
                     self.one_step(log)
-                    if self.due() or stop.signal is not None:
+                    if self.due():
                         self.save(log)
-        except AutovidError as error:
-            self.progress.note(f"error at step {self.done}: {error}")
+                if self.done > first and self.saved != self.done:
+                    self.save(log)
+        except BaseException as error:
+            with contextlib.suppress(RunError):  # the disk may be what failed
+                self.run.log(f"step {self.done}: {type(error).__name__}: {error}")
             raise
         finally:
             self.progress.close()
+        self.run.log(f"step {self.done} of {self.task.steps}: {'stopped by a signal' if stop.signal else 'finished'}")
         return Outcome(first, self.done, time.monotonic() - began, self.metrics)
 
     def take_up(self) -> int:
@@ -104,10 +101,16 @@ class _Loop:
         if checkpoint is not None:
             if checkpoint.step > self.task.steps:
                 raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
+            made_with, now = self.run.config["autovid"], installed_version()
+            if made_with != now:
+                self.note(f"begun with autovid {made_with}, going on with {now}: the result may differ")
             self.task.load(checkpoint.state)
             self.done = self.saved = checkpoint.step
-        self.run.log(f"starting at step {self.done} of {self.task.steps}")
         return self.done
+
+    def note(self, line: str) -> None:
+        self.run.log(line)
+        self.progress.note(line)
 
     def one_step(self, log: MetricsLog) -> None:
         seed_step(self.seed, self.done)

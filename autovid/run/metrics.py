@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from autovid.run.directory import RunDirectory
 from autovid.run.files import explained, write_all
 
 
-def _end_of_records(data: bytes, first: int) -> int:
+def _end_of_records(lines: Iterable[bytes], first: int) -> int:
     """The number of bytes up to and with the last whole record of a step before `first`."""
     end = position = 0
-    for line in data.splitlines(keepends=True):
+    for line in lines:
         position += len(line)
         try:
             if line.endswith(b"\n") and json.loads(line)["step"] < first:
@@ -34,8 +35,9 @@ class MetricsLog:
         self._path = run.path / "metrics.jsonl"
         with explained(f"cannot write {self._path}"):
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            os.ftruncate(self._fd, _end_of_records(self._path.read_bytes(), first))
-            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=first)
+            with self._path.open("rb") as lines:
+                os.ftruncate(self._fd, _end_of_records(lines, first))
+            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=first, flush_secs=10)
 
     def __enter__(self) -> "MetricsLog":
         return self

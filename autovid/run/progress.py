@@ -1,12 +1,13 @@
 """Long work shows itself: a live block on a terminal, otherwise one plain line per interval."""
 
 import contextlib
+import io
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,36 +22,38 @@ REFRESH_SECONDS = 0.1
 class QuietStream:
     """A text stream whose reader may go away: what can no longer be written is dropped, and the run goes on."""
 
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._gone = False
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()  # a process without standard output has None there
+        self._gone = stream is None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, with "?" for what the encoding of the terminal lacks."""
-        try:
-            if not self._gone:
-                self._stream.write(text)
-        except UnicodeEncodeError:
-            encoding = self._stream.encoding or "ascii"
-            self._stream.write(text.encode(encoding, "replace").decode(encoding))
-        except (OSError, ValueError):
-            self._lose()
+        """Writes, with "?" for what the encoding of the stream lacks."""
+        encoding = self._stream.encoding or "utf-8"
+        self._try(self._stream.write, text.encode(encoding, "replace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
         """Flushes, or notices that nobody reads."""
+        self._try(self._stream.flush)
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it on a terminal."""
+        return not self._gone and not self._stream.closed and self._stream.isatty()
+
+    def _try(self, action: Callable[..., Any], *arguments: str) -> None:
         try:
             if not self._gone:
-                self._stream.flush()
+                action(*arguments)
         except (OSError, ValueError):
-            self._lose()
+            self._gone = True
+            self._redirect_to_nowhere()
 
-    def _lose(self) -> None:
-        self._gone = True
-        with contextlib.suppress(OSError, ValueError):  # else Python complains of the closed pipe at its own exit
+    def _redirect_to_nowhere(self) -> None:
+        """Else Python would complain of the closed pipe when it flushes at its own exit."""
+        with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
@@ -64,38 +67,38 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows step, status, loss and time left of one task after the other. `stream` is standard output by default."""
+    """Shows step, status, loss and time left. `stream` is standard output by default."""
 
     def __init__(
-        self, title: str = "", stream: IO[str] | None = None, clock: Callable[[], float] = time.monotonic
+        self, title: str = "", stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._title, self._clock = title, clock
         self._stream = QuietStream(stream or sys.stdout)
         self._live: Live | None = None
         self._total = self._done = 0
         self._text = ""
-        self._shown: tuple[int, float] | None = None  # step and time of the last line
+        self._shown_step, self._shown_at = -1, 0.0
         self._ends: deque[float] = deque(maxlen=100)  # when the last steps ended
 
-    def start(self, total: int, done: int) -> None:
+    def start(self, total: int, done: int, status: str = "") -> None:
         """Begins at step `done` of `total`."""
-        self._total, self._done, self._shown = total, done, None
+        self._total, self._done, self._text = total, done, status
         self._ends.clear()
         if self._stream.isatty() and os.environ.get("TERM") != "dumb":
-            console = Console(file=self._stream)  # type: ignore[arg-type]
+            console = Console(file=cast(TextIO, self._stream))
             self._live = Live(self._block(), console=console, auto_refresh=False)  # no thread: loaders fork
-            self._live.start(refresh=True)
+            self._live.start()
+        self._show()
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         """Called after every step."""
         now = self._clock()
         self._done = done
         self._ends.append(now)
-        loss = [f"loss {metrics['loss']:.4g}"] if "loss" in metrics else []
-        self._text = " · ".join([text for text in [status] if text] + loss)
-        interval = REFRESH_SECONDS if self._live else LINE_SECONDS
-        if self._shown is None or now - self._shown[1] >= interval:
-            self._show(now)
+        loss = f"loss {metrics['loss']:.4g}" if "loss" in metrics else ""
+        self._text = " · ".join(filter(None, [status, loss]))
+        if now - self._shown_at >= (REFRESH_SECONDS if self._live else LINE_SECONDS):
+            self._show()
 
     def note(self, line: str) -> None:
         """A line that stays."""
@@ -106,8 +109,8 @@ class Progress:
 
     def close(self) -> None:
         """Shows the last state."""
-        if self._ends and (self._live or self._shown is None or self._shown[0] != self._done):
-            self._show(self._clock())
+        if self._shown_step != self._done:
+            self._show()
         if self._live:
             self._live.stop()
         self._live = None
@@ -118,12 +121,12 @@ class Progress:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) * (self._total - self._done)
 
-    def _show(self, now: float) -> None:
-        self._shown = (self._done, now)
+    def _show(self) -> None:
+        self._shown_step, self._shown_at = self._done, self._clock()
         if self._live:
             self._live.update(self._block(), refresh=True)
         else:
-            self._print(" · ".join(text for text in [self._title, self._counts(), self._text] if text))
+            self._print(" · ".join(filter(None, [self._title, self._counts(), self._text])))
 
     def _counts(self) -> str:
         left = self.time_left()
@@ -134,8 +137,8 @@ class Progress:
     def _block(self) -> Group:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(total=max(self._total, 1), completed=self._done, width=30), Text(self._counts()))
-        lines = [Text(text, overflow="ellipsis", no_wrap=True) for text in (self._title, self._text) if text]
-        return Group(*lines[:1], bar, *lines[1:])
+        title, text = (Text(line, overflow="ellipsis", no_wrap=True) for line in (self._title, self._text))
+        return Group(*([title] if self._title else []), bar, text)
 
     def _print(self, line: str) -> None:
         self._stream.write(line + "\n")
