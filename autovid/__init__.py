@@ -1,0 +1,36 @@
+"""autovid: neural architecture search for video recognition.
+
+>>> import autovid
+>>> space = autovid.load_space("two_stream")
+>>> arch = space.sample(1, seed=0, macs=(2.4e9, 2.5e9))[0]
+>>> net = autovid.build(arch, classes=400)  # (B, 3, T, H, W) -> (B, 400)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from autovid.errors import AutovidError
+
+if TYPE_CHECKING:
+    from autovid.cost import count
+    from autovid.models import build
+    from autovid.space import Architecture, SearchSpace, load_architecture, load_space
+
+__version__ = "0.1.0"
+__all__ = ["Architecture", "AutovidError", "SearchSpace", "build", "count", "load_architecture", "load_space"]
+
+_HOMES = {
+    "Architecture": "autovid.space",
+    "SearchSpace": "autovid.space",
+    "load_architecture": "autovid.space",
+    "load_space": "autovid.space",
+    "build": "autovid.models",
+    "count": "autovid.cost",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads what is asked for on first use, so that `import autovid` costs nothing."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'autovid' has no attribute {name!r}")

@@ -1,0 +1,67 @@
+"""The command line: one subcommand = parse, load, call one function. No file here imports torch before it must."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from autovid.errors import AutovidError
+
+COMMANDS = {
+    "search": "search a space for a network in a FLOPs range",
+    "derive": "freeze the most probable architecture of a search",
+    "train": "train a frozen architecture from scratch",
+    "evaluate": "top-1 and top-5 of a trained run, averaged over views",
+    "random-baseline": "train architectures drawn at random from a FLOPs range",
+    "describe": "an architecture, a space or a run, stage by stage",
+    "list": "the spaces and models there are",
+}
+
+EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met, 4 missing or broken data,
+5 a run directory in use, made with another configuration or damaged, 6 a loss that is not finite,
+130 stopped by Ctrl-C, 143 by SIGTERM (both saved: go on with --resume)"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(next((a for a in arguments if a in COMMANDS), None))
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return int(args.run(args) or 0)
+    except AutovidError as error:
+        print(f"autovid {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the one command that is wanted."""
+    from autovid import __version__
+
+    parser = _Parser(prog="autovid", description="Searches networks for video recognition.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"autovid {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == wanted:
+            module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
+            module.arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
