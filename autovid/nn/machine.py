@@ -1,0 +1,42 @@
+"""What the machine at hand does well: which of two ways is faster, whether its CPU knows bfloat16."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: float = 0.08, margin: float = 1.2) -> bool:
+    """True if `new` takes less time than `old` by the factor `margin`: a busy moment must not decide.
+
+    The two take turns for about `seconds`, at least three times each after a first, uncounted run; the quickest counts.
+    On one thread, because threads that wait for each other on a busy machine measure the other programs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        new(), old()
+        best_new = best_old = float("inf")
+        rounds, end = 0, time.perf_counter() + seconds
+        while rounds < 3 or time.perf_counter() < end:
+            best_new, best_old = min(best_new, _seconds(new)), min(best_old, _seconds(old))
+            rounds += 1
+    finally:
+        torch.set_num_threads(threads)
+    return best_new * margin < best_old
+
+
+def cpu_has_bf16() -> bool:
+    """True if the CPU has instructions for bfloat16 that torch's convolutions use (AMX, AVX-512 BF16, Arm BF16)."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
