@@ -302,5 +302,10 @@ def test_document_error_of_an_unknown_path_names_the_first_line(path: tuple[str 
     assert str(read_yaml_text("name: a\n", "s.yaml").error("x", *path)).startswith("s.yaml:1: ")
 
 
+def test_document_error_of_an_index_beyond_the_list_names_the_list() -> None:
+    document = read_yaml_text("name: a\nstreams:\n  - width: 8", "s.yaml")
+    assert str(document.error("one more is needed", "streams", 1)) == "s.yaml:2: streams[1]: one more is needed"
+
+
 def test_document_error_without_a_path() -> None:
     assert str(read_yaml_text("name: a\n", "s.yaml").error("too small")) == "s.yaml:1: too small"

@@ -1,0 +1,41 @@
+# make search: find an architecture.  make test: the test suite.  Both set up .venv first.
+# Another interpreter: make PYTHON=python3.12 setup
+
+PYTHON ?= python3
+RUN := runs/search-two_stream
+STAMP := .venv/.installed
+# Stands while an installation is under way: one that was interrupted is begun again from nothing.
+UNDER_WAY := .venv/.installing
+
+.PHONY: search test check bench setup clean
+
+search: $(STAMP)
+	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out $(RUN) $$(test -d $(RUN) && echo --resume)
+	.venv/bin/autovid derive $(RUN)
+
+test: $(STAMP)
+	.venv/bin/python -m pytest -q --durations=10
+
+check: $(STAMP)
+	.venv/bin/ruff check .
+	.venv/bin/mypy autovid
+	.venv/bin/python -m pytest -q --durations=10
+
+bench: $(STAMP)
+	for script in bench/*.py; do .venv/bin/python "$$script" || exit 1; done
+
+setup: $(STAMP)
+
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; (3, 10) <= v[:2] <= (3, 13) or sys.exit( \
+	  "autovid needs Python 3.10 to 3.13, but $(PYTHON) is %d.%d: make PYTHON=python3.12 $(or $(MAKECMDGOALS),search)" \
+	  % v[:2])'
+	@if test -e $(UNDER_WAY) || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+	  rm -rf .venv && mkdir .venv && touch $(UNDER_WAY) && "$(PYTHON)" -m venv .venv; fi
+	@touch $(UNDER_WAY)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@rm $(UNDER_WAY) && touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,208 @@
+"""The package as a user gets it: pinned, with its YAML files, and set up by a Makefile that recovers."""
+
+import configparser
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from autovid.config.resources import experiments_dir, search_spaces_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def requirements() -> list[Requirement]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    text = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    return [Requirement(line) for line in text.splitlines() if line]
+
+
+def constraints() -> list[Requirement]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def pins(python: str) -> dict[str, str]:
+    """Name to version of what constraints.txt pins for a Python version."""
+    environment = {"python_version": python, "python_full_version": python + ".0"}
+    chosen = [pin for pin in constraints() if pin.marker is None or pin.marker.evaluate(environment)]
+    assert len({pin.name for pin in chosen}) == len(chosen), "one pin a package"
+    assert all(str(pin.specifier).startswith("==") for pin in chosen)
+    return {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in chosen}
+
+
+def needed() -> Iterator[tuple[str, str]]:
+    """Name and installed version of everything that setup.cfg brings in here, dependencies of dependencies included."""
+    todo = [(one.name, extra) for one in requirements() for extra in ("", *one.extras)]
+    seen = set()
+    while todo:
+        name, extra = todo.pop()
+        if (canonicalize_name(name), extra) in seen:
+            continue
+        seen.add((canonicalize_name(name), extra))
+        found = importlib.metadata.distribution(name)
+        yield canonicalize_name(name), Version(found.version).public
+        for one in map(Requirement, found.requires or ()):
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                todo += [(one.name, inner) for inner in ("", *one.extras)]
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_pins_lie_in_the_ranges(python: str) -> None:
+    pinned = pins(python)
+    for one in requirements():
+        assert pinned[canonicalize_name(one.name)] in one.specifier, one
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment that the Makefile makes")
+def test_everything_installed_is_pinned_at_its_version() -> None:
+    pinned = pins(f"{sys.version_info.major}.{sys.version_info.minor}")
+    wrong = {name: (version, pinned.get(name)) for name, version in needed() if pinned.get(name) != version}
+    assert not wrong, "installed, pinned"
+
+
+def test_a_checkout_uses_its_own_yaml_folders() -> None:
+    assert search_spaces_dir() == ROOT / "search_spaces"
+    assert experiments_dir() == ROOT / "experiments"
+    assert (search_spaces_dir() / "two_stream.yaml").is_file()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the checkout, in a folder with a space in its name."""
+    copy = tmp_path / "a folder" / "autovid"
+    copy.mkdir(parents=True)
+    for name in ("autovid", "search_spaces", "experiments"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    return copy
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTHON"))}
+    return subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_wheel_carries_the_yaml_files_and_finds_them(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "search_spaces" / "mine.yaml").write_text("about: mine\n", encoding="utf-8")
+    (checkout / "experiments" / "mine.yaml").write_text("about: mine\n", encoding="utf-8")
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, ".")
+    built = run(*pip, cwd=checkout)
+    assert built.returncode == 0, built.stderr
+    site = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("autovid-*.whl"))) as wheel:
+        wheel.extractall(site)
+    code = (
+        "from autovid.config.resources import *; import autovid; print(autovid.__file__); "
+        "print(*sorted(p.name for d in (search_spaces_dir(), experiments_dir()) for p in d.iterdir()))"
+    )
+    found = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(site))
+    assert found.returncode == 0, found.stderr
+    shipped = [path.name for name in ("search_spaces", "experiments") for path in (checkout / name).glob("*.yaml")]
+    assert found.stdout.splitlines() == [str(site / "autovid" / "__init__.py"), " ".join(sorted(shipped))]
+    assert sorted(path.name for path in site.iterdir())[0] == "autovid"
+    assert len(list(site.iterdir())) == 2, "the package and its metadata, nothing else at the top level"
+
+
+def test_no_folder_of_modules_is_left_out_of_the_wheel() -> None:
+    folders = {path.parent for path in (ROOT / "autovid").rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
+# The Makefile, with an interpreter that only writes down what it is asked to do
+
+STUB = """#!/bin/sh
+echo "$@" >> "$LOG"
+case "$*" in
+  *"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *"pip install"*) exit "$PIP_EXIT" ;;
+esac
+"""
+
+
+Make = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def make(checkout: Path, tmp_path: Path) -> Make:
+    """Runs make and returns its exit code and what it asked of the interpreter: "venv", "pip install"."""
+    stub, log = tmp_path / "my python", tmp_path / "log"
+    stub.write_text(STUB, encoding="utf-8")
+    stub.chmod(0o755)
+
+    def make(*goals: str, pip_exit: int = 0, python: Path = stub) -> tuple[int, list[str]]:
+        log.write_text("", encoding="utf-8")
+        done = run("make", *goals, f"PYTHON={python}", cwd=checkout, LOG=str(log), PIP_EXIT=str(pip_exit))
+        asked = log.read_text(encoding="utf-8")
+        return done.returncode, [step for step in ("venv .venv", "pip install", "pytest") if f"-m {step}" in asked]
+
+    return make
+
+
+def test_setup_twice_in_a_row_does_nothing_the_second_time(make: Make) -> None:
+    assert make("setup") == (0, ["venv .venv", "pip install"])
+    assert make("setup") == (0, [])
+
+
+@pytest.mark.parametrize("name", ["setup.cfg", "setup.py", "pyproject.toml", "constraints.txt"])
+def test_new_requirements_are_installed_into_the_same_environment(make: Make, checkout: Path, name: str) -> None:
+    make("setup")
+    later = (checkout / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(checkout / name, (later, later))
+    assert make("setup") == (0, ["pip install"])
+
+
+def test_an_interrupted_installation_is_begun_again_from_nothing(make: Make, checkout: Path) -> None:
+    assert make("setup", pip_exit=1) == (2, ["venv .venv", "pip install"])
+    (checkout / ".venv" / "half a package").touch()
+    assert make("setup") == (0, ["venv .venv", "pip install"])
+    assert not (checkout / ".venv" / "half a package").exists()
+    assert make("setup") == (0, [])
+
+
+def test_an_environment_without_a_python_is_made_again(make: Make, checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    assert make("setup") == (0, ["venv .venv", "pip install"])
+
+
+def test_make_test_sets_up_and_runs_the_tests(make: Make) -> None:
+    assert make("test") == (0, ["venv .venv", "pip install", "pytest"])
+    assert make("test") == (0, ["pytest"])
+
+
+@pytest.mark.parametrize(("version", "accepted"), [((3, 9), False), ((3, 10), True), ((3, 13), True), ((3, 14), False)])
+def test_the_python_is_new_and_old_enough(checkout: Path, tmp_path: Path, version: object, accepted: bool) -> None:
+    old = tmp_path / "old python"
+    code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    script = f"#!/bin/sh\n[ \"$1\" = -c ] && exec '{sys.executable}' -c '{code}' \"$2\"\nexit 77\n"
+    old.write_text(script, encoding="utf-8")
+    old.chmod(0o755)
+    done = run("make", "search", f"PYTHON={old}", cwd=checkout)
+    assert done.returncode != 0
+    assert ("autovid needs Python 3.10 to 3.13" in done.stderr) is not accepted
+    assert (checkout / ".venv").exists() is accepted
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_make_search_searches_or_goes_on_and_derives(checkout: Path, make: Make, resumed: bool) -> None:
+    make("setup")
+    log = checkout / "log"
+    autovid = checkout / ".venv" / "bin" / "autovid"
+    autovid.write_text('#!/bin/sh\necho "$@" >> log\n', encoding="utf-8")
+    autovid.chmod(0o755)
+    if resumed:
+        (checkout / "runs" / "search-two_stream").mkdir(parents=True)
+    assert make("search")[0] == 0
+    search = "search --space two_stream --flops 1.37:1.43 --out runs/search-two_stream" + " --resume" * resumed
+    assert log.read_text(encoding="utf-8").splitlines() == [search, "derive runs/search-two_stream"]
