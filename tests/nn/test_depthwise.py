@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from autovid.nn import depthwise, depthwise_gradients
@@ -164,12 +165,35 @@ def test_counters_and_tracers_see_an_ordinary_convolution() -> None:
     with FlopCounterMode(display=False) as counter:
         depthwise_conv3d(x, weight)
     assert counter.get_total_flops() == 2 * x.numel() * 27
-    traced = torch.jit.trace(lambda x: depthwise_conv3d(x, weight.detach()), (x,), check_trace=False)
+    constant = weight.detach()
+    traced = torch.jit.trace(lambda x: depthwise_conv3d(x, constant), (x,), check_trace=False)
     assert "aten::_convolution" in str(traced.graph)
     fake = torch.empty_like(x, device="meta").requires_grad_()
     assert depthwise_conv3d(fake, weight.to("meta"), (1, 2, 2)).shape == (2, 4, 3, 3, 3)
     grad = torch.func.grad(lambda x: depthwise_conv3d(x, weight).sum())(x)
     assert distance(grad, torch.autograd.grad(reference(x, weight, (1, 1, 1)).sum(), x)[0]) < 1e-5
+
+
+def test_fake_tensors_train_as_an_ordinary_convolution() -> None:
+    counts = []
+    for convolution in (depthwise_conv3d, reference):
+        with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+            x, weight = torch.empty(2, 4, 3, 6, 6, requires_grad=True), torch.empty(4, 1, 3, 3, 3, requires_grad=True)
+            convolution(x, weight, (1, 1, 1)).sum().backward()
+        counts.append(counter.get_flop_counts()["Global"])
+    assert counts[0] == counts[1]
+
+
+def test_compiles_as_an_ordinary_convolution() -> None:
+    nodes: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        nodes.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    x, weight = example((2, 4, 3, 6, 6), (3, 3, 3))
+    torch.compile(depthwise_conv3d, backend=backend, fullgraph=True)(x, weight)
+    assert any("conv3d" in node for node in nodes)
 
 
 def test_exports_as_an_ordinary_convolution() -> None:
