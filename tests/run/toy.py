@@ -1,17 +1,24 @@
-"""A small task for the tests: a linear model fitted with SGD and momentum, with dropout and its own samples."""
+"""A small task for the tests of the loop: a linear model fitted with SGD and momentum, with dropout and samples."""
 
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from autovid.run import Task, TaskState, step_generator
+from autovid.errors import DivergedError
+from autovid.run import RunDirectory, Task, TaskState, step_generator
+
+CONFIG = {"lr": 0.05, "space": {"name": "tiny", "parts": ["sparse", "dense"]}}
 
 
 class Toy(Task):
-    """`ballast` extra floats in the state make saving slow enough to be killed in."""
+    """`ballast` extra floats make saving slow enough to be killed in; `hooks` are called inside the steps named."""
 
-    def __init__(self, steps: int = 10, ballast: int = 0) -> None:
-        self.steps = steps
+    def __init__(self, steps: int = 10, ballast: int = 0, hooks: dict[int, Callable[[], Any]] | None = None) -> None:
+        self.steps, self.hooks = steps, hooks or {}
         torch.manual_seed(0)
         self.net = torch.nn.Linear(4, 1)
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.05, momentum=0.9)
@@ -28,11 +35,12 @@ class Toy(Task):
         self.optimizer.step()
         self.alpha += torch.rand(3)
         self.ballast += 1
+        self.hooks.get(index, lambda: None)()  # before the count: half a step is done
         self.count += 1
         return {"loss": loss.item(), "count": self.count}
 
     def state(self) -> TaskState:
-        model: dict[str, Any] = {**self.net.state_dict(), "ballast": self.ballast}
+        model = {**self.net.state_dict(), "ballast": self.ballast}
         info = {"count": self.count, "part": "sparse"}
         return TaskState(model, {"sgd": self.optimizer.state_dict()}, {"alpha": self.alpha}, info)
 
@@ -50,8 +58,24 @@ class Toy(Task):
         return done == 4
 
 
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def diverge() -> None:
+    raise DivergedError("the loss is nan at step 5; lower the learning rate")
+
+
+def slow() -> None:
+    time.sleep(0.01)
+
+
+def start(path: Path, resume: bool = False) -> RunDirectory:
+    return RunDirectory.create_or_resume(path, CONFIG, kind="search", resume=resume)
+
+
 def same(a: TaskState, b: TaskState) -> bool:
     """Bit for bit."""
-    momentum = [s.optim["sgd"]["state"][0]["momentum_buffer"] for s in (a, b)]
-    tensors = [torch.equal(a.model[k], b.model[k]) for k in a.model] + [torch.equal(*momentum)]
-    return all(tensors) and torch.equal(a.search["alpha"], b.search["alpha"]) and a.info == b.info
+    tensors = [{**s.model, **s.search, "v": s.optim["sgd"]["state"][0]["momentum_buffer"]} for s in (a, b)]
+    equal = all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    return equal and tensors[0].keys() == tensors[1].keys() and a.info == b.info
