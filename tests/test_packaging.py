@@ -82,8 +82,11 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the checkout, in a folder with a space in its name."""
     copy = tmp_path / "a folder" / "autovid"
     copy.mkdir(parents=True)
-    for name in ("autovid", "search_spaces", "experiments"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "autovid", copy / "autovid", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("search_spaces", "experiments"):
+        (copy / name).mkdir()
+        for path in (ROOT / name).glob("*.yaml"):
+            shutil.copy(path, copy / name)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     return copy
