@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from autovid.data.faults import FaultLog
-from autovid.data.index import Video, VideoSet, halves, open_videos
+from autovid.data.index import Video, VideoSet, halves
+from autovid.data.sources import open_videos
 
 if TYPE_CHECKING:
     from autovid.data.loader import Batch, ClipLoader

@@ -1,34 +1,52 @@
 """The list of broken videos of a run, and the point where there are too many."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+
+import msgspec
 
 from autovid.errors import DataError
 
 
-class FaultLog:
-    """Which videos could not be read, and why: one line of `file` (JSON: path, reason) for each distinct video.
+def most_broken(total: int) -> int:
+    """How many broken videos a set of `total` may have: 1 %, and one at any size."""
+    return max(1, total // 100)
 
-    More than 1 % of the `total` videos of the set is too many, but one broken video never is.
+
+class FaultLog:
+    """Which videos could not be read, and why: a line {"path", "reason"} of the JSON Lines `file` for each, once.
+
+    More than 1 % of the `total` videos of a set is too many, but a single one never is. A file that exists is gone on
+    with: what it lists is known, and counts.
     """
 
     def __init__(self, total: int, file: Path | None = None) -> None:
-        self.limit = max(1, total // 100)
         self.total = total
         self.reasons: dict[str, str] = {}
         self._file = file
+        if file is not None and file.exists():
+            self.reasons.update(_listed(file))
 
     def add(self, path: str, reason: str) -> None:
-        """Notes a broken video, once. Raises DataError where it is one too many."""
-        if path in self.reasons:
-            return
-        self.reasons[path] = reason
-        if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps({"path": path, "reason": reason}) + "\n")
-        if len(self.reasons) > self.limit:
+        """Notes a broken video. Raises DataError where it is one too many."""
+        if path not in self.reasons:
+            self.reasons[path] = reason
+            if self._file is not None:
+                with self._file.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps({"path": path, "reason": reason}) + "\n")
+        if len(self.reasons) > most_broken(self.total):
             first = "; ".join(f"{name}: {why}" for name, why in list(self.reasons.items())[:3])
+            where = f" All are listed in {self._file}." if self._file else ""
             raise DataError(
-                f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}"
-                + (f" (all in {self._file})" if self._file else "")
+                f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}.{where}"
             )
+
+
+def _listed(file: Path) -> Iterator[tuple[str, str]]:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = msgspec.json.decode(line, type=dict[str, str])
+            yield entry["path"], entry["reason"]
+        except (msgspec.DecodeError, KeyError):
+            continue  # a line cut short by a kill

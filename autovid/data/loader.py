@@ -1,6 +1,6 @@
 """Batches of clips for training and for evaluation, read in this process or in worker processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
-from autovid.data.clips import ClipReader, Key, Loaded, check_views
+from autovid.data.clips import VIEWS, ClipReader, Key, Loaded, generator
 from autovid.data.faults import FaultLog
 from autovid.data.index import Video
-from autovid.data.workers import run_in_order
-from autovid.errors import DataError
+from autovid.data.workers import Workers
+from autovid.errors import ConfigError, DataError
 
 
 class Batch(NamedTuple):
@@ -26,17 +26,20 @@ class Batch(NamedTuple):
 
 
 class ClipLoader:
-    """Clips of a split of videos, in batches. What comes out does not depend on `workers`.
+    """Clips of a split of videos, in batches. What comes out does not depend on the number of workers.
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
-    videos; batch i is a pure function of (seed, i). Scale jitter `jitter` (the short side, uniform in [a, b] pixels,
-    default 8/7 to 10/7 of the crop, the published ratios), one random crop for all frames, and with `flip` a mirror
-    image half of the time.
-    Evaluation (`views`): every video in order with its views: "center", "10-center" or "10-lcr" (10 clips in time; one
-    centre crop, or left, centre and right); the short side is resized to the crop.
+    videos; batch i is a pure function of (seed, i). A clip has a scale jitter (the short side uniform in `jitter`,
+    pixels, by default 8/7 to 10/7 of the crop, the published proportions), one random crop for all its frames and, with
+    `flip`, a mirror image half of the time.
+    Evaluation (`views_batches`): every video in order with its views: "center", "10-center" or "10-lcr" (one or ten
+    clips in time; the centre crop, or left, centre and right). The short side is resized to the crop.
 
-    A broken video is noted in `faults`; training takes another in its place, evaluation leaves it out.
-    Raises DataError where too many videos are broken.
+    A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
+    (another would count twice).
+
+    `workers`: processes that read videos, 0 for none; `close` ends them, and so does the end of the program.
+    Raises ConfigError; DataError where too many videos are broken or a worker process has died.
     """
 
     def __init__(
@@ -54,62 +57,78 @@ class ClipLoader:
         views: str = "center",
         faults: FaultLog | None = None,
     ) -> None:
-        check_views(views)
-        if not videos:
-            raise DataError("no videos to load")
-        self.clip, self.batch, self.workers, self.seed = clip, batch, workers, seed
-        jitter = jitter or (round(clip.crop * 8 / 7), round(clip.crop * 10 / 7))
-        self._reader = ClipReader(tuple(videos), Path(root), clip, seed, jitter, flip and train, views)
+        low, high = jitter or (round(clip.crop * 8 / 7), round(clip.crop * 10 / 7))
+        _check(videos, clip, batch, workers, (low, high), views)
+        self.batch = batch
+        self.faults = FaultLog(len(videos)) if faults is None else faults
+        self._seed = seed
+        self._train = train
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
-        self.faults = faults if faults is not None else FaultLog(len(videos))
+        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, (low, high), flip, views)
+        self._workers: Workers[Any, Loaded] = Workers(reader.train_clips if train else reader.view_clips, workers)
         self._scale = 1 / (255 * torch.tensor(clip.std))
         self._shift = -torch.tensor(clip.mean) / torch.tensor(clip.std)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches after which every video has been seen at least once."""
+        """The number of batches after which every video has had its turn."""
         return -(-len(self._labels) // self.batch)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Training batches first_step .. last_step - 1 of the endless stream."""
-        tasks = (self._keys(step) for step in range(first_step, last_step))
-        for loaded in self._loaded(ClipReader.train_batch, tasks):
+        """Batches first_step .. last_step - 1 of the endless stream of training clips."""
+        assert self._train, "a loader made with train=False has views, not batches"
+        for loaded in self._loaded(self._keys(step) for step in range(first_step, last_step)):
             yield self._batch(loaded.pixels, loaded.videos)
 
     def views_batches(self) -> Iterator[Batch]:
         """All views of all videos in order, `batch` clips at a time; the last batch may be smaller."""
-        pixels, videos, held = [], [], 0
-        for loaded in self._loaded(ClipReader.view_clips, range(len(self._labels))):
-            pixels.append(loaded.pixels)
-            videos.append(loaded.videos)
-            held += len(loaded.videos)
-            if held >= self.batch:
-                everything, shown = np.concatenate(pixels), np.concatenate(videos)
-                whole = held - held % self.batch
-                for i in range(0, whole, self.batch):
-                    yield self._batch(everything[i : i + self.batch], shown[i : i + self.batch])
-                pixels, videos, held = [everything[whole:]], [shown[whole:]], held - whole
-        if held:
-            yield self._batch(np.concatenate(pixels), np.concatenate(videos))
+        assert not self._train, "a loader made with train=True has batches, not views"
+        pixels: list[NDArray[np.uint8]] = []
+        videos: list[np.int64] = []
+        for loaded in self._loaded(range(len(self._labels))):
+            pixels.extend(loaded.pixels)
+            videos.extend(loaded.videos)
+            while len(pixels) >= self.batch:
+                yield self._batch(np.stack(pixels[: self.batch]), np.array(videos[: self.batch]))
+                del pixels[: self.batch], videos[: self.batch]
+        if pixels:
+            yield self._batch(np.stack(pixels), np.array(videos))
+
+    def close(self) -> None:
+        """Ends the worker processes, if there are any."""
+        self._workers.close()
 
     def _keys(self, step: int) -> list[Key]:
-        places = range(step * self.batch, (step + 1) * self.batch)
+        """Whose turn it is in this batch."""
         count = len(self._labels)
-        return [Key(p // count, p % count, int(_order(self.seed, p // count, count)[p % count])) for p in places]
+        turns = (divmod(turn, count) for turn in range(step * self.batch, (step + 1) * self.batch))
+        return [Key(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
 
-    def _loaded(self, work: Callable[[ClipReader, Any], Loaded], tasks: Iterable[Any]) -> Iterator[Loaded]:
-        for loaded in run_in_order(work, self._reader, tasks, self.workers):
+    def _loaded(self, tasks: Iterable[Any]) -> Iterator[Loaded]:
+        for loaded in self._workers.run(tasks):
             for fault in loaded.faults:
                 self.faults.add(fault.path, fault.reason)
             yield loaded
 
     def _batch(self, pixels: NDArray[np.uint8], videos: NDArray[np.int64]) -> Batch:
-        # The pixels lie in memory as channels_last_3d wants them, and arithmetic keeps that order.
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(torch.float32)
-        x.mul_(self._scale).add_(self._shift)
+        # (B, T, H, W, 3) is what channels_last_3d means by (B, 3, T, H, W): nothing is moved from here on.
+        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(torch.float32).mul_(self._scale).add_(self._shift)
         return Batch(x.permute(0, 4, 1, 2, 3), torch.from_numpy(self._labels[videos]), torch.from_numpy(videos))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(count)
+    return generator("epoch", seed, epoch).permutation(count)
+
+
+def _check(videos: Sequence[Video], clip: Clip, batch: int, workers: int, jitter: tuple[int, int], views: str) -> None:
+    if not videos:
+        raise DataError("no videos to read: the split is empty")
+    if views not in VIEWS:
+        raise ConfigError(f"views {views!r}: choose one of {', '.join(VIEWS)}")
+    if clip.sampling not in ("dense", "uniform"):
+        raise ConfigError(f"sampling {clip.sampling!r}: choose dense or uniform")
+    if min(batch, clip.frames, clip.stride, clip.crop) < 1 or workers < 0:
+        raise ConfigError("batch, frames, stride and crop must be at least 1, workers at least 0")
+    if not clip.crop <= jitter[0] <= jitter[1]:
+        raise ConfigError(f"scale jitter {jitter[0]} to {jitter[1]}: must not be below the crop, {clip.crop}, nor fall")

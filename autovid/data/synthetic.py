@@ -26,8 +26,8 @@ from autovid.errors import DataError
 
 SHAPES = ("cross", "disc", "triangle")
 DIRECTIONS = ("left", "right")
-PULSES = ("grow", "shrink")
-CLASSES = tuple(f"{shape}-{direction}-{pulse}" for shape, direction, pulse in product(SHAPES, DIRECTIONS, PULSES))
+DRIFTS = ("rising", "sinking")
+CLASSES = tuple("-".join(parts) for parts in product(SHAPES, DIRECTIONS, DRIFTS))
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -79,19 +79,17 @@ def write_synthetic(folder: Path, recipe: Recipe = Recipe()) -> None:  # noqa: B
 
 def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
     """The frames of one video of class `name`, uint8 RGB (side, side, 3)."""
-    shape, direction, pulse = name.split("-")
+    shape, direction, drift = name.split("-")
     side = recipe.side
     ground, skin = _texture(side, rng), _texture(side, rng)
     light = rng.permutation([0.2, 0.6])
     x, y = rng.uniform(0, side), rng.uniform(0.3, 0.7) * side
     step = rng.uniform(2.5, 4.5) * (1 if direction == "right" else -1)
-    phase, period = rng.uniform(), rng.uniform(16, 24)
-    drift = rng.uniform(-2, 2, size=2)
+    radius = rng.uniform(0.16, 0.26) * side
+    flow = np.array([rng.uniform(1, 2) * (1 if drift == "sinking" else -1), rng.uniform(-0.5, 0.5)])
     for t in range(recipe.frames):
-        grown = (phase + t / period) % 1
-        radius = side * (0.1 + 0.18 * (grown if pulse == "grow" else 1 - grown))
         cover = _mask(shape, side, x + step * t, y, radius)[..., None]
-        shift = tuple(np.round(drift * t).astype(int))
+        shift = tuple(np.round(flow * t).astype(int))
         back = light[0] + 0.2 * np.roll(ground, shift, axis=(0, 1))
         image = (1 - cover) * back + cover * (light[1] + 0.2 * skin)
         yield (np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -100,9 +98,10 @@ def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArra
 def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """A smooth periodic colour texture in about -1..1, (side, side, 3)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))[..., None] * side
-    noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 5) ** 2))
+    noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 4) ** 2))
     texture = np.fft.ifft2(noise, axes=(0, 1)).real
-    return texture / (2 * texture.std())
+    scaled: NDArray[np.float64] = texture / (2 * texture.std())
+    return scaled
 
 
 def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[np.float64]:
@@ -115,7 +114,8 @@ def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[n
         distance = np.minimum(np.maximum(abs(u) - 0.3, abs(v) - 1), np.maximum(abs(u) - 1, abs(v) - 0.3))
     else:
         distance = np.maximum(v - 0.7, abs(u) * 1.0 - (v + 1) * 0.6)
-    return np.clip(0.5 - distance * radius, 0, 1)
+    cover: NDArray[np.float64] = np.clip(0.5 - distance * radius, 0, 1)
+    return cover
 
 
 def _default_cache() -> Path:

@@ -1,19 +1,21 @@
 """Video files to frames, and frames to video files: the only file of the project that imports PyAV.
 
-A data set may hold files that nobody has looked at, so a file is opened as one regular local file of a few container
-formats, with bounds on what it may ask for. Whatever is wrong with it becomes one VideoError.
+A data set may hold files that nobody has looked at. So a file is opened only where it is a regular local file of one of
+a few container formats, with bounds on what it may ask for, and whatever is wrong with it becomes a VideoError.
 """
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
@@ -21,31 +23,33 @@ MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
 
-av.logging.set_level(None)  # FFmpeg's own complaints would tear the progress display; ours say which file
+Pixels: TypeAlias = NDArray[np.uint8]
+
+av.logging.set_level(None)  # FFmpeg's own complaints would tear the progress display, and do not name the file
 
 
 class VideoError(Exception):
-    """A video that cannot be read: empty, broken, hostile or not a video. The text is the reason, without the path."""
+    """A video that cannot be read: empty, broken, hostile or no video at all. The text is the reason, without path."""
 
 
 class VideoFile:
-    """An open video, or its part from `start` to `end` seconds. Frames are numbered in the order of presentation.
+    """An open video, or its part from `start` to `end` seconds: `len()` frames in the order of presentation.
 
-    Frames are found by the time stamps of a pass over the packets, which needs no decoding and trusts no header: so a
-    missing frame count, a variable frame rate and a start that is not zero need no special care.
-
-    Raises VideoError from every method.
+    Frames are found by the time stamps of a pass over the packets, which decodes nothing and trusts no header: a
+    missing frame count, a variable frame rate or a start other than zero need no special care. AVI has no time stamps
+    worth the name; there, frames are counted from the first one, which is slower. Every method raises VideoError.
     """
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         _check_regular(path)
-        self._container = _open(path)
+        self._path = path
+        self._container, self._stream = _open(path)
+        self._counted = self._container.format.name == "avi"
         try:
-            self._stream = _video_stream(self._container)
-            self._pts = self._scan(start, end)
-        except BaseException as error:
+            self._names = self._scan(start or 0.0, np.inf if end is None else end)
+        except BaseException:
             self._container.close()
-            raise _video_error(error) from error
+            raise
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -54,128 +58,173 @@ class VideoFile:
         self._container.close()
 
     def __len__(self) -> int:
-        return len(self._pts)
+        return len(self._names)
 
-    def _scan(self, start: float | None, end: float | None) -> NDArray[np.int64]:
-        """The time stamps of all frames between start and end, in order of presentation."""
-        pts = []
-        for packet in self._container.demux(self._stream):
-            if packet.size and packet.pts is not None and not packet.is_discard and not packet.is_corrupt:
-                pts.append(packet.pts)
-            if len(pts) > MAX_FRAMES:
-                raise VideoError(f"more than {MAX_FRAMES:,} frames")
-        found = np.unique(np.array(pts, dtype=np.int64))
-        if not len(found):
-            raise VideoError("no frames")
-        seconds = (found - found[0]) * float(self._stream.time_base or 1)
-        keep = (seconds >= (start or 0.0)) & (seconds < (np.inf if end is None else end))
-        if not keep.any():
-            raise VideoError(f"no frames between {start} and {end} s (the video has {seconds[-1]:.2f} s)")
-        return found[keep]
+    def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
+        """(len(indices), ...): what `take` makes of the upright RGB frames (H, W, 3) with these numbers.
 
-    def frames(self, indices: NDArray[np.int64], short_side: int) -> NDArray[np.uint8]:
-        """The frames with these numbers (any order, repeats allowed), RGB (n, H, W, 3), min(H, W) = `short_side`."""
+        Only what is wanted is decoded: from the key frame before it, without the frames that no other refers to.
+        """
         unique, inverse = np.unique(indices, return_inverse=True)
+        wanted, scaler = self._names[unique].tolist(), VideoReformatter()
+        found: dict[int, Pixels] = {}
+        # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
+        for decode in (self._from_key_frames, self._from_start):
+            for name, frame in decode([name for name in wanted if name not in found]):
+                found[name] = take(_upright(frame, scaler))
+        if lost := len(wanted) - len(found):
+            raise VideoError(f"{lost} of {len(wanted)} frames cannot be decoded")
+        return np.stack([found[name] for name in wanted])[inverse]
+
+    def _scan(self, start: float, end: float) -> NDArray[np.int64]:
+        """The names of the frames from start to end: time stamps, or where there are none, counts from 0."""
+        unit, origin = float(self._stream.time_base or 0), self._stream.start_time or 0
+        if start and not self._counted:
+            self._seek(origin + int(start / unit))
+        stamps, keys = [], []
+        for packet in self._packets():
+            if not packet.is_discard:
+                stamps.append(packet.pts)
+                keys.append(packet.is_keyframe)
+            if len(stamps) > MAX_FRAMES:
+                raise VideoError(f"more than {MAX_FRAMES:,} frames")
+            if not self._counted and packet.dts is not None and (packet.dts - origin) * unit >= end:
+                break  # nothing that follows is shown before this
+        self._counted = self._counted or None in stamps
+        if self._counted:
+            names, seconds = np.arange(len(stamps)), np.arange(len(stamps)) / float(self._stream.average_rate or 25)
+        else:
+            self._keys = np.unique(np.array([stamp for stamp, key in zip(stamps, keys) if key], dtype=np.int64))
+            names = np.unique(np.array(stamps, dtype=np.int64))
+            names = names[names >= self._keys[0]] if len(self._keys) else names  # earlier ones cannot be decoded
+            seconds = (names - origin) * unit
+        kept: NDArray[np.int64] = names[(seconds >= start) & (seconds < end)]
+        if not len(kept):
+            raise VideoError("no frames" if (start, end) == (0, np.inf) else f"no frames from {start:g} to {end:g} s")
+        return kept
+
+    def _from_key_frames(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """These frames, seeking to the key frame before each group of them."""
+        if self._counted or not len(self._keys):
+            return
+        for key, group in groupby(names, lambda name: self._keys[np.searchsorted(self._keys, name, "right") - 1]):
+            self._seek(int(key))
+            wanted = set(group)
+            for frame in self._decode(wanted, skip=True):
+                if frame.pts in wanted:
+                    yield frame.pts, frame
+
+    def _from_start(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """These frames, decoding everything up to the last of them."""
+        if not names:
+            return
+        self._reopen()
+        wanted = set(names)
+        for count, frame in enumerate(self._decode(set() if self._counted else wanted, skip=False)):
+            name = count if self._counted else frame.pts
+            if name in wanted:
+                yield name, frame
+            if name == names[-1]:
+                return
+
+    def _decode(self, wanted: set[int], skip: bool) -> Iterator[av.VideoFrame]:
+        """Frames from here on, until the packets stamped as `wanted` are through (an empty set: until the end)."""
+        context, ahead = self._stream.codec_context, set(wanted)
+        for packet in self._packets():
+            context.skip_frame = "NONREF" if skip and packet.pts not in wanted else "DEFAULT"
+            yield from _decoded(packet)
+            ahead.discard(packet.pts)
+            if wanted and not ahead:
+                break
+        yield from _decoded(context, None)  # what the decoder holds back
+
+    def _packets(self) -> Iterator[Any]:
+        with _reading():
+            for packet in self._container.demux(self._stream):
+                if packet.size and not packet.is_corrupt:
+                    yield packet
+
+    def _seek(self, stamp: int) -> None:
         try:
-            images = list(self._decode(self._pts[unique], short_side))
-        except Exception as error:
-            raise _video_error(error) from error
-        return np.stack(images)[inverse]
+            self._container.seek(stamp, stream=self._stream)
+        except av.error.FFmpegError:
+            self._reopen()
 
-    def _decode(self, wanted: NDArray[np.int64], short_side: int) -> Iterator[NDArray[np.uint8]]:
-        self._container.seek(int(wanted[0]), stream=self._stream, backward=True)
-        todo = iter(wanted.tolist())
-        target, scaler = next(todo), Scaler(short_side)
-        needed = set(wanted.tolist())
-        context = self._stream.codec_context
-        for packet in self._container.demux(self._stream):
-            # Frames that no other frame refers to need not be decoded where nobody wants them.
-            context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in needed else "NONREF"
-            for frame in packet.decode():
-                while target is not None and frame.pts is not None and frame.pts >= target:
-                    yield scaler(frame)
-                    target = next(todo, None)
-                if target is None:
-                    return
-        raise VideoError("the frames end early")
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container, self._stream = _open(self._path)
 
 
-class Scaler:
-    """Decoded frames to upright RGB arrays with a given short side."""
-
-    def __init__(self, short_side: int) -> None:
-        self.short_side = short_side
-        self.reformatter = VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        if frame.is_corrupt:
-            raise VideoError("a damaged frame")
-        scale = self.short_side / min(frame.width, frame.height)
-        width, height = (max(self.short_side, round(side * scale)) for side in (frame.width, frame.height))
-        if max(width, height) > MAX_SIDE:
-            raise VideoError(f"frames of {frame.width}x{frame.height} pixels")
-        image = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR)
-        turns = round(frame.rotation / 90) % 4
-        array: NDArray[np.uint8] = np.rot90(image.to_ndarray(), turns)
-        return array
-
-
-def write_video(
-    path: Path, frames: Iterable[NDArray[np.uint8]], rate: int = 25, quality: int = 23, gop: int = 12
-) -> None:
-    """Writes RGB frames (H, W, 3) as an H.264 file; H and W even. Needs a PyAV with libx264 (its wheels have it)."""
+def write_video(path: Path, frames: Iterable[Pixels], *, rate: int = 25, quality: int = 23) -> None:
+    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4; `quality` is x264's constant rate factor."""
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate)
+                stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
-                stream.codec_context.gop_size = gop
                 stream.codec_context.thread_count = 1
-                stream.options = {"crf": str(quality), "preset": "veryfast"}
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
 
 
 def can_write() -> bool:
-    """Whether this PyAV can write H.264."""
+    """Whether this PyAV can write H.264. Its wheels can; one built against a system's FFmpeg may not."""
     return "libx264" in av.codecs_available
 
 
-def _check_regular(path: Path) -> None:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever PyAV raises about a file is the file's fault."""
     try:
+        yield
+    except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise VideoError(" ".join(str(text).split())) from error
+
+
+def _check_regular(path: Path) -> None:
+    with _reading():
         info = os.stat(path)
-    except OSError as error:
-        raise VideoError(error.strerror or "cannot be opened") from error
-    if not stat.S_ISREG(info.st_mode):  # a pipe would block for ever
-        raise VideoError("not a regular file")
-    if info.st_size == 0:
+    if not stat.S_ISREG(info.st_mode):
+        raise VideoError("not a regular file")  # reading a pipe would wait for ever
+    if not info.st_size:
         raise VideoError("empty file")
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, Any]:
+    """The container and its best video stream."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    try:
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except (OSError, ValueError) as error:
-        raise _video_error(error) from error
-
-
-def _video_stream(container: Any) -> Any:
-    if not container.streams.video:
+    with _reading():
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    stream: Any = container.streams.best("video")
+    if stream is None:
+        container.close()
         raise VideoError("no video stream")
-    stream = container.streams.best("video")
     context = stream.codec_context
     if not 0 < max(context.width, context.height) <= MAX_SIDE:
+        container.close()
         raise VideoError(f"frames of {context.width}x{context.height} pixels")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    return stream
+    return container, stream
 
 
-def _video_error(error: BaseException) -> BaseException:
-    if isinstance(error, (VideoError, MemoryError)) or not isinstance(error, Exception):
-        return error
-    return VideoError(" ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split()))
+def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
+    """The frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
+    try:
+        frames: list[av.VideoFrame] = source.decode(*packet)
+    except av.error.FFmpegError:
+        return []
+    return frames
+
+
+def _upright(frame: av.VideoFrame, scaler: VideoReformatter) -> Pixels:
+    if frame.is_corrupt or max(frame.width, frame.height) > MAX_SIDE:
+        raise VideoError("a damaged frame")
+    with _reading():
+        image = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()  # more threads cost more than they give
+    turned: Pixels = np.rot90(image, round(frame.rotation / 90) % 4)
+    return turned

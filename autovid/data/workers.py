@@ -1,15 +1,129 @@
-"""Tasks worked off in order, in this process or in a few worker processes."""
+"""Tasks worked off in order by a few processes, or by none.
 
+Each worker has a pipe of its own and takes every n-th task, so the order needs no book-keeping and a dead worker is an
+end of file, not a wait. Workers leave Ctrl-C and SIGTERM to the main process and go when it goes, however it goes.
+"""
+
+import atexit
+import signal
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
 
-State = TypeVar("State")
+from autovid.errors import AutovidError, DataError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def run_in_order(
-    work: Callable[[State, Task], Result], state: State, tasks: Iterable[Task], workers: int
-) -> Iterator[Result]:
-    """work(state, task) for each task, in order."""
-    return (work(state, task) for task in tasks)
+class Workers(Generic[Task, Result]):
+    """`count` processes that compute `work(task)`; started at the first use, and kept until `close`.
+
+    `work` and everything that travels must be picklable; a script that uses workers needs the usual
+    `if __name__ == "__main__":` around its work. With count = 0 all happens here, in the calling thread.
+    """
+
+    def __init__(self, work: Callable[[Task], Result], count: int) -> None:
+        self._work = work
+        self._count = count
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        _open.add(self)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """The results (not None) in the order of the tasks, each worker being at most one task ahead.
+
+        What `work` raises is raised here, at its place in the order. Raises DataError where a worker has died.
+        """
+        if not self._count:
+            yield from map(self._work, tasks)
+            return
+        if not self._processes:
+            self._start()
+        waiting: deque[Connection] = deque()
+        finished = False
+        try:
+            for number, task in enumerate(tasks):
+                pipe = self._pipes[number % self._count]
+                ready = _receive(waiting.popleft()) if len(waiting) == self._count else None
+                pipe.send(task)  # before the caller gets its result, so that the worker goes on meanwhile
+                waiting.append(pipe)
+                if ready is not None:
+                    yield ready
+            while waiting:
+                yield _receive(waiting.popleft())
+            finished = True
+        except (EOFError, OSError) as error:
+            codes = [process.exitcode for process in self._processes if process.exitcode is not None]
+            raise DataError(
+                f"a process that reads videos has died (exit code {', '.join(map(str, codes)) or 'unknown'}); "
+                "if the machine is short of memory, use fewer workers"
+            ) from error
+        finally:
+            if not finished:  # results of this run are still to come, and would be taken for those of the next
+                self.close()
+
+    def close(self) -> None:
+        """Ends the processes; the next `run` starts new ones."""
+        for process in self._processes:
+            process.kill()
+        for process, pipe in zip(self._processes, self._pipes):
+            process.join()
+            pipe.close()
+        self._processes, self._pipes = [], []
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        resource_tracker.ensure_running()  # starting it later would undo the mask
+        # Processes inherit the mask of blocked signals: so even one that is still starting ignores Ctrl-C.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            for _ in range(self._count):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(self._work, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+                self._pipes.append(ours)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+_open: "weakref.WeakSet[Workers[Any, Any]]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before multiprocessing's own exit, which would wait for processes that ignore SIGTERM."""
+    for workers in list(_open):
+        workers.close()
+
+
+def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
+    """The life of a worker: until the other end of the pipe is gone."""
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        while True:
+            task = pipe.recv()
+            try:
+                result = work(task)
+            except AutovidError as error:
+                result = error
+            pipe.send(result)
+    except (EOFError, OSError):
+        return
+
+
+def _receive(pipe: Connection) -> Any:
+    result = pipe.recv()
+    if isinstance(result, AutovidError):
+        raise result
+    return result

@@ -1,0 +1,186 @@
+"""Where data sets come from: the embedded one, a folder with a sub-folder a class, a CSV file."""
+
+import csv
+import math
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+
+from autovid.data.faults import most_broken
+from autovid.data.index import Video, VideoSet, hold_out
+from autovid.data.synthetic import synthetic_folder
+from autovid.errors import DataError
+
+EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
+COLUMNS = ("path", "label", "start", "end", "split")
+MAX_CLASSES = 100_000
+
+
+def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cache: Path | None = None) -> VideoSet:
+    """The data set "synthetic" (the embedded one, kept in `cache`), or the one in a folder or a CSV file.
+
+    Folder: a sub-folder a class, or `train/` and `val/` with these inside. CSV: path, label, and where wanted start and
+    end (seconds) and split (train or val), with a header, or in this order; paths are relative to the file's folder,
+    labels are names, or integers from 0. Nothing may lie outside the folder, by a link neither.
+    A source without splits has a random share `holdout` of every class put aside as val.
+    Raises DataError, with the row where there is one.
+    """
+    if not 0 <= holdout < 1:
+        raise DataError(f"holdout {holdout}: must be at least 0 and less than 1")
+    path = Path(source)
+    if str(source) == "synthetic":
+        found = _from_folder(synthetic_folder(cache), seed, holdout)
+        return msgspec.structs.replace(found, name="synthetic", flip=False)
+    if path.is_dir():
+        return _from_folder(path, seed, holdout)
+    if path.is_file():
+        return _from_csv(path, seed, holdout)
+    raise DataError(f"{source}: no such folder or CSV file; give one, or 'synthetic' for the embedded videos")
+
+
+def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
+    split = (root / "train").is_dir() and (root / "val").is_dir()
+    tops = [root / "train", root / "val"] if split else [root]
+    classes = tuple(sorted({name for top in tops for name in _class_names(top)}))
+    train, *others = (tuple(_class_videos(root, top, classes)) for top in tops)
+    if not train:
+        raise DataError(
+            f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)}"
+        )
+    train, val = (train, others[0]) if split else hold_out(train, holdout, seed)
+    return VideoSet(root.resolve().name, root, classes, train, val)
+
+
+def _class_names(top: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _class_videos(root: Path, top: Path, classes: Sequence[str]) -> Iterator[Video]:
+    for label, name in enumerate(classes):
+        for folder, below, files in os.walk(top / name):
+            below[:] = sorted(child for child in below if not child.startswith("."))
+            for file in sorted(files):
+                path = Path(folder, file)
+                if path.suffix.lower() not in EXTENSIONS or file.startswith("."):
+                    continue
+                if not _inside(root, path):
+                    raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
+                yield Video(path.relative_to(root).as_posix(), label)
+
+
+class _Row(NamedTuple):
+    """A row of a CSV file, checked; `where` is for errors."""
+
+    where: str
+    path: str
+    label: str
+    start: float | None
+    end: float | None
+    split: str
+
+
+def _from_csv(path: Path, seed: int, holdout: float) -> VideoSet:
+    rows = list(_rows(path))
+    if not rows:
+        raise DataError(f"{path}: no videos; expected rows of path,label[,start,end[,split]]")
+    _check_present(path, rows)
+    numbers = all(row.label.isdecimal() and row.label.isascii() for row in rows)
+    classes = _numbered(rows) if numbers else tuple(sorted({row.label for row in rows}))
+    label_of = {name: label for label, name in enumerate(classes)}
+    videos = [
+        Video(row.path, label_of[str(int(row.label)) if numbers else row.label], row.start, row.end) for row in rows
+    ]
+    if any(row.split for row in rows):
+        train, val = (tuple(v for v, row in zip(videos, rows) if row.split == split) for split in ("train", "val"))
+    else:
+        train, val = hold_out(videos, holdout, seed)
+    if not train:
+        raise DataError(f"{path}: no row has the split 'train'")
+    return VideoSet(path.stem, path.parent, classes, train, val)
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns: Sequence[str] | None = None
+            for cells in reader:
+                where = f"{path}, row {reader.line_num}"
+                if not cells:
+                    continue
+                if columns is None and cells[0].strip().lower() == "path":
+                    columns = _header(where, [cell.strip().lower() for cell in cells])
+                    continue
+                columns = columns or COLUMNS[: len(cells)]
+                yield _row(where, path.parent, columns, cells)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file that can be read: {error}") from error
+
+
+def _header(where: str, names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown or len(set(names)) < len(names) or "label" not in names:
+        raise DataError(f"{where}: columns {','.join(names)}; known are {','.join(COLUMNS)}, needed are path,label")
+    return names
+
+
+def _row(where: str, root: Path, columns: Sequence[str], cells: list[str]) -> _Row:
+    if len(cells) != len(columns) or len(cells) < 2:
+        raise DataError(f"{where}: {len(cells)} columns where {max(2, len(columns))} are expected")
+    values = dict(zip(columns, (cell.strip() for cell in cells)))
+    start, end = (_seconds(where, name, values.get(name, "")) for name in ("start", "end"))
+    if end is not None and end <= (start or 0):
+        raise DataError(f"{where}: end {end:g} s is not after start {start or 0:g} s")
+    if "split" in columns and values["split"] not in ("train", "val"):
+        raise DataError(f"{where}: split {values['split']!r}: must be train or val")
+    if not values["path"] or not values["label"]:
+        raise DataError(f"{where}: an empty path or label")
+    relative = PurePosixPath(values["path"])
+    if relative.is_absolute() or ".." in relative.parts or "\0" in str(relative) or not _inside(root, root / relative):
+        raise DataError(f"{where}: {values['path']!r} leaves the folder of the CSV file; paths must stay inside {root}")
+    return _Row(where, str(relative), values["label"], start, end, values.get("split", ""))
+
+
+def _seconds(where: str, name: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0 <= value < math.inf):
+        raise DataError(f"{where}: {name} {text!r} is not a time in seconds")
+    return value
+
+
+def _numbered(rows: Sequence[_Row]) -> tuple[str, ...]:
+    """Integer labels stand for themselves, also where some in between have no video."""
+    last = max(rows, key=lambda row: int(row.label))
+    if int(last.label) >= MAX_CLASSES:
+        raise DataError(f"{last.where}: label {last.label}: integer labels must be below {MAX_CLASSES:,}")
+    return tuple(str(i) for i in range(int(last.label) + 1))
+
+
+def _check_present(path: Path, rows: Sequence[_Row]) -> None:
+    """A few missing videos count as broken when their turn comes; many mean a wrong folder, better said at once."""
+    missing = [row for row in rows if not os.path.lexists(path.parent / row.path)]
+    if len(missing) > most_broken(len(rows)):
+        raise DataError(
+            f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {path.parent / missing[0].path} "
+            f"({missing[0].where.rpartition(', ')[2]}); paths are relative to the CSV file's folder"
+        )
+
+
+def _inside(root: Path, path: Path) -> bool:
+    """Whether a path stays within root when links are followed."""
+    real = _real_folder(path.parent) / path.name
+    return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root))
+
+
+@lru_cache(maxsize=100_000)
+def _real_folder(folder: Path) -> Path:
+    return folder.resolve()
