@@ -1,0 +1,169 @@
+"""Draws from a prior conditioned on a range of cost.
+
+Proposals come from the DP over the bins that cover the range, each exactly in proportion to its probability; those
+whose exact cost lies outside are dropped. Where that meets next to nothing new, the rest is searched for instead: by
+probability, or, for distinct architectures, with Gumbel-perturbed log-probabilities, whose order is that of drawing
+without replacement (Kool et al., "Ancestral Gumbel-Top-k Sampling", JMLR 2020; Maddison et al., "A* Sampling", 2014).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from autovid.cost.grid import LOG_SUM, SUM, Algebra, Floats, Level, grid_for
+from autovid.cost.plan import Ints
+from autovid.cost.prior import Prior
+from autovid.cost.range import CostRange
+from autovid.cost.reach import check_range, nothing_in
+from autovid.cost.table import CostTable
+from autovid.cost.tree import MAX_VISITS, Rank, Tree
+from autovid.errors import CostRangeError
+
+_PROPOSALS = 2**18  # some 5 s; scaled up for many draws
+_BATCH = 4096
+_LOG_BINS = 4096  # with LOG_SUM
+_UNDERFLOW = 1e-200  # what sums of probabilities may lose is far smaller than this
+
+
+def sample_in_range(
+    table: CostTable,
+    logp: Sequence[ArrayLike],
+    low: int,
+    high: int,
+    n: int,
+    rng: np.random.Generator,
+    distinct: bool = False,
+) -> Ints:
+    """`n` architectures, choices (n, D), drawn from the prior given low <= cost <= high.
+
+    `distinct`: drawn without replacement. Equal seeds give equal draws.
+
+    Raises:
+        CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
+            reasonable time, which takes a range far narrower than the rounding of costs to bins.
+    """
+    sampler = _Sampler(Prior(table, logp), CostRange(low, high))
+    drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
+    return sampler.prior.original(drawn)
+
+
+class _Sampler:
+    """The DP of one range: levels of log-probabilities over the bins of its window."""
+
+    def __init__(self, prior: Prior, asked: CostRange) -> None:
+        self.prior, self._table, self._weights, self._asked = prior, prior.table, prior.weights, asked
+        self._range = check_range(self._table, *asked)
+        self._grid = grid_for(self._table, *self._range)
+        levels = self._solve([np.exp(w) for w in self._weights], SUM)
+        if levels[0].values_SB.sum() > _UNDERFLOW:
+            with np.errstate(divide="ignore"):
+                self._levels = [Level(np.log(level.values_SB, out=level.values_SB), level.start) for level in levels]
+        else:
+            self._grid = grid_for(self._table, *self._range, _LOG_BINS)
+            self._levels = self._solve(self._weights, LOG_SUM)
+        if not np.isfinite(self._levels[0].values_SB).any():
+            raise nothing_in(self._table, *asked)
+
+    def _solve(self, weights: list[Floats], algebra: Algebra) -> list[Level]:
+        first, last = self._grid.window(*self._range)
+        if first > last:
+            raise nothing_in(self._table, *self._asked)
+        return self._grid.solve(weights, algebra, first, last)
+
+    def independent(self, n: int, rng: np.random.Generator) -> Ints:
+        drawn = np.zeros((0, len(self._table.sizes)), np.int64)
+        for batch in self._accepted(n, rng):
+            drawn = np.concatenate([drawn, batch])
+            if len(drawn) >= n:
+                return drawn[:n]
+        return np.concatenate([drawn, self._searched(n - len(drawn), rng)])
+
+    def _searched(self, n: int, rng: np.random.Generator) -> Ints:
+        """Independent draws where next to no proposal lies in the range: from the list of all, if that is short."""
+        tree, found = self._tree(), []
+        for choices, _ in tree.walk(_perturb(rng)):
+            found.append(choices)
+            if tree.visited > MAX_VISITS:  # each first one of an order drawn without replacement is a draw
+                return np.stack([next(self._tree().walk(_perturb(rng)))[0] for _ in range(n)])
+        if not found:
+            raise nothing_in(self._table, *self._asked)
+        logp_N = np.array([self.prior.logprob(choices) for choices in found])
+        weights_N = np.exp(logp_N - logp_N.max())
+        return np.stack(found)[rng.choice(len(found), n, p=weights_N / weights_N.sum())]
+
+    def distinct(self, n: int, rng: np.random.Generator) -> Ints:
+        drawn: dict[bytes, Ints] = {}
+        met = 0
+        for batch in self._accepted(n, rng):
+            met += len(batch)
+            drawn.update((choices.tobytes(), choices) for choices in batch if choices.tobytes() not in drawn)
+            if len(drawn) >= n or met > 10 * (n + 10):  # mostly repeats
+                break
+        search = self._tree().walk(_perturb(rng))
+        while len(drawn) < n:
+            choices, _ = next(search, (None, 0))
+            if choices is None:
+                raise self._too_few(len(drawn), n)
+            drawn.setdefault(choices.tobytes(), choices)
+        return np.stack(list(drawn.values())[:n]) if n else np.zeros((0, len(self._table.sizes)), np.int64)
+
+    def _too_few(self, found: int, n: int) -> CostRangeError:
+        if not found:
+            return nothing_in(self._table, *self._asked)
+        return CostRangeError(
+            f"only {found} architectures have {self._asked}, {n} distinct ones were asked for; widen the range or ask "
+            "for fewer"
+        )
+
+    def _tree(self) -> Tree:
+        return Tree(self._grid, self._levels, self._weights, *self._range)
+
+    def _accepted(self, n: int, rng: np.random.Generator) -> Iterator[Ints]:
+        """Batches of draws inside the range, growing, until the caller has enough or the proposals run out."""
+        size, left = n + 16, max(_PROPOSALS, 64 * n)
+        while left > 0:
+            size = min(size, _BATCH)
+            choices_ND, cost_N = self._propose(size, rng)
+            yield choices_ND[(cost_N >= self._range.low) & (cost_N <= self._range.high)]
+            left -= size
+            size *= 2
+
+    def _propose(self, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Draws from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""
+        root = self._levels[0].values_SB[0]
+        mass = np.exp(root - root.max())
+        bins_N = self._levels[0].start + rng.choice(len(mass), size, p=mass / mass.sum())
+        state_N, cost_N = np.zeros(size, np.int64), np.full(size, self._table.constant)
+        choices_ND = np.zeros((size, len(self._table.sizes)), np.int64)
+        for i, step in enumerate(self._table.steps):
+            old_N, other_N = np.divmod(state_N, len(step.carry))
+            after_NR = step.bases[step.kept_OR[old_N]] + step.carry[other_N][:, None]
+            rest_NR = bins_N[:, None] - self._grid.bins_OR[i][old_N]
+            outcome_N = _pick(self._weights[i] + self._levels[i + 1].at(after_NR, rest_NR, -np.inf), rng)
+            rows = np.arange(size)
+            state_N, bins_N = after_NR[rows, outcome_N], rest_NR[rows, outcome_N]
+            cost_N += step.cost_OR[old_N, outcome_N]
+            choices_ND[:, step.decisions] = step.values_RD[outcome_N]
+        return choices_ND, cost_N
+
+
+def _perturb(rng: np.random.Generator) -> Rank:
+    """Gumbel noise on log-probabilities, such that the best child is as good as its parent."""
+
+    def rank(scores: Floats, parent: float) -> Floats:
+        noisy = scores + rng.gumbel(size=len(scores))
+        if parent == np.inf:
+            return noisy
+        with np.errstate(divide="ignore"):
+            v = parent - noisy + np.log(-np.expm1(noisy - noisy.max()))
+        return np.asarray(parent - np.maximum(0, v) - np.log1p(np.exp(-np.abs(v))))
+
+    return rank
+
+
+def _pick(logp_NR: Floats, rng: np.random.Generator) -> Ints:
+    """One column for each row, with probability proportional to exp(logp_NR)."""
+    sums_NR = np.exp(logp_NR - logp_NR.max(axis=1, keepdims=True)).cumsum(axis=1)
+    level_N1 = (1 - rng.random((len(sums_NR), 1))) * sums_NR[:, -1:]  # in (0, sum]: never an impossible column
+    return np.asarray((sums_NR < level_N1).sum(axis=1))
