@@ -1,0 +1,48 @@
+"""autovid evaluate: the accuracy of a trained run, averaged over views."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from autovid.cli import options, training_options
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training")
+    parser.add_argument(
+        "--views",
+        choices=["center", "10-center", "10-lcr"],
+        default="center",
+        help="one clip (default), ten along time, or each of these with a left, a centre and a right crop",
+    )
+    parser.add_argument("--data", help=f"{training_options.DATA} (default: what it was trained on)")
+    parser.add_argument("--split", choices=["val", "train"], default="val")
+    parser.add_argument("--json", action="store_true", help="print what is written to evaluation-VIEWS.json")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    parser.add_argument("--workers", type=int, help="processes that decode videos (default: by the machine)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates and prints."""
+    from autovid.nn.allocator import keep_memory
+    from autovid.run import Progress
+    from autovid.train import evaluate, evaluation_file, open_trained
+
+    keep_memory()
+    trained = open_trained(args.directory, args.device)
+    if trained.step < trained.steps:
+        print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
+    videos, _ = training_options.open_data(args.data or trained.source, trained.recipe.seed)
+    progress = Progress(f"evaluate {args.directory}", stream=sys.stderr)
+    found = evaluate(trained, videos, args.views, args.split, workers=options.workers(args), progress=progress)
+    if args.json:
+        print(found.to_json(), end="")
+        return
+    print(f"top-1 {training_options.percent(found.top1)}  top-5 {training_options.percent(found.top5)}")
+    print(
+        f"{found.decoded} of {found.videos} videos of {found.data}, split {found.split}; {found.views}: "
+        f"{found.views_per_video} views a video, {found.frames} frames of {found.crop}x{found.crop}"
+    )
+    print(f"{found.gflops_per_view:.4g} GFLOPs a view, {found.gflops_per_video:.4g} a video; {found.convention}")
+    print(f"in {evaluation_file(args.directory, args.views, args.split)}")

@@ -1,0 +1,77 @@
+"""What the commands that train have in common on the command line."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autovid.cli import options
+
+if TYPE_CHECKING:
+    from autovid.data import VideoSet
+    from autovid.space import Architecture, SearchSpace
+    from autovid.train import Recipe
+
+SYNTHETIC = "synthetic"
+DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
+RECIPE = ("epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "weight_decay", "seed", "precision")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--data, --recipe and everything that changes the recipe."""
+    parser.add_argument("--data", default=SYNTHETIC, help=f"{DATA} (default: a small embedded set)")
+    parser.add_argument("--resume", action="store_true", help="go on in the directory; what is done is not done again")
+    group = parser.add_argument_group("recipe")
+    group.add_argument(
+        "--recipe",
+        choices=["proxy", "full"],
+        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data)",
+    )
+    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30")
+    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8")
+    group.add_argument("--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion")
+    group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
+    group.add_argument("--frames", type=options.positive)
+    group.add_argument("--crop", type=options.positive)
+    group.add_argument("--stride", type=options.positive)
+    group.add_argument("--jitter", type=options.sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    options.machine(parser)
+
+
+def recipe_from(args: argparse.Namespace, what: "Architecture | SearchSpace") -> "Recipe":
+    """The recipe that the flags ask for; says on the terminal if it is the proxy."""
+    from rich.console import Console
+
+    from autovid.train import make_recipe
+
+    proxy = args.recipe == "proxy" or (args.recipe is None and args.data == SYNTHETIC)
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE})
+    if proxy:
+        text = (
+            f"This is a PROXY training: {recipe.epochs:g} epochs at {recipe.frames} frames of "
+            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The paper's: --data and --recipe full."
+        )
+        Console().print(text, style="yellow", highlight=False)
+    return recipe
+
+
+def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
+    """The videos, and the name under which any later process finds them again."""
+    from autovid.data import open_videos
+
+    return open_videos(source, seed=seed), source if source == SYNTHETIC else str(Path(source).resolve())
+
+
+def resume_command(out: Path) -> str:
+    """What the user types to go on."""
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
+        given += ["-o", str(out)]
+    return shlex.join(["autovid", *given, "--resume"])
+
+
+def percent(value: float | None) -> str:
+    """ "41.67 %", or a dash for what is not defined."""
+    return "-" if value is None else f"{value:.2f} %"

@@ -1,0 +1,183 @@
+"""The random baseline: distinct architectures of a FLOPs range, each trained from scratch by one recipe.
+
+The paper's section 5: 16 architectures of 2.4 to 2.5 GFLOPs a view, beside the searched one. Here they are trained one
+after the other; `train_architecture` is all that a cluster would have to call.
+
+    DIR/
+      config.yaml  log.txt  table.csv  table.md  plot.png
+      arch-HASH/   a training's run directory for each architecture; searched-HASH/ for the searched one
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autovid.cost import CostRange, gflops
+from autovid.data import VideoSet
+from autovid.errors import ConfigError, DivergedError, RunError
+from autovid.nn.compute import Compute
+from autovid.run import Progress, RunDirectory
+from autovid.run.config_file import differences, full_config
+from autovid.space import Architecture, SearchSpace
+from autovid.train.comparison import Comparison, Entry, write_comparison
+from autovid.train.evaluate import Evaluation
+from autovid.train.recipe import Recipe
+from autovid.train.train import read_finished, train_architecture, train_config
+from autovid.train.trained import KIND, find_architecture
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """By which recipe, on what and where every architecture of a comparison is trained."""
+
+    videos: VideoSet
+    source: str
+    recipe: Recipe
+    compute: Compute
+    workers: int = 0
+    resume_command: str = ""
+    progress: Callable[[str], Progress] = Progress  # makes the display of one training from its title
+
+    def train(self, arch: Architecture, out: Path, title: str) -> Evaluation:
+        """Begins the training in `out`, goes on with it, or takes what it came to."""
+        return train_architecture(
+            arch,
+            self.videos,
+            self.recipe,
+            out,
+            source=self.source,
+            compute=self.compute,
+            workers=self.workers,
+            resume=out.is_dir(),
+            progress=self.progress(title),
+            resume_command=self.resume_command,
+        )
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What the random ones are compared with: an architecture, and what its training came to, if it is done."""
+
+    arch: Architecture
+    evaluation: Evaluation | None = None
+
+
+def random_baseline(
+    space: SearchSpace,
+    flops: CostRange,
+    n: int,
+    trainer: Trainer,
+    out: Path,
+    *,
+    seed: int = 0,
+    rival: Rival | None = None,
+    resume: bool = False,
+    report: Callable[[Comparison], None] = lambda comparison: None,
+) -> Comparison:
+    """Trains `n` architectures drawn uniformly from those with `flops` MACs, and the searched one before them.
+
+    After each one the table and the plot in `out` are brought up to date and `report` is called. One that diverges is
+    an entry without accuracy and stops nothing. Raises CostRangeError where the range holds no or too few
+    architectures, RunError where `out` was made with another configuration, and what `train_architecture` raises.
+    """
+    if n < 1:
+        raise ConfigError(f"{n} architectures: give 1 or more")
+    archs = space.sample(n, seed, (flops.low, flops.high))
+    with RunDirectory.create_or_resume(
+        out, _config(space, flops, archs, seed, trainer, rival), kind="random-baseline", resume=resume
+    ) as run:
+        comparison = Comparison(space.name, flops, space.reference, trainer.videos.name, trainer.recipe, n)
+        for entry in _entries(space, archs, rival, trainer, run):
+            comparison.entries.append(entry)
+            write_comparison(run.path, comparison)
+            report(comparison)
+    return comparison
+
+
+def _config(
+    space: SearchSpace,
+    flops: CostRange,
+    archs: list[Architecture],
+    seed: int,
+    trainer: Trainer,
+    rival: Rival | None,
+) -> dict[str, object]:
+    drawn = hashlib.sha256(" ".join(arch.hash for arch in archs).encode()).hexdigest()[:12]
+    return {
+        "space": space.name,
+        "flops": str(flops),
+        "n": len(archs),
+        "seed": seed,
+        "drawn": drawn,
+        "searched": rival.arch.hash if rival else "none",
+        "data": {"name": trainer.videos.name, "fingerprint": trainer.videos.fingerprint},
+        "recipe": trainer.recipe,
+    }
+
+
+def _entries(
+    space: SearchSpace, archs: list[Architecture], rival: Rival | None, trainer: Trainer, run: RunDirectory
+) -> Iterator[Entry]:
+    macs = [macs_at(space, arch) for arch in archs]
+    if rival is not None:
+        found = rival.evaluation
+        arch, cost = rival.arch, macs_at(space, rival.arch)
+        if found is None:
+            title = f"searched architecture · {arch.hash} · {gflops(cost, digits=4)} GFLOPs"
+            found = _train(trainer, arch, run, f"searched-{arch.hash}", title)
+        yield _entry("searched", arch, cost, found)
+    for number, (arch, cost) in enumerate(zip(archs, macs), 1):
+        title = f"architecture {number} of {len(archs)} · {arch.hash} · {gflops(cost, digits=4)} GFLOPs"
+        yield _entry("random", arch, cost, _train(trainer, arch, run, f"arch-{arch.hash}", title))
+
+
+def _train(trainer: Trainer, arch: Architecture, run: RunDirectory, name: str, title: str) -> Evaluation | None:
+    """None where the training diverged."""
+    try:
+        found = trainer.train(arch, run.path / name, title)
+    except DivergedError as error:
+        run.log(f"{name}: {error}")
+        return None
+    run.log(f"{name}: top-1 {found.top1:.2f} %")
+    return found
+
+
+def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None) -> Entry:
+    if found is None:
+        return Entry(role, arch.hash, macs, None, None, None)
+    return Entry(role, arch.hash, macs, found.params, found.top1, found.top5)
+
+
+def macs_at(space: SearchSpace, arch: Architecture) -> int:
+    """MACs of any architecture at a space's reference input."""
+    at = space.reference
+    return int(arch.as_space().cost_table(crop=at.crop, frames=at.frames, classes=at.classes).macs([arch])[0])
+
+
+def range_around(space: SearchSpace, arch: Architecture) -> CostRange:
+    """2 % either side of an architecture's MACs, as wide as the paper's 2.4 to 2.5 GFLOPs."""
+    macs = macs_at(space, arch)
+    return CostRange(macs * 98 // 100, macs * 102 // 100)
+
+
+def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
+    """The architecture in an architecture file or in a run; with its evaluation if the run is a finished training.
+
+    Raises RunError if that training had another recipe or other data, or is not finished.
+    """
+    arch = find_architecture(path)
+    run = RunDirectory.open(path) if path.is_dir() else None
+    if run is None or run.kind != KIND:
+        return Rival(arch)
+    if different := differences(run.config, full_config(train_config(arch, videos, recipe), KIND)):
+        raise RunError(
+            f"{path} was trained otherwise than this baseline ({'; '.join(different)}); "
+            f"give {path / 'architecture.yaml'} instead, and it is trained here"
+        )
+    evaluation = read_finished(path, videos)
+    if evaluation is None:
+        raise RunError(
+            f"the training in {path} is not finished; go on with it, or give {path / 'architecture.yaml'} instead"
+        )
+    return Rival(arch, evaluation)

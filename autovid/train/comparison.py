@@ -1,0 +1,104 @@
+"""What a random baseline came to: a table for people and one for machines, and the plot."""
+
+import csv
+import io
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from autovid.cost import CostRange, convention
+from autovid.run import write_atomic
+from autovid.space.schema import Reference
+from autovid.train.recipe import Recipe
+
+COLUMNS = ("architecture", "kind", "GFLOPs", "params (M)", "top-1 (%)", "top-5 (%)")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One architecture. Accuracies in percent; None where the training diverged (top-5 also with five classes)."""
+
+    kind: str  # "random" or "searched"
+    hash: str
+    macs: int  # at the space's reference input
+    params: int | None
+    top1: float | None
+    top5: float | None
+
+
+@dataclass
+class Comparison:
+    """Architectures of one FLOPs range trained by one recipe; `entries` grows to `n` random ones."""
+
+    space: str
+    flops: CostRange
+    reference: Reference  # the input at which FLOPs count
+    data: str
+    recipe: Recipe
+    n: int
+    entries: list[Entry] = field(default_factory=list)
+
+    def accuracies(self, kind: str) -> list[tuple[float, float, str]]:
+        """(GFLOPs, top-1, hash) of those that have an accuracy."""
+        return [(e.macs / 1e9, e.top1, e.hash) for e in self.entries if e.kind == kind and e.top1 is not None]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table as text, the best first."""
+        ranked = sorted(self.entries, key=lambda entry: -1.0 if entry.top1 is None else entry.top1, reverse=True)
+        return [
+            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"),
+             _number(e.top5, 1, "-"))
+            for e in ranked
+        ]  # fmt: skip
+
+    def summary(self) -> str:
+        """ "16 random architectures: top-1 41.3 ± 2.0 %, best 44.8 %; searched 46.1 %"."""
+        random = [top1 for _, top1, _ in self.accuracies("random")]
+        text = f"{len(random)} of {self.n} random architectures"
+        if random:
+            spread = f" ± {statistics.stdev(random):.1f}" if len(random) > 1 else ""
+            text += f": top-1 {statistics.mean(random):.1f}{spread} %, best {max(random):.1f} %"
+        searched = self.accuracies("searched")
+        return text + (f"; searched {searched[0][1]:.1f} %" if searched else "")
+
+    def about(self) -> str:
+        """Under what conditions the figures hold."""
+        recipe = self.recipe
+        return (
+            f"space {self.space}, {self.flops}; trained for {recipe.epochs:g} epochs on {self.data} at {recipe.frames} "
+            f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
+        )
+
+    @property
+    def convention(self) -> str:
+        """What FLOPs mean here."""
+        return convention(self.reference)
+
+
+def _number(value: float | None, scale: float, missing: str) -> str:
+    return missing if value is None else f"{value * scale:.2f}"
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Brings table.csv, table.md and plot.png in the folder `path` up to date."""
+    from autovid.train.plot import comparison_png
+
+    write_atomic(path / "table.csv", _csv(comparison))
+    write_atomic(path / "table.md", _markdown(comparison))
+    write_atomic(path / "plot.png", comparison_png(comparison))
+
+
+def _csv(comparison: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["architecture", "kind", "macs", "gflops", "params", "top1", "top5", "convention"])
+    for e in comparison.entries:
+        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, e.params, e.top1, e.top5, comparison.convention])
+    return text.getvalue()
+
+
+def _markdown(comparison: Comparison) -> str:
+    lines = [COLUMNS, tuple("---:" if i > 1 else "---" for i in range(len(COLUMNS))), *comparison.rows()]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{comparison.summary()}.\n\n{table}\n\n{comparison.about()}.\nFLOPs: {comparison.convention}.\n"

@@ -1,0 +1,200 @@
+"""Top-1 and top-5 of a network on videos, each seen in one view or several (seed-auto-tsnet, section 3.3).
+
+"center" is one clip and its centre crop; "10-center" ten clips along time; "10-lcr" those with a left, a centre and a
+right crop, at the larger size of Table 3. The softmax probabilities of a video's views are averaged.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+
+from autovid.clip import Clip
+from autovid.cost import convention
+from autovid.data import ClipLoader, FaultLog, Video, VideoSet
+from autovid.data.clips import VIEWS
+from autovid.errors import ConfigError, DataError, DivergedError
+from autovid.models import SearchNetwork
+from autovid.nn.compute import Compute
+from autovid.run import Progress, write_atomic
+from autovid.space import Architecture
+from autovid.space.schema import Reference
+from autovid.train.metrics import Accuracy, ViewAverage, accuracy
+from autovid.train.recipe import view_crop
+from autovid.train.trained import Trained
+
+PIXELS_AT_ONCE = 2**23  # in a batch of clips: bounds the memory
+SPLITS = ("val", "train")
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """How good a trained network is, on what, and at what cost. Accuracies in percent, GFLOPs = 1e9 MACs."""
+
+    architecture: str  # its hash
+    step: int  # of the checkpoint
+    steps: int  # of the whole training
+    data: str
+    fingerprint: str
+    split: str
+    videos: int
+    decoded: int
+    views: str
+    views_per_video: int
+    frames: int
+    stride: int
+    crop: int
+    top1: float
+    top5: float | None
+    params: int
+    macs_per_view: int
+    gflops_per_view: float
+    gflops_per_video: float
+    convention: str
+
+    def to_json(self) -> str:
+        """For machines."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode() + "\n"
+
+
+def evaluate(
+    trained: Trained,
+    videos: VideoSet,
+    views: str = "center",
+    split: str = "val",
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluates and writes evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
+
+    Raises DataError if the videos have other classes than the network, or too many of them are broken.
+    """
+    chosen = split_of(videos, split)
+    _check_classes(trained, videos)
+    clip = trained.recipe.clip(trained.net.clip)
+    clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
+    faults = FaultLog(len(chosen), trained.path / "faults.jsonl")
+    found = evaluate_network(
+        trained.net,
+        clip,
+        chosen,
+        videos.root,
+        views,
+        trained.compute,
+        workers=workers,
+        faults=faults,
+        progress=progress,
+    )
+    macs, counted = view_cost(trained.arch, clip, len(videos.classes))
+    clips, positions = VIEWS[views]
+    count = clips * len(positions)
+    evaluation = Evaluation(
+        architecture=trained.arch.hash,
+        step=trained.step,
+        steps=trained.steps,
+        data=videos.name,
+        fingerprint=videos.fingerprint,
+        split=split,
+        videos=len(chosen),
+        decoded=found.videos,
+        views=views,
+        views_per_video=count,
+        frames=clip.frames,
+        stride=clip.stride,
+        crop=clip.crop,
+        top1=found.top1,
+        top5=found.top5,
+        params=sum(p.numel() for p in trained.net.parameters()),
+        macs_per_view=macs,
+        gflops_per_view=macs / 1e9,
+        gflops_per_video=macs * count / 1e9,
+        convention=counted,
+    )
+    write_atomic(evaluation_file(trained.path, views, split), evaluation.to_json())
+    return evaluation
+
+
+def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Path:
+    """Where `evaluate` writes in the run directory `path`."""
+    return path / f"evaluation-{views}{'' if split == 'val' else f'-{split}'}.json"
+
+
+def read_evaluation(path: Path) -> Evaluation | None:
+    """The centre-view evaluation on val in a run directory; None if there is none that can be read."""
+    try:
+        return msgspec.json.decode(evaluation_file(path).read_bytes(), type=Evaluation)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def evaluate_network(
+    net: SearchNetwork,
+    clip: Clip,
+    videos: Sequence[Video],
+    root: Path,
+    views: str,
+    compute: Compute,
+    *,
+    workers: int = 0,
+    faults: FaultLog | None = None,
+    progress: Progress | None = None,
+) -> Accuracy:
+    """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
+    batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
+    loader = ClipLoader(videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults)
+    average = ViewAverage(len(videos), net.classes)
+    clips, positions = VIEWS[views]
+    total = -(-len(videos) * clips * len(positions) // batch)
+    net.eval()
+    with _shown(progress, total), contextlib.closing(loader), torch.inference_mode():
+        for done, (x, _, video) in enumerate(loader.views_batches(), 1):
+            with compute.autocast("forward"):
+                logits = net(x.to(compute.device, non_blocking=True))
+            if not logits.isfinite().all():
+                raise DivergedError(f"the network gives nan or inf for {videos[int(video[0])].path}; train it again")
+            average.add(logits, video)
+            if progress is not None:
+                progress.update(done, f"evaluating, {views} views", {})
+    probabilities, seen = average.probabilities()
+    return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
+
+
+def view_cost(arch: Architecture, clip: Clip, classes: int) -> tuple[int, str]:
+    """MACs of one view, and what is counted at which input."""
+    table = arch.as_space().cost_table(crop=clip.crop, frames=clip.frames, classes=classes)
+    seen = Reference(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
+    return int(table.macs([arch])[0]), convention(seen)
+
+
+def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
+    """The videos of a split. Raises ConfigError where there is no such split, DataError where it is empty."""
+    if split not in SPLITS:
+        raise ConfigError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+    chosen = videos.train if split == "train" else videos.val
+    if not chosen:
+        raise DataError(f"{videos.root}: no videos in its split {split}")
+    return chosen
+
+
+def _check_classes(trained: Trained, videos: VideoSet) -> None:
+    if videos.classes != trained.classes:
+        theirs, mine = set(videos.classes), set(trained.classes)
+        odd = ", ".join(sorted(theirs ^ mine)[:3]) or "the same in another order"
+        raise DataError(
+            f"{videos.name} has {len(theirs)} classes, {trained.path} has learned {len(mine)}, and they differ ({odd})"
+            "; give the data it was trained for with --data"
+        )
+
+
+@contextlib.contextmanager
+def _shown(progress: Progress | None, total: int) -> Iterator[None]:
+    if progress is None:
+        yield
+        return
+    progress.start(total, 0, "evaluating")
+    try:
+        yield
+    finally:
+        progress.close()

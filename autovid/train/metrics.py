@@ -1,0 +1,47 @@
+"""Top-1 and top-5 of videos seen in several views."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Accuracy(NamedTuple):
+    """In percent of the `videos` that were seen; top-5 is None where five guesses cover every class."""
+
+    top1: float
+    top5: float | None
+    videos: int
+
+
+class ViewAverage:
+    """Averages the softmax probabilities of all views of a video, in float64, in any order of arrival.
+
+    Shapes: B views in a batch, N videos, C classes.
+    """
+
+    def __init__(self, videos: int, classes: int) -> None:
+        self._sums_NC = torch.zeros(videos, classes, dtype=torch.float64)
+        self._views_N = torch.zeros(videos, dtype=torch.int64)
+
+    def add(self, logits_BC: Tensor, video_B: Tensor) -> None:
+        """Takes the logits of some views of the videos numbered `video_B`."""
+        self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.cpu().double().softmax(1))
+        self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
+
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """(probabilities (n, C), numbers (n,)) of the n videos that were seen."""
+        seen = self._views_N.nonzero().squeeze(1)
+        return self._sums_NC[seen] / self._views_N[seen, None], seen
+
+
+def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
+    """How often the label is the first guess, or among the first five; what is as probable counts as guessed before."""
+    own_N1 = probabilities_NC.gather(1, labels_N[:, None])
+    rank_N = (probabilities_NC >= own_N1).sum(1)
+    count, classes = probabilities_NC.shape
+    return Accuracy(_percent(rank_N <= 1), _percent(rank_N <= 5) if classes > 5 else None, count)
+
+
+def _percent(hits_N: Tensor) -> float:
+    return 100 * float(hits_N.double().mean()) if len(hits_N) else 0.0

@@ -1,0 +1,51 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from autovid.cli import main
+from autovid.space import load_space
+
+SMALL = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
+SMALL += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+
+
+def test_it_compares_the_searched_one_with_its_like(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --flops and --space, these are the searched one's."""
+    searched = load_space("tiny").sample(1, seed=3)[0]
+    searched.save(tmp_path / "searched.yaml")
+    words = ["random-baseline", "--searched", str(tmp_path / "searched.yaml"), "-n", "2", *SMALL]
+    words += ["--data", str(tiny_videos), "-o", str(tmp_path / "b")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "architecture 2 of 2" in shown
+    assert "2 of 2 random architectures" in shown
+    with (tmp_path / "b" / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == ["searched", "random", "random"]
+    assert all(abs(int(row["macs"]) / searched.macs() - 1) <= 0.02 for row in rows)
+    assert main([*words, "--resume"]) == 0
+    assert "step" not in capsys.readouterr().out.replace("steps", "")  # no training is shown
+
+
+def test_mistakes_are_one_line_each_with_their_exit_code(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["random-baseline", "--space", "tiny", "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "b")]
+    mistakes = [
+        (common, 2, "--flops"),
+        ([*common, "--flops", "2:1"], 2, "reversed"),
+        ([*common, "--flops", "5:6"], 3, "0.0243"),  # the largest that can be reached
+        ([*common, "--flops", "0.004031:0.004032", "-n", "1000"], 3, "1000"),
+        ([*common, "--searched", str(tmp_path / "no.yaml")], 2, "no.yaml"),
+        ([*common, "--flops", "0.010:0.011", "--data", str(tmp_path / "no")], 4, "no such folder"),
+    ]
+    for words, code, text in mistakes:
+        assert main(words) == code, words
+        captured = capsys.readouterr()
+        error = captured.err.strip()
+        assert text in error, words
+        assert "\n" not in error
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,131 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autovid.cli import main
+from autovid.run import RunDirectory
+from autovid.space import load_space
+
+SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
+SMALL += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def arch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("arch") / "architecture.yaml"
+    load_space("tiny").sample(1, seed=3)[0].save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(arch: Path, tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["train", str(arch), "--data", str(tiny_videos), *SMALL, "-o", str(out)]) == 0
+    return out
+
+
+def test_train_says_what_came_out_where_it_is_and_what_is_next(
+    arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", str(arch), "--data", str(tiny_videos), *SMALL, "-o", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "PROXY" in shown
+    for words in ("top-1", "on 12 videos, centre view", "GFLOPs a view", "autovid evaluate"):
+        assert words in shown
+
+
+def test_the_run_of_a_search_is_an_architecture_too(
+    arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = tmp_path / "search"
+    with RunDirectory.create(search, {}, kind="search"):
+        pass
+    wanted = ["train", str(search), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
+    assert main(wanted) == 5
+    assert "has no architecture.yaml yet" in capsys.readouterr().err
+    (search / "architecture.yaml").write_bytes(arch.read_bytes())
+    assert main(wanted) == 0
+
+
+def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_videos: Path, tmp_path: Path) -> None:
+    """SIGTERM after the first step or a little later."""
+    words = ["train", str(arch), "--data", str(tiny_videos), *SMALL, "--epochs", "12", "-o", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "autovid", *words]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        log = tmp_path / "run" / "metrics.jsonl"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said.decode()
+    stopped, _, command = said.decode().splitlines()[-1].partition("Go on with: autovid ")
+    assert stopped.startswith("autovid train: stopped after step")
+    assert 0 < RunDirectory.open(tmp_path / "run").steps()[-1] < 36
+    assert main(shlex.split(command)) == 0
+    assert RunDirectory.open(tmp_path / "run").steps()[-1] == 36
+
+
+@pytest.mark.parametrize("views", ["center", "10-center", "10-lcr"])
+def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained), "--views", views, "--device", "cpu", "--workers", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("top-1 ")
+    assert "12 of 12 videos" in shown
+    assert "1 GFLOPs = 1e9 MACs" in shown
+    assert (trained / f"evaluation-{views}.json").is_file()
+
+
+def test_evaluate_speaks_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained), "--json", "--device", "cpu", "--workers", "0"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((trained / "evaluation-center.json").read_text())
+    assert found["decoded"] == 12
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "Traceback" not in error
+    return error
+
+
+def test_mistakes_are_one_line_each_with_their_exit_code(
+    arch: Path, trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(tiny_videos)]
+    new = ["-o", str(tmp_path / "new")]
+    mistakes = [
+        (["train", str(tmp_path / "no.yaml"), *data, *new], 2, "no.yaml"),
+        (["train", str(arch), "--data", str(tmp_path / "no"), *new], 4, "no such folder"),
+        (["train", str(arch), *data, *SMALL, "-o", str(trained)], 5, "--resume"),
+        (["train", str(arch), *data, *SMALL, *new, "--resume"], 5, "no run to resume"),
+        (["train", str(arch), *data, *SMALL, "--lr", "1", "-o", str(trained), "--resume"], 5, "recipe.lr"),
+        (["train", str(arch), *data, *new, "--frames", "7"], 2, "7 frames"),
+        (["train", str(arch), *data, *new, "--device", "abacus"], 2, "abacus"),
+        (["train", str(tmp_path), *data, *new], 5, "not a run directory"),
+        (["evaluate", str(tmp_path)], 5, "not a run directory"),
+        (["evaluate", str(trained), "--data", str(tmp_path / "no")], 4, "no such folder"),
+    ]
+    for words, code, text in mistakes:
+        assert main(words) == code, words
+        assert text in one_line(capsys), words
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--jitter", "5"], ["--epochs", "nan"], ["--batch", "0"], ["--lr", "-1"], ["--precision", "int8"]]
+)
+def test_impossible_flags_are_refused_by_name(arch: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(arch), *words])
+    assert stop.value.code == 2
+    assert words[0] in one_line(capsys)

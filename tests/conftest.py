@@ -1,0 +1,22 @@
+"""What all tests share: a cache of their own, and a handful of small videos."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is read from or written to the cache of whoever runs the tests; commands started by tests inherit it."""
+    os.environ["AUTOVID_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/CLASS/*.mp4 and val/CLASS/*.mp4: 12 classes, 2 and 1 videos each, 16 frames of 40x40."""
+    from autovid.data.synthetic import Recipe, write_synthetic
+
+    folder = tmp_path_factory.mktemp("tiny_videos")
+    write_synthetic(folder, Recipe(train=2, val=1, frames=16, side=40))
+    return folder

@@ -1,0 +1,39 @@
+"""Small trainings for the tests of this folder."""
+
+from pathlib import Path
+from typing import Any
+
+from autovid.data import VideoSet
+from autovid.nn.compute import Compute
+from autovid.run import Progress
+from autovid.space import Architecture, load_space
+from autovid.train import Evaluation, Recipe, make_recipe, train_architecture
+
+SPACE = load_space("tiny")
+ARCH = SPACE.sample(1, seed=3)[0]
+
+
+def recipe(**changes: Any) -> Recipe:
+    """Six steps of eight small clips."""
+    small = {"epochs": 2, "batch": 8, "frames": 8, "crop": 24, "stride": 1, "precision": "fp32"}
+    return make_recipe(SPACE, proxy=True, **{**small, **changes})
+
+
+def train(out: Path, videos: VideoSet, arch: Architecture = ARCH, **options: Any) -> Evaluation:
+    chosen = options.pop("recipe", None) or recipe()
+    compute = Compute("cpu", chosen.precision)
+    return train_architecture(arch, videos, chosen, out, source=str(videos.root), compute=compute, **options)
+
+
+class StopAt(Progress):
+    """A display that presses Ctrl-C in step `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
+        import signal
+
+        if done == self.step:
+            signal.raise_signal(signal.SIGINT)

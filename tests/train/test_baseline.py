@@ -1,0 +1,189 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+from small import ARCH, SPACE, StopAt, recipe, train
+
+from autovid.cost import CostRange
+from autovid.data import VideoSet, open_videos
+from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError
+from autovid.nn.compute import Compute
+from autovid.run import Interrupted, Progress, RunDirectory
+from autovid.train import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
+from autovid.train.comparison import write_comparison
+from autovid.train.task import Training
+
+FLOPS = CostRange(11_000_000, 12_000_000)
+
+
+@pytest.fixture(scope="module")
+def videos(tiny_videos: Path) -> VideoSet:
+    return open_videos(tiny_videos)
+
+
+@pytest.fixture
+def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that trainings do."""
+    steps: list[int] = []
+    step = Training.step
+
+    def counted(task: Training, index: int) -> dict[str, float]:
+        steps.append(index)
+        return step(task, index)
+
+    monkeypatch.setattr(Training, "step", counted)
+    return steps
+
+
+def trainer(videos: VideoSet, **options: Any) -> Trainer:
+    """One step for each architecture."""
+    chosen = options.pop("recipe", None) or recipe(epochs=0.3)
+    return Trainer(videos, str(videos.root), chosen, Compute("cpu", "fp32"), **options)
+
+
+def baseline(out: Path, videos: VideoSet, **options: Any) -> Comparison:
+    given = {"flops": FLOPS, "n": 3, "trainer": trainer(videos), **options}
+    return random_baseline(SPACE, out=out, **given)
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_distinct_architectures_of_the_range_are_trained_and_compared(videos: VideoSet, tmp_path: Path) -> None:
+    reports: list[int] = []
+    found = baseline(tmp_path / "b", videos, report=lambda comparison: reports.append(len(comparison.entries)))
+    rows = table(tmp_path / "b")
+    assert reports == [1, 2, 3]
+    assert len({row["architecture"] for row in rows}) == len(rows) == 3
+    assert all(FLOPS.low <= int(row["macs"]) <= FLOPS.high for row in rows)
+    assert all("1 GFLOPs = 1e9 MACs" in row["convention"] for row in rows)
+    for row in rows:
+        run = RunDirectory.open(tmp_path / "b" / f"arch-{row['architecture']}")
+        assert run.steps() == [1]
+    assert [float(row["top1"]) for row in rows] == [entry.top1 for entry in found.entries]
+    assert found.summary() in (tmp_path / "b" / "table.md").read_text()
+    assert matplotlib.image.imread(tmp_path / "b" / "plot.png").shape == (900, 1400, 4)
+
+
+def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained_steps: list[int]) -> None:
+    """Interrupted in the second of three, in the second of its two steps."""
+    long = recipe(epochs=0.6)
+    displays = iter([Progress(), StopAt(1)])
+    stopped = trainer(videos, recipe=long, progress=lambda title: next(displays), resume_command="autovid again")
+    with pytest.raises(Interrupted, match="autovid again"):
+        baseline(tmp_path / "b", videos, trainer=stopped)
+    assert trained_steps == [0, 1, 0]
+    first = table(tmp_path / "b")
+    assert len(first) == 1
+    baseline(tmp_path / "b", videos, trainer=trainer(videos, recipe=long), resume=True)
+    assert trained_steps == [0, 1, 0, 1, 0, 1]
+    assert table(tmp_path / "b")[:1] == first
+    baseline(tmp_path / "b", videos, trainer=trainer(videos, recipe=long), resume=True)
+    assert len(trained_steps) == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n": 2}, "n: 3 there, 2 now"),
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"flops": CostRange(11_000_000, 12_100_000)}, "flops"),
+    ],
+)
+def test_another_configuration_is_refused(
+    videos: VideoSet, tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Interrupted):
+        baseline(tmp_path / "b", videos, trainer=trainer(videos, progress=lambda title: StopAt(1)))
+    with pytest.raises(RunError, match=message):
+        baseline(tmp_path / "b", videos, resume=True, **changed)
+    with pytest.raises(RunError, match=r"recipe\.lr"):
+        baseline(tmp_path / "b", videos, resume=True, trainer=trainer(videos, recipe=recipe(epochs=0.3, lr=1.0)))
+
+
+def test_the_searched_architecture_is_trained_by_the_same_recipe(videos: VideoSet, tmp_path: Path) -> None:
+    ARCH.save(tmp_path / "searched.yaml")
+    rival = find_rival(tmp_path / "searched.yaml", videos, recipe())
+    found = baseline(tmp_path / "b", videos, n=1, rival=rival)
+    assert (found.entries[0].kind, found.entries[0].hash) == ("searched", ARCH.hash)
+    theirs = RunDirectory.open(tmp_path / "b" / f"searched-{ARCH.hash}").config
+    mine = RunDirectory.open(tmp_path / "b" / f"arch-{found.entries[1].hash}").config
+    assert (theirs["recipe"], theirs["data"]) == (mine["recipe"], mine["data"])
+    assert "searched" in found.summary()
+
+
+def test_a_finished_training_of_the_searched_one_is_taken_over(
+    videos: VideoSet, tmp_path: Path, trained_steps: list[int]
+) -> None:
+    short = recipe(epochs=0.3)
+    done = train(tmp_path / "mine", videos, recipe=short)
+    rival = find_rival(tmp_path / "mine", videos, short)
+    found = baseline(tmp_path / "b", videos, n=1, rival=rival, trainer=trainer(videos, recipe=short))
+    assert found.entries[0].top1 == done.top1
+    assert len(trained_steps) == 2
+    with pytest.raises(RunError, match=r"trained otherwise.*recipe.lr.*architecture.yaml"):
+        find_rival(tmp_path / "mine", videos, recipe(epochs=0.3, lr=1.0))
+    (tmp_path / "mine" / "evaluation-center.json").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        find_rival(tmp_path / "mine", videos, short)
+
+
+def test_one_that_diverges_is_an_entry_without_accuracy(
+    videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = Training.step, []
+
+    def once(task: Training, index: int) -> dict[str, float]:
+        calls.append(index)
+        if len(calls) == 2:
+            raise DivergedError("the loss is nan")
+        return step(task, index)
+
+    monkeypatch.setattr(Training, "step", once)
+    found = baseline(tmp_path / "b", videos)
+    assert [entry.top1 is None for entry in found.entries] == [False, True, False]
+    assert "diverged" in (tmp_path / "b" / "table.md").read_text()
+    assert found.summary().startswith("2 of 3 random architectures")
+
+
+def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(videos: VideoSet, tmp_path: Path) -> None:
+    with pytest.raises(CostRangeError) as error:
+        baseline(tmp_path / "b", videos, flops=CostRange(10**12, 2 * 10**12))
+    assert error.value.exit_code == 3
+    smallest, _ = SPACE.cost_table().smallest()
+    with pytest.raises(CostRangeError):
+        baseline(tmp_path / "b", videos, flops=CostRange(smallest, smallest), n=1000)
+    with pytest.raises(ConfigError, match="0 architectures"):
+        baseline(tmp_path / "b", videos, n=0)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
+    macs = ARCH.macs()
+    around = range_around(SPACE, ARCH)
+    assert (around.low / macs, around.high / macs) == (pytest.approx(0.98), pytest.approx(1.02))
+
+
+def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Path) -> None:
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", recipe(), 2)
+    comparison.entries.append(Entry("random", "abc", 11_500_000, None, None, None))
+    write_comparison(tmp_path, comparison)
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    assert comparison.summary() == "0 of 2 random architectures"
+
+
+def test_the_table_has_the_best_first() -> None:
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", recipe(), 2)
+    comparison.entries += [
+        Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0),
+        Entry("searched", "b", 11_200_000, 1_200_000, 50.0, None),
+        Entry("random", "c", 11_300_000, None, None, None),
+        Entry("random", "d", 11_400_000, 900_000, 44.0, 81.0),
+    ]
+    assert [row[0] for row in comparison.rows()] == ["b", "d", "a", "c"]
+    assert comparison.rows()[0] == ("b", "searched", "0.0112", "1.20", "50.00", "-")
+    assert comparison.summary() == "2 of 2 random architectures: top-1 42.0 ± 2.8 %, best 44.0 %; searched 50.0 %"

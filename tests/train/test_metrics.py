@@ -1,0 +1,58 @@
+import itertools
+
+import pytest
+import torch
+
+from autovid.train.metrics import ViewAverage, accuracy
+
+
+def table(*rows: list[float]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_views_are_averaged_as_probabilities_not_as_logits() -> None:
+    """The mean of the probabilities of two views."""
+    average = ViewAverage(1, 3)
+    average.add(table([0.5, 0.5, 1e-9]).log(), torch.tensor([0]))
+    average.add(table([0.4, 0.6, 1e-9]).log(), torch.tensor([0]))
+    probabilities, seen = average.probabilities()
+    assert torch.allclose(probabilities, table([0.45, 0.55, 0.0]), atol=1e-6)
+    assert seen.tolist() == [0]
+
+
+def test_one_confident_view_outweighs_by_its_probability_alone() -> None:
+    average = ViewAverage(1, 2)
+    average.add(table([50.0, 0.0], [0.0, 1.0], [0.0, 1.0]), torch.tensor([0, 0, 0]))
+    probabilities, _ = average.probabilities()
+    assert probabilities[0, 0] == pytest.approx((1 + 2 * 0.26894) / 3, abs=1e-4)  # logits would give all but 1
+
+
+def test_the_order_and_grouping_of_views_do_not_matter() -> None:
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    video = torch.tensor([2, 0, 0, 2, 2, 0])
+    results = []
+    for order in itertools.islice(itertools.permutations(range(6)), 0, 720, 97):
+        average = ViewAverage(3, 4)
+        for chunk in (list(order[:1]), list(order[1:])):
+            average.add(logits[chunk], video[chunk])
+        results.append(average.probabilities())
+    assert all(torch.allclose(found, results[0][0]) for found, _ in results)
+    assert results[0][1].tolist() == [0, 2]  # video 1 was never seen
+
+
+def test_top_1_and_top_5() -> None:
+    probabilities = table([0.3, 0.2, 0.15, 0.14, 0.11, 0.1], [0.3, 0.2, 0.15, 0.14, 0.11, 0.1])
+    assert accuracy(probabilities, torch.tensor([0, 5])) == (50.0, 50.0, 2)
+    assert accuracy(probabilities, torch.tensor([1, 4])) == (0.0, 100.0, 2)
+
+
+def test_top_5_of_five_classes_says_nothing() -> None:
+    assert accuracy(table([0.6, 0.1, 0.1, 0.1, 0.1]), torch.tensor([0])) == (100.0, None, 1)
+
+
+def test_a_network_that_cannot_tell_classes_apart_gets_nothing() -> None:
+    assert accuracy(torch.full((3, 10), 0.1), torch.tensor([0, 4, 9])) == (0.0, 0.0, 3)
+
+
+def test_no_videos() -> None:
+    assert accuracy(torch.zeros(0, 10), torch.zeros(0, dtype=torch.int64)) == (0.0, 0.0, 0)

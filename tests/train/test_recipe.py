@@ -1,0 +1,93 @@
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autovid.errors import ConfigError
+from autovid.space import load_space
+from autovid.train import Recipe, make_recipe
+from autovid.train.recipe import jitter_range, view_crop
+
+SPACE = load_space("two_stream")
+
+
+@pytest.mark.parametrize(
+    ("crop", "jitter", "lcr"), [(160, (182, 228), 182), (224, (256, 320), 256), (312, (356, 446), 356)]
+)
+def test_sizes_are_those_of_table_3(crop: int, jitter: tuple[int, int], lcr: int) -> None:
+    assert jitter_range(crop) == jitter
+    assert (view_crop(crop, "center"), view_crop(crop, "10-center"), view_crop(crop, "10-lcr")) == (crop, crop, lcr)
+
+
+def test_the_paper_recipe_is_that_of_section_3_2() -> None:
+    recipe = make_recipe(SPACE)
+    assert (recipe.epochs, recipe.batch, recipe.lr, recipe.warmup) == (300, 256, 0.4, 34)
+    assert (recipe.frames, recipe.crop, recipe.jitter) == (32, 160, (182, 228))
+    assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-5)
+
+
+def test_what_is_not_given_follows_from_what_is() -> None:
+    recipe = make_recipe(SPACE, epochs=150, batch=64, crop=224)
+    assert (recipe.lr, recipe.warmup, recipe.jitter) == (0.1, 17, (256, 320))
+
+
+def test_the_proxy_is_small_and_can_be_changed() -> None:
+    recipe = make_recipe(SPACE, proxy=True, batch=16)
+    assert recipe.crop == 32
+    assert recipe.lr == 2 * make_recipe(SPACE, proxy=True).lr
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
+    recipe = make_recipe(SPACE)
+    rates = [recipe.lr_at(step, 3000) for step in range(3000)]
+    assert max(rates) == rates[340] == 0.4
+    assert rates[170] == pytest.approx(0.2, rel=0.01)
+    assert all(b > a for a, b in pairwise(rates[:341]))
+    assert all(b < a for a, b in pairwise(rates[340:]))
+    assert rates[1670] == pytest.approx(0.2)  # the middle between 340 and 3000
+    assert 0 < rates[-1] < 1e-6
+
+
+def test_without_warmup_it_starts_at_its_highest() -> None:
+    assert make_recipe(SPACE, warmup=0).lr_at(0, 10) == 0.4
+
+
+def test_one_step_learns() -> None:
+    assert make_recipe(SPACE, epochs=1e-6).lr_at(0, 1) > 0
+
+
+def test_steps_see_every_video_epochs_times() -> None:
+    recipe = make_recipe(SPACE, epochs=3, batch=8)
+    assert [recipe.steps(videos) for videos in (1, 8, 100)] == [1, 3, 38]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs 0"),
+        ({"epochs": float("nan")}, "epochs nan"),
+        ({"batch": -1}, "batch -1"),
+        ({"lr": 0.0}, "lr 0.0"),
+        ({"lr": float("inf")}, "lr inf"),
+        ({"warmup": 300}, "warmup 300"),
+        ({"warmup": -1}, "warmup -1"),
+        ({"jitter": (100, 228)}, "jitter 100:228.*crop of 160"),
+        ({"jitter": (228, 182)}, "jitter 228:182"),
+        ({"crop": 100_000}, "crop 100000"),
+        ({"frames": 30}, "30 frames.*sparse"),
+        ({"weight_decay": -1.0}, "weight decay -1.0"),
+        ({"precision": "int8"}, "precision 'int8'"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_recipe(SPACE, **wrong)
+
+
+def test_a_recipe_is_the_same_after_a_file(tmp_path: Path) -> None:
+    import msgspec
+
+    recipe = make_recipe(SPACE, proxy=True)
+    assert msgspec.convert(msgspec.to_builtins(recipe), Recipe) == recipe

@@ -1,0 +1,198 @@
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small import ARCH, StopAt, recipe, train
+
+from autovid.data import Batch, VideoSet, open_videos
+from autovid.errors import DataError, DivergedError, RunError
+from autovid.models import build
+from autovid.nn.compute import Compute
+from autovid.nn.layers import Norm
+from autovid.run import Interrupted, RunDirectory, TaskState
+from autovid.space import load_architecture
+from autovid.train import open_trained
+from autovid.train.task import Training, make_optimizer
+
+
+@pytest.fixture(scope="module")
+def videos(tiny_videos: Path) -> VideoSet:
+    return open_videos(tiny_videos)
+
+
+@pytest.fixture(scope="module")
+def whole(videos: VideoSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training of six steps."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(out, videos)
+    return out
+
+
+def final(path: Path) -> TaskState:
+    found = RunDirectory.open(path).latest()
+    assert found is not None
+    return found.state
+
+
+def log(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of nested dicts and lists, by their path."""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {path: tensor for key, item in items for path, tensor in tensors(item, f"{name}.{key}").items()}
+
+
+def same(a: TaskState, b: TaskState) -> bool:
+    """Weights, statistics and momentum, bit for bit."""
+    mine, theirs = ({**tensors(state.model), **tensors(state.optim)} for state in (a, b))
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_training_lowers_the_loss(videos: VideoSet, tmp_path: Path) -> None:
+    """On four videos of four classes, which it can learn by heart."""
+    few = VideoSet("few", videos.root, videos.classes, videos.train[::6], videos.val)
+    train(tmp_path / "run", few, recipe=recipe(epochs=25, batch=4))
+    losses = [record["loss"] for record in log(tmp_path / "run")]
+    assert sum(losses[-5:]) / 5 < 0.5 * sum(losses[:5]) / 5
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_stopped_and_resumed_it_is_the_same_bit_for_bit(
+    videos: VideoSet, whole: Path, tmp_path: Path, step: int
+) -> None:
+    with pytest.raises(Interrupted, match="Go on with: autovid train X --resume") as stop:
+        train(tmp_path / "run", videos, progress=StopAt(step), resume_command="autovid train X --resume")
+    assert stop.value.exit_code == 130
+    train(tmp_path / "run", videos, resume=True)
+    assert same(final(tmp_path / "run"), final(whole))
+    assert log(tmp_path / "run") == log(whole)
+
+
+def test_workers_and_the_callers_random_state_change_nothing(videos: VideoSet, whole: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    train(tmp_path / "run", videos, workers=2)
+    assert same(final(tmp_path / "run"), final(whole))
+
+
+def test_the_seed_changes_everything(videos: VideoSet, whole: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", videos, recipe=recipe(seed=1))
+    assert not same(final(tmp_path / "run"), final(whole))
+
+
+def test_the_run_directory_tells_everything(whole: Path, videos: VideoSet) -> None:
+    assert load_architecture(whole / "architecture.yaml") == ARCH
+    found = json.loads((whole / "evaluation-center.json").read_text())
+    assert (found["videos"], found["decoded"], found["step"], found["steps"]) == (12, 12, 6, 6)
+    assert "MAC" in found["convention"]
+    assert {"loss", "top1", "lr", "grad_norm"} <= log(whole)[0].keys()
+    trained = open_trained(whole, "cpu")
+    assert (trained.source, trained.classes) == (str(videos.root), videos.classes)
+
+
+def test_a_finished_training_is_not_done_again(whole: Path, videos: VideoSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Training, "step", None)
+    monkeypatch.setattr("autovid.train.train.evaluate", None)
+    assert train(whole, videos, resume=True).step == 6
+
+
+def test_a_changed_recipe_architecture_or_data_is_refused(whole: Path, videos: VideoSet) -> None:
+    with pytest.raises(RunError, match=r"recipe.lr: .* there, 0.5 now"):
+        train(whole, videos, recipe=recipe(lr=0.5), resume=True)
+    with pytest.raises(RunError, match="architecture"):
+        train(
+            whole, videos, ARCH.as_space().architecture([0] * len(ARCH.choices)).scaled(depth_factor=2.0), resume=True
+        )
+    fewer = VideoSet(videos.name, videos.root, videos.classes, videos.train[1:], videos.val)
+    with pytest.raises(RunError, match=r"data.fingerprint"):
+        train(whole, fewer, resume=True)
+    with pytest.raises(RunError, match="--resume"):
+        train(whole, videos)
+
+
+def test_data_that_has_moved_is_still_the_same(whole: Path, videos: VideoSet, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.symlink_to(videos.root)
+    again = VideoSet(videos.name, moved, videos.classes, videos.train, videos.val)
+    assert train(whole, again, resume=True).step == 6
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
+    videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    step, load = Training.step, torch.optim.SGD.step
+
+    def poisoned(task: Training, index: int) -> dict[str, float]:
+        if index == 4:
+            with torch.no_grad():
+                next(task.net.parameters()).fill_(float("nan"))
+        return step(task, index)
+
+    monkeypatch.setattr(Training, "step", poisoned)
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *a, **k: moved.append(1) or load(*a, **k))
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", videos, progress=StopAt(3))
+    with pytest.raises(DivergedError, match=r"the loss is nan in step 5 of 6.*--lr") as error:
+        train(tmp_path / "run", videos, resume=True)
+    assert error.value.exit_code == 6
+    assert len(moved) == 4
+    assert RunDirectory.open(tmp_path / "run").steps() == [3]
+    assert all(tensor.isfinite().all() for tensor in tensors(final(tmp_path / "run").model).values())
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight() -> None:
+    """Behind a loss that is."""
+    net = build(ARCH, 12)
+    next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    task = Training(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises(DivergedError, match="gradient is"):
+        task.step(0)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+class _Constant:
+    """A loader that gives the same batch for ever."""
+
+    def batches(self, first: int, last: int) -> Any:
+        x = torch.linspace(-1, 1, 2 * 3 * 8 * 24 * 24).view(2, 3, 8, 24, 24)
+        return itertools.repeat(Batch(x, torch.tensor([0, 1]), torch.tensor([0, 1])))
+
+
+def test_batch_norm_does_not_decay_and_everything_else_does() -> None:
+    net = build(ARCH, 12)
+    optimizer = make_optimizer(net, recipe(weight_decay=0.5))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    norms = {id(p) for module in net.modules() if isinstance(module, Norm) for p in module.parameters()}
+    assert norms
+    assert all(decays[id(p)] == (0.0 if id(p) in norms else 0.5) for p in net.parameters())
+
+
+def test_a_step_moves_every_weight_by_the_rule_of_sgd(videos: VideoSet, tmp_path: Path) -> None:
+    """In channels_last_3d too, where a fused optimizer is wrong if gradients lie in memory otherwise than weights."""
+    net = build(ARCH, 12)
+    chosen = recipe(weight_decay=0.1)
+    task = Training(net, _Constant(), chosen, Compute("cpu", "fp32"), 2, {})  # type: ignore[arg-type]
+    decays = {id(p): group["weight_decay"] for group in task.optimizer.param_groups for p in group["params"]}
+    momentum = {id(p): torch.zeros_like(p) for p in net.parameters()}
+    for index in range(2):
+        before = {id(p): p.detach().clone() for p in net.parameters()}
+        lr = task.step(index)["lr"]
+        for p in net.parameters():
+            if p.grad is not None:
+                momentum[id(p)] = 0.9 * momentum[id(p)] + p.grad + decays[id(p)] * before[id(p)]
+                assert torch.allclose(p, before[id(p)] - lr * momentum[id(p)], rtol=1e-5, atol=1e-7)
+
+
+def test_an_empty_split_is_refused_before_anything_is_made(videos: VideoSet, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no videos in its split val"):
+        train(tmp_path / "run", VideoSet("x", videos.root, videos.classes, videos.train, ()))
+    assert not (tmp_path / "run").exists()
