@@ -5,17 +5,18 @@ pooling and activations do not count.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from autovid.cost.table import Factor
+from autovid.cost.table import CostTable, Factor
 from autovid.nn.attention import ATTENTIONS
 from autovid.nn.fusion import FUSIONS
 from autovid.nn.layers import Affine, Depthwise, Pointwise
 from autovid.nn.mbconv import MBConv3d
-from autovid.space.architecture import check_frames
+from autovid.space.architecture import Architecture, check_frames
 from autovid.space.layout import (
     AttentionSite,
     BlockSite,
@@ -32,6 +33,33 @@ from autovid.space.schema import Network, Reference
 from autovid.space.space import SearchSpace
 
 Choices = dict[str, Any]
+
+
+class MacsTable(CostTable):
+    """The MACs of every architecture of a space at one input, exact to the last MAC."""
+
+    def __init__(self, space: SearchSpace, reference: Reference) -> None:
+        self.space, self.reference = space, reference
+        self.sites = site_factors(space, reference)
+        constant = sum(int(factor.table) for _, factor in self.sites if not factor.scope)
+        super().__init__([factor for _, factor in self.sites if factor.scope], constant, space.sizes)
+
+    def macs(self, archs: Sequence[Architecture] | np.ndarray) -> np.ndarray:
+        """MACs, int64 (N,), of architectures of this space, or of their candidate numbers (N, D)."""
+        return self.total(archs if isinstance(archs, np.ndarray) else self.space.index(archs))
+
+    @property
+    def convention(self) -> str:
+        """What the figures mean."""
+        return convention(self.reference)
+
+
+def macs_table(
+    space: SearchSpace, crop: int | None = None, frames: int | None = None, classes: int | None = None
+) -> MacsTable:
+    """The MACs of a space at its reference input, or at another crop, number of frames or of classes."""
+    asked = {"crop": crop, "frames": frames, "classes": classes}
+    return MacsTable(space, msgspec.structs.replace(space.reference, **{k: v for k, v in asked.items() if v}))
 
 
 def convention(reference: Reference) -> str:

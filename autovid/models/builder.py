@@ -15,7 +15,7 @@ from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.nn.attention import ATTENTIONS
 from autovid.nn.fusion import FUSIONS
-from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, he_normal
+from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, channels_last, he_normal
 from autovid.nn.mbconv import MBConv3d
 from autovid.space.architecture import Architecture
 from autovid.space.layout import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, StemSite, sites
@@ -37,7 +37,7 @@ class Stem(nn.Module):
         self.temporal_kernel, self.padding = site.temporal_kernel, (0, k // 2, k // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.conv3d(x, self.weight, stride=(1, 2, 2), padding=self.padding)
+        x = F.conv3d(x, channels_last(self.weight), stride=(1, 2, 2), padding=self.padding)
         return F.relu(self.norm(self.depthwise(x, self.temporal_kernel, 1)))
 
 

@@ -30,8 +30,8 @@ class GloRe(nn.Module):
         state, nodes = c // 2, max(1, c // 4)
         assign_BLN = self.assign(x, nodes).flatten(2).transpose(1, 2)
         graph_BSN = self.reduce(x, state).flatten(2) @ assign_BLN / assign_BLN.shape[1]
-        graph_BSN = F.relu(graph_BSN @ self.adjacency[:nodes, :nodes] + graph_BSN)
-        graph_BNS = graph_BSN.transpose(1, 2) @ self.update[:state, :state]
+        graph_BSN = F.relu(graph_BSN @ self.adjacency[:nodes, :nodes].contiguous() + graph_BSN)
+        graph_BNS = graph_BSN.transpose(1, 2) @ self.update[:state, :state].contiguous()
         back_BLS = assign_BLN @ graph_BNS
         y = back_BLS.transpose(1, 2).unflatten(2, x.shape[2:])
         out: Tensor = x + self.norm(self.extend(y, c))

@@ -26,7 +26,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return F.conv3d(x, self.weight[:width, : x.shape[1]], stride=self.stride)
+        return F.conv3d(x, channels_last(self.weight[:width, : x.shape[1]]), stride=self.stride)
 
     @staticmethod
     def macs(width_in: int, width: int, size: Size) -> int:
@@ -48,7 +48,7 @@ class Depthwise(nn.Module):
         weight = self.weight[: x.shape[1]]
         for dim, size in ((2, temporal_kernel), (3, spatial_kernel), (4, spatial_kernel)):
             weight = weight.narrow(dim, (weight.shape[dim] - size) // 2, size)
-        return depthwise_conv3d(x, weight, self.stride)
+        return depthwise_conv3d(x, channels_last(weight), self.stride)
 
     @staticmethod
     def macs(width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
@@ -82,6 +82,16 @@ class Norm(nn.Module):
         return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
 
+def channels_last(weight: Tensor) -> Tensor:
+    """The weight of a 3-D convolution with the strides of channels_last_3d, also where a dimension of 1 would hide them.
+
+    torch gives the result the layout that the strides of the weight suggest, so one weight without them loses the
+    layout of everything after it; and equal strides mean the same kernel, hence equal bits, for a slice and a whole.
+    """
+    o, i, t, h, w = weight.shape
+    return weight.permute(0, 2, 3, 4, 1).reshape(-1).view(o, t, h, w, i).permute(0, 4, 1, 2, 3)
+
+
 class Affine(nn.Module):
     """A linear layer (B, in) -> (B, out) that takes however many features come in."""
 
@@ -91,7 +101,8 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return F.linear(x, self.weight[:width, : x.shape[1]], None if self.bias is None else self.bias[:width])
+        weight = self.weight[:width, : x.shape[1]].contiguous()
+        return F.linear(x, weight, None if self.bias is None else self.bias[:width])
 
     @staticmethod
     def macs(width_in: int, width: int) -> int:

@@ -135,6 +135,7 @@ def load_architecture(path: str | Path) -> Architecture:
         content.cost,
         content.found,
     )
-    if content.hash != arch.hash:
-        raise document.error(f"the file was changed: its content has the hash {arch.hash}", "hash")
+    if content.hash and content.hash != arch.hash:
+        message = f"the content is another architecture's, {arch.hash}; if you have edited it, delete hash and cost"
+        raise document.error(message, "hash")
     return arch

@@ -1,5 +1,6 @@
 """Reading a search space from YAML, with every mistake in it refused by file, line and key."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,7 +38,14 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     _check_candidates(document, content)
     decisions = decide(content.network, content.candidates, content.fusion, content.attention)
     space = SearchSpace(
-        content.name, content.network, decisions, content.reference, content.parts, content.recipe, content.proxy
+        content.name,
+        content.network,
+        decisions,
+        content.reference,
+        content.parts,
+        content.recipe,
+        content.proxy,
+        Path(path).read_text(encoding="utf-8"),
     )
     _check_parts(document, content, space)
     return space
@@ -151,7 +159,7 @@ def _check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> 
         if part.name not in content.proxy.parts:
             raise document.error(f"the part {part.name} is missing", "proxy", "parts")
         for index, pattern in enumerate(part.search):
-            if not any(opens_one(pattern, d.name) for d in space.decisions):
+            if not any(fnmatch.fnmatchcase(d.name, pattern) for d in space.decisions):
                 raise document.error(f"{pattern} fits no decision", "parts", number, "search", index)
         for decision in space.decisions:
             if opens(part, decision.name):
@@ -165,9 +173,3 @@ def _check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> 
     if set(content.parts[-1].streams) != set(content.network.streams):
         raise document.error("the last part must hold every stream", "parts", len(content.parts) - 1, "streams")
 
-
-def opens_one(pattern: str, decision: str) -> bool:
-    """Whether a pattern such as `sparse.*` fits a decision's name."""
-    import fnmatch
-
-    return fnmatch.fnmatchcase(decision, pattern)

@@ -149,9 +149,9 @@ class ArchitectureFile(Strict):
 
     format: int
     space: str
-    hash: str
     network: Network
     reference: Reference
     choices: dict[str, Value]
-    cost: dict[str, Value | dict[str, Value]] = {}
-    found: dict[str, Value | dict[str, Value]] = {}
+    hash: str = ""
+    cost: dict[str, Value] = {}
+    found: dict[str, Value | bool] = {}

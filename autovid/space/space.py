@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class SearchSpace:
     parts: tuple[Part, ...] = ()
     recipe: Recipe | None = None
     proxy: Proxy | None = None
+    text: str = field(default="", compare=False, repr=False)  # the YAML it was read from
 
     @property
     def size(self) -> int:
@@ -103,8 +104,9 @@ class SearchSpace:
         network = with_streams(self.network, part.streams)
         made = dict(chosen)
         for decision in self.decisions:
-            if decision.name not in made and "skip" in decision.candidates and not opens(part, decision.name):
-                made[decision.name] = "skip"
+            if decision.name not in made and any(opens(later, decision.name) for later in self.parts[number + 1 :]):
+                if "skip" in decision.candidates:
+                    made[decision.name] = "skip"
         names = decision_names(network)
         there = replace(self, network=network, decisions=tuple(d for d in self.decisions if d.name in names))
         return there.fix(made)

@@ -1,0 +1,69 @@
+"""autovid derive: freeze the most probable architecture of a search."""
+
+import argparse
+from pathlib import Path
+
+from autovid.cli import options
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("search", metavar="RUN", help="run directory of a search")
+    parser.add_argument(
+        "--flops", metavar="MIN:MAX", help="another range in GFLOPs; all decisions are then open again, under what was learned"
+    )
+    parser.add_argument("-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)")
+    parser.add_argument(
+        "--scale",
+        metavar="KEY=N,...",
+        help="the same architecture at another input and depth, e.g. crop=224 (S to M) or crop=312,depth=5.0 (to L); "
+        "keys crop, frames, depth",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from autovid.cli.screens import show_architecture
+    from autovid.cost import parse_gflops
+    from autovid.run import write_atomic
+    from autovid.search import derive, read_search
+
+    scale = _scale(args.scale) if args.scale else {}
+    wanted = parse_gflops(args.flops) if args.flops else None
+    found = read_search(args.search)
+    arch = derive(found, wanted)
+    if scale:
+        from autovid.search.derive import described_scale
+
+        arch = described_scale(arch, **scale)
+    file = Path(args.out) if args.out else Path(args.search) / _name(args)
+    if file.is_dir():
+        from autovid.errors import ConfigError
+
+        raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, arch.to_yaml())
+    show_architecture(arch, file, found)
+    return 0
+
+
+def _name(args: argparse.Namespace) -> str:
+    """The search's own architecture has the plain name; others say what they are."""
+    words = [args.flops and args.flops.replace(":", "-"), args.scale and args.scale.replace("=", "").replace(",", "-")]
+    suffix = "-".join(word for word in words if word)
+    return f"architecture-{suffix}.yaml" if suffix else "architecture.yaml"
+
+
+def _scale(text: str) -> dict[str, float]:
+    """Reads `crop=224,frames=32,depth=5.0`."""
+    from autovid.errors import ConfigError
+
+    kinds = {"crop": options.positive, "frames": options.positive, "depth": options.rate}
+    found: dict[str, float] = {}
+    for piece in text.split(","):
+        key, _, value = piece.partition("=")
+        if key not in kinds or key in found:
+            raise ConfigError(f"--scale {text}: {piece!r} is not one of crop=N, frames=N, depth=X, each once")
+        try:
+            found[key] = kinds[key](value)
+        except (ValueError, argparse.ArgumentTypeError):
+            raise ConfigError(f"--scale {text}: {value!r} is not a number above 0") from None
+    return found

@@ -1,0 +1,158 @@
+"""autovid describe: an architecture stage by stage, or a space."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autovid.cli import options
+
+if TYPE_CHECKING:
+    from autovid.space import Architecture, SearchSpace
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="WHAT", help="an architecture file, a run directory, or a search space")
+    parser.add_argument("--crop", type=options.positive, help="count at this crop (default: the reference input)")
+    parser.add_argument("--frames", type=options.positive, help="count at this many frames")
+    parser.add_argument("--classes", type=options.positive, help="count with this many classes")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(args: argparse.Namespace) -> int:
+    from autovid.space import Architecture
+
+    subject = _find(args.what)
+    counted = {"crop": args.crop, "frames": args.frames, "classes": args.classes}
+    if isinstance(subject, Architecture):
+        content = _architecture(subject, counted)
+        show = _show_architecture
+    else:
+        content = _space(subject, counted)
+        show = _show_space
+    if args.json:
+        print(json.dumps(content, indent=2))
+    else:
+        show(content)
+    return 0
+
+
+def _find(what: str) -> "Architecture | SearchSpace":
+    from autovid.config import read_yaml
+    from autovid.errors import ConfigError
+    from autovid.space import load_architecture, load_space
+
+    path = Path(what)
+    if path.is_dir():
+        file = path / "architecture.yaml"
+        if not file.is_file():
+            raise ConfigError(f"{path} holds no architecture.yaml; is it a run directory, and is its search finished?")
+        return load_architecture(file)
+    if path.suffix in (".yaml", ".yml"):
+        return load_architecture(path) if "choices" in read_yaml(path).as_type(dict[str, Any]) else load_space(path)
+    return load_space(what)
+
+
+def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[str, Any]:
+    """Everything that is said of an architecture, site by site."""
+    import torch
+
+    from autovid.cost import convention, count, macs_table
+    from autovid.models import build
+
+    table = macs_table(arch.as_space(), **counted)
+    reference = table.reference
+    with torch.device("meta"):
+        net = build(arch, reference.classes)
+    clip = type(net.clip)(reference.frames, reference.crop, net.clip.stride)
+    figures = count(net, clip)
+    rows = []
+    for site, factor in table.sites:
+        module = net.sites[site.name.replace(".", "-")] if site.name.replace(".", "-") in net.sites else None
+        params = sum(p.numel() for p in module.parameters()) if module is not None else 0
+        row = {"site": site.name, "is": _is(site, arch), "macs": int(factor.table.sum()), "params": params}
+        rows.append(row)
+    return {
+        "hash": arch.hash,
+        "space": arch.space,
+        "params": figures.params,
+        "macs": figures.macs,
+        "macs_by_kind": figures.macs_by_kind,
+        "convention": convention(reference),
+        "input": {"frames": reference.frames, "crop": reference.crop, "classes": reference.classes},
+        "found": dict(arch.found),
+        "sites": rows,
+    }
+
+
+def _is(site: Any, arch: "Architecture") -> str:
+    """What stands at a site, in a few characters: `48 wide, 3x5x5, x2.25, SE`."""
+    from autovid.space.layout import AttentionSite, BlockSite, FusionSite
+
+    choices = arch.choices
+    if isinstance(site, BlockSite):
+        t, k, e = (choices[name] for name in site.scope[-3:])
+        stride = f", stride {site.stride}" if site.stride > 1 else ""
+        return f"{choices[site.width]} wide, {t}x{k}x{k}, x{e}{', SE' if site.squeeze else ''}{stride}"
+    if isinstance(site, FusionSite):
+        return f"{choices[site.name]} {site.source} -> {site.target}"
+    if isinstance(site, AttentionSite):
+        return str(choices[site.name])
+    return f"{site.width} wide"
+
+
+def _show_architecture(content: dict[str, Any]) -> None:
+    from autovid.cli.screens import table
+
+    rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
+    rows.append(["all", "", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])
+    title = f"architecture {content['hash']} of {content['space']}: {content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"
+    table(title, ["site", "is", "MMACs", "parameters"], rows)
+    print(content["convention"])
+    for key, value in content["found"].items():
+        print(f"  {key}: {value}")
+
+
+def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, Any]:
+    """Everything that is said of a space, part by part."""
+    from autovid.space.space import opens
+
+    table = space.cost_table(**counted)
+    parts = []
+    for number, part in enumerate(space.parts):
+        reach = space.part_space(number, {}).cost_table(**counted)
+        names = [d.name for d in space.decisions if opens(part, d.name)]
+        costs = [reach.smallest()[0], reach.largest()[0]]
+        parts.append({"name": part.name, "decisions": len(names), "share": part.share, "macs": costs, "epochs": part.epochs})
+    return {
+        "space": space.name,
+        "size": space.size,
+        "decisions": {d.name: list(d.candidates) for d in space.decisions},
+        "smallest_macs": table.smallest()[0],
+        "largest_macs": table.largest()[0],
+        "convention": table.convention,
+        "parts": parts,
+    }
+
+
+def _show_space(content: dict[str, Any]) -> None:
+    from autovid.cli.screens import table
+
+    print(
+        f"space {content['space']}: {len(content['decisions'])} decisions, {float(content['size']):.2e} architectures of "
+        f"{content['smallest_macs'] / 1e9:.4g} to {content['largest_macs'] / 1e9:.4g} GFLOPs"
+    )
+    rows = [
+        [p["name"], str(p["decisions"]), f"{p['macs'][0] / 1e9:.4g} to {p['macs'][1] / 1e9:.4g}", f"{p['share']:g}", f"{p['epochs']:g}"]
+        for p in content["parts"]
+    ]
+    table("search parts", ["part", "decisions", "GFLOPs with it", "share of the range", "epochs"], rows)
+    groups: dict[str, int] = {}
+    for name, candidates in content["decisions"].items():
+        stream, variable = name.split(".")[0], name.split(".")[-1]
+        label = stream if stream in ("fusion", "attention") else f"{stream} {variable}"
+        key = f"{label}: {candidates}"
+        groups[key] = groups.get(key, 0) + 1
+    for key, number in groups.items():
+        print(f"  {number:3d} x {key}")
+    print(content["convention"])

@@ -1,0 +1,74 @@
+"""Arguments that several commands share, and how their texts are read."""
+
+import argparse
+from pathlib import Path
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def sides(text: str) -> tuple[int, int]:
+    """`MIN:MAX` in pixels."""
+    low, _, high = text.partition(":")
+    return positive(low), positive(high)
+
+
+def number_or_auto(kind: type) -> "object":
+    """A reader of `auto` or a number that is not negative."""
+
+    def read(text: str) -> object:
+        if text == "auto":
+            return text
+        value = kind(text)
+        if not 0 <= value < float("inf") or (kind is int and value < 1):
+            raise argparse.ArgumentTypeError(f"{text} is out of range")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def machine(parser: argparse.ArgumentParser) -> None:
+    """Where and how to compute."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    group.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        help="auto (default) takes what measures fastest here",
+    )
+    group.add_argument("--workers", type=int, default=None, help="processes that decode videos (default: by the machine)")
+    group.add_argument("--seed", type=int, default=0)
+
+
+def free_directory(stem: str) -> Path:
+    """runs/STEM, or with a number where that is taken."""
+    path, number = Path("runs") / stem, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    return path
+
+
+def workers(args: argparse.Namespace) -> int:
+    """Decoding processes: what was asked for, or one for every two cores, and none where there are only two."""
+    import os
+
+    if args.workers is not None:
+        return max(0, int(args.workers))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores // 2) if cores > 2 else 0

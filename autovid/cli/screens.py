@@ -1,0 +1,104 @@
+"""What the search commands tell a person: what will happen, what was found, where it is, what to type next."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from autovid.cost import convention
+
+if TYPE_CHECKING:
+    from autovid.data import VideoSet
+    from autovid.search import Found, Searched, SearchSettings
+    from autovid.space import Architecture, SearchSpace
+
+PROXY = (
+    "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
+    "machine without a GPU. The FLOPs range holds at the reference input. For a real search give --data and --recipe full."
+)
+
+
+def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchSettings", out: Path | str) -> None:
+    """Before a search: what is searched, on what, how long, and where it will be."""
+    console = Console()
+    reference = space.reference
+    size = f"{float(space.size):.1e}" if space.size < 10**300 else "very many"
+    target = " ".join(settings.flops) or "none"
+    console.print(
+        f"[bold]autovid search[/] · space {space.name} ({len(space.decisions)} decisions, {size} architectures) · "
+        f"range {target} GFLOPs at {reference.frames} x {reference.crop}² · data {videos.name} "
+        f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}",
+        highlight=False,
+    )
+    if settings.proxy:
+        text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps)
+        console.print(text, style="yellow", highlight=False)
+
+
+def show_found(found: "Found") -> None:
+    """The last screen of a search."""
+    arch, out = found.architecture, shlex.quote(str(found.path))
+    minutes = f" in {found.seconds / 60:.1f} min" if found.seconds else ""
+    notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found.searched)]
+    if found.searched.settings.proxy:
+        notes.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
+    if found.faults:
+        notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in {out}/faults.jsonl[/]")
+    notes += ["", f"where   {out}/architecture.yaml  ({arch.hash})", "next"]
+    notes += [f"  autovid {line}" for line in _next(out)]
+    Console().print(Panel("\n".join(notes), title=f"found{minutes}", expand=False), highlight=False)
+
+
+def _next(out: str) -> list[str]:
+    return [
+        f"describe {out}                    the architecture, stage by stage",
+        f"derive {out} --flops MIN:MAX      another one from the same search",
+        f"train {out}/architecture.yaml     train it from scratch",
+        f"random-baseline --searched {out}  hold it against random ones",
+    ]
+
+
+def show_architecture(arch: "Architecture", file: Path, found: "Searched") -> None:
+    """What `derive` says."""
+    notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found)]
+    if not found.finished:
+        notes.append(f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]")
+    path = shlex.quote(str(file))
+    notes += ["", f"where   {path}  ({arch.hash})", "next", f"  autovid describe {path}", f"  autovid train {path}"]
+    Console().print(Panel("\n".join(notes), title="derived", expand=False), highlight=False)
+
+
+def _figures(arch: "Architecture") -> str:
+    macs, params = arch.cost["macs"], arch.cost["params"]
+    return f"{macs / 1e9:.4f} GFLOPs, {params / 1e6:.2f} M parameters"
+
+
+def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
+    lines = [f"[dim]{convention(arch.reference)}[/]"]
+    if "range" in arch.found:
+        lines.append(f"inside the range asked for, {arch.found['range']}")
+    if "scaled_from" in arch.found:
+        lines.append(f"scaled from {arch.found['scaled_from']}")
+    size = float(found.space.size) if found.space.size < 10**300 else float("inf")
+    lines.append(f"probability {_power(float(arch.found['log_probability']))} under the prior (uniform: 1 in {size:.1e})")
+    return lines
+
+
+def _power(log_probability: float) -> str:
+    """exp of a number that may be far below the smallest float."""
+    exponent = log_probability / 2.302585092994046
+    whole = int(exponent // 1)
+    return f"{10 ** (exponent - whole):.1f}e{whole:+03d}" if whole < -2 else f"{10**exponent:.3f}"
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table whose first column is text and whose others are figures."""
+    grid = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        grid.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)

@@ -1,0 +1,90 @@
+"""autovid search: a network for a FLOPs range."""
+
+import argparse
+import shlex
+import sys
+
+from autovid.cli import options
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)")
+    parser.add_argument(
+        "--flops",
+        action="append",
+        default=[],
+        metavar="MIN:MAX",
+        help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
+    )
+    parser.add_argument("--data", default="synthetic", help="a folder, a CSV, or synthetic (default: a small embedded set)")
+    parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
+    parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
+    parser.add_argument(
+        "--recipe",
+        choices=["proxy", "full"],
+        help="full: the space's published recipe; proxy: small clips and few steps (default with synthetic data)",
+    )
+    method = parser.add_argument_group("method (PARSEC)")
+    method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")  # type: ignore[arg-type]
+    method.add_argument("--beta", type=options.number_or_auto(float), help="weight of the FLOPs term, or auto (default)")  # type: ignore[arg-type]
+    method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
+    method.add_argument("--in-range", action="store_true", help="draw only architectures inside the range")
+    recipe = parser.add_argument_group("recipe (default: the space's)")
+    length = recipe.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=options.rate, help="of every part")
+    length.add_argument("--steps", type=options.positive, help="of every part")
+    recipe.add_argument("--batch", type=options.positive)
+    recipe.add_argument("--lr", type=options.rate, help="of the weights")
+    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
+    recipe.add_argument("--frames", type=options.positive)
+    recipe.add_argument("--crop", type=options.positive)
+    recipe.add_argument("--stride", type=options.positive)
+    recipe.add_argument("--jitter", type=options.sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    options.machine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from autovid.cli.screens import announce_search, show_found
+    from autovid.data import halves, open_videos
+    from autovid.nn.allocator import keep_memory
+    from autovid.search import Target, check, search, settings_for
+    from autovid.space import load_space
+
+    keep_memory()
+    space = load_space(args.space)
+    check(space, Target.parse(args.flops, space))
+    videos = open_videos(args.data, seed=args.seed)
+    proxy = args.recipe == "proxy" or (args.recipe is None and args.data == "synthetic")
+    names = ("epochs", "steps", "batch", "lr", "arch_lr", "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood")
+    changes = {name: getattr(args, name) for name in names}
+    settings = settings_for(
+        space,
+        proxy=proxy,
+        videos=len(halves(videos.train, args.seed)[0]),
+        flops=tuple(args.flops),
+        in_range=args.in_range,
+        seed=args.seed,
+        **changes,
+    )
+    out = args.out or options.free_directory(f"search-{space.name}")
+    announce_search(space, videos, settings, out)
+    found = search(
+        space,
+        videos,
+        settings,
+        out,
+        precision=args.precision,
+        device=args.device,
+        workers=options.workers(args),
+        resume=args.resume,
+        resume_command=_resume_command(str(out)),
+    )
+    show_found(found)
+    return 0
+
+
+def _resume_command(out: str) -> str:
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
+        given += ["-o", out]
+    return shlex.join(["autovid", *given, "--resume"])

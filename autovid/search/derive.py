@@ -1,0 +1,121 @@
+"""From a finished (or stopped) search to a frozen architecture."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from autovid.cost import CostRange, in_order_of_probability
+from autovid.errors import CostRangeError, RunError
+from autovid.run import RunDirectory
+from autovid.search.settings import SearchSettings
+from autovid.search.target import Target
+from autovid.space import Architecture, SearchSpace
+from autovid.space.load import load_space
+from autovid.space.schema import Value
+
+
+class Searched(msgspec.Struct):
+    """What a search has learned: the prior over every decision, and what its parts chose."""
+
+    space: SearchSpace
+    settings: SearchSettings
+    target: Target
+    alpha: dict[str, np.ndarray]
+    chosen: dict[str, Value]
+    step: int
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.settings.steps
+
+    def log_probs(self, space: SearchSpace) -> list[np.ndarray]:
+        """log P of every candidate of a space's decisions; uniform where no part has come to them."""
+        return [self._log_prob(d.name, d.candidates) for d in space.decisions]
+
+    def _log_prob(self, name: str, candidates: tuple[Value, ...]) -> np.ndarray:
+        everything = self.space.candidates[name]
+        alpha = torch.from_numpy(self.alpha.get(name, np.zeros(len(everything)))).double()
+        logp = torch.log_softmax(alpha, 0).numpy()
+        return logp[[everything.index(candidate) for candidate in candidates]]
+
+
+def read_search(run: str | Path) -> Searched:
+    """Reads a search's run directory. Raises RunError where it is not one, or has no checkpoint yet."""
+    path = Path(run)
+    directory = RunDirectory.open(path)
+    if directory.config.get("kind") != "search":
+        raise RunError(f"{path} is not a search but a run of kind {directory.config.get('kind')}")
+    checkpoint = directory.latest()
+    if checkpoint is None:
+        raise RunError(f"{path} has no checkpoint yet; go on with: autovid search ... -o {path} --resume")
+    settings = msgspec.convert(directory.config["settings"], SearchSettings)
+    space = load_space(path / "space.yaml")
+    return Searched(
+        space,
+        settings,
+        Target.parse(settings.flops, space),
+        {name: tensor.numpy() for name, tensor in checkpoint.state.search.items()},
+        dict(checkpoint.state.info["chosen"]),
+        checkpoint.step,
+    )
+
+
+def derive(found: Searched, wanted: CostRange | None = None) -> Architecture:
+    """The most probable architecture inside a range.
+
+    With the search's own range, what the parts have chosen stands; with another one all decisions are open again, each
+    under the prior that its part has learned. Raises CostRangeError when the range holds nothing.
+    """
+    own = found.target.final(found.space)
+    reopened = wanted is not None and wanted != own
+    there = found.space if reopened else found.space.fix(found.chosen)
+    table, full = there.cost_table(), wanted or own
+    low, high = full or (table.smallest()[0], table.largest()[0])
+    try:
+        best = next(in_order_of_probability(table, found.log_probs(there), low, high))
+    except CostRangeError as error:
+        raise CostRangeError(f"derive: {error}") from None
+    arch = there.architecture(best.choices)
+    return _described(found, arch, best.cost, full)
+
+
+def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange | None) -> Architecture:
+    settings = found.settings
+    log_prob = float(
+        sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0]))
+    )
+    how: dict[str, Any] = {
+        "by": "autovid search",
+        "log_probability": round(log_prob, 6),
+        "samples": settings.samples,
+        "beta": settings.beta,
+        "seed": settings.seed,
+        "steps": f"{found.step} of {settings.steps}",
+        "proxy": settings.proxy,
+    }
+    if wanted is not None:
+        how["range"] = str(wanted)
+    cost = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(arch)}
+    return Architecture(arch.space, arch.network, arch.reference, arch.choices, cost, how)
+
+
+def parameters(arch: Architecture) -> int:
+    """Parameters of the network of an architecture, with the reference number of classes."""
+    from autovid.models import build
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(arch).parameters())
+
+
+
+
+def described_scale(arch: Architecture, crop: int | None = None, frames: int | None = None, depth: float | None = None) -> Architecture:
+    """`Architecture.scaled` with its figures counted again; its probability is that of what it was scaled from."""
+    scaled = arch.scaled(crop, frames, depth)
+    macs = scaled.macs()
+    cost = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(scaled)}
+    found = {key: value for key, value in scaled.found.items() if key != "range"}
+    return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, cost, found)

@@ -1,0 +1,106 @@
+"""PARSEC's two gradients and the FLOPs term (seed-auto-tsnet, section 1; read as systems.md, section 1, says).
+
+    m_k = softmax_k(l_k)                                  l_k: log-likelihood of the batch under A_k, detached
+    cost_k = max(0, F_k / T_max - 1) + max(0, 1 - F_k / T_min)
+    n_k = cost_k / sum(cost), 0 where no architecture costs anything
+    grad_omega = - sum_k m_k grad log P(y | X, omega, A_k)
+    grad_alpha = sum_k (- m_k + beta n_k) grad log P(A_k | alpha)
+
+Eq. 2 prints "T_max - 1" below the fraction; this reading is the one that makes sense.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autovid.cost import CostRange
+
+
+def importance(loglik_K: Tensor) -> Tensor:
+    """m_k: the weights of the K architectures, (K,), detached, summing to 1."""
+    return torch.softmax(loglik_K.detach().double(), 0).float()
+
+
+def excess(macs: np.ndarray, target: CostRange | None) -> np.ndarray:
+    """cost_k: how far outside the range each cost is, as a share of the nearer end; 0 inside. float64 (K,)."""
+    if target is None:
+        return np.zeros(len(macs))
+    over = macs / target.high - 1.0
+    under = 1.0 - macs / target.low if target.low else np.full(len(macs), -1.0)
+    return np.maximum(0.0, over) + np.maximum(0.0, under)
+
+
+def cost_shares(macs: np.ndarray, target: CostRange | None) -> Tensor:
+    """n_k: each architecture's share of the cost, (K,); all 0 where nobody is outside the range."""
+    cost = excess(macs, target)
+    total = cost.sum()
+    return torch.from_numpy(cost / total if total > 0 else cost).float()
+
+
+def surrogate(logprob_K: Tensor, m_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False) -> Tensor:
+    """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
+
+    `conditioned`: the architectures were drawn from the prior conditioned on the range. The gradient of
+    log P(A | alpha, range) has one term more, - grad log P(range) = - E[grad log P(A)], which their mean estimates (ours).
+    """
+    weights = -m_K + beta * n_K
+    if conditioned:
+        weights = weights + 1.0 / len(m_K)
+    return (weights.detach() * logprob_K).sum()
+
+
+@dataclass
+class StreamingSoftmax:
+    """Weights of a softmax over values that come one by one, so that no more than one graph is ever in memory.
+
+    For each value, `weigh` gives the factor for what is new and the factor by which the sums so far shrink; at the end
+    `total` divides. The result is the softmax over all of them, up to rounding.
+    """
+
+    largest: float = -math.inf
+    total: float = 0.0
+
+    def weigh(self, value: float) -> tuple[float, float]:
+        """(weight of this value, factor for everything before it)."""
+        if value <= self.largest:
+            weight, shrink = math.exp(value - self.largest), 1.0
+        else:
+            weight, shrink = 1.0, math.exp(self.largest - value)
+            self.largest = value
+        self.total = self.total * shrink + weight
+        return weight, shrink
+
+
+class Beta:
+    """The coefficient of the cost term: a number, or `auto`: dual ascent until the expected FLOPs are in the range.
+
+    auto (ours) raises beta in proportion to how far outside the expected FLOPs are, and lets it decay inside, so that
+    accuracy has its say again.
+    """
+
+    START, RATE, DECAY, LARGEST = 0.1, 1.0, 0.97, 10.0
+
+    def __init__(self, setting: float | str) -> None:
+        self.auto = setting == "auto"
+        self.value = self.START if self.auto else float(setting)
+
+    def update(self, expected: float, target: CostRange | None) -> None:
+        """One step of dual ascent on the exact expectation of the FLOPs, in MACs."""
+        if not self.auto or target is None:
+            return
+        outside = float(excess(np.array([expected]), target)[0])
+        if outside > 0:
+            self.value = min(self.LARGEST, self.value + self.RATE * outside)
+        else:
+            self.value *= self.DECAY
+
+
+def sample_count(setting: int | str, most: int, entropy: float, uniform_entropy: float) -> int:
+    """K: the number asked for, or with `auto` in proportion to the prior's entropy, as FP-NAS does; at least 2."""
+    if setting != "auto":
+        return int(setting)
+    share = entropy / uniform_entropy if uniform_entropy > 0 else 0.0
+    return max(2, min(most, round(most * share)))

@@ -1,0 +1,72 @@
+"""The prior over architectures: one independent categorical per decision (systems.md, section 1).
+
+P(A | alpha) = prod_d Categorical(softmax(alpha_d)); alpha = 0 at the start, which is uniform.
+
+Shapes: K architectures, D decisions, C_d candidates of decision d.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autovid.space import SearchSpace
+
+
+class Prior(nn.Module):
+    """alpha of every open decision of a space. Always on the CPU: it is small, and every worker must draw the same."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.names = [decision.name for decision in space.decisions]
+        self.sizes = space.sizes
+        self.open = [d for d, size in enumerate(self.sizes) if size > 1]
+        self.alpha = nn.ParameterList(nn.Parameter(torch.zeros(self.sizes[d])) for d in self.open)
+
+    def log_probs(self) -> list[np.ndarray]:
+        """log P of every candidate of every decision, float64, as the cost solver takes it; 0 for a closed one."""
+        logp = [np.zeros(1) for _ in self.sizes]
+        for d, alpha in zip(self.open, self.alpha):
+            logp[d] = torch.log_softmax(alpha.detach().double(), 0).numpy()
+        return logp
+
+    def log_prob(self, choices_KD: Tensor) -> Tensor:
+        """log P(A_k | alpha), (K,), with a gradient to alpha."""
+        total = torch.zeros(len(choices_KD))
+        for d, alpha in zip(self.open, self.alpha):
+            total = total + torch.log_softmax(alpha, 0)[choices_KD[:, d]]
+        return total
+
+    def sample(self, k: int, generator: torch.Generator, uniform: bool = False) -> Tensor:
+        """K architectures, int64 (K, D), from the prior, or uniformly."""
+        choices = torch.zeros(k, len(self.sizes), dtype=torch.int64)
+        for d, alpha in zip(self.open, self.alpha):
+            weights = torch.ones_like(alpha) if uniform else torch.softmax(alpha.detach(), 0)
+            choices[:, d] = torch.multinomial(weights, k, replacement=True, generator=generator)
+        return choices
+
+    def entropies(self) -> dict[str, float]:
+        """Entropy of every open decision, in nats."""
+        logp = self.log_probs()
+        return {self.names[d]: float(-(np.exp(logp[d]) * logp[d]).sum()) for d in self.open}
+
+    def entropy(self) -> float:
+        """Entropy of the prior, in nats."""
+        return sum(self.entropies().values())
+
+    def uniform_entropy(self) -> float:
+        """The entropy at the start, which is the largest."""
+        return float(sum(np.log(self.sizes[d]) for d in self.open))
+
+    def most_probable(self) -> list[int]:
+        """The most probable candidate of every decision, the range aside (D,)."""
+        return [int(np.argmax(logp)) for logp in self.log_probs()]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """alpha by decision name."""
+        return {self.names[d]: alpha.detach().clone() for d, alpha in zip(self.open, self.alpha)}
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """Takes alpha from `tensors`."""
+        with torch.no_grad():
+            for d, alpha in zip(self.open, self.alpha):
+                alpha.copy_(tensors[self.names[d]])

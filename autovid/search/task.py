@@ -1,0 +1,261 @@
+"""The search as a task for the loop: parts one after the other, each a supernet, a prior and PARSEC's step.
+
+One step draws K architectures, moves the weights on one half of the data and, after the warm-up, the prior on the
+other half. A graph of one architecture at a time is in memory, whatever K is.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autovid.clip import Clip
+from autovid.cost import probability_in_range, sample_in_range
+from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
+from autovid.errors import DivergedError
+from autovid.models import SearchNetwork, build_space, inherit
+from autovid.nn.compute import Compute
+from autovid.run import Task, TaskState, step_generator
+from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
+from autovid.search.prior import Prior
+from autovid.search.settings import SearchSettings
+from autovid.search.target import Target, choose, decided
+from autovid.search.watch import Watch
+from autovid.space import Architecture, SearchSpace
+from autovid.space.schema import Value
+
+LOG_BINS = 2048  # resolution of P(in range) in the log; reports use the finest
+
+
+class SearchTask(Task):
+    """Searches a space on videos. `compute` says on what device and in which precision."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        videos: VideoSet,
+        settings: SearchSettings,
+        compute: Compute,
+        *,
+        workers: int = 0,
+        faults: FaultLog | None = None,
+    ) -> None:
+        self.space, self.settings, self.compute, self.workers = space, settings, compute, workers
+        self.target = Target.parse(settings.flops, space)
+        self.steps = settings.steps
+        self.classes = len(videos.classes)
+        self.chosen: dict[str, Value] = {}
+        self.learned: dict[str, Tensor] = {}  # alpha of the parts that are done
+        self.beta = Beta(settings.beta)
+        self.watch = Watch()
+        clip = Clip(settings.frames, settings.crop, settings.stride)
+        learn, choice = halves(videos.train, settings.seed)
+        self.loaders = [
+            ClipLoader(
+                half,
+                videos.root,
+                clip,
+                batch=settings.batch,
+                train=True,
+                seed=settings.seed + which,
+                workers=workers,
+                jitter=settings.jitter,
+                flip=videos.flip,
+                faults=faults,
+            )
+            for which, half in enumerate((learn, choice))
+        ]
+        self.streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
+        self._enter(0)
+
+    # -- parts
+
+    def _enter(self, number: int, source: SearchNetwork | None = None) -> None:
+        """Sets part `number` up: its supernet, which inherits what `source` has learned, a new prior, new optimizers."""
+        self.number, part = number, self.settings.parts[number]
+        self.there = self.space.part_space(number, self.chosen)
+        self.range = self.target.of(self.space, number)
+        self.table = self.there.cost_table()
+        torch.manual_seed(self.settings.seed + number)  # the weights are drawn from the global generator
+        net = build_space(self.there, self.classes)
+        if source is not None:
+            inherit(net, source.cpu())
+        self.net = net.to(self.compute.device)
+        self.prior = Prior(self.there)
+        momentum, decay = self.settings.momentum, self.settings.weight_decay
+        self.sgd = torch.optim.SGD(self.net.parameters(), part.lr, momentum=momentum, weight_decay=decay)
+        self.adam = torch.optim.Adam(self.prior.parameters(), part.arch_lr) if self.prior.open else None
+        self.beta = Beta(self.settings.beta)
+
+    def _leave(self) -> None:
+        """Closes the part: what it has chosen is fixed, what it has learned is kept."""
+        arch, _ = choose(self.space, self.number, self.there, self.prior.log_probs(), self.target)
+        self.chosen = decided(self.space, self.number, arch)
+        self.learned |= self.prior.tensors()
+
+    # -- one step
+
+    def step(self, index: int) -> dict[str, float]:
+        number, local = self.settings.locate(index)
+        if number != self.number:
+            self._leave()
+            self._enter(number, self.net)
+        part = self.settings.parts[number]
+        warm = local < part.warmup
+        lr = part.lr * 0.5 * (1 + math.cos(math.pi * local / part.steps))  # half-period cosine in each part (ours)
+        archs_KD = self._draw(index, warm)
+        metrics = {"part": float(number), "lr": lr, "samples": float(len(archs_KD)), "warmup": float(warm)}
+        metrics |= self._learn_weights(self._batch(0, index), archs_KD, lr)
+        if not warm and self.adam is not None:
+            metrics |= self._learn_prior(self._batch(1, index), archs_KD)
+        metrics |= self._account()
+        self.watch.see(self, local, metrics)
+        return metrics
+
+    def _draw(self, index: int, warm: bool) -> Tensor:
+        """K architectures (K, D): uniform during warm-up, then from the prior, conditioned on the range if asked."""
+        settings = self.settings
+        entropy = self.prior.uniform_entropy() if warm else self.prior.entropy()
+        k = sample_count(settings.samples, settings.most_samples, entropy, self.prior.uniform_entropy())
+        generator = step_generator(settings.seed, "architectures", index)
+        if not (settings.in_range and self.range):
+            return self.prior.sample(k, generator, uniform=warm)
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        logp = [np.full(n, -np.log(n)) for n in self.there.sizes] if warm else self.prior.log_probs()
+        return torch.from_numpy(sample_in_range(self.table, logp, *self.range, k, rng))
+
+    def _batch(self, which: int, index: int) -> tuple[Tensor, Tensor]:
+        held = self.streams[which]
+        if held is None or held[0] != index:
+            last = self.settings.end(self.settings.locate(index)[0])
+            held = (index, self.loaders[which].batches(index, last))
+        batch = next(held[1])
+        self.streams[which] = (index + 1, held[1])
+        return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+
+    def _learn_weights(self, batch: tuple[Tensor, Tensor], archs_KD: Tensor, lr: float) -> dict[str, float]:
+        """SGD on -sum_k m_k log p(y | A_k): one forward and one backward each, weighted as they come."""
+        self.net.train()
+        self.sgd.zero_grad(set_to_none=True)
+        weights, losses = StreamingSoftmax(), []
+        for arch in self._architectures(archs_KD):
+            loss = self._loss(batch, arch, "train")
+            losses.append(self._finite(float(loss.detach())))
+            weight, shrink = weights.weigh(-losses[-1] * self._scale(batch))
+            self._scale_gradients(shrink)
+            (loss * weight).backward()
+        self._scale_gradients(1.0 / weights.total)
+        for group in self.sgd.param_groups:
+            group["lr"] = lr
+        self.sgd.step()
+        return {"loss": float(np.mean(losses))}
+
+    def _learn_prior(self, batch: tuple[Tensor, Tensor], archs_KD: Tensor) -> dict[str, float]:
+        """Adam on PARSEC's surrogate: forward passes alone, on the other half of the data."""
+        assert self.adam is not None
+        with torch.no_grad(), self.net.scoring():
+            losses = [float(self._loss(batch, arch, "forward")) for arch in self._architectures(archs_KD)]
+        loglik_K = -torch.tensor([self._finite(loss) for loss in losses], dtype=torch.float64) * self._scale(batch)
+        n_K = cost_shares(self.table.macs(archs_KD.numpy()), self.range)
+        conditioned = self.settings.in_range and self.range is not None
+        self.adam.zero_grad()
+        surrogate(self.prior.log_prob(archs_KD), importance(loglik_K), n_K, self.beta.value, conditioned).backward()
+        self.adam.step()
+        self.beta.update(self._expected(), self.range)
+        return {"held_out_loss": float(np.mean(losses))}
+
+    def _loss(self, batch: tuple[Tensor, Tensor], arch: Architecture, kind: str) -> Tensor:
+        x, y = batch
+        with self._autocast(kind):
+            logits = self.net(x, arch)
+        return F.cross_entropy(logits.float(), y)
+
+    def _autocast(self, kind: str) -> AbstractContextManager[Any]:
+        return self.compute.autocast(kind)
+
+    def _scale(self, batch: tuple[Tensor, Tensor]) -> float:
+        """From the mean log-likelihood of the batch to the one that counts: `mean`, or the literal `sum`."""
+        return 1.0 if self.settings.likelihood == "mean" else float(len(batch[1]))
+
+    def _scale_gradients(self, factor: float) -> None:
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        if factor != 1.0 and gradients:
+            torch._foreach_mul_(gradients, factor)
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss of an architecture is {loss} in part {self.settings.parts[self.number].name}; nothing was "
+                "changed in this step: go on from the last checkpoint with a smaller --lr"
+            )
+        return loss
+
+    def _architectures(self, archs_KD: Tensor) -> Iterator[Architecture]:
+        return (self.there.architecture(row) for row in archs_KD.numpy())
+
+    def _expected(self) -> float:
+        return self.table.expected([np.exp(logp) for logp in self.prior.log_probs()])
+
+    def _account(self) -> dict[str, float]:
+        found = {
+            "expected_gflops": self._expected() / 1e9,
+            "entropy": self.prior.entropy(),
+            "beta": self.beta.value,
+            "top_gflops": int(self.table.macs(np.array([self.prior.most_probable()]))[0]) / 1e9,
+        }
+        if self.range is not None:
+            found["p_in_range"] = probability_in_range(self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS).value
+        return found
+
+    # -- what the loop asks for
+
+    def state(self) -> TaskState:
+        return TaskState(
+            model=dict(self.net.state_dict()),
+            optim={"sgd": self.sgd.state_dict(), "adam": self.adam.state_dict() if self.adam else {}},
+            search={**self.learned, **self.prior.tensors()},
+            info={
+                "part": self.number,
+                "chosen": self.chosen,
+                "learned": sorted(self.learned),
+                "beta": self.beta.value,
+                "watch": self.watch.state(),
+                "compute": self.compute.record(),
+            },
+        )
+
+    def load(self, state: TaskState) -> None:
+        self.chosen = dict(state.info["chosen"])
+        self.compute.restore(state.info["compute"])
+        self._enter(state.info["part"])
+        self.learned = {name: state.search[name] for name in state.info["learned"]}
+        self.net.load_state_dict(state.model)
+        self.prior.take(state.search)
+        self.sgd.load_state_dict(state.optim["sgd"])
+        if self.adam:
+            self.adam.load_state_dict(state.optim["adam"])
+        self.beta.value = state.info["beta"]
+        self.watch.restore(state.info["watch"])
+        self.streams = [None, None]
+
+    def milestone(self, done: int) -> bool:
+        return any(done == self.settings.end(number) for number in range(len(self.settings.parts)))
+
+    def status(self) -> str:
+        return self.watch.status(self)
+
+    def notices(self) -> list[str]:
+        return self.watch.take_notices()
+
+    def histograms(self) -> dict[str, Tensor]:
+        return {f"alpha/{name}": alpha for name, alpha in self.prior.tensors().items()}
+
+    def images(self) -> dict[str, np.ndarray]:
+        from autovid.search.picture import alpha_image
+
+        return {"alpha": alpha_image(self.there, self.prior)}

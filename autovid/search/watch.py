@@ -1,0 +1,97 @@
+"""Watches a search for the user: where it stands, and what he should hear about a part that went wrong."""
+
+from typing import TYPE_CHECKING, Any
+
+from autovid.search.objective import excess
+
+if TYPE_CHECKING:
+    from autovid.search.task import SearchTask
+
+STILL = 0.995  # share of the uniform entropy above which a prior has not moved
+
+
+class Watch:
+    """Collects notices step by step; `take_notices` empties them."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.last: dict[str, float] = {}
+
+    def see(self, task: "SearchTask", local: int, metrics: dict[str, float]) -> None:
+        """Takes note of a finished step, `local` within its part."""
+        self.last = metrics
+        part = task.settings.parts[task.number]
+        if local == 0:
+            self.notes.append(_opening(task))
+        if local == part.steps - 1:
+            self.notes += _verdicts(task)
+
+    def take_notices(self) -> list[str]:
+        """New lines since the last call."""
+        notes, self.notes = self.notes, []
+        return notes
+
+    def status(self, task: "SearchTask") -> str:
+        """Part, expected FLOPs against the target, and how sure the prior is of it."""
+        text = f"part {task.settings.parts[task.number].name}"
+        if self.last.get("warmup"):
+            text += ", warm-up"
+        if "expected_gflops" in self.last:
+            text += f" · expected {_short(self.last['expected_gflops'])}"
+        if task.range is not None and "p_in_range" in self.last:
+            text += f" of {_short(task.range.low / 1e9)}–{_short(task.range.high / 1e9)} GFLOPs"
+            text += f", P(in range) {self.last['p_in_range']:.2g}"
+        return text
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs to show the same."""
+        return {"last": self.last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up a saved state."""
+        self.last = dict(state["last"])
+
+
+def _short(gflops: float) -> str:
+    return f"{gflops:.3g}" if gflops < 10 else f"{gflops:.1f}"
+
+
+def _opening(task: "SearchTask") -> str:
+    part, size = task.settings.parts[task.number], task.there.size
+    wanted = f", range {task.range} at this point" if task.range else ", no FLOPs range"
+    architectures = f"{size:,}" if size < 1e6 else f"{float(size):.1e}" if size < 1e300 else "beyond counting"
+    return (
+        f"part {part.name}: {len(task.prior.open)} decisions, {architectures} architectures{wanted}, "
+        f"{part.steps} steps ({part.warmup} of warm-up)"
+    )
+
+
+def _verdicts(task: "SearchTask") -> list[str]:
+    """What to say at the end of a part."""
+    name, found = task.settings.parts[task.number].name, []
+    entropy, uniform = task.prior.entropy(), task.prior.uniform_entropy()
+    if not task.prior.open:
+        return [f"part {name} has nothing to decide"]
+    if entropy > STILL * uniform:
+        found.append(
+            f"part {name} has hardly moved: the prior's entropy is {entropy:.1f} of {uniform:.1f} nats, so what is derived "
+            "is close to a random choice inside the range; give it more steps or a larger --arch-lr"
+        )
+    top = dict(zip(task.prior.names, task.prior.most_probable()))
+    skips = [d for d in task.there.decisions if len(d.candidates) > 1 and "skip" in d.candidates]
+    if skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
+        found.append(f"part {name} collapsed onto skips: skip is the most probable candidate of all {len(skips)} of its decisions")
+    expected = task.watch.last.get("expected_gflops", 0.0)
+    outside = float(excess(_array(expected * 1e9), task.range)[0])
+    if outside > 0:
+        found.append(
+            f"part {name} ends outside its range: {_short(expected)} GFLOPs expected, {task.range} asked for; the most "
+            "probable architecture inside is taken"
+        )
+    return found
+
+
+def _array(value: float) -> Any:
+    import numpy as np
+
+    return np.array([value])
