@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from autovid.cli import options
 
@@ -9,9 +10,13 @@ from autovid.cli import options
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("search", metavar="RUN", help="run directory of a search")
     parser.add_argument(
-        "--flops", metavar="MIN:MAX", help="another range in GFLOPs; all decisions are then open again, under what was learned"
+        "--flops",
+        metavar="MIN:MAX",
+        help="another range in GFLOPs; all decisions are then open again, under what was learned",
     )
-    parser.add_argument("-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)")
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)"
+    )
     parser.add_argument(
         "--scale",
         metavar="KEY=N,...",
@@ -52,12 +57,12 @@ def _name(args: argparse.Namespace) -> str:
     return f"architecture-{suffix}.yaml" if suffix else "architecture.yaml"
 
 
-def _scale(text: str) -> dict[str, float]:
+def _scale(text: str) -> dict[str, Any]:
     """Reads `crop=224,frames=32,depth=5.0`."""
     from autovid.errors import ConfigError
 
     kinds = {"crop": options.positive, "frames": options.positive, "depth": options.rate}
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for piece in text.split(","):
         key, _, value = piece.partition("=")
         if key not in kinds or key in found:

@@ -59,6 +59,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
 
     from autovid.cost import convention, count, macs_table
     from autovid.models import build
+    from autovid.models.builder import module_name
 
     table = macs_table(arch.as_space(), **counted)
     reference = table.reference
@@ -68,8 +69,8 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     figures = count(net, clip)
     rows = []
     for site, factor in table.sites:
-        module = net.sites[site.name.replace(".", "-")] if site.name.replace(".", "-") in net.sites else None
-        params = sum(p.numel() for p in module.parameters()) if module is not None else 0
+        modules = [net.sites[key] for key in [module_name(site)] if key in net.sites]
+        params = sum(p.numel() for module in modules for p in module.parameters())
         row = {"site": site.name, "is": _is(site, arch), "macs": int(factor.table.sum()), "params": params}
         rows.append(row)
     return {
@@ -106,7 +107,8 @@ def _show_architecture(content: dict[str, Any]) -> None:
 
     rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
     rows.append(["all", "", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])
-    title = f"architecture {content['hash']} of {content['space']}: {content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"
+    figures = f"{content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"
+    title = f"architecture {content['hash']} of {content['space']}: {figures}"
     table(title, ["site", "is", "MMACs", "parameters"], rows)
     print(content["convention"])
     for key, value in content["found"].items():
@@ -123,7 +125,9 @@ def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, An
         reach = space.part_space(number, {}).cost_table(**counted)
         names = [d.name for d in space.decisions if opens(part, d.name)]
         costs = [reach.smallest()[0], reach.largest()[0]]
-        parts.append({"name": part.name, "decisions": len(names), "share": part.share, "macs": costs, "epochs": part.epochs})
+        parts.append(
+            {"name": part.name, "decisions": len(names), "share": part.share, "macs": costs, "epochs": part.epochs}
+        )
     return {
         "space": space.name,
         "size": space.size,
@@ -139,11 +143,17 @@ def _show_space(content: dict[str, Any]) -> None:
     from autovid.cli.screens import table
 
     print(
-        f"space {content['space']}: {len(content['decisions'])} decisions, {float(content['size']):.2e} architectures of "
-        f"{content['smallest_macs'] / 1e9:.4g} to {content['largest_macs'] / 1e9:.4g} GFLOPs"
+        f"space {content['space']}: {len(content['decisions'])} decisions, {float(content['size']):.2e} architectures "
+        f"of {content['smallest_macs'] / 1e9:.4g} to {content['largest_macs'] / 1e9:.4g} GFLOPs"
     )
     rows = [
-        [p["name"], str(p["decisions"]), f"{p['macs'][0] / 1e9:.4g} to {p['macs'][1] / 1e9:.4g}", f"{p['share']:g}", f"{p['epochs']:g}"]
+        [
+            p["name"],
+            str(p["decisions"]),
+            f"{p['macs'][0] / 1e9:.4g} to {p['macs'][1] / 1e9:.4g}",
+            f"{p['share']:g}",
+            f"{p['epochs']:g}",
+        ]
         for p in content["parts"]
     ]
     table("search parts", ["part", "decisions", "GFLOPs with it", "share of the range", "epochs"], rows)

@@ -25,4 +25,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models() -> dict[str, str]:
-    return {"FILE.yaml": "an architecture that was derived or drawn; hand-designed networks are not in this version yet"}
+    return {
+        "FILE.yaml": "an architecture that was derived or drawn; hand-designed networks are not in this version yet"
+    }

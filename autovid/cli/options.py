@@ -1,7 +1,9 @@
 """Arguments that several commands share, and how their texts are read."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def positive(text: str) -> int:
@@ -26,10 +28,10 @@ def sides(text: str) -> tuple[int, int]:
     return positive(low), positive(high)
 
 
-def number_or_auto(kind: type) -> "object":
+def number_or_auto(kind: type) -> Callable[[str], Any]:
     """A reader of `auto` or a number that is not negative."""
 
-    def read(text: str) -> object:
+    def read(text: str) -> Any:
         if text == "auto":
             return text
         value = kind(text)
@@ -51,7 +53,9 @@ def machine(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "fp32", "bf16", "fp16"],
         help="auto (default) takes what measures fastest here",
     )
-    group.add_argument("--workers", type=int, default=None, help="processes that decode videos (default: by the machine)")
+    group.add_argument(
+        "--workers", type=int, default=None, help="processes that decode videos (default: by the machine)"
+    )
     group.add_argument("--seed", type=int, default=0)
 
 

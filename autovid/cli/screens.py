@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
-    "machine without a GPU. The FLOPs range holds at the reference input. For a real search give --data and --recipe full."
+    "machine without a GPU. The FLOPs range holds at the reference input. For a real search give --data and "
+    "--recipe full."
 )
 
 
@@ -65,7 +66,9 @@ def show_architecture(arch: "Architecture", file: Path, found: "Searched") -> No
     """What `derive` says."""
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found)]
     if not found.finished:
-        notes.append(f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]")
+        notes.append(
+            f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
+        )
     path = shlex.quote(str(file))
     notes += ["", f"where   {path}  ({arch.hash})", "next", f"  autovid describe {path}", f"  autovid train {path}"]
     Console().print(Panel("\n".join(notes), title="derived", expand=False), highlight=False)
@@ -83,7 +86,9 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
     if "scaled_from" in arch.found:
         lines.append(f"scaled from {arch.found['scaled_from']}")
     size = float(found.space.size) if found.space.size < 10**300 else float("inf")
-    lines.append(f"probability {_power(float(arch.found['log_probability']))} under the prior (uniform: 1 in {size:.1e})")
+    lines.append(
+        f"probability {_power(float(arch.found['log_probability']))} under the prior (uniform: 1 in {size:.1e})"
+    )
     return lines
 
 

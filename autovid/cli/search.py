@@ -8,7 +8,9 @@ from autovid.cli import options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)")
+    parser.add_argument(
+        "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
+    )
     parser.add_argument(
         "--flops",
         action="append",
@@ -16,7 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
     )
-    parser.add_argument("--data", default="synthetic", help="a folder, a CSV, or synthetic (default: a small embedded set)")
+    parser.add_argument(
+        "--data", default="synthetic", help="a folder, a CSV, or synthetic (default: a small embedded set)"
+    )
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
     parser.add_argument(
@@ -25,8 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="full: the space's published recipe; proxy: small clips and few steps (default with synthetic data)",
     )
     method = parser.add_argument_group("method (PARSEC)")
-    method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")  # type: ignore[arg-type]
-    method.add_argument("--beta", type=options.number_or_auto(float), help="weight of the FLOPs term, or auto (default)")  # type: ignore[arg-type]
+    method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")
+    method.add_argument(
+        "--beta", type=options.number_or_auto(float), help="weight of the FLOPs term, or auto (default)"
+    )
     method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
     method.add_argument("--in-range", action="store_true", help="draw only architectures inside the range")
     recipe = parser.add_argument_group("recipe (default: the space's)")
@@ -55,7 +61,20 @@ def run(args: argparse.Namespace) -> int:
     check(space, Target.parse(args.flops, space))
     videos = open_videos(args.data, seed=args.seed)
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data == "synthetic")
-    names = ("epochs", "steps", "batch", "lr", "arch_lr", "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood")
+    names = (
+        "epochs",
+        "steps",
+        "batch",
+        "lr",
+        "arch_lr",
+        "frames",
+        "crop",
+        "stride",
+        "jitter",
+        "samples",
+        "beta",
+        "likelihood",
+    )
     changes = {name: getattr(args, name) for name in names}
     settings = settings_for(
         space,

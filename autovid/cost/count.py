@@ -10,7 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autovid.clip import Clip
 
-_KINDS = {"convolution": "conv", "_convolution": "conv", "addmm": "linear", "mm": "linear", "bmm": "matmul", "baddbmm": "matmul"}
+_KINDS = {
+    "convolution": "conv",
+    "_convolution": "conv",
+    "addmm": "linear",
+    "mm": "linear",
+    "bmm": "matmul",
+    "baddbmm": "matmul",
+}
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -65,8 +65,8 @@ def macs_table(
 def convention(reference: Reference) -> str:
     """What a FLOPs figure of ours means, in one line for every file that carries one."""
     return (
-        "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not counted; "
-        f"one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, {reference.classes} classes; "
+        "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not "
+        f"counted; one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, {reference.classes} classes; "
         "1 GFLOPs = 1e9 MACs"
     )
 
@@ -104,10 +104,12 @@ def _price(site: Site, network: Network, reference: Reference) -> Callable[[Choi
             return lambda c: MBConv3d.macs(
                 width(c, site.width_in),
                 c[site.width],
-                *(c[name] for name in site.scope[-3:]),
-                stride=site.stride,
-                squeeze=site.squeeze,
-                size=before,
+                c[site.scope[-3]],
+                c[site.scope[-2]],
+                c[site.scope[-1]],
+                site.stride,
+                site.squeeze,
+                before,
             )
         case FusionSite():
             here = size(site.target, site.downsampling)

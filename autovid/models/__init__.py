@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from torch import nn
-
 from autovid.models.builder import SearchNetwork, build_space, inherit
 from autovid.space import Architecture, SearchSpace, load_architecture
 

@@ -18,7 +18,7 @@ from autovid.nn.fusion import FUSIONS
 from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, channels_last, he_normal
 from autovid.nn.mbconv import MBConv3d
 from autovid.space.architecture import Architecture
-from autovid.space.layout import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, StemSite, sites
+from autovid.space.layout import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite, sites
 from autovid.space.space import SearchSpace
 
 Candidates = Mapping[str, tuple[Any, ...]]
@@ -88,7 +88,7 @@ class SearchNetwork(nn.Module):
         for site in self.plan:
             module = _module(site, candidates, classes, space.network.dropout)
             if module is not None:
-                self.sites[site.name.replace(".", "-")] = module  # a module's name holds no dots
+                self.sites[module_name(site)] = module
 
     def forward(self, x: Tensor, arch: Architecture | None = None) -> Tensor:
         choices = self._choices(arch)
@@ -96,8 +96,8 @@ class SearchNetwork(nn.Module):
         pooled: list[Tensor] = []
         logits = x
         for site in self.plan:
-            key = site.name.replace(".", "-")
-            module = self.sites[key] if key in self.sites else None
+            key = module_name(site)
+            module: Any = self.sites[key] if key in self.sites else None  # noqa: SIM401 (a ModuleDict has no get)
             if isinstance(site, StemSite):
                 maps[site.stream] = self.sites[key](maps[site.stream])
             elif isinstance(site, BlockSite):
@@ -141,6 +141,11 @@ class SearchNetwork(nn.Module):
             self.train(training)
 
 
+def module_name(site: Site) -> str:
+    """The key of a site in `SearchNetwork.sites`; a module's name holds no dots."""
+    return site.name.replace(".", "-")
+
+
 def _module(site: object, candidates: Candidates, classes: int, dropout: float) -> nn.Module | None:
     def largest(width: str | int) -> int:
         return width if isinstance(width, int) else max(candidates[width])
@@ -173,7 +178,7 @@ def _choice(modules: dict[str, nn.Module]) -> nn.ModuleDict | None:
 def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork:
     """The supernet of a space, or the network of an architecture's space, in channels_last_3d."""
     net = SearchNetwork(space, classes or space.reference.classes)
-    return net.to(memory_format=torch.channels_last_3d)
+    return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def inherit(target: SearchNetwork, source: SearchNetwork) -> None:

@@ -33,7 +33,7 @@ class GloRe(nn.Module):
         graph_BSN = F.relu(graph_BSN @ self.adjacency[:nodes, :nodes].contiguous() + graph_BSN)
         graph_BNS = graph_BSN.transpose(1, 2) @ self.update[:state, :state].contiguous()
         back_BLS = assign_BLN @ graph_BNS
-        y = back_BLS.transpose(1, 2).unflatten(2, x.shape[2:])
+        y = back_BLS.transpose(1, 2).reshape(-1, state, *x.shape[2:])
         out: Tensor = x + self.norm(self.extend(y, c))
         return out
 
@@ -62,7 +62,7 @@ class NonLocal(nn.Module):
         key_BCK = self.key(pooled, c).flatten(2)
         value_BKC = self.value(pooled, c).flatten(2).transpose(1, 2)
         weights_BLK = torch.softmax(query_BLC @ key_BCK * c**-0.5, dim=-1)
-        y = (weights_BLK @ value_BKC).transpose(1, 2).unflatten(2, x.shape[2:])
+        y = (weights_BLK @ value_BKC).transpose(1, 2).reshape(x.shape)
         out: Tensor = x + self.norm(self.extend(y, c))
         return out
 
@@ -73,7 +73,7 @@ class NonLocal(nn.Module):
             return x
         frames = x.transpose(1, 2).flatten(0, 1)
         pooled = F.avg_pool2d(frames, step, ceil_mode=True, count_include_pad=False)
-        return pooled.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+        return pooled.reshape(x.shape[0], x.shape[2], *pooled.shape[1:]).transpose(1, 2)
 
     @staticmethod
     def macs(width: int, keys: int, size: Size) -> int:

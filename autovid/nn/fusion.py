@@ -66,7 +66,7 @@ class TimeToChannel(nn.Module):
 
     def forward(self, x: Tensor, width: int) -> Tensor:
         b, c, t, h, w = x.shape
-        y = x.unflatten(2, (t // self.ratio, self.ratio)).transpose(2, 3)  # channel-major, so that slices stay leading
+        y = x.reshape(b, c, t // self.ratio, self.ratio, h, w).transpose(2, 3)  # channel-major: slices stay leading
         y = y.reshape(b, c * self.ratio, t // self.ratio, h, w)
         out: Tensor = self.norm(self.project(y, width))
         return out

@@ -83,7 +83,7 @@ class Norm(nn.Module):
 
 
 def channels_last(weight: Tensor) -> Tensor:
-    """The weight of a 3-D convolution with the strides of channels_last_3d, also where a dimension of 1 would hide them.
+    """The weight of a 3-D convolution with the strides of channels_last_3d, also where sizes of 1 would hide them.
 
     torch gives the result the layout that the strides of the weight suggest, so one weight without them loses the
     layout of everything after it; and equal strides mean the same kernel, hence equal bits, for a slice and a whole.

@@ -55,7 +55,11 @@ class MBConv3d(nn.Module):
         if self.squeeze is not None:
             y = self.squeeze(y)
         y = self.project_norm(self.project(F.silu(y), width))
-        if self.shortcut is not None and self.shortcut_norm is not None and needs_shortcut(x.shape[1], width, self.stride):
+        if (
+            self.shortcut is not None
+            and self.shortcut_norm is not None
+            and needs_shortcut(x.shape[1], width, self.stride)
+        ):
             x = self.shortcut_norm(self.shortcut(x, width))
         return F.relu(x + y)
 

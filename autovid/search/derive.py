@@ -84,9 +84,7 @@ def derive(found: Searched, wanted: CostRange | None = None) -> Architecture:
 
 def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange | None) -> Architecture:
     settings = found.settings
-    log_prob = float(
-        sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0]))
-    )
+    log_prob = float(sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0])))
     how: dict[str, Any] = {
         "by": "autovid search",
         "log_probability": round(log_prob, 6),
@@ -110,9 +108,9 @@ def parameters(arch: Architecture) -> int:
         return sum(p.numel() for p in build(arch).parameters())
 
 
-
-
-def described_scale(arch: Architecture, crop: int | None = None, frames: int | None = None, depth: float | None = None) -> Architecture:
+def described_scale(
+    arch: Architecture, crop: int | None = None, frames: int | None = None, depth: float | None = None
+) -> Architecture:
     """`Architecture.scaled` with its figures counted again; its probability is that of what it was scaled from."""
     scaled = arch.scaled(crop, frames, depth)
     macs = scaled.macs()

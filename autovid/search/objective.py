@@ -44,7 +44,7 @@ def surrogate(logprob_K: Tensor, m_K: Tensor, n_K: Tensor, beta: float, conditio
     """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
 
     `conditioned`: the architectures were drawn from the prior conditioned on the range. The gradient of
-    log P(A | alpha, range) has one term more, - grad log P(range) = - E[grad log P(A)], which their mean estimates (ours).
+    log P(A | alpha, range) has one term more, - grad log P(range) = - E[grad log P(A)]; their mean estimates it (ours).
     """
     weights = -m_K + beta * n_K
     if conditioned:

@@ -26,5 +26,5 @@ def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
     axes.set_yticks(range(len(rows)), [decision.name for decision, _ in rows], fontsize=6)
     axes.set_xticks([])
     axes.set_title("prior probability of each candidate", fontsize=8)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from autovid.space.architecture import check_frames
 from autovid.space.schema import Strict
 
 
-class PartSettings(Strict):
+class PartSettings(Strict, frozen=True):
     """One part: how many steps, how many of them leave alpha alone, and the learning rates."""
 
     name: str
@@ -20,7 +20,7 @@ class PartSettings(Strict):
     arch_lr: float
 
 
-class SearchSettings(Strict):
+class SearchSettings(Strict, frozen=True):
     """Everything that decides what a search computes (and goes into config.yaml)."""
 
     parts: tuple[PartSettings, ...]
@@ -64,7 +64,8 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
     changes replace the length of every part; `lr` and `arch_lr` every part's learning rates.
     """
-    assert space.recipe is not None and space.proxy is not None
+    assert space.recipe is not None
+    assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
     given = {key: value for key, value in changes.items() if value is not None}

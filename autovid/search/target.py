@@ -73,7 +73,11 @@ def check(space: SearchSpace, target: Target) -> None:
         try:
             sample_in_range(table, uniform(table), wanted.low, wanted.high, 1, np.random.default_rng(0))
         except CostRangeError as error:
-            whole = f" (the share of part {part.name}, {part.share:.0%} of {target.whole})" if _shared(target, space, number) else ""
+            whole = (
+                f" (the share of part {part.name}, {part.share:.0%} of {target.whole})"
+                if _shared(target, space, number)
+                else ""
+            )
             raise CostRangeError(f"--flops: {error}{whole}") from None
     if not leaves_room(space, -1, {}, target):
         raise CostRangeError(
@@ -104,7 +108,9 @@ def leaves_room(space: SearchSpace, number: int, chosen: Mapping[str, Value], ta
         rows = sample_in_range(table, uniform(table), wanted.low, wanted.high, n, rng)
     except CostRangeError:
         return False
-    return any(leaves_room(space, following, decided(space, following, there.architecture(row)), target) for row in rows)
+    return any(
+        leaves_room(space, following, decided(space, following, there.architecture(row)), target) for row in rows
+    )
 
 
 def decided(space: SearchSpace, number: int, arch: Architecture) -> dict[str, Value]:

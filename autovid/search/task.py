@@ -70,14 +70,14 @@ class SearchTask(Task):
             )
             for which, half in enumerate((learn, choice))
         ]
-        self.streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self._enter(0)
 
     # -- parts
 
     def _enter(self, number: int, source: SearchNetwork | None = None) -> None:
-        """Sets part `number` up: its supernet, which inherits what `source` has learned, a new prior, new optimizers."""
+        """Sets part `number` up: its supernet, which inherits the weights of `source`, a new prior, new optimizers."""
         self.number, part = number, self.settings.parts[number]
+        self.streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self.there = self.space.part_space(number, self.chosen)
         self.range = self.target.of(self.space, number)
         self.table = self.there.cost_table()
@@ -148,7 +148,7 @@ class SearchTask(Task):
             losses.append(self._finite(float(loss.detach())))
             weight, shrink = weights.weigh(-losses[-1] * self._scale(batch))
             self._scale_gradients(shrink)
-            (loss * weight).backward()
+            torch.autograd.backward(loss * weight)
         self._scale_gradients(1.0 / weights.total)
         for group in self.sgd.param_groups:
             group["lr"] = lr
@@ -164,7 +164,8 @@ class SearchTask(Task):
         n_K = cost_shares(self.table.macs(archs_KD.numpy()), self.range)
         conditioned = self.settings.in_range and self.range is not None
         self.adam.zero_grad()
-        surrogate(self.prior.log_prob(archs_KD), importance(loglik_K), n_K, self.beta.value, conditioned).backward()
+        weights = importance(loglik_K)
+        torch.autograd.backward(surrogate(self.prior.log_prob(archs_KD), weights, n_K, self.beta.value, conditioned))
         self.adam.step()
         self.beta.update(self._expected(), self.range)
         return {"held_out_loss": float(np.mean(losses))}
@@ -209,7 +210,9 @@ class SearchTask(Task):
             "top_gflops": int(self.table.macs(np.array([self.prior.most_probable()]))[0]) / 1e9,
         }
         if self.range is not None:
-            found["p_in_range"] = probability_in_range(self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS).value
+            found["p_in_range"] = probability_in_range(
+                self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS
+            ).value
         return found
 
     # -- what the loop asks for
@@ -241,7 +244,6 @@ class SearchTask(Task):
             self.adam.load_state_dict(state.optim["adam"])
         self.beta.value = state.info["beta"]
         self.watch.restore(state.info["watch"])
-        self.streams = [None, None]
 
     def milestone(self, done: int) -> bool:
         return any(done == self.settings.end(number) for number in range(len(self.settings.parts)))

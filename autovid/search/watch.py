@@ -74,13 +74,15 @@ def _verdicts(task: "SearchTask") -> list[str]:
         return [f"part {name} has nothing to decide"]
     if entropy > STILL * uniform:
         found.append(
-            f"part {name} has hardly moved: the prior's entropy is {entropy:.1f} of {uniform:.1f} nats, so what is derived "
-            "is close to a random choice inside the range; give it more steps or a larger --arch-lr"
+            f"part {name} has hardly moved: the prior's entropy is {entropy:.1f} of {uniform:.1f} nats, so what is "
+            "derived is close to a random choice inside the range; give it more steps or a larger --arch-lr"
         )
     top = dict(zip(task.prior.names, task.prior.most_probable()))
     skips = [d for d in task.there.decisions if len(d.candidates) > 1 and "skip" in d.candidates]
     if skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
-        found.append(f"part {name} collapsed onto skips: skip is the most probable candidate of all {len(skips)} of its decisions")
+        found.append(
+            f"part {name} collapsed onto skips: skip is the most probable candidate of all {len(skips)} decisions with one"
+        )
     expected = task.watch.last.get("expected_gflops", 0.0)
     outside = float(excess(_array(expected * 1e9), task.range)[0])
     if outside > 0:

@@ -54,7 +54,9 @@ class Architecture:
         """MACs of one clip at the reference input."""
         return int(self.as_space().cost_table().macs([self])[0])
 
-    def scaled(self, crop: int | None = None, frames: int | None = None, depth_factor: float | None = None) -> "Architecture":
+    def scaled(
+        self, crop: int | None = None, frames: int | None = None, depth_factor: float | None = None
+    ) -> "Architecture":
         """The same architecture at another input and depth, as X3D scales S to M to L.
 
         A deeper or shallower stage takes the choices of its blocks in proportion: block j of n from block j*m//n of m;

@@ -57,7 +57,9 @@ def check_network(document: Document, network: Network, reference: Reference) ->
         raise document.error("a network needs a stream", "network", "streams")
     for name, stream in network.streams.items():
         if not name.isidentifier() or name in ("fusion", "attention", "classifier"):
-            raise document.error("a stream's name is a plain word other than fusion and attention", "network", "streams", name)
+            raise document.error(
+                "a stream's name is a plain word other than fusion and attention", "network", "streams", name
+            )
         if reference.frames % stream.every:
             message = f"{reference.frames} reference frames are not a multiple of every: {stream.every}"
             raise document.error(message, "network", "streams", name, "every")
@@ -81,14 +83,18 @@ def _check_fusion(document: Document, network: Network) -> None:
     if fusion.source == fusion.target:
         raise document.error("source and target are the same stream", "network", "fusion", "target")
     if target.every % source.every:
-        message = f"{fusion.target} (every {target.every}) must see a multiple of {fusion.source}'s every {source.every}"
+        message = (
+            f"{fusion.target} (every {target.every}) must see a multiple of {fusion.source}'s every {source.every}"
+        )
         raise document.error(message, "network", "fusion")
     shared = [p for p in _places(network, fusion.source) if p in _places(network, fusion.target)]
     _check_places(document, fusion.after, shared, "fusion")
     strides = [[stage.stride for stage in stream.stages] for stream in (source, target)]
     last = max((int(p.removeprefix("stage")) for p in fusion.after if p != "stem"), default=0)
     if strides[0][:last] != strides[1][:last]:
-        raise document.error("the streams' strides differ before the last fusion, so their maps do not fit", "network", "fusion")
+        raise document.error(
+            "the streams' strides differ before the last fusion, so their maps do not fit", "network", "fusion"
+        )
 
 
 def _places(network: Network, stream: str) -> list[str]:
@@ -126,7 +132,9 @@ def _check_candidates(document: Document, content: SpaceFile) -> None:
         for variable in ("temporal_kernel", "spatial_kernel"):
             for index, size in enumerate(getattr(candidates, variable)):
                 if size % 2 == 0:
-                    raise document.error(f"a kernel of {size} has no middle; use odd ones", "candidates", name, variable, index)
+                    raise document.error(
+                        f"a kernel of {size} has no middle; use odd ones", "candidates", name, variable, index
+                    )
     known: Mapping[str, tuple[str, ...]] = {"fusion": FUSIONS, "attention": ATTENTIONS}
     for key, names in known.items():
         values = getattr(content, key)
@@ -169,7 +177,8 @@ def _check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> 
                 decided[decision.name] = part.name
     left = [d.name for d in space.decisions if d.name not in decided and len(d.candidates) > 1]
     if left:
-        raise document.error(f"no part searches {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else ""), "parts")
+        raise document.error(
+            f"no part searches {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else ""), "parts"
+        )
     if set(content.parts[-1].streams) != set(content.network.streams):
         raise document.error("the last part must hold every stream", "parts", len(content.parts) - 1, "streams")
-

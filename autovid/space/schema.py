@@ -15,7 +15,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A struct in which an unknown key is an error."""
 
 
-class Stem(Strict):
+class Stem(Strict, frozen=True):
     """First layers of a stream: a 1 x k x k convolution with spatial stride 2, then a depthwise t x 1 x 1 one."""
 
     width: Positive
@@ -23,14 +23,14 @@ class Stem(Strict):
     spatial_kernel: Odd = 3
 
 
-class Stage(Strict):
+class Stage(Strict, frozen=True):
     """`depth` blocks before the network's depth factor; the first one has the spatial stride."""
 
     depth: Positive
     stride: Positive = 2
 
 
-class Stream(Strict):
+class Stream(Strict, frozen=True):
     """One stream: it sees every `every`-th frame of the clip; `head` is the width of its last 1x1x1 convolution."""
 
     stem: Stem
@@ -39,7 +39,7 @@ class Stream(Strict):
     every: Positive = 1
 
 
-class Fusion(Strict):
+class Fusion(Strict, frozen=True):
     """Where features flow between the streams: from `source` into `target`, after the named places."""
 
     source: str
@@ -48,7 +48,7 @@ class Fusion(Strict):
     kernel: Odd = 5
 
 
-class Attention(Strict):
+class Attention(Strict, frozen=True):
     """Where attention blocks may stand: in `stream`, after the named stages."""
 
     stream: str
@@ -56,7 +56,7 @@ class Attention(Strict):
     keys: Positive = 8
 
 
-class Network(Strict):
+class Network(Strict, frozen=True):
     """Everything about a network that is not searched (the macro table)."""
 
     streams: dict[str, Stream]
@@ -68,7 +68,7 @@ class Network(Strict):
     attention: Attention | None = None
 
 
-class Reference(Strict):
+class Reference(Strict, frozen=True):
     """The input at which FLOPs count: one clip of `frames` x `crop` x `crop` and this many classes."""
 
     frames: Positive
@@ -77,7 +77,7 @@ class Reference(Strict):
     stride: Positive = 2
 
 
-class StreamCandidates(Strict):
+class StreamCandidates(Strict, frozen=True):
     """Candidates of one stream: widths per stage, and for every block its kernels and expansion."""
 
     width: tuple[tuple[Positive, ...], ...]
@@ -86,7 +86,7 @@ class StreamCandidates(Strict):
     expansion: tuple[Rate, ...]
 
 
-class Part(Strict):
+class Part(Strict, frozen=True):
     """One part of the search: the streams it needs, the decisions it opens, and how long it learns."""
 
     name: str
@@ -99,7 +99,7 @@ class Part(Strict):
     warmup: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.25
 
 
-class PartProxy(Strict):
+class PartProxy(Strict, frozen=True):
     """The short version of one part: steps instead of epochs, and its learning rates."""
 
     steps: Positive
@@ -107,7 +107,7 @@ class PartProxy(Strict):
     arch_lr: Rate
 
 
-class Proxy(Strict):
+class Proxy(Strict, frozen=True):
     """A search small enough for a laptop: the same parts on small clips and few steps."""
 
     frames: Positive
@@ -118,7 +118,7 @@ class Proxy(Strict):
     parts: dict[str, PartProxy]
 
 
-class Recipe(Strict):
+class Recipe(Strict, frozen=True):
     """How the supernet's weights and the prior learn (seed-auto-tsnet, section 3.1)."""
 
     batch: Positive
@@ -128,7 +128,7 @@ class Recipe(Strict):
     weight_decay: float = 5e-5
 
 
-class SpaceFile(Strict):
+class SpaceFile(Strict, frozen=True):
     """A file of `search_spaces/`."""
 
     format: int
@@ -144,7 +144,7 @@ class SpaceFile(Strict):
     about: str = ""
 
 
-class ArchitectureFile(Strict):
+class ArchitectureFile(Strict, frozen=True):
     """A frozen architecture; it builds without the file of its space."""
 
     format: int

@@ -14,7 +14,7 @@ from autovid.space.layout import BlockSite, sites
 from autovid.space.schema import Network, Part, Proxy, Recipe, Reference, StreamCandidates, Value
 
 if TYPE_CHECKING:
-    from autovid.cost import CostTable
+    from autovid.cost import MacsTable
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,14 @@ class SearchSpace:
         """`n` architectures drawn uniformly; with `macs=(low, high)`, uniformly among the distinct ones inside."""
         rng = np.random.default_rng(seed)
         if macs is None:
-            return [self.architecture([rng.integers(size) for size in self.sizes]) for _ in range(n)]
+            return [self.architecture([int(rng.integers(size)) for size in self.sizes]) for _ in range(n)]
         from autovid.cost import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
 
         uniform = [np.full(size, -np.log(size)) for size in self.sizes]
         rows = sample_in_range(self.cost_table(), uniform, int(macs[0]), int(macs[1]), n, rng, distinct=True)
         return [self.architecture(row) for row in rows]
 
-    def cost_table(
-        self, crop: int | None = None, frames: int | None = None, classes: int | None = None
-    ) -> "CostTable":
+    def cost_table(self, crop: int | None = None, frames: int | None = None, classes: int | None = None) -> "MacsTable":
         """MACs of every architecture in closed form, at the reference input unless told otherwise."""
         from autovid.cost import macs_table
 
@@ -99,14 +97,14 @@ class SearchSpace:
         return replace(self, decisions=tuple(left))
 
     def part_space(self, number: int, chosen: Mapping[str, Value]) -> "SearchSpace":
-        """The space of search part `number`: its streams alone, what earlier parts chose, "skip" for what is to come."""
+        """The space of part `number`: its streams alone, what earlier parts chose, "skip" for what is to come."""
         part = self.parts[number]
         network = with_streams(self.network, part.streams)
         made = dict(chosen)
         for decision in self.decisions:
-            if decision.name not in made and any(opens(later, decision.name) for later in self.parts[number + 1 :]):
-                if "skip" in decision.candidates:
-                    made[decision.name] = "skip"
+            later = any(opens(part, decision.name) for part in self.parts[number + 1 :])
+            if later and decision.name not in made and "skip" in decision.candidates:
+                made[decision.name] = "skip"
         names = decision_names(network)
         there = replace(self, network=network, decisions=tuple(d for d in self.decisions if d.name in names))
         return there.fix(made)

@@ -76,7 +76,7 @@ def test_x3d_is_an_architecture_of_its_space() -> None:
     widths = {1: 24, 2: 48, 3: 96, 4: 192}
     fixed: dict[str, int | float | str] = {"temporal_kernel": 3, "spatial_kernel": 3, "expansion": 2.25}
     choices = {
-        name: widths[int(name.split(".")[1].removeprefix("stage"))] if name.endswith("width") else fixed[name.split(".")[-1]]
+        name: widths[int(name.split(".")[1][-1])] if name.endswith("width") else fixed[name.split(".")[-1]]
         for name in space.candidates
     }
     arch = space.fix(choices).sample(1)[0]
