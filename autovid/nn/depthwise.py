@@ -83,14 +83,21 @@ def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
         and torch.is_grad_enabled()
         and (x.requires_grad or weight.requires_grad)
         and type(x) in (Tensor, torch.nn.Parameter)
-        and torch._C._get_tracing_state() is None
-        and not torch.compiler.is_compiling()
+        and not _is_traced()
         and torch._C._functorch.peek_interpreter_stack() is None
     )
 
 
+def _is_traced() -> bool:
+    return torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+
+
 def _convolve(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
+    if not _is_traced() and x.device.type == "cpu" and (*weight.shape[3:], *stride[1:]) == (1, 1, 1, 1):
+        # As a 2-D convolution: on one thread torch has no fast 3-D kernel for 1x1 in space.
+        out = F.conv2d(x.flatten(3), weight[..., 0], stride=(stride[0], 1), padding=(padding[0], 0), groups=x.shape[1])
+        return out.reshape(*out.shape[:3], *x.shape[3:])
     return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 
 
