@@ -78,12 +78,12 @@ def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor
 def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
     """False too for what must see an ordinary convolution: tracers, compilers, fake tensors, function transforms."""
     return (
-        x.device.type == "cpu"
-        and x.shape[1] > 1  # one channel is not depthwise: oneDNN 3.12 overruns memory in its strided 1x1 gradient
+        not _is_traced()
+        and x.device.type == "cpu"
+        and x.shape[1] > 1  # one channel is not depthwise: github.com/uxlfoundation/oneDNN/issues/6035 strikes there
         and torch.is_grad_enabled()
         and (x.requires_grad or weight.requires_grad)
         and type(x) in (Tensor, torch.nn.Parameter)
-        and not _is_traced()
         and torch._C._functorch.peek_interpreter_stack() is None
     )
 
