@@ -31,7 +31,8 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
     if clip.sampling == "uniform":
         middle = _uniform(n, clip.frames, 0.5)
         shifts = np.arange(clips) - clips // 2
-        return np.clip(middle[None] + shifts[:, None], 0, n - 1)
+        shifted: NDArray[np.int64] = np.clip(middle + shifts[:, None], 0, n - 1)
+        return shifted
     latest = max(0, n - _span(clip))
     return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
 

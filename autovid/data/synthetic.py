@@ -1,12 +1,12 @@
-"""The embedded data set: small videos of a shape that moves and pulsates over a moving texture.
+"""The embedded data set: small videos of a shape that passes over a moving texture.
 
-Twelve classes = 3 shapes x 2 directions x 2 pulses. All is random but these three: place, speed, size, colours,
-texture, its drift. The shape needs the look of one frame. The direction (left or right, coming in again on the other
-side) and the pulse (growing and snapping back, or shrinking and snapping back) are in the order of frames alone: a
-video played backwards swaps both, and its frames without their order fit all four motions equally well.
-So a mirror image changes the class.
+Twelve classes = 3 shapes x 2 directions x 2 drifts. All else is random: place, size, speed, colours, textures. The
+shape shows in a single frame. Its direction (left or right, coming in again on the other side) and the drift of the
+texture (rising or sinking) are in the order of the frames alone: a video played backwards swaps both, and frames in no
+order fit all four motions equally well. So nothing but shape and motion together names the class, and a mirror image
+changes it.
 
-The files are H.264 in MP4 and are read by the same decoder as anybody's.
+The files are H.264 in MP4, read by the same decoder as anybody's.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def write_synthetic(folder: Path, recipe: Recipe = Recipe()) -> None:  # noqa: B
         (folder / split / name).mkdir(parents=True)
         for i in range(recipe.train if split == "train" else recipe.val):
             rng = np.random.default_rng((recipe.seed, number, i))
-            write_video(folder / split / name / f"{i:03d}.mp4", draw(name, recipe, rng), quality=26)
+            write_video(folder / split / name / f"{i:03d}.mp4", draw(name, recipe, rng), quality=26, gop=16)
 
 
 def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
+NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -79,23 +79,22 @@ class VideoFile:
     def _scan(self, start: float, end: float) -> NDArray[np.int64]:
         """The names of the frames from start to end: time stamps, or where there are none, counts from 0."""
         unit, origin = float(self._stream.time_base or 0), self._stream.start_time or 0
+        first, last = origin + start / (unit or 1), origin + end / (unit or 1)
         if start and not self._counted:
-            self._seek(origin + int(start / unit))
-        stamps, keys = [], []
-        for packet in self._packets():
-            if not packet.is_discard:
-                stamps.append(packet.pts)
-                keys.append(packet.is_keyframe)
-            if len(stamps) > MAX_FRAMES:
-                raise VideoError(f"more than {MAX_FRAMES:,} frames")
-            if not self._counted and packet.dts is not None and (packet.dts - origin) * unit >= end:
-                break  # nothing that follows is shown before this
-        self._counted = self._counted or None in stamps
+            self._seek(int(first))
+        found = self._stamps(last)
+        if start and not self._counted and (not found or found[0][0] is None or found[0][0] > first):
+            self._reopen()  # the seek has gone too far
+            found = self._stamps(last)
+        if any(stamp is None for stamp, _ in found) and not self._counted:
+            self._counted = True
+            self._reopen()
+            found = self._stamps(np.inf)
         if self._counted:
-            names, seconds = np.arange(len(stamps)), np.arange(len(stamps)) / float(self._stream.average_rate or 25)
+            names, seconds = np.arange(len(found)), np.arange(len(found)) / float(self._stream.average_rate or 25)
         else:
-            self._keys = np.unique(np.array([stamp for stamp, key in zip(stamps, keys) if key], dtype=np.int64))
-            names = np.unique(np.array(stamps, dtype=np.int64))
+            self._keys = np.unique(np.array([stamp for stamp, is_key in found if is_key], dtype=np.int64))
+            names = np.unique(np.array([stamp for stamp, _ in found], dtype=np.int64))
             names = names[names >= self._keys[0]] if len(self._keys) else names  # earlier ones cannot be decoded
             seconds = (names - origin) * unit
         kept: NDArray[np.int64] = names[(seconds >= start) & (seconds < end)]
@@ -103,16 +102,37 @@ class VideoFile:
             raise VideoError("no frames" if (start, end) == (0, np.inf) else f"no frames from {start:g} to {end:g} s")
         return kept
 
+    def _stamps(self, last: float) -> list[tuple[int | None, bool]]:
+        """The time stamp of each packet from here to `last`, and whether it is a key frame, in the stored order."""
+        found: list[tuple[int | None, bool]] = []
+        for packet in self._packets():
+            if not packet.is_discard:
+                found.append((packet.pts, packet.is_keyframe))
+            if len(found) > MAX_FRAMES:
+                raise VideoError(f"more than {MAX_FRAMES:,} frames")
+            if not self._counted and packet.dts is not None and packet.dts >= last:
+                break  # nothing that follows is shown before this
+        return found
+
     def _from_key_frames(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """These frames, seeking to the key frame before each group of them."""
-        if self._counted or not len(self._keys):
-            return
-        for key, group in groupby(names, lambda name: self._keys[np.searchsorted(self._keys, name, "right") - 1]):
-            self._seek(int(key))
-            wanted = set(group)
+        for key, run in self._runs(names):
+            self._seek(key)
+            wanted = set(run)
             for frame in self._decode(wanted, skip=True):
                 if frame.pts in wanted:
                     yield frame.pts, frame
+
+    def _runs(self, names: list[int]) -> Iterator[tuple[int, list[int]]]:
+        """These frames in groups worth a seek each, with the key frame to seek to."""
+        if self._counted or not len(self._keys):
+            return
+        keys = self._keys[np.searchsorted(self._keys, names, "right") - 1]
+        gaps = np.searchsorted(self._names, keys[1:]) - np.searchsorted(self._names, names[:-1])
+        cuts = (np.flatnonzero(gaps > NEAR) + 1).tolist()
+        for first, last in zip([0, *cuts], [*cuts, len(names)]):
+            if first < last:
+                yield int(keys[first]), names[first:last]
 
     def _from_start(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """These frames, decoding everything up to the last of them."""
@@ -155,15 +175,19 @@ class VideoFile:
         self._container, self._stream = _open(self._path)
 
 
-def write_video(path: Path, frames: Iterable[Pixels], *, rate: int = 25, quality: int = 23) -> None:
-    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4; `quality` is x264's constant rate factor."""
+def write_video(path: Path, frames: Iterable[Pixels], *, quality: int, gop: int) -> None:
+    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4 at 25 frames/s, a key frame at least every `gop`.
+
+    `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst.
+    """
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
+                stream = container.add_stream("libx264", rate=25, options={"crf": str(quality), "preset": "veryfast"})
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
+                stream.codec_context.gop_size = gop
                 stream.codec_context.thread_count = 1
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
@@ -198,12 +222,12 @@ def _open(path: Path) -> tuple[Any, Any]:
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     with _reading():
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    stream: Any = container.streams.best("video")
-    if stream is None:
+        container: Any = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    stream = container.streams.best("video")
+    context = stream and stream.codec_context
+    if context is None:
         container.close()
-        raise VideoError("no video stream")
-    context = stream.codec_context
+        raise VideoError("no video stream" if stream is None else "a codec that is not known")
     if not 0 < max(context.width, context.height) <= MAX_SIDE:
         container.close()
         raise VideoError(f"frames of {context.width}x{context.height} pixels")

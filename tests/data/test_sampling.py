@@ -1,0 +1,60 @@
+"""Frame numbers of clips, against values computed by hand from the definitions."""
+
+import numpy as np
+import pytest
+
+from autovid.clip import Clip
+from autovid.data.sampling import test_indices as fixed_indices
+from autovid.data.sampling import train_indices
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_uniform_train_shares_one_offset_between_segments() -> None:
+    clip = Clip(frames=4, crop=8, sampling="uniform")
+    starts = set()
+    for seed in range(200):
+        chosen = train_indices(40, clip, rng(seed))
+        assert (np.diff(chosen) == 10).all()  # independent offsets would give other distances
+        starts.add(int(chosen[0]))
+    assert starts == set(range(10))
+
+
+def test_uniform_test_takes_middles_shifted_by_minus_half_m_to_half_m() -> None:
+    clip = Clip(frames=4, crop=8, sampling="uniform")
+    assert fixed_indices(40, clip, 1).tolist() == [[5, 15, 25, 35]]
+    assert fixed_indices(40, clip, 10)[:, 1].tolist() == list(range(10, 20))
+    assert fixed_indices(40, clip, 3)[:, 0].tolist() == [4, 5, 6]
+    assert fixed_indices(8, clip, 10).min() == 0
+    assert fixed_indices(8, clip, 10).max() == 7
+
+
+def test_dense_train_starts_anywhere_the_clip_fits() -> None:
+    clip = Clip(frames=4, crop=8, stride=3)  # spans 10 frames
+    starts = set()
+    for seed in range(200):
+        chosen = train_indices(15, clip, rng(seed))
+        assert (np.diff(chosen) == 3).all()
+        starts.add(int(chosen[0]))
+    assert starts == set(range(6))
+
+
+def test_dense_test_spaces_its_starts_equally_from_the_first_frame_to_the_last_that_fits() -> None:
+    clip = Clip(frames=4, crop=8, stride=3)
+    assert fixed_indices(37, clip, 10)[:, 0].tolist() == list(range(0, 28, 3))
+    assert fixed_indices(37, clip, 10)[-1].tolist() == [27, 30, 33, 36]
+    assert fixed_indices(37, clip, 1).tolist() == [[0, 3, 6, 9]]
+
+
+@pytest.mark.parametrize("sampling", ["dense", "uniform"])
+def test_a_video_shorter_than_the_clip_repeats_frames_and_never_runs_over(sampling: str) -> None:
+    clip = Clip(frames=16, crop=8, stride=2, sampling=sampling)
+    for n in (1, 2, 7, 16, 31, 32):
+        for chosen in (train_indices(n, clip, rng(n)), *fixed_indices(n, clip, 10)):
+            assert chosen.shape == (16,)
+            assert chosen.min() >= 0
+            assert chosen.max() < n
+            assert (np.diff(chosen) >= 0).all()
+    assert train_indices(5, Clip(frames=4, crop=8, stride=2), rng(0)).tolist() == [0, 2, 4, 4]
