@@ -20,8 +20,8 @@ COMMANDS = {
 }
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
-4 missing or broken data, 5 a run directory in use, made with another configuration or damaged, 6 a loss that is not finite,
-130 stopped by Ctrl-C, 143 by SIGTERM (both saved: go on with --resume)"""
+4 missing or broken data, 5 a run directory in use, made with another configuration or damaged,
+6 a loss that is not finite, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved: go on with --resume)"""
 
 
 class _Parser(argparse.ArgumentParser):

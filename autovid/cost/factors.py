@@ -66,8 +66,8 @@ def convention(reference: Reference) -> str:
     """What a FLOPs figure of ours means, in one line for every file that carries one."""
     return (
         "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not "
-        f"counted; one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, {reference.classes} classes; "
-        "1 GFLOPs = 1e9 MACs"
+        f"counted; one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, "
+        f"{reference.classes} classes; 1 GFLOPs = 1e9 MACs"
     )
 
 

@@ -21,6 +21,8 @@ from autovid.nn.depthwise_gradients import (
     flipped_input_gradient,
     frames_weight_gradient,
     is_planar,
+    is_small,
+    pairs_weight_gradient,
     planar_gradient,
     torch_gradient,
 )
@@ -124,13 +126,16 @@ class _DepthwiseConv3d(torch.autograd.Function):
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
     if kernels.input_gradient == "torch":
         return torch_gradient(grad, x, weight, stride, of_weight=False)
-    if stride != (1, 1, 1) and is_planar(weight.shape[2:], stride):
+    one_pixel = weight.shape[3:] == (1, 1)  # like the forward pass, flipped it would lack a kernel on one thread
+    if (one_pixel or stride != (1, 1, 1)) and is_planar(weight.shape[2:], stride):
         return planar_gradient(grad, x, weight, stride, of_weight=False)
     return flipped_input_gradient(grad, x, weight, stride)
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
     kernel = weight.shape[2:]
+    if kernels.weight_gradient == "frames" and is_small(grad, x, stride):
+        return pairs_weight_gradient(grad, x, weight, stride)
     columns = 3 if kernels.wide_kernels == "split" else kernel[2]
     if kernels.weight_gradient == "frames" and is_planar(kernel, stride) and kernel[2] <= columns:
         return planar_gradient(grad, x, weight, stride, of_weight=True)

@@ -5,6 +5,8 @@ its 3-D backward passes take 5 to 30 times as long as the forward. So here
 
 - the input gradient is a forward convolution with the flipped kernel, one for each phase of the stride;
 - the weight gradient is one 2-D weight gradient for each temporal tap, over all frames of the batch laid end to end;
+- on small maps it is a matrix product: of all pixels of the input with all pixels of the gradient, channel by channel,
+  of which each spatial tap is the sum of some entries;
 - kernels of one frame (1 x k x k) and of one pixel (t x 1 x 1) are 2-D problems to begin with.
 
 Everything expects channels_last_3d tensors, odd kernels and padding k // 2. Legend: B batch, C channels, T frames,
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +105,47 @@ def frames_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size
             part = out[:, :, tap, :, shift + centre : shift + centre + 2 * half + 1]
             part.copy_(torch_gradient(grads, images, part, (sh, sw), of_weight=True))
     return out
+
+
+SMALL = 40 * 40  # pairs of pixels up to which products of all pairs are cheaper than convolutions, as measured
+
+
+def is_small(grad: Tensor, x: Tensor, stride: Size3) -> bool:
+    """Whether `pairs_weight_gradient` is the fastest: few pixels, and no stride in time."""
+    return stride[0] == 1 and x.shape[3] * x.shape[4] * grad.shape[3] * grad.shape[4] <= SMALL
+
+
+def pairs_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
+    """Weight gradient by products of all pairs of an input pixel and a gradient pixel, summed over clips and frames.
+
+    For each temporal tap one batched product C x (pixels, B T) x (B T, pixels); which pairs belong to which spatial tap
+    is a constant matrix of zeros and ones. The stride in time must be 1.
+    """
+    (channels, _, kt, kh, kw), frames = weight.shape, x.shape[2]
+    x_CTBP, grad_CTBQ = (y.permute(1, 2, 0, 3, 4).flatten(3).contiguous() for y in (x, grad))
+    taps_PS = _pairs(tuple(x.shape[3:]), tuple(grad.shape[3:]), (kh, kw), stride[1:]).to(x.dtype)
+    out = x.new_zeros(channels, kt, kh * kw)
+    for tap in range(kt):
+        shift = tap - kt // 2  # the input frame that meets gradient frame t is t + shift
+        first, last = max(0, shift), min(frames, frames + shift)
+        if first < last:
+            inputs = x_CTBP[:, first:last].flatten(1, 2).transpose(1, 2)
+            products_CPQ = inputs @ grad_CTBQ[:, first - shift : last - shift].flatten(1, 2)
+            out[:, tap] = products_CPQ.flatten(1) @ taps_PS
+    return out.view(weight.shape)
+
+
+@lru_cache(maxsize=256)
+def _pairs(size: tuple[int, int], size_out: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """(pixels of the input x pixels of the output, taps): 1 where a tap takes this input to this output."""
+
+    def line(length: int, length_out: int, k: int, s: int) -> Tensor:
+        i, o, tap = torch.arange(length), torch.arange(length_out), torch.arange(k)
+        return (i[:, None, None] == o[None, :, None] * s + tap - k // 2).float()
+
+    rows, columns = (line(*of) for of in zip(size, size_out, kernel, stride))
+    both = rows[:, None, :, None, :, None] * columns[None, :, None, :, None, :]  # h, w, h out, w out, tap, tap
+    return both.reshape(-1, kernel[0] * kernel[1])
 
 
 def _end_to_end(x: Tensor, gaps: tuple[int, int], left: int, width: int, slack: int) -> Tensor:

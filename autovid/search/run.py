@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from autovid.data import FaultLog, VideoSet
@@ -13,7 +14,8 @@ from autovid.search.target import Target, check
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace
 
-IMAGE_EVERY = 50  # steps between two pictures of alpha in TensorBoard
+IMAGE_EVERY = 20  # steps between two pictures of alpha in TensorBoard
+CHECKPOINT_EVERY = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def search(
     resume: bool = False,
     resume_command: str = "",
     progress: Progress | None = None,
+    checkpoint_every: int | timedelta = CHECKPOINT_EVERY,
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
@@ -58,7 +61,13 @@ def search(
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl")
         task = SearchTask(space, videos, settings, Compute(device, precision), workers=workers, faults=faults)
         outcome = run_task(
-            task, run, seed=settings.seed, image_every=IMAGE_EVERY, progress=progress, resume_command=resume_command
+            task,
+            run,
+            seed=settings.seed,
+            checkpoint_every=checkpoint_every,
+            image_every=IMAGE_EVERY,
+            progress=progress,
+            resume_command=resume_command,
         )
         searched = read_search(run.path)
         arch = derive(searched)

@@ -29,6 +29,7 @@ from autovid.search.watch import Watch
 from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import Value
 
+DETAIL_EVERY = 10  # steps between two records of every single decision
 LOG_BINS = 2048  # resolution of P(in range) in the log; reports use the finest
 
 
@@ -114,6 +115,8 @@ class SearchTask(Task):
         if not warm and self.adam is not None:
             metrics |= self._learn_prior(self._batch(1, index), archs_KD)
         metrics |= self._account()
+        if local % DETAIL_EVERY == 0 or local == part.steps - 1:
+            metrics |= self._decisions()
         self.watch.see(self, local, metrics)
         return metrics
 
@@ -213,6 +216,16 @@ class SearchTask(Task):
             found["p_in_range"] = probability_in_range(
                 self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS
             ).value
+        return found
+
+    def _decisions(self) -> dict[str, float]:
+        """Of every open decision: its entropy, the number (from 0) of its most probable candidate, and how probable."""
+        found = {f"entropy/{name}": entropy for name, entropy in self.prior.entropies().items()}
+        logps = self.prior.log_probs()
+        for d in self.prior.open:
+            logp = logps[d]
+            found[f"top/{self.prior.names[d]}"] = float(np.argmax(logp))
+            found[f"top_probability/{self.prior.names[d]}"] = float(np.exp(logp.max()))
         return found
 
     # -- what the loop asks for

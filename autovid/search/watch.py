@@ -81,7 +81,7 @@ def _verdicts(task: "SearchTask") -> list[str]:
     skips = [d for d in task.there.decisions if len(d.candidates) > 1 and "skip" in d.candidates]
     if skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
         found.append(
-            f"part {name} collapsed onto skips: skip is the most probable candidate of all {len(skips)} decisions with one"
+            f"part {name} collapsed onto skips: the most probable candidate of all {len(skips)} decisions that have one"
         )
     expected = task.watch.last.get("expected_gflops", 0.0)
     outside = float(excess(_array(expected * 1e9), task.range)[0])

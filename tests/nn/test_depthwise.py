@@ -18,7 +18,7 @@ from autovid.nn.depthwise import Kernels, choose_kernels, current_kernels, depth
 
 KERNELS = list(itertools.product((1, 3, 5), (1, 3, 5), (1, 3, 5, 7)))
 STRIDES = [(1, 1, 1), (1, 2, 2), (4, 1, 1), (2, 2, 2), (1, 3, 1)]
-SHAPES = [(2, 3, 4, 7, 6), (2, 8, 5, 3, 9), (1, 2, 1, 1, 1), (3, 2, 2, 8, 2)]
+SHAPES = [(1, 2, 3, 9, 8), (2, 3, 4, 7, 6), (2, 8, 5, 3, 9), (1, 2, 1, 1, 1), (3, 2, 2, 8, 2)]
 VARIANTS = [
     Kernels(),
     Kernels(wide_kernels="whole"),

@@ -1,0 +1,123 @@
+"""What one search step costs, as ratios measured side by side.
+
+    python bench/supernet_step.py [--space two_stream] [--frames 16] [--crop 32] [--batch 8] [-k 4] [--rounds 3]
+
+1. The step's weight half (K forwards and backwards through the supernet, one optimizer step) against the training steps
+   of the same K networks, frozen and built alone. Target: at most 1.10.
+2. The same half in plain contiguous fp32 with torch's own layers, against ours. Target: at least 3 times slower.
+3. The prior's half (K forwards without gradient) against the weight half, for information.
+
+Every round measures all of them, one after the other; the figures are medians of the ratios of the rounds.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import autovid
+from autovid.models import SearchNetwork, build, inherit
+from autovid.nn import fusion, layers
+from autovid.nn.allocator import keep_memory
+from autovid.nn.compute import Compute
+from autovid.nn.depthwise import Kernels, current_kernels, use_kernels
+from autovid.models import builder
+from autovid.space import Architecture
+
+
+def train(nets: list[SearchNetwork], archs: list[Architecture], x: Tensor, y: Tensor, compute: Compute) -> None:
+    """K forwards and backwards; an optimizer step of each network at its end."""
+    for net, group in ((net, [a for n, a in zip(nets, archs) if n is net]) for net in dict.fromkeys(nets)):
+        sgd = torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9, weight_decay=5e-5)
+        for arch in group:
+            with compute.autocast("train"):
+                loss = F.cross_entropy(net(x, arch).float(), y)
+            torch.autograd.backward(loss)
+        sgd.step()
+        sgd.zero_grad(set_to_none=True)
+
+
+def score(net: SearchNetwork, archs: list[Architecture], x: Tensor, compute: Compute) -> None:
+    with torch.no_grad(), net.scoring(), compute.autocast("forward"):
+        for arch in archs:
+            net(x, arch)
+
+
+def seconds(work: Callable[[], None], compute: Compute) -> float:
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def plain(work: Callable[[], None]) -> Callable[[], None]:
+    """`work` with torch's own layers on contiguous memory."""
+
+    def run() -> None:
+        kernels, ours = current_kernels(), layers.channels_last
+        use_kernels(Kernels(input_gradient="torch", weight_gradient="torch"))
+        for module in (layers, fusion, builder):
+            module.channels_last = lambda weight: weight.contiguous()  # type: ignore[attr-defined]
+        try:
+            work()
+        finally:
+            use_kernels(kernels)
+            for module in (layers, fusion, builder):
+                module.channels_last = ours  # type: ignore[attr-defined]
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="two_stream")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("-k", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    keep_memory()
+    compute = Compute(args.device)
+    space = autovid.load_space(args.space)
+    archs = space.sample(args.k, seed=0)
+    supernet = build(space, 12).to(compute.device)
+    frozen = [build(arch, 12).to(compute.device) for arch in archs]
+    for net, arch in zip(frozen, archs):
+        inherit(net, supernet)
+    x = torch.randn(args.batch, 3, args.frames, args.crop, args.crop, device=compute.device)
+    x_last, y = x.contiguous(memory_format=torch.channels_last_3d), torch.arange(args.batch, device=compute.device) % 12
+    work = {
+        "supernet": lambda: train([supernet] * args.k, archs, x_last, y, compute),
+        "frozen": lambda: train(frozen, archs, x_last, y, compute),
+        "plain": plain(lambda: train([supernet] * args.k, archs, x, y, compute)),
+        "score": lambda: score(supernet, archs, x_last, compute),
+    }
+    for one in work.values():
+        one()  # warm-up
+    rounds = [{name: seconds(one, compute) for name, one in work.items()} for _ in range(args.rounds)]
+
+    def ratio(above: str, below: str) -> str:
+        ratios = [r[above] / r[below] for r in rounds]
+        return f"{statistics.median(ratios):.2f}  (rounds: {', '.join(f'{value:.2f}' for value in ratios)})"
+
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {compute.device}")
+    print(f"{args.space}: K = {args.k}, batch {args.batch}, {args.frames} frames of {args.crop}x{args.crop}")
+    print(f"kernels {current_kernels()}, precision {compute.precision}")
+    print(f"supernet / sum of frozen networks      {ratio('supernet', 'frozen')}   target <= 1.10")
+    print(f"plain contiguous fp32 / ours           {ratio('plain', 'supernet')}   target >= 3")
+    print(f"prior's half / weight half             {ratio('score', 'supernet')}")
+    print(f"seconds of the weight half, median     {statistics.median(r['supernet'] for r in rounds):.3f}")
+
+
+if __name__ == "__main__":
+    main()
