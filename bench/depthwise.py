@@ -114,11 +114,13 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(stack_seconds(sys.argv[1] == "keep"))
         return
+    keep_memory()
     print(f"# Depthwise 3-D convolution\n\n{hardware()}\n")
     print(f"Kernels chosen here: {choose_kernels()}; used: {current_kernels()}.\n")
     kind = "CPU milliseconds" if clock is time.process_time else "Milliseconds"
     print(f"{kind}, fp32: forward alone, then forward and backward, of torch's own layer in its own layout,")
-    print("of torch's own in `channels_last_3d`, and of ours; then the two ratios of forward and backward.\n")
+    print("of torch's own in `channels_last_3d`, and of ours; then the two ratios of forward and backward.")
+    print("All with the allocator kept from giving memory back (see below).\n")
     print(
         "| B | C | map | kernel | fwd own | fwd own CL | fwd ours | own | own CL | ours | own / ours | own CL / ours |"
     )
