@@ -74,6 +74,8 @@ class VideoFile:
                 found[name] = take(_upright(frame, scaler))
         if lost := len(wanted) - len(found):
             raise VideoError(f"{lost} of {len(wanted)} frames cannot be decoded")
+        if len({image.shape for image in found.values()}) > 1:
+            raise VideoError("frames of different sizes")
         return np.stack([found[name] for name in wanted])[inverse]
 
     def _scan(self, start: float, end: float) -> NDArray[np.int64]:
@@ -199,20 +201,21 @@ def can_write() -> bool:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
-    """Whatever PyAV raises about a file is the file's fault."""
+def _reading(what: str = "") -> Iterator[None]:
+    """Whatever the system or PyAV raises about a file is the file's fault."""
     try:
         yield
     except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise VideoError(" ".join(str(text).split())) from error
+        raise VideoError(what + " ".join(str(text).split())) from error
 
 
 def _check_regular(path: Path) -> None:
     with _reading():
         info = os.stat(path)
-    if not stat.S_ISREG(info.st_mode):
-        raise VideoError("not a regular file")  # reading a pipe would wait for ever
+        if not stat.S_ISREG(info.st_mode):
+            raise VideoError("not a regular file")  # opening a pipe would wait for ever
+        path.open("rb").close()
     if not info.st_size:
         raise VideoError("empty file")
 
@@ -221,7 +224,7 @@ def _open(path: Path) -> tuple[Any, Any]:
     """The container and its best video stream."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    with _reading():
+    with _reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
         container: Any = av.open(f"file:{path}", options=options, metadata_errors="replace")
     stream = container.streams.best("video")
     context = stream and stream.codec_context

@@ -12,11 +12,12 @@ BITS = 6
 
 
 def counting_frames(n: int, height: int = 48, width: int = 64) -> Iterable[NDArray[np.uint8]]:
-    """n <= 64 frames; black and white bars from left to right are the bits of the frame's number."""
+    """n <= 64 frames; dark and light bars from left to right are the bits of the frame's number, under some noise."""
+    rng = np.random.default_rng(0)
     for i in range(n):
-        bars = np.array([255 * (i >> bit & 1) for bit in range(BITS)], dtype=np.uint8)
+        bars = np.array([195 * (i >> bit & 1) for bit in range(BITS)], dtype=np.uint8)
         row = bars[np.arange(width) * BITS // width]
-        yield np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+        yield row[:, None] + rng.integers(60, size=(height, width, 3), dtype=np.uint8)
 
 
 def counts(frames: NDArray[np.uint8]) -> list[int]:

@@ -41,8 +41,8 @@ def socket_file(path: Path) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "empty file"),
-    "text": (lambda path: path.write_text("this is not a video\n" * 100), "Invalid"),
-    "zeros": (lambda path: path.write_bytes(bytes(100_000)), "Invalid"),
+    "text": (lambda path: path.write_text("this is not a video\n" * 100), "not an mp4"),
+    "zeros": (lambda path: path.write_bytes(bytes(100_000)), "not an mp4"),
     "folder": (lambda path: path.mkdir(), "not a regular file"),
     "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
     "socket": (socket_file, "not a regular file"),
@@ -51,7 +51,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
     "sound only": (sound_only, "no video stream"),
-    "picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64)), "Invalid"),
+    "picture": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64)), "not an mp4"),
 }
 
 
@@ -89,7 +89,7 @@ def test_a_script_does_not_open_other_files(kind: str, suffix: str, counting: Pa
     write(tmp_path / "good.ts", counting_frames(60))
     script = tmp_path / f"script{suffix}"
     script.write_text(SCRIPTS[kind])
-    with pytest.raises(VideoError):
+    with pytest.raises(VideoError, match="not an mp4"):
         read(script)
 
 
@@ -207,9 +207,10 @@ def test_random_damage_ends_in_frames_or_in_a_video_error(name: str, tmp_path: P
             places %= 600  # the header is where it hurts
         broken[places] = rng.integers(256, size=len(places))
         path = tmp_path / f"broken{good.suffix}"
-        path.write_bytes(broken[: rng.integers(1, len(data) + 1)].tobytes())
+        path.write_bytes(broken[: rng.integers(len(data)) if rng.random() < 0.3 else None].tobytes())
         try:
-            outcomes.add("frames" if len(read(path)) else "nothing")
+            with VideoFile(path) as file:
+                outcomes.add("frames" if len(file.frames(np.arange(min(2, len(file))), whole)) else "nothing")
         except VideoError:
             outcomes.add("error")
     assert outcomes == {"frames", "error"}
