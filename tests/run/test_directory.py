@@ -83,10 +83,11 @@ def test_opening_what_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_naming_the_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     start(tmp_path / "run").close()
     before = contents(tmp_path / "run" / "config.yaml")
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as refusal:
         RunDirectory.create_or_resume(tmp_path / "run", {**CONFIG, **change}, kind="search", resume=True)
     assert contents(tmp_path / "run" / "config.yaml") == before
-    start(tmp_path / "run", resume=True).close()  # the refusal holds no lock
+    start(tmp_path / "run", resume=True).close()  # the refusal, traceback and all, holds no lock
+    del refusal
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_a_torn_line_and_later_records_are_cut_off(tmp_path: Path, whole: RunDir
         assert records(run) == records(whole)
 
 
+def test_a_last_line_without_its_end_is_not_continued(tmp_path: Path, whole: RunDirectory) -> None:
+    """An editor may have taken the last newline away: that record is lost, and no other."""
+    with start(tmp_path / "run") as run, pytest.raises(Interrupted):
+        go(run, Toy(hooks={5: ctrl_c}))
+    file = tmp_path / "run" / "metrics.jsonl"
+    file.write_bytes(file.read_bytes().rstrip())
+    with start(tmp_path / "run", resume=True) as run:
+        go(run, Toy())
+        assert records(run) == [record for record in records(whole) if record["step"] != 5]
+
+
 def test_a_value_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
     toy = Toy(steps=1)
     toy.step = lambda index: {"loss": 1.0, "norm": float("inf")}  # type: ignore[method-assign]

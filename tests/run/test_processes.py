@@ -15,6 +15,7 @@ from autovid.run import RunDirectory
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # it hides what a closed pipe does to buffered output at exit
 
 
 def command(script: str, *arguments: object) -> list[str]:

@@ -88,9 +88,10 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    out = Terminal()
-    drive(out, [1.0] * 3)
-    assert "\x1b" not in out.getvalue()
+    out, plain = Terminal(), io.StringIO()
+    drive(out, [1.0] * 25)
+    drive(plain, [1.0] * 25)
+    assert out.getvalue() == plain.getvalue()
 
 
 def test_a_stream_without_our_characters_gets_question_marks() -> None:
