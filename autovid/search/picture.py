@@ -1,9 +1,21 @@
-"""The prior as a picture: a row for each open decision, a cell for each candidate, dark where it is probable."""
+"""A search as pictures: the prior, dark where it is probable, and the way that the whole search has gone."""
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autovid.search.prior import Prior
+from autovid.search.settings import SearchSettings
+from autovid.search.target import Target
 from autovid.space import SearchSpace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
 
 
 def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
@@ -28,3 +40,64 @@ def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
     axes.set_title("prior probability of each candidate", fontsize=8)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+
+
+def search_curve(metrics: Path, space: SearchSpace, settings: SearchSettings, found_gflops: float) -> bytes:
+    """The whole search as a PNG: expected FLOPs against each part's range, P(in range), entropy and loss over steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    (flops, inside), (entropy, loss) = figure.subplots(2, 2, sharex=True)
+    steps = [record["step"] for record in records]
+    _curve(flops, "expected GFLOPs of the prior", steps, records, "expected_gflops", BLUE)
+    _ranges(flops, space, settings)
+    flops.plot([steps[-1]], [found_gflops], "o", color="black", zorder=5)
+    flops.annotate("found", (steps[-1], found_gflops), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
+    _curve(inside, "P(in range)", steps, records, "p_in_range", BLUE)
+    inside.set_ylim(0, 1)
+    _curve(entropy, "entropy of the prior (nats)", steps, records, "entropy", BLUE)
+    _curve(loss, "loss: weights' half (blue), prior's half (grey)", steps, records, "loss", BLUE)
+    _curve(loss, "", steps, records, "held_out_loss", GREY)
+    for axes in (flops, inside, entropy, loss):
+        _mark_parts(axes, settings)
+    flops.legend(loc="best", fontsize=7, frameon=False)
+    proxy = " (proxy)" if settings.proxy else ""
+    figure.suptitle(f"search of {space.name}{proxy}: {found_gflops:.4g} GFLOPs found", fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, Any]], key: str, color: str) -> None:
+    values = [np.nan if record.get(key) is None else record[key] for record in records]
+    axes.plot(steps, values, color=color, linewidth=1.4)
+    if title:
+        axes.set_title(title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("step", fontsize=8)
+
+
+def _ranges(axes: "Axes", space: SearchSpace, settings: SearchSettings) -> None:
+    target = Target.parse(settings.flops, space)
+    for number, part in enumerate(settings.parts):
+        wanted = target.of(space, number)
+        if wanted is not None:
+            x = [settings.end(number) - part.steps, settings.end(number)]
+            label = "range at the end of the part" if number == 0 else None
+            axes.fill_between(x, wanted.low / 1e9, wanted.high / 1e9, color=BAND, alpha=0.5, linewidth=0, label=label)
+
+
+def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
+    """Names of the parts above, and a line where one ends; grey where a part warms up."""
+    for number, part in enumerate(settings.parts):
+        end = settings.end(number)
+        start = end - part.steps
+        if number:
+            axes.axvline(start - 0.5, color=GREY, linewidth=0.7, linestyle=":")
+        if part.warmup:
+            axes.axvspan(start - 0.5, start + part.warmup - 0.5, color="#edf2f7", zorder=0, linewidth=0)
+        axes.text(start, 1.0, part.name, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY, va="top")

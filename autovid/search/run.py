@@ -9,6 +9,7 @@ from autovid.data import FaultLog, VideoSet
 from autovid.nn.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.search.derive import Searched, derive, read_search
+from autovid.search.picture import search_curve
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target, check
 from autovid.search.task import SearchTask
@@ -72,4 +73,6 @@ def search(
         searched = read_search(run.path)
         arch = derive(searched)
         write_atomic(run.path / "architecture.yaml", arch.to_yaml())
+        picture = search_curve(run.path / "metrics.jsonl", space, settings, int(arch.cost["macs"]) / 1e9)
+        write_atomic(run.path / "search.png", picture)
     return Found(arch, searched, run.path, outcome.seconds, len(faults.reasons))
