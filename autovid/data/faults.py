@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,10 @@ class FaultLog:
         self.reasons: dict[str, str] = {}
         self._file = file
         if file is not None and file.exists():
-            self.reasons.update(_listed(file))
+            text = file.read_text(encoding="utf-8", errors="replace")
+            self.reasons.update(_listed(text))
+            if text and not text.endswith("\n"):  # cut short by a kill: what comes must not be glued to it
+                file.write_text(text + "\n", encoding="utf-8")
 
     def add(self, path: str, reason: str) -> None:
         """Notes a broken video. Raises DataError where it is one too many."""
@@ -43,10 +47,8 @@ class FaultLog:
             )
 
 
-def _listed(file: Path) -> Iterator[tuple[str, str]]:
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+def _listed(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        with suppress(msgspec.DecodeError, KeyError):
             entry = msgspec.json.decode(line, type=dict[str, str])
             yield entry["path"], entry["reason"]
-        except (msgspec.DecodeError, KeyError):
-            continue  # a line cut short by a kill

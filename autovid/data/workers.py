@@ -6,11 +6,12 @@ end of file, not a wait. Workers leave Ctrl-C and SIGTERM to the main process an
 
 import atexit
 import signal
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from autovid.errors import AutovidError, DataError
@@ -31,40 +32,48 @@ class Workers(Generic[Task, Result]):
         self._count = count
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
+        self._current: object = None  # the run whose results are on their way
         _open.add(self)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
         """The results (not None) in the order of the tasks, each worker being at most one task ahead.
 
         What `work` raises is raised here, at its place in the order. Raises DataError where a worker has died.
+        A new run ends the one before.
         """
         if not self._count:
             yield from map(self._work, tasks)
             return
+        if self._current is not None:
+            self.close()  # results of that run are still to come, and would be taken for those of this one
         if not self._processes:
             self._start()
-        waiting: deque[Connection] = deque()
-        finished = False
+        run = self._current = object()
         try:
-            for number, task in enumerate(tasks):
-                pipe = self._pipes[number % self._count]
-                ready = _receive(waiting.popleft()) if len(waiting) == self._count else None
-                pipe.send(task)  # before the caller gets its result, so that the worker goes on meanwhile
-                waiting.append(pipe)
-                if ready is not None:
-                    yield ready
-            while waiting:
-                yield _receive(waiting.popleft())
-            finished = True
+            for result in self._results(tasks):
+                yield result
+                assert self._current is run, "this run has been ended by a later one"
+            self._current = None
         except (EOFError, OSError) as error:
-            codes = [process.exitcode for process in self._processes if process.exitcode is not None]
             raise DataError(
-                f"a process that reads videos has died (exit code {', '.join(map(str, codes)) or 'unknown'}); "
+                f"a process that reads videos has died ({self._cause()}); "
                 "if the machine is short of memory, use fewer workers"
             ) from error
         finally:
-            if not finished:  # results of this run are still to come, and would be taken for those of the next
+            if self._current is run:
                 self.close()
+
+    def _results(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        waiting: deque[Connection] = deque()
+        for number, task in enumerate(tasks):
+            pipe = self._pipes[number % self._count]
+            ready = _receive(waiting.popleft()) if len(waiting) == self._count else None
+            pipe.send(task)  # before the caller gets its result, so that the worker goes on meanwhile
+            waiting.append(pipe)
+            if ready is not None:
+                yield ready
+        while waiting:
+            yield _receive(waiting.popleft())
 
     def close(self) -> None:
         """Ends the processes; the next `run` starts new ones."""
@@ -73,10 +82,17 @@ class Workers(Generic[Task, Result]):
         for process, pipe in zip(self._processes, self._pipes):
             process.join()
             pipe.close()
-        self._processes, self._pipes = [], []
+        self._processes, self._pipes, self._current = [], [], None
 
     def __del__(self) -> None:
         self.close()
+
+    def _cause(self) -> str:
+        wait([process.sentinel for process in self._processes], timeout=5)
+        for process in self._processes:
+            process.join(0.1)  # its pipes are closed a moment before it has an exit code
+        codes = [process.exitcode for process in self._processes if process.exitcode is not None]
+        return f"exit code {codes[0]}" if codes else "it no longer answers"
 
     def _start(self) -> None:
         context = get_context("spawn")
@@ -107,9 +123,8 @@ def _close_all() -> None:
 
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
     """The life of a worker: until the other end of the pipe is gone."""
-    import torch
-
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     try:
         while True:
             task = pipe.recv()
