@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from autovid.nn.depthwise_gradients import (
     Size3,
+    convolve,
     flipped_input_gradient,
     frames_weight_gradient,
     is_planar,
@@ -96,10 +97,8 @@ def _is_traced() -> bool:
 
 def _convolve(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
-    if not _is_traced() and x.device.type == "cpu" and (*weight.shape[3:], *stride[1:]) == (1, 1, 1, 1):
-        # As a 2-D convolution: on one thread torch has no fast 3-D kernel for 1x1 in space.
-        out = F.conv2d(x.flatten(3), weight[..., 0], stride=(stride[0], 1), padding=(padding[0], 0), groups=x.shape[1])
-        return out.reshape(*out.shape[:3], *x.shape[3:])
+    if x.device.type == "cpu" and not _is_traced():
+        return convolve(x, weight, stride, padding)
     return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 
 
@@ -134,7 +133,7 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kern
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
     kernel = weight.shape[2:]
-    if kernels.weight_gradient == "frames" and is_small(grad, x, stride):
+    if kernels.weight_gradient == "frames" and is_small(grad, x, kernel, stride):
         return pairs_weight_gradient(grad, x, weight, stride)
     columns = 3 if kernels.wide_kernels == "split" else kernel[2]
     if kernels.weight_gradient == "frames" and is_planar(kernel, stride) and kernel[2] <= columns:

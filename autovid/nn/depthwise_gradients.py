@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Size2 = tuple[int, int]
 Size3 = tuple[int, int, int]
 
 
@@ -68,19 +69,28 @@ def flipped_input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size
 
 def _flipped_phase(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, phase: Size3) -> Tensor:
     """Gradient at the pixels i = s * j + a of each dimension, s its stride and a its phase: the sum over q of
-    grad[j + shift - q] * weight[first + s * q], where (shift, first) = divmod(a + padding, s)."""
-    pads: list[tuple[int, int]] = []
+    grad[j + shift - q] * weight[first + s * q], where (shift, first) = divmod(a + padding, s).
+    """
+    padding: list[int] = []
+    inside: list[slice] = [slice(None), slice(None)]
     for dim, (s, a) in enumerate(zip(stride, phase), start=2):
         shift, first = divmod(a + weight.shape[dim] // 2, s)
         weight = weight[(slice(None),) * dim + (slice(first, None, s),)]
         pixels = len(range(a, x.shape[dim], s))
-        pads.append((weight.shape[dim] - 1 - shift, pixels + shift - grad.shape[dim]))
+        before, after = weight.shape[dim] - 1 - shift, pixels + shift - grad.shape[dim]
+        padding.append(max(before, after, 0))
+        inside.append(slice(padding[-1] - before, padding[-1] - before + pixels))
     if not weight.numel():
         return grad.new_zeros(())
-    both = [max(0, min(pair)) for pair in pads]
-    rest = [side - common for pair, common in zip(pads[::-1], both[::-1]) for side in pair]
-    grad = F.pad(grad, rest) if any(rest) else grad
-    return F.conv3d(grad, weight.flip(2, 3, 4), padding=both, groups=grad.shape[1])
+    return convolve(grad, weight.flip(2, 3, 4), (1, 1, 1), padding)[tuple(inside)]
+
+
+def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int]) -> Tensor:
+    """torch's depthwise `conv3d`; for a kernel of one pixel `conv2d`, since on one thread torch has no fast 3-D one."""
+    if (*weight.shape[3:], *stride[1:], *padding[1:]) != (1, 1, 1, 1, 0, 0):
+        return F.conv3d(x, weight, stride=stride, padding=tuple(padding), groups=x.shape[1])
+    out = F.conv2d(x.flatten(3), weight[..., 0], None, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
+    return out.reshape(*out.shape[:3], *x.shape[3:])
 
 
 def frames_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, columns: int) -> Tensor:
@@ -107,12 +117,15 @@ def frames_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size
     return out
 
 
-SMALL = 40 * 40  # pairs of pixels up to which products of all pairs are cheaper than convolutions, as measured
+PAIRS = 40 * 40  # pairs of pixels up to which their products, of which most are in vain, stay cheap
 
 
-def is_small(grad: Tensor, x: Tensor, stride: Size3) -> bool:
-    """Whether `pairs_weight_gradient` is the fastest: few pixels, and no stride in time."""
-    return stride[0] == 1 and x.shape[3] * x.shape[4] * grad.shape[3] * grad.shape[4] <= SMALL
+def is_small(grad: Tensor, x: Tensor, kernel: Sequence[int], stride: Size3) -> bool:
+    """Whether `pairs_weight_gradient` is the fastest: on maps smaller than the kernel, where oneDNN has no fast 2-D
+    weight gradient (10 to 100 times, as measured); on larger ones it has a better one. No stride in time.
+    """
+    smaller = any(size < k + s - 1 for size, k, s in zip(x.shape[3:], kernel[1:], stride[1:]))
+    return smaller and stride[0] == 1 and x.shape[3:].numel() * grad.shape[3:].numel() <= PAIRS
 
 
 def pairs_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
@@ -136,7 +149,7 @@ def pairs_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3
 
 
 @lru_cache(maxsize=256)
-def _pairs(size: tuple[int, int], size_out: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+def _pairs(size: Size2, size_out: Size2, kernel: Size2, stride: Size2) -> Tensor:
     """(pixels of the input x pixels of the output, taps): 1 where a tap takes this input to this output."""
 
     def line(length: int, length_out: int, k: int, s: int) -> Tensor:

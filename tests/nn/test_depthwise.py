@@ -252,3 +252,21 @@ def test_split_kernel_covers_every_column_once() -> None:
     grad[..., 3] = 1
     out = depthwise_gradients.frames_weight_gradient(grad, x, weight, (1, 1, 1), columns=3)
     assert torch.allclose(out.flatten(), x.flatten())
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 5])
+def test_maps_smaller_than_the_kernel_take_pairs(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN has no fast weight gradient there; on larger maps pairs would be the slower."""
+    taken: list[Tensor] = []
+
+    def spy(grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
+        taken.append(x)
+        return depthwise_gradients.pairs_weight_gradient(grad, x, weight, stride)
+
+    monkeypatch.setattr(depthwise, "pairs_weight_gradient", spy)
+    x, weight = example((2, 4, 3, side, side), (3, 5, 5))
+    out, expected = depthwise_conv3d(x, weight), reference(x, weight, (1, 1, 1))
+    grad = torch.randn_like(out)
+    (ours,), (theirs,) = (torch.autograd.grad(y, weight, grad) for y in (out, expected))
+    assert distance(ours, theirs) < 1e-5
+    assert bool(taken) == (side < 5)
