@@ -60,6 +60,6 @@ def _divide(videos: Sequence[Video], share: float, seed: int, keep: int) -> tupl
         own = rng.permutation(members[label]).tolist()
         seen += len(own)
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: max(0, min(len(own) - keep, round(seen * share) - len(taken)))])
+        taken.update(own[: max(0, min(len(own) - keep, int(seen * share + 0.5) - len(taken)))])
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))

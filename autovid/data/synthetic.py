@@ -38,7 +38,7 @@ class Recipe(msgspec.Struct, frozen=True):
     frames: int = 64
     side: int = 72
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
 
 def synthetic_folder(cache: Path | None = None, recipe: Recipe = Recipe()) -> Path:  # noqa: B008 (frozen)
@@ -81,40 +81,41 @@ def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArra
     """The frames of one video of class `name`, uint8 RGB (side, side, 3)."""
     shape, direction, drift = name.split("-")
     side = recipe.side
-    ground, skin = _texture(side, rng), _texture(side, rng)
-    light = rng.permutation([0.2, 0.6])
+    dark_light = rng.permutation([0.2, 0.6])
+    ground, skin = (255 * (level + 0.2 * _texture(side, rng)) for level in dark_light)
     x, y = rng.uniform(0, side), rng.uniform(0.3, 0.7) * side
     step = rng.uniform(2.5, 4.5) * (1 if direction == "right" else -1)
     radius = rng.uniform(0.16, 0.26) * side
     flow = np.array([rng.uniform(1, 2) * (1 if drift == "sinking" else -1), rng.uniform(-0.5, 0.5)])
+    tiles = np.tile(ground, (2, 2, 1))
     for t in range(recipe.frames):
+        top, left = np.round(-flow * t).astype(int) % side
+        behind = tiles[top : top + side, left : left + side]
         cover = _mask(shape, side, x + step * t, y, radius)[..., None]
-        shift = tuple(np.round(flow * t).astype(int))
-        back = light[0] + 0.2 * np.roll(ground, shift, axis=(0, 1))
-        image = (1 - cover) * back + cover * (light[1] + 0.2 * skin)
-        yield (np.clip(image, 0, 1) * 255).astype(np.uint8)
+        yield (behind + cover * (skin - behind)).astype(np.uint8)
 
 
-def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth periodic colour texture in about -1..1, (side, side, 3)."""
+def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A smooth periodic colour texture between -1 and 1, (side, side, 3)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))[..., None] * side
     noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 4) ** 2))
     texture = np.fft.ifft2(noise, axes=(0, 1)).real
-    scaled: NDArray[np.float64] = texture / (2 * texture.std())
+    scaled: NDArray[np.float32] = np.tanh(texture / texture.std()).astype(np.float32)
     return scaled
 
 
-def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[np.float64]:
+def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
     """How much of each pixel the shape covers, 0..1, (side, side). The image is a torus from left to right."""
-    u = ((np.arange(side)[None] - x + side / 2) % side - side / 2) / radius
-    v = (np.arange(side)[:, None] - y) / radius
+    pixels = np.arange(side, dtype=np.float32)
+    u = ((pixels[None] - x + side / 2) % side - side / 2) / radius
+    v = (pixels[:, None] - y) / radius
     if shape == "disc":
         distance = np.hypot(u, v) - 0.9
     elif shape == "cross":
         distance = np.minimum(np.maximum(abs(u) - 0.3, abs(v) - 1), np.maximum(abs(u) - 1, abs(v) - 0.3))
     else:
-        distance = np.maximum(v - 0.7, abs(u) * 1.0 - (v + 1) * 0.6)
-    cover: NDArray[np.float64] = np.clip(0.5 - distance * radius, 0, 1)
+        distance = np.maximum(v - 0.7, abs(u) - 0.6 * (v + 1))
+    cover: NDArray[np.float32] = np.clip(0.5 - distance * radius, 0, 1).astype(np.float32)
     return cover
 
 

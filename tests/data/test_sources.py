@@ -1,0 +1,227 @@
+"""Folders and CSV files become indexes; what is wrong with them is said with its row, and nothing leaves the folder."""
+
+from pathlib import Path
+
+import pytest
+
+from autovid.data import Video, VideoSet, halves, open_videos
+from autovid.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes with 10, 5 and 1 videos (empty files: nothing here opens them)."""
+    for name, count in (("b jump", 10), ("a-run", 5), ("ç-sit", 1)):
+        for i in range(count):
+            path = tmp_path / "set" / name / ("deep/er" if i % 2 else ".") / f"{i}.MP4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return tmp_path / "set"
+
+
+def table(tmp_path: Path, text: str, *names: str) -> Path:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def paths(videos: tuple[Video, ...]) -> set[str]:
+    return {video.path for video in videos}
+
+
+def test_a_sub_folder_is_a_class_however_deep_its_videos_lie(folder: Path) -> None:
+    (folder / "b jump" / "notes.txt").touch()
+    (folder / "b jump" / "._0.mp4").touch()  # what a Mac leaves beside each file
+    (folder / ".cache").mkdir()
+    found = open_videos(folder)
+    assert found.name == "set"
+    assert found.classes == ("a-run", "b jump", "ç-sit")
+    assert len(found.train) + len(found.val) == 16
+    assert all((found.root / video.path).is_file() for video in found.train + found.val)
+    assert {video.label for video in found.train if video.path.startswith("b jump/")} == {1}
+    assert found.flip
+
+
+def test_the_holdout_is_stratified_disjoint_and_a_function_of_the_seed(folder: Path) -> None:
+    found = open_videos(folder)
+    assert not paths(found.train) & paths(found.val)
+    in_val = [sum(video.label == label for video in found.val) for label in range(3)]
+    assert in_val == [1, 2, 0]  # a class keeps a video to learn from
+    assert open_videos(folder) == found
+    assert any(open_videos(folder, seed=seed).val != found.val for seed in range(1, 5))
+    assert open_videos(folder, holdout=0).val == ()
+    assert len(open_videos(folder, holdout=0.5).val) == 8
+    with pytest.raises(DataError, match="holdout"):
+        open_videos(folder, holdout=1)
+
+
+def test_folders_called_train_and_val_are_the_splits(folder: Path, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        (tmp_path / "own" / split).mkdir(parents=True)
+    (folder / "b jump").rename(tmp_path / "own" / "train" / "jump")
+    (folder / "a-run").rename(tmp_path / "own" / "val" / "run")
+    found = open_videos(tmp_path / "own")
+    assert found.classes == ("jump", "run")
+    assert {video.label for video in found.train} == {0}
+    assert {video.label for video in found.val} == {1}
+    assert all(video.path.startswith("train/jump/") for video in found.train)
+
+
+def test_the_fingerprint_is_of_the_index(folder: Path) -> None:
+    found = open_videos(folder)
+    assert found.fingerprint == open_videos(folder).fingerprint
+    assert len(found.fingerprint) == 64
+    marks = {found.fingerprint, open_videos(folder, holdout=0.4).fingerprint}
+    (folder / "a-run" / "new.mp4").touch()
+    marks.add(open_videos(folder).fingerprint)
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert open_videos(moved).fingerprint in marks
+    (moved / "a-run").rename(moved / "a-walk")
+    marks.add(open_videos(moved).fingerprint)
+    assert len(marks) == 4
+
+
+def test_halves_part_every_class_in_two(folder: Path) -> None:
+    videos = open_videos(folder, holdout=0).train
+    one, other = halves(videos, seed=0)
+    assert paths(one) | paths(other) == paths(videos)
+    assert not paths(one) & paths(other)
+    assert abs(len(one) - len(other)) <= 1
+    for label in range(3):
+        assert abs(sum(v.label == label for v in one) - sum(v.label == label for v in other)) <= 1
+    assert halves(videos, seed=0) == (one, other)
+    assert any(halves(videos, seed=seed) != (one, other) for seed in range(1, 5))
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.csv"])
+def test_a_source_that_is_not_there(source: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder or CSV file"):
+        open_videos(tmp_path / source)
+
+
+def test_a_folder_without_videos_says_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()  # not in a class
+    with pytest.raises(DataError, match="a sub-folder for each class"):
+        open_videos(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").touch()
+    (folder / "a-run" / "inside.mp4").symlink_to(folder / "a-run" / "0.MP4")
+    assert "a-run/inside.mp4" in paths(open_videos(folder, holdout=0).train)
+    (folder / "a-run" / "outside.mp4").symlink_to(tmp_path / "secret.mp4")
+    with pytest.raises(DataError, match=r"outside\.mp4: a link that leaves"):
+        open_videos(folder)
+
+
+def test_a_folder_that_is_itself_a_link_is_fine(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert open_videos(tmp_path / "link").fingerprint == open_videos(folder).fingerprint
+
+
+def load(tmp_path: Path, text: str) -> VideoSet:
+    return open_videos(table(tmp_path, text, "a.mp4", "b.mp4", "in/c d.mp4"), holdout=0)
+
+
+def test_a_csv_with_names(tmp_path: Path) -> None:
+    found = load(tmp_path, "a.mp4,run\nb.mp4,jump\n\nin/c d.mp4,run\n")
+    assert found.classes == ("jump", "run")
+    assert found.train == (Video("a.mp4", 1), Video("b.mp4", 0), Video("in/c d.mp4", 1))
+    assert found.root == tmp_path
+
+
+def test_a_csv_with_numbers_keeps_them(tmp_path: Path) -> None:
+    found = load(tmp_path, "a.mp4,3\nb.mp4,0\n")
+    assert found.classes == ("0", "1", "2", "3")
+    assert found.train == (Video("a.mp4", 3), Video("b.mp4", 0))
+
+
+def test_a_csv_with_parts_a_header_and_splits(tmp_path: Path) -> None:
+    rows = ("Path, Label,split,end,start", "a.mp4,run,train,2.5,1", "a.mp4,run,val,,3", '"b.mp4","jump, high",train,,')
+    text = "\ufeff" + "\r\n".join(rows)
+    found = load(tmp_path, text)
+    assert found.classes == ("jump, high", "run")
+    assert found.train == (Video("a.mp4", 1, 1.0, 2.5), Video("b.mp4", 0))
+    assert found.val == (Video("a.mp4", 1, 3.0, None),)
+
+
+def test_a_csv_without_a_header_takes_the_columns_in_order(tmp_path: Path) -> None:
+    assert load(tmp_path, "a.mp4,run,1,2\nb.mp4,run,,\n").train == (Video("a.mp4", 0, 1.0, 2.0), Video("b.mp4", 0))
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("../a.mp4,run", "leaves the folder"),
+        ("in/../../a.mp4,run", "leaves the folder"),
+        ("/etc/passwd,run", "leaves the folder"),
+        ("out/a.mp4,run", "leaves the folder"),
+        ("link.mp4,run", "leaves the folder"),
+        ("a\0.mp4,run", "NUL|leaves the folder"),
+        ("a.mp4", "1 columns where 2"),
+        ("a.mp4,run,1,2,train,more", "6 columns where 2"),
+        (",run", "empty path or label"),
+        ("a.mp4,", "empty path or label"),
+    ],
+)
+def test_a_bad_row_is_named(row: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "out").symlink_to(tmp_path)
+    (tmp_path / "data" / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(DataError, match=complaint) as caught:
+        load(tmp_path / "data", f"b.mp4,run\n{row}\n")
+    assert "row 2" in str(caught.value) or "NUL" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "complaint"),
+    [
+        ("path,label,start,end", "a.mp4,run,2,1", "end 1 s is not after start 2 s"),
+        ("path,label,start,end", "a.mp4,run,2,2", "not after"),
+        ("path,label,start", "a.mp4,run,nan", "start 'nan' is not a time"),
+        ("path,label,end", "a.mp4,run,inf", "end 'inf' is not a time"),
+        ("path,label,start", "a.mp4,run,-1", "start '-1' is not a time"),
+        ("path,label,start", "a.mp4,run,0:30", "start '0:30' is not a time"),
+        ("path,label,split", "a.mp4,run,test", "split 'test': must be train or val"),
+        ("path,label,split", "a.mp4,run,", "split '': must be train or val"),
+        ("path,label", "a.mp4,100000", "integer labels must be below 100,000"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row(header: str, row: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"row 2: .*{complaint}"):
+        load(tmp_path, f"{header}\n{row}\n")
+
+
+@pytest.mark.parametrize("header", ["path,start", "path,label,colour", "path,label,label"])
+def test_a_bad_header_is_refused(header: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="row 1: columns"):
+        load(tmp_path, f"{header}\na.mp4,run,1\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "no videos"),
+        (b"path,label\n", "no videos"),
+        (b"a.mp4,\xff\xfe\n", "not a CSV file"),
+        (b'a.mp4,"run\n', "not a CSV file"),
+        (b"a.mp4," + b"x" * 200_000 + b"\n", "not a CSV file"),
+        (b"path,label,split\na.mp4,run,val\n", "no row has the split 'train'"),
+    ],
+)
+def test_a_csv_that_cannot_be_read(content: bytes, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DataError, match=complaint):
+        open_videos(tmp_path / "list.csv")
+
+
+def test_one_missing_video_may_be_and_many_are_a_wrong_folder(tmp_path: Path) -> None:
+    assert len(load(tmp_path, "a.mp4,run\ngone.mp4,run\n").train) == 2
+    with pytest.raises(DataError, match=r"2 of 3 videos do not exist, first .*gone\.mp4 \(row 2\)"):
+        load(tmp_path, "a.mp4,run\ngone.mp4,run\nthere.mp4,run\n")
