@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.data import Batch, ClipLoader
-from autovid.errors import DivergedError
+from autovid.errors import ConfigError, DivergedError
 from autovid.models import SearchNetwork
 from autovid.nn.compute import Compute
 from autovid.nn.layers import Norm
@@ -38,7 +38,7 @@ class Training(Task):
         self.steps, self.facts = steps, facts
         self.optimizer = make_optimizer(self.net, recipe)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision.train == "fp16")
-        self._stream: tuple[int, Iterator[Batch]] | None = None
+        self._stream: Iterator[Batch] | None = None
         self._status = ""
         self._top1: float | None = None
 
@@ -46,6 +46,18 @@ class Training(Task):
         lr = self.recipe.lr_at(index, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        try:
+            metrics = self._learn(index)
+        except torch.OutOfMemoryError as error:
+            message = f"{self.compute.device} has too little memory for {self.recipe.batch} clips a step"
+            raise ConfigError(
+                f"{message}; give a smaller --batch (the learning rate follows) and another -o"
+            ) from error
+        self._show(index, lr, metrics["top1"])
+        return {**metrics, "lr": lr}
+
+    def _learn(self, index: int) -> dict[str, float]:
+        """Forward, backward and the optimizer's step on one batch."""
         x, y = self._batch(index)
         self.net.train()
         with self.compute.autocast("train"):
@@ -54,8 +66,7 @@ class Training(Task):
         value = self._finite(loss.item(), "loss", index)
         norm = self._backward(loss, index)
         top1 = 100 * (logits.detach().argmax(1) == y).float().mean().item()
-        self._show(index, lr, top1)
-        return {"loss": value, "top1": top1, "lr": lr, "grad_norm": norm}
+        return {"loss": value, "top1": top1, "grad_norm": norm}
 
     def _backward(self, loss: Tensor, index: int) -> float:
         """Gradients and the optimizer's step; returns the norm of the gradient."""
@@ -71,10 +82,9 @@ class Training(Task):
         return norm
 
     def _batch(self, index: int) -> tuple[Tensor, Tensor]:
-        if self._stream is None or self._stream[0] != index:
-            self._stream = (index, self.loader.batches(index, self.steps))
-        batch = next(self._stream[1])
-        self._stream = (index + 1, self._stream[1])
+        if self._stream is None:
+            self._stream = self.loader.batches(index, self.steps)
+        batch = next(self._stream)
         device = self.compute.device
         return batch.x.to(device, non_blocking=True), batch.y.to(device, non_blocking=True)
 

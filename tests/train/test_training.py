@@ -8,13 +8,14 @@ import torch
 from small import ARCH, StopAt, recipe, train
 
 from autovid.data import Batch, VideoSet, open_videos
-from autovid.errors import DataError, DivergedError, RunError
+from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.models import build
 from autovid.nn.compute import Compute
 from autovid.nn.layers import Norm
+from autovid.nn.precision import Precision
 from autovid.run import Interrupted, RunDirectory, TaskState
 from autovid.space import load_architecture
-from autovid.train import open_trained
+from autovid.train import evaluate, open_trained
 from autovid.train.task import Training, make_optimizer
 
 
@@ -103,6 +104,13 @@ def test_a_finished_training_is_not_done_again(whole: Path, videos: VideoSet, mo
     assert train(whole, videos, resume=True).step == 6
 
 
+def test_evaluating_half_way_does_not_finish_it(videos: VideoSet, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", videos, progress=StopAt(4))
+    assert evaluate(open_trained(tmp_path / "run", "cpu"), videos).step == 4
+    assert train(tmp_path / "run", videos, resume=True).step == 6
+
+
 def test_a_changed_recipe_architecture_or_data_is_refused(whole: Path, videos: VideoSet) -> None:
     with pytest.raises(RunError, match=r"recipe.lr: .* there, 0.5 now"):
         train(whole, videos, recipe=recipe(lr=0.5), resume=True)
@@ -157,6 +165,50 @@ def test_a_gradient_that_is_not_finite_moves_no_weight() -> None:
     with pytest.raises(DivergedError, match="gradient is"):
         task.step(0)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+def half() -> Compute:
+    """fp16, which only CUDA devices are given, on the CPU."""
+    compute = Compute("cpu", "fp32")
+    compute.precision = Precision("fp16", "fp16")
+    return compute
+
+
+def test_a_gradient_too_large_for_fp16_leaves_the_step_out_and_lowers_the_scale() -> None:
+    net = build(ARCH, 12)
+    overflow = next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    task = Training(net, _Constant(), recipe(), half(), 9, {})  # type: ignore[arg-type]
+    before = [p.detach().clone() for p in net.parameters()]
+    task.step(0)
+    assert task.scaler.get_scale() == 32768
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+    state = task.state()
+    again = Training(build(ARCH, 12), _Constant(), recipe(), half(), 9, {})  # type: ignore[arg-type]
+    again.load(state)
+    assert again.scaler.get_scale() == 32768
+    overflow.remove()
+    task.step(1)
+    assert not all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+def test_a_gradient_too_large_for_fp16_at_any_scale_has_diverged() -> None:
+    net = build(ARCH, 12)
+    next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    task = Training(net, _Constant(), recipe(), half(), 99, {})  # type: ignore[arg-type]
+    with pytest.raises(DivergedError, match="gradient is"):
+        print([task.step(index) for index in range(99)])
+    assert 0 < task.scaler.get_scale() < 1
+
+
+def test_a_batch_too_large_for_the_device_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB ...")
+
+    net = build(ARCH, 12)
+    monkeypatch.setattr(net, "forward", full)
+    task = Training(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="8 clips a step; give a smaller --batch"):
+        task.step(0)
 
 
 class _Constant:
