@@ -160,6 +160,15 @@ def test_a_file_cut_short_gives_the_frames_it_has(tmp_path: Path) -> None:
         assert shown == sorted(set(shown)), name
 
 
+def test_a_recording_that_begins_in_the_middle_begins_with_its_first_key_frame(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ts", counting_frames(60))
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 188 // 10 * 188 :])
+    shown = counts(read(path))
+    assert shown == list(range(shown[0], 60))
+    assert 0 < shown[0] <= 12
+
+
 def front(path: Path) -> None:
     """Moves the index of an MP4 to its front, where a cut leaves it whole."""
     moved = path.with_suffix(".moved.mp4")

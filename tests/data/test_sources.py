@@ -139,6 +139,10 @@ def test_a_csv_with_numbers_keeps_them(tmp_path: Path) -> None:
     assert found.train == (Video("a.mp4", 3), Video("b.mp4", 0))
 
 
+def test_the_names_of_classes_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    assert load(tmp_path, "a.mp4,run\n").fingerprint != load(tmp_path, "a.mp4,walk\n").fingerprint
+
+
 def test_a_csv_with_parts_a_header_and_splits(tmp_path: Path) -> None:
     rows = ("Path, Label,split,end,start", "a.mp4,run,train,2.5,1", "a.mp4,run,val,,3", '"b.mp4","jump, high",train,,')
     text = "\ufeff" + "\r\n".join(rows)
@@ -157,6 +161,7 @@ def test_a_csv_without_a_header_takes_the_columns_in_order(tmp_path: Path) -> No
     [
         ("../a.mp4,run", "leaves the folder"),
         ("in/../../a.mp4,run", "leaves the folder"),
+        ("in/../b.mp4,run", "leaves the folder"),
         ("/etc/passwd,run", "leaves the folder"),
         ("out/a.mp4,run", "leaves the folder"),
         ("link.mp4,run", "leaves the folder"),

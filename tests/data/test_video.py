@@ -94,6 +94,15 @@ def test_far_frames_are_reached_by_seeking_and_near_ones_by_decoding_on(
         assert len(seeks) == 4
 
 
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "vp9.webm", "hevc.mp4"])
+def test_the_common_formats_need_no_second_try(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = CONTAINERS[name]
+    with VideoFile(write(tmp_path / name, counting_frames(40), **options)) as file:
+        monkeypatch.setattr(file, "_reopen", lambda: pytest.fail("a frame was missed"))
+        for wanted in range(40):
+            assert counts(file.frames(np.array([wanted]), whole)) == [wanted]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels", "size"),
     [
