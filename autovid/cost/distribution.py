@@ -89,7 +89,7 @@ def _binned(prior: Prior, masses: list[Floats], low: int, high: int, bins: int) 
     upper, lower = float(mass[first:].sum()), float(mass[inner_first : inner_last + 1].sum())
     # Where the range ends within a bin, the bin's mass is shared out; and bins stand for costs with a mean error.
     centre = grid.base + grid.error_table.expected([np.exp(p) for p in prior.logp]) + grid.pitch * np.arange(len(mass))
-    unit = prior.table.unit
+    unit, (low, high) = prior.table.unit, prior.table.snap(low, high)
     below = np.clip((low - unit / 2 - centre) / grid.pitch + 0.5, 0, 1)
     within = np.clip((high + unit / 2 - centre) / grid.pitch + 0.5, 0, 1) - below
     value = float(np.clip(mass @ within, lower, upper))

@@ -1,9 +1,9 @@
 """Draws from a prior conditioned on a range of cost.
 
 Proposals come from the DP over the bins that cover the range, each exactly in proportion to its probability; those
-whose exact cost lies outside are dropped. Where that meets next to nothing new, the rest is searched for instead: by
-probability, or, for distinct architectures, with Gumbel-perturbed log-probabilities, whose order is that of drawing
-without replacement (Kool et al., "Ancestral Gumbel-Top-k Sampling", JMLR 2020; Maddison et al., "A* Sampling", 2014).
+whose exact cost lies outside are dropped. Where next to nothing is left, or nothing new, the search for the best takes
+over, with Gumbel-perturbed log-probabilities: their order is that of drawing without replacement (Kool et al.,
+"Ancestral Gumbel-Top-k Sampling", JMLR 2020; Maddison et al., "A* Sampling", NeurIPS 2014).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autovid.cost.grid import LOG_SUM, SUM, Algebra, Floats, Level, grid_for
+from autovid.cost.grid import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for
 from autovid.cost.plan import Ints
 from autovid.cost.prior import Prior
 from autovid.cost.range import CostRange
 from autovid.cost.reach import check_range, nothing_in
 from autovid.cost.table import CostTable
-from autovid.cost.tree import MAX_VISITS, Rank, Tree
+from autovid.cost.tree import Rank, Tree
 from autovid.errors import CostRangeError
 
-_PROPOSALS = 2**18  # some 5 s; scaled up for many draws
+_PATIENCE = 2**14  # proposals per accepted one, some 0.4 s: then searching is quicker
 _BATCH = 4096
 _LOG_BINS = 4096  # with LOG_SUM
+_LISTED = 20_000  # visits for a list of all architectures of a range: 1 s
 _UNDERFLOW = 1e-200  # what sums of probabilities may lose is far smaller than this
 
 
@@ -54,22 +55,31 @@ class _Sampler:
     def __init__(self, prior: Prior, asked: CostRange) -> None:
         self.prior, self._table, self._weights, self._asked = prior, prior.table, prior.weights, asked
         self._range = check_range(self._table, *asked)
-        self._grid = grid_for(self._table, *self._range)
-        levels = self._solve([np.exp(w) for w in self._weights], SUM)
-        if levels[0].values_SB.sum() > _UNDERFLOW:
-            with np.errstate(divide="ignore"):
-                self._levels = [Level(np.log(level.values_SB, out=level.values_SB), level.start) for level in levels]
-        else:
-            self._grid = grid_for(self._table, *self._range, _LOG_BINS)
-            self._levels = self._solve(self._weights, LOG_SUM)
-        if not np.isfinite(self._levels[0].values_SB).any():
-            raise nothing_in(self._table, *asked)
+        self._solve(None)
 
-    def _solve(self, weights: list[Floats], algebra: Algebra) -> list[Level]:
+    def _solve(self, bins: int | None) -> None:
+        self._fine = bins is not None
+        self._levels = self._levels_of([np.exp(w) for w in self._weights], SUM, bins)
+        if self._levels[0].values_SB.sum() > _UNDERFLOW:
+            with np.errstate(divide="ignore"):
+                self._levels = [Level(np.log(lv.values_SB, out=lv.values_SB), lv.start) for lv in self._levels]
+        else:
+            self._fine = True  # as fine as is worth its time
+            self._levels = self._levels_of(self._weights, LOG_SUM, _LOG_BINS)
+        if not np.isfinite(self._levels[0].values_SB).any():
+            raise nothing_in(self._table, *self._asked)
+
+    def _levels_of(self, weights: list[Floats], algebra: Algebra, bins: int | None) -> list[Level]:
+        self._grid = grid_for(self._table, *self._range, bins)
         first, last = self._grid.window(*self._range)
         if first > last:
             raise nothing_in(self._table, *self._asked)
         return self._grid.solve(weights, algebra, first, last)
+
+    def _refine(self) -> None:
+        """The finest grid, where too much of the window lies outside the range."""
+        if not self._fine:
+            self._solve(MAX_BINS)
 
     def independent(self, n: int, rng: np.random.Generator) -> Ints:
         drawn = np.zeros((0, len(self._table.sizes)), np.int64)
@@ -81,10 +91,11 @@ class _Sampler:
 
     def _searched(self, n: int, rng: np.random.Generator) -> Ints:
         """Independent draws where next to no proposal lies in the range: from the list of all, if that is short."""
+        self._refine()
         tree, found = self._tree(), []
         for choices, _ in tree.walk(_perturb(rng)):
             found.append(choices)
-            if tree.visited > MAX_VISITS:  # each first one of an order drawn without replacement is a draw
+            if tree.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
                 return np.stack([next(self._tree().walk(_perturb(rng)))[0] for _ in range(n)])
         if not found:
             raise nothing_in(self._table, *self._asked)
@@ -100,6 +111,8 @@ class _Sampler:
             drawn.update((choices.tobytes(), choices) for choices in batch if choices.tobytes() not in drawn)
             if len(drawn) >= n or met > 10 * (n + 10):  # mostly repeats
                 break
+        if len(drawn) < n:
+            self._refine()
         search = self._tree().walk(_perturb(rng))
         while len(drawn) < n:
             choices, _ = next(search, (None, 0))
@@ -120,14 +133,16 @@ class _Sampler:
         return Tree(self._grid, self._levels, self._weights, *self._range)
 
     def _accepted(self, n: int, rng: np.random.Generator) -> Iterator[Ints]:
-        """Batches of draws inside the range, growing, until the caller has enough or the proposals run out."""
-        size, left = n + 16, max(_PROPOSALS, 64 * n)
-        while left > 0:
+        """Batches of draws inside the range, growing, until the caller has enough or too few lie in it."""
+        size, proposed, accepted = n + 16, 0, 0
+        while proposed < _PATIENCE * (1 + accepted):
             size = min(size, _BATCH)
             choices_ND, cost_N = self._propose(size, rng)
-            yield choices_ND[(cost_N >= self._range.low) & (cost_N <= self._range.high)]
-            left -= size
-            size *= 2
+            inside_N = (cost_N >= self._range.low) & (cost_N <= self._range.high)
+            yield choices_ND[inside_N]
+            proposed, accepted, size = proposed + size, accepted + int(inside_N.sum()), 2 * size
+            if proposed > _BATCH and accepted < proposed / 100:
+                self._refine()
 
     def _propose(self, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Draws from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""

@@ -55,6 +55,14 @@ class Level(NamedTuple):
         return np.where((column >= 0) & (column < width), found, outside)
 
 
+class Ahead(NamedTuple):
+    """The steps from one on: they cost base + pitch * bins + error, least <= error <= most."""
+
+    base: int
+    least: int
+    most: int
+
+
 @dataclass(frozen=True)
 class Move:
     """For one value of `old`: the outcomes of a step that lead to the same base and bins, merged."""
@@ -72,10 +80,14 @@ class Grid:
         self.table = table
         self.pitch = pitch
         lows = [int(step.cost_OR.min()) for step in table.steps]
-        self.base = table.constant + sum(lows)
         self.bins_OR = [(step.cost_OR - low + pitch // 2) // pitch for step, low in zip(table.steps, lows)]
         errors = [s.cost_OR - low - pitch * b for s, low, b in zip(table.steps, lows, self.bins_OR)]
-        self.errors = (sum(int(e.min()) for e in errors), sum(int(e.max()) for e in errors))
+        self.ahead = [Ahead(0, 0, 0)]
+        for low, error in zip(reversed(lows), reversed(errors)):
+            base, least, most = self.ahead[-1]
+            self.ahead.append(Ahead(base + low, least + int(error.min()), most + int(error.max())))
+        self.ahead.reverse()
+        self.base, self.errors = table.constant + self.ahead[0].base, self.ahead[0][1:]
         reach = np.cumsum([0, *(int(bins.max()) for bins in self.bins_OR)])
         self.reach = [int(r) for r in reach]  # most bins that the steps before can use
         self._moves = [_moves(step, bins) for step, bins in zip(table.steps, self.bins_OR)]

@@ -31,7 +31,7 @@ class CostRange(NamedTuple):
         return CostRange(low, high)
 
     def __str__(self) -> str:
-        return f"{gflops(self.low)}–{gflops(self.high)} GFLOPs"  # noqa: RUF001
+        return f"{gflops(self.low)}–{gflops(self.high)} GFLOPs"
 
 
 def parse_gflops(text: str) -> CostRange:

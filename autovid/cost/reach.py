@@ -21,11 +21,10 @@ def check_range(table: CostTable, low: int, high: int) -> CostRange:
     (smallest, _), (largest, _) = table.smallest(), table.largest()
     if low > largest or high < smallest or low > high:
         raise CostRangeError(
-            f"no architecture has {CostRange(low, high)}: reachable is {gflops(smallest, ROUND_CEILING, 5)}–"  # noqa: RUF001
+            f"no architecture has {CostRange(low, high)}: reachable is {gflops(smallest, ROUND_CEILING, 5)}–"
             f"{gflops(largest, ROUND_FLOOR, 5)} GFLOPs; choose a range that overlaps it"
         )
-    low, high = max(low, smallest), min(high, largest)
-    inner = CostRange(low + (smallest - low) % table.unit, high - (high - smallest) % table.unit)
+    inner = CostRange(*table.snap(max(low, smallest), min(high, largest)))
     if inner.low > inner.high:
         raise nothing_in(table, low, high)
     return inner

@@ -84,6 +84,11 @@ class CostTable:
         gaps = [int(np.gcd.reduce((step.cost_OR - step.cost_OR.min()).ravel())) for step in self.steps]
         return math.gcd(*gaps) or 1
 
+    def snap(self, low: int, high: int) -> tuple[int, int]:
+        """The range with its ends moved inwards to the nearest values that `unit` allows; low > high: none is in it."""
+        start = self.smallest()[0]
+        return low + (start - low) % self.unit, high - (high - start) % self.unit
+
     def smallest(self) -> tuple[int, Ints]:
         """The lowest reachable cost, and choices (D,) that have it."""
         return self._smallest
