@@ -12,7 +12,7 @@ import torch
 def hardware() -> str:
     """CPU model, cores, threads in use, instruction set, GPU if any, and torch's version."""
     threads, isa = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    parts = [_cpu_model(), f"{os.cpu_count()} cores, {threads} threads in use", isa, f"torch {torch.__version__}"]
+    parts = [_cpu_model(), f"{os.cpu_count()} cores, {threads} in use", isa, f"torch {torch.__version__}"]
     if torch.cuda.is_available():
         parts.insert(3, torch.cuda.get_device_name())
     return "; ".join(parts)
