@@ -45,31 +45,38 @@ def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cach
 def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
     split = (root / "train").is_dir() and (root / "val").is_dir()
     tops = [root / "train", root / "val"] if split else [root]
-    classes = tuple(sorted({name for top in tops for name in _class_names(top)}))
-    train, *others = (tuple(_class_videos(root, top, classes)) for top in tops)
-    if not train:
+    found = [_by_class(root, top) for top in tops]
+    if not found[0]:
         raise DataError(
             f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)}"
         )
-    train, val = (train, others[0]) if split else hold_out(train, holdout, seed)
+    classes = tuple(sorted({name for part in found for name in part}))
+    parts = [tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name]) for part in found]
+    train, val = parts if split else hold_out(parts[0], holdout, seed)
     return VideoSet(root.resolve().name, root, classes, train, val)
 
 
-def _class_names(top: Path) -> list[str]:
-    return [entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")]
+def _by_class(root: Path, top: Path) -> dict[str, list[str]]:
+    """The videos, relative to root, of each sub-folder of top that has any, at whatever depth."""
+    found: dict[str, list[str]] = {}
+    for entry in os.scandir(top):
+        if entry.is_dir() and not entry.name.startswith(".") and (videos := _videos(root, Path(entry.path))):
+            found[entry.name] = videos
+    return found
 
 
-def _class_videos(root: Path, top: Path, classes: Sequence[str]) -> Iterator[Video]:
-    for label, name in enumerate(classes):
-        for folder, below, files in os.walk(top / name):
-            below[:] = sorted(child for child in below if not child.startswith("."))
-            for file in sorted(files):
-                path = Path(folder, file)
-                if path.suffix.lower() not in EXTENSIONS or file.startswith("."):
-                    continue
-                if not _inside(root, path):
-                    raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
-                yield Video(path.relative_to(root).as_posix(), label)
+def _videos(root: Path, top: Path) -> list[str]:
+    found = []
+    for folder, below, files in os.walk(top):
+        below[:] = [child for child in below if not child.startswith(".")]
+        for file in files:
+            path = Path(folder, file)
+            if path.suffix.lower() not in EXTENSIONS or file.startswith("."):
+                continue
+            if not _inside(root, path):
+                raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
+            found.append(path.relative_to(root).as_posix())
+    return sorted(found)
 
 
 class _Row(NamedTuple):

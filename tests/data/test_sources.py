@@ -36,6 +36,7 @@ def test_a_sub_folder_is_a_class_however_deep_its_videos_lie(folder: Path) -> No
     (folder / "b jump" / "notes.txt").touch()
     (folder / "b jump" / "._0.mp4").touch()  # what a Mac leaves beside each file
     (folder / ".cache").mkdir()
+    (folder / "notes").mkdir()  # no videos: no class
     found = open_videos(folder)
     assert found.name == "set"
     assert found.classes == ("a-run", "b jump", "ç-sit")
