@@ -48,17 +48,18 @@ def show_found(found: "Found") -> None:
         notes.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     if found.faults:
         notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in {out}/faults.jsonl[/]")
-    notes += ["", f"where   {out}/architecture.yaml  ({arch.hash})", "next"]
+    notes += ["", f"where   {out}/architecture.yaml  ({arch.hash})", f"        {out}/search.png  how it was found"]
+    notes += ["next    what it is, train it from scratch, another range, hold it against random ones:"]
     notes += [f"  autovid {line}" for line in _next(out)]
     Console().print(Panel("\n".join(notes), title=f"found{minutes}", expand=False), highlight=False)
 
 
 def _next(out: str) -> list[str]:
     return [
-        f"describe {out}                    the architecture, stage by stage",
-        f"derive {out} --flops MIN:MAX      another one from the same search",
-        f"train {out}/architecture.yaml     train it from scratch",
-        f"random-baseline --searched {out}  hold it against random ones",
+        f"describe {out}",
+        f"train {out}",
+        f"derive {out} --flops MIN:MAX",
+        f"random-baseline --searched {out}",
     ]
 
 

@@ -72,8 +72,9 @@ def search_curve(metrics: Path, space: SearchSpace, settings: SearchSettings, fo
 
 
 def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, Any]], key: str, color: str) -> None:
-    values = [np.nan if record.get(key) is None else record[key] for record in records]
-    axes.plot(steps, values, color=color, linewidth=1.4)
+    for part in sorted({record["part"] for record in records}):  # a line of its own for each part
+        values = [r.get(key) if r["part"] == part else None for r in records]
+        axes.plot(steps, [np.nan if v is None else v for v in values], color=color, linewidth=1.4)
     if title:
         axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(labelsize=7)

@@ -1,0 +1,72 @@
+"""Two questions about the search, asked on the tiny space and the synthetic videos.
+
+    python experiments/tiny_study.py beta [--steps 60]        what the weight of the FLOPs term does
+    python experiments/tiny_study.py baseline [-n 6]          is what is searched better than what is drawn at random
+
+`beta` is the paper's Table 1 (seed-auto-tsnet, section 1.2: 0 -> 2.76, 0.05 -> 1.93, 0.1 -> 1.56, 0.2 -> 1.39 GFLOPs
+against a range of 1.37 to 1.43) for the sparse stream of `tiny`: where the prior stands at the end of the part, before
+anything is solved. `baseline` searches once, draws n architectures from the same range, trains all of them alike.
+
+What came out: see experiments/tiny_study.md, which this script's output goes into.
+"""
+
+import argparse
+from pathlib import Path
+
+from autovid.data import VideoSet, open_videos
+from autovid.nn.allocator import keep_memory
+from autovid.nn.compute import Compute
+from autovid.run import seed_step
+from autovid.search import SearchTask, settings_for
+from autovid.space import load_space
+
+RANGE = "0.0028:0.0030"  # GFLOPs of the sparse stream, where a uniform prior expects 0.00385
+BETAS: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
+
+
+def search_sparse(videos: VideoSet, beta: float | str, steps: int, seed: int = 0, batch: int = 8) -> dict[str, float]:
+    """The sparse part of a search on `tiny`; the metrics of its last step."""
+    space = load_space("tiny")
+    settings = settings_for(
+        space, proxy=True, videos=len(videos.train) // 2, steps=steps, beta=beta, seed=seed, batch=batch, arch_lr=0.1,
+        flops=(f"sparse={RANGE}",),
+    )  # fmt: skip
+    task = SearchTask(space, videos, settings, Compute("cpu", "fp32"))
+    metrics: dict[str, float] = {}
+    for index in range(settings.end(0)):
+        seed_step(seed, index)
+        metrics = task.step(index)
+    return metrics
+
+
+def beta_table(steps: int, seeds: int) -> None:
+    videos = open_videos("synthetic")
+    print(f"| beta | expected MFLOPs | top MFLOPs | P(in range) | beta at the end |  range {RANGE} GFLOPs, {steps} steps")
+    for beta in BETAS:
+        for seed in range(seeds):
+            end = search_sparse(videos, beta, steps, seed)
+            figures = [end["expected_gflops"] * 1e3, end["top_gflops"] * 1e3, end["p_in_range"], end["beta"]]
+            print(f"| {beta} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
+
+
+def baseline(n: int, out: Path) -> None:
+    from autovid.cli import main
+
+    searched = out / "search"
+    main(["search", "--space", "tiny", "--flops", "0.0075:0.008", "-o", str(searched)])
+    main(["random-baseline", "--searched", str(searched), "--flops", "0.0075:0.008", "-n", str(n), "-o", str(out / "random")])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["beta", "baseline"])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("-n", type=int, default=6)
+    parser.add_argument("-o", "--out", type=Path, default=Path("runs/tiny_study"))
+    args = parser.parse_args()
+    keep_memory()
+    if args.what == "beta":
+        beta_table(args.steps, args.seeds)
+    else:
+        baseline(args.n, args.out)
