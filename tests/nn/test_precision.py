@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -80,6 +82,29 @@ def test_keep_memory_can_be_called_again() -> None:
     glibc = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
     assert keep_memory() is glibc
     assert keep_memory() is glibc
+
+
+KEPT = """
+import torch
+from autovid.nn.allocator import keep_memory
+
+def in_heap(address):
+    (low, high), = [line.split()[0].split("-") for line in open("/proc/self/maps") if line.endswith("[heap]\\n")]
+    return int(low, 16) <= address < int(high, 16)
+
+assert keep_memory()
+tensor = torch.ones(2**24)
+address = tensor.data_ptr()
+assert in_heap(address), "mapped"
+del tensor
+assert in_heap(address), "given back"
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_large_tensors_stay_with_the_process() -> None:
+    run = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_keep_memory_leaves_other_systems_alone(monkeypatch: pytest.MonkeyPatch) -> None:
