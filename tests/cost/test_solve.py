@@ -74,6 +74,18 @@ def test_most_probable_of_420_000_architectures(seed, scale):
         assert best.cost == table.total(best.choices[None])[0]
 
 
+@pytest.mark.usefixtures("bins")
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_blocks_that_repeat_are_found_in_every_order(scale):
+    table = CostTable([Factor((d,), np.array([0, 301, 1009])) for d in range(7)], 0, [3] * 7)
+    logp, choices = [scale * np.array([0.3, 0.0, 0.7])] * 7, every(table)
+    costs = table.total(choices)
+    for cost in np.unique(costs).tolist():
+        found = solutions(table, logp, cost, cost)
+        assert {tuple(s.choices) for s in found} == {tuple(c) for c in choices[costs == cost]}
+        assert len(found) == (costs == cost).sum()
+
+
 def test_candidates_without_probability_are_never_chosen():
     rng = np.random.default_rng(0)
     table = chain(rng, stages=2, depth=2, top=1000)
