@@ -1,19 +1,23 @@
 """The FLOPs range as the user gives it, and each part's share of it."""
 
-from collections.abc import Mapping, Sequence
+import heapq
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
-from autovid.cost import CostRange, CostTable, in_order_of_probability, parse_gflops, sample_in_range
+from autovid.cost import CostRange, CostTable, Solution, most_probable, parse_gflops, sample_in_range
 from autovid.errors import ConfigError, CostRangeError
 from autovid.space import Architecture, SearchSpace
 from autovid.space.layout import sites
 from autovid.space.schema import Value
 from autovid.space.space import opens
 
-LOOKAHEAD = 16  # architectures of the next part that are tried before its range counts as out of reach
-TRIES = 20_000  # architectures of this part that may turn out to leave no room for the next
+LOOKAHEAD = 32  # architectures of the next part that are tried before its range counts as out of reach
+COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
+DEEPEST = 5  # how often a slice of the range is halved
 
 
 @dataclass(frozen=True)
@@ -124,25 +128,65 @@ def choose(
 ) -> tuple[Architecture, float]:
     """The most probable architecture of part `number` inside its range that leaves room for the parts after it.
 
-    `there` is the part's space. Returns it with its log-probability. Raises CostRangeError where there is none.
+    `there` is the part's space. Returns it with its log-probability. What room there is depends on a few choices (the
+    widths that later parts see) and on the cost. So the best of each combination of these choices competes, and a
+    combination whose best leaves no room is split by cost, down to slices of 1/32 of the range.
+
+    Raises CostRangeError where there is none.
     """
     table = there.cost_table()
     low, high = target.of(space, number) or (table.smallest()[0], table.largest()[0])
-    room: dict[tuple[object, ...], bool] = {}
-    for tried, found in enumerate(in_order_of_probability(table, log_probs, low, high)):
-        arch = there.architecture(found.choices)
-        chosen = decided(space, number, arch)
-        key = (*_seen_later(space, chosen), (found.cost - low) * 8 // (high - low + 1))
-        if key not in room:
-            room[key] = leaves_room(space, number, chosen, target)
-        if room[key]:
-            return arch, found.logprob
-        if tried >= TRIES:
-            break
+    queue: list[_Slice] = []
+    for choices in _seen_later(space, number, there):
+        _push(queue, _Slice(there.fix(choices), low, high, 0), there, log_probs)
+    while queue:
+        best = heapq.heappop(queue)
+        arch = best.space.architecture(best.found.choices)
+        if leaves_room(space, number, decided(space, number, arch), target):
+            return arch, best.found.logprob
+        if best.depth < DEEPEST and best.low < best.high:
+            middle = (best.low + best.high) // 2
+            for ends in ((best.low, middle), (middle + 1, best.high)):
+                _push(queue, _Slice(best.space, *ends, best.depth + 1), there, log_probs)
     raise CostRangeError(f"part {space.parts[number].name}: no architecture in its range leaves room for the next part")
 
 
-def _seen_later(space: SearchSpace, chosen: Mapping[str, Value]) -> list[Value]:
-    """The choices that the sites of later parts depend on, which decide what room there is (besides the cost)."""
-    later = [site for site in sites(space.network) if any(name not in chosen for name in site.scope)]
-    return [chosen[name] for name in dict.fromkeys(n for site in later for n in site.scope) if name in chosen]
+@dataclass(order=True)
+class _Slice:
+    """The architectures of one combination of choices in one slice of the range; `found` is the best of them."""
+
+    space: SearchSpace = field(compare=False)
+    low: int = field(compare=False)
+    high: int = field(compare=False)
+    depth: int = field(compare=False)
+    rank: tuple[float, int] = (0.0, 0)
+    found: Solution = field(compare=False, default=Solution(np.zeros(0, np.int64), 0.0, 0))
+
+
+def _push(queue: list[_Slice], piece: _Slice, there: SearchSpace, log_probs: Sequence[np.ndarray]) -> None:
+    """Solves a slice and queues it, if anything lies in it."""
+    kept = [
+        logp[[full.candidates.index(candidate) for candidate in left.candidates]]
+        for logp, full, left in zip(log_probs, there.decisions, piece.space.decisions)
+    ]
+    try:
+        found = most_probable(piece.space.cost_table(), kept, piece.low, piece.high)
+    except CostRangeError:
+        return
+    fixed = sum(
+        float(logp[0]) for logp in kept if len(logp) == 1
+    )  # the solver normalises: these count there as certain
+    piece.found = Solution(found.choices, found.logprob + fixed, found.cost)
+    piece.rank = (-piece.found.logprob, len(queue))
+    heapq.heappush(queue, piece)
+
+
+def _seen_later(space: SearchSpace, number: int, there: SearchSpace) -> Iterator[dict[str, Value]]:
+    """All combinations of the open choices that sites of later parts depend on."""
+    names = [d.name for d in there.decisions if any(opens(part, d.name) for part in space.parts[: number + 1])]
+    later = [site for site in sites(space.network) if any(name not in names for name in site.scope)]
+    seen = [d for d in there.decisions if d.name in names and any(d.name in site.scope for site in later)]
+    if prod(len(d.candidates) for d in seen) > COMBINATIONS:
+        seen = []
+    for values in itertools.product(*(d.candidates for d in seen)):
+        yield dict(zip((d.name for d in seen), values))
