@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.cost import CostRange, in_order_of_probability
+from autovid.cost import CostRange, most_probable
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory
 from autovid.search.settings import SearchSettings
@@ -66,20 +66,24 @@ def read_search(run: str | Path) -> Searched:
 def derive(found: Searched, wanted: CostRange | None = None) -> Architecture:
     """The most probable architecture inside a range.
 
-    With the search's own range, what the parts have chosen stands; with another one all decisions are open again, each
-    under the prior that its part has learned. Raises CostRangeError when the range holds nothing.
+    With the search's own range, what the parts have chosen stands. With another one, or where what they have chosen
+    leaves no way into the range, all decisions are open again, each under the prior that its part has learned.
+    Raises CostRangeError when the range holds nothing.
     """
     own = found.target.final(found.space)
-    reopened = wanted is not None and wanted != own
-    there = found.space if reopened else found.space.fix(found.chosen)
-    table, full = there.cost_table(), wanted or own
-    low, high = full or (table.smallest()[0], table.largest()[0])
-    try:
-        best = next(in_order_of_probability(table, found.log_probs(there), low, high))
-    except CostRangeError as error:
-        raise CostRangeError(f"derive: {error}") from None
-    arch = there.architecture(best.choices)
-    return _described(found, arch, best.cost, full)
+    full = wanted or own
+    spaces = [found.space] if wanted not in (None, own) else [found.space.fix(found.chosen), found.space]
+    problem: CostRangeError | None = None
+    for there in spaces:
+        table = there.cost_table()
+        low, high = full or (table.smallest()[0], table.largest()[0])
+        try:
+            best = most_probable(table, found.log_probs(there), low, high)
+        except CostRangeError as error:
+            problem = error
+            continue
+        return _described(found, there.architecture(best.choices), best.cost, full)
+    raise CostRangeError(f"derive: {problem}")
 
 
 def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange | None) -> Architecture:

@@ -15,7 +15,7 @@ from autovid.space.layout import sites
 from autovid.space.schema import Value
 from autovid.space.space import opens
 
-LOOKAHEAD = 32  # architectures of the next part that are tried before its range counts as out of reach
+LOOKAHEAD = 12  # architectures of the next part that are tried before its range counts as out of reach
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
 DEEPEST = 5  # how often a slice of the range is halved
 

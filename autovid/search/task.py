@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autovid.clip import Clip
-from autovid.cost import probability_in_range, sample_in_range
+from autovid.cost import most_probable, probability_in_range, sample_in_range
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
-from autovid.errors import DivergedError
+from autovid.errors import CostRangeError, DivergedError
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
 from autovid.run import Task, TaskState, step_generator
@@ -95,7 +95,11 @@ class SearchTask(Task):
 
     def _leave(self) -> None:
         """Closes the part: what it has chosen is fixed, what it has learned is kept."""
-        arch, _ = choose(self.space, self.number, self.there, self.prior.log_probs(), self.target)
+        try:
+            arch, _ = choose(self.space, self.number, self.there, self.prior.log_probs(), self.target)
+        except CostRangeError:  # derivation opens everything again if the later parts cannot make up for it
+            ends = self.range or (self.table.smallest()[0], self.table.largest()[0])
+            arch = self.there.architecture(most_probable(self.table, self.prior.log_probs(), *ends).choices)
         self.chosen = decided(self.space, self.number, arch)
         self.learned |= self.prior.tensors()
 
