@@ -69,6 +69,12 @@ def uniform(table: CostTable) -> list[np.ndarray]:
 
 def check(space: SearchSpace, target: Target) -> None:
     """Raises CostRangeError, with the reachable range, when a search cannot meet its target in any way."""
+    if target.whole is not None:
+        table = space.cost_table()
+        try:
+            sample_in_range(table, uniform(table), *target.whole, 1, np.random.default_rng(0))
+        except CostRangeError as error:
+            raise CostRangeError(f"--flops: {error}") from None
     for number, part in enumerate(space.parts):
         wanted = target.of(space, number)
         if wanted is None:
