@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the tests' many small operations would spend their time waiting for a second thread
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,7 +31,8 @@ class Count(msgspec.Struct, frozen=True):
 def count(net: nn.Module, clip: Clip | None = None) -> Count:
     """Counts a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory."""
     seen: Any = clip or net.clip
-    ghost = copy.deepcopy(net).to("meta").eval()
+    there = all(tensor.is_meta for tensor in net.state_dict().values())
+    ghost = net if there else copy.deepcopy(net).to("meta")
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         ghost(x)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.nn.depthwise import depthwise_conv3d
+from autovid.nn.pointwise import pointwise_conv3d
 from autovid.space.layout import Size
 
 
@@ -26,7 +27,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return F.conv3d(x, channels_last(self.weight[:width, : x.shape[1]]), stride=self.stride)
+        return pointwise_conv3d(x, channels_last(self.weight[:width, : x.shape[1]]), self.stride)
 
     @staticmethod
     def macs(width_in: int, width: int, size: Size) -> int:
