@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autovid.cli import options, training_options
 
 if TYPE_CHECKING:
+    from autovid.space import Architecture
     from autovid.train import Comparison
 
 
@@ -25,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
     from autovid.cost import parse_gflops
+    from autovid.cost.reach import check_range
     from autovid.errors import ConfigError
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
@@ -35,8 +37,9 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--flops MIN:MAX is needed, or --searched to compare with its like")
     keep_memory()
     rival = find_architecture(args.searched) if args.searched else None
-    space = load_space(args.space or (rival.space if rival else "two_stream"))
+    space = load_space(args.space or _space_of(args.searched, rival))
     flops = parse_gflops(args.flops) if args.flops or not rival else range_around(space, rival)
+    check_range(space.cost_table(), *flops)
     recipe = training_options.recipe_from(args, space)
     videos, source = training_options.open_data(args.data, args.seed)
     out = args.out or options.free_directory(f"random-{space.name}")
@@ -59,6 +62,13 @@ def run(args: argparse.Namespace) -> None:
         report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
     )
     _show(comparison, out)
+
+
+def _space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
+    """Where the searched architecture comes from: the space that its search has kept, or the shipped one it names."""
+    if path is None or rival is None:
+        return "two_stream"
+    return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
 
 
 def _show(comparison: "Comparison", out: Path) -> None:

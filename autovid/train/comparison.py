@@ -53,12 +53,12 @@ class Comparison:
         ]  # fmt: skip
 
     def summary(self) -> str:
-        """ "16 random architectures: top-1 41.3 ± 2.0 %, best 44.8 %; searched 46.1 %"."""
+        """ "16 random architectures: top-1 41.3 % (s.d. 2.0), best 44.8 %; searched 46.1 %"."""
         random = [top1 for _, top1, _ in self.accuracies("random")]
         text = f"{len(random)} of {self.n} random architectures"
         if random:
-            spread = f" ± {statistics.stdev(random):.1f}" if len(random) > 1 else ""
-            text += f": top-1 {statistics.mean(random):.1f}{spread} %, best {max(random):.1f} %"
+            spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
+            text += f": top-1 {statistics.mean(random):.1f} %{spread}, best {max(random):.1f} %"
         searched = self.accuracies("searched")
         return text + (f"; searched {searched[0][1]:.1f} %" if searched else "")
 

@@ -20,11 +20,9 @@ from autovid.space.architecture import check_frames
 
 WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256}
-PAPER_LR = 0.4  # at 256 clips a step
+LR = 0.4 / 256  # for each clip of a step
 PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2}
-PROXY_LR = 1.6  # at 256 clips a step
 MOST = {"epochs": 100_000, "batch": 65_536, "frames": 1024, "crop": 2048, "stride": 1024}
-
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -71,7 +69,7 @@ def make_recipe(what: Architecture | SearchSpace, *, proxy: bool = False, **chan
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
     values = {**size, **(PROXY if proxy else PAPER), **given}
-    values.setdefault("lr", (PROXY_LR if proxy else PAPER_LR) * values["batch"] / 256)
+    values.setdefault("lr", LR * values["batch"])
     values.setdefault("warmup", values["epochs"] * WARMUP)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)

@@ -37,7 +37,7 @@ class Training(Task):
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
         self.steps, self.facts = steps, facts
         self.optimizer = make_optimizer(self.net, recipe)
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision.train == "fp16")
+        self.scaler = self._new_scaler()
         self._stream: Iterator[Batch] | None = None
         self._status = ""
         self._top1: float | None = None
@@ -117,9 +117,15 @@ class Training(Task):
         self.compute.restore(state.info["compute"])
         self.net.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optim["sgd"])
+        self.scaler = self._new_scaler()  # the run may have recorded another precision
         self.scaler.load_state_dict(state.optim["scaler"])
         self._top1 = state.info["top1"]
         self._stream = None
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        """Scales the loss where training is in fp16, else does nothing."""
+        enabled = self.compute.precision.train == "fp16"
+        return torch.amp.GradScaler(self.compute.device.type, enabled=enabled)
 
     def close(self) -> None:
         """Ends the loader's workers."""

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from autovid.cli import main
+from autovid.config.resources import search_spaces_dir
+from autovid.run import RunDirectory
 from autovid.space import load_space
 
 SMALL = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
@@ -13,15 +15,19 @@ SMALL += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
 def test_it_compares_the_searched_one_with_its_like(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --flops and --space, these are the searched one's."""
-    searched = load_space("tiny").sample(1, seed=3)[0]
-    searched.save(tmp_path / "searched.yaml")
-    words = ["random-baseline", "--searched", str(tmp_path / "searched.yaml"), "-n", "2", *SMALL]
+    """Without --flops and --space, these are the searched one's: here of somebody's own space."""
+    with RunDirectory.create(tmp_path / "search", {}, kind="search") as search:
+        own = (search_spaces_dir() / "tiny.yaml").read_text().replace("name: tiny", "name: own")
+        (search.path / "space.yaml").write_text(own)
+        searched = load_space(search.path / "space.yaml").sample(1, seed=3)[0]
+        searched.save(search.path / "architecture.yaml")
+    words = ["random-baseline", "--searched", str(search.path), "-n", "2", *SMALL]
     words += ["--data", str(tiny_videos), "-o", str(tmp_path / "b")]
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "architecture 2 of 2" in shown
     assert "2 of 2 random architectures" in shown
+    assert "space own" in shown
     with (tmp_path / "b" / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["searched", "random", "random"]

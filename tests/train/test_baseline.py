@@ -186,4 +186,4 @@ def test_the_table_has_the_best_first() -> None:
     ]
     assert [row[0] for row in comparison.rows()] == ["b", "d", "a", "c"]
     assert comparison.rows()[0] == ("b", "searched", "0.0112", "1.20", "50.00", "-")
-    assert comparison.summary() == "2 of 2 random architectures: top-1 42.0 ± 2.8 %, best 44.0 %; searched 50.0 %"
+    assert comparison.summary() == "2 of 2 random architectures: top-1 42.0 % (s.d. 2.8), best 44.0 %; searched 50.0 %"

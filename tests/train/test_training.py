@@ -183,7 +183,7 @@ def test_a_gradient_too_large_for_fp16_leaves_the_step_out_and_lowers_the_scale(
     assert task.scaler.get_scale() == 32768
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
     state = task.state()
-    again = Training(build(ARCH, 12), _Constant(), recipe(), half(), 9, {})  # type: ignore[arg-type]
+    again = Training(build(ARCH, 12), _Constant(), recipe(), Compute("cpu", "fp32"), 9, {})  # type: ignore[arg-type]
     again.load(state)
     assert again.scaler.get_scale() == 32768
     overflow.remove()
