@@ -11,22 +11,23 @@ Every round measures all of them, one after the other; the figures are medians o
 """
 
 import argparse
+import contextlib
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import autovid
-from autovid.models import SearchNetwork, build, inherit
+from autovid.models import SearchNetwork, build, builder, inherit
 from autovid.nn import fusion, layers
 from autovid.nn.allocator import keep_memory
 from autovid.nn.compute import Compute
-from autovid.nn.depthwise import Kernels, current_kernels, use_kernels
-from autovid.models import builder
+from autovid.nn.depthwise import current_kernels
 from autovid.space import Architecture
 
 
@@ -61,17 +62,24 @@ def seconds(work: Callable[[], None], compute: Compute) -> float:
 def plain(work: Callable[[], None]) -> Callable[[], None]:
     """`work` with torch's own layers on contiguous memory."""
 
+    def depthwise(x: Tensor, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
+        padding = [size // 2 for size in weight.shape[2:]]
+        return F.conv3d(x, weight.contiguous(), stride=stride, padding=padding, groups=x.shape[1])
+
+    def pointwise(x: Tensor, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
+        return F.conv3d(x, weight, stride=stride)
+
+    def contiguous(weight: Tensor) -> Tensor:
+        return weight.flatten().view(weight.shape)
+
+    patches = {"channels_last": contiguous, "depthwise_conv3d": depthwise, "pointwise_conv3d": pointwise}
+
     def run() -> None:
-        kernels, ours = current_kernels(), layers.channels_last
-        use_kernels(Kernels(input_gradient="torch", weight_gradient="torch"))
-        for module in (layers, fusion, builder):
-            module.channels_last = lambda weight: weight.contiguous()  # type: ignore[attr-defined]
-        try:
-            work()
-        finally:
-            use_kernels(kernels)
+        with contextlib.ExitStack() as stack:
             for module in (layers, fusion, builder):
-                module.channels_last = ours  # type: ignore[attr-defined]
+                for name in patches.keys() & vars(module).keys():
+                    stack.enter_context(mock.patch.object(module, name, patches[name]))
+            work()
 
     return run
 
@@ -92,7 +100,7 @@ def main() -> None:
     archs = space.sample(args.k, seed=0)
     supernet = build(space, 12).to(compute.device)
     frozen = [build(arch, 12).to(compute.device) for arch in archs]
-    for net, arch in zip(frozen, archs):
+    for net in frozen:
         inherit(net, supernet)
     x = torch.randn(args.batch, 3, args.frames, args.crop, args.crop, device=compute.device)
     x_last, y = x.contiguous(memory_format=torch.channels_last_3d), torch.arange(args.batch, device=compute.device) % 12

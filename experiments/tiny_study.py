@@ -52,7 +52,8 @@ def search_sparse(videos: VideoSet, beta: float | str, steps: int, seed: int = 0
 
 def beta_table(steps: int, seeds: int) -> None:
     videos = open_videos("synthetic")
-    print(f"| beta | expected MFLOPs | top MFLOPs | P(in range) | beta at the end |  range {RANGE} GFLOPs, {steps} steps")
+    print(f"range {RANGE} GFLOPs, {steps} steps")
+    print("| beta | expected MFLOPs | top MFLOPs | P(in range) | beta at the end |")
     for beta in BETAS:
         for seed in range(seeds):
             end = search_sparse(videos, beta, steps, seed)
@@ -63,9 +64,9 @@ def beta_table(steps: int, seeds: int) -> None:
 def baseline(n: int, out: Path) -> None:
     from autovid.cli import main
 
-    searched = out / "search"
-    main(["search", "--space", "tiny", "--flops", "0.0075:0.008", "-o", str(searched)])
-    main(["random-baseline", "--searched", str(searched), "--flops", "0.0075:0.008", "-n", str(n), "-o", str(out / "random")])
+    flops, searched = ["--flops", "0.0075:0.008"], str(out / "search")
+    main(["search", "--space", "tiny", *flops, "-o", searched])
+    main(["random-baseline", "--searched", searched, *flops, "-n", str(n), "-o", str(out / "random")])
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class VideoFile:
         if start and not self._counted:
             self._seek(int(first))
         found = self._stamps(last)
-        if start and not self._counted and (not found or found[0][0] is None or found[0][0] > first):
+        if start and not self._counted and not any(key and stamp is not None and stamp <= first for stamp, key in found):
             self._reopen()  # the seek has gone too far
             found = self._stamps(last)
         if any(stamp is None for stamp, _ in found) and not self._counted:
@@ -169,7 +169,7 @@ class VideoFile:
     def _seek(self, stamp: int) -> None:
         try:
             self._container.seek(stamp, stream=self._stream)
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, OverflowError):
             self._reopen()
 
     def _reopen(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autovid.data import FaultLog, VideoSet
 from autovid.nn.compute import Compute
+from autovid.nn.precision import Precision
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
@@ -60,7 +61,10 @@ def search(
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         write_atomic(run.path / "space.yaml", space.text)
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl")
-        task = SearchTask(space, videos, settings, Compute(device, precision), workers=workers, faults=faults)
+        compute = Compute(device, precision)
+        if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
+            compute.precision = Precision(forward="fp16", train="fp32")
+        task = SearchTask(space, videos, settings, compute, workers=workers, faults=faults)
         outcome = run_task(
             task,
             run,
