@@ -85,7 +85,8 @@ class VideoFile:
         if start and not self._counted:
             self._seek(int(first))
         found = self._stamps(last)
-        if start and not self._counted and not any(key and stamp is not None and stamp <= first for stamp, key in found):
+        keys = [stamp for stamp, key in found if key and stamp is not None]
+        if start and not self._counted and not any(stamp <= first for stamp in keys):
             self._reopen()  # the seek has gone too far
             found = self._stamps(last)
         if any(stamp is None for stamp, _ in found) and not self._counted:

@@ -53,8 +53,9 @@ def test_a_part_in_seconds_has_only_its_own_frames(counting: Path, tmp_path: Pat
             assert counts(file.frames(np.array([0, 19]), whole)) == [20, 39]
         with VideoFile(path, 2.0) as file:
             assert len(file) == 10
-        with pytest.raises(VideoError, match="no frames from 9 to 12 s"):
-            VideoFile(path, 9, 12)
+        for start in (9, 1e30):
+            with pytest.raises(VideoError, match="no frames from"):
+                VideoFile(path, start)
 
 
 def test_frames_of_a_variable_rate_are_counted_not_timed(tmp_path: Path) -> None:
