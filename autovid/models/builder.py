@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.models.network import Network
 from autovid.nn.attention import ATTENTIONS
 from autovid.nn.fusion import FUSIONS
 from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, channels_last, he_normal
@@ -70,7 +71,7 @@ class Classifier(nn.Module):
         return out
 
 
-class SearchNetwork(nn.Module):
+class SearchNetwork(Network):
     """A network over a search space: clip (B, 3, T, H, W) -> logits (B, classes).
 
     Where decisions are open, `forward` needs the architecture to run. `clip` says what the network wants to see.

@@ -1,0 +1,38 @@
+"""The modules that combine with networks, by name: one file in `autovid/nn`, one line here.
+
+A module puts itself into a network that is built already: into the places of its residual blocks (`Network.blocks`),
+or at its input.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from autovid.errors import ConfigError
+from autovid.models.network import Network
+from autovid.models.options import check_options
+
+
+class Module(NamedTuple):
+    """`attach(net, **options)` changes the network in place and raises DoesNotFit where it cannot."""
+
+    attach: Callable[..., None]
+    about: str
+
+
+class DoesNotFit(ConfigError):
+    """A module was asked of a network that has no place for it."""
+
+
+MODULES: dict[str, Module] = {}
+
+
+def attach(net: Network, modules: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    """Puts `modules` (name -> options) into the network called `name`, in the order given. Raises ConfigError."""
+    for module, options in modules.items():
+        if module not in MODULES:
+            raise ConfigError(f"there is no module {module!r}; choose among {', '.join(MODULES)}")
+        check_options(f"module {module}", MODULES[module].attach, options, skip=1)
+        try:
+            MODULES[module].attach(net, **options)
+        except DoesNotFit as error:
+            raise DoesNotFit(f"{module} does not fit {name}: {error}") from None
