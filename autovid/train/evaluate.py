@@ -16,7 +16,7 @@ from autovid.cost import convention
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
 from autovid.data.clips import VIEWS
 from autovid.errors import ConfigError, DataError, DivergedError
-from autovid.models import SearchNetwork
+from autovid.models import Network
 from autovid.nn.compute import Compute
 from autovid.run import Progress, write_atomic
 from autovid.space import Architecture
@@ -130,7 +130,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
 
 
 def evaluate_network(
-    net: SearchNetwork,
+    net: Network,
     clip: Clip,
     videos: Sequence[Video],
     root: Path,

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
-from autovid.models import SearchNetwork
+from autovid.models import Network
 from autovid.nn.compute import Compute
 from autovid.nn.layers import Norm
 from autovid.run import Task, TaskState
@@ -27,7 +27,7 @@ class Training(Task):
 
     def __init__(
         self,
-        net: SearchNetwork,
+        net: Network,
         loader: ClipLoader,
         recipe: Recipe,
         compute: Compute,
@@ -61,8 +61,7 @@ class Training(Task):
         x, y = self._batch(index)
         self.net.train()
         with self.compute.autocast("train"):
-            logits = self.net(x)
-        loss = F.cross_entropy(logits.float(), y)
+            loss, logits = self.net.training_loss(x, y)
         value = self._finite(loss.item(), "loss", index)
         norm = self._backward(loss, index)
         top1 = 100 * (logits.detach().argmax(1) == y).float().mean().item()
@@ -135,7 +134,7 @@ class Training(Task):
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD with momentum, without weight decay on batch norm. Fused: 5 times as fast on CPUs (650 tensors, 5.5 M)."""
-    norms = {id(p) for module in net.modules() if isinstance(module, Norm) for p in module.parameters()}
+    norms = {id(p) for module in net.modules() if isinstance(module, Norm | _BatchNorm) for p in module.parameters()}
     groups = [
         {"params": [p for p in net.parameters() if id(p) not in norms], "weight_decay": recipe.weight_decay},
         {"params": [p for p in net.parameters() if id(p) in norms], "weight_decay": 0.0},

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from autovid.errors import RunError
-from autovid.models import SearchNetwork, build
+from autovid.models import Network, build
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.space import Architecture, load_architecture
@@ -21,7 +21,7 @@ class Trained:
 
     path: Path
     arch: Architecture
-    net: SearchNetwork
+    net: Network
     recipe: Recipe
     compute: Compute
     classes: tuple[str, ...]
