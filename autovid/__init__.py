@@ -4,6 +4,7 @@
 >>> space = autovid.load_space("two_stream")
 >>> arch = space.sample(1, seed=0, macs=(2.4e9, 2.5e9))[0]
 >>> net = autovid.build(arch, classes=400)  # (B, 3, T, H, W) -> (B, 400)
+>>> net = autovid.build("tsn_resnet50", classes=174, temporal_pooling=True)
 """
 
 import importlib
@@ -13,18 +14,30 @@ from autovid.errors import AutovidError
 
 if TYPE_CHECKING:
     from autovid.cost import count
-    from autovid.models import build
+    from autovid.models import NetworkSpec, build, load_model
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "AutovidError", "SearchSpace", "build", "count", "load_architecture", "load_space"]
+__all__ = [
+    "Architecture",
+    "AutovidError",
+    "NetworkSpec",
+    "SearchSpace",
+    "build",
+    "count",
+    "load_architecture",
+    "load_model",
+    "load_space",
+]
 
 _HOMES = {
     "Architecture": "autovid.space",
     "SearchSpace": "autovid.space",
     "load_architecture": "autovid.space",
     "load_space": "autovid.space",
+    "NetworkSpec": "autovid.models",
     "build": "autovid.models",
+    "load_model": "autovid.models",
     "count": "autovid.cost",
 }
 

@@ -1,5 +1,8 @@
 """Errors for people: what happened, where, and what to do. The command line prints one line and exits with the code."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class AutovidError(Exception):
     """A mistake of the user's or of the machine's that one line explains. Never a bug of ours."""
@@ -33,3 +36,9 @@ class DivergedError(AutovidError):
     """A loss that is not finite; the last checkpoint is good (exit code 6)."""
 
     exit_code = 6
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """ "did you mean tsn_resnet50? ", or nothing where no name is close."""
+    close = difflib.get_close_matches(name, list(names), 3)
+    return f"did you mean {' or '.join(close)}? " if close else ""

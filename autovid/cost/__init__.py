@@ -1,6 +1,6 @@
 """What networks cost, in closed form, and what can be solved on it."""
 
-from autovid.cost.count import Count, count
+from autovid.cost.count import Count, Stage, count, count_stages
 from autovid.cost.distribution import Probability, probability_in_range
 from autovid.cost.draw import sample_in_range
 from autovid.cost.factors import MacsTable, convention, macs_table
@@ -16,8 +16,10 @@ __all__ = [
     "MacsTable",
     "Probability",
     "Solution",
+    "Stage",
     "convention",
     "count",
+    "count_stages",
     "gflops",
     "in_order_of_probability",
     "macs_table",

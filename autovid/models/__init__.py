@@ -7,18 +7,19 @@ from typing import Any, overload
 import torch
 
 from autovid.config import read_yaml
-from autovid.errors import ConfigError
+from autovid.errors import ConfigError, did_you_mean
 from autovid.models.builder import SearchNetwork, build_space, inherit
 from autovid.models.modules import MODULES, attach
 from autovid.models.network import Network, lay_out
 from autovid.models.options import check_options
 from autovid.models.registry import NETWORKS
-from autovid.models.spec import NetworkSpec
+from autovid.models.spec import Model, NetworkSpec
 from autovid.space import Architecture, SearchSpace, load_architecture
 
 __all__ = [
     "MODULES",
     "NETWORKS",
+    "Model",
     "Network",
     "NetworkSpec",
     "SearchNetwork",
@@ -60,19 +61,10 @@ def build(
     Raises ConfigError for an unknown name, option or module, and for a module that does not fit.
     """
     if isinstance(what, str | Path):
-        what = NetworkSpec(network=str(what)) if str(what) in NETWORKS else load_model(what)
+        what = load_model(what)
     if isinstance(what, NetworkSpec):
         asked = modules if isinstance(modules, Mapping) else {name: {} for name in modules}
-        return build_network(
-            NetworkSpec(
-                network=what.network,
-                classes=classes or what.classes,
-                frames=frames or what.frames,
-                crop=crop or what.crop,
-                options={**what.options, **options},
-                modules={**what.modules, **{name: dict(given) for name, given in asked.items()}},
-            )
-        )
+        return build_network(what.changed(classes=classes, frames=frames, crop=crop, options=options, modules=asked))
     if frames or crop or modules or options:
         raise ConfigError("frames, crop, modules and options are for networks by name; an architecture has its own")
     return build_space(what.as_space() if isinstance(what, Architecture) else what, classes)
@@ -81,9 +73,11 @@ def build(
 def build_network(spec: NetworkSpec, device: str = "cpu") -> Network:
     """The network that a spec asks for, in channels_last_3d. Raises ConfigError."""
     if spec.network not in NETWORKS:
-        raise ConfigError(f"there is no network {spec.network!r}; autovid list models shows those that there are")
+        raise ConfigError(no_network(spec.network))
     make = NETWORKS[spec.network].make
     sizes = {"classes": spec.classes, "frames": spec.frames, "crop": spec.crop}
+    if beside := sorted(sizes.keys() & spec.options):
+        raise ConfigError(f"{beside[0]} is given beside the options of a network, not among them")
     given = {**{name: size for name, size in sizes.items() if size is not None}, **spec.options}
     check_options(spec.network, make, given)
     with torch.device(device):
@@ -92,14 +86,22 @@ def build_network(spec: NetworkSpec, device: str = "cpu") -> Network:
     return lay_out(net)
 
 
-def load_model(path: str | Path) -> Architecture | NetworkSpec:
-    """Reads the YAML file of an architecture or of a hand-designed network."""
-    if not Path(path).suffix and not Path(path).exists():
-        raise ConfigError(f"there is no network {str(path)!r}, nor such a file; autovid list models shows the names")
-    document = read_yaml(path)
+def no_network(name: str) -> str:
+    """Says so, and what to do."""
+    return f"there is no network {name!r}; {did_you_mean(name, NETWORKS)}autovid list models shows all"
+
+
+def load_model(what: str | Path) -> Model:
+    """A hand-designed network by its name, or what the YAML file of one or of an architecture holds."""
+    if str(what) in NETWORKS:
+        return NetworkSpec(network=str(what))
+    if not Path(what).suffix and not Path(what).exists():
+        hint = did_you_mean(str(what), NETWORKS)
+        raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list models shows all")
+    document = read_yaml(what)
     if "network" in (content := document.as_type(dict[str, Any])) and isinstance(content["network"], str):
         spec = document.as_type(NetworkSpec)
         if spec.network not in NETWORKS:
-            raise document.error("there is no such network; autovid list models shows those that there are", "network")
+            raise document.error(no_network(spec.network), "network")
         return spec
-    return load_architecture(path)
+    return load_architecture(what)

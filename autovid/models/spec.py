@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from autovid.config import dump_yaml
+from autovid.space.architecture import Architecture
 from autovid.space.schema import Reference
 
 Option = bool | int | float | str | list[int]
@@ -26,7 +28,8 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def hash(self) -> str:
         """Twelve hex digits: equal networks, equal hashes; the size of clips and the classes are not the network's."""
-        content = json.dumps([self.network, self.options, self.modules], sort_keys=True)
+        modules = list(self.modules.items())  # in their order, which counts
+        content = json.dumps([self.network, self.options, modules], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property
@@ -37,6 +40,25 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         net = build_network(self, device="meta")
         return Reference(frames=net.clip.frames, crop=net.clip.crop, classes=net.classes, stride=net.clip.stride)
 
+    def changed(
+        self,
+        *,
+        classes: int | None = None,
+        frames: int | None = None,
+        crop: int | None = None,
+        options: Mapping[str, Option] = {},
+        modules: Mapping[str, Mapping[str, Option]] = {},
+    ) -> "NetworkSpec":
+        """The same with other sizes (None: as they are), and with these options and modules as well."""
+        return NetworkSpec(
+            network=self.network,
+            classes=classes or self.classes,
+            frames=frames or self.frames,
+            crop=crop or self.crop,
+            options={**self.options, **options},
+            modules={**self.modules, **{name: dict(given) for name, given in modules.items()}},
+        )
+
     def to_yaml(self) -> str:
         """The text of a file that `autovid train` and `autovid.build` take."""
         content: dict[str, Any] = msgspec.to_builtins(self)
@@ -46,3 +68,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """Writes the network as YAML."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+
+Model = Architecture | NetworkSpec
+"""What can be built, trained and evaluated: both have a hash, a reference input, and a YAML file."""
