@@ -6,7 +6,9 @@ from autovid.clip import Clip
 from autovid.models.network import Network
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, make_stages
 from autovid.nn.frames import FrameConv, FrameMaxPool
+from autovid.nn.non_local import NonLocalBlock
 from autovid.nn.residual import BasicBlock, Bottleneck, Residual
+from autovid.nn.temporal_shift import TemporalShift
 
 
 def resnet(
@@ -30,7 +32,42 @@ def resnet(
     make = _bottleneck if depth >= 50 else _basic
     stages = make_stages(DEPTHS[depth], make)
     width = 2048 if depth >= 50 else 512
-    return ResNet(stem, stages, [None, None, None], width, classes, clip, dropout)
+    net = ResNet(stem, stages, [None, None, None], width, classes, clip, dropout)
+    for block in net.blocks():
+        if strategy == "tsm":
+            block.enter = TemporalShift()
+    return net
+
+
+def tsm_resnet50(
+    *,
+    classes: int = 400,
+    frames: int = 8,
+    crop: int = 224,
+    temporal_pooling: bool = False,
+    non_local: bool = False,
+    dropout: float = 0.5,
+) -> Network:
+    """TSM-ResNet-50, with the five non-local blocks of its authors' code (keys and values sub-sampled) if asked for."""
+    net = resnet(
+        strategy="tsm",
+        depth=50,
+        classes=classes,
+        frames=frames,
+        crop=crop,
+        temporal_pooling=temporal_pooling,
+        dropout=dropout,
+    )
+    if non_local:
+        add_non_local(net, subsample=True)
+    return net
+
+
+def add_non_local(net: Network, subsample: bool) -> None:
+    """Puts a non-local block after every other block of res3 and res4: five in a ResNet-50."""
+    for block in net.blocks():
+        if block.stage in (3, 4) and block.index % 2 == 0:
+            block.after = NonLocalBlock(block.width, subsample)
 
 
 def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:

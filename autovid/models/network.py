@@ -37,6 +37,18 @@ class Network(nn.Module):
         return F.cross_entropy(logits.float(), targets), logits
 
 
+def he_init(net: nn.Module) -> None:
+    """He initialisation of every convolution, by fan-out; biases to zero. Norms and classifiers are left alone.
+
+    He et al., "Delving deep into rectifiers" (2015).
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def lay_out(net: Network) -> Network:
     """The network with its weights in channels_last_3d, those of 2-D layers in channels_last."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -20,4 +20,5 @@ class Entry(NamedTuple):
 
 NETWORKS: dict[str, Entry] = {
     "tsn_resnet50": Entry(partial(deep_analysis.resnet, strategy="tsn", depth=50), "every frame by itself"),
+    "tsm_resnet50": Entry(deep_analysis.tsm_resnet50, "channels shifted to the neighbouring frames"),
 }

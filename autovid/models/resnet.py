@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.models.network import Network
+from autovid.models.network import Network, he_init
 from autovid.nn.residual import Residual
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -52,6 +52,7 @@ class ResNet(Network):
         self.clip, self.classes = clip, classes
         self.stem, self.stages = stem, stages
         self.pools = nn.ModuleList(pool or nn.Identity() for pool in pools)
+        he_init(self)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, classes)
         nn.init.normal_(self.classifier.weight, 0.0, 0.01)

@@ -1,9 +1,10 @@
 """Residual blocks with named places, so that temporal modules and regularisers combine with every residual network.
 
-    enter -> conv1 -> norm1 -> relu -> conv2 -> norm2 -> relu -> conv3 -> norm3 -> leave -> + shortcut -> relu
+    enter -> conv1 -> norm1 -> relu -> conv2 -> norm2 -> relu -> conv3 -> norm3 -> leave -> + shortcut -> relu -> after
 
-`enter` is where a shift or an aggregation over time goes, `leave` where a regulariser of the branch goes; both are the
-identity unless something is put there. The convolutions are made by whoever makes the block. Clips (B, C, T, H, W).
+`enter` is where a shift or an aggregation over time goes, `leave` where a regulariser of the branch goes, `after` where
+attention over the block's output goes; all are the identity unless something is put there. The convolutions are made by
+whoever makes the block. Clips (B, C, T, H, W).
 """
 
 import torch.nn.functional as F
@@ -11,38 +12,52 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """What every residual block has. `stage` is 2 to 5 in the papers' naming (res2 ... res5), `index` counts in it."""
+    """What every residual block has. `stage` is 2 to 5 in the papers' naming (res2 ... res5), `index` counts in it.
+
+    A kind of block says what its `branch` computes between `enter` and `leave`; `shortcut` is None where the input can
+    be added as it is.
+    """
 
     enter: nn.Module
     leave: nn.Module
+    after: nn.Module
     stage: int
     index: int
     width: int  # channels of the output
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, shortcut: nn.Module | None) -> None:
         super().__init__()
-        self.enter, self.leave = nn.Identity(), nn.Identity()
+        self.enter, self.leave, self.after = nn.Identity(), nn.Identity(), nn.Identity()
         self.stage = self.index = 0
         self.width = width
+        self.shortcut = shortcut
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What is added to the shortcut, but for `enter` and `leave`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.leave(self.branch(self.enter(x)))
+        out: Tensor = self.after(F.relu(y + (x if self.shortcut is None else self.shortcut(x))))
+        return out
 
 
 class BasicBlock(Residual):
-    """Two convolutions; `shortcut` is None where the input can be added as it is."""
+    """Two convolutions."""
 
     def __init__(self, conv1: nn.Module, conv2: nn.Module, inner: int, width: int, shortcut: nn.Module | None) -> None:
-        super().__init__(width)
+        super().__init__(width, shortcut)
         self.conv1, self.norm1 = conv1, nn.BatchNorm3d(inner)
         self.conv2, self.norm2 = conv2, nn.BatchNorm3d(width)
-        self.shortcut = shortcut
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(self.enter(x))))
-        y = self.leave(self.norm2(self.conv2(y)))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+    def branch(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        out: Tensor = self.norm2(self.conv2(y))
+        return out
 
 
 class Bottleneck(Residual):
-    """Three convolutions, the middle one `inner` wide; `shortcut` is None where the input can be added as it is."""
+    """Three convolutions, the middle one `inner` wide."""
 
     def __init__(
         self,
@@ -53,14 +68,13 @@ class Bottleneck(Residual):
         width: int,
         shortcut: nn.Module | None,
     ) -> None:
-        super().__init__(width)
+        super().__init__(width, shortcut)
         self.conv1, self.norm1 = conv1, nn.BatchNorm3d(inner)
         self.conv2, self.norm2 = conv2, nn.BatchNorm3d(inner)
         self.conv3, self.norm3 = conv3, nn.BatchNorm3d(width)
-        self.shortcut = shortcut
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(self.enter(x))))
+    def branch(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
         y = F.relu(self.norm2(self.conv2(y)))
-        y = self.leave(self.norm3(self.conv3(y)))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        out: Tensor = self.norm3(self.conv3(y))
+        return out
