@@ -63,7 +63,8 @@ def search_curve(metrics: Path, space: SearchSpace, settings: SearchSettings, fo
     _curve(loss, "", steps, records, "held_out_loss", GREY)
     for axes in (flops, inside, entropy, loss):
         _mark_parts(axes, settings)
-    flops.legend(loc="best", fontsize=7, frameon=False)
+    if flops.get_legend_handles_labels()[0]:  # a search without a range has nothing to name
+        flops.legend(loc="best", fontsize=7, frameon=False)
     proxy = " (proxy)" if settings.proxy else ""
     figure.suptitle(f"search of {space.name}{proxy}: {found_gflops:.4g} GFLOPs found", fontsize=11)
     buffer = io.BytesIO()

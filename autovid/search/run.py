@@ -11,8 +11,9 @@ from autovid.nn.precision import Precision
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
+from autovid.search.room import check
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target, check
+from autovid.search.target import Target
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace
 

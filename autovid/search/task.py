@@ -23,8 +23,9 @@ from autovid.nn.compute import Compute
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
+from autovid.search.room import choose, decided
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target, choose, decided
+from autovid.search.target import Target
 from autovid.search.watch import Watch
 from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import Value

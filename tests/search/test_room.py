@@ -1,0 +1,63 @@
+"""Whether a part leaves room is answered from few tables; the answer must be the one of a table for each architecture."""
+
+import numpy as np
+import pytest
+
+from autovid.errors import CostRangeError
+from autovid.search.room import Room, check, choose, decided, uniform
+from autovid.search.target import Target
+from autovid.space import load_space
+
+
+def test_shared_tables_answer_as_tables_of_ones_own() -> None:
+    space = load_space("tiny")
+    answers = []
+    for whole in ("0.0075:0.0076", "0.0110:0.0111"):
+        target = Target.parse([whole], space)
+        shared = Room(space, target)
+        for number in (0, 1):
+            there = space.part_space(number, {})
+            for arch in there.sample(40, seed=number):
+                chosen, cost = decided(space, number, arch), int(there.cost_table().macs([arch])[0])
+                answers.append(shared.after(number, chosen, cost))
+                assert answers[-1] == Room(space, target).after(number, chosen, cost)
+    assert True in answers
+    assert False in answers
+
+
+def test_room_is_there_where_an_architecture_proves_it() -> None:
+    """What any architecture of the range has chosen leaves room: that architecture itself is the way."""
+    space = load_space("tiny")
+    target = Target.parse(["0.0075:0.0080"], space)
+    for arch in space.sample(20, seed=0, macs=(7_500_000, 8_000_000)):
+        chosen = decided(space, 1, arch)
+        there = space.part_space(1, chosen)
+        assert Room(space, target).after(1, chosen, there.cost_table().smallest()[0])
+
+
+def test_a_part_chooses_the_most_probable_that_leaves_room() -> None:
+    space = load_space("tiny")
+    target = Target.parse(["sparse=0.0028:0.0030", "0.0075:0.0080"], space)
+    there = space.part_space(0, {})
+    rng = np.random.default_rng(0)
+    log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
+    arch, logprob = choose(space, 0, there, log_probs, target)
+    assert 2_800_000 <= there.cost_table().macs([arch])[0] <= 3_000_000
+    own = sum(float(logp[i]) for logp, i in zip(log_probs, there.index([arch])[0]))
+    assert own == pytest.approx(logprob)
+    rivals = there.sample(200, seed=1, macs=(2_800_000, 3_000_000))
+    room, table = Room(space, target), there.cost_table()
+    for rival, row in zip(rivals, there.index(rivals)):
+        if room.after(0, decided(space, 0, rival), int(table.macs([rival])[0])):
+            assert sum(float(logp[i]) for logp, i in zip(log_probs, row)) <= logprob + 1e-9
+
+
+def test_ranges_that_cannot_follow_each_other_are_refused() -> None:
+    space = load_space("tiny")
+    with pytest.raises(CostRangeError, match="one after the other"):
+        check(space, Target.parse(["dense=0.0100:0.0101", "0.0060:0.0061"], space))
+
+
+def test_the_uniform_prior_is_one() -> None:
+    table = load_space("tiny").cost_table()
+    assert all(np.exp(logp).sum() == pytest.approx(1) for logp in uniform(table))

@@ -1,0 +1,115 @@
+"""Spaces and architectures as data: sizes, sampling, hashes, files that stand alone."""
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import autovid
+from autovid.errors import ConfigError, CostRangeError
+from autovid.space import Architecture, load_architecture, load_space
+
+
+@pytest.mark.parametrize("name", ["tiny", "x3d", "two_stream"])
+def test_the_size_is_the_product_of_the_candidates(name: str) -> None:
+    space = load_space(name)
+    assert space.size == prod(len(d.candidates) for d in space.decisions)
+    assert len({d.name for d in space.decisions}) == len(space.decisions)
+
+
+def test_the_published_space_has_six_variables_and_three_parts() -> None:
+    space = load_space("two_stream")
+    last = {name.split(".")[-1] for name in space.candidates if "stage" in name.split(".")[1] and "." in name[7:]}
+    assert {"width", "temporal_kernel", "spatial_kernel", "expansion"} <= last
+    kinds = {name.split(".")[0] for name in space.candidates}
+    assert kinds == {"sparse", "dense", "fusion", "attention"}
+    assert [(p.name, p.epochs, p.lr, p.arch_lr, p.warmup) for p in space.parts] == [
+        ("sparse", 800, 0.4, 0.015, 0.25),
+        ("dense", 400, 0.2, 0.015, 0.25),
+        ("attention", 200, 0.2, 0.010, 0.25),
+    ]
+    assert [p.share for p in space.parts] == [0.57, 0.82, 1]
+
+
+def test_sampling_is_uniform_and_a_function_of_the_seed() -> None:
+    space = load_space("tiny")
+    assert space.sample(5, seed=1) == space.sample(5, seed=1)
+    assert space.sample(5, seed=1) != space.sample(5, seed=2)
+    drawn = space.index(space.sample(3000, seed=0))
+    for column, size in zip(drawn.T, space.sizes):
+        counts = np.bincount(column, minlength=size)
+        expected = 3000 / size
+        assert (np.abs(counts - expected) < 6 * np.sqrt(expected)).all()
+
+
+def test_sampling_inside_a_range_gives_distinct_architectures_of_that_range() -> None:
+    space = load_space("two_stream")
+    archs = space.sample(16, seed=0, macs=(2.4e9, 2.5e9))
+    assert len({arch.hash for arch in archs}) == 16
+    assert all(2.4e9 <= arch.macs() <= 2.5e9 for arch in archs)
+    with pytest.raises(CostRangeError, match="reachable"):
+        space.sample(1, macs=(1, 2))
+
+
+def test_a_hash_depends_on_the_network_alone_and_survives_a_file(tmp_path: Path) -> None:
+    first, second = load_space("tiny").sample(2, seed=0)
+    first.save(tmp_path / "a.yaml")
+    read = load_architecture(tmp_path / "a.yaml")
+    assert read == first
+    assert read.hash == first.hash != second.hash
+    shuffled = Architecture(first.space, first.network, first.reference, dict(reversed(first.choices.items())))
+    assert shuffled.hash == first.hash
+
+
+def test_a_hash_never_changes() -> None:
+    """What people have written down must still mean the same."""
+    assert load_space("tiny").sample(1, seed=0)[0].hash == "3006e85ff9ae"
+
+
+def test_a_file_builds_without_its_space(tmp_path: Path) -> None:
+    text = (autovid.load_space("tiny").text).replace("name: tiny", "name: mine")
+    (tmp_path / "mine.yaml").write_text(text)
+    arch = load_space(tmp_path / "mine.yaml").sample(1, seed=4)[0]
+    arch.save(tmp_path / "arch.yaml")
+    (tmp_path / "mine.yaml").unlink()
+    net = autovid.build(tmp_path / "arch.yaml", classes=5)
+    assert net.eval()(torch.zeros(1, 3, 16, 32, 32)).shape == (1, 5)
+    assert autovid.count(net).macs == load_space("tiny").cost_table(classes=5).macs([arch])[0]
+
+
+def test_an_edited_file_is_refused_until_its_hash_is_deleted(tmp_path: Path) -> None:
+    arch = load_space("tiny").sample(1, seed=0)[0]
+    name = next(iter(arch.choices))
+    other = next(c for c in load_space("tiny").candidates[name] if c != arch.choices[name])
+    text = arch.to_yaml().replace(f"{name}: {arch.choices[name]}", f"{name}: {other}")
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="delete hash"):
+        load_architecture(file)
+    file.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("hash:")))
+    assert load_architecture(file).choices[name] == other
+
+
+def test_what_is_not_of_a_space_is_refused() -> None:
+    tiny, other = load_space("tiny"), load_space("x3d")
+    with pytest.raises(ConfigError, match="is not of space tiny"):
+        tiny.index(other.sample(1))
+    with pytest.raises(ConfigError, match="is not one of"):
+        tiny.fix({tiny.decisions[0].name: 99})
+
+
+def test_scaling_repeats_choices_in_proportion() -> None:
+    arch = load_space("two_stream").sample(1, seed=0)[0]
+    deep = arch.scaled(crop=312, depth_factor=5.0)
+    assert deep.reference.crop == 312
+    for name, value in arch.choices.items():
+        if ".block" not in name:
+            assert deep.choices[name] == value
+    assert arch.scaled(depth_factor=arch.network.depth_factor).choices == arch.choices
+    depth = {
+        n: max(int(k.split("block")[1].split(".")[0]) for k in a.choices if k.startswith("sparse.stage3.block"))
+        for n, a in (("m", arch), ("l", deep))
+    }
+    assert depth == {"m": 11, "l": 25}
