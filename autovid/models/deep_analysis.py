@@ -1,14 +1,49 @@
-"""The networks of "Deep Analysis": seven ways to see time, over ResNet and InceptionV1 (systems.md, section 6)."""
+"""The networks of "Deep Analysis": seven ways to see time, over ResNet and InceptionV1 (systems.md, section 6).
+
+Chen et al., "Deep analysis of CNN-based spatio-temporal representations for action recognition" (2021):
+tsn   every frame by itself
+i3d   3-D convolutions in place of the 2-D ones of 3 x 3 and more
+s3d   those 3-D convolutions factorised, over space and then over time; the stem is not
+tam   temporal aggregation, three weights per channel, at the start of a residual branch, after an inception module
+conv  the same with dense matrices in place of the weights
+tsm   a shift of channels by a frame at the start of a residual branch
+nln   non-local blocks after every other block of 28 x 28 and of 14 x 14 positions, none of the keys left out
+
+Where the paper says nothing the choices are ours: in InceptionV1 the shift goes before the two 3 x 3 branches of every
+module, so that the other two keep the frame; non-local blocks beyond ResNet-50 are placed by the same rule.
+"""
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from autovid.clip import Clip
+from autovid.errors import ConfigError
+from autovid.models.inception import EPS, Inception, InceptionV1, Parts
 from autovid.models.network import Network
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, make_stages
+from autovid.nn.factorized import FactorizedConv
 from autovid.nn.frames import FrameConv, FrameMaxPool
 from autovid.nn.non_local import NonLocalBlock
 from autovid.nn.residual import BasicBlock, Bottleneck, Residual
+from autovid.nn.temporal_aggregation import DenseAggregation, TemporalAggregation
 from autovid.nn.temporal_shift import TemporalShift
+
+STRATEGIES = {
+    "tsn": "every frame by itself",
+    "i3d": "3-D convolutions",
+    "s3d": "convolutions over space, then over time",
+    "tam": "three frames weighed per channel",
+    "tsm": "channels shifted to the neighbouring frames",
+    "nln": "every position attends to every other",
+    "conv": "three frames mixed by dense matrices",
+}
+SPATIOTEMPORAL = ("i3d", "s3d")  # whose convolutions span frames
+AGGREGATIONS: dict[str, Callable[[int], nn.Module]] = {"tam": TemporalAggregation, "conv": DenseAggregation}
+
+MakeConv = Callable[[int, int, int, int], nn.Module]
+"""(channels in, channels, stride, frame stride) -> 3 x 3 convolution without bias"""
 
 
 def resnet(
@@ -21,21 +56,26 @@ def resnet(
     temporal_pooling: bool = False,
     dropout: float = 0.5,
 ) -> Network:
-    """A ResNet over clips, with one of the strategies of section 6."""
+    """A ResNet over clips. Temporal pooling halves the frames before res3, res4 and res5.
+
+    That is a max-pool for 2-D convolutions, and a stride of the first block for those that span frames.
+    """
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    stem = nn.Sequential(
-        FrameConv(3, 64, 7, stride=2, padding=3, bias=False),
-        nn.BatchNorm3d(64),
-        nn.ReLU(inplace=True),
-        FrameMaxPool(3, stride=2, padding=1),
-    )
-    make = _bottleneck if depth >= 50 else _basic
-    stages = make_stages(DEPTHS[depth], make)
+    spans = strategy in SPATIOTEMPORAL
+    frame_stride = 2 if temporal_pooling and spans else 1
+    make = partial(_bottleneck if depth >= 50 else _basic, CONVS[strategy] if spans else _frame_conv, frame_stride)
+    pools = [frame_pool() if temporal_pooling and not spans else None for _ in range(3)]
     width = 2048 if depth >= 50 else 512
-    net = ResNet(stem, stages, [None, None, None], width, classes, clip, dropout)
+    net = ResNet(_stem(spans), make_stages(DEPTHS[depth], make), pools, width, classes, clip, dropout)
+    width_in = 64
     for block in net.blocks():
         if strategy == "tsm":
             block.enter = TemporalShift()
+        elif strategy in AGGREGATIONS:
+            block.enter = AGGREGATIONS[strategy](width_in)
+        width_in = block.width
+    if strategy == "nln":
+        add_non_local(net, subsample=False)
     return net
 
 
@@ -70,28 +110,130 @@ def add_non_local(net: Network, subsample: bool) -> None:
             block.after = NonLocalBlock(block.width, subsample)
 
 
-def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
-    return BasicBlock(
-        FrameConv(width_in, inner, 3, stride=stride, padding=1, bias=False),
-        FrameConv(inner, inner, 3, padding=1, bias=False),
-        inner,
-        inner,
-        _shortcut(width_in, inner, stride),
-    )
+def inception_v1(
+    *,
+    strategy: str,
+    classes: int = 400,
+    frames: int = 8,
+    crop: int = 224,
+    temporal_pooling: bool = False,
+    dropout: float = 0.5,
+) -> Network:
+    """An InceptionV1 over clips, its pixels in -1 ... 1. Temporal pooling halves the frames in the last three pools.
+
+    Raises ConfigError for fewer frames than the last pool of i3d or s3d has to see.
+    """
+    fewest = {("i3d", False): 2, ("s3d", False): 2, ("s3d", True): 5}.get((strategy, temporal_pooling), 1)
+    if frames < fewest:
+        pooled = " with temporal pooling" if temporal_pooling else ""
+        raise ConfigError(f"{strategy}_inception_v1{pooled} needs frames={fewest} or more, not {frames}")
+    clip = Clip(frames, crop, sampling="uniform", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    make_parts = {"i3d": _i3d_parts, "s3d": _s3d_parts}.get(strategy, _frame_parts)
+    net = InceptionV1(make_parts(temporal_pooling), classes, clip, dropout)
+    for name, width in net.widths.items():
+        layer = net.layers[name]
+        if strategy in AGGREGATIONS:
+            net.after[name] = AGGREGATIONS[strategy](width)
+        elif strategy == "nln" and name.removeprefix("inception") in ("3a", "4a", "4c", "4e"):
+            net.after[name] = NonLocalBlock(width, subsample=False)
+        elif strategy == "tsm" and isinstance(layer, Inception):
+            layer.enter = TemporalShift()
+    return net
 
 
-def _bottleneck(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
+def frame_pool() -> nn.Module:
+    """Max-pool of three frames with stride two."""
+    return nn.MaxPool3d((3, 1, 1), (2, 1, 1), (1, 0, 0))
+
+
+def _frame_conv(width_in: int, width: int, stride: int = 1, frame_stride: int = 1) -> nn.Module:
+    return FrameConv(width_in, width, 3, stride=stride, padding=1, bias=False, frame_stride=frame_stride)
+
+
+def _clip_conv(width_in: int, width: int, stride: int = 1, frame_stride: int = 1) -> nn.Module:
+    return nn.Conv3d(width_in, width, 3, (frame_stride, stride, stride), 1, bias=False)
+
+
+CONVS: dict[str, MakeConv] = {"i3d": _clip_conv, "s3d": FactorizedConv}
+
+
+def _stem(spans: bool) -> nn.Module:
+    conv = _stem_conv(3) if spans else FrameConv(3, 64, 7, stride=2, padding=3, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU(inplace=True), FrameMaxPool(3, stride=2, padding=1))
+
+
+def _stem_conv(kernel: int) -> nn.Module:
+    """kernel x 7 x 7 convolution, 3 -> 64 channels, spatial stride 2."""
+    return nn.Conv3d(3, 64, (kernel, 7, 7), (1, 2, 2), (kernel // 2, 3, 3), bias=False)
+
+
+def _basic(
+    conv: MakeConv, frame_stride: int, stage: int, index: int, width_in: int, inner: int, stride: int
+) -> Residual:
+    steps = stride, frame_stride if stride > 1 else 1
+    first, second = conv(width_in, inner, *steps), conv(inner, inner, 1, 1)
+    return BasicBlock(first, second, inner, inner, _shortcut(width_in, inner, *steps))
+
+
+def _bottleneck(
+    conv: MakeConv, frame_stride: int, stage: int, index: int, width_in: int, inner: int, stride: int
+) -> Residual:
+    steps = stride, frame_stride if stride > 1 else 1
     return Bottleneck(
         FrameConv(width_in, inner, 1, bias=False),
-        FrameConv(inner, inner, 3, stride=stride, padding=1, bias=False),
+        conv(inner, inner, *steps),
         FrameConv(inner, 4 * inner, 1, bias=False),
         inner,
         4 * inner,
-        _shortcut(width_in, 4 * inner, stride),
+        _shortcut(width_in, 4 * inner, *steps),
     )
 
 
-def _shortcut(width_in: int, width: int, stride: int) -> nn.Module | None:
+def _shortcut(width_in: int, width: int, stride: int, frame_stride: int) -> nn.Module | None:
     if stride == 1 and width_in == width:
         return None
-    return nn.Sequential(FrameConv(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm3d(width))
+    conv = FrameConv(width_in, width, 1, stride=stride, bias=False, frame_stride=frame_stride)
+    return nn.Sequential(conv, nn.BatchNorm3d(width))
+
+
+def _pointwise(width_in: int, width: int) -> nn.Module:
+    return FrameConv(width_in, width, 1, bias=False)
+
+
+def _frame_parts(temporal_pooling: bool) -> Parts:
+    def pool(kernel: int) -> nn.Module:
+        frames = FrameMaxPool(kernel, stride=2, ceil_mode=True)
+        return nn.Sequential(frames, frame_pool()) if temporal_pooling else frames
+
+    stem = FrameConv(3, 64, 7, stride=2, padding=3, bias=False)
+    pools = FrameMaxPool(3, stride=2, ceil_mode=True), pool(3), pool(3), pool(2)
+    return Parts(stem, _frame_conv, _pointwise, lambda: FrameMaxPool(3, stride=1, padding=1), pools)
+
+
+def _i3d_parts(temporal_pooling: bool) -> Parts:
+    # without temporal pooling the last pool has no padding, and 8 frames become 7: so the paper's FLOPs come out
+    kernel, padding = (3, 1) if temporal_pooling else (2, 0)
+    last = nn.MaxPool3d(kernel, (2 if temporal_pooling else 1, 2, 2), padding)
+    return Parts(_stem_conv(7), _clip_conv, _pointwise, _clip_pool, (*_first_pools(temporal_pooling), last))
+
+
+def _s3d_parts(temporal_pooling: bool) -> Parts:
+    last = nn.MaxPool3d(2, (2 if temporal_pooling else 1, 2, 2))
+    conv = partial(FactorizedConv, bias=True, eps=EPS)
+    return Parts(_stem_conv(3), conv, _pointwise, _clip_pool, (*_first_pools(temporal_pooling), last))
+
+
+def _first_pools(temporal_pooling: bool) -> tuple[nn.Module, nn.Module, nn.Module]:
+    second, third = (nn.MaxPool3d(3, (2 if temporal_pooling else 1, 2, 2), 1) for _ in range(2))
+    return FrameMaxPool(3, stride=2, padding=1), second, third
+
+
+def _clip_pool() -> nn.Module:
+    return nn.MaxPool3d(3, 1, 1)
+
+
+BACKBONES: dict[str, tuple[Callable[..., Network], str]] = {
+    "resnet18": (partial(resnet, depth=18), "ResNet-18"),
+    "resnet50": (partial(resnet, depth=50), "ResNet-50"),
+    "inception_v1": (inception_v1, "InceptionV1"),
+}

@@ -19,6 +19,12 @@ class Entry(NamedTuple):
 
 
 NETWORKS: dict[str, Entry] = {
-    "tsn_resnet50": Entry(partial(deep_analysis.resnet, strategy="tsn", depth=50), "every frame by itself"),
-    "tsm_resnet50": Entry(deep_analysis.tsm_resnet50, "channels shifted to the neighbouring frames"),
+    **{
+        f"{strategy}_{backbone}": Entry(partial(make, strategy=strategy), f"{about}; {title}, 8 frames")
+        for strategy, about in deep_analysis.STRATEGIES.items()
+        for backbone, (make, title) in deep_analysis.BACKBONES.items()
+    },
+    "tsm_resnet50": Entry(
+        deep_analysis.tsm_resnet50, f"{deep_analysis.STRATEGIES['tsm']}; ResNet-50, 8 frames; or non-local blocks, too"
+    ),
 }

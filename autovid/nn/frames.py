@@ -4,6 +4,8 @@ In channels_last_3d the frames of a batch already lie in memory as one channels_
 them is a view, and 2-D kernels, the faster ones on most machines, do the work.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -18,9 +20,18 @@ def unfold(x: Tensor, batch: int) -> Tensor:
 
 
 class FrameConv(nn.Conv2d):
-    """A 2-D convolution of every frame: (B, C, T, H, W) -> (B, D, T, H', W'); weight (D, C / groups, k, k)."""
+    """A 2-D convolution of every frame: (B, C, T, H, W) -> (B, D, T, H', W'); weight (D, C / groups, k, k).
+
+    With a `frame_stride` of n it is of every n-th frame, from the first on.
+    """
+
+    def __init__(self, *args: Any, frame_stride: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.frame_stride = frame_stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.frame_stride > 1:
+            x = x[:, :, :: self.frame_stride]
         return unfold(super().forward(fold(x)), x.shape[0])
 
 
