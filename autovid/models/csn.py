@@ -1,0 +1,59 @@
+"""Channel-separated networks: 3x3x3 convolutions look at one channel at a time, 1x1x1 ones mix them.
+
+Tran et al., "Video classification with channel-separated convolutional networks" (2019). "Reduced" (ir-CSN) has a
+depthwise convolution where a ResNet's bottleneck has its 3x3; "preserved" (ip-CSN) has a 1x1x1 convolution and a batch
+norm before that, with no ReLU in between, as in VMZ, the authors' code. The authors' checkpoints, and MMAction2's, want
+batch norms with an epsilon of 1e-3.
+"""
+
+from functools import partial
+from typing import Literal
+
+from torch import nn
+
+from autovid.clip import Clip
+from autovid.models.network import Network
+from autovid.models.pooled import PooledResNet
+from autovid.models.resnet import DEPTHS, make_stages
+from autovid.models.slowfast import make_stem
+from autovid.nn.depthwise_gradients import Size3
+from autovid.nn.residual import Bottleneck, Residual
+from autovid.nn.separable import DepthwiseConv3d, PointwiseConv3d
+
+
+def csn(
+    *,
+    depth: int,
+    classes: int = 400,
+    frames: int = 32,
+    crop: int = 224,
+    interaction: Literal["reduced", "preserved"] = "reduced",
+    norm_eps: float = 1e-5,
+    dropout: float = 0.5,
+) -> Network:
+    """A channel-separated ResNet; res3, res4 and res5 halve time as well as space."""
+    stages = make_stages(DEPTHS[depth], partial(_bottleneck, interaction == "preserved"))
+    clip = Clip(frames, crop, stride=2)
+    net = PooledResNet(make_stem(64, 3), stages, 2048, classes, clip, dropout)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eps = norm_eps
+    return net
+
+
+def _bottleneck(preserved: bool, stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
+    width, steps = 4 * inner, (stride, stride, stride)
+    shortcut = nn.Sequential(PointwiseConv3d(width_in, width, steps), nn.BatchNorm3d(width)) if index == 0 else None
+    return Bottleneck(
+        PointwiseConv3d(width_in, inner),
+        _separated(preserved, inner, steps),
+        PointwiseConv3d(inner, width),
+        inner,
+        width,
+        shortcut,
+    )
+
+
+def _separated(preserved: bool, width: int, stride: Size3) -> nn.Module:
+    depthwise = DepthwiseConv3d(width, 3, stride)
+    return nn.Sequential(PointwiseConv3d(width, width), nn.BatchNorm3d(width), depthwise) if preserved else depthwise

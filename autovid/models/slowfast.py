@@ -1,0 +1,143 @@
+"""SlowFast and SlowOnly: a path that sees few frames with many channels, and one that sees all with few.
+
+Feichtenhofer et al., "SlowFast networks for video recognition" (2019), as in PySlowFast; SlowOnly by Table A1 of
+seed-rms. `SlowFast 8x8` is 8 frames for the slow path, 8 apart; the fast path sees `alpha` times as many with an eighth
+of the channels, and a lateral convolution over time adds twice its channels to the slow path's before every stage.
+
+What differs: the slow path takes every alpha-th frame, from the first on, as the paper says; PySlowFast's loader
+spreads the same number evenly from the first frame to the last. Convolutions that span one frame have 4-D weights.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from autovid.clip import Clip
+from autovid.errors import ConfigError
+from autovid.models.network import Network, he_init
+from autovid.models.pooled import PooledResNet, zero_last_norms
+from autovid.models.resnet import DEPTHS, make_stages
+from autovid.nn.frames import FrameConv, FrameMaxPool
+from autovid.nn.residual import BasicBlock, Bottleneck, Residual
+
+BETA = 8  # the fast path has 1 / BETA of the channels
+SLOW_KERNELS = {2: 1, 3: 1, 4: 3, 5: 3}  # temporal kernels of res2 ... res5
+FAST_KERNELS = {2: 3, 3: 3, 4: 3, 5: 3}
+
+
+class Pathway(nn.Module):
+    """A stem and four stages. The network runs them, since the paths meet in between."""
+
+    def __init__(self, stem: nn.Module, stages: nn.ModuleList) -> None:
+        super().__init__()
+        self.stem, self.stages = stem, stages
+
+
+class SlowFast(Network):
+    """Clip (B, 3, T, H, W), T a multiple of `alpha` -> logits (B, classes)."""
+
+    def __init__(
+        self,
+        slow: Pathway,
+        fast: Pathway,
+        laterals: nn.ModuleList,
+        alpha: int,
+        classes: int,
+        clip: Clip,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.clip, self.classes, self.alpha = clip, classes, alpha
+        self.slow, self.fast, self.laterals = slow, fast, laterals
+        he_init(self)
+        zero_last_norms(self)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2048 + 2048 // BETA, classes)
+        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        slow, fast = self.slow.stem(x[:, :, :: self.alpha]), self.fast.stem(x)
+        for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow.stages, self.fast.stages):
+            slow, fast = slow_stage(torch.cat([slow, lateral(fast)], 1)), fast_stage(fast)
+        features = torch.cat([slow.mean((2, 3, 4)), fast.mean((2, 3, 4))], 1)
+        logits: Tensor = self.classifier(self.dropout(features))
+        return logits
+
+    def blocks(self) -> list[Residual]:
+        """The blocks of the slow path."""
+        return [module for module in self.slow.modules() if isinstance(module, Residual)]
+
+
+def slowfast(
+    *, depth: int, alpha: int, lateral: int, classes: int = 400, frames: int = 32, crop: int = 224, dropout: float = 0.5
+) -> Network:
+    """A SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`."""
+    if frames % alpha:
+        raise ConfigError(f"{frames} frames: the slow path takes every {alpha}th; give a multiple of it")
+    depths = DEPTHS[depth]
+    slow = Pathway(make_stem(64, 1), make_stages(depths, partial(_bottleneck, SLOW_KERNELS, 1, True)))
+    fast_stages = make_stages(depths, partial(_bottleneck, FAST_KERNELS, BETA, False), 64 // BETA)
+    fast = Pathway(make_stem(64 // BETA, 5), fast_stages)
+    laterals = nn.ModuleList(_lateral(width // BETA, lateral, alpha) for width in (64, 256, 512, 1024))
+    return SlowFast(slow, fast, laterals, alpha, classes, Clip(frames, crop, 2), dropout)
+
+
+def slowonly(
+    *, depth: int, stride: int, classes: int = 400, frames: int | None = None, crop: int = 224, dropout: float = 0.5
+) -> Network:
+    """The slow path by itself, on frames `stride` apart: by default as many as span 64."""
+    basic = depth < 50
+    make = _basic if basic else partial(_bottleneck, SLOW_KERNELS, 1, False)
+    clip, width = Clip(frames or 64 // stride, crop, stride), 512 if basic else 2048
+    return PooledResNet(make_stem(64, 1), make_stages(DEPTHS[depth], make), width, classes, clip, dropout)
+
+
+def make_stem(width: int, temporal_kernel: int) -> nn.Sequential:
+    """t x 7 x 7 convolution and 1 x 3 x 3 max-pool, each with spatial stride 2."""
+    conv = make_conv(3, width, temporal_kernel, 7, 2)
+    return nn.Sequential(conv, nn.BatchNorm3d(width), nn.ReLU(inplace=True), FrameMaxPool(3, stride=2, padding=1))
+
+
+def make_conv(width_in: int, width: int, temporal_kernel: int, kernel: int, stride: int = 1) -> nn.Module:
+    """t x k x k convolution, same padding, spatial stride, no bias; of frames by themselves where t is 1."""
+    t, k = temporal_kernel, kernel
+    if t == 1:
+        return FrameConv(width_in, width, k, stride=stride, padding=k // 2, bias=False)
+    return nn.Conv3d(width_in, width, (t, k, k), (1, stride, stride), (t // 2, k // 2, k // 2), bias=False)
+
+
+def _bottleneck(
+    kernels: dict[int, int], beta: int, meets: bool, stage: int, index: int, width_in: int, inner: int, stride: int
+) -> Residual:
+    """`meets`: the lateral's channels, 2 / BETA of the slow path's, join the input of the stage."""
+    inner = inner // beta
+    if meets and index == 0:
+        width_in += 2 * width_in // BETA
+    return Bottleneck(
+        make_conv(width_in, inner, kernels[stage], 1),
+        make_conv(inner, inner, 1, 3, stride),
+        make_conv(inner, 4 * inner, 1, 1),
+        inner,
+        4 * inner,
+        _shortcut(width_in, 4 * inner, stride),
+    )
+
+
+def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
+    t = SLOW_KERNELS[stage]
+    convs = make_conv(width_in, inner, t, 3, stride), make_conv(inner, inner, t, 3)
+    return BasicBlock(*convs, inner, inner, _shortcut(width_in, inner, stride))
+
+
+def _shortcut(width_in: int, width: int, stride: int) -> nn.Module | None:
+    if stride == 1 and width_in == width:
+        return None
+    return nn.Sequential(make_conv(width_in, width, 1, 1, stride), nn.BatchNorm3d(width))
+
+
+def _lateral(width: int, kernel: int, alpha: int) -> nn.Module:
+    """Fast (B, C, alpha * T, H, W) -> (B, 2 C, T, H, W), to be joined to the slow path's channels."""
+    conv = nn.Conv3d(width, 2 * width, (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0), bias=False)
+    return nn.Sequential(conv, nn.BatchNorm3d(2 * width), nn.ReLU(inplace=True))
