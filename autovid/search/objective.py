@@ -40,16 +40,29 @@ def cost_shares(macs: np.ndarray, target: CostRange | None) -> Tensor:
     return torch.from_numpy(cost / total if total > 0 else cost).float()
 
 
-def surrogate(logprob_K: Tensor, m_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False) -> Tensor:
+def surrogate(
+    logprob_K: Tensor, m_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False, control: bool = False
+) -> Tensor:
     """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
 
     `conditioned`: the architectures were drawn from the prior conditioned on the range. The gradient of
     log P(A | alpha, range) has one term more, - grad log P(range) = - E[grad log P(A)]; their mean estimates it (ours).
+
+    `control`: subtracts from each weight what it would be if all architectures were alike (ours). Since
+    E[grad log P(A)] = 0 and that does not depend on A_k, the expected gradient is the same; its noise is not.
     """
     weights = -m_K + beta * n_K
     if conditioned:
         weights = weights + 1.0 / len(m_K)
+    elif control:
+        weights = weights + (1.0 - beta * _others_cost(n_K)) / len(m_K)
     return (weights.detach() * logprob_K).sum()
+
+
+def _others_cost(n_K: Tensor) -> Tensor:
+    """1 where an architecture but the k-th itself lies outside the range, else 0."""
+    costs = (n_K > 0).float()
+    return (costs.sum() > costs).float()
 
 
 @dataclass
@@ -78,7 +91,8 @@ class Beta:
     """The coefficient of the cost term: a number, or `auto`: dual ascent until the expected FLOPs are in the range.
 
     auto (ours) raises beta in proportion to how far outside the expected FLOPs are, and lets it decay inside, so that
-    accuracy has its say again.
+    accuracy has its say again. A large beta also multiplies the noise of the printed estimator, which grows with
+    (beta - 1) / K however alike the architectures are; so auto goes with a control variate (see `surrogate`).
     """
 
     START, RATE, DECAY, LARGEST = 0.1, 1.0, 0.97, 10.0

@@ -173,7 +173,8 @@ class SearchTask(Task):
         conditioned = self.settings.in_range and self.range is not None
         self.adam.zero_grad()
         weights = importance(loglik_K)
-        torch.autograd.backward(surrogate(self.prior.log_prob(archs_KD), weights, n_K, self.beta.value, conditioned))
+        logprob_K = self.prior.log_prob(archs_KD)
+        torch.autograd.backward(surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto))
         self.adam.step()
         self.beta.update(self._expected(), self.range)
         return {"held_out_loss": float(np.mean(losses))}

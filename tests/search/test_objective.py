@@ -34,8 +34,9 @@ def gradient(prior: Prior, loss: torch.Tensor) -> torch.Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(prior.alpha))])
 
 
+@pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 0.3])
-def test_the_estimate_converges_to_the_exact_gradient(beta: float) -> None:
+def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool) -> None:
     """-log sum_A P(y|A) P(A) + beta log sum_A cost(A) P(A), differentiated exactly, against one huge sample."""
     prior = small_prior(0)
     all_AD = everything(prior)
@@ -54,8 +55,29 @@ def test_the_estimate_converges_to_the_exact_gradient(beta: float) -> None:
     which = torch.tensor([place[tuple(row)] for row in drawn_KD.tolist()])
     m_K = importance(loglik_A[which])
     n_K = cost_shares(macs_A[which.numpy()], target)
-    found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta))
+    found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control))
     assert torch.allclose(found, wanted.float(), atol=5e-3), (found - wanted).abs().max()
+
+
+def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
+    """K = 13, a large beta and costs that differ little, 4,000 times: the means agree within their noise."""
+    prior, beta, target = small_prior(0), 5.0, CostRange(900_000_000, 1_000_000_000)
+    all_AD = everything(prior)
+    generator = torch.Generator().manual_seed(1)
+    loglik_A = 0.1 * torch.randn(len(all_AD), generator=generator, dtype=torch.float64)
+    macs_A = (1e9 * (1.8 + 0.2 * torch.rand(len(all_AD), generator=generator, dtype=torch.float64))).numpy()
+    place = {tuple(row): i for i, row in enumerate(all_AD.tolist())}
+    estimates: dict[bool, list[torch.Tensor]] = {False: [], True: []}
+    for _ in range(4000):
+        drawn_KD = prior.sample(13, generator)
+        which = [place[tuple(row)] for row in drawn_KD.tolist()]
+        m_K, n_K = importance(loglik_A[which]), cost_shares(macs_A[which], target)
+        for control, found in estimates.items():
+            found.append(gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control)))
+    plain, controlled = (torch.stack(estimates[control]) for control in (False, True))
+    noise = (plain - controlled).std(0) / len(plain) ** 0.5
+    assert ((plain.mean(0) - controlled.mean(0)).abs() < 4 * noise).all()
+    assert (controlled.var(0) < plain.var(0) / 10).all()
 
 
 def test_conditioned_draws_estimate_the_gradient_of_the_conditioned_prior() -> None:

@@ -1,4 +1,4 @@
-"""Whether a part leaves room is answered from few tables; the answer must be the one of a table for each architecture."""
+"""Whether a part leaves room is answered from a few tables, as it would be from a table for each architecture."""
 
 import numpy as np
 import pytest

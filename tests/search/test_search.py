@@ -92,4 +92,3 @@ def test_killed_at_random_moments_and_resumed_equals_undisturbed(
 def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
         read_search(tmp_path)
-
