@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.nn.frames import FrameConv
+from autovid.nn.temporal_conv import TemporalConv
 
 
 class FactorizedConv(nn.Module):
@@ -28,7 +29,7 @@ class FactorizedConv(nn.Module):
         super().__init__()
         self.spatial = FrameConv(width_in, width, 3, stride=stride, padding=1, bias=False)
         self.norm = nn.BatchNorm3d(width, eps=eps)
-        self.temporal = nn.Conv3d(width, width, (3, 1, 1), (frame_stride, 1, 1), (1, 0, 0), bias=bias)
+        self.temporal = TemporalConv(width, width, 3, frame_stride, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.temporal(F.relu(self.norm(self.spatial(x))))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.nn.depthwise import depthwise_conv3d
+from autovid.nn.temporal_conv import TemporalConv
 
 
 class TemporalAggregation(nn.Module):
@@ -33,7 +34,7 @@ class DenseAggregation(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(width, width, (3, 1, 1), padding=(1, 0, 0), bias=False)
+        self.conv = TemporalConv(width, width)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
