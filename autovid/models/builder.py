@@ -158,7 +158,9 @@ def _module(site: object, candidates: Candidates, classes: int, dropout: float) 
             own = [max(candidates[name]) for name in site.scope[-3:]]
             before = site.width_in
             widths_in = (before,) if isinstance(before, int) else None if before == site.width else candidates[before]
-            return MBConv3d(widths_in, candidates[site.width], own[0], own[1], own[2], site.stride, site.squeeze)
+            block = MBConv3d(widths_in, candidates[site.width], own[0], own[1], own[2], site.stride, site.squeeze)
+            block.stage, block.index = _place(site)
+            return block
         case FusionSite():
             size = (largest(site.width_source), largest(site.width_target), site.ratio, site.kernel)
             return _choice({n: FUSIONS[n](*size) for n in candidates[site.name] if n != "skip"})
@@ -170,6 +172,12 @@ def _module(site: object, candidates: Candidates, classes: int, dropout: float) 
         case ClassifierSite():
             return Classifier(site, classes, dropout)
     raise TypeError(type(site))
+
+
+def _place(site: BlockSite) -> tuple[int, int]:
+    """Stage and index of a block as residual networks count them: stage1 of a space is 2, block1 is 0 (ours)."""
+    _, stage, block = site.name.split(".")
+    return int(stage.removeprefix("stage")) + 1, int(block.removeprefix("block")) - 1
 
 
 def _choice(modules: dict[str, nn.Module]) -> nn.ModuleDict | None:

@@ -4,9 +4,10 @@
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from autovid.nn.layers import Depthwise, Norm, Pointwise, SqueezeExcite
+from autovid.nn.residual import Residual
 from autovid.space.layout import Size
 
 
@@ -15,11 +16,14 @@ def inner_width(width: int, expansion: float) -> int:
     return int(width * expansion)
 
 
-class MBConv3d(nn.Module):
+class MBConv3d(Residual):
     """(B, C_in, T, H, W) -> (B, C_out, T, ceil(H / stride), ceil(W / stride)); arguments are the candidates.
 
-    `widths_in` is None for a block whose input is as wide as its output, whichever width is chosen.
+    `widths_in` is None for a block whose input is as wide as its output, whichever width is chosen. The places of every
+    residual block (`enter`, `leave`, `after`) are here too; `width` is the largest.
     """
+
+    shortcut: Pointwise | None
 
     def __init__(
         self,
@@ -31,8 +35,8 @@ class MBConv3d(nn.Module):
         stride: int,
         squeeze: int,
     ) -> None:
-        super().__init__()
         width_in, width = max(widths_in or widths), max(widths)
+        super().__init__(width, None)
         inner = inner_width(width, expansion)
         self.stride = stride
         self.expand = Pointwise(width_in, inner)
@@ -44,24 +48,27 @@ class MBConv3d(nn.Module):
         self.project_norm = Norm(width, zero=True)  # a new block starts as the identity
         pairs = [(i, o) for i in widths_in for o in widths] if widths_in else [(width, width)]
         if any(needs_shortcut(*pair, stride) for pair in pairs):
-            self.shortcut: Pointwise | None = Pointwise(width_in, width, stride)
+            self.shortcut = Pointwise(width_in, width, stride)
             self.shortcut_norm: Norm | None = Norm(width)
         else:
-            self.shortcut = self.shortcut_norm = None
+            self.shortcut_norm = None
 
-    def forward(self, x: Tensor, width: int, temporal_kernel: int, spatial_kernel: int, expansion: float) -> Tensor:
-        y = F.relu(self.expand_norm(self.expand(x, inner_width(width, expansion))))
+    def forward(  # type: ignore[override]  # the choices come with the call
+        self, x: Tensor, width: int, temporal_kernel: int, spatial_kernel: int, expansion: float
+    ) -> Tensor:
+        y = F.relu(self.expand_norm(self.expand(self.enter(x), inner_width(width, expansion))))
         y = self.depthwise_norm(self.depthwise(y, temporal_kernel, spatial_kernel))
         if self.squeeze is not None:
             y = self.squeeze(y)
-        y = self.project_norm(self.project(F.silu(y), width))
+        y = self.leave(self.project_norm(self.project(F.silu(y), width)))
         if (
             self.shortcut is not None
             and self.shortcut_norm is not None
             and needs_shortcut(x.shape[1], width, self.stride)
         ):
             x = self.shortcut_norm(self.shortcut(x, width))
-        return F.relu(x + y)
+        out: Tensor = self.after(F.relu(x + y))
+        return out
 
     @staticmethod
     def macs(

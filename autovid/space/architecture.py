@@ -55,7 +55,11 @@ class Architecture:
         return int(self.as_space().cost_table().macs([self])[0])
 
     def scaled(
-        self, crop: int | None = None, frames: int | None = None, depth_factor: float | None = None
+        self,
+        crop: int | None = None,
+        frames: int | None = None,
+        depth_factor: float | None = None,
+        stride: int | None = None,
     ) -> "Architecture":
         """The same architecture at another input and depth, as X3D scales S to M to L.
 
@@ -64,7 +68,10 @@ class Architecture:
         """
         network = msgspec.structs.replace(self.network, depth_factor=depth_factor or self.network.depth_factor)
         reference = msgspec.structs.replace(
-            self.reference, crop=crop or self.reference.crop, frames=frames or self.reference.frames
+            self.reference,
+            crop=crop or self.reference.crop,
+            frames=frames or self.reference.frames,
+            stride=stride or self.reference.stride,
         )
         check_frames(network, reference.frames)
         choices: dict[str, Value] = {}
