@@ -27,10 +27,10 @@ def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchS
     console = Console()
     reference = space.reference
     size = f"{float(space.size):.1e}" if space.size < 10**300 else "very many"
-    target = " ".join(settings.flops) or "none"
+    wanted = f"range {' '.join(settings.flops)} GFLOPs" if settings.flops else "no FLOPs range; they count"
     console.print(
         f"[bold]autovid search[/] · space {space.name} ({len(space.decisions)} decisions, {size} architectures) · "
-        f"range {target} GFLOPs at {reference.frames} x {reference.crop}² · data {videos.name} "
+        f"{wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}",
         highlight=False,
     )

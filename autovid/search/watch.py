@@ -72,14 +72,15 @@ def _verdicts(task: "SearchTask") -> list[str]:
     entropy, uniform = task.prior.entropy(), task.prior.uniform_entropy()
     if not task.prior.open:
         return [f"part {name} has nothing to decide"]
-    if entropy > STILL * uniform:
+    still = entropy > STILL * uniform
+    if still:
         found.append(
             f"part {name} has hardly moved: the prior's entropy is {entropy:.1f} of {uniform:.1f} nats, so what is "
             "derived is close to a random choice inside the range; give it more steps or a larger --arch-lr"
         )
     top = dict(zip(task.prior.names, task.prior.most_probable()))
     skips = [d for d in task.there.decisions if len(d.candidates) > 1 and "skip" in d.candidates]
-    if skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
+    if not still and skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
         found.append(
             f"part {name} collapsed onto skips: the most probable candidate of all {len(skips)} decisions that have one"
         )
