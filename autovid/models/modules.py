@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from autovid.errors import ConfigError
-from autovid.models.network import Network
+from autovid.models import regularisers
+from autovid.models.network import DoesNotFit, Network
 from autovid.models.options import check_options
 
 
@@ -19,11 +20,13 @@ class Module(NamedTuple):
     about: str
 
 
-class DoesNotFit(ConfigError):
-    """A module was asked of a network that has no place for it."""
-
-
-MODULES: dict[str, Module] = {}
+MODULES: dict[str, Module] = {
+    "dropout": Module(regularisers.attach_dropout, "another rate of the dropout before the classifier"),
+    "rms": Module(regularisers.attach_rms, "random mean scaling of the last stages' residual branches"),
+    "random_drop": Module(regularisers.attach_random_drop, "stochastic depth: residual branches left out at random"),
+    "shake_drop": Module(regularisers.attach_shake_drop, "residual branches left out, their gradient scaled at random"),
+    "cutmix": Module(regularisers.attach_cutmix, "clips with a box of another clip, labels blended"),
+}
 
 
 def attach(net: Network, modules: Mapping[str, Mapping[str, Any]], name: str) -> None:

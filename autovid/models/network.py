@@ -7,7 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.errors import ConfigError
 from autovid.nn.residual import Residual
+
+
+class DoesNotFit(ConfigError):
+    """A module was asked of a network that has no place for it."""
 
 
 class Network(nn.Module):
@@ -20,6 +25,7 @@ class Network(nn.Module):
     clip: Clip
     classes: int
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    rms_kernel: tuple[int, int, int] = (3, 3, 3)  # of random mean scaling where no other is asked for
 
     def blocks(self) -> list[Residual]:
         """The residual blocks that modules can be put into, in order: those of the slow path where there are two.
@@ -45,6 +51,8 @@ def he_init(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            with torch.no_grad():
+                module.weight.mul_(module.groups**0.5)  # torch counts what a group does not reach
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
