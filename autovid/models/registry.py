@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from autovid.models import deep_analysis
+from autovid.models import deep_analysis, images
 from autovid.models.network import Network
 
 
@@ -27,4 +27,6 @@ NETWORKS: dict[str, Entry] = {
     "tsm_resnet50": Entry(
         deep_analysis.tsm_resnet50, f"{deep_analysis.STRATEGIES['tsm']}; ResNet-50, 8 frames; or non-local blocks, too"
     ),
+    "resnet50_imagenet": Entry(images.resnet50_imagenet, "ResNet-50 for images: clips of one frame"),
+    "resnet110_cifar": Entry(images.resnet110_cifar, "ResNet-110 for images of 32 x 32: clips of one frame"),
 }

@@ -20,10 +20,15 @@ MakeBlock = Callable[[int, int, int, int, int], Residual]
 """(stage 2..5, index in it, channels in, channels inside, spatial stride) -> block"""
 
 
-def make_stages(depths: Sequence[int], make: MakeBlock, width_in: int = 64) -> nn.ModuleList:
-    """res2 ... res5, each a Sequential of residual blocks; the first block of all stages but res2 has stride 2."""
+def make_stages(
+    depths: Sequence[int], make: MakeBlock, width_in: int = 64, widths: Sequence[int] = INNER
+) -> nn.ModuleList:
+    """res2 ... res5, each a Sequential of residual blocks; the first block of all stages but res2 has stride 2.
+
+    `widths` are the channels inside the blocks.
+    """
     stages = nn.ModuleList()
-    for number, (depth, inner) in enumerate(zip(depths, INNER)):
+    for number, (depth, inner) in enumerate(zip(depths, widths)):
         blocks: list[Residual] = []
         for index in range(depth):
             stride = 2 if index == 0 and number > 0 else 1
