@@ -37,4 +37,4 @@ class _Shake(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         b, beta = ctx.saved_tensors
-        return grad * (b + beta - b * beta), None, None
+        return grad * (b + (1 - b) * beta), None, None
