@@ -6,13 +6,15 @@ import msgspec
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input clip: `frames` frames, every `stride`-th of the video, each `crop` x `crop` pixels.
 
-    `sampling` is "dense" (consecutive frames at `stride`) or "uniform" (segments over the whole video;
-    `stride` is then not used). Pixels in 0..1 are normalised with `mean` and `std`, per RGB channel.
+    `sampling` is "dense" (consecutive frames at `stride`) or "uniform" (segments over the whole video, of which each
+    gives `snippet` consecutive frames; `stride` is then not used). Pixels in 0..1 are normalised with `mean` and `std`,
+    per RGB channel.
     """
 
     frames: int
     crop: int
     stride: int = 2
     sampling: str = "dense"
+    snippet: int = 1
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)

@@ -132,6 +132,8 @@ def _check(videos: Sequence[Video], clip: Clip, batch: int, workers: int, jitter
         raise ConfigError(f"views {views!r}: choose one of {', '.join(VIEWS)}")
     if clip.sampling not in ("dense", "uniform"):
         raise ConfigError(f"sampling {clip.sampling!r}: choose dense or uniform")
+    if clip.frames % clip.snippet:
+        raise ConfigError(f"{clip.frames} frames are no number of snippets of {clip.snippet}")
     if min(batch, clip.frames, clip.stride, clip.crop) < 1 or workers < 0:
         raise ConfigError("batch, frames, stride and crop must be at least 1, workers at least 0")
     if not clip.crop <= jitter[0] <= jitter[1]:

@@ -13,11 +13,11 @@ from autovid.clip import Clip
 def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.int64]:
     """(T,) frames of one random clip.
 
-    Dense: a random start, then every `stride`-th frame. Uniform: T equal segments, and one random offset into the
-    segment that all segments share.
+    Dense: a random start, then every `stride`-th frame. Uniform: equal segments, as many as the clip has snippets, and
+    one random offset into the segment that all segments share.
     """
     if clip.sampling == "uniform":
-        return _uniform(n, clip.frames, rng.random())
+        return _uniform(n, clip, rng.random())
     latest = max(0, n - _span(clip))
     return _dense(n, clip, int(rng.integers(latest + 1)))
 
@@ -29,7 +29,7 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
     Uniform: the middle of each segment, shifted by i frames, -clips/2 <= i < clips/2.
     """
     if clip.sampling == "uniform":
-        middle = _uniform(n, clip.frames, 0.5)
+        middle = _uniform(n, clip, 0.5)
         shifts = np.arange(clips) - clips // 2
         shifted: NDArray[np.int64] = np.clip(middle + shifts[:, None], 0, n - 1)
         return shifted
@@ -45,5 +45,8 @@ def _dense(n: int, clip: Clip, start: int) -> NDArray[np.int64]:
     return np.minimum(start + clip.stride * np.arange(clip.frames), n - 1)
 
 
-def _uniform(n: int, segments: int, offset: float) -> NDArray[np.int64]:
-    return np.floor((np.arange(segments) + offset) * n / segments).astype(np.int64)
+def _uniform(n: int, clip: Clip, offset: float) -> NDArray[np.int64]:
+    segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
+    first = np.floor((np.arange(segments) + offset) * starts / segments).astype(np.int64)
+    frames: NDArray[np.int64] = np.minimum(first[:, None] + np.arange(clip.snippet), n - 1).ravel()
+    return frames

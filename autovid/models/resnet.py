@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.models.network import Network, he_init
-from autovid.nn.residual import Residual
+from autovid.nn.frames import FrameConv, FrameMaxPool
+from autovid.nn.residual import Bottleneck, Residual
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,6 +39,32 @@ def make_stages(
             blocks.append(block)
         stages.append(nn.Sequential(*blocks))
     return stages
+
+
+def frame_stem(bias: bool = False) -> nn.Sequential:
+    """The 2-D stem of every frame: (B, 3, T, H, W) -> (B, 64, T, H / 4, W / 4)."""
+    return nn.Sequential(
+        FrameConv(3, 64, 7, stride=2, padding=3, bias=bias),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+        FrameMaxPool(3, stride=2, padding=1),
+    )
+
+
+def frame_bottleneck(width_in: int, inner: int, stride: int, bias: bool = False) -> Bottleneck:
+    """A 2-D bottleneck of every frame, the stride in the 3x3 convolution; `bias` gives its convolutions biases."""
+    shortcut = None
+    if stride != 1 or width_in != 4 * inner:
+        projection = FrameConv(width_in, 4 * inner, 1, stride=stride, bias=bias)
+        shortcut = nn.Sequential(projection, nn.BatchNorm3d(4 * inner))
+    return Bottleneck(
+        FrameConv(width_in, inner, 1, bias=bias),
+        FrameConv(inner, inner, 3, stride=stride, padding=1, bias=bias),
+        FrameConv(inner, 4 * inner, 1, bias=bias),
+        inner,
+        4 * inner,
+        shortcut,
+    )
 
 
 class ResNet(Network):

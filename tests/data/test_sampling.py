@@ -31,6 +31,17 @@ def test_uniform_test_takes_middles_shifted_by_minus_half_m_to_half_m() -> None:
     assert fixed_indices(8, clip, 10).max() == 7
 
 
+def test_a_uniform_clip_of_snippets_takes_consecutive_frames_of_each_segment() -> None:
+    clip = Clip(frames=10, crop=8, sampling="uniform", snippet=5)
+    # 20 starts, from 0 to 19, in two segments of ten; their middles
+    assert fixed_indices(24, clip, 1).tolist() == [[5, 6, 7, 8, 9, 15, 16, 17, 18, 19]]
+    for n in (1, 3, 5, 24):
+        chosen = train_indices(n, clip, rng(n)).reshape(2, 5)
+        assert chosen.max() < n
+        assert (np.diff(chosen) == 1).all() or n < 9
+    assert {int(train_indices(24, clip, rng(seed))[4]) for seed in range(300)} == set(range(4, 14))
+
+
 def test_dense_train_starts_anywhere_the_clip_fits() -> None:
     clip = Clip(frames=4, crop=8, stride=3)  # spans 10 frames
     starts = set()
