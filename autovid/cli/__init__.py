@@ -12,11 +12,11 @@ from autovid.errors import AutovidError
 COMMANDS = {
     "search": "search a space for a network in a FLOPs range",
     "derive": "freeze the most probable architecture of a search",
-    "train": "train a frozen architecture from scratch",
+    "train": "train a network, or a frozen architecture, from scratch",
     "evaluate": "top-1 and top-5 of a trained run, averaged over views",
     "random-baseline": "train architectures drawn at random from a FLOPs range",
-    "describe": "an architecture, a space or a run, stage by stage",
-    "list": "the spaces and models there are",
+    "describe": "a network, an architecture, a space or a run, stage by stage",
+    "list": "the spaces, networks and modules there are",
 }
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [*(sys.argv[1:] if argv is None else argv)]  # `list` may be our own module of that name here
     parser = _parser(next((a for a in arguments if a in COMMANDS), None))
     args = parser.parse_args(arguments)
     if args.command is None:

@@ -1,30 +1,41 @@
-"""autovid describe: an architecture stage by stage, or a space."""
+"""autovid describe: a network or an architecture stage by stage, or a space."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autovid.cli import options
+from autovid.cli import network_options, options
 
 if TYPE_CHECKING:
+    from autovid.models import Model
     from autovid.space import Architecture, SearchSpace
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="WHAT", help="an architecture file, a run directory, or a search space")
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help="a network, a search space, a YAML file of either or of an architecture, or a run directory",
+    )
     parser.add_argument("--crop", type=options.positive, help="count at this crop (default: the reference input)")
     parser.add_argument("--frames", type=options.positive, help="count at this many frames")
     parser.add_argument("--classes", type=options.positive, help="count with this many classes")
     parser.add_argument("--json", action="store_true", help="for machines")
+    network_options.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    from autovid.cli.describe_network import describe_network, show_network
+    from autovid.models import NetworkSpec
     from autovid.space import Architecture
 
-    subject = _find(args.what)
+    subject = network_options.apply(args, _find(args.what))
     counted = {"crop": args.crop, "frames": args.frames, "classes": args.classes}
-    if isinstance(subject, Architecture):
+    if isinstance(subject, NetworkSpec):
+        content = describe_network(subject.changed(**counted))
+        show = show_network
+    elif isinstance(subject, Architecture):
         content = _architecture(subject, counted)
         show = _show_architecture
     else:
@@ -37,20 +48,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(what: str) -> "Architecture | SearchSpace":
+def _find(what: str) -> "Model | SearchSpace":
     from autovid.config import read_yaml
-    from autovid.errors import ConfigError
-    from autovid.space import load_architecture, load_space
+    from autovid.errors import ConfigError, did_you_mean
+    from autovid.models import NETWORKS, load_model
+    from autovid.space import list_spaces, load_space
 
-    path = Path(what)
+    path, spaces = Path(what), list_spaces()
+    if what in spaces:
+        return load_space(what)
+    if what in NETWORKS:
+        return load_model(what)
     if path.is_dir():
         file = path / "architecture.yaml"
         if not file.is_file():
             raise ConfigError(f"{path} holds no architecture.yaml; is it a run directory, and is its search finished?")
-        return load_architecture(file)
+        return load_model(file)
     if path.suffix in (".yaml", ".yml"):
-        return load_architecture(path) if "choices" in read_yaml(path).as_type(dict[str, Any]) else load_space(path)
-    return load_space(what)
+        content = read_yaml(path).as_type(dict[str, Any])
+        is_model = "choices" in content or isinstance(content.get("network"), str)
+        return load_model(path) if is_model else load_space(path)
+    hint = did_you_mean(what, [*NETWORKS, *spaces])
+    raise ConfigError(f"no network, space or file is called {what!r}; {hint}autovid list shows what there is")
 
 
 def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[str, Any]:

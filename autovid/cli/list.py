@@ -5,26 +5,51 @@ import json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", choices=["spaces", "models"], help="only these")
+    parser.add_argument("what", nargs="?", choices=["spaces", "models", "modules"], help="only these")
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.space import list_spaces
-
-    kinds = {"spaces": list_spaces, "models": _models}
-    found = {kind: names() for kind, names in kinds.items() if args.what in (None, kind)}
+    kinds = {"spaces": _spaces, "models": _models, "modules": _modules}
+    found = {kind: groups() for kind, groups in kinds.items() if args.what in (None, kind)}
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({kind: _flat(groups) for kind, groups in found.items()}, indent=2))
         return 0
-    for kind, entries in found.items():
+    for kind, groups in found.items():
         print(f"{kind}:")
-        for name, about in entries.items():
-            print(f"  {name:<12} {about}")
+        width = max(map(len, _flat(groups)), default=0)
+        for group, entries in groups.items():
+            indent = "    " if group else "  "
+            if group:
+                print(f"  {group}")
+            for name, about in entries.items():
+                print(f"{indent}{name:<{width}}  {about}")
     return 0
 
 
-def _models() -> dict[str, str]:
-    return {
-        "FILE.yaml": "an architecture that was derived or drawn; hand-designed networks are not in this version yet"
-    }
+def _flat(groups: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {name: about for group in groups.values() for name, about in group.items()}
+
+
+def _spaces() -> dict[str, dict[str, str]]:
+    from autovid.space import list_spaces
+
+    return {"": list_spaces()}
+
+
+def _models() -> dict[str, dict[str, str]]:
+    """By the file that makes them: deep analysis, slowfast, ..."""
+    from autovid.models import NETWORKS
+
+    groups: dict[str, dict[str, str]] = {}
+    for name, entry in NETWORKS.items():
+        make = getattr(entry.make, "func", entry.make)
+        group = make.__module__.rpartition(".")[2].replace("_", " ")
+        groups.setdefault(group, {})[name] = entry.about
+    return groups
+
+
+def _modules() -> dict[str, dict[str, str]]:
+    from autovid.models import MODULES
+
+    return {"": {name: module.about for name, module in MODULES.items()}}

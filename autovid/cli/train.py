@@ -1,17 +1,24 @@
-"""autovid train: an architecture from scratch."""
+"""autovid train: a network or an architecture from scratch."""
 
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autovid.cli import options, training_options
+from autovid.cli import network_options, options, training_options
+
+if TYPE_CHECKING:
+    from autovid.models import Model
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
-    parser.add_argument("arch", type=Path, metavar="ARCH", help="an architecture's YAML file, or a search's directory")
-    parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-HASH)")
+    parser.add_argument(
+        "what", metavar="WHAT", help="a network's name, the YAML file of one or of an architecture, or a run directory"
+    )
+    parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-HASH, or train-NAME-HASH)")
     training_options.arguments(parser)
+    network_options.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,16 +29,17 @@ def run(args: argparse.Namespace) -> None:
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
     from autovid.run import Progress
-    from autovid.train import find_architecture, train_architecture
+    from autovid.train import find_model, train_model
 
     keep_memory()
-    arch = find_architecture(args.arch)
-    recipe = training_options.recipe_from(args, arch)
+    model = network_options.apply(args, find_model(args.what))
+    name = _name(model)
+    recipe = training_options.recipe_from(args, model)
     compute = Compute(args.device, recipe.precision)
     videos, source = training_options.open_data(args.data, args.seed)
-    out = args.out or options.free_directory(f"train-{arch.hash}")
-    found = train_architecture(
-        arch,
+    out = args.out or options.free_directory(f"train-{name}")
+    found = train_model(
+        model,
         videos,
         recipe,
         out,
@@ -39,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         compute=compute,
         workers=options.workers(args),
         resume=args.resume,
-        progress=Progress(f"train {arch.hash} on {videos.name} · {out}"),
+        progress=Progress(f"train {name} on {videos.name} · {out}"),
         resume_command=training_options.resume_command(out),
     )
     top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
@@ -49,10 +57,16 @@ def run(args: argparse.Namespace) -> None:
         f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
         f"[dim]{found.convention}[/]",
         "",
-        f"where   {path}  ({arch.hash})",
+        f"where   {path}  ({name})",
         "next",
         f"  autovid evaluate {path} --views 10-lcr",
     ]
     Console().print(
         Panel("\n".join(notes), title=f"trained for {recipe.epochs:g} epochs", expand=False), highlight=False
     )
+
+
+def _name(model: "Model") -> str:
+    from autovid.models import NetworkSpec
+
+    return f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash

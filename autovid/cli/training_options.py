@@ -10,7 +10,8 @@ from autovid.cli import options
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
-    from autovid.space import Architecture, SearchSpace
+    from autovid.models import Model
+    from autovid.space import SearchSpace
     from autovid.train import Recipe
 
 SYNTHETIC = "synthetic"
@@ -40,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.machine(parser)
 
 
-def recipe_from(args: argparse.Namespace, what: "Architecture | SearchSpace") -> "Recipe":
+def recipe_from(args: argparse.Namespace, what: "Model | SearchSpace") -> "Recipe":
     """The recipe that the flags ask for; says on the terminal if it is the proxy."""
     from rich.console import Console
 
@@ -51,7 +52,7 @@ def recipe_from(args: argparse.Namespace, what: "Architecture | SearchSpace") ->
     if proxy:
         text = (
             f"This is a PROXY training: {recipe.epochs:g} epochs at {recipe.frames} frames of "
-            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The paper's: --data and --recipe full."
+            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: --data and --recipe full."
         )
         Console().print(text, style="yellow", highlight=False)
     return recipe

@@ -58,8 +58,7 @@ def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[
 def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
     """The MACs of every module by kind, by the module's name; "" is the network itself."""
     seen: Any = clip or net.clip
-    there = all(tensor.is_meta for tensor in net.state_dict().values())
-    ghost = net if there else copy.deepcopy(net).to("meta")
+    ghost = copy.deepcopy(net).to("meta").eval()  # what it costs to use; and batch norm cannot train on one position
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         ghost(x)

@@ -1,7 +1,7 @@
 """The random baseline: distinct architectures of a FLOPs range, each trained from scratch by one recipe.
 
 The paper's section 5: 16 architectures of 2.4 to 2.5 GFLOPs a view, beside the searched one. Here they are trained one
-after the other; `train_architecture` is all that a cluster would have to call.
+after the other; `train_model` is all that a cluster would have to call.
 
     DIR/
       config.yaml  log.txt  table.csv  table.md  plot.png
@@ -23,7 +23,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.train.comparison import Comparison, Entry, write_comparison
 from autovid.train.evaluate import Evaluation
 from autovid.train.recipe import Recipe
-from autovid.train.train import read_finished, train_architecture, train_config
+from autovid.train.train import read_finished, train_config, train_model
 from autovid.train.trained import KIND, find_architecture
 
 
@@ -41,7 +41,7 @@ class Trainer:
 
     def train(self, arch: Architecture, out: Path, title: str) -> Evaluation:
         """Begins the training in `out`, goes on with it, or takes what it came to."""
-        return train_architecture(
+        return train_model(
             arch,
             self.videos,
             self.recipe,
@@ -79,7 +79,7 @@ def random_baseline(
 
     After each one the table and the plot in `out` are brought up to date and `report` is called. One that diverges is
     an entry without accuracy and stops nothing. Raises CostRangeError where the range holds no or too few
-    architectures, RunError where `out` was made with another configuration, and what `train_architecture` raises.
+    architectures, RunError where `out` was made with another configuration, and what `train_model` raises.
     """
     if n < 1:
         raise ConfigError(f"{n} architectures: give 1 or more")

@@ -12,14 +12,13 @@ import msgspec
 import torch
 
 from autovid.clip import Clip
-from autovid.cost import convention
+from autovid.cost import convention, count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
 from autovid.data.clips import VIEWS
 from autovid.errors import ConfigError, DataError, DivergedError
 from autovid.models import Network
 from autovid.nn.compute import Compute
 from autovid.run import Progress, write_atomic
-from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train.metrics import Accuracy, ViewAverage, accuracy
 from autovid.train.recipe import view_crop
@@ -87,11 +86,12 @@ def evaluate(
         faults=faults,
         progress=progress,
     )
-    macs, counted = view_cost(trained.arch, clip, len(videos.classes))
+    cost = count(trained.net, clip)
+    seen = Reference(frames=clip.frames, crop=clip.crop, classes=len(videos.classes), stride=clip.stride)
     clips, positions = VIEWS[views]
-    count = clips * len(positions)
+    number = clips * len(positions)
     evaluation = Evaluation(
-        architecture=trained.arch.hash,
+        architecture=trained.model.hash,
         step=trained.step,
         steps=trained.steps,
         data=videos.name,
@@ -100,17 +100,17 @@ def evaluate(
         videos=len(chosen),
         decoded=found.videos,
         views=views,
-        views_per_video=count,
+        views_per_video=number,
         frames=clip.frames,
         stride=clip.stride,
         crop=clip.crop,
         top1=found.top1,
         top5=found.top5,
-        params=sum(p.numel() for p in trained.net.parameters()),
-        macs_per_view=macs,
-        gflops_per_view=macs / 1e9,
-        gflops_per_video=macs * count / 1e9,
-        convention=counted,
+        params=cost.params,
+        macs_per_view=cost.macs,
+        gflops_per_view=cost.macs / 1e9,
+        gflops_per_video=cost.macs * number / 1e9,
+        convention=convention(seen),
     )
     write_atomic(evaluation_file(trained.path, views, split), evaluation.to_json())
     return evaluation
@@ -159,13 +159,6 @@ def evaluate_network(
                 progress.update(done, f"evaluating, {views} views", {})
     probabilities, seen = average.probabilities()
     return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
-
-
-def view_cost(arch: Architecture, clip: Clip, classes: int) -> tuple[int, str]:
-    """MACs of one view, and what is counted at which input."""
-    table = arch.as_space().cost_table(crop=clip.crop, frames=clip.frames, classes=classes)
-    seen = Reference(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
-    return int(table.macs([arch])[0]), convention(seen)
 
 
 def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:

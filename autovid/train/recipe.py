@@ -1,10 +1,11 @@
-"""How one architecture is trained from scratch (seed-auto-tsnet, section 3.2 and Table 3), as flags can change it.
+"""How one network is trained from scratch (seed-auto-tsnet, section 3.2 and Table 3), as flags can change it.
 
 The paper's: SGD with learning rate 0.4 at 256 clips a step, half-period cosine after a linear warm-up of 34 of 300
 epochs (256 for Auto-TSNet-L), dropout 0.5 before the classifier (a line of the architecture itself), He initialisation
 (the layers do it), scale jitter and crops by Table 3.
 Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (what its search uses), no weight decay on batch norm
 (X3D's), the learning rate in proportion to the batch, the cosine from the end of the warm-up to zero.
+Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own.
 Left out for now: AutoAugment on every frame.
 """
 
@@ -15,7 +16,8 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.space import Architecture, SearchSpace
+from autovid.models import Model, NetworkSpec, build_network
+from autovid.space import SearchSpace
 from autovid.space.architecture import check_frames
 
 WARMUP = 34 / 300  # of the epochs
@@ -59,23 +61,42 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def make_recipe(what: Architecture | SearchSpace, *, proxy: bool = False, **changes: Any) -> Recipe:
+def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: Any) -> Recipe:
     """The paper's recipe at the reference input of `what`, or a short proxy of it (ours), with `changes`.
 
     A change that is None is none. What is not given follows from what is: learning rate from batch, warm-up from
-    epochs, jitter from crop. Raises ConfigError for values that cannot be.
+    epochs, jitter from crop. What cannot take the proxy's number of frames keeps its own.
+    Raises ConfigError for values that cannot be.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
     values = {**size, **(PROXY if proxy else PAPER), **given}
+    if proxy and "frames" not in given and not _takes(what, values["frames"], values["crop"]):
+        values["frames"] = reference.frames
     values.setdefault("lr", LR * values["batch"])
     values.setdefault("warmup", values["epochs"] * WARMUP)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)
-    check_frames(what.network, recipe.frames)
+    _check_clip(what, recipe.frames, recipe.crop)
     return recipe
+
+
+def _check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
+    """Raises ConfigError where the network cannot take such clips."""
+    if isinstance(what, NetworkSpec):
+        build_network(what.changed(frames=frames, crop=crop), device="meta")
+    else:
+        check_frames(what.network, frames)
+
+
+def _takes(what: Model | SearchSpace, frames: int, crop: int) -> bool:
+    try:
+        _check_clip(what, frames, crop)
+    except ConfigError:
+        return False
+    return True
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -1,7 +1,7 @@
-"""From an architecture to a trained and evaluated network in a run directory: a plain function of its inputs.
+"""From an architecture or a spec to a trained and evaluated network in a run directory: a function of its inputs.
 
 runs/NAME/
-  config.yaml  architecture.yaml  log.txt  metrics.jsonl  tensorboard/  checkpoints/
+  config.yaml  architecture.yaml (also that of a network by name)  log.txt  metrics.jsonl  tensorboard/  checkpoints/
   evaluation-center.json   what `train` measures at its end; `evaluate` adds a file for each kind of views
   faults.jsonl             the videos that could not be read, if there were any
 """
@@ -13,18 +13,17 @@ from typing import Any
 import torch
 
 from autovid.data import ClipLoader, FaultLog, VideoSet
-from autovid.models import build
+from autovid.models import Model, NetworkSpec, build
 from autovid.nn.compute import Compute
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, write_atomic
-from autovid.space import Architecture
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
 from autovid.train.task import Training
 from autovid.train.trained import KIND, Trained
 
 
-def train_architecture(
-    arch: Architecture,
+def train_model(
+    model: Model,
     videos: VideoSet,
     recipe: Recipe,
     out: Path,
@@ -38,30 +37,33 @@ def train_architecture(
 ) -> Evaluation:
     """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val (centre view).
 
+    A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
     precision, and takes up what a resumed run has recorded. What is finished is not done again.
     Raises RunError, DataError, DivergedError, Interrupted.
     """
     for split in ("train", "val"):
         split_of(videos, split)
-    with RunDirectory.create_or_resume(out, train_config(arch, videos, recipe), kind=KIND, resume=resume) as run:
+    if isinstance(model, NetworkSpec):
+        model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
+    with RunDirectory.create_or_resume(out, train_config(model, videos, recipe), kind=KIND, resume=resume) as run:
         if (finished := read_finished(run.path, videos)) is not None:
             return finished
         if not (run.path / "architecture.yaml").exists():
-            write_atomic(run.path / "architecture.yaml", arch.to_yaml())
-        task = _task(arch, videos, recipe, run.path, compute, workers, source)
+            write_atomic(run.path / "architecture.yaml", model.to_yaml())
+        task = _task(model, videos, recipe, run.path, compute, workers, source)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
-        trained = Trained(run.path, arch, task.net, recipe, compute, videos.classes, source, task.steps, task.steps)
+        trained = Trained(run.path, model, task.net, recipe, compute, videos.classes, source, task.steps, task.steps)
         found = evaluate(trained, videos, workers=workers, progress=progress)
         run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
     return found
 
 
-def train_config(arch: Architecture, videos: VideoSet, recipe: Recipe) -> dict[str, Any]:
+def train_config(model: Model, videos: VideoSet, recipe: Recipe) -> dict[str, Any]:
     """What config.yaml of a training says, and a resumed one is held against; of data the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
-    return {"architecture": arch.hash, "data": data, "recipe": recipe}
+    return {"architecture": model.hash, "data": data, "recipe": recipe}
 
 
 def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
@@ -72,10 +74,10 @@ def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
 
 
 def _task(
-    arch: Architecture, videos: VideoSet, recipe: Recipe, path: Path, compute: Compute, workers: int, source: str
+    model: Model, videos: VideoSet, recipe: Recipe, path: Path, compute: Compute, workers: int, source: str
 ) -> Training:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
-    net = build(arch, len(videos.classes))
+    net = build(model, len(videos.classes))
     loader = ClipLoader(
         videos.train,
         videos.root,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from autovid.errors import RunError
-from autovid.models import Network, build
+from autovid.errors import ConfigError, RunError
+from autovid.models import NETWORKS, Model, Network, build, load_model
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
-from autovid.space import Architecture, load_architecture
+from autovid.space import Architecture
 from autovid.train.recipe import Recipe
 
 KIND = "train"
@@ -20,7 +20,7 @@ class Trained:
     """The weights after `step` of `steps` steps, on the device of `compute`. `source` is where the data came from."""
 
     path: Path
-    arch: Architecture
+    model: Model
     net: Network
     recipe: Recipe
     compute: Compute
@@ -30,13 +30,25 @@ class Trained:
     steps: int
 
 
+def find_model(what: str | Path) -> Model:
+    """A network by its name, what a YAML file holds, or the architecture.yaml in a run directory.
+
+    Raises ConfigError, and RunError for a directory without one.
+    """
+    if str(what) in NETWORKS or not Path(what).is_dir():
+        return load_model(what)
+    run, file = RunDirectory.open(Path(what)), Path(what) / "architecture.yaml"
+    if not file.is_file():
+        raise RunError(f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it")
+    return load_model(file)
+
+
 def find_architecture(path: Path) -> Architecture:
-    """The architecture in a file, or the architecture.yaml in a run directory. Raises RunError where there is none."""
-    if path.is_dir():
-        run, path = RunDirectory.open(path), path / "architecture.yaml"
-        if not path.is_file():
-            raise RunError(f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it")
-    return load_architecture(path)
+    """As `find_model`, and it must be an architecture of a search space."""
+    found = find_model(path)
+    if not isinstance(found, Architecture):
+        raise ConfigError(f"{path} is the network {found.network}; give an architecture of a search space here")
+    return found
 
 
 def open_trained(path: Path, device: str = "auto") -> Trained:
@@ -51,10 +63,10 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     recipe = msgspec.convert(run.config["recipe"], Recipe)
     compute = Compute(device, recipe.precision)
     compute.restore(info["compute"])
-    arch = load_architecture(path / "architecture.yaml")
-    net = build(arch, len(info["classes"]))
+    model = load_model(path / "architecture.yaml")
+    net = build(model, len(info["classes"]))
     net.load_state_dict(checkpoint.state.model)
     classes = tuple(info["classes"])
     return Trained(
-        path, arch, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
+        path, model, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
     )

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from autovid.data import VideoSet
+from autovid.models import Model
 from autovid.nn.compute import Compute
 from autovid.run import Progress
-from autovid.space import Architecture, load_space
-from autovid.train import Evaluation, Recipe, make_recipe, train_architecture
+from autovid.space import load_space
+from autovid.train import Evaluation, Recipe, make_recipe, train_model
 
 SPACE = load_space("tiny")
 ARCH = SPACE.sample(1, seed=3)[0]
@@ -19,10 +20,10 @@ def recipe(**changes: Any) -> Recipe:
     return make_recipe(SPACE, proxy=True, **{**small, **changes})
 
 
-def train(out: Path, videos: VideoSet, arch: Architecture = ARCH, **options: Any) -> Evaluation:
+def train(out: Path, videos: VideoSet, model: Model = ARCH, **options: Any) -> Evaluation:
     chosen = options.pop("recipe", None) or recipe()
     compute = Compute("cpu", chosen.precision)
-    return train_architecture(arch, videos, chosen, out, source=str(videos.root), compute=compute, **options)
+    return train_model(model, videos, chosen, out, source=str(videos.root), compute=compute, **options)
 
 
 class StopAt(Progress):

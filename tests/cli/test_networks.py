@@ -1,0 +1,174 @@
+"""Hand-designed networks on the command line: list, describe, train, evaluate."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import autovid
+from autovid.cli import main
+from autovid.models import MODULES, NETWORKS, Network
+from autovid.models.modules import DoesNotFit, Module
+
+TINY = ["--epochs", "1", "--batch", "12", "--frames", "4", "--crop", "32", "--lr", "0.01"]
+TINY += ["--device", "cpu", "--precision", "fp32", "--workers", "0", "--recipe", "proxy"]
+NAME = "tsn_resnet18"
+
+
+def described(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["describe", *words, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.fixture
+def scale(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A module called `scale` that fits everything but with factor 0, and what it was last given."""
+    given: dict[str, Any] = {}
+
+    def attach(net: Network, *, factor: float = 1.0, stages: Sequence[int] = ()) -> None:
+        if factor == 0:
+            raise DoesNotFit("it has no zero")
+        given.update(factor=factor, stages=[*stages])
+
+    monkeypatch.setitem(MODULES, "scale", Module(attach, "does nothing, by a factor"))
+    return given
+
+
+def test_list_shows_every_network_and_module_with_a_line(
+    scale: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", "models"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown and entry.about in shown for name, entry in NETWORKS.items())
+    assert main(["list", "models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"models": {name: e.about for name, e in NETWORKS.items()}}
+    assert main(["list", "modules", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["modules"]["scale"] == "does nothing, by a factor"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["describe", "--help"], ["list", "--help"]])
+def test_help_imports_no_torch(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom autovid.cli import main\n"
+        f"try: main({words})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_describe_counts_as_count_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with torch.device("meta"):
+        net = autovid.build(NAME, classes=174, frames=4, crop=112, temporal_pooling=True)
+    counted = autovid.count(net)
+    words = [NAME, "--classes", "174", "--frames", "4", "--crop", "112", "--temporal-pooling"]
+    found = described(words, capsys)
+    assert (found["params"], found["macs"], found["macs_by_kind"]) == (
+        counted.params,
+        counted.macs,
+        counted.macs_by_kind,
+    )
+    assert found["input"] == {"frames": 4, "crop": 112, "classes": 174}
+    assert (found["options"], found["clip"]["sampling"]) == ({"temporal_pooling": True}, "uniform")
+
+
+def test_the_stages_add_up_to_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    found = described(["tsn_resnet50"], capsys)
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert list(stages) == ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "classifier"]
+    assert sum(stage["macs"] for stage in stages.values()) == found["macs"]
+    assert sum(stage["params"] for stage in stages.values()) == found["params"]
+    assert stages["stem"] == {"name": "stem", "macs": 8 * 112**2 * 64 * 3 * 7**2, "params": 64 * 3 * 7**2 + 2 * 64}
+    assert main(["describe", "tsn_resnet50"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{stages['stages.3']['params']:,}" in shown
+    for words in ("24.33 M parameters", "1 GFLOPs = 1e9 MACs", "8 frames of 224x224, one of each equal part"):
+        assert words in shown
+
+
+def test_options_are_yaml_scalars_and_lists_and_the_shorthand_is_one(
+    scale: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = described([NAME, "--option", "temporal_pooling=true", "--option", "dropout=1e-1"], capsys)
+    short = described([NAME, "--temporal-pooling", "--option", "dropout=0.1"], capsys)
+    assert long == short
+    found = described([NAME, "--with", "scale:stages=[4,5],factor=2.5"], capsys)
+    assert found["with"] == {"scale": {"stages": [4, 5], "factor": 2.5}}
+    assert scale == {"stages": [4, 5], "factor": 2.5}
+    described([NAME, "--with", "scale"], capsys)
+    assert scale == {"stages": [], "factor": 1.0}
+
+
+def test_a_yaml_file_of_a_network_is_what_it_says(
+    scale: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"network: {NAME}\nclasses: 10\ncrop: 64\noptions: {{dropout: 0.2}}\nwith:\n  scale: {{factor: 3}}\n"
+    )
+    found = described([str(file), "--frames", "4"], capsys)
+    sizes = ["--classes", "10", "--crop", "64", "--frames", "4"]
+    assert found == described([NAME, *sizes, "--option", "dropout=0.2", "--with", "scale:factor=3"], capsys)
+    assert found["hash"] == autovid.load_model(file).hash
+
+
+def test_mistakes_are_one_line_each_with_exit_code_2(
+    scale: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("classes: 10\nnetwork: tsn_resnet8\n")
+    mistakes = [
+        (["tsn_resnet51"], "did you mean tsn_resnet50"),
+        ([str(wrong)], "wrong.yaml:2: network: there is no network 'tsn_resnet8'; did you mean tsn_resnet18"),
+        ([NAME, "--option", "deepness=3"], "no option 'deepness'; it has classes, frames, crop"),
+        ([NAME, "--option", "dropout=much"], "option dropout"),
+        ([NAME, "--option", "dropout"], "'dropout' is not KEY=VALUE"),
+        ([NAME, "--option", "classes=3"], "classes is given beside the options"),
+        ([NAME, "--with", "nothing"], "no module 'nothing'"),
+        ([NAME, "--with", "scale:size=3"], "module scale has no option 'size'; it has factor, stages"),
+        ([NAME, "--with", "scale:factor=0"], f"scale does not fit {NAME}: it has no zero"),
+        (["tiny", "--temporal-pooling"], "are for hand-designed networks"),
+    ]
+    for words, text in mistakes:
+        for command in ("describe", "train"):
+            if (command, words[0]) == ("train", "tiny"):
+                continue
+            assert main([command, *words]) == 2, words
+            assert text in one_line(capsys), words
+
+
+def test_train_evaluate_describe_and_go_on(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", NAME, "--temporal-pooling", "--data", str(tiny_videos), *TINY]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    out = next((tmp_path / "runs").iterdir()).relative_to(tmp_path)
+    assert out.name.startswith(f"train-{NAME}-")
+    assert "on 12 videos, centre view" in shown
+    assert main(["evaluate", str(out), "--device", "cpu", "--workers", "0", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    told = described([str(out)], capsys)
+    assert told["input"] == {"frames": 4, "crop": 32, "classes": 12}
+    assert (found["macs_per_view"], found["params"]) == (told["macs"], told["params"])
+    assert out.name == f"train-{NAME}-{told['hash']}"
+    assert main([*words, "--resume", "-o", str(out)]) == 0
+    capsys.readouterr()
+    plain = [word for word in words if word != "--temporal-pooling"]
+    assert main([*plain, "--resume", "-o", str(out)]) == 5
+    assert "architecture" in one_line(capsys)
+    assert main(["random-baseline", "--searched", str(out), "--data", str(tiny_videos), *TINY]) == 2
+    assert "give an architecture of a search space" in one_line(capsys)
