@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from autovid.errors import ConfigError
 from autovid.models import regularisers
+from autovid.models.dnr import attach_dnr
 from autovid.models.network import DoesNotFit, Network
 from autovid.models.options import check_options
 
@@ -25,6 +26,7 @@ MODULES: dict[str, Module] = {
     "rms": Module(regularisers.attach_rms, "random mean scaling of the last stages' residual branches"),
     "random_drop": Module(regularisers.attach_random_drop, "stochastic depth: residual branches left out at random"),
     "shake_drop": Module(regularisers.attach_shake_drop, "residual branches left out, their gradient scaled at random"),
+    "dnr": Module(attach_dnr, "batch norm made dynamic, relayed through time and layers, in networks over frames"),
     "cutmix": Module(regularisers.attach_cutmix, "clips with a box of another clip, labels blended"),
 }
 

@@ -7,7 +7,7 @@ A training pass in fp16 needs a gradient scaler (`torch.amp.GradScaler`), which 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -57,6 +57,13 @@ def autocast(precision: Precision, kind: str, device: torch.device) -> AbstractC
     if name == "fp32":
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, DTYPES[name])
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """The context for a few operations on x that autocast must leave alone."""
+    if x.is_meta:  # which has no autocast
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _fastest(device: torch.device) -> Precision:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autovid.nn.depthwise import depthwise_conv3d
 from autovid.nn.frames import fold, unfold
+from autovid.nn.precision import full_precision
 
 Kernel = tuple[int, int, int]
 
@@ -70,7 +71,7 @@ class GaussianFilter(nn.Module):
 
     def _inside(self, x: Tensor) -> Tensor:
         """The weight that lies inside the map, at every position: (1, 1, T, H, W)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             ones = torch.ones(1, 1, *x.shape[2:], device=x.device, dtype=self.taps.dtype)
             return F.conv3d(ones, self.taps[None, None], padding=self.padding)
 
