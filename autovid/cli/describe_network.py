@@ -60,7 +60,8 @@ def _module(name: str, options: dict[str, Any]) -> str:
 
 def _clip(clip: dict[str, Any]) -> str:
     """ "32 frames of 224x224, at a stride of 2; RGB in 0..1, minus [...], over [...]"."""
-    uniform = clip["sampling"] == "uniform"
-    drawn = "one of each equal part of the video" if uniform else f"at a stride of {clip['stride']}"
+    snippet, uniform = clip["snippet"], clip["sampling"] == "uniform"
+    each = "one" if snippet == 1 else f"{snippet} in a row"
+    drawn = f"{each} of each equal part of the video" if uniform else f"at a stride of {clip['stride']}"
     normal = f"RGB in 0..1, minus {list(clip['mean'])}, over {list(clip['std'])}"
     return f"{clip['frames']} frames of {clip['crop']}x{clip['crop']}, {drawn}; {normal}"
