@@ -58,12 +58,10 @@ def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[
 def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
     """The MACs of every module by kind, by the module's name; "" is the network itself."""
     seen: Any = clip or net.clip
-    ghost = copy.deepcopy(net).to("meta").eval()  # what it costs to use; and batch norm cannot train on one position
+    ghost = copy.deepcopy(net).to("meta").eval()  # what is done in training alone is no part of the cost
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
-    training = ghost.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        ghost.eval()(x)  # what is done in training alone is no part of the cost
-    ghost.train(training)
+        ghost(x)
     found = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
     for path, operators in counter.get_flop_counts().items():
         whole, _, name = path.partition(".")  # "ResNet.stem.0", and "Global" for everything
