@@ -50,7 +50,7 @@ def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[
     """
     traced = _trace(net, clip)
     whole = _whole(net, traced)
-    found = [Stage(name, sum(traced.get(name, {}).values()), _params(module)) for name, module in _pieces(net)]
+    found = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
     macs, params = whole.macs - sum(s.macs for s in found), whole.params - sum(s.params for s in found)
     return whole, [stage for stage in [*found, Stage("elsewhere", macs, params)] if stage.macs or stage.params]
 
@@ -75,6 +75,13 @@ def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
 def _whole(net: nn.Module, traced: dict[str, dict[str, int]]) -> Count:
     by_kind = traced[""]
     return Count(_params(net), sum(by_kind.values()), by_kind)
+
+
+def _macs(traced: dict[str, dict[str, int]], name: str, module: nn.Module) -> int:
+    """Those of a module, or the sum over its children where it is never called itself."""
+    if name in traced:
+        return sum(traced[name].values())
+    return sum(_macs(traced, f"{name}.{child}", its) for child, its in module.named_children())
 
 
 def _params(module: nn.Module) -> int:

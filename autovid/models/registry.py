@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from autovid.models import csn, deep_analysis, images, mobilenet, slowfast, tanet, tdn, x3d
+from autovid.models import csn, deep_analysis, images, mobilenet, s2dnet, s2dnet_x3d, slowfast, tanet, tdn, x3d
 from autovid.models.network import Network
 
 
@@ -30,6 +30,13 @@ NETWORKS: dict[str, Entry] = {
     "tanet_resnet50": Entry(tanet.tanet_resnet50, "temporal kernels that each clip makes for itself; 8 frames"),
     "tdn_resnet50": Entry(tdn.tdn_resnet50, "differences inside and between segments; 8 segments of 5 frames"),
     "tsm_mobilenet_v2": Entry(mobilenet.tsm_mobilenet_v2, "channels shifted to the neighbouring frames; 8 frames"),
+    "s2dnet": Entry(s2dnet.s2dnet, "a glance at the clip says where to look for details; 12 looks into 48 frames"),
+    "s2dnet_mini_kinetics": Entry(
+        s2dnet.s2dnet_mini_kinetics, "a glance at the clip says where to look for details; 16 looks into 64 frames"
+    ),
+    "s2dnet_x3d": Entry(
+        s2dnet_x3d.s2dnet_x3d, "a glance at the clip says where to look for details; 16 looks into 64 frames"
+    ),
     "slowonly_r34_8x8": Entry(partial(slowfast.slowonly, depth=34, stride=8), "SlowFast's slow path alone; 8 frames"),
     "slowonly_r50_8x8": Entry(partial(slowfast.slowonly, depth=50, stride=8), "SlowFast's slow path alone; 8 frames"),
     "slowonly_r50_4x16": Entry(partial(slowfast.slowonly, depth=50, stride=16), "SlowFast's slow path alone; 4 frames"),

@@ -1,0 +1,263 @@
+"""S2DNet: a small network sees the whole clip in outline, and says where a larger one should look for details.
+
+Liang et al., "Delving into details: Synopsis-to-detail networks for video recognition" (2022): seed-s2dnet, systems.md
+section 5, and the authors' code where these are silent. Ours: how many frames the clip has (the authors sample from
+every other frame of the video), the default fusion `add`, and that sizes follow the crop.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autovid.clip import Clip
+from autovid.models.deep_analysis import tsm_resnet50
+from autovid.models.mobilenet import WIDTH, tsm_mobilenet_v2
+from autovid.models.network import Network
+from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
+from autovid.nn.layers import channels_last
+from autovid.nn.pointwise import pointwise_conv3d
+from autovid.nn.residual import Residual
+from autovid.nn.sampler import Locator, sample, sample_uniformly
+
+CONTEXT = 256  # features of the context m
+LIKELY = 5
+SYNOPSIS_WEIGHT, SMOOTHING = 0.1, 0.1  # of the loss
+
+TopK = Literal["hard", "soft"]
+TemporalFilter = Literal["gaussian", "linear"]
+Fusion = Literal["add", "concat1x1"]
+
+
+class Sizes(NamedTuple):
+    """Frames and pixels of the synopsis and of the details, for a clip of 224 pixels."""
+
+    synopsis_frames: int
+    synopsis_crop: int
+    detail_frames: int
+    detail_crop: int
+
+
+SSV2 = Sizes(8, 144, 12, 144)
+MINI_KINETICS = Sizes(16, 144, 16, 112)
+
+
+def s2dnet(
+    *,
+    classes: int = 174,
+    frames: int = 48,
+    crop: int = 224,
+    top_k: TopK = "hard",
+    temporal_filter: TemporalFilter = "gaussian",
+    fusion: Fusion = "add",
+    frozen_sampler: bool = False,
+    dropout: float = 0.5,
+) -> "S2DNet":
+    """The network for Something-Something V2, hence 174 classes: TSM-MobileNetV2 and TSM-ResNet-50.
+
+    `frames` are what both choose from. `frozen_sampler` is the first of the two stages of training.
+    """
+    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    net = TSMS2DNet(SSV2, classes, clip, top_k, temporal_filter, fusion, dropout)
+    net.freeze_sampler(frozen_sampler)
+    return net
+
+
+def s2dnet_mini_kinetics(
+    *,
+    classes: int = 200,
+    frames: int = 64,
+    crop: int = 224,
+    top_k: TopK = "hard",
+    temporal_filter: TemporalFilter = "gaussian",
+    fusion: Fusion = "add",
+    frozen_sampler: bool = False,
+    dropout: float = 0.5,
+) -> "S2DNet":
+    """The network for Mini-Kinetics, hence 200 classes; sizes of the authors' configuration."""
+    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    net = TSMS2DNet(MINI_KINETICS, classes, clip, top_k, temporal_filter, fusion, dropout)
+    net.freeze_sampler(frozen_sampler)
+    return net
+
+
+class S2DNet(Network):
+    """Clip (B, 3, T, H, W) -> logits (B, classes), those of the detail network.
+
+    What the two networks are is a subclass's to say: `outline` for the synopsis, `details` for the other.
+    """
+
+    detail: Network
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        classes: int,
+        clip: Clip,
+        top_k: TopK,
+        temporal_filter: TemporalFilter,
+        width: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.classes, self.clip = classes, clip
+        self.top_k, self.temporal_filter = top_k, temporal_filter
+        self.frames, self.detail_frames = sizes.synopsis_frames, sizes.detail_frames
+        self.synopsis_crop, self.detail_crop = (
+            max(32, round(at_224 * clip.crop / 224)) for at_224 in (sizes.synopsis_crop, sizes.detail_crop)
+        )
+        side = -(-self.synopsis_crop // 32)
+        self.locator = Locator(width, classes, (self.frames, side, side), self.detail_frames)
+        self.context = nn.Linear(width + classes, CONTEXT)
+        self.context_dropout = nn.Dropout(dropout)
+        self.frozen = False
+        self._loss_gradient: Tensor | float = 1.0
+
+    def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The synopsis network: frames (B, 3, T, H, W) -> its last map (B, C, T, h, w) and its logits (B, classes)."""
+        raise NotImplementedError
+
+    def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
+        """The detail network: frames, the context m (B, CONTEXT) and s (B, classes) -> logits (B, classes)."""
+        raise NotImplementedError
+
+    def blocks(self) -> list[Residual]:
+        return self.detail.blocks()
+
+    def freeze_sampler(self, frozen: bool) -> None:
+        """Stage one of training: uniform time and the centre crop, and the locator rests. Stage two: everything."""
+        self.frozen = frozen
+        self.locator.requires_grad_(not frozen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._recognise(x)[0]
+
+    def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross entropy of the details, with label smoothing, and a tenth of the synopsis'."""
+        targets = y
+        if self.mix is not None:
+            x, targets = self.mix(x, F.one_hot(y, self.classes).float())
+        logits, first = self._recognise(x)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=SMOOTHING)
+        loss = loss + SYNOPSIS_WEIGHT * F.cross_entropy(first.float(), targets)
+        if loss.requires_grad:
+            loss.register_hook(self._note_loss_gradient)  # type: ignore[no-untyped-call]
+        return loss, logits
+
+    def _recognise(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of the detail network and of the synopsis network."""
+        outline, first = self.outline(synopsis(x, self.frames, self.synopsis_crop))
+        likely = likely_classes(first, self.top_k)
+        seen = self.context_dropout(outline.mean((2, 3, 4)))
+        context = F.relu(self.context(torch.cat([likely.to(seen.dtype), seen], 1)))
+        return self.details(self._sample(x, outline.detach(), likely), context, likely), first
+
+    def _sample(self, x: Tensor, outline: Tensor, likely: Tensor) -> Tensor:
+        if self.frozen:
+            return sample_uniformly(x, self.detail_frames, self.detail_crop, self.temporal_filter)
+        self._loss_gradient = 1.0
+        volume = sample(x, self.locator(outline, likely), self.detail_crop, self.temporal_filter)
+        if volume.requires_grad:
+            volume.register_hook(self._normalise)  # type: ignore[no-untyped-call]
+        return volume
+
+    def _note_loss_gradient(self, grad: Tensor) -> None:
+        self._loss_gradient = grad.detach()
+
+    def _normalise(self, grad: Tensor) -> Tensor:
+        """The gradient of every sampled clip in -1..1, so that no look weighs more than another.
+
+        Times the gradient of the loss: it is 1 but for the scale of fp16, which the optimizer will divide by.
+        """
+        peak = grad.abs().amax((1, 2, 3, 4), keepdim=True)
+        return grad / peak.clamp_min(torch.finfo(grad.dtype).tiny) * self._loss_gradient
+
+
+class TSMS2DNet(S2DNet):
+    """TSM-MobileNetV2 for the synopsis, TSM-ResNet-50 for the details, fused after res3, res4 and in the classifier."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        classes: int,
+        clip: Clip,
+        top_k: TopK,
+        temporal_filter: TemporalFilter,
+        fusion: Fusion,
+        dropout: float,
+    ) -> None:
+        super().__init__(sizes, classes, clip, top_k, temporal_filter, WIDTH, dropout)
+        self.synopsis = tsm_mobilenet_v2(classes=classes, dropout=dropout)
+        detail = tsm_resnet50(classes=classes, dropout=dropout)
+        assert isinstance(detail, ResNet)
+        detail.classifier = classifier(2048, classes)
+        self.detail: ResNet = detail
+        self.fusions = nn.ModuleDict({"res3": FUSIONS[fusion](512), "res4": FUSIONS[fusion](1024)})
+
+    def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        last = self.synopsis.features(x)
+        return last, self.synopsis.classify(last)
+
+    def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
+        net = self.detail
+        x = net.stem(x)
+        for number, stage in enumerate(net.stages, 2):
+            x = stage(x)
+            if number in (3, 4):
+                x = self.fusions[f"res{number}"](x, context)
+        frames_BCT = net.dropout(x.mean((3, 4)))
+        logits: Tensor = net.classifier(torch.cat([frames_BCT.mean(2), context, likely.to(context.dtype)], 1))
+        return logits
+
+
+class Add(nn.Module):
+    """x + W m on every position of a map x (B, C, T, H, W), with the context m (B, CONTEXT)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, CONTEXT).normal_(0.0, 0.01))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return x + F.linear(context, self.weight)[..., None, None, None].to(x.dtype)
+
+
+class Concat1x1(nn.Module):
+    """ReLU of a 1x1x1 convolution of [x, m], as in the authors' code; the share of m is computed once for a clip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width + CONTEXT, width, 1, bias=False)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        of_map, of_context = self.conv.weight[:, : x.shape[1]], self.conv.weight[:, x.shape[1] :]
+        shared = F.linear(context, of_context.flatten(1))[..., None, None, None]
+        return F.relu(pointwise_conv3d(x, channels_last(of_map)) + shared.to(x.dtype))
+
+
+FUSIONS: dict[Fusion, type[Add] | type[Concat1x1]] = {"add": Add, "concat1x1": Concat1x1}
+
+
+def synopsis(x: Tensor, frames: int, crop: int) -> Tensor:
+    """Frames from the first to the last of x (B, 3, T, H, W), evenly; each resized to `crop`, nearest pixels."""
+    of = torch.arange(frames, device=x.device) * (x.shape[2] - 1) // max(1, frames - 1)
+    chosen = x.permute(0, 2, 3, 4, 1).index_select(1, of)
+    images = F.interpolate(chosen.flatten(0, 1).permute(0, 3, 1, 2), size=(crop, crop))
+    return images.view(x.shape[0], frames, -1, crop, crop).transpose(1, 2)
+
+
+def likely_classes(logits: Tensor, top_k: TopK) -> Tensor:
+    """s (B, classes): ones at the likeliest classes, without gradient; `soft`: their softmax, with gradient."""
+    best = logits.detach().topk(min(LIKELY, logits.shape[1]), 1).indices
+    hard = torch.zeros_like(logits).scatter(1, best, 1.0).detach()
+    if top_k == "hard":
+        return hard
+    return torch.softmax(logits.masked_fill(hard == 0, -torch.inf), 1)
+
+
+def classifier(width: int, classes: int) -> nn.Linear:
+    """A classifier of [features, m, s]; of averaged features, which is the average of their logits."""
+    layer = nn.Linear(width + CONTEXT + classes, classes)
+    nn.init.normal_(layer.weight, 0.0, 0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
