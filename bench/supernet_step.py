@@ -4,7 +4,8 @@
 
 1. The step's weight half (K forwards and backwards through the supernet, one optimizer step) against the training steps
    of the same K networks, frozen and built alone. Target: at most 1.10.
-2. The same half in plain contiguous fp32 with torch's own layers, against ours. Target: at least 3 times slower.
+2. The same half in plain contiguous fp32 with torch's own layers and the C library's own memory handling, in a process
+   of its own that waits while the others are measured, against ours. Target: at least 3 times slower.
 3. The prior's half (K forwards without gradient) against the weight half, for information.
 
 Every round measures all of them, one after the other; the figures are medians of the ratios of the rounds.
@@ -12,14 +13,16 @@ Every round measures all of them, one after the other; the figures are medians o
 
 import argparse
 import contextlib
-import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from hardware import hardware
 from torch import Tensor
 
 import autovid
@@ -27,7 +30,6 @@ from autovid.models import SearchNetwork, build, builder, inherit
 from autovid.nn import fusion, layers
 from autovid.nn.allocator import keep_memory
 from autovid.nn.compute import Compute
-from autovid.nn.depthwise import current_kernels
 from autovid.space import Architecture
 
 
@@ -84,6 +86,33 @@ def plain(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def serve(args: argparse.Namespace) -> None:
+    """The plain process: for every line on stdin, one step, and its seconds on stdout."""
+    compute = Compute(args.device, "fp32")
+    space = autovid.load_space(args.space)
+    archs, supernet = space.sample(args.k, seed=0), build(space, 12).to(compute.device)
+    x = torch.randn(args.batch, 3, args.frames, args.crop, args.crop, device=compute.device)
+    y = torch.arange(args.batch, device=compute.device) % 12
+    step = plain(lambda: train([supernet] * args.k, archs, x, y, compute))
+    for _ in sys.stdin:
+        print(seconds(step, compute), flush=True)
+
+
+class Plain:
+    """The process that `serve` runs in."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, *sys.argv, "--serve"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def seconds(self) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="two_stream")
@@ -93,7 +122,11 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.serve:
+        serve(args)
+        return
     keep_memory()
     compute = Compute(args.device)
     space = autovid.load_space(args.space)
@@ -103,28 +136,31 @@ def main() -> None:
     for net in frozen:
         inherit(net, supernet)
     x = torch.randn(args.batch, 3, args.frames, args.crop, args.crop, device=compute.device)
-    x_last, y = x.contiguous(memory_format=torch.channels_last_3d), torch.arange(args.batch, device=compute.device) % 12
+    x, y = x.contiguous(memory_format=torch.channels_last_3d), torch.arange(args.batch, device=compute.device) % 12
     work = {
-        "supernet": lambda: train([supernet] * args.k, archs, x_last, y, compute),
-        "frozen": lambda: train(frozen, archs, x_last, y, compute),
-        "plain": plain(lambda: train([supernet] * args.k, archs, x, y, compute)),
-        "score": lambda: score(supernet, archs, x_last, compute),
+        "supernet": lambda: train([supernet] * args.k, archs, x, y, compute),
+        "frozen": lambda: train(frozen, archs, x, y, compute),
+        "score": lambda: score(supernet, archs, x, compute),
     }
-    for one in work.values():
+    other = Plain()
+    measure = {name: lambda one=one: seconds(one, compute) for name, one in work.items()} | {"plain": other.seconds}
+    for one in measure.values():
         one()  # warm-up
-    rounds = [{name: seconds(one, compute) for name, one in work.items()} for _ in range(args.rounds)]
+    rounds = [{name: one() for name, one in measure.items()} for _ in range(args.rounds)]
+    other.process.communicate()
 
-    def ratio(above: str, below: str) -> str:
+    def row(what: str, above: str, below: str, target: str) -> str:
         ratios = [r[above] / r[below] for r in rounds]
-        return f"{statistics.median(ratios):.2f}  (rounds: {', '.join(f'{value:.2f}' for value in ratios)})"
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        return f"| {what} | {statistics.median(ratios):.2f} | {each} | {target} |"
 
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {compute.device}")
-    print(f"{args.space}: K = {args.k}, batch {args.batch}, {args.frames} frames of {args.crop}x{args.crop}")
-    print(f"kernels {current_kernels()}, precision {compute.precision}")
-    print(f"supernet / sum of frozen networks      {ratio('supernet', 'frozen')}   target <= 1.10")
-    print(f"plain contiguous fp32 / ours           {ratio('plain', 'supernet')}   target >= 3")
-    print(f"prior's half / weight half             {ratio('score', 'supernet')}")
-    print(f"seconds of the weight half, median     {statistics.median(r['supernet'] for r in rounds):.3f}")
+    print(f"# One search step\n\n{hardware()}; {compute.device}\n")
+    print(f"{args.space}: K = {args.k}, batch {args.batch}, {args.frames} frames of {args.crop}x{args.crop};")
+    print(f"{compute.precision}; the weights' half takes {statistics.median(r['supernet'] for r in rounds):.2f} s\n")
+    print("| ratio | median | rounds | target |\n|---|---|---|---|")
+    print(row("supernet / sum of the frozen networks", "supernet", "frozen", "<= 1.10"))
+    print(row("plain contiguous fp32 / ours", "plain", "supernet", ">= 3"))
+    print(row("the prior's half / the weights' half", "score", "supernet", ""))
 
 
 if __name__ == "__main__":
