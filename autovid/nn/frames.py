@@ -6,6 +6,7 @@ them is a view, and 2-D kernels, the faster ones on most machines, do the work.
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -31,7 +32,7 @@ class FrameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frame_stride > 1:
-            x = x[:, :, :: self.frame_stride]
+            x = x[:, :, :: self.frame_stride].contiguous(memory_format=torch.channels_last_3d)
         return unfold(super().forward(fold(x)), x.shape[0])
 
 
