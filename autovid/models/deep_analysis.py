@@ -22,7 +22,7 @@ from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.models.inception import EPS, Inception, InceptionV1, Parts
 from autovid.models.network import Network
-from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, make_stages
+from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, frame_stem, make_stages
 from autovid.nn.factorized import FactorizedConv
 from autovid.nn.frames import FrameConv, FrameMaxPool
 from autovid.nn.non_local import NonLocalBlock
@@ -158,8 +158,10 @@ CONVS: dict[str, MakeConv] = {"i3d": _clip_conv, "s3d": FactorizedConv}
 
 
 def _stem(spans: bool) -> nn.Module:
-    conv = _stem_conv(3) if spans else FrameConv(3, 64, 7, stride=2, padding=3, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU(inplace=True), FrameMaxPool(3, stride=2, padding=1))
+    if not spans:
+        return frame_stem()
+    norm, pool = nn.BatchNorm3d(64), FrameMaxPool(3, stride=2, padding=1)
+    return nn.Sequential(_stem_conv(3), norm, nn.ReLU(inplace=True), pool)
 
 
 def _stem_conv(kernel: int) -> nn.Module:

@@ -15,5 +15,6 @@ class TemporalConv(nn.Conv3d):
         super().__init__(width_in, width, (kernel, 1, 1), (stride, 1, 1), (kernel // 2, 0, 0), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        stride, padding, weight = (self.stride[0], 1), (self.padding[0], 0), self.weight.squeeze(4)
-        return F.conv2d(x.flatten(3), weight, self.bias, stride, padding).unflatten(3, x.shape[3:])
+        stride, padding = (self.stride[0], 1), (self.kernel_size[0] // 2, 0)
+        y = F.conv2d(x.flatten(3), self.weight.squeeze(4), self.bias, stride, padding)
+        return y.view(*y.shape[:3], *x.shape[3:])
