@@ -7,7 +7,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from autovid.models import csn, deep_analysis, images, mobilenet, s2dnet, s2dnet_x3d, slowfast, tanet, tdn, x3d
+from autovid.models import (
+    auto_tsnet,
+    csn,
+    deep_analysis,
+    images,
+    mobilenet,
+    s2dnet,
+    s2dnet_x3d,
+    slowfast,
+    tanet,
+    tdn,
+    x3d,
+)
 from autovid.models.network import Network
 
 
@@ -56,6 +68,14 @@ NETWORKS: dict[str, Entry] = {
     **{
         f"x3d_{scale}": Entry(partial(x3d.x3d, scale=scale), f"an architecture of the space x3d; {clip.frames} frames")
         for scale, clip in x3d.SCALES.items()
+    },
+    **{
+        f"auto_tsnet_{size}{'' if attention else '_noattention'}": Entry(
+            partial(auto_tsnet.auto_tsnet, size=size, attention=attention),
+            f"an architecture of two_stream, found by us for the paper's totals{'' if attention else ', no attention'}",
+        )
+        for attention in (True, False)
+        for size in auto_tsnet.FILES
     },
     "resnet50_imagenet": Entry(images.resnet50_imagenet, "ResNet-50 for images: clips of one frame"),
     "resnet110_cifar": Entry(images.resnet110_cifar, "ResNet-110 for images of 32 x 32: clips of one frame"),
