@@ -20,6 +20,7 @@ from autovid.models.pooled import PooledResNet, zero_last_norms
 from autovid.models.resnet import DEPTHS, make_stages
 from autovid.nn.frames import FrameConv, FrameMaxPool
 from autovid.nn.residual import BasicBlock, Bottleneck, Residual
+from autovid.nn.temporal_conv import TemporalConv
 
 BETA = 8  # the fast path has 1 / BETA of the channels
 SLOW_KERNELS = {2: 1, 3: 1, 4: 3, 5: 3}  # temporal kernels of res2 ... res5
@@ -103,6 +104,8 @@ def make_stem(width: int, temporal_kernel: int) -> nn.Sequential:
 def make_conv(width_in: int, width: int, temporal_kernel: int, kernel: int, stride: int = 1) -> nn.Module:
     """t x k x k convolution, same padding, spatial stride, no bias; of frames by themselves where t is 1."""
     t, k = temporal_kernel, kernel
+    if k == stride == 1 < t:
+        return TemporalConv(width_in, width, t)
     if t == 1:
         return FrameConv(width_in, width, k, stride=stride, padding=k // 2, bias=False)
     return nn.Conv3d(width_in, width, (t, k, k), (1, stride, stride), (t // 2, k // 2, k // 2), bias=False)
@@ -139,5 +142,5 @@ def _shortcut(width_in: int, width: int, stride: int) -> nn.Module | None:
 
 def _lateral(width: int, kernel: int, alpha: int) -> nn.Module:
     """Fast (B, C, alpha * T, H, W) -> (B, 2 C, T, H, W), to be joined to the slow path's channels."""
-    conv = nn.Conv3d(width, 2 * width, (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0), bias=False)
+    conv = TemporalConv(width, 2 * width, kernel, alpha)
     return nn.Sequential(conv, nn.BatchNorm3d(2 * width), nn.ReLU(inplace=True))
