@@ -19,6 +19,7 @@ BELOW: dict[str, set[str]] = {
     "cost": {"errors", "clip", "space", "nn", "models"},
     "search": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost"},
     "train": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost"},
+    "report": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost", "search", "train"},
 }
 ONLY = {"av": "data", "yaml": "config", "ray": "cluster"}
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a network, or a frozen architecture, from scratch",
     "evaluate": "top-1 and top-5 of a trained run, averaged over views",
     "random-baseline": "train architectures drawn at random from a FLOPs range",
+    "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
     "describe": "a network, an architecture, a space or a run, stage by stage",
     "list": "the spaces, networks and modules there are",
 }

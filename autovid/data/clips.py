@@ -100,6 +100,21 @@ class ClipReader(msgspec.Struct, frozen=True):
         return Loaded(pixels, np.full(len(pixels), video, dtype=np.int64), faults)
 
 
+def read_clip(path: Path, clip: Clip) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The "center" view of a video: pixels (T, H, W, 3), and when each frame is shown, (T,) seconds.
+
+    Raises DataError, with the path.
+    """
+    try:
+        with VideoFile(path) as file:
+            indices = test_indices(len(file), clip, 1)[0]
+            frames = file.frames(indices, partial(shrink, short_side=clip.crop))
+            seconds = file.seconds[indices]
+    except VideoError as error:
+        raise DataError(f"{path}: {error}") from error
+    return crop_at(frames, clip.crop, VIEWS["center"][1][0]), seconds
+
+
 def generator(stream: str, *numbers: int) -> np.random.Generator:
     """Random numbers for one purpose: a pure function of its name and these numbers."""
     return np.random.default_rng((*stream.encode(), 256, *numbers))

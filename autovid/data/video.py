@@ -38,7 +38,11 @@ class VideoFile:
     Frames are found by the time stamps of a pass over the packets, which decodes nothing and trusts no header: a
     missing frame count, a variable frame rate or a start other than zero need no special care. AVI has no time stamps
     worth the name; there, frames are counted from the first one, which is slower. Every method raises VideoError.
+
+    `seconds` (len,): when each frame is shown, from the start of the whole video on.
     """
+
+    seconds: NDArray[np.float64]
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         _check_regular(path)
@@ -100,7 +104,9 @@ class VideoFile:
             names = np.unique(np.array([stamp for stamp, _ in found], dtype=np.int64))
             names = names[names >= self._keys[0]] if len(self._keys) else names  # earlier ones cannot be decoded
             seconds = (names - origin) * unit
-        kept: NDArray[np.int64] = names[(seconds >= start) & (seconds < end)]
+        inside = (seconds >= start) & (seconds < end)
+        kept: NDArray[np.int64] = names[inside]
+        self.seconds = seconds[inside]
         if not len(kept):
             raise VideoError("no frames" if (start, end) == (0, np.inf) else f"no frames from {start:g} to {end:g} s")
         return kept

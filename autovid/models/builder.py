@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.models.network import Network
+from autovid.models.network import Network, every_frame
 from autovid.nn.attention import ATTENTIONS
 from autovid.nn.fusion import FUSIONS
 from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, channels_last, he_normal
@@ -50,9 +50,11 @@ class Head(nn.Module):
         self.width = site.width
         self.conv = Pointwise(max(widths_in), site.width)
         self.norm = Norm(site.width)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x, self.width))).mean((2, 3, 4))
+        out: Tensor = self.relu(self.norm(self.conv(x, self.width))).mean((2, 3, 4))
+        return out
 
 
 class Classifier(nn.Module):
@@ -118,6 +120,16 @@ class SearchNetwork(Network):
             else:
                 logits = self.sites[key](torch.cat(pooled, 1))
         return logits
+
+    def cam_layer(self) -> nn.Module:
+        """The map that the head averages, of the stream that sees the fewest frames."""
+        return self.get_submodule(f"sites.{self._sparsest()}-head.relu")
+
+    def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return every_frame(x, self.every[self._sparsest()])
+
+    def _sparsest(self) -> str:
+        return max(self.every, key=lambda name: self.every[name])
 
     def _choices(self, arch: Architecture | None) -> Choices:
         if arch is not None:

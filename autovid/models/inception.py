@@ -107,6 +107,10 @@ class InceptionV1(Network):
         nn.init.normal_(self.classifier.weight, 0.0, 0.01)
         nn.init.zeros_(self.classifier.bias)
 
+    def cam_layer(self) -> nn.Module:
+        """The last inception module; what may follow it, an aggregation over time, can make a map negative."""
+        return self.layers["inception5b"]
+
     def forward(self, x: Tensor) -> Tensor:
         for name, layer in self.layers.items():
             x = layer(x)

@@ -75,6 +75,9 @@ class MobileNetV2(Network):
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.features(x))
 
+    def cam_layer(self) -> nn.Module:
+        return self.head
+
     def features(self, x: Tensor) -> Tensor:
         """The last map: (B, WIDTH, T, H / 32, W / 32)."""
         x = self.stem(x)

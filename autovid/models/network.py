@@ -34,6 +34,18 @@ class Network(nn.Module):
         """
         return [module for module in self.modules() if isinstance(module, Residual)]
 
+    def cam_layer(self) -> nn.Module:
+        """The module that gives the last feature map before it is averaged, (B, C, t, h, w) and none of it negative.
+
+        What activation maps are made of (`autovid.report`); of two paths the one that sees fewer frames.
+        Raises ConfigError where a network has no such map.
+        """
+        raise ConfigError(f"{type(self).__name__} has no feature map that activation maps could be made of")
+
+    def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What that map is a map of: frames (B, 3, t, H, W), normalised, and their places among the clip's, (B, t)."""
+        return every_frame(x, 1)
+
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The loss on clips x with labels y (B,), and the logits (B, classes) for the running accuracy."""
         targets = y
@@ -41,6 +53,12 @@ class Network(nn.Module):
             x, targets = self.mix(x, F.one_hot(y, self.classes).float())
         logits: Tensor = self(x)
         return F.cross_entropy(logits.float(), targets), logits
+
+
+def every_frame(x: Tensor, step: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Every `step`-th frame of clips (B, 3, T, H, W) from `first` on, and their places (B, t) among the T."""
+    places = torch.arange(first, x.shape[2], step, dtype=torch.float32, device=x.device)
+    return x[:, :, first::step], places.expand(x.shape[0], -1)
 
 
 def he_init(net: nn.Module) -> None:

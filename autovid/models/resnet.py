@@ -93,6 +93,9 @@ class ResNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.features(x))
 
+    def cam_layer(self) -> nn.Module:
+        return self.stages[-1]
+
     def features(self, x: Tensor) -> Tensor:
         """The map of res5: (B, C, T', H / 32, W / 32)."""
         x = self.stem(x)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.models.network import he_init
+from autovid.models.network import every_frame, he_init
 from autovid.models.resnet import (
     DEPTHS,
     IMAGENET_MEAN,
@@ -79,6 +79,10 @@ class TDN(ResNet):
 
     def blocks(self) -> list[Residual]:
         return [block for stage in self.stages for block in stage.children() if isinstance(block, Residual)]
+
+    def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The middle frame of every segment."""
+        return every_frame(x, SNIPPET, SNIPPET // 2)
 
     def features(self, x: Tensor) -> Tensor:
         early, late = self.short_term(x)

@@ -1,0 +1,99 @@
+"""autovid cam: which places of which frames a network looks at."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autovid.cli import options
+
+if TYPE_CHECKING:
+    from autovid.report import Row, Subject
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument("clip", type=Path, metavar="CLIP", help="a video file")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        dest="models",
+        metavar="RUN_OR_FILE",
+        help="the run directory of a training, or a network's name or YAML file; may be repeated, to compare",
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="safetensors file with the weights of a --model that is no run; one for each of these, in their order",
+    )
+    parser.add_argument("--method", choices=["gradcam", "gradcam++"], default="gradcam++", help="default: gradcam++")
+    parser.add_argument(
+        "--class", dest="target", metavar="N|NAME", help="what speaks for this class (default: the predicted one)"
+    )
+    parser.add_argument("-o", "--out", type=Path, help="folder of filmstrip.png and film.mp4 (default: runs/cam-CLIP)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Looks, draws and says what was predicted."""
+    from autovid.nn.allocator import keep_memory
+    from autovid.report import filmstrip_png, write_film
+    from autovid.run import write_atomic
+    from autovid.run.files import explained
+
+    keep_memory()
+    rows = [_row(args, subject) for subject in _subjects(args)]
+    out = args.out or options.free_directory(f"cam-{args.clip.stem}")
+    with explained(f"cannot make {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+    method = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}[args.method]
+    write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
+    write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
+    for row in rows:
+        print(f"{row.name}: {row.says}")
+    print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
+
+
+def _subjects(args: argparse.Namespace) -> "list[Subject]":
+    """The networks, in order. Raises ConfigError where weights are missing or left over."""
+    from autovid.errors import ConfigError
+    from autovid.models import load_model
+    from autovid.report import open_files, open_run
+
+    found, weights = [], list(args.weights)
+    for text in args.models:
+        if Path(text).is_dir():
+            found.append(open_run(Path(text), args.device))
+            continue
+        load_model(text)
+        if not weights:
+            raise ConfigError(f"{text} holds no weights: give them with --weights FILE.safetensors, or a run directory")
+        found.append(open_files(text, weights.pop(0), args.device))
+    if weights:
+        raise ConfigError(f"--weights {weights[0]}: no --model is left that they could be of; a run has its own")
+    return found
+
+
+def _row(args: argparse.Namespace, subject: "Subject") -> "Row":
+    import numpy as np
+    import torch
+
+    from autovid.data.clips import read_clip
+    from autovid.data.loader import normalised
+    from autovid.report import Row, activation_map
+
+    target = None if args.target is None else subject.class_number(args.target)
+    pixels, seconds = read_clip(args.clip, subject.clip)
+    x: torch.Tensor = normalised(pixels[None], subject.clip).to(subject.device)
+    found = activation_map(subject.net, x, subject.clip, target, args.method)
+    says = f"{subject.class_name(found.target)} {100 * found.probabilities[found.target]:.1f} %"
+    best = int(found.probabilities.argmax())
+    if best != found.target:
+        says += f" (predicts {subject.class_name(best)} {100 * found.probabilities[best]:.1f} %)"
+    if not found.heat.any():
+        says += ", nothing speaks for it"
+    return Row(found, np.interp(found.places, np.arange(len(seconds)), seconds), subject.name, says)

@@ -1,0 +1,179 @@
+"""Activation maps as pictures: a filmstrip, with a row for every model under the frames it saw, and a film.
+
+As Figure 1 of seed-dnr's supplement. Models that saw the same frames stand under one row of these; a model that
+samples others has its own.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from autovid.data.augment import resize
+from autovid.data.video import can_write, write_video
+from autovid.errors import DataError
+from autovid.report.cam import ActivationMap
+from autovid.run.files import explained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Pixels = NDArray[np.uint8]
+
+COLUMNS = 8  # of the filmstrip; of more frames it shows as many, evenly spread
+COLOURS = "inferno"  # rises in lightness all the way: the same to all eyes, and in print
+LUMA = 0.299, 0.587, 0.114
+COLD, HOT = 0.25, 0.7  # how opaque the heat is over a frame
+SIDE, GAP, TITLE, CAPTION, LEGEND = 1.3, 0.05, 0.36, 0.24, 0.4  # inches of the filmstrip
+TILE, HEADER, BAR = 288, 64, 6  # pixels of the film
+RATE, SHORTEST, LONGEST = 25, 2.0, 12.0  # frames a second and seconds of the film
+MUTED = "#5c6370"
+
+
+class Row(NamedTuple):
+    """A model's map of a clip, when its frames are shown (seconds, (t,)), and what is written beside it."""
+
+    found: ActivationMap
+    seconds: NDArray[np.float64]
+    name: str
+    says: str
+
+
+def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
+    """Frames (t, H, W, 3) without their own colours, under their heat (t, H, W) in 0 ... 1."""
+    grey = pixels @ np.array(LUMA, dtype=np.float32)
+    colours = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
+    opacity = COLD + (HOT - COLD) * heat[..., None]
+    mixed: Pixels = np.rint((1 - opacity) * grey[..., None] + opacity * colours).astype(np.uint8)
+    return mixed
+
+
+def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
+    """The filmstrip as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    groups = _groups(rows)
+    columns = max(4, *(len(_spread(len(group[0].seconds))) for group in groups))
+    width = columns * (SIDE + GAP) + GAP
+    height = TITLE + sum((len(group) + 1) * (CAPTION + SIDE) for group in groups) + LEGEND
+    figure = Figure(figsize=(width, height), dpi=160)
+    FigureCanvasAgg(figure)
+    figure.text(GAP / width, 1 - TITLE / 2 / height, title, va="center", fontsize=10, weight="bold")
+    top = height - TITLE
+    for group in groups:
+        seconds, plain = group[0].seconds, group[0].found.pixels
+        _line(figure, top, plain, [f"{moment:.2f} s" for moment in seconds])
+        for number, row in enumerate(group, 1):
+            here = top - number * (CAPTION + SIDE)
+            _line(figure, here, overlay(row.found.pixels, row.found.heat))
+            says = f"{row.name}: {row.says}"
+            figure.text(GAP / width, (here - CAPTION / 2) / height, says, va="center", fontsize=8)
+        top -= (len(group) + 1) * (CAPTION + SIDE)
+    _legend(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()
+
+
+def _line(figure: "Figure", top: float, images: Pixels, captions: Sequence[str] = ()) -> None:
+    """Images side by side, `top` inches above the figure's lower edge, with room for captions over them."""
+    width, height = figure.get_size_inches()
+    for column, i in enumerate(_spread(len(images))):
+        left, bottom = GAP + column * (SIDE + GAP), top - CAPTION - SIDE
+        axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
+        axes.imshow(images[i], interpolation="bilinear")
+        axes.set_axis_off()
+        if captions:
+            x, y = (left + SIDE / 2) / width, (top - CAPTION / 2) / height
+            figure.text(x, y, captions[i], ha="center", va="center", fontsize=7, color=MUTED)
+
+
+def _legend(figure: "Figure") -> None:
+    """What the colours mean."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes(((GAP + 1.5) / width, 0.15 / height, 1.2 / width, 0.1 / height))
+    axes.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=COLOURS)
+    axes.set_axis_off()
+    for x, text in ((GAP, "does not speak for the class"), (GAP + 2.8, "does, more than all else in the clip")):
+        figure.text(x / width, 0.2 / height, text, va="center", fontsize=7, color=MUTED)
+
+
+def write_film(path: Path, rows: Sequence[Row], title: str) -> None:
+    """The film as an MP4: the frames, and beside them every model's map of them, in real time.
+
+    A clip shorter than 2 s is slowed down to that, one longer than 12 s sped up. Every frame is held until the next.
+    Raises DataError where PyAV cannot write H.264, RunError where the file cannot be written.
+    """
+    if not can_write():
+        raise DataError("this PyAV cannot write H.264 (no libx264): install its wheel with 'pip install av'")
+    with explained(f"cannot write {path}"):
+        write_video(path, _film(rows, title), quality=18, gop=RATE)
+
+
+def _film(rows: Sequence[Row], title: str) -> Iterator[Pixels]:
+    tiles, captions = [], []
+    for group in _groups(rows):
+        tiles.append((group[0].seconds, _tiles(group[0].found.pixels)))
+        captions.append(("frames", title))
+        for row in group:
+            tiles.append((row.seconds, _tiles(overlay(row.found.pixels, row.found.heat))))
+            captions.append((row.name, row.says))
+    header = _header(captions)
+    start = min(seconds[0] for seconds, _ in tiles)
+    span = max(seconds[-1] + _step(seconds) for seconds, _ in tiles) - start
+    count = round(RATE * min(max(span, SHORTEST), LONGEST))
+    for number in range(count):
+        now = start + span * number / count + 1e-9
+        shown = [images[max(0, int(np.searchsorted(seconds, now, "right")) - 1)] for seconds, images in tiles]
+        yield np.concatenate([header, np.concatenate(shown, 1), _bar(header.shape[1], (number + 1) / count)])
+
+
+def _tiles(frames: Pixels) -> Pixels:
+    return np.stack([resize(frame, TILE, TILE) for frame in frames])
+
+
+def _step(seconds: NDArray[np.float64]) -> float:
+    """How long the last frame is held: as long as the others are on average."""
+    return float(seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
+
+
+def _header(captions: Sequence[tuple[str, str]]) -> Pixels:
+    """Two lines over every tile, (HEADER, TILE * n, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(TILE * len(captions) / 100, HEADER / 100), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    for number, (name, says) in enumerate(captions):
+        x = (number + 0.5) / len(captions)
+        figure.text(x, 0.66, _short(name), ha="center", va="center", fontsize=9)
+        figure.text(x, 0.28, _short(says), ha="center", va="center", fontsize=9, color=MUTED)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _bar(width: int, share: float) -> Pixels:
+    """How far the film has come."""
+    bar = np.full((BAR, width, 3), 255, dtype=np.uint8)
+    bar[:, : round(width * share)] = (92, 99, 112)
+    return bar
+
+
+def _spread(count: int) -> list[int]:
+    """Which of `count` frames the filmstrip shows."""
+    return [int(i) for i in np.linspace(0, count - 1, min(count, COLUMNS)).round()]
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows one after another that show the same frames."""
+    return [list(group) for _, group in groupby(rows, lambda row: (row.seconds.tobytes(), row.found.pixels.tobytes()))]
