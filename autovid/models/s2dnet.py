@@ -19,7 +19,7 @@ from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
 from autovid.nn.layers import channels_last
 from autovid.nn.pointwise import pointwise_conv3d
 from autovid.nn.residual import Residual
-from autovid.nn.sampler import Locator, sample, sample_uniformly
+from autovid.nn.sampler import Locator, grid, sample, sample_uniformly
 
 CONTEXT = 256  # features of the context m
 LIKELY = 5
@@ -132,6 +132,23 @@ class S2DNet(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._recognise(x)[0]
+
+    def cam_layer(self) -> nn.Module:
+        """That of the detail network."""
+        return self.detail.cam_layer()
+
+    def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the detail network is shown, which may lie between frames, and is only a part of them."""
+        outline, first = self.outline(synopsis(x, self.frames, self.synopsis_crop))
+        likely, length, count = likely_classes(first, self.top_k), x.shape[2], self.detail_frames
+        if self.frozen:
+            mu = delta = x.new_zeros(x.shape[0])
+            stride = length / count
+        else:
+            mu, delta = self.locator(outline, likely).time.unbind(1)
+            stride = length / (2 * count)
+        places = grid(mu, delta, length, count, stride).clamp(0, length - 1)
+        return self._sample(x, outline, likely), places
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Cross entropy of the details, with label smoothing, and a tenth of the synopsis'."""

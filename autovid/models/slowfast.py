@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.models.network import Network, he_init
+from autovid.models.network import Network, every_frame, he_init
 from autovid.models.pooled import PooledResNet, zero_last_norms
 from autovid.models.resnet import DEPTHS, make_stages
 from autovid.nn.frames import FrameConv, FrameMaxPool
@@ -65,6 +65,13 @@ class SlowFast(Network):
         features = torch.cat([slow.mean((2, 3, 4)), fast.mean((2, 3, 4))], 1)
         logits: Tensor = self.classifier(self.dropout(features))
         return logits
+
+    def cam_layer(self) -> nn.Module:
+        """res5 of the slow path."""
+        return self.slow.stages[-1]
+
+    def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return every_frame(x, self.alpha)
 
     def blocks(self) -> list[Residual]:
         """The blocks of the slow path."""
