@@ -39,12 +39,11 @@ class _Shift(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, fold: int, step: int) -> Tensor:
         ctx.fold, ctx.step = fold, step
         early, late = (slice(0, fold), slice(fold, 2 * fold))[::step]  # from the next frame; from the one before
-        out = torch.empty_like(x)
+        out = x.clone()  # faster than to copy the channels that stay, one slice more
         out[:, early, :-1] = x[:, early, 1:]
         out[:, early, -1:] = 0
         out[:, late, 1:] = x[:, late, :-1]
         out[:, late, :1] = 0
-        out[:, 2 * fold :] = x[:, 2 * fold :]
         return out
 
     @staticmethod
