@@ -5,10 +5,12 @@ averaged to one vector per clip, an LSTM takes it, and the LSTM's new state is t
 beta = c'. Standardisation is with the statistics of the group (over the batch and the group's frames, in the authors'
 code), or in test with running ones, which every group updates in turn.
 
-Statistics are taken per frame, once for all groups, and standardisation and affine become one multiply-add.
-Shapes: B clips, C channels, T frames, H, W; G groups of frames; F = B * T frames; P = H * W positions.
+Statistics of all groups are taken at once, and standardisation and affine become one multiply-add.
+Shapes: B clips, C channels, T frames, H, W; G groups of frames; R runs of frames of equal length that groups are made
+of, one a group unless the last group is shorter than the others; P positions of a run.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -38,9 +40,11 @@ class RelayCell(nn.Module):
     def forward(self, read: Tensor, state: State) -> State:
         """One step: h' = sigmoid(o) sigmoid(c'), c' = sigmoid(f) c + sigmoid(i) tanh(g); gates in the order i f g o."""
         h, c = state
-        i, f, g, o = (read + self.recall(h)).chunk(4, 1)
-        c = torch.addcmul(torch.sigmoid(i) * torch.tanh(g), torch.sigmoid(f), c)
-        return torch.sigmoid(o) * torch.sigmoid(c), c
+        gates = read + self.recall(h)
+        i, f, _, o = torch.sigmoid(gates).chunk(4, 1)  # all at once: these are tiny, and each operation costs its call
+        g = torch.tanh(gates[:, 2 * self.width : 3 * self.width])
+        c = torch.addcmul(i * g, f, c)
+        return o * torch.sigmoid(c), c
 
 
 def _bottleneck(width: int, reduction: int) -> nn.Sequential:
@@ -124,60 +128,66 @@ class DynamicNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, t, h, w = x.shape
-        size = min(self.group or t, t)
-        x_FPC = x.permute(0, 2, 3, 4, 1).reshape(b * t, h * w, c)
+        frames = min(self.group or t, t)
+        run = math.gcd(frames, t)
+        size, runs = frames // run, t // run  # of a group, of a clip
+        x_NPC = x.permute(0, 2, 3, 4, 1).reshape(b * runs, run * h * w, c)  # N = B * R
         with full_precision(x):
             if self.training:
-                means, variances = frame_moments(x_FPC)
-                mean_GC, var_GC = self._batch_statistics(means.view(b, t, c), variances.view(b, t, c), size, h * w)
+                x_NPC, means, variances = moments(x_NPC)
+                per_clip = (b, runs, c)
+                mean, var = self._batch_statistics(means.view(per_clip), variances.view(per_clip), size, run * h * w)
             else:
-                means = x_FPC.mean(1, dtype=_at_least_fp32(x))
-                mean_GC, var_GC = self.running_mean, self.running_var
-            gamma, beta = self.relay(_pool(means.view(b, t, c), size))
-            scale = gamma * torch.rsqrt(var_GC + self.eps)
-            shift = beta - mean_GC * scale
-            y = scale_shift(x_FPC, _spread(scale, size, t).flatten(0, 1), _spread(shift, size, t).flatten(0, 1))
+                means = x_NPC.mean(1, dtype=_at_least_fp32(x))
+                mean, var = self.running_mean, self.running_var
+            gamma, beta = self.relay(_pool(means.view(b, runs, c), size))
+            scale = gamma * torch.rsqrt(var + self.eps)
+            shift = torch.addcmul(beta, mean, scale, value=-1)
+            y = scale_shift(x_NPC, _spread(scale, size, runs).flatten(0, 1), _spread(shift, size, runs).flatten(0, 1))
         return y.view(b, t, h, w, c).permute(0, 4, 1, 2, 3)
 
     def _batch_statistics(self, means: Tensor, variances: Tensor, size: int, positions: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance (G, C) of every group over the batch, from those of frames (B, T, C)."""
-        b, t, _ = means.shape
+        """Mean and variance (G, C) of every group over the batch, from those of runs (B, R, C) of P positions."""
+        b, runs, _ = means.shape
         mean = _pool(means, size).mean(0)
-        between = means - _spread(mean[None], size, t)
-        var = _pool(variances + between.square(), size).mean(0)
+        between = means - _spread(mean[None], size, runs)
+        var = _pool(torch.addcmul(variances, between, between), size).mean(0)
         with torch.no_grad():
-            for group, (m, v) in enumerate(zip(mean, var)):
-                n = b * min(size, t - group * size) * positions
-                self.running_mean.lerp_(m.to(self.running_mean), self.momentum)
-                self.running_var.lerp_(v.to(self.running_var) * (n / max(1, n - 1)), self.momentum)
+            for group in range(len(mean)):
+                n = b * min(size, runs - group * size) * positions
+                self.running_mean.lerp_(mean[group], self.momentum)
+                self.running_var.lerp_(var[group] * (n / max(1, n - 1)), self.momentum)
         return mean, var
 
 
-def _pool(frames_BTC: Tensor, size: int) -> Tensor:
-    """Means over groups of `size` frames: (B, G, C)."""
-    return torch.stack([group.mean(1) for group in torch.split(frames_BTC, size, 1)], 1)
+def _pool(runs_BRC: Tensor, size: int) -> Tensor:
+    """Means over groups of `size` runs: (B, G, C)."""
+    return runs_BRC if size == 1 else torch.stack([group.mean(1) for group in torch.split(runs_BRC, size, 1)], 1)
 
 
-def _spread(groups_BGC: Tensor, size: int, frames: int) -> Tensor:
-    """The value of its group for every frame: (B, T, C)."""
-    return groups_BGC.repeat_interleave(size, 1)[:, :frames]
+def _spread(groups_BGC: Tensor, size: int, runs: int) -> Tensor:
+    """The value of its group for every run: (B, R, C)."""
+    return groups_BGC if size == 1 else groups_BGC.repeat_interleave(size, 1)[:, :runs]
 
 
 def _at_least_fp32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def frame_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and variances (divided by P) of x (F, P, C) over P: (F, C) each, in fp32 at least."""
-    mean, var = _FrameMoments.apply(x)  # type: ignore[no-untyped-call]
-    return mean, var
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x (N, P, C) itself, and its means and variances (divided by P) over P: (N, C) each, in fp32 at least.
+
+    What is computed from x has to be computed from the x returned: then the gradients are summed in one sweep.
+    """
+    out, mean, var = _Moments.apply(x)  # type: ignore[no-untyped-call]
+    return out, mean, var
 
 
-class _FrameMoments(torch.autograd.Function):
+class _Moments(torch.autograd.Function):
     """By itself, autograd would keep the centred map and read and write maps five times in place of once."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         dtype = _at_least_fp32(x)
         if x.is_cpu:  # where var_mean takes 20 times as long
             mean = x.mean(1, dtype=dtype)
@@ -185,19 +195,19 @@ class _FrameMoments(torch.autograd.Function):
         else:
             var, mean = torch.var_mean(x.to(dtype), 1, correction=0)
         ctx.save_for_backward(x, mean)
-        return mean, var
+        return x.view_as(x), mean, var
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_x: Tensor, grad_mean: Tensor, grad_var: Tensor) -> Tensor:
         x, mean = ctx.saved_tensors
         slope = grad_var * (2 / x.shape[1])
         offset = grad_mean / x.shape[1] - slope * mean
-        return _multiply_add(x, slope, offset)
+        return torch.addcmul(offset[:, None], x, slope[:, None]).add_(grad_x).to(x.dtype)
 
 
 def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x (F, P, C) * scale (F, C) + shift (F, C), in the precision of x."""
+    """x (N, P, C) * scale (N, C) + shift (N, C), in the precision of x."""
     out: Tensor = _ScaleShift.apply(x, scale, shift)  # type: ignore[no-untyped-call]
     return out
 
@@ -208,16 +218,13 @@ class _ScaleShift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
-        return _multiply_add(x, scale, shift)
+        return torch.addcmul(shift[:, None], x, scale[:, None], out=torch.empty_like(x))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
-        grad_x = torch.mul(grad, scale[:, None], out=torch.empty_like(x))
-        grad_scale = (grad.to(scale.dtype) * x).sum(1)
-        return grad_x, grad_scale, grad.sum(1, dtype=scale.dtype)
-
-
-def _multiply_add(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return torch.addcmul(shift[:, None], x, scale[:, None], out=torch.empty_like(x))
+        product = grad.to(scale.dtype) * x
+        grad_scale, grad_shift = product.sum(1), grad.sum(1, dtype=scale.dtype)
+        room = product if product.dtype == x.dtype else torch.empty_like(x)  # a buffer that is in the cache already
+        return torch.mul(grad, scale[:, None], out=room), grad_scale, grad_shift
