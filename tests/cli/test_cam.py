@@ -1,0 +1,109 @@
+"""autovid cam: what trained networks look at."""
+
+import shutil
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from autovid.cli import main
+from autovid.data.video import VideoFile
+from autovid.space import load_space
+
+SMALL = ["--epochs", "1", "--batch", "8", "--recipe", "proxy", "--device", "cpu", "--precision", "fp32"]
+SMALL += ["--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cam")
+    load_space("tiny").sample(1, seed=3)[0].save(folder / "architecture.yaml")
+    words = ["train", str(folder / "architecture.yaml"), "--data", str(tiny_videos), *SMALL, "-o", str(folder / "run")]
+    assert main(words) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def weights(trained: Path) -> Path:
+    return next(trained.glob("checkpoints/step-*/model.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_videos: Path) -> Path:
+    return next((tiny_videos / "val" / "disc-left-rising").iterdir())
+
+
+def cam(clip: Path, *words: str | Path) -> list[str]:
+    return ["cam", str(clip), "--device", "cpu", *map(str, words)]
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "Traceback" not in error
+    return error
+
+
+def test_a_run_and_files_with_the_same_weights_see_the_same(
+    trained: Path, weights: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a b"
+    files = ("--model", trained / "architecture.yaml", "--weights", weights)
+    assert main(cam(clip, "--model", trained, *files, "--class", "4", "-o", out)) == 0
+    run, file, where = capsys.readouterr().out.splitlines()
+    assert run.startswith("run (tiny ")
+    named = file.partition(": ")[2].replace("class 4", "disc-left-rising")
+    assert named.split(" (predicts")[0] == run.partition(": ")[2].split(" (predicts")[0]
+    assert named.startswith("disc-left-rising ")
+    assert where == f"in '{out}/filmstrip.png' and '{out}/film.mp4'"
+    assert matplotlib.image.imread(out / "filmstrip.png").ndim == 3
+    with VideoFile(out / "film.mp4") as film:
+        assert len(film) == 50
+
+
+def test_the_predicted_class_is_the_default_and_a_number_is_one_too(
+    trained: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(cam(clip, "--model", trained)) == 0
+    predicted, where = capsys.readouterr().out.splitlines()
+    assert "predicts" not in predicted
+    assert where == f"in runs/cam-{clip.stem}/filmstrip.png and runs/cam-{clip.stem}/film.mp4"
+    shown = []
+    for words in (["--class", "3"], ["--class", "cross-right-sinking", "--method", "gradcam"]):
+        assert main(cam(clip, "--model", trained, *words)) == 0
+        shown.append(capsys.readouterr().out.splitlines()[0])
+    assert shown[0] == shown[1]
+    assert ": cross-right-sinking " in shown[0]
+    assert (tmp_path / "runs" / f"cam-{clip.stem}-3" / "film.mp4").is_file()
+
+
+def test_mistakes_are_one_line_each_with_their_exit_code(
+    trained: Path, weights: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, empty, half = tmp_path / "text.mp4", tmp_path / "empty", tmp_path / "half"
+    text.write_text("no video")
+    empty.mkdir()
+    half.mkdir()
+    shutil.copy(trained / "config.yaml", half)
+    yaml, out = trained / "architecture.yaml", ("-o", tmp_path / "out")
+    mistakes: list[tuple[list[str], int, str]] = [
+        (cam(tmp_path / "no.mp4", "--model", trained, *out), 4, "no.mp4: No such file"),
+        (cam(text, "--model", trained, *out), 4, "text.mp4: not an mp4"),
+        (cam(clip, "--model", empty, *out), 5, "not a run directory"),
+        (cam(clip, "--model", half, *out), 5, "has no checkpoint yet"),
+        (cam(clip, "--model", tmp_path / "norun", *out), 2, "neither a network nor a file"),
+        (cam(clip, "--model", trained, "--class", "disc-left-risin", *out), 2, "did you mean disc-left-rising"),
+        (cam(clip, "--model", trained, "--class", "12", *out), 2, "or numbers 0 to 11"),
+        (cam(clip, "--model", yaml, "--weights", weights, "--class", "disc", *out), 2, "its names are not known"),
+        (cam(clip, "--model", yaml, *out), 2, "holds no weights"),
+        (cam(clip, "--model", trained, "--weights", weights, *out), 2, "a run has its own"),
+        (cam(clip, "--model", yaml, "--weights", text, *out), 2, "text.mp4 is no safetensors file"),
+        (cam(clip, "--model", yaml, "--weights", tmp_path / "no", *out), 2, "no safetensors file that can be read"),
+        (cam(clip, "--model", "tsn_resnet18", "--weights", weights, *out), 2, "is not of tsn_resnet18: "),
+        (cam(clip, "--model", trained, "-o", text / "out"), 5, "cannot make"),
+    ]
+    for words, code, message in mistakes:
+        assert main(words) == code, words
+        assert message in one_line(capsys), words
+    assert not (tmp_path / "out").exists()
