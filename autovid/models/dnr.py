@@ -6,15 +6,15 @@ first convolution, channels are interlaced: of eight groups of channels, the fir
 second from the one before.
 
 Ours, as nothing is published: in a basic block the norm after the first 3 x 3 is relayed through the layers, the one
-after the second through time. Where a network has a temporal module of its own in front of the first convolution (the
-shift of TSM, which is the interlacing itself; the differences of TDN), that stays and is not shifted a second time.
+after the second through time. Where a temporal module stands in front of the first convolution already, as in TSM,
+whose shift is the interlacing itself, there is no second one; TANet and TDN have theirs in front of the 3 x 3.
 """
 
 from functools import partial
 from itertools import groupby
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from autovid.errors import ConfigError
 from autovid.models.network import DoesNotFit, Network
@@ -66,7 +66,7 @@ def _fitting(net: Network) -> list[Block]:
     known = [block for block in blocks if isinstance(block, Block)]
     if not known or len(known) < len(blocks):
         raise DoesNotFit("it is not made of bottleneck or basic blocks")
-    if any(isinstance(layer, nn.Conv3d) and max(layer.kernel_size[0], layer.stride[0]) > 1 for layer in _layers(known)):
+    if any(_convolves_over_time(weight) for block in known for weight in block.parameters()):
         raise DoesNotFit("its blocks convolve over time, and dnr is for 2-D convolutions over frames, as in TSN or TSM")
     if net.clip.frames < 2:
         raise DoesNotFit("it sees a single frame")
@@ -75,5 +75,8 @@ def _fitting(net: Network) -> list[Block]:
     return known
 
 
-def _layers(blocks: list[Block]) -> list[nn.Module]:
-    return [layer for block in blocks for layer in block.modules()]
+def _convolves_over_time(weight: Tensor) -> bool:
+    """True for the weight of a 3-D convolution; one of single channels over time alone is a learned shift."""
+    if weight.dim() != 5 or weight.shape[2] == 1:
+        return False
+    return not (weight.shape[1] == weight.shape[3] == weight.shape[4] == 1)

@@ -54,8 +54,7 @@ def attach_rms(
 
 def attach_random_drop(net: Network) -> None:
     """Stochastic depth in every block, survival falling linearly with depth to 0.5."""
-    blocks = _blocks(net)
-    for block, survival in zip(blocks, survival_rates(len(blocks), LAST)):
+    for block, survival in _by_depth(net):
         _leave(block, RandomDrop(survival))
 
 
@@ -65,8 +64,7 @@ def attach_shake_drop(net: Network, beta_max: float = 1.0, level: Literal["batch
     seed-rms takes `beta_max` 0.5 on Mini-Kinetics, where 1 did not converge.
     """
     _checked("beta_max", beta_max, 0, 1)
-    blocks = _blocks(net)
-    for block, survival in zip(blocks, survival_rates(len(blocks), LAST)):
+    for block, survival in _by_depth(net):
         _leave(block, ShakeDrop(survival, beta_max, level))
 
 
@@ -81,6 +79,14 @@ def _blocks(net: Network) -> list[Residual]:
     if blocks := net.blocks():
         return blocks
     raise DoesNotFit("it has no residual blocks")
+
+
+def _by_depth(net: Network) -> list[tuple[Residual, float]]:
+    """Every block with the probability that it survives; two streams side by side are equally deep."""
+    blocks = _blocks(net)
+    places = sorted({(block.stage, block.index) for block in blocks})
+    rates = dict(zip(places, survival_rates(len(places), LAST)))
+    return [(block, rates[block.stage, block.index]) for block in blocks]
 
 
 def _blocks_of(net: Network, stages: list[int] | None) -> list[Residual]:
