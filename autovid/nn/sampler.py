@@ -108,7 +108,7 @@ def look(x: Tensor, times: Tensor, rows: Tensor, columns: Tensor, temporal_filte
     if temporal_filter == "linear":
         x = interpolate_time(x, times)
     else:
-        x = _filter_time(x, gaussian_filters(times, x.shape[2]))
+        x = filter_time(x, gaussian_filters(times, x.shape[2]))
     return _filter_space(x, gaussian_filters(rows, x.shape[3]), gaussian_filters(columns, x.shape[4]))
 
 
@@ -119,14 +119,18 @@ def interpolate_time(x: Tensor, times: Tensor) -> Tensor:
     where = torch.stack([torch.zeros_like(along), along], -1).unsqueeze(2)
     pixels = x.permute(0, 1, 3, 4, 2).reshape(b, -1, frames, 1)
     out = F.grid_sample(pixels, where, padding_mode="border", align_corners=True)
-    return out.view(b, c, height, width, -1).permute(0, 1, 4, 2, 3)
+    frames_BCtHW = out.view(b, c, height, width, -1).permute(0, 1, 4, 2, 3)
+    return frames_BCtHW.contiguous(memory_format=torch.channels_last_3d)
 
 
-def _filter_time(x: Tensor, filters: Tensor) -> Tensor:
-    """x (B, C, T, H, W) and filters (B, t, T) -> (B, C, t, H, W), in channels_last_3d one product of views."""
-    b, c, frames, height, width = x.shape
-    out = filters @ x.permute(0, 2, 3, 4, 1).reshape(b, frames, -1)
-    return out.view(b, -1, height, width, c).permute(0, 4, 1, 2, 3)
+def filter_time(x: Tensor, filters: Tensor) -> Tensor:
+    """x (B, C, T, H, W) and filters (B, t, T) -> (B, C, t, H, W), in channels_last_3d one product a line of pixels.
+
+    Lines fit the cache, which frames do not. Of one clip they are views.
+    """
+    b, c, _, height, width = x.shape
+    lines_BHtN = filters.unsqueeze(1) @ x.permute(0, 3, 2, 4, 1).flatten(3)
+    return lines_BHtN.view(b, height, -1, width, c).permute(0, 4, 2, 1, 3)
 
 
 def _filter_space(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ def test_filtering_is_three_sums() -> None:
 def test_the_linear_filter_takes_the_two_frames_around() -> None:
     x = torch.randn(1, 3, 5, 4, 4)
     seen = interpolate_time(x, torch.tensor([[1.25, 3.0, -2.0, 9.0]]))
+    assert seen.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(seen[:, :, 0], 0.75 * x[:, :, 1] + 0.25 * x[:, :, 2])
     torch.testing.assert_close(seen[:, :, 1:], x[:, :, [3, 0, 4]])
 
