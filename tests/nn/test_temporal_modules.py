@@ -74,6 +74,24 @@ def test_the_long_term_module_gates_by_half_at_most_and_sees_the_neighbours() ->
     assert torch.equal(module(moved)[:, :, 0], y[:, :, 0])
 
 
+def test_the_long_term_module_follows_its_definition_frame_by_frame() -> None:
+    torch.manual_seed(0)
+    module = LongTermDifference(32).eval()
+    x = clip(1, 32, 3, 6, 6)
+    frames = [module.squeeze(x[:, :, t : t + 1]) for t in range(3)]
+    smooth = [module.smooth(frame) for frame in frames]
+
+    def gate(change: Tensor) -> Tensor:
+        coarse = module.coarse(F.avg_pool3d(change, (1, 2, 2))).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        return torch.sigmoid(module.excite((change + coarse + module.fine(change)) / 3)) - 0.5
+
+    nothing = torch.zeros_like(frames[0])
+    forwards = [smooth[1] - frames[0], smooth[2] - frames[1], nothing]
+    backwards = [nothing, smooth[0] - frames[1], smooth[1] - frames[2]]
+    gates = [(gate(there) + gate(back)) / 2 for there, back in zip(forwards, backwards)]
+    torch.testing.assert_close(module(x), x * (1 + torch.cat(gates, 2)), rtol=1e-4, atol=1e-5)
+
+
 def test_the_learnable_shift_starts_as_the_shift_and_learns() -> None:
     x = clip(2, 16, 4, 3, 3)
     module = LearnableShift(16)
