@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 SYNTHETIC = "synthetic"
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
-RECIPE = ("epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "weight_decay", "seed", "precision")
+RECIPE = (
+    "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
+    "precision",
+)  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--crop", type=options.positive)
     group.add_argument("--stride", type=options.positive)
     group.add_argument("--jitter", type=options.sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    group.add_argument(
+        "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
+    )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
     options.machine(parser)
 

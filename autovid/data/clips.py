@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from autovid.clip import Clip
 from autovid.data.augment import RandomCrop, crop_at, shrink
+from autovid.data.auto_augment import auto_augmented
 from autovid.data.index import Video
 from autovid.data.sampling import test_indices, train_indices
 from autovid.data.video import VideoError, VideoFile
@@ -59,6 +60,7 @@ class ClipReader(msgspec.Struct, frozen=True):
     seed: int
     jitter: tuple[int, int]
     flip: bool
+    auto_augment: bool  # training clips alone
     views: str
 
     def train_clips(self, keys: Sequence[Key]) -> Loaded:
@@ -81,7 +83,8 @@ class ClipReader(msgspec.Struct, frozen=True):
     def _random_clip(self, video: Video, rng: np.random.Generator) -> NDArray[np.uint8]:
         with VideoFile(self.root / video.path, video.start, video.end) as file:
             indices = train_indices(len(file), self.clip, rng)
-            return file.frames(indices, RandomCrop.draw(self.clip.crop, self.jitter, self.flip, rng).cut)
+            frames = file.frames(indices, RandomCrop.draw(self.clip.crop, self.jitter, self.flip, rng).cut)
+        return auto_augmented(frames, rng) if self.auto_augment else frames
 
     def view_clips(self, video: int) -> Loaded:
         """All views of one video, in order: each clip, and of each clip each crop. None where the video is broken."""

@@ -30,8 +30,8 @@ class ClipLoader:
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
     videos; batch i is a pure function of (seed, i). A clip has a scale jitter (the short side uniform in `jitter`,
-    pixels, by default 8/7 to 10/7 of the crop, the published proportions), one random crop for all its frames and, with
-    `flip`, a mirror image half of the time.
+    pixels, by default 8/7 to 10/7 of the crop, the published proportions), one random crop for all its frames, with
+    `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment.
     Evaluation (`views_batches`): every video in order with its views: "center", "10-center" or "10-lcr" (one or ten
     clips in time; the centre crop, or left, centre and right). The short side is resized to the crop.
 
@@ -54,6 +54,7 @@ class ClipLoader:
         workers: int = 0,
         jitter: tuple[int, int] | None = None,
         flip: bool = True,
+        auto_augment: bool = False,
         views: str = "center",
         faults: FaultLog | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class ClipLoader:
         self._seed = seed
         self._train = train
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
-        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, (low, high), flip, views)
+        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, (low, high), flip, auto_augment, views)
         self._workers: Workers[Any, Loaded] = Workers(reader.train_clips if train else reader.view_clips, workers)
         self._clip = clip
 

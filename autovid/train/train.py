@@ -88,6 +88,7 @@ def _task(
         workers=workers,
         jitter=recipe.jitter,
         flip=videos.flip,
+        auto_augment=recipe.augment == "auto",
         faults=FaultLog(len(videos.train), path / "faults.jsonl"),
     )
     facts = {"source": source, "classes": list(videos.classes)}

@@ -25,6 +25,7 @@ def test_the_paper_recipe_is_that_of_section_3_2() -> None:
     assert (recipe.epochs, recipe.batch, recipe.lr, recipe.warmup) == (300, 256, 0.4, 34)
     assert (recipe.frames, recipe.crop, recipe.jitter) == (32, 160, (182, 228))
     assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-5)
+    assert recipe.augment == "auto"
 
 
 def test_what_is_not_given_follows_from_what_is() -> None:
@@ -34,7 +35,8 @@ def test_what_is_not_given_follows_from_what_is() -> None:
 
 def test_the_proxy_is_small_and_can_be_changed() -> None:
     recipe = make_recipe(SPACE, proxy=True, batch=16)
-    assert recipe.crop == 32
+    assert (recipe.crop, recipe.augment) == (32, "none")
+    assert make_recipe(SPACE, proxy=True, augment="auto").augment == "auto"
     assert recipe.lr == 2 * make_recipe(SPACE, proxy=True).lr
 
 
@@ -78,6 +80,7 @@ def test_steps_see_every_video_epochs_times() -> None:
         ({"frames": 30}, "30 frames.*sparse"),
         ({"weight_decay": -1.0}, "weight decay -1.0"),
         ({"precision": "int8"}, "precision 'int8'"),
+        ({"augment": "rand"}, "augment 'rand'"),
         ({"seed": -1}, "seed -1"),
     ],
 )
@@ -91,3 +94,11 @@ def test_a_recipe_is_the_same_after_a_file(tmp_path: Path) -> None:
 
     recipe = make_recipe(SPACE, proxy=True)
     assert msgspec.convert(msgspec.to_builtins(recipe), Recipe) == recipe
+
+
+def test_a_file_from_before_augment_was_a_choice_says_none() -> None:
+    import msgspec
+
+    written = msgspec.to_builtins(make_recipe(SPACE))
+    del written["augment"]
+    assert msgspec.convert(written, Recipe).augment == "none"
