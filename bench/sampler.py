@@ -22,7 +22,7 @@ from autovid.nn.sampler import Location, filter_time, gaussian_filters, interpol
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH = 16 if DEVICE.type == "cuda" else 1
-FRAMES, CROP, DETAIL_FRAMES, DETAIL_CROP = 48, 224, 12, 144  # of s2dnet
+FRAMES, CROP, DETAIL_FRAMES, DETAIL_CROP = 32, 160, 12, 144  # of s2dnet
 SECONDS = {"filter": 6.0, "sampler": 6.0, "network": 30.0}
 TARGETS = {"filter": 6.0, "network": 0.77}  # the seed: 38.2 to 6.5 ms, and 6.5 to 8.4 ms
 

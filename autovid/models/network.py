@@ -46,6 +46,9 @@ class Network(nn.Module):
         """What that map is a map of: frames (B, 3, t, H, W), normalised, and their places among the clip's, (B, t)."""
         return every_frame(x, 1)
 
+    def begin_step(self, share: float) -> None:
+        """Told before every step of training which share of it is done, 0 to 1; for networks that train in stages."""
+
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The loss on clips x with labels y (B,), and the logits (B, classes) for the running accuracy."""
         targets = y

@@ -18,7 +18,7 @@ from autovid.models.x3d import WIDTHS, architecture
 from autovid.nn.layers import Affine
 from autovid.space.layout import BlockSite, HeadSite, StemSite
 
-KINETICS = Sizes(8, 144, 16, 160)
+KINETICS = Sizes(8, 144, 16, 160, crop=224)
 MAP_WIDTH = 432  # of X3D's last map
 
 
@@ -30,13 +30,13 @@ def s2dnet_x3d(
     top_k: TopK = "hard",
     temporal_filter: TemporalFilter = "gaussian",
     fusion: Fusion = "add",
-    frozen_sampler: bool = False,
+    stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "X3DS2DNet":
     """The network for Kinetics-400; the options of `s2dnet`."""
     clip = Clip(frames, crop, sampling="uniform")
     net = X3DS2DNet(KINETICS, classes, clip, top_k, temporal_filter, fusion, dropout)
-    net.freeze_sampler(frozen_sampler)
+    net.stage_one = stage_one
     return net
 
 

@@ -60,6 +60,7 @@ class Training(Task):
         """Forward, backward and the optimizer's step on one batch."""
         x, y = self._batch(index)
         self.net.train()
+        self.net.begin_step(index / self.steps)
         with self.compute.autocast("train"):
             loss, logits = self.net.training_loss(x, y)
         value = self._finite(loss.item(), "loss", index)

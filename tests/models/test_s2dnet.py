@@ -116,7 +116,8 @@ def test_the_synopsis_spans_the_clip_and_takes_nearest_pixels() -> None:
 
 
 def test_the_frozen_sampler_looks_at_the_centre_whatever_the_locator_says_and_rests() -> None:
-    net = small(frozen_sampler=True).eval()
+    net = small().eval()
+    net.freeze_sampler(True)
     before = net(clip())
     with torch.no_grad():
         net.locator.time.weight.fill_(1.0)
@@ -127,6 +128,14 @@ def test_the_frozen_sampler_looks_at_the_centre_whatever_the_locator_says_and_re
     net.eval().freeze_sampler(False)
     assert not torch.allclose(net(clip()), before)
     assert all(p.requires_grad for p in net.locator.parameters())
+
+
+def test_the_sampler_rests_for_the_first_third_of_training_or_as_long_as_asked() -> None:
+    for stage_one, shares in ((None, {0.0: True, 0.33: True, 0.34: False, 0.99: False}), (0.0, {0.0: False})):
+        net = small() if stage_one is None else small(stage_one=stage_one)
+        for share, frozen in shares.items():
+            net.begin_step(share)
+            assert net.frozen is frozen
 
 
 def test_the_loss_is_that_of_the_details_smoothed_and_a_tenth_of_the_synopsis() -> None:
@@ -143,7 +152,10 @@ def test_the_loss_is_that_of_the_details_smoothed_and_a_tenth_of_the_synopsis() 
 
 def test_the_two_temporal_filters_see_nearly_the_same() -> None:
     smooth = F.avg_pool3d(clip(frames=48), (9, 1, 1), 1, (4, 0, 0))
-    logits = [small(temporal_filter=kind, frozen_sampler=True).eval()(smooth) for kind in ("gaussian", "linear")]
+    nets = [small(temporal_filter=kind).eval() for kind in ("gaussian", "linear")]
+    for net in nets:
+        net.freeze_sampler(True)
+    logits = [net(smooth) for net in nets]
     assert not torch.equal(*logits)
     assert (logits[0] - logits[1]).norm() < 0.3 * logits[0].norm()
 

@@ -9,6 +9,7 @@ from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.models import NETWORKS, Network, NetworkSpec, build, build_network
 from autovid.models.network import every_frame
+from autovid.models.s2dnet import S2DNet
 from autovid.report import METHODS, ActivationMap, activation_map
 from autovid.report.cam import gradcam, gradcam_pp
 from autovid.space import load_space
@@ -159,7 +160,9 @@ def test_a_two_stream_network_shows_its_sparse_stream() -> None:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_s2dnet_shows_what_its_detail_network_is_shown(frozen: bool) -> None:
     torch.manual_seed(0)
-    net = build("s2dnet", classes=5, frames=24, crop=64, frozen_sampler=frozen)
+    net = build("s2dnet", classes=5, frames=24, crop=64)
+    assert isinstance(net, S2DNet)
+    net.freeze_sampler(frozen)
     shown: list[Tensor] = []
     handle = net.get_submodule("detail.stem").register_forward_pre_hook(lambda module, args: shown.append(args[0]))
     found = activation_map(net, torch.randn(1, 3, 24, 64, 64), net.clip)
