@@ -59,7 +59,7 @@ def s2dnet(
 
     `frames` are what both choose from. `stage_one` is the share of training in which the sampler rests (seed: 40 of
     120 epochs, 50 of 150). The clip that the details are cut from is in no reachable text: 32 frames of 160x160 keep
-    the sampler's products, which no table counts, within the published 22 GFLOPs; a larger crop makes everything larger.
+    the sampler's products, which no table counts, within the published 22 GFLOPs; a larger crop enlarges everything.
     """
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     net = TSMS2DNet(SSV2, classes, clip, top_k, temporal_filter, fusion, dropout)
