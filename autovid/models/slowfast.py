@@ -79,16 +79,27 @@ class SlowFast(Network):
 
 
 def slowfast(
-    *, depth: int, alpha: int, lateral: int, classes: int = 400, frames: int = 32, crop: int = 224, dropout: float = 0.5
+    *,
+    depth: int,
+    alpha: int,
+    lateral: int,
+    classes: int = 400,
+    frames: int = 32,
+    crop: int = 224,
+    lateral_norm: bool = True,
+    dropout: float = 0.5,
 ) -> Network:
-    """A SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`."""
+    """A SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`.
+
+    Without `lateral_norm` the connections are convolutions alone, with no batch norm and no ReLU, as in MMAction2.
+    """
     if frames % alpha:
         raise ConfigError(f"{frames} frames: the slow path takes every {alpha}th; give a multiple of it")
     depths = DEPTHS[depth]
     slow = Pathway(make_stem(64, 1), make_stages(depths, partial(_bottleneck, SLOW_KERNELS, 1, True)))
     fast_stages = make_stages(depths, partial(_bottleneck, FAST_KERNELS, BETA, False), 64 // BETA)
     fast = Pathway(make_stem(64 // BETA, 5), fast_stages)
-    laterals = nn.ModuleList(_lateral(width // BETA, lateral, alpha) for width in (64, 256, 512, 1024))
+    laterals = nn.ModuleList(_lateral(width // BETA, lateral, alpha, lateral_norm) for width in (64, 256, 512, 1024))
     return SlowFast(slow, fast, laterals, alpha, classes, Clip(frames, crop, 2), dropout)
 
 
@@ -147,7 +158,7 @@ def _shortcut(width_in: int, width: int, stride: int) -> nn.Module | None:
     return nn.Sequential(make_conv(width_in, width, 1, 1, stride), nn.BatchNorm3d(width))
 
 
-def _lateral(width: int, kernel: int, alpha: int) -> nn.Module:
+def _lateral(width: int, kernel: int, alpha: int, norm: bool) -> nn.Module:
     """Fast (B, C, alpha * T, H, W) -> (B, 2 C, T, H, W), to be joined to the slow path's channels."""
     conv = TemporalConv(width, 2 * width, kernel, alpha)
-    return nn.Sequential(conv, nn.BatchNorm3d(2 * width), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, *([nn.BatchNorm3d(2 * width), nn.ReLU(inplace=True)] if norm else []))

@@ -1,0 +1,206 @@
+"""Weights of other toolkits for our networks, every tensor accounted for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from autovid.errors import ConfigError
+from autovid.export.checkpoint import read_tensors
+from autovid.export.formats import FORMATS, detect
+from autovid.export.table import HEAD, Format, Names, Shape, Table
+from autovid.models import Network, NetworkSpec, build_network, load_model
+
+Inflate = Literal["copy", "divide"]
+FEW = 3  # names that an error shows
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network with the weights of `file`, what it is (with the options that the weights need), and what was done."""
+
+    net: Network
+    spec: NetworkSpec
+    format: str
+    notes: tuple[str, ...]
+
+
+def import_weights(
+    file: str | Path,
+    model: str | Path | NetworkSpec,
+    classes: int | None = None,
+    *,
+    format: str | None = None,
+    inflate: Inflate = "copy",
+    new_head: bool = False,
+) -> Imported:
+    """The network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
+
+    `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
+    them along time (seed-deep-analysis), or also divided by its length. With `new_head` the classifier stays as it is
+    in a new network of `classes` classes.
+    Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
+    of another shape.
+    """
+    file, spec = Path(file), _spec(model, classes)
+    tensors = read_tensors(file)
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"there is no format {format!r}; choose among {', '.join(FORMATS)}")
+    name = format or detect(tensors, str(file))
+    form = FORMATS[name]
+    table, spec = _choose(form, spec)
+    net = build_network(spec)
+    notes = [f"format {name}" + ("" if format else ", told by the names")]
+    notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
+    transfer = Transfer(net, table, form, tensors, inflate, new_head)
+    transfer.check(f"{file} ({name}) does not fit {spec.network}", format is None)
+    notes += transfer.load()
+    return Imported(net, spec, name, tuple(notes))
+
+
+def _spec(model: str | Path | NetworkSpec, classes: int | None) -> NetworkSpec:
+    spec = model if isinstance(model, NetworkSpec) else load_model(model)
+    if not isinstance(spec, NetworkSpec):
+        raise ConfigError(f"{model} is an architecture; weights are imported into networks by name")
+    return spec.changed(classes=classes)
+
+
+def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
+    """The table for a network, and the network with the options that the weights need. Raises ConfigError."""
+    tables = form.tables_of(spec)
+    if not tables:
+        raise ConfigError(f"no checkpoint of {form.about} is known to fit {spec.network}")
+    for table in tables:
+        if all(spec.options.get(name, value) == value for name, value in table.needs.items()):
+            return table, spec.changed(options=table.needs)
+    needs = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in tables[0].needs.items())
+    raise ConfigError(f"the checkpoints of {form.about} for {spec.network} need --option {needs}")
+
+
+class Transfer:
+    """From the tensors of a file into a network, by a table."""
+
+    def __init__(
+        self,
+        net: Network,
+        table: Table,
+        form: Format,
+        tensors: Mapping[str, Tensor],
+        inflate: Inflate,
+        new_head: bool,
+    ) -> None:
+        self.net, self.table, self.inflate, self.new_head = net, table, inflate, new_head
+        renamed = {_renamed(name, form.renames): tensor for name, tensor in tensors.items()}
+        self.extras = [name for name in renamed if form.extras and re.search(form.extras, name)]
+        self.given = {name: tensor for name, tensor in renamed.items() if name not in self.extras}
+        self.state = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
+        self.identity = [name for name in self.state if table.is_identity(name)]
+        self.fresh = [name for name in self.state if table.is_fresh(name)]
+        self.head = [name for name in self.state if HEAD.match(name)]
+        self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
+
+    def check(self, what: str, detected: bool) -> None:
+        """Raises ConfigError where a tensor is missing, left over or of another shape; `what` begins the line."""
+        skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
+        wanted = {name for names in self.sources.values() for name in names}
+        missing = [name for name in wanted if name not in self.given and name not in skipped]
+        over = [name for name in self.given if name not in wanted]
+        wrong = [line for ours in self.sources if not (self.new_head and ours in self.head) for line in self._odd(ours)]
+        faults = [*_few("missing", sorted(missing)), *_few("left over", over), *_few("of another shape", wrong)]
+        if faults:
+            raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
+
+    def _odd(self, ours: str) -> list[str]:
+        """The pieces of a tensor of ours that are there with another shape."""
+        found = []
+        for name, shape in self._pieces(ours):
+            if name in self.given and tuple(self.given[name].shape) != shape:
+                found.append(f"{name} is {tuple(self.given[name].shape)} there, {shape} here")
+        return found
+
+    def _pieces(self, ours: str) -> list[tuple[str, Shape]]:
+        """Names and shapes there of what makes up a tensor of ours."""
+        names, shape = self.sources[ours], tuple(self.state[ours].shape)
+        if len(names) > 1:
+            shape = (*shape[:2], shape[2] // len(names), *shape[3:])
+        return [(name, self.table.their_shape(ours, shape)) for name in names]
+
+    def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
+        head = {name for ours in self.head for name in self.sources[ours]}
+        if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
+            rows = [len(self.given[name]) for name in head if name in self.given]
+            keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
+            return f". Give {keep}--new-head for a new one"
+        return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""
+
+    def load(self) -> list[str]:
+        """Copies everything over, and says what was done beside that."""
+        inflated = []
+        state = self.net.state_dict()
+        for ours, names in self.sources.items():
+            if self.new_head and ours in self.head:
+                continue
+            parts = [self.given[name] for name in names]
+            if parts[0].numel() * len(parts) < state[ours].numel():
+                inflated.append(ours)
+            state[ours] = self._converted(parts, tuple(state[ours].shape))
+        for ours in self.identity:
+            state[ours] = self._identity(ours)
+        self.net.load_state_dict(state)
+        if self.table.finish is not None:
+            self.table.finish(self.net)
+        if self.inflate == "divide" and not inflated:
+            raise ConfigError("--inflate divide: this network has no weights to inflate from this file")
+        return self._notes(inflated)
+
+    def _converted(self, parts: Sequence[Tensor], shape: Shape) -> Tensor:
+        if len(parts) > 1:
+            cut = (*shape[:2], shape[2] // len(parts), *shape[3:])
+            return torch.cat([part.reshape(cut) for part in parts], 2)
+        (part,) = parts
+        if part.numel() == torch.Size(shape).numel():
+            return part.reshape(shape)
+        part = part.unsqueeze(2).expand(shape)
+        return part / shape[2] if self.inflate == "divide" else part
+
+    def _identity(self, ours: str) -> Tensor:
+        """Of a norm that is not there: the statistics 0 and 1, and a scale that takes back the eps; else zero."""
+        place, _, kind = ours.rpartition(".")
+        like = self.state[ours]
+        module: nn.Module = self.net.get_submodule(place)
+        if kind == "running_var":
+            return torch.ones_like(like)
+        return torch.full_like(like, (1 + float(module.eps)) ** 0.5 if kind == "weight" else 0.0)  # type: ignore[arg-type]
+
+    def _notes(self, inflated: Sequence[str]) -> list[str]:
+        loaded = len(self.state) - len(self.fresh) - len(self.identity) - (len(self.head) if self.new_head else 0)
+        notes = [f"{loaded} tensors loaded"]
+        how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
+        lists = (
+            (f"of them are 2-D weights {how}", inflated),
+            ("are new, images have none", self.fresh),
+            ("change nothing, the original has none", self.identity),
+            ("of the file are not needed", self.extras),
+        )
+        notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
+        notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
+        return notes
+
+
+def _renamed(name: str, renames: Names) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _few(what: str, names: Sequence[str]) -> list[str]:
+    return [f"{len(names)} {what}: {_some(names)}"] if names else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:FEW]) + (", …" if len(names) > FEW else "")

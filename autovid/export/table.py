@@ -1,0 +1,101 @@
+"""How a toolkit names the tensors of a network that we have too, as tables; what reads them is in `importing.py`.
+
+A table goes from our names to theirs, since ours are known in full: what it does not produce is left over, what it
+produces and the file does not hold is missing. Nothing is matched by shape.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from autovid.models import Network, NetworkSpec
+
+Shape = tuple[int, ...]
+Names = tuple[tuple[str, str], ...]
+"""(regular expression, replacement), tried in order on a name of ours, each on what the one before has left."""
+
+HEAD = re.compile(r"^(classifier|sites\.classifier\.output)\.")  # the layer that has a row for every class
+
+
+class Table(NamedTuple):
+    """One family of networks in one format.
+
+    A name of theirs with a choice in braces, `{a,b,c}`, is one tensor for each: ours, cut along its frames.
+    """
+
+    networks: str  # regular expression: the names of the networks it is for
+    names: Names
+    shapes: tuple[tuple[str, Callable[[Shape], Shape]], ...] = ()  # (of which names of ours, our shape -> theirs)
+    options: Mapping[str, Any] = {}  # it is for networks built with these
+    needs: Mapping[str, Any] = {}  # options without which the numbers would be others; set where they are not given
+    identity: str = ""  # names of ours that theirs lack: they are loaded so that they change nothing
+    fresh: str = ""  # names of ours that start as in a new network, since images have no such thing
+    finish: Callable[[Network], None] | None = None  # what is left to do afterwards
+
+    def theirs(self, name: str) -> list[str]:
+        """What a tensor of ours is called there, piece by piece."""
+        for pattern, replacement in self.names:
+            name = re.sub(pattern, replacement, name)
+        parts = [part.split(",") for part in re.split(r"[{}]", name)]  # every other one is a choice
+        return ["".join(choice) for choice in product(*parts)]
+
+    def their_shape(self, name: str, shape: Shape) -> Shape:
+        """The shape there of a tensor of ours, or of a piece of it."""
+        for pattern, change in self.shapes:
+            if re.search(pattern, name):
+                return change(shape)
+        return shape
+
+    def is_identity(self, name: str) -> bool:
+        return bool(self.identity and re.search(self.identity, name))
+
+    def is_fresh(self, name: str) -> bool:
+        return bool(self.fresh and re.search(self.fresh, name))
+
+
+class Format(NamedTuple):
+    """The checkpoints of one toolkit. `sign` is found in `name:dimensions` of one of its tensors, and in no other's."""
+
+    about: str
+    sign: str
+    tables: Sequence[Table]
+    renames: Names = ()  # of names of theirs that are written in several ways
+    extras: str = ""  # names of theirs that no network needs
+    images: bool = False  # 2-D weights of an image network, to be inflated where ours span frames
+
+    def tables_of(self, spec: NetworkSpec) -> list[Table]:
+        """The tables for a network, whatever options these need."""
+        given = spec.options
+        mine = [table for table in self.tables if re.fullmatch(table.networks, spec.network)]
+        return [table for table in mine if all(given.get(name) == value for name, value in table.options.items())]
+
+
+def stages(before: str, after: str, first: int) -> Names:
+    """stages.0 ... stages.3 are called `after`, with a number from `first` on; `before` may precede ours."""
+    return tuple((rf"^{before}stages\.{i}\.", after.format(i + first)) for i in range(4))
+
+
+def block_from_0() -> Names:
+    """The blocks of X3D, which we count from 1, become `.0.` and so on."""
+    return tuple((rf"-block{number}\.", f".{number - 1}.") for number in range(1, 33))
+
+
+def with_time(shape: Shape) -> Shape:
+    """A convolution of frames that they write as one of clips, one frame long: (D, C, k, k) -> (D, C, 1, k, k)."""
+    return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 else shape
+
+
+def without_time(shape: Shape) -> Shape:
+    """A convolution of clips that they have for images: (D, C, t, k, k) -> (D, C, k, k)."""
+    return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
+
+
+def as_convolution(shape: Shape) -> Shape:
+    """A linear layer that they write as a convolution: (D, C) -> (D, C, 1, 1, 1)."""
+    return (*shape, 1, 1, 1) if len(shape) == 2 else shape
+
+
+def over_time(shape: Shape) -> Shape:
+    """A convolution over time that they write in one dimension: (D, C, t, 1, 1) -> (D, C, t)."""
+    return shape[:3]

@@ -1,0 +1,99 @@
+"""Names in torchvision's ResNets and GoogLeNet for images, and in IBM's action-recognition-pytorch, written like them.
+
+The latter holds networks of seed-deep-analysis: TSN, TAM, Conv, I3D and S3D over ResNets and InceptionV1.
+"""
+
+from autovid.export.table import Names, Table, stages, with_time, without_time
+from autovid.models import Network
+from autovid.models.tdn import TDN
+
+CLIPS = ((r"weight$", with_time),)
+IMAGES = ((r"weight$", without_time),)
+NORMS: Names = ((r"\.norm(\d)\.", r".bn\1."),)
+BEHIND_MODULE: Names = ((r"\.conv2\.conv\.", ".conv2."),)  # the 3x3 convolution where a module stands before it
+FACTORIZED: Names = ((r"\.conv(\d)\.spatial\.", r".conv\1."), (r"\.conv(\d)\.norm\.", r".bn\1."))
+BEHIND_TIME = r"(conv3|branch[23]\.1)\.norm\."  # S3D's norms behind the convolutions over time, in InceptionV1
+
+
+def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc") -> Names:
+    """A ResNet but for what is inside of its blocks."""
+    return (
+        (r"^stem\.0\.", f"{prefix}conv1."),
+        (r"^stem\.1\.", f"{prefix}bn1."),
+        *stages("", f"{prefix}{layer}.", 1),
+        (r"\.shortcut\.", ".downsample."),
+        (r"^classifier\.", f"{head}."),
+    )
+
+
+INCEPTION: Names = (
+    (r"^layers\.", ""),
+    (r"\.conv\.spatial\.", ".conv."),
+    (r"\.conv\.norm\.", ".bn."),
+    (r"\.norm\.", ".bn."),
+    (r"^classifier\.", "fc."),
+)
+
+
+def _start_differences(net: Network) -> None:
+    """The short-term module of TDN starts from the image convolution, as in the authors' code."""
+    assert isinstance(net, TDN)
+    net.short_term.start_from_image()
+
+
+TORCHVISION = (
+    Table(
+        r"(tsn|i3d|tam|tsm|nln|conv)_resnet\d+|resnet50_imagenet|tanet_resnet50|slowonly_.*",
+        (*resnet(), *NORMS, *BEHIND_MODULE),
+        IMAGES,
+        fresh=r"\.(enter|after|adaptive)\.",
+    ),
+    Table(r"s3d_resnet18", (*resnet(), *FACTORIZED), IMAGES, fresh=r"\.temporal\.|\.norm\d\."),
+    Table(r"s3d_resnet50", (*resnet(), *FACTORIZED, *NORMS), IMAGES, fresh=r"\.temporal\.|\.norm2\."),
+    Table(
+        r"tdn_resnet50",
+        (
+            (r"^short_term\.image_conv\.", "conv1."),
+            (r"^short_term\.res2\.", "layer1."),
+            *resnet(),
+            *NORMS,
+            *BEHIND_MODULE,
+        ),
+        IMAGES,
+        fresh=r"(stem\.0|image_conv|conv\d(\.conv)?|shortcut\.0)\.bias$|\.(difference|shift)\.|^short_term\.stem\.",
+        finish=_start_differences,
+    ),
+    Table(r"(tsn|i3d|tam|tsm|nln|conv)_inception_v1", INCEPTION, IMAGES, fresh=r"^after\."),
+    Table(r"s3d_inception_v1", INCEPTION, IMAGES, fresh=rf"\.temporal\.|{BEHIND_TIME}"),
+)
+
+WEIGHTS_OF_FRAMES = "{prev,curr,next}_se.fc1.weight"
+IBM = (
+    Table(
+        r"(tsn|tam|conv)_resnet\d+",
+        ((r"\.enter\.(conv\.)?weight$", f".tam.{WEIGHTS_OF_FRAMES}"), *resnet(), *NORMS),
+        ((r"\.enter\.", without_time),),
+    ),
+    Table(r"i3d_resnet\d+", (*resnet(), *NORMS), CLIPS),
+    Table(
+        r"s3d_resnet18",
+        (*resnet(), (r"\.norm(\d)\.", r".bn\1_t."), (r"\.temporal\.", "_t."), *FACTORIZED),
+        CLIPS,
+    ),
+    Table(
+        r"s3d_resnet50",
+        (*resnet(), (r"\.norm2\.", ".bn2_t."), (r"\.temporal\.", "_t."), *FACTORIZED, *NORMS),
+        CLIPS,
+    ),
+    Table(
+        r"(tsn|tam|conv)_inception_v1",
+        ((r"^after\.(conv|inception)(\d\w?)\.(conv\.)?weight$", rf"tam\2.{WEIGHTS_OF_FRAMES}"), *INCEPTION),
+        ((r"^after\.", without_time),),
+    ),
+    Table(r"i3d_inception_v1", INCEPTION, CLIPS),
+    Table(
+        r"s3d_inception_v1",
+        ((BEHIND_TIME, r"\1.bn_t."), (r"\.conv\.temporal\.", ".conv_t."), *INCEPTION),
+        CLIPS,
+    ),
+)
