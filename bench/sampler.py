@@ -54,9 +54,9 @@ def measured(run: Callable[[], object]) -> float:
     return 1e3 * (clock() - start) / BATCH
 
 
-def clips(frames: int) -> Tensor:
+def clips(frames: int, crop: int = CROP) -> Tensor:
     """A batch of random clips."""
-    return torch.randn(BATCH, 3, frames, CROP, CROP, device=DEVICE).contiguous(memory_format=torch.channels_last_3d)
+    return torch.randn(BATCH, 3, frames, crop, crop, device=DEVICE).contiguous(memory_format=torch.channels_last_3d)
 
 
 def temporal_filters() -> None:
@@ -94,7 +94,7 @@ def row(name: str, ms: dict[str, float]) -> None:
 def networks() -> None:
     """The networks for Something-Something V2, as they come, in fp32."""
     tsm, s2d = build("tsm_resnet50", classes=174).to(DEVICE).eval(), build("s2dnet").to(DEVICE).eval()
-    few, many = clips(8), clips(FRAMES)
+    few, many = clips(8, 224), clips(FRAMES)
     runs = {"tsm": lambda: torch.no_grad()(tsm)(few), "s2d": lambda: torch.no_grad()(s2d)(many)}
     ms = quickest(runs, SECONDS["network"])
     print(f"| {ms['tsm']:.0f} | {ms['s2d']:.0f} | {ms['s2d'] / ms['tsm']:.2f} |", flush=True)

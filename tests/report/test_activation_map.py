@@ -170,7 +170,7 @@ def test_s2dnet_shows_what_its_detail_network_is_shown(frozen: bool) -> None:
     mean, std = (torch.tensor(values) for values in (net.clip.mean, net.clip.std))
     pixels = (255 * (shown[0][0].permute(1, 2, 3, 0) * std + mean)).clamp(0, 255).round()
     assert np.abs(found.pixels.astype(float) - pixels.numpy()).max() <= 1
-    assert found.heat.shape == found.pixels.shape[:3] == (12, 58, 41)
+    assert found.heat.shape == found.pixels.shape[:3] == (12, 58, 58)
     steps = np.diff(found.places)
     assert steps == pytest.approx(steps[0], rel=1e-4)
     if frozen:
