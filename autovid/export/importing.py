@@ -148,7 +148,7 @@ class Transfer:
             parts = [self.given[name] for name in names]
             if parts[0].numel() * len(parts) < state[ours].numel():
                 inflated.append(ours)
-            state[ours] = self._converted(parts, tuple(state[ours].shape))
+            state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
         for ours in self.identity:
             state[ours] = self._identity(ours)
         self.net.load_state_dict(state)

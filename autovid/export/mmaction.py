@@ -1,5 +1,9 @@
 """Names in the checkpoints of MMAction2: a convolution and its norm are one module there, `conv` and `bn` in it."""
 
+from collections.abc import Callable
+
+from torch import Tensor
+
 from autovid.export.repositories import NON_LOCAL_BLOCKS
 from autovid.export.table import Names, Table, as_convolution, block_from_0, stages, with_time
 from autovid.models.mobilenet import STAGES
@@ -33,6 +37,10 @@ SLOWFAST: Names = (
     (r"^laterals\.(\d)\.", r"backbone.slow_path.layer\1_lateral."),
     (r"_lateral\.0\.", "_lateral.conv."),
     (r"_lateral\.1\.", "_lateral.bn."),
+)
+FAST = 256  # features of the fast path, which come first in its classifier and last in ours
+SLOW_FIRST: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    (r"^classifier\.weight$", lambda weight: weight.roll(-FAST, 1)),
 )
 SEPARATED: Names = ((r"\.conv2\.weight$", ".conv2.0.conv.weight"), (r"\.norm2\.", ".conv2.0.bn."))
 PRESERVED: Names = (
@@ -80,8 +88,8 @@ MMACTION2 = (
     ),
     Table(r"tsm_mobilenet_v2", _mobilenet()),
     Table(r"slowonly_r50_.*", (*RESNET, *BLOCK), CLIPS),
-    Table(r"slowfast_.*", (*SLOWFAST, *BLOCK), CLIPS, options={"lateral_norm": True}),
-    Table(r"slowfast_.*", (*SLOWFAST, *BLOCK), CLIPS, needs={"lateral_norm": False}),
+    Table(r"slowfast_.*", (*SLOWFAST, *BLOCK), CLIPS, order=SLOW_FIRST, options={"lateral_norm": True}),
+    Table(r"slowfast_.*", (*SLOWFAST, *BLOCK), CLIPS, order=SLOW_FIRST, needs={"lateral_norm": False}),
     Table(r"csn_r\d+", (*PRESERVED, *RESNET, *BLOCK), CLIPS, options={"interaction": "preserved"}, needs=EPS),
     Table(r"csn_r\d+", (*SEPARATED, *RESNET, *BLOCK), CLIPS, needs=EPS),
     Table(

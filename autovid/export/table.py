@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from autovid.models import Network, NetworkSpec
 
 Shape = tuple[int, ...]
@@ -31,6 +33,7 @@ class Table(NamedTuple):
     needs: Mapping[str, Any] = {}  # options without which the numbers would be others; set where they are not given
     identity: str = ""  # names of ours that theirs lack: they are loaded so that they change nothing
     fresh: str = ""  # names of ours that start as in a new network, since images have no such thing
+    order: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = ()  # of names of ours: their numbers in our order
     finish: Callable[[Network], None] | None = None  # what is left to do afterwards
 
     def theirs(self, name: str) -> list[str]:
@@ -46,6 +49,13 @@ class Table(NamedTuple):
             if re.search(pattern, name):
                 return change(shape)
         return shape
+
+    def our_order(self, name: str, tensor: Tensor) -> Tensor:
+        """The numbers of a tensor of ours, which come in their order, in ours."""
+        for pattern, change in self.order:
+            if re.search(pattern, name):
+                return change(tensor)
+        return tensor
 
     def is_identity(self, name: str) -> bool:
         return bool(self.identity and re.search(self.identity, name))
