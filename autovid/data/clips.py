@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from autovid.clip import Clip
 from autovid.data.augment import RandomCrop, crop_at, shrink
 from autovid.data.auto_augment import auto_augmented
+from autovid.data.frame_folder import open_video
 from autovid.data.index import Video
 from autovid.data.sampling import test_indices, train_indices
-from autovid.data.video import VideoError, VideoFile
+from autovid.data.video import VideoError
 from autovid.errors import DataError
 
 VIEWS: dict[str, tuple[int, tuple[float, ...]]] = {  # clips in time, places of the crops along the longer side
@@ -81,7 +82,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         raise DataError(f"{RETRIES} videos in a row cannot be read, the last {faults[-1].path}: {faults[-1].reason}")
 
     def _random_clip(self, video: Video, rng: np.random.Generator) -> NDArray[np.uint8]:
-        with VideoFile(self.root / video.path, video.start, video.end) as file:
+        with open_video(self.root / video.path, video.start, video.end) as file:
             indices = train_indices(len(file), self.clip, rng)
             frames = file.frames(indices, RandomCrop.draw(self.clip.crop, self.jitter, self.flip, rng).cut)
         return auto_augmented(frames, rng) if self.auto_augment else frames
@@ -91,7 +92,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         count, places = VIEWS[self.views]
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
-            with VideoFile(self.root / entry.path, entry.start, entry.end) as file:
+            with open_video(self.root / entry.path, entry.start, entry.end) as file:
                 indices = test_indices(len(file), self.clip, count)
                 frames = file.frames(indices.reshape(-1), partial(shrink, short_side=crop))
         except VideoError as error:
@@ -109,7 +110,7 @@ def read_clip(path: Path, clip: Clip) -> tuple[NDArray[np.uint8], NDArray[np.flo
     Raises DataError, with the path.
     """
     try:
-        with VideoFile(path) as file:
+        with open_video(path) as file:
             indices = test_indices(len(file), clip, 1)[0]
             frames = file.frames(indices, partial(shrink, short_side=clip.crop))
             seconds = file.seconds[indices]

@@ -4,18 +4,18 @@ import csv
 import math
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import msgspec
 
+from autovid.data.about import read_about
 from autovid.data.faults import most_broken
 from autovid.data.index import Video, VideoSet, hold_out
 from autovid.data.synthetic import synthetic_folder
+from autovid.data.tree import EXTENSIONS, inside, leaves, videos_below
 from autovid.errors import DataError
 
-EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
 COLUMNS = ("path", "label", "start", "end", "split")
 MAX_CLASSES = 100_000
 
@@ -25,7 +25,9 @@ def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cach
 
     Folder: a sub-folder a class, or `train/` and `val/` with these inside. CSV: path, label, and where wanted start and
     end (seconds) and split (train or val), with a header, or in this order; paths are relative to the file's folder,
-    labels are names, or integers from 0. Nothing may lie outside the folder, by a link neither.
+    labels are names, or integers from 0; a file about it (`About`) may give the order of the classes. Nothing may lie
+    outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its start and end are the
+    numbers of the first frame and of the one after the last.
     A source without splits has a random share `holdout` of every class put aside as val.
     Raises DataError, with the row where there is one.
     """
@@ -48,7 +50,8 @@ def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
     found = [_by_class(root, top) for top in tops]
     if not found[0]:
         raise DataError(
-            f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)}"
+            f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
+            "or folders of JPEG frames"
         )
     classes = tuple(sorted({name for part in found for name in part}))
     parts = [tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name]) for part in found]
@@ -67,15 +70,10 @@ def _by_class(root: Path, top: Path) -> dict[str, list[str]]:
 
 def _videos(root: Path, top: Path) -> list[str]:
     found = []
-    for folder, below, files in os.walk(top):
-        below[:] = [child for child in below if not child.startswith(".")]
-        for file in files:
-            path = Path(folder, file)
-            if path.suffix.lower() not in EXTENSIONS or file.startswith("."):
-                continue
-            if not _inside(root, path):
-                raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
-            found.append(path.relative_to(root).as_posix())
+    for path in videos_below(top):
+        if not inside(root, path):
+            raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
+        found.append(path.relative_to(root).as_posix())
     return sorted(found)
 
 
@@ -91,26 +89,35 @@ class _Row(NamedTuple):
 
 
 def _from_csv(path: Path, seed: int, holdout: float) -> VideoSet:
-    rows = list(_rows(path))
+    about = read_about(path)
+    root = Path(about.root) if about and about.root else path.parent
+    rows = list(_rows(path, root))
     if not rows:
         raise DataError(f"{path}: no videos; expected rows of path,label[,start,end[,split]]")
-    _check_present(path, rows)
-    numbers = all(row.label.isdecimal() and row.label.isascii() for row in rows)
-    classes = _numbered(rows) if numbers else tuple(sorted({row.label for row in rows}))
-    label_of = {name: label for label, name in enumerate(classes)}
-    videos = [
-        Video(row.path, label_of[str(int(row.label)) if numbers else row.label], row.start, row.end) for row in rows
-    ]
+    _check_present(path, root, rows)
+    classes, labels = _labels(rows, about.classes if about else None)
+    videos = [Video(row.path, label, row.start, row.end) for row, label in zip(rows, labels)]
     if any(row.split for row in rows):
         train, val = (tuple(v for v, row in zip(videos, rows) if row.split == split) for split in ("train", "val"))
     else:
         train, val = hold_out(videos, holdout, seed)
     if not train:
         raise DataError(f"{path}: no row has the split 'train'")
-    return VideoSet(path.stem, path.parent, classes, train, val)
+    return VideoSet(path.stem, root, classes, train, val, about.flip if about else True)
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def _labels(rows: Sequence[_Row], known: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
+    """The classes, and each row's."""
+    numbers = known is None and all(row.label.isdecimal() and row.label.isascii() for row in rows)
+    classes = known or (_numbered(rows) if numbers else tuple(sorted({row.label for row in rows})))
+    label_of = {name: label for label, name in enumerate(classes)}
+    for row in rows:
+        if not numbers and row.label not in label_of:
+            raise DataError(f"{row.where}: label {row.label!r} is none of the {len(classes)} classes of the index")
+    return classes, [label_of[str(int(row.label)) if numbers else row.label] for row in rows]
+
+
+def _rows(path: Path, root: Path) -> Iterator[_Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -123,7 +130,7 @@ def _rows(path: Path) -> Iterator[_Row]:
                     columns = _header(where, [cell.strip().lower() for cell in cells])
                     continue
                 columns = columns or COLUMNS[: len(cells)]
-                yield _row(where, path.parent, columns, cells)
+                yield _row(where, root, columns, cells)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file that can be read: {error}") from error
 
@@ -146,10 +153,9 @@ def _row(where: str, root: Path, columns: Sequence[str], cells: list[str]) -> _R
         raise DataError(f"{where}: split {values['split']!r}: must be train or val")
     if not values["path"] or not values["label"]:
         raise DataError(f"{where}: an empty path or label")
-    relative = PurePosixPath(values["path"])
-    if relative.is_absolute() or ".." in relative.parts or "\0" in str(relative) or not _inside(root, root / relative):
+    if leaves(root, values["path"]):
         raise DataError(f"{where}: {values['path']!r} leaves the folder of the CSV file; paths must stay inside {root}")
-    return _Row(where, str(relative), values["label"], start, end, values.get("split", ""))
+    return _Row(where, str(PurePosixPath(values["path"])), values["label"], start, end, values.get("split", ""))
 
 
 def _seconds(where: str, name: str, text: str) -> float | None:
@@ -172,22 +178,11 @@ def _numbered(rows: Sequence[_Row]) -> tuple[str, ...]:
     return tuple(str(i) for i in range(int(last.label) + 1))
 
 
-def _check_present(path: Path, rows: Sequence[_Row]) -> None:
+def _check_present(path: Path, root: Path, rows: Sequence[_Row]) -> None:
     """A few missing videos count as broken when their turn comes; many mean a wrong folder, better said at once."""
-    missing = [row for row in rows if not os.path.lexists(path.parent / row.path)]
+    missing = [row for row in rows if not os.path.lexists(root / row.path)]
     if len(missing) > most_broken(len(rows)):
         raise DataError(
-            f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {path.parent / missing[0].path} "
+            f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {root / missing[0].path} "
             f"({missing[0].where.rpartition(', ')[2]}); paths are relative to the CSV file's folder"
         )
-
-
-def _inside(root: Path, path: Path) -> bool:
-    """Whether a path stays within root when links are followed."""
-    real = _real_folder(path.parent) / path.name
-    return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root))
-
-
-@lru_cache(maxsize=100_000)
-def _real_folder(folder: Path) -> Path:
-    return folder.resolve()

@@ -1,0 +1,133 @@
+"""A folder of numbered JPEG frames, read like a video: only the pictures that are wanted are decoded."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from autovid.data.tree import FRAME
+from autovid.data.video import MAX_FRAMES, MAX_PIXELS, MAX_SIDE, Pixels, VideoError, VideoFile
+
+RATE = 25  # frames a second that a folder is taken to have, since it tells none
+COLOURS = ("", "img_", "image_", "frame_")  # names of colour frames that may lie beside others, of optical flow say
+
+
+class FrameFolder:
+    """An open folder of frames, or its frames numbered `start` to `end - 1`: `len()` frames in the order of numbers.
+
+    The naming is found by looking: whatever stands before the number, with zeros in front or without (`00001.jpg`,
+    `img_00001.jpg`, `7.jpeg`); of several series the largest. A frame must be a file of the folder itself, no link.
+    The same interface as VideoFile; every method raises VideoError.
+
+    `seconds` (len,): when each frame is shown, at 25 a second from the first of the folder on.
+    `numbers` (len,): each frame's number, what `start` and `end` refer to.
+    """
+
+    seconds: NDArray[np.float64]
+
+    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+        self._path = path
+        self._names = _series(path)
+        numbers = np.array(sorted(self._names), dtype=np.int64)
+        kept = (numbers >= (start or 0)) & (numbers < (np.inf if end is None else end))
+        self.numbers = numbers[kept]
+        if not len(self.numbers):
+            raise VideoError(f"no frames from number {start or 0:g} to before {np.inf if end is None else end:g}")
+        self.seconds = (self.numbers - numbers[0]) / RATE
+
+    def __enter__(self) -> "FrameFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
+        """(len(indices), ...): what `take` makes of the RGB frames (H, W, 3) with these places, from 0."""
+        unique, inverse = np.unique(indices, return_inverse=True)
+        images = [take(self._read(number)) for number in self.numbers[unique].tolist()]
+        if len({image.shape for image in images}) > 1:
+            raise VideoError("frames of different sizes")
+        return np.stack(images)[inverse]
+
+    def every(self, short_side: int | None = None) -> Iterator[Pixels]:
+        """All frames in order, uint8 (H, W, 3); with min(H, W) at most `short_side` where it is given."""
+        size = None
+        for number in self.numbers.tolist():
+            with self._open(number) as image:
+                if size not in (None, image.size):
+                    raise VideoError("frames of different sizes")
+                size = image.size
+                yield _pixels(self._shrunk(image, short_side))
+
+    def _shrunk(self, image: Image.Image, short_side: int | None) -> Image.Image:
+        if short_side is None or min(image.size) <= short_side:
+            return image
+        scale = short_side / min(image.size)
+        width, height = (max(short_side, round(side * scale)) for side in image.size)
+        return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+    def _read(self, number: int) -> Pixels:
+        with self._open(number) as image:
+            return _pixels(image)
+
+    def _open(self, number: int) -> Image.Image:
+        name = self._names[number]
+        try:
+            image = Image.open(self._path / name, formats=("JPEG",))
+            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+                raise VideoError(f"{name}: {image.width}x{image.height} pixels")
+            image.load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise VideoError(f"{name}: {' '.join(str(error).split())}") from error
+        return image
+
+
+def open_video(path: Path, start: float | None = None, end: float | None = None) -> VideoFile | FrameFolder:
+    """A video file or a folder of frames, open; `start` and `end` are seconds of the one, numbers of the other.
+
+    Raises VideoError.
+    """
+    return FrameFolder(path, start, end) if path.is_dir() else VideoFile(path, start, end)
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _series(folder: Path) -> dict[int, str]:
+    """The file names of the folder's frames by their numbers."""
+    found: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    try:
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries):
+                if count > MAX_FRAMES:
+                    raise VideoError(f"more than {MAX_FRAMES:,} files")
+                match = FRAME.fullmatch(entry.name)
+                if match and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    series = found[match["prefix"], match["suffix"]]
+                    if series.setdefault(int(match["number"]), entry.name) != entry.name:
+                        raise VideoError(f"two files of one number: {entry.name}, {series[int(match['number'])]}")
+    except OSError as error:
+        raise VideoError(error.strerror or str(error)) from error
+    if not found:
+        raise VideoError("a folder without numbered JPEG files, 00001.jpg say")
+    most = max(map(len, found.values()))
+    largest = sorted((name for name, series in found.items() if len(series) == most), key=_preferred)
+    if len(largest) > 1 and _preferred(largest[0])[0] == _preferred(largest[1])[0]:
+        raise VideoError(
+            f"several series of frames: {', '.join(sorted(min(found[name].values()) for name in largest))}"
+        )
+    return found[largest[0]]
+
+
+def _preferred(series: tuple[str, str]) -> tuple[int, str]:
+    prefix = series[0].lower()
+    return (COLOURS.index(prefix) if prefix in COLOURS else len(COLOURS)), series[0]

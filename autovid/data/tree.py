@@ -1,0 +1,103 @@
+"""What lies below a data set's root: videos and folders of frames, and nothing outside."""
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
+FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})(?P<suffix>\.jpe?g)", re.IGNORECASE)
+SPLITS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validate", "validation", "test", "testing"},
+}
+
+
+def videos_below(top: Path) -> Iterator[Path]:
+    """Every video file and every folder of numbered JPEG frames below `top`, which itself is no folder of frames.
+
+    A folder that holds videos is not one of frames (its pictures are previews). Names that begin with a dot are passed
+    over; links to folders are not followed, links to files are found.
+    """
+    folders, videos, _ = _look(top)
+    yield from videos
+    for folder in folders:
+        yield from _below(folder)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    folders, videos, frames = _look(folder)
+    if frames and not videos:
+        yield folder
+        return
+    yield from videos
+    for child in folders:
+        yield from _below(child)
+
+
+def _look(folder: Path) -> tuple[list[Path], list[Path], bool]:
+    """Sub-folders and videos, sorted, and whether there are frames."""
+    folders, videos, frames = [], [], False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and not entry.is_dir():
+                videos.append(Path(entry.path))
+            elif not frames:
+                frames = FRAME.fullmatch(entry.name) is not None
+    return sorted(folders), sorted(videos), frames
+
+
+class Tree:
+    """All videos below a root, to be found by the names that a list gives them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for path in videos_below(root):
+            relative = PurePosixPath(path.relative_to(root).as_posix())
+            self._by_stem[_parts(relative)[-1]].append(relative)
+
+    def find(self, listed: str, split: str) -> str | None:
+        """The video with this name: its path, or the last parts of it, with whatever extension, or a folder of frames.
+
+        Where there are several, one in a folder of the split comes first, then one with the very extension.
+        """
+        wanted = PurePosixPath(listed)
+        parts = _parts(wanted)
+        fitting = [path for path in self._by_stem.get(parts[-1], ()) if _parts(path)[-len(parts) :] == parts]
+        fitting.sort(key=lambda path: (not _in_split(path, split), path.suffix != wanted.suffix, path))
+        return str(fitting[0]) if fitting else None
+
+
+def _parts(path: PurePosixPath) -> tuple[str, ...]:
+    """The names on the way without the last one's extension; composed, since some systems store them decomposed."""
+    bare = path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path
+    return tuple(unicodedata.normalize("NFC", part) for part in bare.parts)
+
+
+def _in_split(path: PurePosixPath, split: str) -> bool:
+    return any(SPLITS[split] & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
+
+
+def leaves(root: Path, listed: str) -> bool:
+    """Whether a path of a list is none that stays inside the root, also when links are followed."""
+    path = PurePosixPath(listed)
+    return path.is_absolute() or ".." in path.parts or "\0" in listed or not inside(root, root / path)
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path stays within root when links are followed."""
+    real = _real_folder(path.parent) / path.name
+    return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root))
+
+
+@lru_cache(maxsize=100_000)
+def _real_folder(folder: Path) -> Path:
+    return folder.resolve()
