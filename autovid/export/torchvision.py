@@ -90,7 +90,7 @@ IBM = (
         ((r"^after\.(conv|inception)(\d\w?)\.(conv\.)?weight$", rf"tam\2.{WEIGHTS_OF_FRAMES}"), *INCEPTION),
         ((r"^after\.", without_time),),
     ),
-    Table(r"i3d_inception_v1", INCEPTION, CLIPS),
+    Table(r"i3d_inception_v1", INCEPTION, CLIPS, needs={"last_pool": "code"}),
     Table(
         r"s3d_inception_v1",
         ((BEHIND_TIME, r"\1.bn_t."), (r"\.conv\.temporal\.", ".conv_t."), *INCEPTION),

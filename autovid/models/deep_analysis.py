@@ -15,6 +15,7 @@ module, so that the other two keep the frame; non-local blocks beyond ResNet-50 
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
@@ -117,19 +118,24 @@ def inception_v1(
     frames: int = 8,
     crop: int = 224,
     temporal_pooling: bool = False,
+    last_pool: Literal["paper", "code"] = "paper",
     dropout: float = 0.5,
 ) -> Network:
     """An InceptionV1 over clips, its pixels in -1 ... 1. Temporal pooling halves the frames in the last three pools.
 
+    `last_pool` is of i3d without temporal pooling: the one with which the paper's FLOPs come out leaves 7 of 8 frames;
+    that of the authors' code, which their checkpoints want, all of them.
     Raises ConfigError for fewer frames than the last pool of i3d or s3d has to see.
     """
+    if last_pool == "code" and strategy != "i3d":
+        raise ConfigError(f"last_pool=code is for i3d_inception_v1; the last pool of {strategy}_inception_v1 is theirs")
     fewest = {("i3d", False): 2, ("s3d", False): 2, ("s3d", True): 5}.get((strategy, temporal_pooling), 1)
     if frames < fewest:
         pooled = " with temporal pooling" if temporal_pooling else ""
         raise ConfigError(f"{strategy}_inception_v1{pooled} needs frames={fewest} or more, not {frames}")
     clip = Clip(frames, crop, sampling="uniform", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    make_parts = {"i3d": _i3d_parts, "s3d": _s3d_parts}.get(strategy, _frame_parts)
-    net = InceptionV1(make_parts(temporal_pooling), classes, clip, dropout)
+    makers: dict[str, Callable[[bool], Parts]] = {"i3d": partial(_i3d_parts, last_pool), "s3d": _s3d_parts}
+    net = InceptionV1(makers.get(strategy, _frame_parts)(temporal_pooling), classes, clip, dropout)
     for name, width in net.widths.items():
         layer = net.layers[name]
         if strategy in AGGREGATIONS:
@@ -212,9 +218,9 @@ def _frame_parts(temporal_pooling: bool) -> Parts:
     return Parts(stem, _frame_conv, _pointwise, lambda: FrameMaxPool(3, stride=1, padding=1), pools)
 
 
-def _i3d_parts(temporal_pooling: bool) -> Parts:
+def _i3d_parts(last_pool: str, temporal_pooling: bool) -> Parts:
     # without temporal pooling the last pool has no padding, and 8 frames become 7: so the paper's FLOPs come out
-    kernel, padding = (3, 1) if temporal_pooling else (2, 0)
+    kernel, padding = (3, 1) if temporal_pooling or last_pool == "code" else (2, 0)
     last = nn.MaxPool3d(kernel, (2 if temporal_pooling else 1, 2, 2), padding)
     return Parts(_stem_conv(7), _clip_conv, _pointwise, _clip_pool, (*_first_pools(temporal_pooling), last))
 
