@@ -16,6 +16,8 @@ COMMANDS = {
     "evaluate": "top-1 and top-5 of a trained run, averaged over views",
     "random-baseline": "train architectures drawn at random from a FLOPs range",
     "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
+    "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
+    "import-weights": "weights of another toolkit, for a network of ours",
     "describe": "a network, an architecture, a space or a run, stage by stage",
     "list": "the spaces, networks and modules there are",
 }

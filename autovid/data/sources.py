@@ -77,7 +77,7 @@ def _videos(root: Path, top: Path) -> list[str]:
     return sorted(found)
 
 
-class _Row(NamedTuple):
+class CsvRow(NamedTuple):
     """A row of a CSV file, checked; `where` is for errors."""
 
     where: str
@@ -91,11 +91,11 @@ class _Row(NamedTuple):
 def _from_csv(path: Path, seed: int, holdout: float) -> VideoSet:
     about = read_about(path)
     root = Path(about.root) if about and about.root else path.parent
-    rows = list(_rows(path, root))
+    rows = list(csv_rows(path, root))
     if not rows:
         raise DataError(f"{path}: no videos; expected rows of path,label[,start,end[,split]]")
     _check_present(path, root, rows)
-    classes, labels = _labels(rows, about.classes if about else None)
+    classes, labels = csv_labels(rows, about.classes if about else None)
     videos = [Video(row.path, label, row.start, row.end) for row, label in zip(rows, labels)]
     if any(row.split for row in rows):
         train, val = (tuple(v for v, row in zip(videos, rows) if row.split == split) for split in ("train", "val"))
@@ -106,7 +106,7 @@ def _from_csv(path: Path, seed: int, holdout: float) -> VideoSet:
     return VideoSet(path.stem, root, classes, train, val, about.flip if about else True)
 
 
-def _labels(rows: Sequence[_Row], known: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
+def csv_labels(rows: Sequence[CsvRow], known: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
     """The classes, and each row's."""
     numbers = known is None and all(row.label.isdecimal() and row.label.isascii() for row in rows)
     classes = known or (_numbered(rows) if numbers else tuple(sorted({row.label for row in rows})))
@@ -117,7 +117,8 @@ def _labels(rows: Sequence[_Row], known: tuple[str, ...] | None) -> tuple[tuple[
     return classes, [label_of[str(int(row.label)) if numbers else row.label] for row in rows]
 
 
-def _rows(path: Path, root: Path) -> Iterator[_Row]:
+def csv_rows(path: Path, root: Path) -> Iterator[CsvRow]:
+    """The rows of a CSV index whose paths are relative to `root`. Raises DataError, with the row's number."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -142,7 +143,7 @@ def _header(where: str, names: list[str]) -> list[str]:
     return names
 
 
-def _row(where: str, root: Path, columns: Sequence[str], cells: list[str]) -> _Row:
+def _row(where: str, root: Path, columns: Sequence[str], cells: list[str]) -> CsvRow:
     if len(cells) != len(columns) or len(cells) < 2:
         raise DataError(f"{where}: {len(cells)} columns where {max(2, len(columns))} are expected")
     values = dict(zip(columns, (cell.strip() for cell in cells)))
@@ -155,7 +156,7 @@ def _row(where: str, root: Path, columns: Sequence[str], cells: list[str]) -> _R
         raise DataError(f"{where}: an empty path or label")
     if leaves(root, values["path"]):
         raise DataError(f"{where}: {values['path']!r} leaves the folder of the CSV file; paths must stay inside {root}")
-    return _Row(where, str(PurePosixPath(values["path"])), values["label"], start, end, values.get("split", ""))
+    return CsvRow(where, str(PurePosixPath(values["path"])), values["label"], start, end, values.get("split", ""))
 
 
 def _seconds(where: str, name: str, text: str) -> float | None:
@@ -170,7 +171,7 @@ def _seconds(where: str, name: str, text: str) -> float | None:
     return value
 
 
-def _numbered(rows: Sequence[_Row]) -> tuple[str, ...]:
+def _numbered(rows: Sequence[CsvRow]) -> tuple[str, ...]:
     """Integer labels stand for themselves, also where some in between have no video."""
     last = max(rows, key=lambda row: int(row.label))
     if int(last.label) >= MAX_CLASSES:
@@ -178,7 +179,7 @@ def _numbered(rows: Sequence[_Row]) -> tuple[str, ...]:
     return tuple(str(i) for i in range(int(last.label) + 1))
 
 
-def _check_present(path: Path, root: Path, rows: Sequence[_Row]) -> None:
+def _check_present(path: Path, root: Path, rows: Sequence[CsvRow]) -> None:
     """A few missing videos count as broken when their turn comes; many mean a wrong folder, better said at once."""
     missing = [row for row in rows if not os.path.lexists(root / row.path)]
     if len(missing) > most_broken(len(rows)):

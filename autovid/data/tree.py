@@ -67,12 +67,12 @@ class Tree:
     def find(self, listed: str, split: str) -> str | None:
         """The video with this name: its path, or the last parts of it, with whatever extension, or a folder of frames.
 
-        Where there are several, one in a folder of the split comes first, then one with the very extension.
+        Where there are several, the very path comes first, then one in a folder of the split, then the very extension.
         """
         wanted = PurePosixPath(listed)
         parts = _parts(wanted)
         fitting = [path for path in self._by_stem.get(parts[-1], ()) if _parts(path)[-len(parts) :] == parts]
-        fitting.sort(key=lambda path: (not _in_split(path, split), path.suffix != wanted.suffix, path))
+        fitting.sort(key=lambda path: (path != wanted, not _in_split(path, split), path.suffix != wanted.suffix, path))
         return str(fitting[0]) if fitting else None
 
 
@@ -83,7 +83,8 @@ def _parts(path: PurePosixPath) -> tuple[str, ...]:
 
 
 def _in_split(path: PurePosixPath, split: str) -> bool:
-    return any(SPLITS[split] & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
+    words = SPLITS.get(split, set())
+    return any(words & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
 
 
 def leaves(root: Path, listed: str) -> bool:
