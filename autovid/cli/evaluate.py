@@ -12,9 +12,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training")
     parser.add_argument(
         "--views",
-        choices=["center", "10-center", "10-lcr"],
         default="center",
-        help="one clip (default), ten along time, or each of these with a left, a centre and a right crop",
+        metavar="VIEWS",
+        help="center: one clip and its centre crop (default); lcr: its left, centre and right crop; 10-center, 10-lcr: "
+        "these of ten clips along time, or of another number; 1, 3, 10 and 30 stand for these four",
     )
     parser.add_argument("--data", help=f"{training_options.DATA} (default: what it was trained on)")
     parser.add_argument("--split", choices=["val", "train"], default="val")

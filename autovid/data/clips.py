@@ -13,19 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
-from autovid.data.augment import RandomCrop, crop_at, shrink
+from autovid.data.augment import crop_at, shrink
 from autovid.data.auto_augment import auto_augmented
+from autovid.data.crops import Cutting
 from autovid.data.frame_folder import open_video
 from autovid.data.index import Video
 from autovid.data.sampling import test_indices, train_indices
 from autovid.data.video import VideoError
+from autovid.data.views import views_of
 from autovid.errors import DataError
 
-VIEWS: dict[str, tuple[int, tuple[float, ...]]] = {  # clips in time, places of the crops along the longer side
-    "center": (1, (0.5,)),
-    "10-center": (10, (0.5,)),
-    "10-lcr": (10, (0.0, 0.5, 1.0)),
-}
 RETRIES = 100
 
 
@@ -59,9 +56,8 @@ class ClipReader(msgspec.Struct, frozen=True):
     root: Path
     clip: Clip
     seed: int
-    jitter: tuple[int, int]
-    flip: bool
-    auto_augment: bool  # training clips alone
+    cutting: Cutting  # of training clips, and so is the next
+    auto_augment: bool
     views: str
 
     def train_clips(self, keys: Sequence[Key]) -> Loaded:
@@ -84,12 +80,12 @@ class ClipReader(msgspec.Struct, frozen=True):
     def _random_clip(self, video: Video, rng: np.random.Generator) -> NDArray[np.uint8]:
         with open_video(self.root / video.path, video.start, video.end) as file:
             indices = train_indices(len(file), self.clip, rng)
-            frames = file.frames(indices, RandomCrop.draw(self.clip.crop, self.jitter, self.flip, rng).cut)
+            frames = file.frames(indices, self.cutting.draw(rng).cut)
         return auto_augmented(frames, rng) if self.auto_augment else frames
 
     def view_clips(self, video: int) -> Loaded:
         """All views of one video, in order: each clip, and of each clip each crop. None where the video is broken."""
-        count, places = VIEWS[self.views]
+        count, places = views_of(self.views)
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
             with open_video(self.root / entry.path, entry.start, entry.end) as file:
@@ -116,7 +112,7 @@ def read_clip(path: Path, clip: Clip) -> tuple[NDArray[np.uint8], NDArray[np.flo
             seconds = file.seconds[indices]
     except VideoError as error:
         raise DataError(f"{path}: {error}") from error
-    return crop_at(frames, clip.crop, VIEWS["center"][1][0]), seconds
+    return crop_at(frames, clip.crop, views_of("center").places[0]), seconds
 
 
 def generator(stream: str, *numbers: int) -> np.random.Generator:

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
-from autovid.data.clips import VIEWS, ClipReader, Key, Loaded, generator
+from autovid.data.clips import ClipReader, Key, Loaded, generator
+from autovid.data.crops import Crops, Cutting
 from autovid.data.faults import FaultLog
 from autovid.data.index import Video
+from autovid.data.views import views_of
 from autovid.data.workers import Workers
 from autovid.errors import ConfigError, DataError
 
@@ -29,11 +31,12 @@ class ClipLoader:
     """Clips of a split of videos, in batches. What comes out does not depend on the number of workers.
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
-    videos; batch i is a pure function of (seed, i). A clip has a scale jitter (the short side uniform in `jitter`,
-    pixels, by default 8/7 to 10/7 of the crop, the published proportions), one random crop for all its frames, with
-    `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment.
-    Evaluation (`views_batches`): every video in order with its views: "center", "10-center" or "10-lcr" (one or ten
-    clips in time; the centre crop, or left, centre and right). The short side is resized to the crop.
+    videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
+    default after a scale jitter (the short side uniform in `jitter`, pixels, by default 8/7 to 10/7 of the crop, the
+    published proportions), with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of
+    AutoAugment.
+    Evaluation (`views_batches`): every video in order with its `views` (`autovid.data.views`). The short side is
+    resized to the crop.
 
     A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
     (another would count twice).
@@ -53,6 +56,8 @@ class ClipLoader:
         seed: int = 0,
         workers: int = 0,
         jitter: tuple[int, int] | None = None,
+        crops: Crops = "jitter",
+        area: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         auto_augment: bool = False,
         views: str = "center",
@@ -65,7 +70,8 @@ class ClipLoader:
         self._seed = seed
         self._train = train
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
-        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, (low, high), flip, auto_augment, views)
+        cutting = Cutting(crops, clip.crop, (low, high), area, flip)
+        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, views)
         self._workers: Workers[Any, Loaded] = Workers(reader.train_clips if train else reader.view_clips, workers)
         self._clip = clip
 
@@ -134,8 +140,7 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 def _check(videos: Sequence[Video], clip: Clip, batch: int, workers: int, jitter: tuple[int, int], views: str) -> None:
     if not videos:
         raise DataError("no videos to read: the split is empty")
-    if views not in VIEWS:
-        raise ConfigError(f"views {views!r}: choose one of {', '.join(VIEWS)}")
+    views_of(views)
     if clip.sampling not in ("dense", "uniform"):
         raise ConfigError(f"sampling {clip.sampling!r}: choose dense or uniform")
     if clip.frames % clip.snippet:

@@ -1,6 +1,7 @@
 """What every network is to the rest of autovid."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.nn.residual import Residual
+
+if TYPE_CHECKING:
+    from autovid.models.spec import NetworkSpec
 
 
 class DoesNotFit(ConfigError):
@@ -24,7 +28,9 @@ class Network(nn.Module):
 
     clip: Clip
     classes: int
+    spec: "NetworkSpec | None" = None  # what it was built from, if by name
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    label_smoothing: float = 0.0  # of the loss
     rms_kernel: tuple[int, int, int] = (3, 3, 3)  # of random mean scaling where no other is asked for
 
     def blocks(self) -> list[Residual]:
@@ -55,7 +61,7 @@ class Network(nn.Module):
         if self.mix is not None:
             x, targets = self.mix(x, F.one_hot(y, self.classes).float())
         logits: Tensor = self(x)
-        return F.cross_entropy(logits.float(), targets), logits
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing), logits
 
 
 def every_frame(x: Tensor, step: int, first: int = 0) -> tuple[Tensor, Tensor]:

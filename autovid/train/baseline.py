@@ -112,7 +112,7 @@ def _config(
         "drawn": drawn,
         "searched": rival.arch.hash if rival else "none",
         "data": {"name": trainer.videos.name, "fingerprint": trainer.videos.fingerprint},
-        "recipe": trainer.recipe,
+        "recipe": trainer.recipe.recorded(),
     }
 
 

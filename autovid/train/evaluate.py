@@ -14,7 +14,7 @@ import torch
 from autovid.clip import Clip
 from autovid.cost import convention, count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
-from autovid.data.clips import VIEWS
+from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError, DivergedError
 from autovid.models import Network
 from autovid.nn.compute import Compute
@@ -70,7 +70,7 @@ def evaluate(
 
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
-    chosen = split_of(videos, split)
+    chosen, views = split_of(videos, split), views_name(views)
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
@@ -88,8 +88,7 @@ def evaluate(
     )
     cost = count(trained.net, clip)
     seen = Reference(frames=clip.frames, crop=clip.crop, classes=len(videos.classes), stride=clip.stride)
-    clips, positions = VIEWS[views]
-    number = clips * len(positions)
+    number = views_of(views).total
     evaluation = Evaluation(
         architecture=trained.model.hash,
         step=trained.step,
@@ -145,8 +144,7 @@ def evaluate_network(
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
     loader = ClipLoader(videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults)
     average = ViewAverage(len(videos), net.classes)
-    clips, positions = VIEWS[views]
-    total = -(-len(videos) * clips * len(positions) // batch)
+    total = -(-len(videos) * views_of(views).total // batch)
     net.eval()
     with _shown(progress, total), contextlib.closing(loader), torch.inference_mode():
         for done, (x, _, video) in enumerate(loader.views_batches(), 1):

@@ -16,6 +16,8 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.data.auto_augment import Augment
+from autovid.data.crops import Crops
+from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
@@ -28,6 +30,16 @@ PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "st
 MOST = {"epochs": 100_000, "batch": 65_536, "frames": 1024, "crop": 2048, "stride": 1024}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Schedule = Literal["cosine", "multi_step"]
+Sampling = Literal["dense", "uniform"]
+
+
+class RecipeError(ConfigError):
+    """A value of a recipe that cannot be; `key` is its name."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key.replace('_', ' ')} {message}")
+        self.key = key
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,21 +58,60 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weight_decay: float = 5e-5
     seed: int = 0
     precision: Precision = "auto"
+    sampling: Sampling | None = None  # None: the network's own
+    crops: Crops = "jitter"  # how training clips are cut
+    area: tuple[float, float] = (0.08, 1.0)  # of the picture, for crops: area
+    schedule: Schedule = "cosine"  # what follows the warm-up
+    milestones: tuple[float, ...] = ()  # epochs after which a multi_step schedule multiplies by `factor`
+    factor: float = 0.1
+    warmup_start: float | None = None  # share of lr at which the warm-up begins; None: that of its first step
+    warmup_steps: int = 0  # length of the warm-up where it is not given in epochs
+    nesterov: bool = False
+    norm_decay: bool = False  # whether weight decay takes in the affine of norms
+    accumulate: int = 1  # parts that a batch goes through the network in, one after the other
+    max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
+    label_smoothing: float = 0.0
+    ema: float | None = None  # decay of a running average of the weights; what is evaluated then
+    sync_norm: bool = True  # whether statistics of batch norm are over all workers, or over the clips of each
+    precise_norm: int = 0  # batches over which they are taken anew after the last step
 
     def clip(self, net_clip: Clip) -> Clip:
-        """What the network is shown: its own normalisation, the recipe's size."""
-        return msgspec.structs.replace(net_clip, frames=self.frames, stride=self.stride, crop=self.crop)
+        """What the network is shown: its own normalisation, the recipe's size and sampling."""
+        sampling = self.sampling or net_clip.sampling
+        size = {"frames": self.frames, "stride": self.stride, "crop": self.crop}
+        return msgspec.structs.replace(net_clip, sampling=sampling, **size)
 
     def steps(self, videos: int) -> int:
         """Steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""
         return max(1, round(self.epochs * videos / self.batch))
 
+    def warm_steps(self, steps: int) -> int:
+        """How many of `steps` steps are warm-up."""
+        return self.warmup_steps or round(steps * self.warmup / self.epochs)
+
     def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then half a period of a cosine."""
-        warm = round(steps * self.warmup / self.epochs)
+        """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
+
+        The cosine is half a period from the end of the warm-up on; milestones count from the very beginning.
+        """
+        warm = self.warm_steps(steps)
         if step < warm:
-            return self.lr * (step + 1) / (warm + 1)
+            if self.warmup_start is None:
+                return self.lr * (step + 1) / (warm + 1)
+            return self.lr * (self.warmup_start + (1 - self.warmup_start) * step / warm)
+        if self.schedule == "multi_step":
+            return self.lr * self.factor ** sum(step >= round(steps * at / self.epochs) for at in self.milestones)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+    def recorded(self) -> dict[str, Any]:
+        """What config.yaml says: all fields, but of those from `sampling` on what differs from the default.
+
+        Runs from before these fields were there say nothing of them, and are resumed all the same.
+        """
+        fields = msgspec.structs.fields(self)
+        new = [field.name for field in fields].index("sampling")
+        kept = [f.name for n, f in enumerate(fields) if n < new or getattr(self, f.name) != f.default]
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in kept}
 
 
 def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: Any) -> Recipe:
@@ -102,27 +153,58 @@ def _takes(what: Model | SearchSpace, frames: int, crop: int) -> bool:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises ConfigError for values that cannot be."""
+    """Raises RecipeError for values that cannot be."""
     for name, most in MOST.items():
         if not 0 < getattr(recipe, name) <= most:
-            raise ConfigError(f"{name} {getattr(recipe, name)}: give more than 0 and at most {most}")
-    if not 0 < recipe.lr < math.inf:
-        raise ConfigError(f"lr {recipe.lr}: give a finite number above 0")
-    if not 0 <= recipe.warmup < recipe.epochs:
-        raise ConfigError(
-            f"warmup {recipe.warmup}: give 0 or more epochs, fewer than the {recipe.epochs:g} of training"
-        )
-    if not recipe.crop <= recipe.jitter[0] <= recipe.jitter[1] <= MOST["crop"]:
-        low, high = recipe.jitter
-        raise ConfigError(f"jitter {low}:{high}: give MIN:MAX, no smaller than the crop of {recipe.crop}")
-    if not 0 <= recipe.weight_decay < math.inf:
-        raise ConfigError(f"weight decay {recipe.weight_decay}: give 0 or more")
-    if recipe.seed < 0:
-        raise ConfigError(f"seed {recipe.seed}: give 0 or more")
-    if recipe.augment not in get_args(Augment):
-        raise ConfigError(f"augment {recipe.augment!r}: choose one of {', '.join(get_args(Augment))}")
-    if recipe.precision not in get_args(Precision):
-        raise ConfigError(f"precision {recipe.precision!r}: choose one of {', '.join(get_args(Precision))}")
+            raise RecipeError(name, f"{getattr(recipe, name)}: give more than 0 and at most {most}")
+    low, high = recipe.jitter
+    if not recipe.crop <= low <= high <= MOST["crop"]:
+        raise RecipeError("jitter", f"{low}:{high}: give MIN:MAX, no smaller than the crop of {recipe.crop}")
+    for name, (right, wanted) in _rules(recipe).items():
+        if not right:
+            raise RecipeError(name, f"{getattr(recipe, name)}: give {wanted}")
+    for name, kind in CHOICES.items():
+        if getattr(recipe, name) not in (choices := get_args(kind)):
+            raise RecipeError(name, f"{getattr(recipe, name)!r}: choose one of {', '.join(choices)}")
+
+
+CHOICES = {"augment": Augment, "precision": Precision, "crops": Crops, "schedule": Schedule}
+
+
+def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
+    """Of each value: whether it can be, and what can."""
+    ends = [0.0, *recipe.milestones, recipe.epochs]
+    multi = recipe.schedule == "multi_step"
+    return {
+        "lr": (0 < recipe.lr < math.inf, "a finite number above 0"),
+        "warmup": (
+            0 <= recipe.warmup < recipe.epochs,
+            f"0 or more epochs, fewer than the {recipe.epochs:g} of training",
+        ),
+        "warmup_steps": (
+            recipe.warmup_steps >= 0 and not (recipe.warmup_steps and recipe.warmup),
+            "0 or more, and the warm-up either in steps or in epochs",
+        ),
+        "warmup_start": (recipe.warmup_start is None or 0 <= recipe.warmup_start <= 1, "a share of lr, 0 to 1"),
+        "milestones": (
+            bool(recipe.milestones) == multi and ends == sorted(set(ends)),
+            f"rising epochs inside the {recipe.epochs:g} of training for schedule: multi_step, none for cosine",
+        ),
+        "factor": (0 < recipe.factor <= 1, "more than 0 and at most 1"),
+        "momentum": (0 <= recipe.momentum < 1, "0 or more and less than 1"),
+        "nesterov": (not recipe.nesterov or recipe.momentum > 0, "false, or a momentum"),
+        "weight_decay": (0 <= recipe.weight_decay < math.inf, "0 or more"),
+        "seed": (recipe.seed >= 0, "0 or more"),
+        "area": (0 < recipe.area[0] <= recipe.area[1] <= 1, "[MIN, MAX], shares of the picture's area"),
+        "accumulate": (
+            recipe.accumulate >= 1 and recipe.batch % recipe.accumulate == 0,
+            f"a number that divides the batch of {recipe.batch}",
+        ),
+        "max_norm": (recipe.max_norm is None or 0 < recipe.max_norm < math.inf, "a finite number above 0"),
+        "label_smoothing": (0 <= recipe.label_smoothing < 1, "0 or more and less than 1"),
+        "ema": (recipe.ema is None or 0 < recipe.ema < 1, "a decay between 0 and 1"),
+        "precise_norm": (0 <= recipe.precise_norm <= 100_000, "0 to 100000 batches"),
+    }
 
 
 def jitter_range(crop: int) -> tuple[int, int]:
@@ -132,7 +214,7 @@ def jitter_range(crop: int) -> tuple[int, int]:
 
 def view_crop(crop: int, views: str) -> int:
     """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182)."""
-    return _even(crop * 8 / 7) if views == "10-lcr" else crop
+    return _even(crop * 8 / 7) if len(views_of(views).places) > 1 else crop
 
 
 def _even(value: float) -> int:

@@ -1,12 +1,13 @@
-"""Training one network from scratch, as a task of the run loop (seed-auto-tsnet, section 3.2)."""
+"""Training one network by a recipe, as a task of the run loop."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
@@ -37,6 +38,7 @@ class Training(Task):
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
         self.steps, self.facts = steps, facts
         self.optimizer = make_optimizer(self.net, recipe)
+        self.average = _average(self.net, recipe.ema) if recipe.ema else None
         self.scaler = self._new_scaler()
         self._stream: Iterator[Batch] | None = None
         self._status = ""
@@ -53,33 +55,64 @@ class Training(Task):
             raise ConfigError(
                 f"{message}; give a smaller --batch (the learning rate follows) and another -o"
             ) from error
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        if self.recipe.precise_norm and index == self.steps - 1:
+            self._take_statistics()
         self._show(index, lr, metrics["top1"])
         return {**metrics, "lr": lr}
 
     def _learn(self, index: int) -> dict[str, float]:
-        """Forward, backward and the optimizer's step on one batch."""
+        """Forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
         x, y = self._batch(index)
         self.net.train()
         self.net.begin_step(index / self.steps)
-        with self.compute.autocast("train"):
-            loss, logits = self.net.training_loss(x, y)
-        value = self._finite(loss.item(), "loss", index)
-        norm = self._backward(loss, index)
-        top1 = 100 * (logits.detach().argmax(1) == y).float().mean().item()
-        return {"loss": value, "top1": top1, "grad_norm": norm}
-
-    def _backward(self, loss: Tensor, index: int) -> float:
-        """Gradients and the optimizer's step; returns the norm of the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        value, top1 = 0.0, 0.0
+        for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
+            share = len(y_part) / len(y)
+            with self.compute.autocast("train"):
+                loss, logits = self.net.training_loss(x_part, y_part)
+            value += share * self._finite(loss.item(), "loss", index)
+            top1 += share * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
+            self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        return {"loss": value, "top1": top1, "grad_norm": self._move(index)}
+
+    def _move(self, index: int) -> float:
+        """The optimizer's step; returns the norm of the gradient, as it was before it was clipped."""
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
+        weights = [p for p in self.net.parameters() if p.grad is not None]
+        total = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        norm = float(total)
         if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
             self._finite(norm, "gradient", index)  # else too large a scale for fp16: the scaler leaves this step out
+        if self.recipe.max_norm is not None:
+            nn.utils.clip_grads_with_norm_(weights, self.recipe.max_norm, total)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that counts: the average, if there is one."""
+        return self.net if self.average is None else cast("Network", self.average.module)
+
+    def _take_statistics(self) -> None:
+        """Means and variances of norms anew, with the weights as they are now: averages over the batches to come.
+
+        Wu and Johnson, "Rethinking batch in BatchNorm" (2021), and torch's swa_utils.update_bn.
+        """
+        net = self.evaluated.train()
+        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
+        usual = [norm.momentum for norm in norms]
+        following = self.loader.batches(self.steps, self.steps + self.recipe.precise_norm)
+        with torch.no_grad(), self.compute.autocast("train"):
+            for number, batch in enumerate(following, 1):
+                for norm in norms:
+                    norm.momentum = 1 / number  # of these averages
+                net(batch.x.to(self.compute.device))
+        for norm, momentum in zip(norms, usual):
+            norm.momentum = momentum
 
     def _batch(self, index: int) -> tuple[Tensor, Tensor]:
         if self._stream is None:
@@ -107,15 +140,21 @@ class Training(Task):
         return self._status
 
     def state(self) -> TaskState:
+        optim: dict[str, Any] = {"sgd": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        if self.average is not None:
+            optim |= {"weights": self.net.state_dict(), "averaged": int(self.average.n_averaged)}
         return TaskState(
-            model=dict(self.net.state_dict()),
-            optim={"sgd": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()},
+            model=dict(self.evaluated.state_dict()),
+            optim=optim,
             info={**self.facts, "steps": self.steps, "compute": self.compute.record(), "top1": self._top1},
         )
 
     def load(self, state: TaskState) -> None:
         self.compute.restore(state.info["compute"])
-        self.net.load_state_dict(state.model)
+        self.net.load_state_dict(state.model if self.average is None else state.optim["weights"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state.model)
+            self.average.n_averaged.fill_(state.optim["averaged"])
         self.optimizer.load_state_dict(state.optim["sgd"])
         self.scaler = self._new_scaler()  # the run may have recorded another precision
         self.scaler.load_state_dict(state.optim["scaler"])
@@ -134,10 +173,34 @@ class Training(Task):
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum, without weight decay on batch norm. Fused: 5 times as fast on CPUs (650 tensors, 5.5 M)."""
+    """SGD with momentum, in general without weight decay on norms. Fused: 5 times as fast on CPUs (650 tensors)."""
     norms = {id(p) for module in net.modules() if isinstance(module, Norm | _BatchNorm) for p in module.parameters()}
     groups = [
         {"params": [p for p in net.parameters() if id(p) not in norms], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in net.parameters() if id(p) in norms], "weight_decay": 0.0},
+        {
+            "params": [p for p in net.parameters() if id(p) in norms],
+            "weight_decay": recipe.weight_decay if recipe.norm_decay else 0.0,
+        },
     ]
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+
+
+def _average(net: Network, decay: float) -> AveragedModel:
+    """Weights and statistics of `net`, averaged from now on."""
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+
+def prepare(net: Network, recipe: Recipe) -> Network:
+    """The network with what the recipe changes in it. Raises ConfigError where it cannot."""
+    if recipe.label_smoothing:
+        if type(net).training_loss is not Network.training_loss:
+            raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
+        net.label_smoothing = recipe.label_smoothing
+    odd = [
+        type(m).__name__ for m in net.modules() if hasattr(m, "running_var") and not isinstance(m, Norm | _BatchNorm)
+    ]
+    if recipe.precise_norm and odd:
+        raise ConfigError(f"precise_norm: this network has other norms than batch norm ({odd[0]}); leave it out")
+    if not recipe.sync_norm and any(isinstance(module, Norm) for module in net.modules()):
+        raise ConfigError("sync_norm: the norms of a search space's blocks are always over all workers; leave it out")
+    return net

@@ -18,7 +18,7 @@ from autovid.nn.compute import Compute
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
-from autovid.train.task import Training
+from autovid.train.task import Training, prepare
 from autovid.train.trained import KIND, Trained
 
 
@@ -54,7 +54,9 @@ def train_model(
         task = _task(model, videos, recipe, run.path, compute, workers, source)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
-        trained = Trained(run.path, model, task.net, recipe, compute, videos.classes, source, task.steps, task.steps)
+        trained = Trained(
+            run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
+        )
         found = evaluate(trained, videos, workers=workers, progress=progress)
         run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
     return found
@@ -63,7 +65,7 @@ def train_model(
 def train_config(model: Model, videos: VideoSet, recipe: Recipe) -> dict[str, Any]:
     """What config.yaml of a training says, and a resumed one is held against; of data the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
-    return {"architecture": model.hash, "data": data, "recipe": recipe}
+    return {"architecture": model.hash, "data": data, "recipe": recipe.recorded()}
 
 
 def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
@@ -77,7 +79,7 @@ def _task(
     model: Model, videos: VideoSet, recipe: Recipe, path: Path, compute: Compute, workers: int, source: str
 ) -> Training:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
-    net = build(model, len(videos.classes))
+    net = prepare(build(model, len(videos.classes)), recipe)
     loader = ClipLoader(
         videos.train,
         videos.root,
@@ -87,6 +89,8 @@ def _task(
         seed=recipe.seed,
         workers=workers,
         jitter=recipe.jitter,
+        crops=recipe.crops,
+        area=recipe.area,
         flip=videos.flip,
         auto_augment=recipe.augment == "auto",
         faults=FaultLog(len(videos.train), path / "faults.jsonl"),

@@ -118,7 +118,7 @@ def test_other_classes_are_refused(run: Path, videos: VideoSet) -> None:
 def test_unknown_views_and_splits_are_refused(run: Path, videos: VideoSet) -> None:
     trained = open_trained(run, "cpu")
     with pytest.raises(ConfigError, match="10-lcr"):
-        evaluate(trained, videos, "20-center")
+        evaluate(trained, videos, "20-corner")
     with pytest.raises(ConfigError, match="val, train"):
         evaluate(trained, videos, split="test")
 

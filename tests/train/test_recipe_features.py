@@ -1,0 +1,266 @@
+"""What a recipe may ask for: schedules by hand and by torch, accumulation, clipping, averages, statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from small import ARCH, SPACE, StopAt, recipe, train
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
+from torch.optim.swa_utils import update_bn
+
+from autovid.data import Batch, VideoSet, open_videos
+from autovid.errors import ConfigError
+from autovid.models import Network, build
+from autovid.nn.compute import Compute
+from autovid.nn.layers import Norm
+from autovid.run import Interrupted, RunDirectory
+from autovid.train import Recipe, make_recipe, open_trained
+from autovid.train.recipe import RecipeError
+from autovid.train.task import Training, make_optimizer, prepare
+
+
+@pytest.fixture(scope="module")
+def videos(tiny_videos: Path) -> VideoSet:
+    return open_videos(tiny_videos)
+
+
+# -- schedules
+
+
+def rates(steps: int, **changes: Any) -> list[float]:
+    chosen = make_recipe(SPACE, **changes)
+    return [chosen.lr_at(step, steps) for step in range(steps)]
+
+
+def of_torch(steps: int, make: Any, lr: float) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule, found = make(optimizer), []
+    for _ in range(steps):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_multi_step_multiplies_at_its_milestones() -> None:
+    """Table 5 of seed-deep-analysis: 35 epochs, a tenth at the 10th, 20th and 30th."""
+    found = rates(350, epochs=35, lr=0.01, warmup=0, schedule="multi_step", milestones=(10, 20, 30))
+    assert found == pytest.approx([0.01] * 100 + [0.001] * 100 + [1e-4] * 100 + [1e-5] * 50)
+    assert found == pytest.approx(of_torch(350, lambda sgd: MultiStepLR(sgd, [100, 200, 300], 0.1), 0.01))
+
+
+def test_warm_up_from_a_share_of_the_rate_then_a_cosine() -> None:
+    """Section 4.2 of seed-deep-analysis: from 0.01 to 1.6 in 34 of 196 epochs."""
+    found = rates(1960, epochs=196, lr=1.6, warmup=34, warmup_start=0.00625)
+    assert found[0] == pytest.approx(0.01)
+    assert found[170] == pytest.approx(0.805)
+    assert found[340] == 1.6
+    assert found[1150] == pytest.approx(0.8)
+
+    def same(sgd: torch.optim.Optimizer) -> SequentialLR:
+        return SequentialLR(sgd, [LinearLR(sgd, 0.00625, total_iters=340), CosineAnnealingLR(sgd, 1620)], [340])
+
+    assert found == pytest.approx(of_torch(1960, same, 1.6), rel=1e-6, abs=1e-9)
+
+
+def test_warm_up_counted_in_steps() -> None:
+    """seed-dnr, B: a ratio of 0.01 over the first iterations."""
+    found = rates(1000, epochs=120, lr=0.1, warmup=0, warmup_steps=100, warmup_start=0.01)
+    assert found[:101:50] == pytest.approx([0.001, 0.0505, 0.1])
+    assert found[550] == pytest.approx(0.05)
+
+
+# -- one step
+
+
+class Clips:
+    """A loader of random clips, batch i the same each time."""
+
+    def __init__(self, batch: int = 4) -> None:
+        self.batch = batch
+
+    def batches(self, first: int, last: int) -> Any:
+        for step in range(first, last):
+            rng = torch.Generator().manual_seed(step)
+            x = torch.randn(self.batch, 3, 8, 24, 24, generator=rng)
+            yield Batch(x, torch.randint(12, (self.batch,), generator=rng), torch.arange(self.batch))
+
+
+def task_of(net: Network, steps: int = 3, **changes: Any) -> Training:
+    return Training(net, Clips(), recipe(batch=4, **changes), Compute("cpu", "fp32"), steps, {})  # type: ignore[arg-type]
+
+
+class Plain(Network):
+    """A network without norms and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = 12
+        self.conv, self.head = nn.Conv3d(3, 4, 3, 2), nn.Linear(4, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.conv(x).relu().mean((2, 3, 4)))
+        return logits
+
+
+def plain() -> Plain:
+    torch.manual_seed(0)
+    return Plain()
+
+
+def test_accumulating_parts_of_a_batch_equals_the_whole_without_norms() -> None:
+    whole, parts = task_of(plain()), task_of(plain(), accumulate=2)
+    for index in range(3):
+        one, two = whole.step(index), parts.step(index)
+        assert two == pytest.approx(one, rel=1e-5)
+    for a, b in zip(whole.net.parameters(), parts.net.parameters()):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_parts_of_a_batch_are_seen_apart() -> None:
+    net, sizes = plain(), []
+    net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    task_of(net, accumulate=4).step(0)
+    assert sizes == [1, 1, 1, 1]
+
+
+def test_a_long_gradient_is_scaled_down_to_the_norm_asked_for() -> None:
+    free, clipped = task_of(plain(), lr=0.1), task_of(plain(), lr=0.1, max_norm=0.01)
+    before = [p.detach().clone() for p in free.net.parameters()]
+    norm = free.step(0)["grad_norm"]
+    assert clipped.step(0)["grad_norm"] == pytest.approx(norm)
+    assert norm > 0.01
+    for start, a, b in zip(before, free.net.parameters(), clipped.net.parameters()):
+        decay = 5e-5 * start  # is no part of the gradient that is clipped
+        lr = free.recipe.lr_at(0, 3)
+        assert torch.allclose((start - b) / lr - decay, ((start - a) / lr - decay) * 0.01 / norm, rtol=1e-3, atol=1e-6)
+
+
+def test_a_short_gradient_stays_as_it_is() -> None:
+    free, clipped = task_of(plain()), task_of(plain(), max_norm=1e6)
+    free.step(0), clipped.step(0)
+    assert all(torch.equal(a, b) for a, b in zip(free.net.parameters(), clipped.net.parameters()))
+
+
+def test_label_smoothing_mixes_the_mean_over_classes_into_the_loss() -> None:
+    chosen = recipe(label_smoothing=0.1)
+    net = prepare(plain(), chosen)
+    batch = next(iter(Clips().batches(0, 1)))
+    loss, logits = net.training_loss(batch.x, batch.y)
+    logp = logits.log_softmax(1)
+    by_hand = -(0.9 * logp[torch.arange(4), batch.y] + 0.1 * logp.mean(1)).mean()
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_the_average_of_the_weights_is_the_exponential_one() -> None:
+    task = task_of(plain(), ema=0.9)
+    history = []
+    for index in range(3):
+        task.step(index)
+        history.append({name: value.clone() for name, value in task.net.state_dict().items()})
+    for name, value in task.evaluated.state_dict().items():
+        by_hand = 0.81 * history[0][name] + 0.09 * history[1][name] + 0.1 * history[2][name]
+        assert torch.allclose(value, by_hand, rtol=1e-5, atol=1e-7)
+
+
+def test_statistics_taken_anew_are_those_of_torch() -> None:
+    net = build("tsn_resnet18", 12, frames=8, crop=24)
+    task = task_of(net, steps=1, precise_norm=3)
+    task.step(0)
+    found = {name: value.clone() for name, value in net.state_dict().items() if "running" in name}
+    update_bn([batch.x for batch in Clips().batches(1, 4)], net.train())
+    for name, value in found.items():
+        assert torch.allclose(value, net.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert {module.momentum for module in net.modules() if isinstance(module, nn.BatchNorm3d)} == {0.1}
+
+
+def test_weight_decay_takes_in_norms_where_the_recipe_says_so() -> None:
+    net = build(ARCH, 12)
+    optimizer = make_optimizer(net, recipe(weight_decay=0.5, norm_decay=True, nesterov=True))
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.5}
+    assert all(group["nesterov"] for group in optimizer.param_groups)
+    assert any(isinstance(module, Norm) for module in net.modules())
+
+
+def test_what_a_network_cannot_take_is_said() -> None:
+    with pytest.raises(ConfigError, match="label_smoothing: .*loss of its own"):
+        prepare(build("s2dnet", 12), recipe(label_smoothing=0.1))
+    with pytest.raises(ConfigError, match="precise_norm: .*DynamicNorm"):
+        prepare(build("tsn_resnet18", 12, modules=["dnr"]), recipe(precise_norm=2))
+    with pytest.raises(ConfigError, match="sync_norm: "):
+        prepare(build(ARCH, 12), recipe(sync_norm=False))
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("milestones", {"milestones": (10,)}),
+        ("milestones", {"schedule": "multi_step"}),
+        ("milestones", {"schedule": "multi_step", "milestones": (20, 10)}),
+        ("milestones", {"schedule": "multi_step", "milestones": (10, 300)}),
+        ("factor", {"factor": 0.0}),
+        ("warmup_start", {"warmup_start": 1.5}),
+        ("warmup_steps", {"warmup_steps": 10}),
+        ("momentum", {"momentum": 1.0}),
+        ("nesterov", {"nesterov": True, "momentum": 0.0}),
+        ("accumulate", {"accumulate": 3}),
+        ("max_norm", {"max_norm": 0.0}),
+        ("label_smoothing", {"label_smoothing": 1.0}),
+        ("ema", {"ema": 1.0}),
+        ("area", {"area": (0.75, 0.15)}),
+        ("crops", {"crops": "five"}),
+        ("schedule", {"schedule": "linear"}),
+    ],
+)
+def test_impossible_values_are_refused_by_name(key: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"^{key.replace('_', ' ')} ") as caught:
+        make_recipe(SPACE, **wrong)
+    assert isinstance(caught.value, RecipeError)
+    assert caught.value.key == key
+
+
+# -- whole runs
+
+
+EVERYTHING: dict[str, Any] = {
+    "schedule": "multi_step",
+    "milestones": (1.0,),
+    "warmup_start": 0.1,
+    "accumulate": 2,
+    "max_norm": 1.0,
+    "label_smoothing": 0.1,
+    "ema": 0.5,
+    "precise_norm": 2,
+    "norm_decay": True,
+    "nesterov": True,
+    "crops": "area",
+    "sampling": "uniform",
+}
+
+
+def test_stopped_and_resumed_it_is_the_same_bit_for_bit(videos: VideoSet, tmp_path: Path) -> None:
+    chosen = recipe(**{**EVERYTHING, "epochs": 1.5})
+    train(tmp_path / "whole", videos, recipe=chosen)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "halves", videos, recipe=chosen, progress=StopAt(2))
+    train(tmp_path / "halves", videos, recipe=chosen, resume=True)
+    states = [RunDirectory.open(tmp_path / name).latest() for name in ("whole", "halves")]
+    one, two = (found.state for found in states if found is not None)
+    assert all(torch.equal(one.model[name], two.model[name]) for name in one.model)
+    assert all(torch.equal(value, two.optim["weights"][name]) for name, value in one.optim["weights"].items())
+    assert any(not torch.equal(value, one.optim["weights"][name]) for name, value in one.model.items())
+    trained = open_trained(tmp_path / "halves", "cpu")
+    assert trained.recipe == chosen
+    assert all(torch.equal(value, one.model[name]) for name, value in trained.net.state_dict().items())
+
+
+def test_a_run_from_before_is_the_same_recipe() -> None:
+    """config.yaml names only what differs in fields that are new, and the rest as ever."""
+    plain_one, other = recipe(), recipe(max_norm=40.0)
+    old = [field.name for field in msgspec.structs.fields(Recipe)]
+    assert list(plain_one.recorded()) == old[: old.index("sampling")]
+    assert other.recorded() == {**plain_one.recorded(), "max_norm": 40.0}
+    assert msgspec.convert(other.recorded(), Recipe) == other
