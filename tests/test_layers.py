@@ -10,15 +10,17 @@ ROOT = Path(autovid.__file__).parent
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "clip": set(),
+    "world": {"errors"},
     "config": {"errors"},
-    "run": {"errors", "config"},
+    "run": {"errors", "world", "config"},
     "data": {"errors", "clip"},
     "space": {"errors", "config"},
-    "nn": {"errors", "space"},
+    "nn": {"errors", "world", "space"},
     "models": {"errors", "clip", "config", "space", "nn"},
     "cost": {"errors", "clip", "space", "nn", "models"},
-    "search": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost"},
-    "train": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost"},
+    "search": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
+    "train": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
+    "export": {"errors", "run", "models"},
     "report": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost", "search", "train"},
 }
 ONLY = {"av": "data", "yaml": "config", "ray": "cluster"}

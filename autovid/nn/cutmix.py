@@ -7,6 +7,8 @@ equation 4: the same box in every frame, its share of the picture 1 - lambda, la
 import torch
 from torch import Tensor
 
+from autovid import world
+
 
 class CutMix:
     """Blends a batch with probability `probability`; one box and one order of the clips a batch."""
@@ -20,11 +22,15 @@ class CutMix:
             return x, targets
         height, width = x.shape[3:]
         top, bottom, left, right = box(torch.rand(3).tolist(), height, width)
-        others = torch.randperm(x.shape[0]).to(x.device)
+        others = world.share(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
         mixed = x.clone()
-        mixed[..., top:bottom, left:right] = x[..., top:bottom, left:right][others]
+        mixed[..., top:bottom, left:right] = _of_all(x[..., top:bottom, left:right])[others]
         share = (bottom - top) * (right - left) / (height * width)  # of the box as cut at the border
-        return mixed, (1 - share) * targets + share * targets[others]
+        return mixed, (1 - share) * targets + share * _of_all(targets)[others]
+
+
+def _of_all(share: Tensor) -> Tensor:
+    return world.gather(share).flatten(0, 1)
 
 
 def box(uniform: list[float], height: int, width: int) -> tuple[int, int, int, int]:

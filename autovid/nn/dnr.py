@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from autovid import world
 from autovid.nn.precision import full_precision
 
 Direction = Literal["forward", "backward", "both"]
@@ -149,12 +150,12 @@ class DynamicNorm(nn.Module):
     def _batch_statistics(self, means: Tensor, variances: Tensor, size: int, positions: int) -> tuple[Tensor, Tensor]:
         """Mean and variance (G, C) of every group over the batch, from those of runs (B, R, C) of P positions."""
         b, runs, _ = means.shape
-        mean = _pool(means, size).mean(0)
+        mean = world.average(_pool(means, size).mean(0))
         between = means - _spread(mean[None], size, runs)
-        var = _pool(torch.addcmul(variances, between, between), size).mean(0)
+        var = world.average(_pool(torch.addcmul(variances, between, between), size).mean(0))
         with torch.no_grad():
             for group in range(len(mean)):
-                n = b * min(size, runs - group * size) * positions
+                n = world.size() * b * min(size, runs - group * size) * positions
                 self.running_mean.lerp_(mean[group], self.momentum)
                 self.running_var.lerp_(var[group] * (n / max(1, n - 1)), self.momentum)
         return mean, var

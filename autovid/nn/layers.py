@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autovid.nn.depthwise import depthwise_conv3d
 from autovid.nn.pointwise import pointwise_conv3d
+from autovid.nn.whole_batch import batch_norm
 from autovid.space.layout import Size
 
 
@@ -78,9 +79,9 @@ class Norm(nn.Module):
         c = x.shape[1]
         weight, bias = self.weight[:c], self.bias[:c]
         if self.scoring:
-            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+            return batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
         mean, var = self.running_mean[:c], self.running_var[:c]
-        return F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        return batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
 
 def channels_last(weight: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid import world
 from autovid.nn.depthwise import depthwise_conv3d
 from autovid.nn.frames import fold, unfold
 from autovid.nn.precision import full_precision
@@ -30,8 +31,10 @@ class RandomMeanScaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        factor = x.new_empty(x.shape[0], 1, 1, 1, 1).uniform_(-self.spread, self.spread)
-        return torch.addcmul(x, self.smooth(x), factor)
+        return torch.addcmul(x, self.smooth(x), world.share(lambda batch: self._draw(x, batch), x.shape[0]))
+
+    def _draw(self, x: Tensor, batch: int) -> Tensor:
+        return x.new_empty(batch, 1, 1, 1, 1).uniform_(-self.spread, self.spread)
 
 
 class AverageFilter(nn.Module):

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from autovid import world
 from autovid.nn.random_drop import gate
+from autovid.nn.whole_batch import empty_like
 
 
 class ShakeDrop(nn.Module):
@@ -23,7 +25,10 @@ class ShakeDrop(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x * self.survival
-        beta = torch.rand_like(x) if self.level == "pixel" else torch.rand((), device=x.device, dtype=x.dtype)
+        if self.level == "pixel":
+            beta = world.share(lambda batch: empty_like(x, batch).uniform_(), x.shape[0])
+        else:
+            beta = torch.rand((), device=x.device, dtype=x.dtype)
         out: Tensor = _Shake.apply(x, gate(self.survival, x), self.beta_max * beta)  # type: ignore[no-untyped-call]
         return out
 
