@@ -14,7 +14,8 @@ from autovid.errors import AutovidError
 
 if TYPE_CHECKING:
     from autovid.cost import count
-    from autovid.models import NetworkSpec, build, load_model
+    from autovid.export import import_weights
+    from autovid.models import NetworkSpec, build, load_model, load_weights
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space
 
 __version__ = "0.1.0"
@@ -25,9 +26,11 @@ __all__ = [
     "SearchSpace",
     "build",
     "count",
+    "import_weights",
     "load_architecture",
     "load_model",
     "load_space",
+    "load_weights",
 ]
 
 _HOMES = {
@@ -38,6 +41,8 @@ _HOMES = {
     "NetworkSpec": "autovid.models",
     "build": "autovid.models",
     "load_model": "autovid.models",
+    "load_weights": "autovid.models",
+    "import_weights": "autovid.export",
     "count": "autovid.cost",
 }
 

@@ -1,6 +1,7 @@
 """The tensors in a checkpoint of another toolkit, read without running any code that may be in it."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from autovid.errors import ConfigError
+from autovid.export.table import Names
 
 WRAPPERS = ("model_state", "state_dict")  # where a checkpoint has its weights, beside the optimizer's state and more
 PREFIXES = r"^((module|state_dict)\.)+"  # of data parallel training, and of networks in networks
@@ -28,17 +30,32 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             content = content[name]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(f"{file} holds no weights by name, neither directly nor as {' or '.join(WRAPPERS)}")
-    if odd := [name for name, value in content.items() if not isinstance(value, Tensor)]:
+    if odd := [n for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
         raise ConfigError(f"{file} holds something else among its weights: {odd[0]}")
-    tensors = {re.sub(PREFIXES, "", name): value for name, value in content.items()}
+    tensors = renamed(content, ((PREFIXES, ""),), file)
     return {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
+
+
+def renamed(tensors: Mapping[str, Tensor], rules: Names, file: Path) -> dict[str, Tensor]:
+    """The tensors by names to which the rules have been applied. Raises ConfigError where two come to have one name."""
+    found: dict[str, Tensor] = {}
+    for old, tensor in tensors.items():
+        name = old
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        if name in found:
+            raise ConfigError(f"{file} holds {name} twice, once as {old}")
+        found[name] = tensor
+    return found
 
 
 def _read(file: Path) -> Any:
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it may not understand; then it raises
+            return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({found[1]})" if found else ""

@@ -1,20 +1,23 @@
 """Weights of other toolkits for our networks, every tensor accounted for."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
-from autovid.export.checkpoint import read_tensors
+from autovid.export.checkpoint import read_tensors, renamed
 from autovid.export.formats import FORMATS, detect
-from autovid.export.table import HEAD, Format, Names, Shape, Table
-from autovid.models import Network, NetworkSpec, build_network, load_model
+from autovid.export.table import HEAD, Format, Shape, Table
+from autovid.models import Model, Network, NetworkSpec, build_network, load_model
+from autovid.run.files import explained, write_atomic
 
 Inflate = Literal["copy", "divide"]
 FEW = 3  # names that an error shows
@@ -22,17 +25,35 @@ FEW = 3  # names that an error shows
 
 @dataclass(frozen=True)
 class Imported:
-    """A network with the weights of `file`, what it is (with the options that the weights need), and what was done."""
+    """A network with weights from elsewhere, what it is, the options of it that the weights need, and what was done."""
 
     net: Network
     spec: NetworkSpec
+    needs: Mapping[str, Any]
     format: str
     notes: tuple[str, ...]
+
+    def save(self, file: str | Path) -> Path:
+        """Writes the weights (safetensors), and beside them the network as YAML; returns the latter's path.
+
+        `autovid.load_weights(autovid.build(yaml), file)` gives the network back. Raises RunError.
+        """
+        file = Path(file)
+        with explained(f"cannot make {file.parent}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        # A copy of each: safetensors refuses channels_last_3d strides.
+        state = self.net.state_dict()
+        tensors = {n: t.cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
+        header = {"network": self.spec.to_yaml(), "source": self.format, "needs": json.dumps(dict(self.needs))}
+        write_atomic(file, safetensors.torch.save(tensors, header))
+        beside = file.with_suffix(".yaml")
+        write_atomic(beside, self.spec.to_yaml())
+        return beside
 
 
 def import_weights(
     file: str | Path,
-    model: str | Path | NetworkSpec,
+    model: str | Path | Model,
     classes: int | None = None,
     *,
     format: str | None = None,
@@ -57,17 +78,17 @@ def import_weights(
     net = build_network(spec)
     notes = [f"format {name}" + ("" if format else ", told by the names")]
     notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
-    transfer = Transfer(net, table, form, tensors, inflate, new_head)
+    transfer = Transfer(net, table, form, renamed(tensors, form.renames, file), inflate, new_head)
     transfer.check(f"{file} ({name}) does not fit {spec.network}", format is None)
     notes += transfer.load()
-    return Imported(net, spec, name, tuple(notes))
+    return Imported(net, spec, table.needs, name, tuple(notes))
 
 
-def _spec(model: str | Path | NetworkSpec, classes: int | None) -> NetworkSpec:
-    spec = model if isinstance(model, NetworkSpec) else load_model(model)
-    if not isinstance(spec, NetworkSpec):
-        raise ConfigError(f"{model} is an architecture; weights are imported into networks by name")
-    return spec.changed(classes=classes)
+def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
+    found = load_model(model) if isinstance(model, str | Path) else model
+    if not isinstance(found, NetworkSpec):
+        raise ConfigError("an architecture of a search space has no counterpart elsewhere; give a network's name")
+    return found.changed(classes=classes)
 
 
 def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
@@ -95,9 +116,8 @@ class Transfer:
         new_head: bool,
     ) -> None:
         self.net, self.table, self.inflate, self.new_head = net, table, inflate, new_head
-        renamed = {_renamed(name, form.renames): tensor for name, tensor in tensors.items()}
-        self.extras = [name for name in renamed if form.extras and re.search(form.extras, name)]
-        self.given = {name: tensor for name, tensor in renamed.items() if name not in self.extras}
+        self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
+        self.given = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
         self.state = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
         self.identity = [name for name in self.state if table.is_identity(name)]
         self.fresh = [name for name in self.state if table.is_fresh(name)]
@@ -190,12 +210,6 @@ class Transfer:
         notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
         notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
         return notes
-
-
-def _renamed(name: str, renames: Names) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _few(what: str, names: Sequence[str]) -> list[str]:

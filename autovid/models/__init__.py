@@ -14,6 +14,7 @@ from autovid.models.network import Network, lay_out
 from autovid.models.options import check_options
 from autovid.models.registry import NETWORKS
 from autovid.models.spec import Model, NetworkSpec
+from autovid.models.weights import load_weights
 from autovid.space import Architecture, SearchSpace, load_architecture
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "build_space",
     "inherit",
     "load_model",
+    "load_weights",
 ]
 
 Modules = Sequence[str] | Mapping[str, Mapping[str, Any]]
@@ -83,6 +85,7 @@ def build_network(spec: NetworkSpec, device: str = "cpu") -> Network:
     with torch.device(device):
         net = make(**given)
         attach(net, spec.modules, spec.network)
+    net.spec = spec
     return lay_out(net)
 
 

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError, did_you_mean
-from autovid.models import Model, Network, NetworkSpec, build, load_model
+from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
 from autovid.nn.compute import Compute
 from autovid.train import open_trained
 
@@ -56,15 +54,7 @@ def open_files(model: str, weights: Path, device: str = "auto") -> Subject:
     """
     what = load_model(model)
     net = build(what)
-    try:
-        state = safetensors.torch.load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{weights} is no safetensors file that can be read: {error}") from error
-    mine = net.state_dict()
-    odd = sorted(mine.keys() ^ state.keys()) or [name for name in mine if mine[name].shape != state[name].shape]
-    if odd:
-        raise ConfigError(f"{weights} is not of {model}: {odd[0]} {_difference(mine.get(odd[0]), state.get(odd[0]))}")
-    net.load_state_dict(state)
+    load_weights(net, weights)
     compute = Compute(device, "fp32")
     return Subject(_title(what), net.to(compute.device), net.clip, (), compute.device)
 
@@ -73,9 +63,3 @@ def _title(model: Model) -> str:
     if isinstance(model, NetworkSpec):
         return " + ".join([model.network, *model.modules])
     return f"{model.space} {model.hash}"
-
-
-def _difference(mine: torch.Tensor | None, theirs: torch.Tensor | None) -> str:
-    if mine is None or theirs is None:
-        return "is missing there" if theirs is None else "is unknown here"
-    return f"is {tuple(theirs.shape)} there and {tuple(mine.shape)} here"

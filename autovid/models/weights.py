@@ -1,0 +1,40 @@
+"""Weights of a network from a file of their own: safetensors, with what they need in its header."""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from autovid.errors import ConfigError
+from autovid.models.network import Network
+
+
+def load_weights(net: Network, file: str | Path) -> None:
+    """Puts the weights of a file of `Imported.save`, or of a checkpoint's model.safetensors, into `net`.
+
+    Raises ConfigError where the file cannot be read, is of another network, or of one with other options.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata() or {}
+        state = safetensors.torch.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{file} is no safetensors file that can be read: {error}") from error
+    name = net.spec.network if net.spec else type(net).__name__
+    mine = net.state_dict()
+    odd = sorted(mine.keys() ^ state.keys()) or [n for n in mine if mine[n].shape != state[n].shape]
+    if odd:
+        raise ConfigError(f"{file} is not of {name}: {odd[0]} {_difference(mine.get(odd[0]), state.get(odd[0]))}")
+    options = net.spec.options if net.spec else {}
+    for option, value in json.loads(header.get("needs", "{}")).items():
+        if options.get(option) != value:
+            raise ConfigError(f"{file} is of {name} with option {option}={json.dumps(value)}; build it with that")
+    net.load_state_dict(state)
+
+
+def _difference(mine: Tensor | None, theirs: Tensor | None) -> str:
+    if mine is None or theirs is None:
+        return "is missing there" if theirs is None else "is unknown here"
+    return f"is {tuple(theirs.shape)} there and {tuple(mine.shape)} here"
