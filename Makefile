@@ -1,5 +1,5 @@
 # make search: find an architecture.  make test: the test suite.  Both set up .venv first.
-# Another interpreter: make PYTHON=python3.12 setup
+# Another interpreter: make PYTHON=python3.12 setup.  Another run directory: make RUN=runs/mine search
 
 PYTHON ?= python3
 RUN := runs/search-two_stream
@@ -10,8 +10,8 @@ UNDER_WAY := .venv/.installing
 .PHONY: search test check bench setup clean
 
 search: $(STAMP)
-	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out $(RUN) $$(test -d $(RUN) && echo --resume)
-	.venv/bin/autovid derive $(RUN)
+	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
+	.venv/bin/autovid derive "$(RUN)"
 
 test: $(STAMP)
 	.venv/bin/python -m pytest -q --durations=10

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_architecture(arch, file, found)
+    show_architecture(arch, file, found, Path(args.search))
     return 0
 
 

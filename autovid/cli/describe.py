@@ -97,12 +97,27 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
         "space": arch.space,
         "params": figures.params,
         "macs": figures.macs,
+        "gflops": figures.macs / 1e9,
         "macs_by_kind": figures.macs_by_kind,
         "convention": convention(reference),
         "input": {"frames": reference.frames, "crop": reference.crop, "classes": reference.classes},
         "found": dict(arch.found),
+        "choices": dict(arch.choices),
+        "stages": _stages(rows),
         "sites": rows,
     }
+
+
+def _stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sums of the stages, whose blocks are the sites `stream.stageN.blockM`; other sites as they are."""
+    sums: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = row["site"].rpartition(".block")[0] or row["site"]
+        entry = sums.setdefault(name, {"stage": name, "blocks": 0, "macs": 0, "params": 0})
+        entry["blocks"] += name != row["site"]
+        entry["macs"] += row["macs"]
+        entry["params"] += row["params"]
+    return list(sums.values())
 
 
 def _is(site: Any, arch: "Architecture") -> str:
@@ -125,6 +140,10 @@ def _show_architecture(content: dict[str, Any]) -> None:
     from autovid.cli.screens import table
 
     rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
+    for stage in content["stages"]:
+        if stage["blocks"]:
+            name = f"{stage['stage']}, {stage['blocks']} blocks"
+            rows.append([name, "", f"{stage['macs'] / 1e6:,.2f}", f"{stage['params']:,}"])
     rows.append(["all", "", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])
     figures = f"{content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"
     title = f"architecture {content['hash']} of {content['space']}: {figures}"

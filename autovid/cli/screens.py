@@ -41,38 +41,50 @@ def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchS
 
 def show_found(found: "Found") -> None:
     """The last screen of a search."""
-    arch, out = found.architecture, shlex.quote(str(found.path))
-    minutes = f" in {found.seconds / 60:.1f} min" if found.seconds else ""
+    arch, out = found.architecture, found.path
+    minutes = f"{found.seconds / 60:.1f} min"
+    title = f"found in {minutes}" if found.first == 0 else f"found, {minutes} after step {found.first}"
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found.searched)]
-    if found.searched.settings.proxy:
-        notes.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     if found.faults:
-        notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in {out}/faults.jsonl[/]")
-    notes += ["", f"where   {out}/architecture.yaml  ({arch.hash})", f"        {out}/search.png  how it was found"]
-    notes += ["next    what it is, train it from scratch, another range, hold it against random ones:"]
-    notes += [f"  autovid {line}" for line in _next(out)]
-    Console().print(Panel("\n".join(notes), title=f"found{minutes}", expand=False), highlight=False)
+        notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in faults.jsonl there[/]")
+    _panel(title if found.seconds else "found", notes)
+    _lines([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
+    _lines(_next(out, out))
 
 
-def _next(out: str) -> list[str]:
-    return [
-        f"describe {out}",
-        f"train {out}",
-        f"derive {out} --flops MIN:MAX",
-        f"random-baseline --searched {out}",
-    ]
-
-
-def show_architecture(arch: "Architecture", file: Path, found: "Searched") -> None:
+def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path) -> None:
     """What `derive` says."""
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found)]
     if not found.finished:
         notes.append(
             f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
         )
-    path = shlex.quote(str(file))
-    notes += ["", f"where   {path}  ({arch.hash})", "next", f"  autovid describe {path}", f"  autovid train {path}"]
-    Console().print(Panel("\n".join(notes), title="derived", expand=False), highlight=False)
+    _panel("derived", notes)
+    _lines([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run)])
+
+
+def _next(what: Path, run: Path) -> list[str]:
+    """What to type next, about the file or the run that has the architecture."""
+    return [
+        f"next   autovid describe {quoted(what)}",
+        f"       autovid train {quoted(what)}  # from scratch",
+        f"       autovid derive {quoted(run)} --flops MIN:MAX  # another range, from the same search",
+        f"       autovid random-baseline --searched {quoted(what)}  # against random ones",
+    ]
+
+
+def quoted(path: Path) -> str:
+    """A path as it can be typed."""
+    return shlex.quote(str(path))
+
+
+def _panel(title: str, notes: list[str]) -> None:
+    Console().print(Panel("\n".join(notes), title=title, expand=False), highlight=False)
+
+
+def _lines(lines: list[str]) -> None:
+    """Lines that are to be copied, so never broken."""
+    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(arch: "Architecture") -> str:
@@ -86,6 +98,8 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
         lines.append(f"inside the range asked for, {arch.found['range']}")
     if "scaled_from" in arch.found:
         lines.append(f"scaled from {arch.found['scaled_from']}")
+    if found.settings.proxy:
+        lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     size = float(found.space.size) if found.space.size < 10**300 else float("inf")
     lines.append(
         f"probability {_power(float(arch.found['log_probability']))} under the prior (uniform: 1 in {size:.1e})"

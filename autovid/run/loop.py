@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+from autovid import world
 from autovid.errors import ConfigError, RunError
 from autovid.run.config_file import installed_version
 from autovid.run.directory import RunDirectory
@@ -39,9 +40,13 @@ def run_task(
     """Takes up the latest checkpoint of `run` if there is one and does the steps that are left.
 
     Saves every so many steps, or every so much time, after milestones and at the end; asks for histograms and
-    pictures every `image_every` steps (0: never). Raises Interrupted on Ctrl-C or SIGTERM (`resume_command` is what
-    the user is told to type then), RunError if the directory fails; whatever the task raises ends the run without a
-    new checkpoint, as the state may be half changed. Seeds the global random state at every step.
+    pictures every `image_every` steps and at milestones (0: never). Raises Interrupted on Ctrl-C or SIGTERM
+    (`resume_command` is what the user is told to type then), RunError if the directory fails; whatever the task raises
+    ends the run without a new checkpoint, as the state may be half changed. Seeds the global random state at every
+    step.
+
+    Workers (autovid.world) do every step together and stop after the same one, whichever of them is asked to; the
+    first alone reads and writes the directory, and the others have one that is not locked.
     """
     if isinstance(checkpoint_every, int) and checkpoint_every < 1:
         raise ConfigError(f"a checkpoint every {checkpoint_every} steps is not possible; give 1 or more")
@@ -53,9 +58,9 @@ def run_task(
         except KeyboardInterrupt:
             number = stop.signal or signal.SIGINT
             raise Interrupted(number, f"stopped at once; {loop.saved_text()}{go_on}") from None
-    if stop.signal is not None:
+    if loop.signal:
         where = f"stopped after step {outcome.steps} of {task.steps}; {loop.saved_text()}{go_on}"
-        raise Interrupted(stop.signal, where)
+        raise Interrupted(loop.signal, where)
     return outcome
 
 
@@ -66,6 +71,7 @@ class _Loop:
         self.task, self.run, self.seed, self.progress = task, run, seed, progress
         self.every, self.image_every = every, image_every
         self.done = 0
+        self.signal = 0  # that any of the workers was asked to stop by
         self.saved: int | None = None
         self.saved_at = time.monotonic()
         self.metrics: dict[str, float] = {}
@@ -77,11 +83,12 @@ class _Loop:
         first, began = self.take_up(), time.monotonic()
         if first == self.task.steps:
             return Outcome(first, first, 0.0, {})
-        self.run.log(f"step {first} of {self.task.steps}: starting")
+        self.log(f"step {first} of {self.task.steps}: starting{self.together()}")
         try:
-            with MetricsLog(self.run, first) as log:
-                self.progress.start(self.task.steps, first, self.task.status())
-                while self.done < self.task.steps and stop.signal is None:
+            with MetricsLog(self.run, first) if self.run.locked else contextlib.nullcontext() as log:
+                if self.run.locked:
+                    self.progress.start(self.task.steps, first, self.task.status())
+                while not self.asked_to_stop(stop) and self.done < self.task.steps:
                     self.one_step(log)
                     if self.due():
                         self.save(log)
@@ -89,15 +96,15 @@ class _Loop:
                     self.save(log)
         except BaseException as error:
             with contextlib.suppress(RunError):  # the disk may be what failed
-                self.run.log(f"step {self.done}: {type(error).__name__}: {error}")
+                self.log(f"step {self.done}: {type(error).__name__}: {error}")
             raise
         finally:
             self.progress.close()
-        self.run.log(f"step {self.done} of {self.task.steps}: {'stopped by a signal' if stop.signal else 'finished'}")
+        self.log(f"step {self.done} of {self.task.steps}: {'stopped by a signal' if self.signal else 'finished'}")
         return Outcome(first, self.done, time.monotonic() - began, self.metrics)
 
     def take_up(self) -> int:
-        checkpoint = self.run.latest(self.note)
+        checkpoint = world.from_first(lambda: self.run.latest(self.note))
         if checkpoint is not None:
             if checkpoint.step > self.task.steps:
                 raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
@@ -108,29 +115,48 @@ class _Loop:
             self.done = self.saved = checkpoint.step
         return self.done
 
-    def note(self, line: str) -> None:
-        self.run.log(line)
-        self.progress.note(line)
+    def log(self, line: str) -> None:
+        if self.run.locked:
+            self.run.log(line)
 
-    def one_step(self, log: MetricsLog) -> None:
+    def note(self, line: str) -> None:
+        if self.run.locked:
+            self.run.log(line)
+            self.progress.note(line)
+
+    def together(self) -> str:
+        return f", {world.size()} workers" if world.size() > 1 else ""
+
+    def asked_to_stop(self, stop: StopRequest) -> bool:
+        self.signal = world.largest([stop.signal or 0])[0]
+        return self.signal > 0
+
+    def one_step(self, log: MetricsLog | None) -> None:
         seed_step(self.seed, self.done)
         self.metrics = self.task.step(self.done)
-        log.write(self.done, self.metrics)
-        if self.image_every and (self.done + 1) % self.image_every == 0:
-            log.pictures(self.done, self.task.histograms(), self.task.images())
+        if log is not None:
+            self.record(log)
         self.done += 1
         for line in self.task.notices():
             self.note(line)
-        self.progress.update(self.done, self.task.status(), self.metrics)
+        if log is not None:
+            self.progress.update(self.done, self.task.status(), self.metrics)
+
+    def record(self, log: MetricsLog) -> None:
+        log.write(self.done, self.metrics)
+        if self.image_every and ((self.done + 1) % self.image_every == 0 or self.task.milestone(self.done + 1)):
+            log.pictures(self.done, self.task.histograms(), self.task.images())
 
     def due(self) -> bool:
         if self.done == self.task.steps or self.task.milestone(self.done):
             return True
         if isinstance(self.every, timedelta):
-            return time.monotonic() - self.saved_at >= self.every.total_seconds()
+            late = time.monotonic() - self.saved_at >= self.every.total_seconds()
+            return world.largest([late and world.is_first()])[0] > 0  # clocks differ
         return self.done % self.every == 0
 
-    def save(self, log: MetricsLog) -> None:
-        log.sync()
-        self.run.save(self.done, self.task.state(), keep=self.task.milestone(self.done))
+    def save(self, log: MetricsLog | None) -> None:
+        if log is not None:
+            log.sync()
+            self.run.save(self.done, self.task.state(), keep=self.task.milestone(self.done))
         self.saved, self.saved_at = self.done, time.monotonic()

@@ -2,11 +2,13 @@
 
 import io
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autovid.cost import convention
 from autovid.search.prior import Prior
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
@@ -67,6 +69,7 @@ def search_curve(metrics: Path, space: SearchSpace, settings: SearchSettings, fo
         flops.legend(loc="best", fontsize=7, frameon=False)
     proxy = " (proxy)" if settings.proxy else ""
     figure.suptitle(f"search of {space.name}{proxy}: {found_gflops:.4g} GFLOPs found", fontsize=11)
+    figure.supxlabel(textwrap.fill(convention(space.reference), 130), fontsize=6, color=GREY)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -1,21 +1,28 @@
 """One search from start to end, in a run directory: the function behind `autovid search`."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from autovid.cost import convention
 from autovid.data import FaultLog, VideoSet
+from autovid.errors import ConfigError, RunError
 from autovid.nn.compute import Compute
 from autovid.nn.precision import Precision
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
+from autovid.run.config_file import differences
 from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
 from autovid.search.room import check
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
 from autovid.search.task import SearchTask
-from autovid.space import Architecture, SearchSpace
+from autovid.space import Architecture, SearchSpace, load_space
 
 IMAGE_EVERY = 20  # steps between two pictures of alpha in TensorBoard
 CHECKPOINT_EVERY = timedelta(minutes=2)
@@ -28,6 +35,7 @@ class Found:
     architecture: Architecture
     searched: Searched
     path: Path
+    first: int  # the step that it was taken up at
     seconds: float
     faults: int
 
@@ -53,14 +61,18 @@ def search(
     check(space, Target.parse(settings.flops, space))
     config = {
         "space": space.name,
-        "space_sha256": hashlib.sha256(space.text.encode()).hexdigest(),
+        "space_hash": content_hash(space),
+        "cost_convention": convention(space.reference),
         "data": videos.name,
         "data_fingerprint": videos.fingerprint,
         "precision": precision,
         "settings": settings,
     }
+    _check_space(Path(out), space)
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
-        write_atomic(run.path / "space.yaml", space.text)
+        if not (run.path / "space.yaml").exists():
+            write_atomic(run.path / "space.yaml", space.text)
+            run.log(f"costs are {convention(space.reference)}")
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl")
         compute = Compute(device, precision)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
@@ -80,4 +92,28 @@ def search(
         write_atomic(run.path / "architecture.yaml", arch.to_yaml())
         picture = search_curve(run.path / "metrics.jsonl", space, settings, int(arch.cost["macs"]) / 1e9)
         write_atomic(run.path / "search.png", picture)
-    return Found(arch, searched, run.path, outcome.seconds, len(faults.reasons))
+    return Found(arch, searched, run.path, outcome.first, outcome.seconds, len(faults.reasons))
+
+
+def content_hash(space: SearchSpace) -> str:
+    """sha256 of what a space says, whatever its comments and layout."""
+    return hashlib.sha256(json.dumps(_content(space), sort_keys=True).encode()).hexdigest()
+
+
+def _content(space: SearchSpace) -> dict[str, Any]:
+    parts = {part.name: part for part in space.parts}
+    candidates = {name: list(values) for name, values in space.candidates.items()}
+    what = {"network": space.network, "reference": space.reference, "parts": parts, "candidates": candidates}
+    found: dict[str, Any] = msgspec.to_builtins(what)
+    return found
+
+
+def _check_space(out: Path, space: SearchSpace) -> None:
+    """Raises RunError, with what differs, if `out` holds a search of another space."""
+    try:
+        theirs = load_space(out / "space.yaml")
+    except ConfigError:  # no search there, or not to be read: the run directory says so
+        return
+    if found := differences(_content(theirs), _content(space)):
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise RunError(f"{out} searches another {space.name}: {'; '.join(found[:3])}{more}; choose another -o")

@@ -20,7 +20,7 @@ class PartSettings(Strict, frozen=True):
     arch_lr: float
 
 
-class SearchSettings(Strict, frozen=True):
+class SearchSettings(Strict, frozen=True, omit_defaults=False):
     """Everything that decides what a search computes (and goes into config.yaml)."""
 
     parts: tuple[PartSettings, ...]
