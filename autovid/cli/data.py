@@ -1,13 +1,20 @@
 """autovid data: indexes of data sets, and what is done to whole data sets."""
 
 import argparse
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from autovid.cli import options
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
 
 NAMES = ("kinetics400", "kinetics200", "ssv1", "ssv2", "moments", "ucf101", "hmdb51", "ibm", "folders", "csv")
+KEYFRAMES = 12
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +22,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     _index_arguments(commands.add_parser("index", help="the index of a data set as it is distributed"))
     _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of the classes, at random"))
+    _check_arguments(commands.add_parser("check", help="decode everything once; say what is broken and why"))
+    _resize_arguments(commands.add_parser("resize", help="the small copy: quick to read, without sound"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Does one of them; the exit code."""
-    return int({"index": _index, "mini": _mini}[args.what](args))
+    work = {"index": _index, "mini": _mini, "check": _check, "resize": _resize}[args.what]
+    return int(work(args))
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +87,118 @@ def _mini(args: argparse.Namespace) -> int:
     write_index(out, chosen, made)
     _say(out, chosen)
     return 0
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("index", type=Path, metavar="INDEX", help="an index, or a folder with a sub-folder a class")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="what is broken (default: INDEX.broken.csv)")
+    _workers_argument(parser)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from autovid.data import open_videos
+    from autovid.data.check import broken_table, check
+    from autovid.data.sweep import Journal
+    from autovid.errors import DataError
+    from autovid.run import Progress
+    from autovid.run.files import explained, write_atomic
+
+    videos = open_videos(args.index, missing_ok=True)
+    out = args.out or args.index.with_name(f"{args.index.stem}.broken.csv")
+    with explained(f"cannot write beside {out}"):
+        journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())})
+    with _stoppable():
+        broken = check(videos, journal, _workers(args), Progress(f"checking {videos.name}"))
+    journal.close()
+    write_atomic(out, broken_table(broken))
+    if broken:
+        first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
+        raise DataError(f"{len(broken)} videos or parts are broken: {first}. All are listed in {out}")
+    print(f"{videos.name}: {len({v.path for v in (*videos.train, *videos.val)})} videos, none broken")
+    return 0
+
+
+def _resize_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("index", type=Path, metavar="INDEX", help="an index, or a folder with a sub-folder a class")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where the copy and its index go")
+    parser.add_argument(
+        "--short", type=_even, default=256, help="short side in pixels (default: 256); none is enlarged"
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--keyframes",
+        type=options.positive,
+        default=KEYFRAMES,
+        metavar="N",
+        help=f"a key frame every N (default: {KEYFRAMES})",
+    )
+    kind.add_argument(
+        "--jpeg", action="store_true", help="JPEG frames in place of H.264: quickest to read, and largest"
+    )
+    _workers_argument(parser)
+
+
+def _resize(args: argparse.Namespace) -> int:
+    from autovid.data import open_videos
+    from autovid.data.check import broken_table
+    from autovid.data.faults import most_broken
+    from autovid.data.resize import Small, resize
+    from autovid.data.sweep import Journal
+    from autovid.data.write_index import write_index
+    from autovid.errors import DataError
+    from autovid.run import Progress
+    from autovid.run.files import explained, write_atomic
+
+    videos = open_videos(args.index, missing_ok=True)
+    small = Small(args.short, None if args.jpeg else args.keyframes)
+
+    def journal(settings: dict[str, Any]) -> Journal:
+        with explained(f"cannot write into {args.out}"):
+            args.out.mkdir(parents=True, exist_ok=True)
+            return Journal(args.out / "resize.jsonl", settings)
+
+    with _stoppable():
+        copy, broken = resize(videos, args.out, small, journal, _workers(args), Progress(f"copying {videos.name}"))
+    index, listed = args.out / f"{videos.name}.csv", args.out / f"{videos.name}.left-out.csv"
+    made = {"by": "autovid data resize", "of": str(args.index), "short": args.short, "keyframes": small.keyframes}
+    write_index(index, copy, made)
+    write_atomic(listed, broken_table(broken))
+    _say(index, copy)
+    if broken:
+        first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
+        text = f"{len(broken)} videos or parts are broken and left out: {first}. All are listed in {listed}"
+        if len(broken) > most_broken(len(videos.train) + len(videos.val)):
+            raise DataError(text)
+        print(text)
+    return 0
+
+
+def _workers_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=options.positive, help="processes (default: one a core)")
+
+
+def _workers(args: argparse.Namespace) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(args.workers or cores)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Says after Ctrl-C that nothing is lost."""
+    from autovid.run import Interrupted
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT, "stopped; the same command goes on from here") from None
+
+
+def _even(text: str) -> int:
+    """An even number above 0."""
+    value = options.positive(text)
+    if value % 2:
+        raise argparse.ArgumentTypeError(f"{text} is odd; H.264 stores even sides")
+    return value
 
 
 def _say(out: Path, videos: "VideoSet") -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autovid.data.tree import FRAME
-from autovid.data.video import MAX_FRAMES, MAX_PIXELS, MAX_SIDE, Pixels, VideoError, VideoFile
+from autovid.data.video import MAX_FRAMES, MAX_PIXELS, MAX_SIDE, Pixels, VideoError, VideoFile, fit
 
 RATE = 25  # frames a second that a folder is taken to have, since it tells none
 COLOURS = ("", "img_", "image_", "frame_")  # names of colour frames that may lie beside others, of optical flow say
@@ -29,6 +29,11 @@ class FrameFolder:
     """
 
     seconds: NDArray[np.float64]
+
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """(len,): what `start` and `end` are compared with."""
+        return self.numbers
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self._path = path
@@ -57,22 +62,26 @@ class FrameFolder:
             raise VideoError("frames of different sizes")
         return np.stack(images)[inverse]
 
-    def every(self, short_side: int | None = None) -> Iterator[Pixels]:
-        """All frames in order, uint8 (H, W, 3); with min(H, W) at most `short_side` where it is given."""
-        size = None
+    def every(self, short_side: int) -> Iterator[Pixels]:
+        """All frames in order, RGB (H, W, 3), made small by `fit`."""
+        for image in self._whole():
+            height, width = fit(image.height, image.width, short_side)
+            small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+            yield np.asarray(small)
+
+    def check(self) -> None:
+        """Decodes every frame. Raises VideoError where one is damaged or of another size."""
+        for _ in self._whole():
+            pass
+
+    def _whole(self) -> Iterator[Image.Image]:
+        sizes = set()
         for number in self.numbers.tolist():
             with self._open(number) as image:
-                if size not in (None, image.size):
-                    raise VideoError("frames of different sizes")
-                size = image.size
-                yield _pixels(self._shrunk(image, short_side))
-
-    def _shrunk(self, image: Image.Image, short_side: int | None) -> Image.Image:
-        if short_side is None or min(image.size) <= short_side:
-            return image
-        scale = short_side / min(image.size)
-        width, height = (max(short_side, round(side * scale)) for side in image.size)
-        return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+                sizes.add(image.size)
+                if len(sizes) > 1:
+                    raise VideoError(f"{self._names[number]}: frames of different sizes")
+                yield image
 
     def _read(self, number: int) -> Pixels:
         with self._open(number) as image:
@@ -96,6 +105,13 @@ def open_video(path: Path, start: float | None = None, end: float | None = None)
     Raises VideoError.
     """
     return FrameFolder(path, start, end) if path.is_dir() else VideoFile(path, start, end)
+
+
+def write_frames(path: Path, frames: Iterable[Pixels], quality: int) -> None:
+    """Writes RGB frames (H, W, 3) as path/00001.jpg and so on; `quality` is the JPEG library's, 95 its best."""
+    path.mkdir(parents=True)
+    for number, frame in enumerate(frames, 1):
+        Image.fromarray(frame).save(path / f"{number:05d}.jpg", quality=quality)
 
 
 def _pixels(image: Image.Image) -> Pixels:

@@ -20,7 +20,9 @@ COLUMNS = ("path", "label", "start", "end", "split")
 MAX_CLASSES = 100_000
 
 
-def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cache: Path | None = None) -> VideoSet:
+def open_videos(
+    source: str | Path, *, seed: int = 0, holdout: float = 0.2, cache: Path | None = None, missing_ok: bool = False
+) -> VideoSet:
     """The data set "synthetic" (the embedded one, kept in `cache`), or the one in a folder or a CSV file.
 
     Folder: a sub-folder a class, or `train/` and `val/` with these inside. CSV: path, label, and where wanted start and
@@ -28,7 +30,8 @@ def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cach
     labels are names, or integers from 0; a file about it (`About`) may give the order of the classes. Nothing may lie
     outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its start and end are the
     numbers of the first frame and of the one after the last.
-    A source without splits has a random share `holdout` of every class put aside as val.
+    A source without splits has a random share `holdout` of every class put aside as val. A CSV with many videos that do
+    not exist is refused unless `missing_ok`.
     Raises DataError, with the row where there is one.
     """
     if not 0 <= holdout < 1:
@@ -40,7 +43,7 @@ def open_videos(source: str | Path, *, seed: int = 0, holdout: float = 0.2, cach
     if path.is_dir():
         return _from_folder(path, seed, holdout)
     if path.is_file():
-        return _from_csv(path, seed, holdout)
+        return _from_csv(path, seed, holdout, missing_ok)
     raise DataError(f"{source}: no such folder or CSV file; give one, or 'synthetic' for the embedded videos")
 
 
@@ -88,13 +91,14 @@ class CsvRow(NamedTuple):
     split: str
 
 
-def _from_csv(path: Path, seed: int, holdout: float) -> VideoSet:
+def _from_csv(path: Path, seed: int, holdout: float, missing_ok: bool) -> VideoSet:
     about = read_about(path)
     root = Path(about.root) if about and about.root else path.parent
     rows = list(csv_rows(path, root))
     if not rows:
         raise DataError(f"{path}: no videos; expected rows of path,label[,start,end[,split]]")
-    _check_present(path, root, rows)
+    if not missing_ok:
+        _check_present(path, root, rows)
     classes, labels = csv_labels(rows, about.classes if about else None)
     videos = [Video(row.path, label, row.start, row.end) for row, label in zip(rows, labels)]
     if any(row.split for row in rows):

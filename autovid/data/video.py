@@ -8,19 +8,21 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
+CLOCK = 90_000  # time stamps a second in the videos that we write from others
 NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -43,6 +45,11 @@ class VideoFile:
     """
 
     seconds: NDArray[np.float64]
+
+    @property
+    def marks(self) -> NDArray[np.float64]:
+        """(len,): what `start` and `end` are compared with."""
+        return self.seconds
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         _check_regular(path)
@@ -81,6 +88,34 @@ class VideoFile:
         if len({image.shape for image in found.values()}) > 1:
             raise VideoError("frames of different sizes")
         return np.stack([found[name] for name in wanted])[inverse]
+
+    def every(self, short_side: int) -> Iterator[Pixels]:
+        """All frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError where one is missing."""
+        scaler = VideoReformatter()
+        for frame in self._whole():
+            size = fit(frame.height, frame.width, short_side)
+            yield _upright(frame, scaler, size)
+
+    def check(self) -> None:
+        """Decodes every frame. Raises VideoError where one is missing, damaged or of another size."""
+        for _ in self._whole():
+            pass
+
+    def _whole(self) -> Iterator[av.VideoFrame]:
+        names, sizes = self._names.tolist(), set()
+        lost = set(names)
+        for name, frame in self._from_start(names):
+            lost.discard(name)
+            sizes.add((frame.width, frame.height))
+            if frame.is_corrupt or len(sizes) > 1:
+                at = self.seconds[np.searchsorted(self._names, name)]
+                raise VideoError(
+                    f"{'a damaged frame' if frame.is_corrupt else 'frames of different sizes'} at {at:.2f} s"
+                )
+            yield frame
+        if lost:
+            at = self.seconds[np.searchsorted(self._names, min(lost))]
+            raise VideoError(f"{len(lost)} of {len(names)} frames cannot be decoded, the first at {at:.2f} s")
 
     def _scan(self, start: float, end: float) -> NDArray[np.int64]:
         """The names of the frames from start to end: time stamps, or where there are none, counts from 0."""
@@ -184,22 +219,46 @@ class VideoFile:
         self._container, self._stream = _open(self._path)
 
 
-def write_video(path: Path, frames: Iterable[Pixels], *, quality: int, gop: int) -> None:
-    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4 at 25 frames/s, a key frame at least every `gop`.
+def fit(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """The size of a small copy: the short side at most `short_side`, the same proportions, both sides even."""
+    scale = min(1.0, short_side / min(height, width))
+    return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
-    `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst.
+
+def write_video(
+    path: Path, frames: Iterable[Pixels], *, quality: int, gop: int, seconds: NDArray[np.float64] | None = None
+) -> None:
+    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4, a key frame at least every `gop`.
+
+    `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst. `seconds`: when each frame is
+    shown, rising; by default 25 a second.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = None
-        for frame in frames:
+        stamp = -1
+        for number, frame in enumerate(frames):
             if stream is None:
-                stream = container.add_stream("libx264", rate=25, options={"crf": str(quality), "preset": "veryfast"})
+                rate = 25 if seconds is None else _mean_rate(seconds)
+                stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.gop_size = gop
                 stream.codec_context.thread_count = 1
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                if seconds is not None:
+                    stream.codec_context.time_base = Fraction(1, CLOCK)
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if seconds is not None:
+                stamp = max(stamp + 1, round(seconds[number] * CLOCK))
+                picture.pts, picture.time_base = stamp, Fraction(1, CLOCK)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
+
+
+def _mean_rate(seconds: NDArray[np.float64]) -> Fraction:
+    """Frames a second, as a fraction that formats can hold."""
+    length = float(seconds[-1] - seconds[0])
+    rate = (len(seconds) - 1) / length if length > 0 else 25.0
+    return Fraction(min(max(rate, 1.0), 1000.0)).limit_denominator(1001)
 
 
 def can_write() -> bool:
@@ -255,10 +314,14 @@ def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
     return frames
 
 
-def _upright(frame: av.VideoFrame, scaler: VideoReformatter) -> Pixels:
+def _upright(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | None = None) -> Pixels:
+    """RGB, of another size (height, width, as stored) where one is given, then turned as the file says."""
     if frame.is_corrupt or max(frame.width, frame.height) > MAX_SIDE:
         raise VideoError("a damaged frame")
     with _reading():
-        image = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()  # more threads cost more than they give
+        height, width = size or (None, None)
+        filter = Interpolation.BICUBIC if size else None
+        # More threads cost more than they give.
+        image = scaler.reformat(frame, width, height, "rgb24", interpolation=filter, threads=1).to_ndarray()
     turned: Pixels = np.rot90(image, round(frame.rotation / 90) % 4)
     return turned
