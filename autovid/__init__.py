@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autovid.errors import AutovidError
 
 if TYPE_CHECKING:
-    from autovid.cost import count
+    from autovid.cost.count import count
     from autovid.export import import_weights
     from autovid.models import NetworkSpec, build, load_model, load_weights
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space

@@ -17,6 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", metavar="WHAT", help="a network's name, the YAML file of one or of an architecture, or a run directory"
     )
     parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-HASH, or train-NAME-HASH)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start from this safetensors file, such as import-weights writes; it has the classes of the data",
+    )
     training_options.arguments(parser)
     network_options.arguments(parser)
 
@@ -46,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         source=source,
         compute=compute,
         workers=options.workers(args),
+        weights=args.weights,
         resume=args.resume,
         progress=Progress(f"train {name} on {videos.name} · {out}"),
         resume_command=training_options.resume_command(out),

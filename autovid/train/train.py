@@ -7,13 +7,15 @@ runs/NAME/
 """
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from autovid.data import ClipLoader, FaultLog, VideoSet
-from autovid.models import Model, NetworkSpec, build
+from autovid.errors import ConfigError
+from autovid.models import Model, NetworkSpec, build, load_weights
 from autovid.nn.compute import Compute
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
@@ -31,11 +33,14 @@ def train_model(
     source: str,
     compute: Compute,
     workers: int = 0,
+    weights: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     resume_command: str = "",
 ) -> Evaluation:
     """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val (centre view).
+
+    With `weights`, a safetensors file for the very network, training starts from these instead.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
@@ -46,12 +51,13 @@ def train_model(
         split_of(videos, split)
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
-    with RunDirectory.create_or_resume(out, train_config(model, videos, recipe), kind=KIND, resume=resume) as run:
+    config = train_config(model, videos, recipe, weights)
+    with RunDirectory.create_or_resume(out, config, kind=KIND, resume=resume) as run:
         if (finished := read_finished(run.path, videos)) is not None:
             return finished
         if not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
-        task = _task(model, videos, recipe, run.path, compute, workers, source)
+        task = _task(model, videos, recipe, run.path, compute, workers, source, weights)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
         trained = Trained(
@@ -62,10 +68,19 @@ def train_model(
     return found
 
 
-def train_config(model: Model, videos: VideoSet, recipe: Recipe) -> dict[str, Any]:
-    """What config.yaml of a training says, and a resumed one is held against; of data the content."""
+def train_config(model: Model, videos: VideoSet, recipe: Recipe, weights: Path | None = None) -> dict[str, Any]:
+    """What config.yaml of a training says, and a resumed one is held against; of data and of weights the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
-    return {"architecture": model.hash, "data": data, "recipe": recipe.recorded()}
+    start = {} if weights is None else {"weights": _digest(weights)}
+    return {"architecture": model.hash, "data": data, "recipe": recipe.recorded(), **start}
+
+
+def _digest(file: Path) -> str:
+    """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
@@ -76,10 +91,20 @@ def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
 
 
 def _task(
-    model: Model, videos: VideoSet, recipe: Recipe, path: Path, compute: Compute, workers: int, source: str
+    model: Model,
+    videos: VideoSet,
+    recipe: Recipe,
+    path: Path,
+    compute: Compute,
+    workers: int,
+    source: str,
+    weights: Path | None,
 ) -> Training:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
-    net = prepare(build(model, len(videos.classes)), recipe)
+    net = build(model, len(videos.classes))
+    if weights is not None:
+        load_weights(net, weights)
+    net = prepare(net, recipe)
     loader = ClipLoader(
         videos.train,
         videos.root,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import autovid
@@ -79,3 +80,18 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_every_format_can_be_asked_for() -> None:
     assert tuple(TABLES) == FORMATS
+
+
+def test_training_starts_from_imported_weights(tmp_path: Path, tiny_videos: Path) -> None:
+    theirs = resnet18()
+    torch.save(theirs, tmp_path / "resnet18.pth")
+    words = [tmp_path / "resnet18.pth", "--model", "tsn_resnet18", "-o", tmp_path / "w.safetensors"]
+    assert main(["import-weights", *map(str, words), "--new-head", "--classes", "12"]) == 0
+    size = ["--epochs", "1", "--batch", "12", "--frames", "2", "--crop", "32", "--lr", "1e-9", "--recipe", "proxy"]
+    size += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+    train = ["train", str(tmp_path / "w.yaml"), "--data", str(tiny_videos), *size]
+    assert main([*train, "-o", str(tmp_path / "run"), "--weights", str(tmp_path / "w.safetensors")]) == 0
+    trained = load_file(next((tmp_path / "run").glob("checkpoints/*/model.safetensors")))
+    assert torch.allclose(trained["stem.0.weight"], theirs["conv1.weight"], rtol=0, atol=1e-5)
+    assert "weights: " in (tmp_path / "run" / "config.yaml").read_text()
+    assert main([*train, "-o", str(tmp_path / "run"), "--resume"]) == 5  # a run from other weights
