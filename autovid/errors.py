@@ -8,6 +8,7 @@ class AutovidError(Exception):
     """A mistake of the user's or of the machine's that one line explains. Never a bug of ours."""
 
     exit_code = 2
+    everywhere = False  # whether all workers of a run raise it at once, so that one alone has to say it
 
 
 class ConfigError(AutovidError):
@@ -36,6 +37,7 @@ class DivergedError(AutovidError):
     """A loss that is not finite; the last checkpoint is good (exit code 6)."""
 
     exit_code = 6
+    everywhere = True  # losses are means over the workers
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -41,6 +41,8 @@ class ClipLoader:
     A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
     (another would count twice).
 
+    `share` is (rank, number) of one of several loaders that have the work among them: of every training batch its part
+    of `batch` clips, in evaluation every so many-th video.
     `workers`: processes that read videos, 0 for none; `close` ends them, and so does the end of the program.
     Raises ConfigError; DataError where too many videos are broken or a worker process has died.
     """
@@ -62,6 +64,7 @@ class ClipLoader:
         auto_augment: bool = False,
         views: str = "center",
         faults: FaultLog | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         low, high = jitter or (round(clip.crop * 8 / 7), round(clip.crop * 10 / 7))
         _check(videos, clip, batch, workers, (low, high), views)
@@ -69,6 +72,9 @@ class ClipLoader:
         self.faults = FaultLog(len(videos)) if faults is None else faults
         self._seed = seed
         self._train = train
+        self._rank, self._ranks = share
+        if train and batch % self._ranks:
+            raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, views)
@@ -91,7 +97,7 @@ class ClipLoader:
         assert not self._train, "a loader made with train=True has batches, not views"
         pixels: list[NDArray[np.uint8]] = []
         videos: list[np.int64] = []
-        for loaded in self._loaded(range(len(self._labels))):
+        for loaded in self._loaded(range(self._rank, len(self._labels), self._ranks)):
             pixels.extend(loaded.pixels)
             videos.extend(loaded.videos)
             while len(pixels) >= self.batch:
@@ -105,9 +111,10 @@ class ClipLoader:
         self._workers.close()
 
     def _keys(self, step: int) -> list[Key]:
-        """Whose turn it is in this batch."""
-        count = len(self._labels)
-        turns = (divmod(turn, count) for turn in range(step * self.batch, (step + 1) * self.batch))
+        """Whose turn it is in this loader's share of a batch."""
+        count, own = len(self._labels), self.batch // self._ranks
+        first = step * self.batch + self._rank * own
+        turns = (divmod(turn, count) for turn in range(first, first + own))
         return [Key(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
 
     def _loaded(self, tasks: Iterable[Any]) -> Iterator[Loaded]:

@@ -1,7 +1,8 @@
 """Tasks worked off in order by a few processes, or by none.
 
 Each worker has a pipe of its own and takes every n-th task, so the order needs no book-keeping and a dead worker is an
-end of file, not a wait. Workers leave Ctrl-C and SIGTERM to the main process and go when it goes, however it goes.
+end of file, not a wait. Workers leave Ctrl-C, SIGTERM and SIGUSR1 to the main process and go when it goes, however it
+goes.
 """
 
 import atexit
@@ -98,7 +99,7 @@ class Workers(Generic[Task, Result]):
         context = get_context("spawn")
         resource_tracker.ensure_running()  # starting it later would undo the mask
         # Processes inherit the mask of blocked signals: so even one that is still starting ignores Ctrl-C.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
         try:
             for _ in range(self._count):
                 ours, theirs = context.Pipe()

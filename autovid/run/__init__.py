@@ -5,6 +5,7 @@ from autovid.run.files import write_atomic
 from autovid.run.loop import Outcome, run_task
 from autovid.run.progress import Progress
 from autovid.run.seeds import derive_seed, seed_step, step_generator
+from autovid.run.shared import shared_run
 from autovid.run.signals import Interrupted
 from autovid.run.task import Task, TaskState
 
@@ -19,6 +20,7 @@ __all__ = [
     "derive_seed",
     "run_task",
     "seed_step",
+    "shared_run",
     "step_generator",
     "write_atomic",
 ]

@@ -1,17 +1,26 @@
-"""Ctrl-C and SIGTERM: the first asks the loop to stop after the step, the second stops it at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1: the first asks the loop to stop after the step, the second stops it at once.
+
+SIGUSR1 is what batch systems (SLURM: --signal) send before they take the machine away.
+"""
 
 import contextlib
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
+from autovid import world
 from autovid.errors import AutovidError
+
+ECHO = 5.0  # seconds in which workers take a second signal for the first one: launchers pass on what all have heard
 
 
 class Interrupted(AutovidError):
-    """The user or the system stopped the run; exit code 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """The user or the system stopped the run; exit code 130 (Ctrl-C), 143 (SIGTERM) or 138 (SIGUSR1 on Linux)."""
+
+    everywhere = True  # workers stop together
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
@@ -28,11 +37,12 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._pid = os.getpid()
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
                     self._previous[number] = signal.signal(number, self._handle)
         return self
@@ -45,9 +55,11 @@ class StopRequest:
         if os.getpid() != self._pid:
             self._handle_in_child(number)
         elif self.signal is not None:
+            if world.size() > 1 and time.monotonic() - self._since < ECHO:
+                return
             raise KeyboardInterrupt  # not an Exception: no handler of a broken video may swallow it
         else:
-            self.signal = number
+            self.signal, self._since = number, time.monotonic()
             with contextlib.suppress(OSError):  # print() is not safe inside a handler
                 os.write(2, b"\nstopping after this step; once more to stop at once\n")
 
