@@ -2,5 +2,6 @@
 
 from autovid.config.document import Document, load_yaml, parse_yaml, read_yaml, read_yaml_text
 from autovid.config.dump import dump_yaml
+from autovid.config.layers import Layers, read_layers
 
-__all__ = ["Document", "dump_yaml", "load_yaml", "parse_yaml", "read_yaml", "read_yaml_text"]
+__all__ = ["Document", "Layers", "dump_yaml", "load_yaml", "parse_yaml", "read_layers", "read_yaml", "read_yaml_text"]

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from autovid.errors import ConfigError
 from autovid.export.checkpoint import read_tensors, renamed
 from autovid.export.formats import FORMATS, detect
-from autovid.export.table import HEAD, Format, Shape, Table
+from autovid.export.table import Format, Shape, Table
 from autovid.models import Model, Network, NetworkSpec, build_network, load_model
+from autovid.models.weights import HEAD
 from autovid.run.files import explained, write_atomic
 
 Inflate = Literal["copy", "divide"]

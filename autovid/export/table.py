@@ -17,8 +17,6 @@ Shape = tuple[int, ...]
 Names = tuple[tuple[str, str], ...]
 """(regular expression, replacement), tried in order on a name of ours, each on what the one before has left."""
 
-HEAD = re.compile(r"^(classifier|sites\.classifier\.output)\.")  # the layer that has a row for every class
-
 
 class Table(NamedTuple):
     """One family of networks in one format.

@@ -1,6 +1,7 @@
 """Weights of a network from a file of their own: safetensors, with what they need in its header."""
 
 import json
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -10,10 +11,13 @@ from torch import Tensor
 from autovid.errors import ConfigError
 from autovid.models.network import Network
 
+HEAD = re.compile(r"^(classifier|sites\.classifier\.output)\.")  # the layer that has a row for every class
 
-def load_weights(net: Network, file: str | Path) -> None:
+
+def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> None:
     """Puts the weights of a file of `Imported.save`, or of a checkpoint's model.safetensors, into `net`.
 
+    With `new_head` all but the classifier's, which stays as it is.
     Raises ConfigError where the file cannot be read, is of another network, or of one with other options.
     """
     try:
@@ -24,9 +28,14 @@ def load_weights(net: Network, file: str | Path) -> None:
         raise ConfigError(f"{file} is no safetensors file that can be read: {error}") from error
     name = net.spec.network if net.spec else type(net).__name__
     mine = net.state_dict()
+    if new_head:
+        kept = {name: value for name, value in mine.items() if HEAD.match(name)}
+        state = {name: value for name, value in state.items() if not HEAD.match(name)} | kept
     odd = sorted(mine.keys() ^ state.keys()) or [n for n in mine if mine[n].shape != state[n].shape]
     if odd:
-        raise ConfigError(f"{file} is not of {name}: {odd[0]} {_difference(mine.get(odd[0]), state.get(odd[0]))}")
+        hint = "; give --new-head for other classes" if all(HEAD.match(name) for name in odd) else ""
+        difference = _difference(mine.get(odd[0]), state.get(odd[0]))
+        raise ConfigError(f"{file} is not of {name}: {odd[0]} {difference}{hint}")
     options = net.spec.options if net.spec else {}
     for option, value in json.loads(header.get("needs", "{}")).items():
         if options.get(option) != value:

@@ -132,11 +132,11 @@ def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: An
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)
-    _check_clip(what, recipe.frames, recipe.crop)
+    check_clip(what, recipe.frames, recipe.crop)
     return recipe
 
 
-def _check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
+def check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
     """Raises ConfigError where the network cannot take such clips."""
     if isinstance(what, NetworkSpec):
         build_network(what.changed(frames=frames, crop=crop), device="meta")
@@ -146,7 +146,7 @@ def _check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
 
 def _takes(what: Model | SearchSpace, frames: int, crop: int) -> bool:
     try:
-        _check_clip(what, frames, crop)
+        check_clip(what, frames, crop)
     except ConfigError:
         return False
     return True

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from autovid import world
 from autovid.data import ClipLoader, FaultLog, VideoSet
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build, load_weights
 from autovid.nn.compute import Compute
-from autovid.run import Progress, RunDirectory, derive_seed, run_task, write_atomic
+from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
 from autovid.train.task import Training, prepare
@@ -34,44 +35,53 @@ def train_model(
     compute: Compute,
     workers: int = 0,
     weights: Path | None = None,
+    new_head: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
     resume_command: str = "",
 ) -> Evaluation:
     """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val (centre view).
 
-    With `weights`, a safetensors file for the very network, training starts from these instead.
+    With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
+    classifier starts anew.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
     precision, and takes up what a resumed run has recorded. What is finished is not done again.
+    Workers (autovid.world) call it alike; the first writes, and all of them get the evaluation.
     Raises RunError, DataError, DivergedError, Interrupted.
     """
     for split in ("train", "val"):
         split_of(videos, split)
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
-    config = train_config(model, videos, recipe, weights)
-    with RunDirectory.create_or_resume(out, config, kind=KIND, resume=resume) as run:
-        if (finished := read_finished(run.path, videos)) is not None:
+    config = train_config(model, videos, recipe, weights, new_head)
+    with shared_run(out, config, kind=KIND, resume=resume) as run:
+        if (finished := world.from_first(lambda: read_finished(run.path, videos))) is not None:
             return finished
-        if not (run.path / "architecture.yaml").exists():
+        if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
-        task = _task(model, videos, recipe, run.path, compute, workers, source, weights)
+        task = _task(model, videos, recipe, run.path, compute, workers, source, weights, new_head)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
+        world.copy_from_first(list(task.evaluated.buffers()))  # statistics that the workers did not share
         trained = Trained(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
         found = evaluate(trained, videos, workers=workers, progress=progress)
-        run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
+        if run.locked:
+            run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
     return found
 
 
-def train_config(model: Model, videos: VideoSet, recipe: Recipe, weights: Path | None = None) -> dict[str, Any]:
+def train_config(
+    model: Model, videos: VideoSet, recipe: Recipe, weights: Path | None = None, new_head: bool = False
+) -> dict[str, Any]:
     """What config.yaml of a training says, and a resumed one is held against; of data and of weights the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
-    start = {} if weights is None else {"weights": _digest(weights)}
+    start: dict[str, Any] = {} if weights is None else {"weights": _digest(weights)}
+    if new_head:
+        start["new_head"] = True
     return {"architecture": model.hash, "data": data, "recipe": recipe.recorded(), **start}
 
 
@@ -99,11 +109,12 @@ def _task(
     workers: int,
     source: str,
     weights: Path | None,
+    new_head: bool,
 ) -> Training:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
     net = build(model, len(videos.classes))
     if weights is not None:
-        load_weights(net, weights)
+        load_weights(net, weights, new_head=new_head)
     net = prepare(net, recipe)
     loader = ClipLoader(
         videos.train,
@@ -118,7 +129,8 @@ def _task(
         area=recipe.area,
         flip=videos.flip,
         auto_augment=recipe.augment == "auto",
-        faults=FaultLog(len(videos.train), path / "faults.jsonl"),
+        faults=FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None),
+        share=(world.rank(), world.size()),
     )
     facts = {"source": source, "classes": list(videos.classes)}
     return Training(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)

@@ -51,6 +51,19 @@ def find_architecture(path: Path) -> Architecture:
     return found
 
 
+def find_weights(path: Path) -> Path:
+    """The file of weights: `path` itself, or of a run directory the latest that a training has left there.
+
+    Raises RunError where there is none yet.
+    """
+    if not path.is_dir():
+        return path
+    checkpoint = RunDirectory.open(path).latest()
+    if checkpoint is None:
+        raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
+    return path / "checkpoints" / f"step-{checkpoint.step:06d}" / "model.safetensors"
+
+
 def open_trained(path: Path, device: str = "auto") -> Trained:
     """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)

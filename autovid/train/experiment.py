@@ -1,0 +1,173 @@
+"""An experiment: a network, a recipe and a protocol in one YAML file, as `autovid train EXPERIMENT` runs it.
+
+    about: RMS on Mini-Kinetics          # a line for people
+    base: slowonly_mini_kinetics.yaml    # what is not said here stands there
+    network: slowonly_r50_8x8            # by name, or `architecture:` and a YAML file
+    options: {dropout: 0.5}
+    with: {rms: {}}
+    dataset: {name: mini-kinetics, classes: 200, train: 80000, val: 5000}     # what it is meant for
+    data: null                           # where that is; usually given by --data
+    workers: 4                           # processes, one a GPU, that share a batch
+    start: {about: weights of ImageNet}  # where the weights come from; the file usually by --weights
+    recipe: {epochs: 250, batch: 64, lr: 0.2}
+    views: [10-lcr]                      # what it is evaluated in at the end
+
+A file for `autovid random-baseline` has `command: random-baseline`, `space`, `flops` and `architectures` in place of a
+network. Those for `autovid search` are read by `autovid.search.experiment`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from autovid.config import Layers, read_layers
+from autovid.config.resources import experiments_dir
+from autovid.data.views import views_name
+from autovid.errors import ConfigError
+from autovid.models import NETWORKS, Model, NetworkSpec, build_network, load_model
+from autovid.models.spec import Option
+from autovid.space import SearchSpace, load_space
+from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, jitter_range
+
+
+class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A data set as the paper has it: how many classes and videos; a plan counts with it where no data is given."""
+
+    name: str
+    classes: int
+    train: int
+    val: int
+
+
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the weights come from at the start: what they are, and the file or run directory that has them."""
+
+    about: str = ""
+    file: str | None = None
+    new_head: bool = False  # whether the classifier starts anew
+
+
+class RecipeValues(Recipe, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A recipe as a file has it. 0 stands for the network's own frames, stride and crop, and for their usual jitter."""
+
+    warmup: float = 0.0
+    frames: int = 0
+    stride: int = 0
+    crop: int = 0
+    jitter: tuple[int, int] = (0, 0)
+
+    def complete(self, frames: int, stride: int, crop: int) -> Recipe:
+        """With what is left open, at the network's own clip."""
+        values = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(Recipe)}
+        own = {"frames": frames, "stride": stride, "crop": self.crop or crop}
+        values |= {name: values[name] or value for name, value in own.items()}
+        values["jitter"] = self.jitter if self.jitter[0] else jitter_range(values["crop"])
+        return Recipe(**values)
+
+
+class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"modules": "with"}):
+    """What the file says."""
+
+    command: Literal["train", "random-baseline"] = "train"
+    about: str
+    network: str | None = None
+    architecture: str | None = None
+    options: dict[str, Option] = {}
+    modules: dict[str, dict[str, Option]] = {}
+    space: str | None = None
+    flops: str | None = None
+    architectures: int = 16
+    dataset: DataSet
+    data: str | None = None
+    workers: int = 1
+    start: Start | None = None
+    recipe: RecipeValues
+    views: tuple[str, ...] = ("center",)
+
+
+class Loaded(NamedTuple):
+    """An experiment ready to run: the file, what it says, and the network (or space) and recipe that it comes to."""
+
+    path: Path
+    experiment: Experiment
+    model: Model | SearchSpace
+    recipe: Recipe
+
+
+def find_experiment(what: str | Path) -> Path | None:
+    """The file of an experiment, by its path or as the name of one that comes with autovid; None for anything else."""
+    if str(what) in NETWORKS:
+        return None
+    for path in (Path(what), experiments_dir() / f"{what}.yaml"):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            keys = read_layers(path).plain().value
+            ours = isinstance(keys, dict) and "format" not in keys and {"recipe", "dataset", "command"} & set(keys)
+            return path if ours else None
+    return None
+
+
+def check_command(path: Path, command: str) -> None:
+    """Raises ConfigError if the experiment is for another command."""
+    layers = read_layers(path)
+    other = layers.plain().plain().get("command", "train")
+    if other != command:
+        raise layers.error(f"this experiment is for another command: autovid {other} {path}", "command")
+
+
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
+    """Reads an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
+    layers = read_layers(path, settings, full_key)
+    experiment = layers.as_type(Experiment)
+    with layers.at("views"):
+        experiment = msgspec.structs.replace(experiment, views=tuple(map(views_name, experiment.views)))
+    model = _checked_model(path, layers, experiment)
+    reference = model.reference
+    recipe = experiment.recipe.complete(reference.frames, reference.stride, reference.crop)
+    try:
+        check_recipe(recipe)
+    except RecipeError as error:
+        raise layers.error(str(error), "recipe", error.key) from None
+    with layers.at("recipe", "frames"):
+        check_clip(model, recipe.frames, recipe.crop)
+    if experiment.workers < 1:
+        raise layers.error(f"{experiment.workers} workers: give 1 or more", "workers")
+    if recipe.batch % (experiment.workers * recipe.accumulate):
+        parts = f"{experiment.workers} workers" + (f" in {recipe.accumulate} parts" * (recipe.accumulate > 1))
+        raise layers.error(f"a batch of {recipe.batch} clips does not divide among {parts}", "recipe", "batch")
+    return Loaded(path, experiment, model, recipe)
+
+
+def full_key(key: str) -> str:
+    """`recipe.lr` of `lr`, and so on; what is a key of the experiment stays."""
+    mine = {field.encode_name for field in msgspec.structs.fields(Experiment)}
+    recipe = {field.name for field in msgspec.structs.fields(Recipe)}
+    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
+
+
+def _checked_model(path: Path, layers: Layers, experiment: Experiment) -> Model | SearchSpace:
+    """The network or space. Raises ConfigError, at the key that it is about."""
+    with layers.at(next((name for name in ("space", "architecture") if getattr(experiment, name)), "network")):
+        model = _model(path, experiment)
+        if not isinstance(model, NetworkSpec):
+            return model
+        build_network(msgspec.structs.replace(model, options={}, modules={}), "meta")
+    with layers.at("options"):
+        build_network(msgspec.structs.replace(model, modules={}), "meta")
+    with layers.at("with"):
+        build_network(model, "meta")
+    return model
+
+
+def _model(path: Path, experiment: Experiment) -> Model | SearchSpace:
+    given = [name for name in ("network", "architecture", "space") if getattr(experiment, name)]
+    wanted = ["space"] if experiment.command == "random-baseline" else ["network", "architecture"]
+    if len(given) != 1 or given[0] not in wanted:
+        raise ConfigError(f"give {' or '.join(wanted)}, and nothing else in its place")
+    if experiment.space:
+        return load_space(experiment.space)
+    if experiment.architecture:
+        return load_model(path.parent / experiment.architecture)
+    spec = NetworkSpec(network=str(experiment.network), options=experiment.options, modules=experiment.modules)
+    return spec.changed(classes=experiment.dataset.classes)

@@ -1,0 +1,55 @@
+"""How much memory a step of training takes, counted without taking it.
+
+The network runs once on the meta device, which knows shapes alone, in training mode; autograd says which tensors it
+keeps for the backward pass, and each piece of memory behind them counts once. To that come weights, gradients and
+momentum, and where asked for the average of the weights. Not counted are what a kernel needs while it runs, what the
+allocator holds back, and CUDA itself: a device has to have more than this, by a tenth or so and a gigabyte.
+"""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from autovid.clip import Clip
+from autovid.models import Network
+
+CLIPS = 2  # batch norm over one position wants more than one clip
+
+
+class Memory(NamedTuple):
+    """Bytes in fp32."""
+
+    of_weights: int  # and statistics
+    kept_per_clip: int  # by autograd
+
+    def step(self, clips: int, averaged: bool, half: bool) -> int:
+        """Bytes of a step with so many clips at once; in half precision what autograd keeps is half as large."""
+        kept = self.kept_per_clip * clips // (2 if half else 1)
+        return self.of_weights * (4 if averaged else 3) + kept
+
+
+def count_memory(net: Network, clip: Clip) -> Memory:
+    """Counts for clips of this size."""
+    ghost = copy.deepcopy(net).to("meta").train()
+    own = {id_of(tensor) for tensor in [*ghost.parameters(), *ghost.buffers()]}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no two pieces of memory have one id
+
+    def see(tensor: Tensor) -> Tensor:
+        if id_of(tensor) not in own and id_of(tensor) not in kept:
+            kept[id_of(tensor)] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+        return tensor
+
+    x = torch.empty(CLIPS, 3, clip.frames, clip.crop, clip.crop, device="meta")
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+        ghost(x.contiguous(memory_format=torch.channels_last_3d))
+    weights = sum(tensor.nbytes for tensor in [*ghost.parameters(), *ghost.buffers()])
+    return Memory(weights, sum(kept.values()) // CLIPS)
+
+
+def id_of(tensor: Tensor) -> int:
+    """The same for tensors in the same memory."""
+    return int(tensor.untyped_storage()._cdata)

@@ -1,0 +1,143 @@
+"""What a training will be, before it begins: its steps, learning rate, cost and memory, and what is in its way."""
+
+from typing import NamedTuple
+
+from autovid.cost import Count, convention, count
+from autovid.data import VideoSet
+from autovid.data.views import views_of
+from autovid.models import Model, Network, NetworkSpec, build, build_network
+from autovid.space.schema import Reference
+from autovid.train.experiment import Experiment
+from autovid.train.memory import Memory, count_memory
+from autovid.train.recipe import Recipe, view_crop
+from autovid.train.task import prepare
+
+WIDTH, HEIGHT = 60, 6  # of the plot, in characters
+LEVELS = " ▁▂▃▄▅▆▇█"
+
+
+class Figures(NamedTuple):
+    """What a network costs at a recipe's clip."""
+
+    cost: Count
+    memory: Memory
+    clip: str
+    convention: str
+
+
+def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: VideoSet | None) -> str:
+    """The plan of an experiment; `videos` None: it counts with the data set as the paper has it."""
+    train = experiment.dataset.train if videos is None else len(videos.train)
+    classes = experiment.dataset.classes if videos is None else len(videos.classes)
+    figures = figures_of(model, recipe, classes)
+    steps = recipe.steps(train)
+    clips = recipe.batch // experiment.workers // recipe.accumulate
+    half = recipe.precision in ("fp16", "bf16")
+    memory = figures.memory.step(clips, recipe.ema is not None, half)
+    kept = figures.memory.kept_per_clip / (2 if half else 1)
+    lines = [
+        experiment.about,
+        f"network  {name_of(model)}",
+        f"clips    {figures.clip}",
+        f"cost     {figures.cost.macs / 1e9:.4g} GFLOPs a clip, {figures.cost.params / 1e6:.2f} M parameters",
+        f"         {figures.convention}",
+        f"data     {_data(experiment, videos)}",
+        f"steps    {steps:,}: {recipe.epochs:g} epochs of {train:,} videos, {recipe.batch} clips a step",
+        f"batch    {_batch(recipe, experiment.workers)}",
+        f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, gradients, "
+        f"momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
+        "         counted from shapes; workspace and the allocator's reserve come on top",
+        f"start    {_start(experiment)}",
+        f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
+        f"rate     {_schedule(recipe)}",
+        *plot(recipe, steps),
+    ]
+    return "\n".join(lines)
+
+
+def figures_of(model: Model, recipe: Recipe, classes: int) -> Figures:
+    """Counted on the meta device. Raises ConfigError where the network cannot be trained by the recipe."""
+    if isinstance(model, NetworkSpec):
+        spec = model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)
+        net: Network = build_network(spec, "meta")
+    else:
+        net = build(model, classes).to("meta")
+    prepare(net, recipe)
+    clip = recipe.clip(net.clip)
+    seen = Reference(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
+    how = f"every {clip.stride}. frame" if clip.sampling == "dense" else "spread over the video"
+    text = f"{clip.frames} frames of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
+    return Figures(count(net, clip), count_memory(net, clip), text, convention(seen))
+
+
+def name_of(model: Model) -> str:
+    """What a person calls it."""
+    if isinstance(model, NetworkSpec):
+        options = [f"{key}={value}" for key, value in model.options.items()]
+        modules = [
+            f"{name}({', '.join(f'{k}={v}' for k, v in given.items())})" for name, given in model.modules.items()
+        ]
+        return " + ".join([f"{model.network}{' ' if options else ''}{', '.join(options)}", *modules])
+    return f"architecture {model.hash} of {model.space}"
+
+
+def plot(recipe: Recipe, steps: int) -> list[str]:
+    """The learning rate over the steps, HEIGHT lines of characters and an axis in epochs."""
+    ends = [column * steps // WIDTH for column in range(WIDTH + 1)]
+    rates = [recipe.lr_at((a + max(a, b - 1)) // 2, steps) for a, b in zip(ends, ends[1:])]
+    top = max(rates)
+    lines = []
+    for row in range(HEIGHT, 0, -1):
+        fill = (round(8 * (rate / top * HEIGHT - row + 1)) for rate in rates)
+        label = f"{top:.3g}" if row == HEIGHT else ""
+        lines.append(f"{label:>9}│{''.join(LEVELS[min(8, max(0, level))] for level in fill)}")
+    last = f"{recipe.epochs:g} epochs"
+    return [*lines, f"{0:>9}└{'─' * WIDTH}", f"{'':9} 0{last:>{WIDTH - 1}}"]
+
+
+def _cut(recipe: Recipe) -> str:
+    if recipe.crops == "jitter":
+        text = "short side {} to {} pixels, random crop".format(*recipe.jitter)
+    elif recipe.crops == "area":
+        text = "random crop of {:.0%} to {:.0%} of the picture".format(*recipe.area)
+    else:
+        text = "multi-scale crop"
+    return text + (", AutoAugment" if recipe.augment == "auto" else "")
+
+
+def _data(experiment: Experiment, videos: VideoSet | None) -> str:
+    known = experiment.dataset
+    if videos is None:
+        return f"none given; counted as {known.name}: {known.classes} classes, {known.train:,} videos, {known.val:,} in val"
+    text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
+    return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
+
+
+def _batch(recipe: Recipe, workers: int) -> str:
+    each = recipe.batch // workers
+    text = f"{recipe.batch} clips = {workers} x {each}" if workers > 1 else f"{recipe.batch} clips in one process"
+    text += f", in {recipe.accumulate} parts of {each // recipe.accumulate}" if recipe.accumulate > 1 else ""
+    return text + ("; norms over each worker's own clips" if workers > 1 and not recipe.sync_norm else "")
+
+
+def _start(experiment: Experiment) -> str:
+    start = experiment.start
+    if start is None:
+        return "from scratch"
+    head = "a new classifier" if start.new_head else "the classifier as well"
+    return f"{start.about or 'weights'}, {head}; " + (f"from {start.file}" if start.file else "no file given")
+
+
+def _views(recipe: Recipe, views: str) -> str:
+    crop, number = view_crop(recipe.crop, views), views_of(views).total
+    return f"{views} ({number} of {crop}x{crop})"
+
+
+def _schedule(recipe: Recipe) -> str:
+    length = f"{recipe.warmup_steps:,} steps" if recipe.warmup_steps else f"{recipe.warmup:g} epochs"
+    start = "" if recipe.warmup_start is None else f" from {recipe.lr * recipe.warmup_start:.3g}"
+    warm = f"linear warm-up of {length}{start}, then " if recipe.warmup_steps or recipe.warmup else ""
+    if recipe.schedule == "cosine":
+        return f"{warm}half a cosine from {recipe.lr:g}"
+    at = ", ".join(f"{epoch:g}" for epoch in recipe.milestones)
+    return f"{warm}{recipe.lr:g}, times {recipe.factor:g} after epochs {at}"
