@@ -1,30 +1,36 @@
-"""autovid train: a network or an architecture from scratch."""
+"""autovid train: an experiment, a network or an architecture."""
 
 import argparse
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import network_options, options, training_options
+from autovid.cli import experiments, network_options, options, training_options
 
 if TYPE_CHECKING:
-    from autovid.models import Model
+    from autovid.data import VideoSet
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
     parser.add_argument(
-        "what", metavar="WHAT", help="a network's name, the YAML file of one or of an architecture, or a run directory"
+        "what",
+        metavar="WHAT",
+        help="an experiment (a YAML file, or the name of one of ours), a network's name, the YAML file of one or of an "
+        "architecture, or a run directory",
     )
-    parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-HASH, or train-NAME-HASH)")
+    parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-NAME)")
+    experiments.arguments(parser)
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="start from this safetensors file, such as import-weights writes; it has the classes of the data",
+        help="start from this safetensors file, such as import-weights writes, or from a training's run directory",
     )
+    parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
     training_options.arguments(parser)
     network_options.arguments(parser)
+    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,27 +38,32 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.panel import Panel
 
+    from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
     from autovid.run import Progress
-    from autovid.train import find_model, train_model
+    from autovid.train import train_model
 
     keep_memory()
-    model = network_options.apply(args, find_model(args.what))
-    name = _name(model)
-    recipe = training_options.recipe_from(args, model)
+    job = experiments.find_job(args)
+    videos, source = experiments.find_data(args, job)
+    if args.dry_run:
+        return experiments.show_plan(job, videos)
+    if videos is None:
+        raise DataError(f"{args.what} has no data yet; give --data: {training_options.DATA}")
+    name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
-    videos, source = training_options.open_data(args.data, args.seed)
     out = args.out or options.free_directory(f"train-{name}")
     found = train_model(
-        model,
+        job.model,
         videos,
         recipe,
         out,
         source=source,
         compute=compute,
         workers=options.workers(args),
-        weights=args.weights,
+        weights=job.weights,
+        new_head=job.new_head,
         resume=args.resume,
         progress=Progress(f"train {name} on {videos.name} · {out}"),
         resume_command=training_options.resume_command(out),
@@ -60,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
     path = shlex.quote(str(out))
     notes = [
-        f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} videos, centre view",
+        f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, centre view",
+        *_evaluate_views(job, videos, out, args),
         f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
         f"[dim]{found.convention}[/]",
         "",
@@ -73,7 +85,18 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _name(model: "Model") -> str:
-    from autovid.models import NetworkSpec
+def _evaluate_views(job: experiments.Job, videos: "VideoSet", out: Path, args: argparse.Namespace) -> list[str]:
+    """The experiment's protocol, beyond the centre view that every training ends with; a line of it each."""
+    from autovid.run import Progress
+    from autovid.train import evaluate, open_trained
 
-    return f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash
+    more = [views for views in job.experiment.views if views != "center"]
+    trained = open_trained(out, args.device) if more else None
+    lines = []
+    for views in more:
+        assert trained is not None
+        progress = Progress(f"evaluate {out}")
+        found = evaluate(trained, videos, views, workers=options.workers(args), progress=progress)
+        top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
+        lines.append(f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, {views}")
+    return lines

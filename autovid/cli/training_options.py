@@ -3,8 +3,10 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from autovid.cli import options
 
@@ -47,14 +49,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.machine(parser)
 
 
-def recipe_from(args: argparse.Namespace, what: "Model | SearchSpace") -> "Recipe":
-    """The recipe that the flags ask for; says on the terminal if it is the proxy."""
+def recipe_from(
+    args: argparse.Namespace, what: "Model | SearchSpace", settings: Mapping[str, Any] = MappingProxyType({})
+) -> "Recipe":
+    """The recipe that the flags, and `settings` of it, ask for; says on the terminal if it is the proxy."""
     from rich.console import Console
 
     from autovid.train import make_recipe
 
-    proxy = args.recipe == "proxy" or (args.recipe is None and args.data == SYNTHETIC)
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE})
+    proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
     if proxy:
         text = (
             f"This is a PROXY training: {recipe.epochs:g} epochs at {recipe.frames} frames of "

@@ -42,7 +42,7 @@ class Document:
                 node = value[part]
             else:
                 break
-        return nodes.located(self.source, node.line, key_path, message)
+        return nodes.located(self.source, node.line or None, key_path, message)
 
 
 def read_yaml(path: str | Path) -> Document:

@@ -95,8 +95,9 @@ def _setting(pair: str, place: Callable[[str], str]) -> Document:
     node = read_yaml_text(f"value: {value}", source).root
     assert isinstance(node.value, dict)
     node = node.value["value"]
+    node.line = 0  # a command line has none
     for part in reversed(place(key).split(".")):
-        node = nodes.Node(1, {part: node})
+        node = nodes.Node(0, {part: node})
     return Document(node, source)
 
 

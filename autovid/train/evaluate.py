@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from autovid import world
 from autovid.clip import Clip
 from autovid.cost import convention, count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
@@ -68,13 +69,15 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates and writes evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
 
+    Workers (autovid.world) have the videos among them; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
+    progress = progress if world.is_first() else None
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
-    faults = FaultLog(len(chosen), trained.path / "faults.jsonl")
+    faults = FaultLog(len(chosen), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     found = evaluate_network(
         trained.net,
         clip,
@@ -111,7 +114,8 @@ def evaluate(
         gflops_per_video=cost.macs * number / 1e9,
         convention=convention(seen),
     )
-    write_atomic(evaluation_file(trained.path, views, split), evaluation.to_json())
+    if world.is_first():
+        write_atomic(evaluation_file(trained.path, views, split), evaluation.to_json())
     return evaluation
 
 
@@ -142,9 +146,12 @@ def evaluate_network(
 ) -> Accuracy:
     """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    loader = ClipLoader(videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults)
+    share = (world.rank(), world.size())
+    loader = ClipLoader(
+        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, share=share
+    )
     average = ViewAverage(len(videos), net.classes)
-    total = -(-len(videos) * views_of(views).total // batch)
+    total = -(-len(videos) * views_of(views).total // (batch * world.size()))
     net.eval()
     with _shown(progress, total), contextlib.closing(loader), torch.inference_mode():
         for done, (x, _, video) in enumerate(loader.views_batches(), 1):
@@ -155,6 +162,7 @@ def evaluate_network(
             average.add(logits, video)
             if progress is not None:
                 progress.update(done, f"evaluating, {views} views", {})
+    average.share()
     probabilities, seen = average.probabilities()
     return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
 

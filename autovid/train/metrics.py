@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autovid import world
+
 
 class Accuracy(NamedTuple):
     """In percent of the `videos` that were seen; top-5 is None where five guesses cover every class."""
@@ -28,6 +30,10 @@ class ViewAverage:
         """Takes the logits of some views of the videos numbered `video_B`."""
         self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.cpu().double().softmax(1))
         self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
+
+    def share(self) -> None:
+        """Adds what the other workers have seen."""
+        world.add_([self._sums_NC, self._views_N])
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
         """(probabilities (n, C), numbers (n,)) of the n videos that were seen."""

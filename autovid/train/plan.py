@@ -1,5 +1,6 @@
 """What a training will be, before it begins: its steps, learning rate, cost and memory, and what is in its way."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from autovid.cost import Count, convention, count
@@ -44,8 +45,8 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"data     {_data(experiment, videos)}",
         f"steps    {steps:,}: {recipe.epochs:g} epochs of {train:,} videos, {recipe.batch} clips a step",
         f"batch    {_batch(recipe, experiment.workers)}",
-        f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, gradients, "
-        f"momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
+        f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, "
+        f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
         "         counted from shapes; workspace and the allocator's reserve come on top",
         f"start    {_start(experiment)}",
         f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
@@ -74,17 +75,15 @@ def name_of(model: Model) -> str:
     """What a person calls it."""
     if isinstance(model, NetworkSpec):
         options = [f"{key}={value}" for key, value in model.options.items()]
-        modules = [
-            f"{name}({', '.join(f'{k}={v}' for k, v in given.items())})" for name, given in model.modules.items()
-        ]
-        return " + ".join([f"{model.network}{' ' if options else ''}{', '.join(options)}", *modules])
+        modules = [" ".join([name, *(f"{k}={v}" for k, v in given.items())]) for name, given in model.modules.items()]
+        return " + ".join([" ".join([model.network, *options]), *modules])
     return f"architecture {model.hash} of {model.space}"
 
 
 def plot(recipe: Recipe, steps: int) -> list[str]:
     """The learning rate over the steps, HEIGHT lines of characters and an axis in epochs."""
     ends = [column * steps // WIDTH for column in range(WIDTH + 1)]
-    rates = [recipe.lr_at((a + max(a, b - 1)) // 2, steps) for a, b in zip(ends, ends[1:])]
+    rates = [recipe.lr_at((a + max(a, b - 1)) // 2, steps) for a, b in pairwise(ends)]
     top = max(rates)
     lines = []
     for row in range(HEIGHT, 0, -1):
@@ -108,7 +107,8 @@ def _cut(recipe: Recipe) -> str:
 def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     known = experiment.dataset
     if videos is None:
-        return f"none given; counted as {known.name}: {known.classes} classes, {known.train:,} videos, {known.val:,} in val"
+        counts = f"{known.classes} classes, {known.train:,} videos, {known.val:,} in val"
+        return f"none given yet; {known.name} has {counts}"
     text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
     return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
 

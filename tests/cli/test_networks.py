@@ -158,7 +158,7 @@ def test_train_evaluate_describe_and_go_on(
     shown = capsys.readouterr().out
     out = next((tmp_path / "runs").iterdir()).relative_to(tmp_path)
     assert out.name.startswith(f"train-{NAME}-")
-    assert "on 12 videos, centre view" in shown
+    assert "on 12 of 12 videos, centre view" in shown
     assert main(["evaluate", str(out), "--device", "cpu", "--workers", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     told = described([str(out)], capsys)

@@ -38,7 +38,7 @@ def test_train_says_what_came_out_where_it_is_and_what_is_next(
     assert main(["train", str(arch), "--data", str(tiny_videos), *SMALL, "-o", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "PROXY" in shown
-    for words in ("top-1", "on 12 videos, centre view", "GFLOPs a view", "autovid evaluate"):
+    for words in ("top-1", "on 12 of 12 videos, centre view", "GFLOPs a view", "autovid evaluate"):
         assert words in shown
 
 
