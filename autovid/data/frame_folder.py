@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autovid.data.tree import FRAME
-from autovid.data.video import MAX_FRAMES, MAX_PIXELS, MAX_SIDE, Pixels, VideoError, VideoFile, fit
+from autovid.data.video import MAX_FRAMES, JpegDecoder, Pixels, VideoError, VideoFile
 
 RATE = 25  # frames a second that a folder is taken to have, since it tells none
 COLOURS = ("", "img_", "image_", "frame_")  # names of colour frames that may lie beside others, of optical flow say
@@ -38,6 +38,7 @@ class FrameFolder:
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self._path = path
         self._names = _series(path)
+        self._decoder = JpegDecoder()
         numbers = np.array(sorted(self._names), dtype=np.int64)
         kept = (numbers >= (start or 0)) & (numbers < (np.inf if end is None else end))
         self.numbers = numbers[kept]
@@ -57,46 +58,32 @@ class FrameFolder:
     def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
         """(len(indices), ...): what `take` makes of the RGB frames (H, W, 3) with these places, from 0."""
         unique, inverse = np.unique(indices, return_inverse=True)
-        images = [take(self._read(number)) for number in self.numbers[unique].tolist()]
+        images = [take(self._decoder.read(self._file(number))) for number in self.numbers[unique].tolist()]
         if len({image.shape for image in images}) > 1:
             raise VideoError("frames of different sizes")
         return np.stack(images)[inverse]
 
     def every(self, short_side: int) -> Iterator[Pixels]:
         """All frames in order, RGB (H, W, 3), made small by `fit`."""
-        for image in self._whole():
-            height, width = fit(image.height, image.width, short_side)
-            small = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-            yield np.asarray(small)
+        shapes = set()
+        for number in self.numbers.tolist():
+            image = self._decoder.read(self._file(number), short_side)
+            shapes.add(image.shape)
+            if len(shapes) > 1:
+                raise VideoError(f"{self._names[number]}: frames of different sizes")
+            yield image
 
     def check(self) -> None:
         """Decodes every frame. Raises VideoError where one is damaged or of another size."""
-        for _ in self._whole():
-            pass
-
-    def _whole(self) -> Iterator[Image.Image]:
         sizes = set()
         for number in self.numbers.tolist():
-            with self._open(number) as image:
-                sizes.add(image.size)
-                if len(sizes) > 1:
-                    raise VideoError(f"{self._names[number]}: frames of different sizes")
-                yield image
+            frame = self._decoder.decode(self._file(number))
+            sizes.add((frame.width, frame.height))
+            if len(sizes) > 1:
+                raise VideoError(f"{self._names[number]}: frames of different sizes")
 
-    def _read(self, number: int) -> Pixels:
-        with self._open(number) as image:
-            return _pixels(image)
-
-    def _open(self, number: int) -> Image.Image:
-        name = self._names[number]
-        try:
-            image = Image.open(self._path / name, formats=("JPEG",))
-            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
-                raise VideoError(f"{name}: {image.width}x{image.height} pixels")
-            image.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VideoError(f"{name}: {' '.join(str(error).split())}") from error
-        return image
+    def _file(self, number: int) -> Path:
+        return self._path / self._names[number]
 
 
 def open_video(path: Path, start: float | None = None, end: float | None = None) -> VideoFile | FrameFolder:
@@ -112,10 +99,6 @@ def write_frames(path: Path, frames: Iterable[Pixels], quality: int) -> None:
     path.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):
         Image.fromarray(frame).save(path / f"{number:05d}.jpg", quality=quality)
-
-
-def _pixels(image: Image.Image) -> Pixels:
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _series(folder: Path) -> dict[int, str]:

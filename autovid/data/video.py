@@ -23,6 +23,7 @@ MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
 CLOCK = 90_000  # time stamps a second in the videos that we write from others
+MAX_JPEG = 1 << 26  # bytes
 NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -217,6 +218,36 @@ class VideoFile:
     def _reopen(self) -> None:
         self._container.close()
         self._container, self._stream = _open(self._path)
+
+
+class JpegDecoder:
+    """JPEG files to RGB by the converter of videos. Every method raises VideoError, with the name of the file."""
+
+    def __init__(self) -> None:
+        self._context: Any = av.CodecContext.create("mjpeg", "r")
+        self._context.thread_count = 1
+        # Without `explode` what is missing or damaged would be made up, and nothing said.
+        self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
+        self._scaler = VideoReformatter()
+
+    def read(self, path: Path, short_side: int | None = None) -> Pixels:
+        """(H, W, 3), made small by `fit` where a short side is given."""
+        frame = self.decode(path)
+        size = fit(frame.height, frame.width, short_side) if short_side else None
+        return _upright(frame, self._scaler, size)
+
+    def decode(self, path: Path) -> av.VideoFrame:
+        """The picture as it is stored."""
+        with _reading(f"{path.name}: "):
+            with path.open("rb") as file:
+                data = file.read(MAX_JPEG)
+            if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
+                raise VideoError(f"{path.name}: not a JPEG file, or a truncated one")
+            frames: list[av.VideoFrame] = self._context.decode(av.Packet(data))
+        if len(frames) != 1 or frames[0].is_corrupt or max(frames[0].width, frames[0].height) > MAX_SIDE:
+            size = f" of {frames[0].width}x{frames[0].height} pixels" if frames else ""
+            raise VideoError(f"{path.name}: a picture{size} that cannot be read")
+        return frames[0]
 
 
 def fit(height: int, width: int, short_side: int) -> tuple[int, int]:

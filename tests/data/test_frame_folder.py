@@ -11,7 +11,7 @@ from PIL import Image
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, open_videos
 from autovid.data.frame_folder import FrameFolder, open_video
-from autovid.data.video import VideoError
+from autovid.data.video import JpegDecoder, VideoError
 
 
 def folder(path: Path, template: str = "{:05d}.jpg", first: int = 1, n: int = 30) -> Path:
@@ -33,8 +33,8 @@ def test_the_naming_is_found_and_numbers_are_in_order(template: str, tmp_path: P
 
 def test_only_the_wanted_pictures_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    plain = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, **options: opened.append(path) or plain(path, **options))
+    plain = JpegDecoder.decode
+    monkeypatch.setattr(JpegDecoder, "decode", lambda self, path: opened.append(path) or plain(self, path))
     assert read(folder(tmp_path / "a"), list(range(0, 30, 5))) == list(range(0, 30, 5))
     assert len(opened) == 6
 
@@ -60,24 +60,52 @@ def test_flow_beside_colour_is_passed_over_and_two_equals_are_refused(tmp_path: 
         open_video(tmp_path / "b")
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.999])
+def test_a_picture_that_is_cut_short_is_said_so(kept: float, tmp_path: Path) -> None:
+    path = folder(tmp_path / "a", n=3)
+    data = (path / "00002.jpg").read_bytes()
+    (path / "00002.jpg").write_bytes(data[: int(len(data) * kept)])
+    assert read(path, [0, 2]) == [0, 2]
+    with pytest.raises(VideoError, match=r"00002\.jpg: not a JPEG file, or a truncated one"):
+        read(path, [1])
+
+
+def test_a_picture_whose_middle_is_missing_is_damaged(tmp_path: Path) -> None:
+    path = folder(tmp_path / "a", n=3)
+    data = (path / "00002.jpg").read_bytes()
+    (path / "00002.jpg").write_bytes(data[: len(data) // 2] + data[-2:])
+    with pytest.raises(VideoError, match=r"00002\.jpg: "):
+        read(path, [1])
+
+
 def test_what_is_no_frame_is_said_with_its_name(tmp_path: Path) -> None:
     path = folder(tmp_path / "a", n=3)
-    (path / "00002.jpg").write_bytes((path / "00002.jpg").read_bytes()[:-400])
-    assert read(path, [0, 2]) == [0, 2]
-    with pytest.raises(VideoError, match=r"00002\.jpg: .*truncated"):
-        read(path, [1])
     Image.new("RGB", (48, 64)).save(path / "00003.jpg")
     with pytest.raises(VideoError, match="different sizes"):
         read(path, [0, 2])
     Image.new("RGB", (48, 64)).save(path / "00003.jpg", format="PNG")
-    with pytest.raises(VideoError, match=r"00003\.jpg: cannot identify"):
+    with pytest.raises(VideoError, match=r"00003\.jpg: not a JPEG"):
         read(path, [2])
     Image.new("L", (9000, 8)).save(path / "00003.jpg")
-    with pytest.raises(VideoError, match="9000x8 pixels"):
+    with pytest.raises(VideoError, match="of 9000x8 pixels"):
         read(path, [2])
     (tmp_path / "b").mkdir()
     with pytest.raises(VideoError, match="without numbered JPEG files"):
         open_video(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"subsampling": 0}, {"progressive": True}, {"optimize": True}, {"quality": 100}]
+)
+def test_pictures_are_what_another_library_makes_of_them(options: dict[str, object], tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:60, :82].astype(float)
+    smooth = np.stack([128 + 100 * np.sin(rows / 9), 2 * columns + 40, 255 - 3 * rows], axis=-1).astype(np.uint8)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(smooth).save(tmp_path / "a" / "1.jpg", **{"quality": 90, **options})
+    with FrameFolder(tmp_path / "a") as video:
+        got = video.frames(np.array([0]), lambda image: image)[0].astype(int)
+    with Image.open(tmp_path / "a" / "1.jpg") as image:
+        assert abs(got - np.asarray(image)).mean() < 3  # colour is stored at half the size; they enlarge it differently
 
 
 def test_links_and_pipes_are_no_frames(tmp_path: Path) -> None:
