@@ -14,12 +14,12 @@ search: $(STAMP)
 	.venv/bin/autovid derive "$(RUN)"
 
 test: $(STAMP)
-	.venv/bin/python -m pytest -q --durations=10
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
 
 check: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/mypy autovid
-	.venv/bin/python -m pytest -q --durations=10
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
 
 bench: $(STAMP)
 	for script in bench/*.py; do .venv/bin/python "$$script" || exit 1; done
