@@ -55,6 +55,11 @@ def read_yaml_text(text: str, source: str) -> Document:
     return Document(nodes.compose(text, source), source)
 
 
+def plain_document(value: Any, source: str) -> Document:
+    """Plain data as a document without lines, for values that come from a call; `source` says which in errors."""
+    return Document(nodes.from_plain(value), source)
+
+
 def load_yaml(path: str | Path, schema: type[T]) -> T:
     """Read a YAML file into `schema`. Raises ConfigError naming file, line and key."""
     return read_yaml(path).as_type(schema)

@@ -32,9 +32,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 @dataclasses.dataclass(slots=True)
 class Node:
-    """A value and the line (from 1) of its key, or of itself where it has none."""
+    """A value and the line (from 1) of its key, or of itself where it has none; no line where there is no text."""
 
-    line: int
+    line: int | None
     value: Scalar | list["Node"] | dict[str, "Node"]
 
     def plain(self) -> Any:
@@ -44,6 +44,15 @@ class Node:
         if isinstance(self.value, dict):
             return {key: item.plain() for key, item in self.value.items()}
         return self.value
+
+
+def from_plain(value: Any) -> Node:
+    """The tree of plain data, without lines."""
+    if isinstance(value, list | tuple):
+        return Node(None, [from_plain(item) for item in value])
+    if isinstance(value, dict):
+        return Node(None, {key: from_plain(item) for key, item in value.items()})
+    return Node(None, value)
 
 
 def located(source: str, line: int | None, path: KeyPath, message: str) -> ConfigError:

@@ -8,15 +8,16 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from autovid.cost.table import CostTable, Factor
+from autovid.errors import ConfigError
 from autovid.nn.attention import ATTENTIONS
 from autovid.nn.fusion import FUSIONS
 from autovid.nn.layers import Affine, Depthwise, Pointwise
 from autovid.nn.mbconv import MBConv3d
 from autovid.space.architecture import Architecture, check_frames
+from autovid.space.checks import changed_reference
 from autovid.space.layout import (
     AttentionSite,
     BlockSite,
@@ -33,6 +34,7 @@ from autovid.space.schema import Network, Reference
 from autovid.space.space import SearchSpace
 
 Choices = dict[str, Any]
+LARGEST = 2**53  # MACs of one site: a network of 500 blocks stays within int64
 
 
 class MacsTable(CostTable):
@@ -57,9 +59,11 @@ class MacsTable(CostTable):
 def macs_table(
     space: SearchSpace, crop: int | None = None, frames: int | None = None, classes: int | None = None
 ) -> MacsTable:
-    """The MACs of a space at its reference input, or at another crop, number of frames or of classes."""
-    asked = {"crop": crop, "frames": frames, "classes": classes}
-    return MacsTable(space, msgspec.structs.replace(space.reference, **{k: v for k, v in asked.items() if v}))
+    """The MACs of a space at its reference input, or at another crop, number of frames or of classes.
+
+    Raises ConfigError for an input that cannot be.
+    """
+    return MacsTable(space, changed_reference(space.reference, crop=crop, frames=frames, classes=classes))
 
 
 def convention(reference: Reference) -> str:
@@ -81,6 +85,8 @@ def site_factors(space: SearchSpace, reference: Reference) -> list[tuple[Site, F
         price = _price(site, space.network, reference)
         values = [candidates[name] for name in site.scope]
         costs = [price(dict(zip(site.scope, combination))) for combination in itertools.product(*values)]
+        if max(costs) > LARGEST:
+            raise ConfigError(f"space {space.name}: {max(costs):.3g} MACs in {site.name} alone; make it smaller")
         table = np.array(costs, dtype=np.int64).reshape([len(v) for v in values])
         found.append((site, Factor(tuple(number[name] for name in site.scope), table)))
     return found

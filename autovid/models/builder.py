@@ -197,7 +197,9 @@ def _choice(modules: dict[str, nn.Module]) -> nn.ModuleDict | None:
 
 
 def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork:
-    """The supernet of a space, or the network of an architecture's space, in channels_last_3d."""
+    """The supernet of a space, or the network of an architecture's space, in channels_last_3d. Raises ConfigError."""
+    if classes is not None and classes < 1:
+        raise ConfigError(f"{classes} classes; give 1 or more")
     net = SearchNetwork(space, classes or space.reference.classes)
     return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 

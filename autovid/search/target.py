@@ -17,7 +17,7 @@ class Target:
 
     @classmethod
     def parse(cls, texts: Sequence[str], space: SearchSpace) -> "Target":
-        """Reads `1.37:1.43` and `PART=1.37:1.43`. Raises ConfigError for a part that is not there."""
+        """Reads `1.37:1.43` and `PART=1.37:1.43`. Raises ConfigError for a part that is not there, or two ranges."""
         whole: CostRange | None = None
         own: dict[str, CostRange] = {}
         names = [part.name for part in space.parts]
@@ -29,8 +29,15 @@ class Target:
                 whole = parse_gflops(numbers)
             elif name not in names:
                 raise ConfigError(f"--flops {text}: no part is called {name}; there are {', '.join(names)}")
+            elif name in own:
+                raise ConfigError(f"--flops gives two ranges for part {name}; {text} is the second")
             else:
                 own[name] = parse_gflops(numbers)
+        if whole is not None and names[-1] in own:
+            raise ConfigError(
+                f"--flops gives {whole} and {names[-1]}={own[names[-1]]}, but the last part's range is the whole "
+                "network's; leave one of them out"
+            )
         return cls(whole, own)
 
     def of(self, space: SearchSpace, number: int) -> CostRange | None:

@@ -1,7 +1,9 @@
 """A frozen architecture: a macro table and one candidate for every decision. Data, not code."""
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autovid.config import dump_yaml, read_yaml
-from autovid.errors import ConfigError
+from autovid.config import Document, dump_yaml, plain_document, read_yaml
+from autovid.errors import ConfigError, RunError
+from autovid.space.checks import check_choice, check_network
 from autovid.space.layout import BlockSite, depth, sites
 from autovid.space.schema import ArchitectureFile, Network, Reference, Value
 
@@ -64,16 +67,17 @@ class Architecture:
         """The same architecture at another input and depth, as X3D scales S to M to L.
 
         A deeper or shallower stage takes the choices of its blocks in proportion: block j of n from block j*m//n of m;
-        the published models' rule is not known (ours).
+        the published models' rule is not known (ours). Raises ConfigError for what no file could hold.
         """
-        network = msgspec.structs.replace(self.network, depth_factor=depth_factor or self.network.depth_factor)
-        reference = msgspec.structs.replace(
-            self.reference,
-            crop=crop or self.reference.crop,
-            frames=frames or self.reference.frames,
-            stride=stride or self.reference.stride,
-        )
-        check_frames(network, reference.frames)
+        given = {"crop": crop, "frames": frames, "stride": stride}
+        wanted = {key: value for key, value in given.items() if value is not None}
+        content: dict[str, Any] = {"format": FORMAT, "space": self.space, "choices": {}}
+        content["reference"] = {**msgspec.to_builtins(self.reference), **wanted}
+        content["network"] = msgspec.to_builtins(self.network)
+        if depth_factor is not None:
+            content["network"]["depth_factor"] = depth_factor
+        checked = _content(plain_document(content, "the scaled architecture"))
+        network, reference = checked.network, checked.reference
         choices: dict[str, Value] = {}
         for site in sites(network):
             for name in site.scope:
@@ -108,9 +112,21 @@ class Architecture:
         return dump_yaml({key: value for key, value in content.items() if value != {}})
 
     def save(self, path: str | Path) -> None:
-        """Writes the architecture as YAML."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        """Writes the architecture as YAML, whole or not at all. Raises RunError where it cannot be written."""
+        path, text = Path(path), self.to_yaml()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def check_frames(network: Network, frames: int) -> None:
@@ -123,12 +139,7 @@ def check_frames(network: Network, frames: int) -> None:
 def load_architecture(path: str | Path) -> Architecture:
     """Reads an architecture file. Raises ConfigError with file, line and key for what is wrong in it."""
     document = read_yaml(path)
-    content = document.as_type(ArchitectureFile)
-    if content.format != FORMAT:
-        raise document.error(f"format {content.format} is not known here; this autovid reads {FORMAT}", "format")
-    from autovid.space.load import check_network
-
-    check_network(document, content.network, content.reference)
+    content = _content(document)
     wanted = {name: None for site in sites(content.network) for name in site.scope}
     for name in content.choices:
         if name not in wanted:
@@ -136,6 +147,7 @@ def load_architecture(path: str | Path) -> Architecture:
     for name in wanted:
         if name not in content.choices:
             raise document.error(f"{name} is missing", "choices")
+        check_choice(document, name, content.choices[name], "choices", name)
     arch = Architecture(
         content.space,
         content.network,
@@ -148,3 +160,12 @@ def load_architecture(path: str | Path) -> Architecture:
         message = f"the content is another architecture's, {arch.hash}; if you have edited it, delete hash and cost"
         raise document.error(message, "hash")
     return arch
+
+
+def _content(document: Document) -> ArchitectureFile:
+    """What the document of an architecture says, its network and reference input checked."""
+    content = document.as_type(ArchitectureFile)
+    if content.format != FORMAT:
+        raise document.error(f"format {content.format} is not known here; this autovid reads {FORMAT}", "format")
+    check_network(document, content.network, content.reference)
+    return content

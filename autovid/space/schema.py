@@ -4,10 +4,17 @@ from typing import Annotated
 
 import msgspec
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+FUSIONS = ("skip", "strided_conv", "strided_sampling", "time_to_channel")
+ATTENTIONS = ("skip", "glore", "nonlocal")
+
+# the upper ends are guards against numbers typed wrongly
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Width = Annotated[int, msgspec.Meta(ge=4, le=4096)]
+Crop = Annotated[int, msgspec.Meta(ge=16, le=1024)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
-Rate = Annotated[float, msgspec.Meta(gt=0)]
-Odd = Annotated[int, msgspec.Meta(ge=1, le=15)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+Expansion = Annotated[float, msgspec.Meta(ge=0.25, le=32)]
+Odd = Annotated[int, msgspec.Meta(ge=1, le=15)]  # that it is odd is checked where files are read
 Value = int | float | str
 
 
@@ -18,7 +25,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Stem(Strict, frozen=True):
     """First layers of a stream: a 1 x k x k convolution with spatial stride 2, then a depthwise t x 1 x 1 one."""
 
-    width: Positive
+    width: Width
     temporal_kernel: Odd = 5
     spatial_kernel: Odd = 3
 
@@ -35,7 +42,7 @@ class Stream(Strict, frozen=True):
 
     stem: Stem
     stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1, max_length=8)]
-    head: Positive
+    head: Width
     every: Positive = 1
 
 
@@ -60,8 +67,8 @@ class Network(Strict, frozen=True):
     """Everything about a network that is not searched (the macro table)."""
 
     streams: dict[str, Stream]
-    head_width: Positive
-    depth_factor: Rate = 1.0
+    head_width: Width
+    depth_factor: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1.0
     squeeze: Positive = 16
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     fusion: Fusion | None = None
@@ -72,7 +79,7 @@ class Reference(Strict, frozen=True):
     """The input at which FLOPs count: one clip of `frames` x `crop` x `crop` and this many classes."""
 
     frames: Positive
-    crop: Annotated[int, msgspec.Meta(ge=16, le=1024)]
+    crop: Crop
     classes: Positive = 400
     stride: Positive = 2
 
@@ -80,10 +87,10 @@ class Reference(Strict, frozen=True):
 class StreamCandidates(Strict, frozen=True):
     """Candidates of one stream: widths per stage, and for every block its kernels and expansion."""
 
-    width: tuple[tuple[Positive, ...], ...]
+    width: tuple[tuple[Width, ...], ...]
     temporal_kernel: tuple[Odd, ...]
     spatial_kernel: tuple[Odd, ...]
-    expansion: tuple[Rate, ...]
+    expansion: tuple[Expansion, ...]
 
 
 class Part(Strict, frozen=True):
@@ -111,7 +118,7 @@ class Proxy(Strict, frozen=True):
     """A search small enough for a laptop: the same parts on small clips and few steps."""
 
     frames: Positive
-    crop: Positive
+    crop: Crop
     stride: Positive
     batch: Positive
     jitter: tuple[Positive, Positive]
@@ -124,8 +131,8 @@ class Recipe(Strict, frozen=True):
     batch: Positive
     jitter: tuple[Positive, Positive]
     samples: Positive = 13
-    momentum: float = 0.9
-    weight_decay: float = 5e-5
+    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, msgspec.Meta(ge=0, le=1)] = 5e-5
 
 
 class SpaceFile(Strict, frozen=True):

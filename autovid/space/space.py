@@ -1,9 +1,9 @@
 """A search space: a network's macro table and a list of decisions, each with candidates."""
 
 import fnmatch
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,7 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """How many architectures the space holds."""
-        return prod(len(decision.candidates) for decision in self.decisions)
+        return math.prod(len(decision.candidates) for decision in self.decisions)
 
     @property
     def candidates(self) -> dict[str, tuple[Value, ...]]:
@@ -70,10 +70,17 @@ class SearchSpace:
         return Architecture(self.name, self.network, self.reference, choices)
 
     def sample(self, n: int, seed: int = 0, macs: tuple[float, float] | None = None) -> list[Architecture]:
-        """`n` architectures drawn uniformly; with `macs=(low, high)`, uniformly among the distinct ones inside."""
+        """`n` architectures drawn uniformly; with `macs=(low, high)`, uniformly among the distinct ones inside.
+
+        Raises ConfigError for an argument that cannot be, CostRangeError where the range does not hold so many.
+        """
+        if n < 0 or seed < 0:
+            raise ConfigError(f"sample: {n} architectures with seed {seed}; both are 0 or more")
         rng = np.random.default_rng(seed)
         if macs is None:
             return [self.architecture([int(rng.integers(size)) for size in self.sizes]) for _ in range(n)]
+        if not all(math.isfinite(end) for end in macs):
+            raise ConfigError(f"sample: macs={macs} needs two finite numbers of MACs")
         from autovid.cost import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
 
         uniform = [np.full(size, -np.log(size)) for size in self.sizes]

@@ -1,14 +1,16 @@
 """Spaces and architectures as data: sizes, sampling, hashes, files that stand alone."""
 
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import autovid
-from autovid.errors import ConfigError, CostRangeError
+from autovid.errors import AutovidError, ConfigError, CostRangeError
 from autovid.space import Architecture, load_architecture, load_space
 
 
@@ -90,6 +92,106 @@ def test_an_edited_file_is_refused_until_its_hash_is_deleted(tmp_path: Path) -> 
         load_architecture(file)
     file.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("hash:")))
     assert load_architecture(file).choices[name] == other
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("sparse.stage1.width", "abc", "whole number"),
+        ("sparse.stage1.width", "7.5", "whole number"),
+        ("sparse.stage1.width", "16.0", "whole number"),
+        ("sparse.stage1.width", "-8", ">= 4"),
+        ("sparse.stage1.width", "0", ">= 4"),
+        ("dense.stage2.block1.temporal_kernel", "2", "odd"),
+        ("dense.stage2.block1.temporal_kernel", "3.0", "whole number"),
+        ("dense.stage2.block1.temporal_kernel", "17", "<= 15"),
+        ("dense.stage2.block1.spatial_kernel", "4", "odd"),
+        ("sparse.stage2.block2.expansion", "big", "a number"),
+        ("sparse.stage2.block2.expansion", "-1", ">= 0.25"),
+        ("sparse.stage2.block2.expansion", "1e30", "<= 32"),
+        ("fusion.stem", "glue", "strided_conv"),
+        ("attention.stage1", "full", "glore"),
+        ("attention.stage1", "3", "glore"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_by_file_line_and_key(
+    name: str, value: str, says: str, tmp_path: Path
+) -> None:
+    lines = load_space("tiny").sample(1, seed=0)[0].to_yaml().splitlines()
+    (number,) = (n for n, line in enumerate(lines) if line.startswith(f"  {name}: "))
+    lines[number] = f"  {name}: {value}"
+    file = tmp_path / "a.yaml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        load_architecture(file)
+    assert str(caught.value).startswith(f"{file}:{number + 1}: choices.")
+    assert name in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [
+        ({"crop": 9}, "reference.crop"),
+        ({"crop": 2000}, "reference.crop"),
+        ({"frames": 18}, "multiple"),
+        ({"depth_factor": 1000.0}, "depth_factor"),
+        ({"depth_factor": 90.0}, "blocks"),
+        ({"depth_factor": 1e300}, "depth_factor"),
+        ({"depth_factor": -1.0}, "depth_factor"),
+        ({"stride": 0}, "reference.stride"),
+    ],
+)
+def test_what_a_file_would_not_be_read_with_is_not_scaled_to(scale: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_space("tiny").sample(1, seed=0)[0].scaled(**scale)
+
+
+def test_mistakes_in_calls_are_errors_for_people(tmp_path: Path) -> None:
+    space = load_space("tiny")
+    arch = space.sample(1)[0]
+    calls: dict[str, Callable[[], object]] = {
+        "seed": lambda: space.sample(2, seed=-1),
+        "-1 architectures": lambda: space.sample(-1),
+        "macs": lambda: space.sample(1, macs=(7.5e6, float("inf"))),
+        "nan": lambda: space.sample(1, macs=(float("nan"), 8e6)),
+        "crop": lambda: space.cost_table(crop=-5),
+        "frames": lambda: space.cost_table(frames=0),
+        "multiple": lambda: space.cost_table(frames=18),
+        "-3 classes": lambda: autovid.build(arch, classes=-3),
+        "0 classes": lambda: autovid.build(space, classes=0),
+        "cannot write": lambda: arch.save("/proc/x/a.yaml"),
+        "a.yaml": lambda: arch.save(tmp_path / "file" / "a.yaml"),
+    }
+    (tmp_path / "file").write_text("in the way")
+    for says, call in calls.items():
+        with pytest.raises(AutovidError, match=says):
+            call()
+
+
+def test_a_file_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = load_space("tiny").sample(2, seed=0)
+    first.save(tmp_path / "a.yaml")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(AutovidError, match="No space left"):
+        second.save(tmp_path / "a.yaml")
+    assert load_architecture(tmp_path / "a.yaml") == first
+    assert [p.name for p in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_costs_beyond_counting_are_refused(tmp_path: Path) -> None:
+    text = load_space("x3d").text
+    changes = {"frames: 13": "frames: 4096", "crop: 160": "crop: 1024", "[182, 228]": "[1024, 1100]"}
+    changes |= {"[16, 24, 32]": "[4096]", "[1.5, 2.25, 3, 4]": "[32]", "[{depth: 1}": "[{depth: 1, stride: 1}"}
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="MACs"):
+        load_space(tmp_path / "a.yaml").cost_table()
 
 
 def test_what_is_not_of_a_space_is_refused() -> None:
