@@ -7,6 +7,9 @@
     grad_alpha = sum_k (- m_k + beta n_k) grad log P(A_k | alpha)
 
 Eq. 2 prints "T_max - 1" below the fraction; this reading is the one that makes sense.
+
+Weights are in float64: those of architectures that agree in a decision may cancel, and Adam would take what float32
+leaves of them for a gradient of full size.
 """
 
 import math
@@ -21,7 +24,7 @@ from autovid.cost import CostRange
 
 def importance(loglik_K: Tensor) -> Tensor:
     """m_k: the weights of the K architectures, (K,), detached, summing to 1."""
-    return torch.softmax(loglik_K.detach().double(), 0).float()
+    return torch.softmax(loglik_K.detach().double(), 0)
 
 
 def excess(macs: np.ndarray, target: CostRange | None) -> np.ndarray:
@@ -37,7 +40,7 @@ def cost_shares(macs: np.ndarray, target: CostRange | None) -> Tensor:
     """n_k: each architecture's share of the cost, (K,); all 0 where nobody is outside the range."""
     cost = excess(macs, target)
     total = cost.sum()
-    return torch.from_numpy(cost / total if total > 0 else cost).float()
+    return torch.from_numpy(cost / total if total > 0 else cost)
 
 
 def surrogate(
@@ -61,8 +64,8 @@ def surrogate(
 
 def _others_cost(n_K: Tensor) -> Tensor:
     """1 where an architecture but the k-th itself lies outside the range, else 0."""
-    costs = (n_K > 0).float()
-    return (costs.sum() > costs).float()
+    costs = (n_K > 0).double()
+    return (costs.sum() > costs).double()
 
 
 @dataclass

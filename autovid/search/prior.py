@@ -30,10 +30,10 @@ class Prior(nn.Module):
         return logp
 
     def log_prob(self, choices_KD: Tensor) -> Tensor:
-        """log P(A_k | alpha), (K,), with a gradient to alpha."""
-        total = torch.zeros(len(choices_KD))
+        """log P(A_k | alpha), float64 (K,), with a gradient to alpha."""
+        total = torch.zeros(len(choices_KD), dtype=torch.float64)
         for d, alpha in zip(self.open, self.alpha):
-            total = total + torch.log_softmax(alpha, 0)[choices_KD[:, d]]
+            total = total + torch.log_softmax(alpha.double(), 0)[choices_KD[:, d]]
         return total
 
     def sample(self, k: int, generator: torch.Generator, uniform: bool = False) -> Tensor:
