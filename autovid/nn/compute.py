@@ -1,6 +1,7 @@
 """Where and how a network computes: the device, the precision of each kind of pass, the kernels in use.
 
-A run that is resumed takes up what it has recorded, so that both halves round alike.
+A run that is resumed takes up what it has recorded, so that both halves round alike; and the first of several workers
+measures for all.
 """
 
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import torch
 
+from autovid import world
 from autovid.errors import ConfigError
 from autovid.nn.depthwise import Kernels, choose_kernels, current_kernels, use_kernels
 from autovid.nn.precision import Precision, autocast, choose_precision
@@ -21,13 +23,18 @@ class Compute:
 
     def __init__(self, device: str = "auto", precision: str = "auto") -> None:
         self.device = _device(device)
-        if self.device.type == "cpu":
-            use_kernels(choose_kernels())
-        self.precision: Precision = choose_precision(self.device, precision)  # measures with the kernels in use
+        self.precision: Precision
+        self.restore(world.from_first(lambda: self._choose(precision)))
 
     def autocast(self, kind: str) -> AbstractContextManager[Any]:
         """The context for a pass of this kind: "train", or "forward" for one without gradient."""
         return autocast(self.precision, kind, self.device)
+
+    def _choose(self, precision: str) -> dict[str, Any]:
+        if self.device.type == "cpu":
+            use_kernels(choose_kernels())
+        self.precision = choose_precision(self.device, precision)  # measures with the kernels in use
+        return self.record()
 
     def record(self) -> dict[str, Any]:
         """What to put into a checkpoint."""

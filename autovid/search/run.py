@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
+from autovid import world
 from autovid.cost import convention
 from autovid.data import FaultLog, VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.nn.compute import Compute
 from autovid.nn.precision import Precision
-from autovid.run import Progress, RunDirectory, run_task, write_atomic
+from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
@@ -56,7 +57,8 @@ def search(
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
-    Raises CostRangeError at once when the range cannot be met, RunError when `out` is in use or holds another search.
+    Workers (autovid.world) call it alike; the first writes, and all of them get what was found. Raises CostRangeError
+    at once when the range cannot be met, RunError when `out` is in use or holds another search.
     """
     check(space, Target.parse(settings.flops, space))
     config = {
@@ -68,12 +70,12 @@ def search(
         "precision": precision,
         "settings": settings,
     }
-    _check_space(Path(out), space)
-    with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
-        if not (run.path / "space.yaml").exists():
+    world.from_first(lambda: _check_space(Path(out), space))
+    with shared_run(out, config, kind="search", resume=resume) as run:
+        if run.locked and not (run.path / "space.yaml").exists():
             write_atomic(run.path / "space.yaml", space.text)
             run.log(f"costs are {convention(space.reference)}")
-        faults = FaultLog(len(videos.train), run.path / "faults.jsonl")
+        faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         compute = Compute(device, precision)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
@@ -87,12 +89,18 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        searched = read_search(run.path)
-        arch = derive(searched)
-        write_atomic(run.path / "architecture.yaml", arch.to_yaml())
-        picture = search_curve(run.path / "metrics.jsonl", space, settings, int(arch.cost["macs"]) / 1e9)
-        write_atomic(run.path / "search.png", picture)
-    return Found(arch, searched, run.path, outcome.first, outcome.seconds, len(faults.reasons))
+        return world.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
+
+
+def _finish(path: Path, outcome: Outcome, faults: int) -> Found:
+    """What the search has found, written beside it."""
+    searched = read_search(path)
+    arch = derive(searched)
+    write_atomic(path / "architecture.yaml", arch.to_yaml())
+    gflops = int(arch.cost["macs"]) / 1e9
+    picture = search_curve(path / "metrics.jsonl", searched.space, searched.settings, gflops)
+    write_atomic(path / "search.png", picture)
+    return Found(arch, searched, path, outcome.first, outcome.seconds, faults)
 
 
 def content_hash(space: SearchSpace) -> str:

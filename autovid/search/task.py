@@ -2,6 +2,9 @@
 
 One step draws K architectures, moves the weights on one half of the data and, after the warm-up, the prior on the
 other half. A graph of one architecture at a time is in memory, whatever K is.
+
+Workers (autovid.world) draw the same K, each sees its share of the batch; log-likelihoods are averaged over them before
+they weigh anything, and so are the gradients of the paths that were drawn.
 """
 
 import math
@@ -14,12 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autovid import world
 from autovid.clip import Clip
 from autovid.cost import most_probable, probability_in_range, sample_in_range
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
+from autovid.nn.whole_batch import share_batches
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
@@ -69,6 +74,7 @@ class SearchTask(Task):
                 jitter=settings.jitter,
                 flip=videos.flip,
                 faults=faults,
+                share=(world.rank(), world.size()),
             )
             for which, half in enumerate((learn, choice))
         ]
@@ -88,6 +94,7 @@ class SearchTask(Task):
         if source is not None:
             inherit(net, source.cpu())
         self.net = net.to(self.compute.device)
+        share_batches(self.net)
         self.prior = Prior(self.there)
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), part.lr, momentum=momentum, weight_decay=decay)
@@ -153,11 +160,12 @@ class SearchTask(Task):
         weights, losses = StreamingSoftmax(), []
         for arch in self._architectures(archs_KD):
             loss = self._loss(batch, arch, "train")
-            losses.append(self._finite(float(loss.detach())))
+            losses.append(self._finite(world.mean([float(loss.detach())])[0]))
             weight, shrink = weights.weigh(-losses[-1] * self._scale(batch))
             self._scale_gradients(shrink)
             torch.autograd.backward(loss * weight)
         self._scale_gradients(1.0 / weights.total)
+        world.average_gradients(self.net.parameters())
         for group in self.sgd.param_groups:
             group["lr"] = lr
         self.sgd.step()
@@ -168,7 +176,8 @@ class SearchTask(Task):
         assert self.adam is not None
         with torch.no_grad(), self.net.scoring():
             losses = [float(self._loss(batch, arch, "forward")) for arch in self._architectures(archs_KD)]
-        loglik_K = -torch.tensor([self._finite(loss) for loss in losses], dtype=torch.float64) * self._scale(batch)
+        losses = [self._finite(loss) for loss in world.mean(losses)]
+        loglik_K = -torch.tensor(losses, dtype=torch.float64) * self._scale(batch)
         n_K = cost_shares(self.table.macs(archs_KD.numpy()), self.range)
         conditioned = self.settings.in_range and self.range is not None
         self.adam.zero_grad()
@@ -176,6 +185,7 @@ class SearchTask(Task):
         logprob_K = self.prior.log_prob(archs_KD)
         torch.autograd.backward(surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto))
         self.adam.step()
+        world.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
         self.beta.update(self._expected(), self.range)
         return {"held_out_loss": float(np.mean(losses))}
 
@@ -190,7 +200,7 @@ class SearchTask(Task):
 
     def _scale(self, batch: tuple[Tensor, Tensor]) -> float:
         """From the mean log-likelihood of the batch to the one that counts: `mean`, or the literal `sum`."""
-        return 1.0 if self.settings.likelihood == "mean" else float(len(batch[1]))
+        return 1.0 if self.settings.likelihood == "mean" else float(len(batch[1]) * world.size())
 
     def _scale_gradients(self, factor: float) -> None:
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
