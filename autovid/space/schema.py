@@ -1,6 +1,6 @@
 """What a search-space file and an architecture file may say: strict structs, read by `autovid.config`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,6 +20,10 @@ Value = int | float | str
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A struct in which an unknown key is an error."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles what is said and no more: a default that is not said must not be said by the copy, as hashes differ."""
+        return msgspec.convert, (msgspec.to_builtins(self), type(self))
 
 
 class Stem(Strict, frozen=True):
