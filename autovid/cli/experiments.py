@@ -59,9 +59,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def find_job(args: argparse.Namespace) -> Job:
     """The job of these arguments. Raises ConfigError."""
-    from autovid.train.experiment import find_experiment
+    from autovid.config import find_experiment
+    from autovid.models import NETWORKS
 
-    path = find_experiment(args.what)
+    path = None if args.what in NETWORKS else find_experiment(args.what)
     return _named(args) if path is None else _experiment(args, path)
 
 
@@ -99,9 +100,10 @@ def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str)
 
 
 def _experiment(args: argparse.Namespace, path: Path) -> Job:
+    from autovid.config import check_command
     from autovid.errors import ConfigError
     from autovid.space import SearchSpace
-    from autovid.train.experiment import check_command, load_experiment
+    from autovid.train.experiment import load_experiment
 
     check_command(path, "train")
     if args.recipe:
@@ -119,9 +121,10 @@ def _experiment(args: argparse.Namespace, path: Path) -> Job:
 
 def _named(args: argparse.Namespace) -> Job:
     """A network, an architecture or a run: an experiment that nobody has written down."""
+    from autovid.data.published import DataSet
     from autovid.models import NetworkSpec
     from autovid.train import find_model
-    from autovid.train.experiment import DataSet, Experiment, RecipeValues, Start
+    from autovid.train.experiment import Experiment, RecipeValues, Start
 
     model = network_options.apply(args, find_model(args.what))
     recipe = training_options.recipe_from(args, model, settings_of(args.settings))

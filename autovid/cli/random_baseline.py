@@ -2,51 +2,57 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from autovid.cli import options, training_options
+from autovid.cli import experiments, options, training_options
 
 if TYPE_CHECKING:
-    from autovid.space import Architecture
-    from autovid.train import Comparison
+    from autovid.cost import CostRange
+    from autovid.space import Architecture, SearchSpace
+    from autovid.train import Comparison, Recipe
+    from autovid.train.experiment import Experiment
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        help="a YAML file, or the name of one of ours",
+    )
+    experiments.arguments(parser)
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
-    parser.add_argument("-n", type=options.positive, default=16, help="how many architectures (default: 16)")
+    parser.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
     parser.add_argument(
         "--searched", type=Path, metavar="WHAT", help="a search's or training's directory, or a YAML file"
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/random-SPACE)")
     training_options.arguments(parser)
+    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
-    from autovid.cost import parse_gflops
-    from autovid.cost.reach import check_range
-    from autovid.errors import ConfigError
+    from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
-    from autovid.space import load_space
-    from autovid.train import Trainer, find_architecture, find_rival, random_baseline, range_around
+    from autovid.train import Trainer, find_rival, random_baseline
 
-    if not (args.flops or args.searched):
-        raise ConfigError("--flops MIN:MAX is needed, or --searched to compare with its like")
     keep_memory()
-    rival = find_architecture(args.searched) if args.searched else None
-    space = load_space(args.space or _space_of(args.searched, rival))
-    flops = parse_gflops(args.flops) if args.flops or not rival else range_around(space, rival)
-    check_range(space.cost_table(), *flops)
-    recipe = training_options.recipe_from(args, space)
-    videos, source = training_options.open_data(args.data, args.seed)
+    job = _experiment(args) if args.experiment else _flags(args)
+    space, flops, n, recipe = job.space, job.flops, job.n, job.recipe
+    if args.dry_run:
+        return _show_plan(job)
+    if not job.data:
+        raise DataError(f"{args.experiment} has no data yet; give --data: {training_options.DATA}")
+    videos, source = training_options.open_data(job.data, recipe.seed)
     out = args.out or options.free_directory(f"random-{space.name}")
     comparison = random_baseline(
         space,
         flops,
-        args.n,
+        n,
         Trainer(
             videos,
             source,
@@ -56,12 +62,80 @@ def run(args: argparse.Namespace) -> None:
             training_options.resume_command(out),
         ),
         out,
-        seed=args.seed,
+        seed=recipe.seed,
         rival=find_rival(args.searched, videos, recipe) if args.searched else None,
         resume=args.resume,
         report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
     )
     _show(comparison, out)
+
+
+class _Job(NamedTuple):
+    """What is to be drawn, and how it is trained."""
+
+    space: "SearchSpace"
+    flops: "CostRange"
+    n: int
+    recipe: "Recipe"
+    data: str | None
+    experiment: "Experiment | None" = None
+
+
+def _flags(args: argparse.Namespace) -> _Job:
+    """What the flags alone ask for."""
+    from autovid.cost import parse_gflops
+    from autovid.cost.reach import check_range
+    from autovid.errors import ConfigError
+    from autovid.space import load_space
+    from autovid.train import find_architecture, range_around
+
+    if args.dry_run:
+        raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
+    if not (args.flops or args.searched):
+        raise ConfigError("--flops MIN:MAX is needed, or --searched to compare with its like")
+    rival = find_architecture(args.searched) if args.searched else None
+    space = load_space(args.space or _space_of(args.searched, rival))
+    flops = parse_gflops(args.flops) if args.flops or not rival else range_around(space, rival)
+    check_range(space.cost_table(), *flops)
+    recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
+    return _Job(space, flops, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+
+
+def _experiment(args: argparse.Namespace) -> _Job:
+    """What an experiment asks for, with the flags on top."""
+    from autovid.config import check_command, find_experiment
+    from autovid.cost import parse_gflops
+    from autovid.cost.reach import check_range
+    from autovid.errors import ConfigError
+    from autovid.space import SearchSpace
+    from autovid.train.experiment import load_experiment
+
+    path = find_experiment(args.experiment)
+    if path is None:
+        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
+    check_command(path, "random-baseline")
+    flags = experiments.flag_settings(args, training_options.RECIPE, "recipe.")
+    flags += experiments.flag_settings(args, ("space", "flops"), "")
+    loaded = load_experiment(path, [*args.settings, *flags])
+    space, experiment = loaded.model, loaded.experiment
+    assert isinstance(space, SearchSpace)
+    flops = parse_gflops(experiment.flops or "")
+    check_range(space.cost_table(), *flops)
+    return _Job(
+        space, flops, args.n or experiment.architectures, loaded.recipe, args.data or experiment.data, experiment
+    )
+
+
+def _show_plan(job: _Job) -> None:
+    """The plan of the first architecture, which is like the others'."""
+    from autovid.train.plan import make_plan
+
+    assert job.experiment is not None
+    arch = job.space.sample(job.n, job.recipe.seed, (job.flops.low, job.flops.high))[0]
+    videos = training_options.open_data(job.data, job.recipe.seed)[0] if job.data else None
+    print(f"{job.n} architectures of {job.flops}, one after the other; the plan of the first:")
+    print(make_plan(arch, job.recipe, job.experiment, videos))
+    print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 
 
 def _space_of(path: Path | None, rival: "Architecture | None") -> str | Path:

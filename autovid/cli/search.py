@@ -1,13 +1,31 @@
 """autovid search: a network for a FLOPs range."""
 
 import argparse
+import json
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
-from autovid.cli import options
+from autovid.cli import experiments, options
+
+if TYPE_CHECKING:
+    from autovid.data import VideoSet
+    from autovid.search import SearchSettings
+    from autovid.space import SearchSpace
+
+RECIPE = (
+    "epochs", "steps", "batch", "lr", "arch_lr", "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood",
+)  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        help="a YAML file, or the name of one of ours",
+    )
+    experiments.arguments(parser)
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )
@@ -18,9 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
     )
-    parser.add_argument(
-        "--data", default="synthetic", help="a folder, a CSV, or synthetic (default: a small embedded set)"
-    )
+    parser.add_argument("--data", help="a folder, a CSV, or synthetic (default: a small embedded set)")
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
     parser.add_argument(
@@ -51,40 +67,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from autovid.cli.screens import announce_search, show_found
-    from autovid.data import halves, open_videos
     from autovid.nn.allocator import keep_memory
-    from autovid.search import Target, check, search, settings_for
-    from autovid.space import load_space
+    from autovid.search import search
 
     keep_memory()
-    space = load_space(args.space)
-    check(space, Target.parse(args.flops, space))
-    videos = open_videos(args.data, seed=args.seed)
-    proxy = args.recipe == "proxy" or (args.recipe is None and args.data == "synthetic")
-    names = (
-        "epochs",
-        "steps",
-        "batch",
-        "lr",
-        "arch_lr",
-        "frames",
-        "crop",
-        "stride",
-        "jitter",
-        "samples",
-        "beta",
-        "likelihood",
-    )
-    changes = {name: getattr(args, name) for name in names}
-    settings = settings_for(
-        space,
-        proxy=proxy,
-        videos=len(halves(videos.train, args.seed)[0]),
-        flops=tuple(args.flops),
-        in_range=args.in_range,
-        seed=args.seed,
-        **changes,
-    )
+    if args.experiment:
+        planned = _experiment(args)
+        if planned is None:
+            return 0
+        space, videos, settings = planned
+    else:
+        space, videos, settings = _flags(args)
     out = args.out or options.free_directory(f"search-{space.name}")
     announce_search(space, videos, settings, out)
     found = search(
@@ -100,6 +93,63 @@ def run(args: argparse.Namespace) -> int:
     )
     show_found(found)
     return 0
+
+
+def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"]:
+    """What the flags alone ask for."""
+    from autovid.data import halves, open_videos
+    from autovid.errors import ConfigError
+    from autovid.search import Target, check, settings_for
+    from autovid.space import load_space
+
+    if args.settings or args.dry_run:
+        raise ConfigError("--set and --dry-run are for experiments: autovid search EXPERIMENT")
+    space = load_space(args.space)
+    check(space, Target.parse(args.flops, space))
+    videos = open_videos(args.data or "synthetic", seed=args.seed)
+    proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
+    changes = {name: getattr(args, name) for name in RECIPE}
+    settings = settings_for(
+        space,
+        proxy=proxy,
+        videos=len(halves(videos.train, args.seed)[0]),
+        flops=tuple(args.flops),
+        in_range=args.in_range,
+        seed=args.seed,
+        **changes,
+    )
+    return space, videos, settings
+
+
+def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"] | None:
+    """What an experiment asks for, with the flags on top; None after a dry run."""
+    from autovid.config import check_command, find_experiment
+    from autovid.data import halves, open_videos
+    from autovid.data.published import DataSet
+    from autovid.errors import ConfigError, DataError
+    from autovid.search.experiment import load_search, search_plan
+
+    path = find_experiment(args.experiment)
+    if path is None:
+        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
+    check_command(path, "search")
+    flags = experiments.flag_settings(args, RECIPE, "recipe.")
+    flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
+    flags += [f"recipe.seed={args.seed}"] * bool(args.seed)
+    loaded = load_search(path, [*args.settings, *flags])
+    seed = loaded.experiment.recipe.seed
+    source = args.data if args.data is not None else loaded.experiment.data
+    videos = open_videos(source, seed=seed) if source else None
+    if args.dry_run:
+        known = loaded.experiment.dataset
+        if videos is not None:
+            known = DataSet(videos.name, len(videos.classes), len(videos.train), len(videos.val))
+        print(search_plan(loaded, known, videos is not None))
+        print("\nready; nothing was searched (--dry-run)" if videos else "\nto be given: --data")
+        return None
+    if videos is None:
+        raise DataError(f"{path} has no data yet; give --data: a folder, a CSV, or synthetic")
+    return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
 
 
 def _resume_command(out: str) -> str:

@@ -2,12 +2,15 @@
 
 from autovid.config.document import Document, load_yaml, parse_yaml, plain_document, read_yaml, read_yaml_text
 from autovid.config.dump import dump_yaml
+from autovid.config.experiments import check_command, find_experiment
 from autovid.config.layers import Layers, read_layers
 
 __all__ = [
     "Document",
     "Layers",
+    "check_command",
     "dump_yaml",
+    "find_experiment",
     "load_yaml",
     "parse_yaml",
     "plain_document",

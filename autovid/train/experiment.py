@@ -16,29 +16,22 @@ A file for `autovid random-baseline` has `command: random-baseline`, `space`, `f
 network. Those for `autovid search` are read by `autovid.search.experiment`.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from autovid.clip import Clip
 from autovid.config import Layers, read_layers
-from autovid.config.resources import experiments_dir
+from autovid.data.published import DataSet
 from autovid.data.views import views_name
 from autovid.errors import ConfigError
-from autovid.models import NETWORKS, Model, NetworkSpec, build_network, load_model
+from autovid.models import Model, NetworkSpec, build_network, load_model
 from autovid.models.spec import Option
 from autovid.space import SearchSpace, load_space
 from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, jitter_range
-
-
-class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A data set as the paper has it: how many classes and videos; a plan counts with it where no data is given."""
-
-    name: str
-    classes: int
-    train: int
-    val: int
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,41 +89,23 @@ class Loaded(NamedTuple):
     recipe: Recipe
 
 
-def find_experiment(what: str | Path) -> Path | None:
-    """The file of an experiment, by its path or as the name of one that comes with autovid; None for anything else."""
-    if str(what) in NETWORKS:
-        return None
-    for path in (Path(what), experiments_dir() / f"{what}.yaml"):
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            keys = read_layers(path).plain().value
-            ours = isinstance(keys, dict) and "format" not in keys and {"recipe", "dataset", "command"} & set(keys)
-            return path if ours else None
-    return None
-
-
-def check_command(path: Path, command: str) -> None:
-    """Raises ConfigError if the experiment is for another command."""
-    layers = read_layers(path)
-    other = layers.plain().plain().get("command", "train")
-    if other != command:
-        raise layers.error(f"this experiment is for another command: autovid {other} {path}", "command")
-
-
 def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
     """Reads an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
     layers = read_layers(path, settings, full_key)
     experiment = layers.as_type(Experiment)
     with layers.at("views"):
         experiment = msgspec.structs.replace(experiment, views=tuple(map(views_name, experiment.views)))
-    model = _checked_model(path, layers, experiment)
-    reference = model.reference
-    recipe = experiment.recipe.complete(reference.frames, reference.stride, reference.crop)
+    with layers.at(next((name for name in ("space", "architecture") if getattr(experiment, name)), "network")):
+        model = _model(path, experiment)
+    own = _own_clip(model, layers) if isinstance(model, NetworkSpec) else model.reference
+    recipe = experiment.recipe.complete(own.frames, own.stride, own.crop)
     try:
         check_recipe(recipe)
     except RecipeError as error:
         raise layers.error(str(error), "recipe", error.key) from None
-    with layers.at("recipe", "frames"):
-        check_clip(model, recipe.frames, recipe.crop)
+    if (recipe.frames, recipe.crop) != (own.frames, own.crop):
+        with layers.at("recipe", "frames"):
+            check_clip(model, recipe.frames, recipe.crop)
     if experiment.workers < 1:
         raise layers.error(f"{experiment.workers} workers: give 1 or more", "workers")
     if recipe.batch % (experiment.workers * recipe.accumulate):
@@ -146,18 +121,16 @@ def full_key(key: str) -> str:
     return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
 
 
-def _checked_model(path: Path, layers: Layers, experiment: Experiment) -> Model | SearchSpace:
-    """The network or space. Raises ConfigError, at the key that it is about."""
-    with layers.at(next((name for name in ("space", "architecture") if getattr(experiment, name)), "network")):
-        model = _model(path, experiment)
-        if not isinstance(model, NetworkSpec):
-            return model
-        build_network(msgspec.structs.replace(model, options={}, modules={}), "meta")
+def _own_clip(spec: NetworkSpec, layers: Layers) -> Clip:
+    """What the network takes by itself. Raises ConfigError, at the key that it is about."""
+    with contextlib.suppress(ConfigError):
+        return build_network(spec, "meta").clip
+    with layers.at("network"):
+        build_network(msgspec.structs.replace(spec, options={}, modules={}), "meta")
     with layers.at("options"):
-        build_network(msgspec.structs.replace(model, modules={}), "meta")
+        build_network(msgspec.structs.replace(spec, modules={}), "meta")
     with layers.at("with"):
-        build_network(model, "meta")
-    return model
+        return build_network(spec, "meta").clip
 
 
 def _model(path: Path, experiment: Experiment) -> Model | SearchSpace:

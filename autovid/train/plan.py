@@ -107,8 +107,7 @@ def _cut(recipe: Recipe) -> str:
 def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     known = experiment.dataset
     if videos is None:
-        counts = f"{known.classes} classes, {known.train:,} videos, {known.val:,} in val"
-        return f"none given yet; {known.name} has {counts}"
+        return f"none given yet; {known}"
     text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
     return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
 

@@ -94,6 +94,8 @@ class Training(Task):
             self._finite(norm, "gradient", index)  # else too large a scale for fp16: the scaler leaves this step out
         if self.recipe.max_norm is not None:
             nn.utils.clip_grads_with_norm_(weights, self.recipe.max_norm, total)
+        for weight in weights:  # fused SGD fails where some weights have momentum and others, at rest so far, have none
+            self.optimizer.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm

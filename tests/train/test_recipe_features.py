@@ -264,3 +264,16 @@ def test_a_run_from_before_is_the_same_recipe() -> None:
     assert list(plain_one.recorded()) == old[: old.index("sampling")]
     assert other.recorded() == {**plain_one.recorded(), "max_norm": 40.0}
     assert msgspec.convert(other.recorded(), Recipe) == other
+
+
+def test_weights_that_rest_at_first_move_later() -> None:
+    """As S2DNet's sampler does, and branches that are dropped at random."""
+    net = plain()
+    task = task_of(net, lr=0.1, weight_decay=0.0)
+    net.conv.requires_grad_(False)
+    task.step(0)
+    net.conv.requires_grad_(True)
+    before = net.conv.weight.detach().clone()
+    lr = task.step(1)["lr"]
+    assert net.conv.weight.grad is not None
+    assert torch.allclose(net.conv.weight, before - lr * net.conv.weight.grad, rtol=1e-5, atol=1e-7)

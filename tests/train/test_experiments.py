@@ -1,0 +1,203 @@
+"""Every experiment that comes with autovid: its plan, and two steps of it at a reduced size."""
+
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autovid.cli import main
+from autovid.config import read_layers
+from autovid.config.resources import experiments_dir
+from autovid.data import ClipLoader, VideoSet, open_videos
+from autovid.errors import ConfigError
+from autovid.models import Model, Network, NetworkSpec, build
+from autovid.nn.compute import Compute
+from autovid.space import SearchSpace
+from autovid.train import plan
+from autovid.train.experiment import Loaded, load_experiment
+from autovid.train.recipe import Recipe, check_clip
+from autovid.train.task import Training, prepare
+
+Plain = dict[str, Any]
+
+
+def plain(path: Path) -> Plain:
+    found: Plain = read_layers(path).plain().plain()
+    return found
+
+
+def network_of(path: Path) -> str:
+    """What is built: experiments in this order share what they build."""
+    given = plain(path)
+    return json.dumps([given.get(key) for key in ("network", "options", "with", "space")])
+
+
+FILES = sorted(experiments_dir().glob("*.yaml"), key=lambda path: (network_of(path), path.name))
+OF = {command: [p for p in FILES if plain(p).get("command", "train") == command] for command in ("train", "search")}
+BASELINE = experiments_dir() / "auto_tsnet_random.yaml"
+
+
+def named(path: Path) -> str:
+    return path.stem
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _figures_once() -> Any:
+    """Networks that differ in the number of classes alone are counted once here."""
+    known: dict[tuple[object, ...], plan.Figures] = {}
+    count = plan.figures_of
+
+    def counted(model: Model, recipe: Recipe, classes: int) -> plan.Figures:
+        what = model.changed(classes=1).to_yaml() if isinstance(model, NetworkSpec) else model.hash
+        key = (what, recipe.frames, recipe.crop, recipe.crops, recipe.jitter, recipe.sampling, recipe.sync_norm)
+        if key not in known:
+            known[key] = count(model, recipe, classes)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "figures_of", counted)
+        yield
+
+
+# -- plans
+
+
+@pytest.mark.parametrize("path", OF["train"], ids=named)
+def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(path), "--dry-run"]) == 0
+    shown, given = capsys.readouterr().out, plain(path)
+    recipe, data = given["recipe"], given["dataset"]
+    assert shown.startswith(given["about"])
+    steps = round(recipe["epochs"] * data["train"] / recipe["batch"])
+    assert f"{steps:,}: {recipe['epochs']:g} epochs of {data['train']:,} videos, {recipe['batch']} clips" in shown
+    assert "GiB a worker" in shown
+    assert f"{recipe['epochs']:g} epochs\n" in shown
+    wanted = "--data, --weights" if given.get("start") else "--data"
+    assert shown.endswith(f"to be given: {wanted}\n")
+
+
+@pytest.mark.parametrize("path", OF["search"], ids=named)
+def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(path), "--dry-run"]) == 0
+    shown, given = capsys.readouterr().out, plain(path)
+    assert f"range    {given['flops'][0]} " in shown
+    assert f"beta {given['recipe']['beta']}\n" in shown
+    assert "256 clips = 32 x 8, 13 architectures" in shown
+
+
+def test_the_random_baseline_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["random-baseline", str(BASELINE), "--dry-run"]) == 0
+    assert "16 architectures of 2.4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_it_says_where_it_is_from(path: Path) -> None:
+    """A header names the section of the seed."""
+    first = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert "(seed-" in first or "of seed-" in first
+
+
+# -- two steps
+
+
+def reduced(path: Path) -> Loaded:
+    """The experiment with two small clips a step."""
+    fixed = ["start=null", "workers=1", "precision=fp32", "batch=2", "lr=0.01", "seed=1"]
+    whole = load_experiment(path, fixed)
+    model, crop = whole.model, 64 if "s2dnet" in path.name else 32
+    assert isinstance(model, NetworkSpec)
+    frames = next(n for n in (1, 4, 8, 10, 16, 32) if fits(model, n, crop) and (n > 1) == (whole.recipe.frames > 1))
+    return load_experiment(path, [*fixed, f"frames={frames}", "stride=1", f"crop={crop}", f"jitter=[{crop}, 72]"])
+
+
+def fits(model: NetworkSpec, frames: int, crop: int) -> bool:
+    try:
+        check_clip(model, frames, crop)
+    except ConfigError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def built(yaml: str, frames: int, crop: int) -> Network:
+    spec = load_spec(yaml)
+    torch.manual_seed(0)
+    return build(spec.changed(classes=12, frames=frames, crop=crop))
+
+
+def load_spec(yaml: str) -> NetworkSpec:
+    from autovid.config import parse_yaml
+
+    return parse_yaml(yaml, NetworkSpec, "spec")
+
+
+@pytest.fixture(scope="module")
+def videos(tiny_videos: Path) -> VideoSet:
+    return open_videos(tiny_videos)
+
+
+@pytest.mark.parametrize("path", OF["train"], ids=named)
+def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
+    found = reduced(path)
+    recipe = found.recipe
+    assert isinstance(found.model, NetworkSpec)
+    net = prepare(built(found.model.changed(classes=1).to_yaml(), recipe.frames, recipe.crop), recipe)
+    loader = ClipLoader(
+        videos.train,
+        videos.root,
+        recipe.clip(net.clip),
+        batch=recipe.batch,
+        train=True,
+        jitter=recipe.jitter,
+        crops=recipe.crops,
+        area=recipe.area,
+        auto_augment=recipe.augment == "auto",
+    )
+    task = Training(net, loader, recipe, Compute("cpu", "fp32"), 2, {})
+    before = next(net.parameters()).detach().clone()
+    losses = [task.step(index)["loss"] for index in range(2)]
+    assert all(map(math.isfinite, losses))
+    assert not torch.equal(before, next(net.parameters()))
+
+
+# -- values as printed
+
+
+PRINTED: dict[str, Plain] = {
+    "rms_kinetics400": {"epochs": 250, "batch": 128, "lr": 0.2, "warmup": 20, "weight_decay": 1e-4},
+    "rms_kinetics400_slowfast": {"epochs": 250, "batch": 64, "lr": 0.1},
+    "rms_ssv2": {"epochs": 40, "lr": 0.01, "milestones": (24, 30), "crops": "area", "area": (0.15, 0.75)},
+    "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225)},
+    "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine"},
+    "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
+    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "weight_decay": 1e-4},
+    "dnr_ssv1": {"epochs": 50, "lr": 0.005, "milestones": (20, 40), "weight_decay": 5e-4},
+    "deep_mini_ssv2_f8": {"epochs": 75, "batch": 72, "lr": 0.01, "weight_decay": 5e-4, "schedule": "cosine"},
+    "deep_mini_kinetics_f8": {"epochs": 100, "frames": 8},
+    "deep_mini_kinetics_f64": {"epochs": 45, "frames": 64, "milestones": (15, 30, 40)},
+    "deep_mini_mit_f16": {"epochs": 35, "frames": 16, "milestones": (10, 20, 30)},
+    "deep_mini_kinetics_i3d_f64": {"batch": 36, "sync_norm": True},
+    "deep_kinetics400": {"epochs": 196, "batch": 1024, "lr": 1.6, "warmup": 34, "jitter": (256, 320), "frames": 32},
+    "deep_transfer_ucf101": {"epochs": 45, "batch": 48, "lr": 0.01, "sync_norm": True},
+    "s2dnet_ssv2": {"epochs": 120, "batch": 64, "lr": 0.001, "weight_decay": 0.001},
+    "s2dnet_kinetics400": {"epochs": 150, "batch": 64, "lr": 0.005},
+    "auto_tsnet_s_kinetics400": {"epochs": 300, "batch": 256, "lr": 0.4, "crop": 160, "jitter": (182, 228)},
+    "auto_tsnet_l_kinetics400": {"epochs": 256, "crop": 312, "jitter": (356, 446), "augment": "auto"},
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_values_are_those_of_the_seed(name: str) -> None:
+    found = load_experiment(experiments_dir() / f"{name}.yaml")
+    assert not isinstance(found.model, SearchSpace)
+    assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
+
+
+def test_warm_up_starts_where_it_is_printed() -> None:
+    """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth."""
+    for name, rate in (("rms_kinetics400", 0.1), ("deep_kinetics400", 0.01), ("dnr_kinetics400", 0.001)):
+        assert load_experiment(experiments_dir() / f"{name}.yaml").recipe.lr_at(0, 10**6) == pytest.approx(rate)
