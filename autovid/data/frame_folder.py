@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autovid.data.tree import FRAME
-from autovid.data.video import MAX_FRAMES, JpegDecoder, Pixels, VideoError, VideoFile
+from autovid.data.video import MAX_FRAMES, ClipBuffer, JpegDecoder, Pixels, VideoError, VideoFile
 
 RATE = 25  # frames a second that a folder is taken to have, since it tells none
 COLOURS = ("", "img_", "image_", "frame_")  # names of colour frames that may lie beside others, of optical flow say
@@ -57,11 +57,10 @@ class FrameFolder:
 
     def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
         """(len(indices), ...): what `take` makes of the RGB frames (H, W, 3) with these places, from 0."""
-        unique, inverse = np.unique(indices, return_inverse=True)
-        images = [take(self._decoder.read(self._file(number))) for number in self.numbers[unique].tolist()]
-        if len({image.shape for image in images}) > 1:
-            raise VideoError("frames of different sizes")
-        return np.stack(images)[inverse]
+        clip = ClipBuffer(len(indices))
+        for place in np.unique(indices).tolist():
+            clip.put(indices == place, take(self._decoder.read(self._file(int(self.numbers[place])))))
+        return clip.pixels
 
     def every(self, short_side: int) -> Iterator[Pixels]:
         """All frames in order, RGB (H, W, 3), made small by `fit`."""

@@ -35,6 +35,26 @@ class VideoError(Exception):
     """A video that cannot be read: empty, broken, hostile or no video at all. The text is the reason, without path."""
 
 
+class ClipBuffer:
+    """Frames put where they belong as they come. Collecting them first would touch twice the fresh memory, which costs
+    as much as decoding JPEG does."""
+
+    pixels: Pixels
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._shape: tuple[int, ...] | None = None
+
+    def put(self, places: NDArray[Any], image: Pixels) -> None:
+        """One frame, to these places. Raises VideoError where it is of another size than the ones before."""
+        if self._shape is None:
+            self._shape = image.shape
+            self.pixels = np.empty((self._count, *image.shape), dtype=np.uint8)
+        if image.shape != self._shape:
+            raise VideoError("frames of different sizes")
+        self.pixels[places] = image
+
+
 class VideoFile:
     """An open video, or its part from `start` to `end` seconds: `len()` frames in the order of presentation.
 
@@ -77,18 +97,17 @@ class VideoFile:
 
         Only what is wanted is decoded: from the key frame before it, without the frames that no other refers to.
         """
-        unique, inverse = np.unique(indices, return_inverse=True)
-        wanted, scaler = self._names[unique].tolist(), VideoReformatter()
-        found: dict[int, Pixels] = {}
+        names, scaler, clip = self._names[indices], VideoReformatter(), ClipBuffer(len(indices))
+        wanted = dict.fromkeys(np.unique(names).tolist())
         # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
         for decode in (self._from_key_frames, self._from_start):
-            for name, frame in decode([name for name in wanted if name not in found]):
-                found[name] = take(_upright(frame, scaler))
-        if lost := len(wanted) - len(found):
-            raise VideoError(f"{lost} of {len(wanted)} frames cannot be decoded")
-        if len({image.shape for image in found.values()}) > 1:
-            raise VideoError("frames of different sizes")
-        return np.stack([found[name] for name in wanted])[inverse]
+            for name, frame in decode(list(wanted)):
+                if name in wanted:
+                    clip.put(names == name, take(_upright(frame, scaler)))
+                    del wanted[name]
+        if wanted:
+            raise VideoError(f"{len(wanted)} of {len(np.unique(names))} frames cannot be decoded")
+        return clip.pixels
 
     def every(self, short_side: int) -> Iterator[Pixels]:
         """All frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError where one is missing."""
