@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=["val", "train"], default="val")
     parser.add_argument("--json", action="store_true", help="print what is written to evaluation-VIEWS.json")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
-    parser.add_argument("--workers", type=int, help="processes that decode videos (default: by the machine)")
+    options.decoding(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.nn.allocator import keep_memory
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
+    from autovid.train.evaluate import confusion_file
 
     keep_memory()
     trained = open_trained(args.directory, args.device)
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
     videos, _ = training_options.open_data(args.data or trained.source, trained.recipe.seed)
     progress = Progress(f"evaluate {args.directory}", stream=sys.stderr)
-    found = evaluate(trained, videos, args.views, args.split, workers=options.workers(args), progress=progress)
+    found = evaluate(trained, videos, args.views, args.split, workers=options.decoders(args), progress=progress)
     if args.json:
         print(found.to_json(), end="")
         return
@@ -45,5 +46,8 @@ def run(args: argparse.Namespace) -> None:
         f"{found.decoded} of {found.videos} videos of {found.data}, split {found.split}; {found.views}: "
         f"{found.views_per_video} views a video, {found.frames} frames of {found.crop}x{found.crop}"
     )
+    for line in training_options.broken(found, str(args.directory)):
+        print(line)
     print(f"{found.gflops_per_view:.4g} GFLOPs a view, {found.gflops_per_video:.4g} a video; {found.convention}")
-    print(f"in {evaluation_file(args.directory, args.views, args.split)}")
+    file = evaluation_file(args.directory, found.views, args.split)
+    print(f"in {file}, with the accuracy of each class; what was taken for what is in {confusion_file(file).name}")

@@ -14,6 +14,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """A whole number, 0 or above."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def rate(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
@@ -53,10 +61,13 @@ def machine(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "fp32", "bf16", "fp16"],
         help="auto (default) takes what measures fastest here",
     )
-    group.add_argument(
-        "--workers", type=int, default=None, help="processes that decode videos (default: by the machine)"
-    )
+    decoding(group)
     group.add_argument("--seed", type=int, default=0)
+
+
+def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--decoders, read by `decoders`."""
+    parser.add_argument("--decoders", type=not_negative, help="processes that decode videos (default: by the machine)")
 
 
 def free_directory(stem: str) -> Path:
@@ -68,11 +79,15 @@ def free_directory(stem: str) -> Path:
     return path
 
 
-def workers(args: argparse.Namespace) -> int:
-    """Decoding processes: what was asked for, or one for every two cores, and none where there are only two."""
+def decoders(args: argparse.Namespace) -> int:
+    """Decoding processes: what was asked for, or one for every two cores, and none where there are only two.
+
+    Workers on one machine (torchrun says how many) have its cores among them.
+    """
     import os
 
-    if args.workers is not None:
-        return max(0, int(args.workers))
+    if args.decoders is not None:
+        return int(args.decoders)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(8, cores // 2) if cores > 2 else 0

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
             source,
             recipe,
             Compute(args.device, recipe.precision),
-            options.workers(args),
+            options.decoders(args),
             training_options.resume_command(out),
         ),
         out,

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         out,
         precision=args.precision,
         device=args.device,
-        workers=options.workers(args),
+        workers=options.decoders(args),
         resume=args.resume,
         resume_command=_resume_command(str(out)),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autovid.cli import experiments, network_options, options, training_options
 
 if TYPE_CHECKING:
-    from autovid.data import VideoSet
+    from autovid.train import Evaluation
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,18 +61,19 @@ def run(args: argparse.Namespace) -> None:
         out,
         source=source,
         compute=compute,
-        workers=options.workers(args),
+        workers=options.decoders(args),
         weights=job.weights,
         new_head=job.new_head,
+        views=job.experiment.views,
         resume=args.resume,
         progress=Progress(f"train {name} on {videos.name} · {out}"),
         resume_command=training_options.resume_command(out),
     )
-    top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
     path = shlex.quote(str(out))
     notes = [
-        f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, centre view",
-        *_evaluate_views(job, videos, out, args),
+        _line(found, "centre view"),
+        *_other_views(job, out),
+        *training_options.broken(found, path),
         f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
         f"[dim]{found.convention}[/]",
         "",
@@ -85,18 +86,14 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _evaluate_views(job: experiments.Job, videos: "VideoSet", out: Path, args: argparse.Namespace) -> list[str]:
-    """The experiment's protocol, beyond the centre view that every training ends with; a line of it each."""
-    from autovid.run import Progress
-    from autovid.train import evaluate, open_trained
+def _other_views(job: experiments.Job, out: Path) -> list[str]:
+    """A line for each evaluation beyond the centre view's."""
+    from autovid.train.evaluate import read_evaluation
 
-    more = [views for views in job.experiment.views if views != "center"]
-    trained = open_trained(out, args.device) if more else None
-    lines = []
-    for views in more:
-        assert trained is not None
-        progress = Progress(f"evaluate {out}")
-        found = evaluate(trained, videos, views, workers=options.workers(args), progress=progress)
-        top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
-        lines.append(f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, {views}")
-    return lines
+    found = [read_evaluation(out, views) for views in job.experiment.views if views != "center"]
+    return [_line(one, one.views) for one in found if one is not None]
+
+
+def _line(found: "Evaluation", views: str) -> str:
+    top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
+    return f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, {views}"

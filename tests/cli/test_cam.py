@@ -11,7 +11,7 @@ from autovid.data.video import VideoFile
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--recipe", "proxy", "--device", "cpu", "--precision", "fp32"]
-SMALL += ["--workers", "0"]
+SMALL += ["--decoders", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_training_starts_from_imported_weights(tmp_path: Path, tiny_videos: Path
     words = [tmp_path / "resnet18.pth", "--model", "tsn_resnet18", "-o", tmp_path / "w.safetensors"]
     assert main(["import-weights", *map(str, words), "--new-head", "--classes", "12"]) == 0
     size = ["--epochs", "1", "--batch", "12", "--frames", "2", "--crop", "32", "--lr", "1e-9", "--recipe", "proxy"]
-    size += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+    size += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
     train = ["train", str(tmp_path / "w.yaml"), "--data", str(tiny_videos), *size]
     assert main([*train, "-o", str(tmp_path / "run"), "--weights", str(tmp_path / "w.safetensors")]) == 0
     trained = load_file(next((tmp_path / "run").glob("checkpoints/*/model.safetensors")))

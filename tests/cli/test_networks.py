@@ -16,7 +16,7 @@ from autovid.models import MODULES, NETWORKS, Network
 from autovid.models.modules import DoesNotFit, Module
 
 TINY = ["--epochs", "1", "--batch", "12", "--frames", "4", "--crop", "32", "--lr", "0.01"]
-TINY += ["--device", "cpu", "--precision", "fp32", "--workers", "0", "--recipe", "proxy"]
+TINY += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--recipe", "proxy"]
 NAME = "tsn_resnet18"
 
 
@@ -159,7 +159,7 @@ def test_train_evaluate_describe_and_go_on(
     out = next((tmp_path / "runs").iterdir()).relative_to(tmp_path)
     assert out.name.startswith(f"train-{NAME}-")
     assert "on 12 of 12 videos, centre view" in shown
-    assert main(["evaluate", str(out), "--device", "cpu", "--workers", "0", "--json"]) == 0
+    assert main(["evaluate", str(out), "--device", "cpu", "--decoders", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     told = described([str(out)], capsys)
     assert told["input"] == {"frames": 4, "crop": 32, "classes": 12}

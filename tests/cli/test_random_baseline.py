@@ -9,7 +9,7 @@ from autovid.run import RunDirectory
 from autovid.space import load_space
 
 SMALL = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
-SMALL += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+SMALL += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
 
 
 def test_it_compares_the_searched_one_with_its_like(

@@ -10,7 +10,7 @@ from autovid.cli import main
 from autovid.search import read_search
 from autovid.space import load_architecture
 
-SHORT = ["--steps", "2", "--batch", "4", "--workers", "0", "--precision", "fp32"]
+SHORT = ["--steps", "2", "--batch", "4", "--decoders", "0", "--precision", "fp32"]
 
 
 def search(out: Path, videos: Path, *arguments: str) -> int:

@@ -14,7 +14,7 @@ from autovid.run import RunDirectory
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
-SMALL += ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
+SMALL += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_vi
 
 @pytest.mark.parametrize("views", ["center", "10-center", "10-lcr"])
 def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(trained), "--views", views, "--device", "cpu", "--workers", "0"]) == 0
+    assert main(["evaluate", str(trained), "--views", views, "--device", "cpu", "--decoders", "0"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("top-1 ")
     assert "12 of 12 videos" in shown
@@ -85,7 +85,7 @@ def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.Ca
 
 
 def test_evaluate_speaks_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(trained), "--json", "--device", "cpu", "--workers", "0"]) == 0
+    assert main(["evaluate", str(trained), "--json", "--device", "cpu", "--decoders", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads((trained / "evaluation-center.json").read_text())
     assert found["decoded"] == 12
