@@ -62,8 +62,11 @@ def joined() -> Iterator[None]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except BaseException as error:
+        if getattr(error, "everywhere", False):  # else the others may be in the middle of something
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def from_first(make: Callable[[], T]) -> T:

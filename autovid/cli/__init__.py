@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from autovid.cli import together
 from autovid.errors import AutovidError
 
 COMMANDS = {
@@ -24,7 +25,8 @@ COMMANDS = {
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
 4 missing or broken data, 5 a run directory in use, made with another configuration or damaged,
-6 a loss that is not finite, 130 stopped by Ctrl-C, 143 by SIGTERM (both saved: go on with --resume)"""
+6 a loss that is not finite, 7 another worker has gone, 130 stopped by Ctrl-C, 143 by SIGTERM, 138 by SIGUSR1 (saved:
+go on with --resume)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,9 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return int(args.run(args) or 0)
+        with together.joined(args):
+            return int(args.run(args) or 0)
     except AutovidError as error:
-        print(f"autovid {args.command}: {error}", file=sys.stderr)
+        together.report(error, args.command)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

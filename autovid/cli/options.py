@@ -71,7 +71,13 @@ def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 
 def free_directory(stem: str) -> Path:
-    """runs/STEM, or with a number where that is taken."""
+    """runs/STEM, or with a number where that is taken: the same for all workers."""
+    from autovid import world
+
+    return world.from_first(lambda: _free(stem))
+
+
+def _free(stem: str) -> Path:
     path, number = Path("runs") / stem, 1
     while path.exists():
         number += 1
