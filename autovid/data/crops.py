@@ -28,6 +28,11 @@ Box = tuple[int, int, int, int]
 """Top, left, height, width."""
 
 
+def jitter_range(crop: int) -> tuple[int, int]:
+    """Table 3's range of the short side for a crop: 8/7 and 10/7 of it, to even numbers (160: 182 to 228)."""
+    return 2 * round(crop * 4 / 7), 2 * round(crop * 5 / 7)
+
+
 class MultiScaleCrop(NamedTuple):
     """`pair` of PAIRS says how high and how wide, `place` of PLACES where."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autovid.clip import Clip
 from autovid.data.clips import ClipReader, Key, Loaded, generator
-from autovid.data.crops import Crops, Cutting
+from autovid.data.crops import Crops, Cutting, jitter_range
 from autovid.data.faults import FaultLog
 from autovid.data.index import Video
 from autovid.data.views import views_of
@@ -32,9 +32,8 @@ class ClipLoader:
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
     videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
-    default after a scale jitter (the short side uniform in `jitter`, pixels, by default 8/7 to 10/7 of the crop, the
-    published proportions), with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of
-    AutoAugment.
+    default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
+    with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment.
     Evaluation (`views_batches`): every video in order with its `views` (`autovid.data.views`). The short side is
     resized to the crop.
 
@@ -66,7 +65,7 @@ class ClipLoader:
         faults: FaultLog | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        low, high = jitter or (round(clip.crop * 8 / 7), round(clip.crop * 10 / 7))
+        low, high = jitter or jitter_range(clip.crop)
         _check(videos, clip, batch, workers, (low, high), views)
         self.batch = batch
         self.faults = FaultLog(len(videos)) if faults is None else faults

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from autovid.data.crops import jitter_range
 from autovid.errors import ConfigError
 from autovid.space import SearchSpace
 from autovid.space.architecture import check_frames
@@ -83,7 +84,7 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         **given,
     }
     if "crop" in given and "jitter" not in given:
-        values["jitter"] = (given["crop"] * 8 // 7, given["crop"] * 10 // 7)  # the published ratio, 182:228 for 160
+        values["jitter"] = jitter_range(given["crop"])
     if min(values["jitter"]) < values["crop"] or values["jitter"][0] > values["jitter"][1]:
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")

@@ -25,13 +25,14 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.config import Layers, read_layers
+from autovid.data.crops import jitter_range
 from autovid.data.published import DataSet
 from autovid.data.views import views_name
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network, load_model
 from autovid.models.spec import Option
 from autovid.space import SearchSpace, load_space
-from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, jitter_range
+from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

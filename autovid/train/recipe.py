@@ -16,7 +16,7 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.data.auto_augment import Augment
-from autovid.data.crops import Crops
+from autovid.data.crops import Crops, jitter_range
 from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
@@ -207,15 +207,6 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
     }
 
 
-def jitter_range(crop: int) -> tuple[int, int]:
-    """Table 3's range for a crop: 8/7 and 10/7 of it, to even numbers (160: 182 to 228)."""
-    return _even(crop * 8 / 7), _even(crop * 10 / 7)
-
-
 def view_crop(crop: int, views: str) -> int:
     """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182)."""
-    return _even(crop * 8 / 7) if len(views_of(views).places) > 1 else crop
-
-
-def _even(value: float) -> int:
-    return 2 * round(value / 2)
+    return jitter_range(crop)[0] if len(views_of(views).places) > 1 else crop

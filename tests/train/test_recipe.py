@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from autovid.data.crops import jitter_range
 from autovid.errors import ConfigError
 from autovid.space import load_space
 from autovid.train import Recipe, make_recipe
-from autovid.train.recipe import jitter_range, view_crop
+from autovid.train.recipe import view_crop
 
 SPACE = load_space("two_stream")
 
