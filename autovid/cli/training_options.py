@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.models import Model
     from autovid.space import SearchSpace
-    from autovid.train import Recipe
+    from autovid.train import Evaluation, Recipe
 
 SYNTHETIC = "synthetic"
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
@@ -81,6 +81,12 @@ def resume_command(out: Path) -> str:
     if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
         given += ["-o", str(out)]
     return shlex.join(["autovid", *given, "--resume"])
+
+
+def broken(found: "Evaluation", path: str) -> list[str]:
+    """A line where videos could not be read, so that nobody overlooks it."""
+    left_out = found.videos - found.decoded
+    return [f"{left_out} broken videos are left out; they are listed in {path}/faults.jsonl"] if left_out else []
 
 
 def percent(value: float | None) -> str:

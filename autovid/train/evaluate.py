@@ -1,10 +1,12 @@
-"""Top-1 and top-5 of a network on videos, each seen in one view or several (seed-auto-tsnet, section 3.3).
+"""Top-1 and top-5 of a network on videos, each seen in one view or several (autovid.data.views).
 
-"center" is one clip and its centre crop; "10-center" ten clips along time; "10-lcr" those with a left, a centre and a
-right crop, at the larger size of Table 3. The softmax probabilities of a video's views are averaged.
+Three crops are cut at the larger size of seed-auto-tsnet's Table 3. The softmax probabilities of a video's views are
+averaged.
 """
 
 import contextlib
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from autovid.models import Network
 from autovid.nn.compute import Compute
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
-from autovid.train.metrics import Accuracy, ViewAverage, accuracy
+from autovid.train.metrics import Scores, ViewAverage, scores
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
 
@@ -52,6 +54,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     gflops_per_view: float
     gflops_per_video: float
     convention: str
+    top1_of_classes: dict[str, float | None] = {}  # None where no video of a class was decoded
 
     def to_json(self) -> str:
         """For machines."""
@@ -68,6 +71,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluates and writes evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
+
+    Beside it stands confusion-VIEWS.csv.
 
     Workers (autovid.world) have the videos among them; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
@@ -113,9 +118,12 @@ def evaluate(
         gflops_per_view=cost.macs / 1e9,
         gflops_per_video=cost.macs * number / 1e9,
         convention=convention(seen),
+        top1_of_classes=dict(zip(videos.classes, found.of_classes())),
     )
     if world.is_first():
-        write_atomic(evaluation_file(trained.path, views, split), evaluation.to_json())
+        file = evaluation_file(trained.path, views, split)
+        write_atomic(confusion_file(file), _confusion_table(videos.classes, found))
+        write_atomic(file, evaluation.to_json())
     return evaluation
 
 
@@ -124,10 +132,23 @@ def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Pa
     return path / f"evaluation-{views}{'' if split == 'val' else f'-{split}'}.json"
 
 
-def read_evaluation(path: Path) -> Evaluation | None:
-    """The centre-view evaluation on val in a run directory; None if there is none that can be read."""
+def confusion_file(evaluation: Path) -> Path:
+    """Beside evaluation-VIEWS.json: confusion-VIEWS.csv, a row a class and a column for what it was taken for."""
+    return evaluation.with_name(evaluation.name.replace("evaluation-", "confusion-", 1)).with_suffix(".csv")
+
+
+def _confusion_table(classes: Sequence[str], found: Scores) -> str:
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["class", *classes])
+    table.writerows([name, *row] for name, row in zip(classes, found.confusion_CC.tolist()))
+    return out.getvalue()
+
+
+def read_evaluation(path: Path, views: str = "center") -> Evaluation | None:
+    """An evaluation on val in a run directory; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(evaluation_file(path).read_bytes(), type=Evaluation)
+        return msgspec.json.decode(evaluation_file(path, views).read_bytes(), type=Evaluation)
     except (OSError, msgspec.MsgspecError):
         return None
 
@@ -143,7 +164,7 @@ def evaluate_network(
     workers: int = 0,
     faults: FaultLog | None = None,
     progress: Progress | None = None,
-) -> Accuracy:
+) -> Scores:
     """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
     share = (world.rank(), world.size())
@@ -164,7 +185,7 @@ def evaluate_network(
                 progress.update(done, f"evaluating, {views} views", {})
     average.share()
     probabilities, seen = average.probabilities()
-    return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
+    return scores(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
 
 
 def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:

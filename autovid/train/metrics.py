@@ -16,6 +16,21 @@ class Accuracy(NamedTuple):
     videos: int
 
 
+class Scores(NamedTuple):
+    """An accuracy, and how many videos of each class (row) were taken for which (column): int64 (C, C)."""
+
+    top1: float
+    top5: float | None
+    videos: int
+    confusion_CC: Tensor
+
+    def of_classes(self) -> list[float | None]:
+        """Top-1 of each class in percent, None for one without a video."""
+        counts = self.confusion_CC.sum(1).tolist()
+        hits = self.confusion_CC.diagonal().tolist()
+        return [100 * hit / count if count else None for hit, count in zip(hits, counts)]
+
+
 class ViewAverage:
     """Averages the softmax probabilities of all views of a video, in float64, in any order of arrival.
 
@@ -47,6 +62,14 @@ def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
     rank_N = (probabilities_NC >= own_N1).sum(1)
     count, classes = probabilities_NC.shape
     return Accuracy(_percent(rank_N <= 1), _percent(rank_N <= 5) if classes > 5 else None, count)
+
+
+def scores(probabilities_NC: Tensor, labels_N: Tensor) -> Scores:
+    """The accuracy, and the confusion of first guesses (of equally probable ones the first class)."""
+    classes = probabilities_NC.shape[1]
+    pairs_N = labels_N * classes + probabilities_NC.argmax(1) if len(labels_N) else labels_N
+    confusion = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes)
+    return Scores(*accuracy(probabilities_NC, labels_N), confusion)
 
 
 def _percent(hits_N: Tensor) -> float:

@@ -8,6 +8,7 @@ runs/NAME/
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,12 @@ def train_model(
     workers: int = 0,
     weights: Path | None = None,
     new_head: bool = False,
+    views: Sequence[str] = (),
     resume: bool = False,
     progress: Progress | None = None,
     resume_command: str = "",
 ) -> Evaluation:
-    """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val (centre view).
+    """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val: centre view, and `views`.
 
     With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
     classifier starts anew.
@@ -57,7 +59,7 @@ def train_model(
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
     config = train_config(model, videos, recipe, weights, new_head)
     with shared_run(out, config, kind=KIND, resume=resume) as run:
-        if (finished := world.from_first(lambda: read_finished(run.path, videos))) is not None:
+        if (finished := world.from_first(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
         if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
@@ -69,6 +71,8 @@ def train_model(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
         found = evaluate(trained, videos, workers=workers, progress=progress)
+        for name in (name for name in views if name != found.views):
+            evaluate(trained, videos, name, workers=workers, progress=progress)
         if run.locked:
             run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
     return found
@@ -93,11 +97,14 @@ def _digest(file: Path) -> str:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def read_finished(path: Path, videos: VideoSet) -> Evaluation | None:
-    """The evaluation on these videos, if the training in `path` has come to its end and been evaluated."""
-    found = read_evaluation(path)
-    done = found is not None and found.step == found.steps and found.fingerprint == videos.fingerprint
-    return found if done else None
+def read_finished(path: Path, videos: VideoSet, views: Sequence[str] = ()) -> Evaluation | None:
+    """The centre view's evaluation on these videos, if the training in `path` has come to its end and been evaluated.
+
+    And in `views` as well.
+    """
+    found = [read_evaluation(path, name) for name in ("center", *views)]
+    done = all(one and one.step == one.steps and one.fingerprint == videos.fingerprint for one in found)
+    return found[0] if done else None
 
 
 def _task(

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from autovid.train.metrics import ViewAverage, accuracy
+from autovid.train.metrics import ViewAverage, accuracy, scores
 
 
 def table(*rows: list[float]) -> torch.Tensor:
@@ -56,3 +56,11 @@ def test_a_network_that_cannot_tell_classes_apart_gets_nothing() -> None:
 
 def test_no_videos() -> None:
     assert accuracy(torch.zeros(0, 10), torch.zeros(0, dtype=torch.int64)) == (0.0, 0.0, 0)
+
+
+def test_confusion_counts_first_guesses_by_class() -> None:
+    probabilities = table([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3])
+    found = scores(probabilities, torch.tensor([0, 1, 0, 1]))
+    assert found.confusion_CC.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 0]]
+    assert found.of_classes() == [50.0, 50.0, None]
+    assert found[:3] == (50.0, None, 4)
