@@ -2,6 +2,9 @@
 
 P(A | alpha) = prod_d Categorical(softmax(alpha_d)); alpha = 0 at the start, which is uniform.
 
+A part learns the decisions that it opens. Those of its space that a later part opens, and that have no "skip" to stand
+for them, are drawn uniformly and stay uniform (ours): they have no alpha.
+
 Shapes: K architectures, D decisions, C_d candidates of decision d.
 """
 
@@ -10,27 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from autovid.space import SearchSpace
+from autovid.space.schema import Part
+from autovid.space.space import opens
 
 
 class Prior(nn.Module):
-    """alpha of every open decision of a space. Always on the CPU: it is small, and every worker must draw the same."""
+    """alpha of every decision of a space that is open and that `part`, if one is given, opens.
 
-    def __init__(self, space: SearchSpace) -> None:
+    Always on the CPU: it is small, and every worker must draw the same.
+    """
+
+    def __init__(self, space: SearchSpace, part: Part | None = None) -> None:
         super().__init__()
         self.names = [decision.name for decision in space.decisions]
         self.sizes = space.sizes
-        self.open = [d for d, size in enumerate(self.sizes) if size > 1]
+        undecided = [d for d, size in enumerate(self.sizes) if size > 1]
+        self.open = [d for d in undecided if part is None or opens(part, self.names[d])]
+        self.uniform = [d for d in undecided if d not in self.open]
         self.alpha = nn.ParameterList(nn.Parameter(torch.zeros(self.sizes[d])) for d in self.open)
 
     def log_probs(self) -> list[np.ndarray]:
         """log P of every candidate of every decision, float64, as the cost solver takes it; 0 for a closed one."""
-        logp = [np.zeros(1) for _ in self.sizes]
+        logp = [np.full(size, -np.log(size)) for size in self.sizes]
         for d, alpha in zip(self.open, self.alpha):
             logp[d] = torch.log_softmax(alpha.detach().double(), 0).numpy()
         return logp
 
     def log_prob(self, choices_KD: Tensor) -> Tensor:
-        """log P(A_k | alpha), float64 (K,), with a gradient to alpha."""
+        """log P(A_k | alpha) of the decisions that have an alpha, float64 (K,), with a gradient to it."""
         total = torch.zeros(len(choices_KD), dtype=torch.float64)
         for d, alpha in zip(self.open, self.alpha):
             total = total + torch.log_softmax(alpha.double(), 0)[choices_KD[:, d]]
@@ -42,15 +52,17 @@ class Prior(nn.Module):
         for d, alpha in zip(self.open, self.alpha):
             weights = torch.ones_like(alpha) if uniform else torch.softmax(alpha.detach(), 0)
             choices[:, d] = torch.multinomial(weights, k, replacement=True, generator=generator)
+        for d in self.uniform:
+            choices[:, d] = torch.randint(self.sizes[d], (k,), generator=generator)
         return choices
 
     def entropies(self) -> dict[str, float]:
-        """Entropy of every open decision, in nats."""
+        """Entropy of every decision that has an alpha, in nats."""
         logp = self.log_probs()
         return {self.names[d]: float(-(np.exp(logp[d]) * logp[d]).sum()) for d in self.open}
 
     def entropy(self) -> float:
-        """Entropy of the prior, in nats."""
+        """Entropy of what is learned, in nats."""
         return sum(self.entropies().values())
 
     def uniform_entropy(self) -> float:

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from autovid.cost import CostRange, CostTable, Solution, most_probable, sample_in_range
+from autovid.cost import CostRange, CostTable, MacsTable, Solution, most_probable, sample_in_range
 from autovid.cost.distribution import reachable_costs
 from autovid.errors import CostRangeError
 from autovid.search.target import Target
@@ -28,7 +28,7 @@ class _Ahead:
     """The space of a part for one combination of earlier choices, its cost table, and what these choices cost."""
 
     space: SearchSpace
-    table: CostTable
+    table: MacsTable
     cost: int
     costs: np.ndarray | None  # all that it can reach, where they can be listed
 
@@ -45,6 +45,7 @@ class Room:
     def after(self, number: int, chosen: Mapping[str, Value], cost: int) -> bool:
         """Whether the parts after `number` can still meet their ranges once `chosen`, which costs `cost`, is fixed.
 
+        `cost` is what `fixed_cost` says, in the space of part `number`.
         Some architectures of the next part are drawn from inside its range, and each is asked the same question.
         """
         following = number + 1
@@ -66,7 +67,7 @@ class Room:
             rows = sample_in_range(ahead.table, uniform(ahead.table), *wanted, n, np.random.default_rng(0))
         except CostRangeError:
             return False
-        for row, macs in zip(rows, ahead.table.total(rows)):
+        for row, macs in zip(rows, fixed_cost(self.space, number, ahead.table, rows)):
             made = {**decided(self.space, number, ahead.space.architecture(row)), **chosen}
             if self.after(number, made, int(macs) + cost - ahead.cost):
                 return True
@@ -127,6 +128,14 @@ def decided(space: SearchSpace, number: int, arch: Architecture) -> dict[str, Va
     return {name: value for name, value in arch.choices.items() if any(opens(part, name) for part in done)}
 
 
+def fixed_cost(space: SearchSpace, number: int, table: MacsTable, rows: np.ndarray) -> np.ndarray:
+    """MACs, int64 (N,), of choices (N, D) of part `number`, with the first candidate for what later parts decide."""
+    later = [d.name for d in space.decisions if any(opens(part, d.name) for part in space.parts[number + 1 :])]
+    rows = rows.copy()
+    rows[:, [i for i, d in enumerate(table.space.decisions) if d.name in later]] = 0
+    return table.macs(rows)
+
+
 def choose(
     space: SearchSpace, number: int, there: SearchSpace, log_probs: Sequence[np.ndarray], target: Target
 ) -> tuple[Architecture, float]:
@@ -146,7 +155,8 @@ def choose(
     while queue:
         best = heapq.heappop(queue)
         arch = best.space.architecture(best.found.choices)
-        if room.after(number, decided(space, number, arch), best.found.cost):
+        cost = int(fixed_cost(space, number, table, there.index([arch]))[0])
+        if room.after(number, decided(space, number, arch), cost):
             return arch, best.found.logprob
         if best.depth < DEEPEST and best.low < best.high:
             middle = (best.low + best.high) // 2

@@ -95,7 +95,7 @@ class SearchTask(Task):
             inherit(net, source.cpu())
         self.net = net.to(self.compute.device)
         share_batches(self.net)
-        self.prior = Prior(self.there)
+        self.prior = Prior(self.there, self.space.parts[number])
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), part.lr, momentum=momentum, weight_decay=decay)
         self.adam = torch.optim.Adam(self.prior.parameters(), part.arch_lr) if self.prior.open else None

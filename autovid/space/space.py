@@ -104,7 +104,10 @@ class SearchSpace:
         return replace(self, decisions=tuple(left))
 
     def part_space(self, number: int, chosen: Mapping[str, Value]) -> "SearchSpace":
-        """The space of part `number`: its streams alone, what earlier parts chose, "skip" for what is to come."""
+        """The space of part `number`: its streams alone, what earlier parts chose, "skip" for what is to come.
+
+        What is to come and has no "skip" stays undecided.
+        """
         part = self.parts[number]
         network = with_streams(self.network, part.streams)
         made = dict(chosen)

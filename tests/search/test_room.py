@@ -4,21 +4,28 @@ import numpy as np
 import pytest
 
 from autovid.errors import CostRangeError
-from autovid.search.room import Room, check, choose, decided, uniform
+from autovid.search.room import Room, check, choose, decided, fixed_cost, uniform
 from autovid.search.target import Target
-from autovid.space import load_space
+from autovid.space import SearchSpace, load_space
+from autovid.space.space import opens
 
 
-def test_shared_tables_answer_as_tables_of_ones_own() -> None:
-    space = load_space("tiny")
+@pytest.fixture(params=["tiny", "split"])
+def space(request: pytest.FixtureRequest, split_space: SearchSpace) -> SearchSpace:
+    """One whose parts decide whole streams, one with a part for the widths of a stream and one for the rest."""
+    return load_space("tiny") if request.param == "tiny" else split_space
+
+
+def test_shared_tables_answer_as_tables_of_ones_own(space: SearchSpace) -> None:
     answers = []
     for whole in ("0.0075:0.0076", "0.0110:0.0111"):
         target = Target.parse([whole], space)
         shared = Room(space, target)
         for number in (0, 1):
             there = space.part_space(number, {})
-            for arch in there.sample(40, seed=number):
-                chosen, cost = decided(space, number, arch), int(there.cost_table().macs([arch])[0])
+            archs = there.sample(40, seed=number)
+            for arch, cost in zip(archs, fixed_cost(space, number, there.cost_table(), there.index(archs)).tolist()):
+                chosen = decided(space, number, arch)
                 answers.append(shared.after(number, chosen, cost))
                 assert answers[-1] == Room(space, target).after(number, chosen, cost)
     assert True in answers
@@ -61,3 +68,18 @@ def test_ranges_that_cannot_follow_each_other_are_refused() -> None:
 def test_the_uniform_prior_is_one() -> None:
     table = load_space("tiny").cost_table()
     assert all(np.exp(logp).sum() == pytest.approx(1) for logp in uniform(table))
+
+
+def test_parts_that_share_a_stream_choose_one_after_the_other_into_the_range(space: SearchSpace) -> None:
+    target = Target.parse(["0.0075:0.0080"], space)
+    check(space, target)
+    chosen, rng = {}, np.random.default_rng(1)
+    for number, part in enumerate(space.parts):
+        there = space.part_space(number, chosen)
+        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
+        arch, _ = choose(space, number, there, log_probs, target)
+        chosen = decided(space, number, arch)
+        open_now = {name for name in chosen if name in there.candidates and len(there.candidates[name]) > 1}
+        assert all(opens(part, name) for name in open_now)
+    assert 7_500_000 <= space.fix(chosen).cost_table().smallest()[0] <= 8_000_000
+    assert chosen.keys() == space.candidates.keys()
