@@ -39,7 +39,7 @@ Way = Callable[[Path, NDArray[np.int64]], Frames]
 
 N, HEIGHT, WIDTH, RATE = 300, 256, 340, 30
 CLIPS = 6
-ROUNDS = 4
+ROUNDS = 3
 
 
 def ours(path: Path, indices: NDArray[np.int64]) -> Frames:
