@@ -1,6 +1,5 @@
 """What tests of the search share."""
 
-
 import pytest
 
 from autovid.space import SearchSpace, load_space

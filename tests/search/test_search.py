@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from autovid.cli import main
 from autovid.cost import CostRange
 from autovid.errors import CostRangeError, RunError
 from autovid.search import derive, read_search
@@ -62,6 +63,17 @@ def test_another_range_reopens_every_decision(finished: Path) -> None:
     assert wanted.low <= derive(found, wanted).macs() <= wanted.high
     with pytest.raises(CostRangeError, match="GFLOPs"):
         derive(found, CostRange(1, 2))
+
+
+@pytest.mark.parametrize(("scale", "says"), [("crop=9", "crop"), ("depth=1000", "depth"), ("frames=18", "multiple")])
+def test_a_scale_that_no_file_could_hold_is_one_line_and_no_file(
+    finished: Path, scale: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(finished.iterdir())
+    assert main(["derive", str(finished), "--scale", scale]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line
+    assert sorted(finished.iterdir()) == before
 
 
 def test_killed_at_random_moments_and_resumed_equals_undisturbed(
