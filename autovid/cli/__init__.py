@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autovid.cli import together
-from autovid.errors import AutovidError
+from autovid.errors import AutovidError, RunError
 
 COMMANDS = {
     "search": "search a space for a network in a FLOPs range",
@@ -24,9 +24,9 @@ COMMANDS = {
 }
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
-4 missing or broken data, 5 a run directory in use, made with another configuration or damaged,
-6 a loss that is not finite, 7 another worker has gone, 130 stopped by Ctrl-C, 143 by SIGTERM, 138 by SIGUSR1 (saved:
-go on with --resume)"""
+4 missing or broken data, 5 a run directory in use, made with another configuration or damaged, or a file that
+the machine refuses, 6 a loss that is not finite, 7 another worker has gone, 130 stopped by Ctrl-C,
+143 by SIGTERM, 138 by SIGUSR1 (saved: go on with --resume)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what nobody closer has explained
+        refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+        together.report(refused, args.command)
+        return refused.exit_code
 
 
 def _parser(wanted: str | None) -> argparse.ArgumentParser:

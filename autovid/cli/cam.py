@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--class", dest="target", metavar="N|NAME", help="what speaks for this class (default: the predicted one)"
     )
     parser.add_argument("-o", "--out", type=Path, help="folder of filmstrip.png and film.mp4 (default: runs/cam-CLIP)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    options.device(parser)
 
 
 def run(args: argparse.Namespace) -> None:

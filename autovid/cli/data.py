@@ -40,7 +40,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
         "--fold", type=int, choices=[1, 2, 3], default=1, help="split of UCF101 and HMDB51 (default: 1)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of what is drawn at random (kinetics200, sets without splits)"
+        "--seed", type=options.seed, default=0, help="of what is drawn at random (kinetics200, sets without splits)"
     )
 
 
@@ -74,7 +74,7 @@ def _index(args: argparse.Namespace) -> int:
 def _mini_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("index", metavar="INDEX", help="an index, or a folder with a sub-folder a class")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: mini-INDEX beside it")
-    parser.add_argument("--seed", type=int, default=0, help="which classes (default: 0)")
+    parser.add_argument("--seed", type=options.seed, default=0, help="which classes (default: 0)")
 
 
 def _mini(args: argparse.Namespace) -> int:

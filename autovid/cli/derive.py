@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from autovid.cli.screens import show_architecture
     from autovid.cost import parse_gflops
     from autovid.run import write_atomic
+    from autovid.run.files import explained
     from autovid.search import derive, read_search
 
     scale = _scale(args.scale) if args.scale else {}
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         from autovid.errors import ConfigError
 
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with explained(f"cannot make {file.parent}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
     show_architecture(arch, file, found, Path(args.search))
     return 0

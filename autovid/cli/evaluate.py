@@ -17,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="center: one clip and its centre crop (default); lcr: its left, centre and right crop; 10-center, 10-lcr: "
         "these of ten clips along time, or of another number; 1, 3, 10 and 30 stand for these four",
     )
-    parser.add_argument("--data", help=f"{training_options.DATA} (default: what it was trained on)")
+    parser.add_argument("--data", type=options.source, help=f"{options.DATA} (default: what it was trained on)")
     parser.add_argument("--split", choices=["val", "train"], default="val")
     parser.add_argument("--json", action="store_true", help="print what is written to evaluation-VIEWS.json")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    options.device(parser)
     options.decoding(parser)
 
 

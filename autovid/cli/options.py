@@ -1,9 +1,16 @@
 """Arguments that several commands share, and how their texts are read."""
 
 import argparse
+import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
+EMBEDDED = f"{DATA} (default: a small embedded set)"
+MOST_SEED = 2**63 - 1
 
 
 def positive(text: str) -> int:
@@ -20,6 +27,21 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
+
+
+def seed(text: str) -> int:
+    """A whole number that every generator of random numbers takes."""
+    value = not_negative(text)
+    if value > MOST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is above {MOST_SEED}")
+    return value
+
+
+def source(text: str) -> str:
+    """The name of a data set; an empty one, from a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def rate(text: str) -> float:
@@ -54,7 +76,7 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
 def machine(parser: argparse.ArgumentParser) -> None:
     """Where and how to compute."""
     group = parser.add_argument_group("machine")
-    group.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    device(group)
     group.add_argument(
         "--precision",
         default="auto",
@@ -62,12 +84,55 @@ def machine(parser: argparse.ArgumentParser) -> None:
         help="auto (default) takes what measures fastest here",
     )
     decoding(group)
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--seed", type=seed, default=0)
+
+
+def device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--device."""
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+
+
+def clips(group: argparse._ArgumentGroup) -> None:
+    """What clips networks are trained on."""
+    group.add_argument("--frames", type=positive)
+    group.add_argument("--crop", type=positive)
+    group.add_argument("--stride", type=positive)
+    group.add_argument("--jitter", type=sides, metavar="MIN:MAX", help="short side before the crop, pixels")
 
 
 def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """--decoders, read by `decoders`."""
     parser.add_argument("--decoders", type=not_negative, help="processes that decode videos (default: by the machine)")
+
+
+def run_directory(stem: str, resume: bool) -> Path:
+    """The directory of a run that -o does not name: a free one, or the one of these that was begun last.
+
+    Raises RunError where there is nothing to resume.
+    """
+    from autovid import world
+
+    return world.from_first(lambda: _newest(stem)) if resume else free_directory(stem)
+
+
+def _newest(stem: str) -> Path:
+    from autovid.errors import RunError
+
+    name = re.compile(re.escape(stem) + r"(-\d+)?")
+    runs = [file for file in Path("runs").glob("*/config.yaml") if name.fullmatch(file.parent.name)]
+    if not runs:
+        raise RunError(
+            f"no run to resume is called {Path('runs') / stem}; give its directory with -o, or leave --resume out"
+        )
+    return max(runs, key=lambda file: file.stat().st_mtime_ns).parent
+
+
+def resume_command(out: str | Path) -> str:
+    """What the user types to go on."""
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
+        given += ["-o", str(out)]
+    return shlex.join(["autovid", *given, "--resume"])
 
 
 def free_directory(stem: str) -> Path:

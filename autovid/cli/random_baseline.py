@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         return _show_plan(job)
     if not job.data:
-        raise DataError(f"{args.experiment} has no data yet; give --data: {training_options.DATA}")
+        raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     videos, source = training_options.open_data(job.data, recipe.seed)
-    out = args.out or options.free_directory(f"random-{space.name}")
+    out = args.out or options.run_directory(f"random-{space.name}", args.resume)
     comparison = random_baseline(
         space,
         flops,
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
             recipe,
             Compute(args.device, recipe.precision),
             options.decoders(args),
-            training_options.resume_command(out),
+            options.resume_command(out),
         ),
         out,
         seed=recipe.seed,

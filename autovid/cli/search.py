@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from autovid.cli import experiments, options
@@ -36,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
     )
-    parser.add_argument("--data", help="a folder, a CSV, or synthetic (default: a small embedded set)")
+    parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
     parser.add_argument(
@@ -58,10 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--batch", type=options.positive)
     recipe.add_argument("--lr", type=options.rate, help="of the weights")
     recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
-    recipe.add_argument("--frames", type=options.positive)
-    recipe.add_argument("--crop", type=options.positive)
-    recipe.add_argument("--stride", type=options.positive)
-    recipe.add_argument("--jitter", type=options.sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    options.clips(recipe)
     options.machine(parser)
 
 
@@ -78,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         space, videos, settings = planned
     else:
         space, videos, settings = _flags(args)
-    out = args.out or options.free_directory(f"search-{space.name}")
+    out = args.out or options.run_directory(f"search-{space.name}", args.resume)
     announce_search(space, videos, settings, out)
     found = search(
         space,
@@ -89,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         workers=options.decoders(args),
         resume=args.resume,
-        resume_command=_resume_command(str(out)),
+        resume_command=options.resume_command(out),
     )
     show_found(found)
     return 0
@@ -148,12 +143,5 @@ def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "S
         print("\nready; nothing was searched (--dry-run)" if videos else "\nto be given: --data")
         return None
     if videos is None:
-        raise DataError(f"{path} has no data yet; give --data: a folder, a CSV, or synthetic")
+        raise DataError(f"{path} has no data yet; give --data: {options.DATA}")
     return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
-
-
-def _resume_command(out: str) -> str:
-    given = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
-        given += ["-o", out]
-    return shlex.join(["autovid", *given, "--resume"])

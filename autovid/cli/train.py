@@ -50,10 +50,10 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         return experiments.show_plan(job, videos)
     if videos is None:
-        raise DataError(f"{args.what} has no data yet; give --data: {training_options.DATA}")
+        raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
-    out = args.out or options.free_directory(f"train-{name}")
+    out = args.out or options.run_directory(f"train-{name}", args.resume)
     found = train_model(
         job.model,
         videos,
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         views=job.experiment.views,
         resume=args.resume,
         progress=Progress(f"train {name} on {videos.name} · {out}"),
-        resume_command=training_options.resume_command(out),
+        resume_command=options.resume_command(out),
     )
     path = shlex.quote(str(out))
     notes = [

@@ -1,8 +1,6 @@
 """What the commands that train have in common on the command line."""
 
 import argparse
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from autovid.train import Evaluation, Recipe
 
 SYNTHETIC = "synthetic"
-DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision",
@@ -26,7 +23,7 @@ RECIPE = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --recipe and everything that changes the recipe."""
-    parser.add_argument("--data", default=SYNTHETIC, help=f"{DATA} (default: a small embedded set)")
+    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=options.EMBEDDED)
     parser.add_argument("--resume", action="store_true", help="go on in the directory; what is done is not done again")
     group = parser.add_argument_group("recipe")
     group.add_argument(
@@ -38,10 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8")
     group.add_argument("--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion")
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
-    group.add_argument("--frames", type=options.positive)
-    group.add_argument("--crop", type=options.positive)
-    group.add_argument("--stride", type=options.positive)
-    group.add_argument("--jitter", type=options.sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    options.clips(group)
     group.add_argument(
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
@@ -73,14 +67,6 @@ def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
     from autovid.data import open_videos
 
     return open_videos(source, seed=seed), source if source == SYNTHETIC else str(Path(source).resolve())
-
-
-def resume_command(out: Path) -> str:
-    """What the user types to go on."""
-    given = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
-        given += ["-o", str(out)]
-    return shlex.join(["autovid", *given, "--resume"])
 
 
 def broken(found: "Evaluation", path: str) -> list[str]:

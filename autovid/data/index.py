@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+
+from autovid.errors import DataError
 
 
 class Video(msgspec.Struct, frozen=True):
@@ -42,6 +44,18 @@ class VideoSet(msgspec.Struct, frozen=True):
 def halves(videos: Sequence[Video], seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
     """Two disjoint halves with the classes in equal parts: one for the weights to learn on, one for the prior."""
     return _divide(videos, 0.5, seed, keep=0)
+
+
+def check_halves(videos: VideoSet) -> None:
+    """Raises DataError where a class has one training video, which cannot be in both halves."""
+    counts = Counter(video.label for video in videos.train)
+    alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
+    if alone:
+        names = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+        raise DataError(
+            f"{videos.name}: a search needs two training videos of each class, one for each half; "
+            f"{len(alone)} {'class has' if len(alone) == 1 else 'classes have'} one: {names}"
+        )
 
 
 def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:

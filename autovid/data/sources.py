@@ -36,6 +36,13 @@ def open_videos(
     """
     if not 0 <= holdout < 1:
         raise DataError(f"holdout {holdout}: must be at least 0 and less than 1")
+    try:
+        return _open(source, seed, holdout, cache, missing_ok)
+    except OSError as error:
+        raise DataError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
+
+
+def _open(source: str | Path, seed: int, holdout: float, cache: Path | None, missing_ok: bool) -> VideoSet:
     path = Path(source)
     if str(source) == "synthetic":
         found = _from_folder(synthetic_folder(cache), seed, holdout)
@@ -131,8 +138,8 @@ def csv_rows(path: Path, root: Path) -> Iterator[CsvRow]:
                 where = f"{path}, row {reader.line_num}"
                 if not cells:
                     continue
-                if columns is None and cells[0].strip().lower() == "path":
-                    columns = _header(where, [cell.strip().lower() for cell in cells])
+                if columns is None and _is_header(root, names := [cell.strip().lower() for cell in cells]):
+                    columns = _header(where, names)
                     continue
                 columns = columns or COLUMNS[: len(cells)]
                 yield _row(where, root, columns, cells)
@@ -140,9 +147,14 @@ def csv_rows(path: Path, root: Path) -> Iterator[CsvRow]:
         raise DataError(f"{path}: not a CSV file that can be read: {error}") from error
 
 
+def _is_header(root: Path, names: Sequence[str]) -> bool:
+    """Also one with other names, which would pass for a video of the class "label"."""
+    return names[0] == "path" or (not {"label", "class"}.isdisjoint(names) and not os.path.lexists(root / names[0]))
+
+
 def _header(where: str, names: list[str]) -> list[str]:
     unknown = [name for name in names if name not in COLUMNS]
-    if unknown or len(set(names)) < len(names) or "label" not in names:
+    if unknown or len(set(names)) < len(names) or not {"path", "label"} <= set(names):
         raise DataError(f"{where}: columns {','.join(names)}; known are {','.join(COLUMNS)}, needed are path,label")
     return names
 

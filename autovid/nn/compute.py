@@ -15,8 +15,6 @@ from autovid.errors import ConfigError
 from autovid.nn.depthwise import Kernels, choose_kernels, current_kernels, use_kernels
 from autovid.nn.precision import Precision, autocast, choose_precision
 
-DEVICES = ("auto", "cpu", "cuda")
-
 
 class Compute:
     """`device` is auto, cpu or cuda (cuda:1, ...); `precision` is auto, fp32, bf16 or fp16; auto measures."""
@@ -49,10 +47,15 @@ class Compute:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"no device is called {name}; use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device here, or a torch without CUDA; use --device cpu")
+        device = None
+    if device is None or device.type not in there:
+        raise ConfigError(f"no device is called {name}; use auto, cpu, cuda or cuda:N")
+    if not there[device.type]:
+        raise ConfigError(f"no {device.type} device here, or a torch without it; use --device cpu")
+    if (device.index or 0) >= there[device.type]:
+        raise ConfigError(f"device {name} is not there; there are {there[device.type]}, counted from 0")
     return device

@@ -12,6 +12,7 @@ import msgspec
 from autovid import world
 from autovid.cost import convention
 from autovid.data import FaultLog, VideoSet
+from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
 from autovid.nn.compute import Compute
 from autovid.nn.precision import Precision
@@ -61,6 +62,7 @@ def search(
     at once when the range cannot be met, RunError when `out` is in use or holds another search.
     """
     check(space, Target.parse(settings.flops, space))
+    check_halves(videos)
     config = {
         "space": space.name,
         "space_hash": content_hash(space),
@@ -71,12 +73,12 @@ def search(
         "settings": settings,
     }
     world.from_first(lambda: _check_space(Path(out), space))
+    compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked and not (run.path / "space.yaml").exists():
             write_atomic(run.path / "space.yaml", space.text)
             run.log(f"costs are {convention(space.reference)}")
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
-        compute = Compute(device, precision)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
         task = SearchTask(space, videos, settings, compute, workers=workers, faults=faults)

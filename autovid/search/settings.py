@@ -9,6 +9,7 @@ from autovid.errors import ConfigError
 from autovid.space import SearchSpace
 from autovid.space.architecture import check_frames
 from autovid.space.schema import Strict
+from autovid.train.recipe import MOST
 
 
 class PartSettings(Strict, frozen=True):
@@ -89,6 +90,7 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
+    _check({"epochs": epochs or 0, "flops": (), "seed": 0, "in_range": False, **values})
     values["most_samples"] = recipe.samples if values["samples"] == "auto" else values["samples"]
     per_epoch = max(1, videos // values["batch"])
     parts = []
@@ -100,3 +102,14 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Raises ConfigError for what no machine holds, and for what would have no effect."""
+    for name, most in MOST.items():
+        if values[name] > most:
+            raise ConfigError(f"{name} {values[name]:g}: at most {most}")
+    if values["seed"] < 0:
+        raise ConfigError(f"seed {values['seed']}: 0 or more")
+    if values["in_range"] and not values["flops"]:
+        raise ConfigError("--in-range (in_range) draws from a FLOPs range: give one with --flops MIN:MAX")

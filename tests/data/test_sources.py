@@ -158,6 +158,23 @@ def test_a_csv_without_a_header_takes_the_columns_in_order(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "header", ["filename,label", "video,class", "id,path,label", "Video,Label,split", "label,video"]
+)
+def test_a_header_with_other_names_is_not_taken_for_a_video(header: str, tmp_path: Path) -> None:
+    rest = ",run" * header.count(",")
+    with pytest.raises(DataError, match="row 1: columns .*needed are path,label"):
+        load(tmp_path, f"{header}\na.mp4{rest}\n")
+
+
+def test_the_columns_of_a_header_come_in_any_order(tmp_path: Path) -> None:
+    assert load(tmp_path, "label,path\nrun,a.mp4\n").train == (Video("a.mp4", 0),)
+
+
+def test_a_class_may_be_called_label(tmp_path: Path) -> None:
+    assert load(tmp_path, "a.mp4,label\nb.mp4,class\n").classes == ("class", "label")
+
+
+@pytest.mark.parametrize(
     ("row", "complaint"),
     [
         ("../a.mp4,run", "leaves the folder"),

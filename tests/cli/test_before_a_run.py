@@ -1,0 +1,216 @@
+"""What is wrong with a command or with its data is said in one line before a run directory is made."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from autovid.cli import main, options
+from autovid.errors import AutovidError
+
+TINY = ["search", "--space", "tiny"]
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code and the one line on stderr."""
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert code != 0
+    return code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--seed", "-1"], "-1"),
+        (["--seed", str(2**70)], str(2**70)),
+        (["--device", "meta"], "cuda"),
+        (["--device", "foo"], "foo"),
+        (["--device", "cpu:7"], "cpu:7"),
+        (["--device", "cuda:99"], "cuda"),
+        (["--device", "cpu", "--precision", "fp16"], "fp16"),
+        (["--in-range"], "--flops"),
+        (["--decoders", "-3"], "-3"),
+        (["--data", ""], "--data"),
+        (["--batch", "65537"], "65536"),
+        (["--frames", "4096"], "1024"),
+        (["--crop", "100000"], "2048"),
+        (["--epochs", "1e30"], "100000"),
+    ],
+)
+def test_a_wrong_argument_leaves_no_directory(
+    arguments: list[str], says: str, tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    code, line = refused([*TINY, "--data", str(tiny_videos), "-o", str(out), *arguments], capsys)
+    assert code == 2
+    assert says in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("what", ["train", "random-baseline"])
+@pytest.mark.parametrize("arguments", [["--data", ""], ["--decoders", "-3"], ["--seed", "-1"]])
+def test_trainings_refuse_the_same(
+    what: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = ["train", "auto_tsnet_s"] if what == "train" else [what, "--space", "tiny", "--flops", "0.0075:0.008"]
+    code, line = refused([*given, "-o", str(out), *arguments], capsys)
+    assert code == 2
+    assert arguments[0] in line
+    assert not out.exists()
+
+
+# Data that cannot be divided or read
+
+
+def some_videos(source: Path, folder: Path, videos: dict[str, int]) -> Path:
+    """A folder without splits with so many videos of each class."""
+    files = sorted(source.rglob("*.mp4"))
+    for name, count in videos.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            shutil.copy(files[number], folder / name / f"{number}.mp4")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("videos", "says"),
+    [
+        ({"jump": 1}, "1 class has one: jump"),
+        ({"jump": 4, "run": 1, "swim": 1, "walk": 3}, "2 classes have one: run, swim"),
+        ({f"class{n:02}": 1 for n in range(12)}, "12 classes have one: class00, class01, class02, ..."),
+    ],
+)
+def test_a_class_that_cannot_be_halved_is_named(
+    videos: dict[str, int], says: str, tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = some_videos(tiny_videos, tmp_path / "videos", videos), tmp_path / "run"
+    code, line = refused([*TINY, "--data", str(data), "-o", str(out)], capsys)
+    assert code == 4
+    assert "two training videos of each class" in line
+    assert says in line
+    assert not out.exists()
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(
+    tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, scandir = str(tiny_videos / "train"), os.scandir
+
+    def refuse(path: str | Path = ".") -> object:
+        if str(path) == locked:
+            raise PermissionError(13, "Permission denied", locked)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # whoever tests as root may read everything
+    code, line = refused([*TINY, "--data", str(tiny_videos), "-o", str(tmp_path / "run")], capsys)
+    assert code == 4
+    assert locked in line
+    assert "Permission denied" in line
+
+
+# Files and folders that cannot be made
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Path:
+    """A finished search."""
+    out = tmp_path_factory.mktemp("before") / "run"
+    short = ["--steps", "1", "--samples", "1", "--batch", "2", "--decoders", "0", "--precision", "fp32"]
+    assert main([*TINY, "--data", str(tiny_videos), "-o", str(out), *short]) == 0
+    return out
+
+
+@pytest.mark.parametrize("file", ["/proc/none/a.yaml", "FILE/x.yaml"])
+def test_derive_says_which_folder_cannot_be_made(
+    file: str, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    wanted = file.replace("FILE", str(tmp_path / "file"))
+    capsys.readouterr()
+    code, line = refused(["derive", str(searched), "-o", wanted], capsys)
+    assert code == 5
+    assert str(Path(wanted).parent) in line
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_whatever_the_machine_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> int:
+        raise OSError(28, "No space left on device", "/somewhere/file")
+
+    monkeypatch.setattr("autovid.cli.list.run", refuse)
+    code, line = refused(["list"], capsys)
+    assert code == 5
+    assert line == "autovid list: /somewhere/file: No space left on device"
+
+
+def test_a_reader_who_has_seen_enough_hears_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(_: object) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("autovid.cli.list.run", refuse)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["list"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+# Where a run is that goes on
+
+
+def test_resume_without_a_name_takes_the_newest_run(
+    searched: Path, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(searched, tmp_path / "runs" / "search-tiny")
+    short = ["--steps", "1", "--samples", "1", "--batch", "2", "--decoders", "0", "--precision", "fp32"]
+    assert main([*TINY, "--data", str(tiny_videos), *short, "--resume"]) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["search-tiny"]
+
+
+def test_the_newest_run_is_the_one_begun_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for when, name in enumerate(["train-a", "train-a-3", "train-a-2", "train-a-b", "train-a-10x", "search-a"]):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        config = tmp_path / "runs" / name / "config.yaml"
+        config.touch()
+        os.utime(config, (1000 + when, 1000 + when))
+    (tmp_path / "runs" / "train-a-4").mkdir()  # no run
+    assert options.run_directory("train-a", resume=True) == Path("runs/train-a-2")
+    assert options.run_directory("train-a", resume=False) == Path("runs/train-a-5")
+    with pytest.raises(AutovidError, match="--resume"):
+        options.run_directory("train-c", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stem"),
+    [
+        (["search", "--space", "tiny"], "search-tiny"),
+        (["train", "x3d_m", "--epochs", "1"], "train-x3d_m"),
+        (["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008"], "random-tiny"),
+    ],
+)
+def test_where_nothing_is_to_be_resumed_that_is_said(
+    arguments: list[str],
+    stem: str,
+    tiny_videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, line = refused([*arguments, "--data", str(tiny_videos), "--recipe", "proxy", "--resume"], capsys)
+    assert code == 5
+    assert f"{Path('runs') / stem}" in line
+    assert not list(tmp_path.iterdir())
