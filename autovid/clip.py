@@ -2,6 +2,9 @@
 
 import msgspec
 
+# the largest values that make sense, of clips and of how they are learned from
+MOST = {"epochs": 100_000, "batch": 65_536, "frames": 1024, "crop": 2048, "stride": 1024}
+
 
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input clip: `frames` frames, every `stride`-th of the video, each `crop` x `crop` pixels.

@@ -30,6 +30,11 @@ class CostRange(NamedTuple):
         low, high = (int(_EXACT.multiply(Decimal(end), part).to_integral_value(ROUND_HALF_EVEN)) for end in self)
         return CostRange(low, high)
 
+    def middle(self) -> "CostRange":
+        """The middle half of the range."""
+        quarter = (self.high - self.low) // 4
+        return CostRange(self.low + quarter, self.high - quarter)
+
     def __str__(self) -> str:
         return f"{gflops(self.low)}–{gflops(self.high)} GFLOPs"
 

@@ -95,7 +95,8 @@ class Beta:
 
     auto (ours) raises beta in proportion to how far outside the expected FLOPs are, and lets it decay inside, so that
     accuracy has its say again. A large beta also multiplies the noise of the printed estimator, which grows with
-    (beta - 1) / K however alike the architectures are; so auto goes with a control variate (see `surrogate`).
+    (beta - 1) / K however alike the architectures are; so auto goes with a control variate (see `surrogate`), and the
+    search aims at the middle half of the range, so that the expected FLOPs do not end on its edge.
     """
 
     START, RATE, DECAY, LARGEST = 0.1, 1.0, 0.97, 10.0

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from autovid.clip import MOST
 from autovid.data.crops import jitter_range
 from autovid.errors import ConfigError
 from autovid.space import SearchSpace
 from autovid.space.architecture import check_frames
 from autovid.space.schema import Strict
-from autovid.train.recipe import MOST
 
 
 class PartSettings(Strict, frozen=True):

@@ -178,7 +178,8 @@ class SearchTask(Task):
             losses = [float(self._loss(batch, arch, "forward")) for arch in self._architectures(archs_KD)]
         losses = [self._finite(loss) for loss in world.mean(losses)]
         loglik_K = -torch.tensor(losses, dtype=torch.float64) * self._scale(batch)
-        n_K = cost_shares(self.table.macs(archs_KD.numpy()), self.range)
+        aim = self.range.middle() if self.beta.auto and self.range else self.range
+        n_K = cost_shares(self.table.macs(archs_KD.numpy()), aim)
         conditioned = self.settings.in_range and self.range is not None
         self.adam.zero_grad()
         weights = importance(loglik_K)
@@ -186,7 +187,7 @@ class SearchTask(Task):
         torch.autograd.backward(surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto))
         self.adam.step()
         world.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
-        self.beta.update(self._expected(), self.range)
+        self.beta.update(self._expected(), aim)
         return {"held_out_loss": float(np.mean(losses))}
 
     def _loss(self, batch: tuple[Tensor, Tensor], arch: Architecture, kind: str) -> Tensor:

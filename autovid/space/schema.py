@@ -22,7 +22,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A struct in which an unknown key is an error."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles what is said and no more: a default that is not said must not be said by the copy, as hashes differ."""
+        """Pickles what is said and no more: a copy that says the defaults too would have another hash."""
         return msgspec.convert, (msgspec.to_builtins(self), type(self))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from autovid.clip import Clip
+from autovid.clip import MOST, Clip
 from autovid.data.auto_augment import Augment
 from autovid.data.crops import Crops, jitter_range
 from autovid.data.views import views_of
@@ -27,7 +27,6 @@ WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}
 LR = 0.4 / 256  # for each clip of a step
 PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"}
-MOST = {"epochs": 100_000, "batch": 65_536, "frames": 1024, "crop": 2048, "stride": 1024}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "multi_step"]
