@@ -14,11 +14,16 @@ What came out of `beta --steps 40` (2 cores, AVX2, torch 2.13, 2 minutes), range
 | 0    | 3.265 | 2.813 | 0.132 | 0     |
 | 0.05 | 3.068 | 2.490 | 0.145 | 0.05  |
 | 0.1  | 2.955 | 2.490 | 0.146 | 0.1   |
-| 0.2  | 2.791 | 2.663 | 0.132 | 0.2   |
-| auto | 2.889 | 2.569 | 0.176 | 0.908 |
+| 0.2  | 2.786 | 2.663 | 0.132 | 0.2   |
+| auto | 2.846 | - | 0.136 | 2.192 |
 
 The expected FLOPs fall as in the paper, and auto ends inside. The single most probable architecture ("top") does not
-fall evenly: after 40 steps the prior is still wide. `baseline` has not been run for the record yet.
+fall evenly: after 40 steps the prior is still wide.
+MACs as autovid counts them, at 16 frames of 32x32 and 12 classes.
+
+What came out of `baseline -n 4`, stopped after 3 of the 4 (1 thread, 30 epochs each, 7.5 to 8 MFLOPs): top-1 17.4 %
+(s.d. 10.7, best 29.2) for the random ones, 14.6 % for the searched one; chance is 8.3 %. So this proxy search of 90
+steps is no better than chance draws from the range: a disappointment, on 48 videos and one seed.
 """
 
 import argparse

@@ -89,11 +89,12 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     experiment, space = loaded.experiment, loaded.space
     settings, table = loaded.settings(data.train // 2), space.cost_table()
     each = settings.batch // experiment.workers
+    beta = settings.beta if settings.beta == "auto" else f"{settings.beta:g}"
     lines = [
         experiment.about,
         f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
         f"range    {' '.join(settings.flops) or 'none'} of {table.smallest()[0] / 1e9:.3g} to "
-        f"{table.largest()[0] / 1e9:.3g} GFLOPs; beta {settings.beta}",
+        f"{table.largest()[0] / 1e9:.3g} GFLOPs; beta {beta}",
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, every {settings.stride}. frame; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
