@@ -34,6 +34,8 @@ def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchS
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}",
         highlight=False,
     )
+    if note := settings.settled_note():
+        console.print(note, style="yellow", highlight=False)
     if settings.proxy:
         text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps)
         console.print(text, style="yellow", highlight=False)

@@ -94,13 +94,13 @@ def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "Search
     """What the flags alone ask for."""
     from autovid.data import halves, open_videos
     from autovid.errors import ConfigError
-    from autovid.search import Target, check, settings_for
+    from autovid.search import Target, settings_for, settle
     from autovid.space import load_space
 
     if args.settings or args.dry_run:
         raise ConfigError("--set and --dry-run are for experiments: autovid search EXPERIMENT")
     space = load_space(args.space)
-    check(space, Target.parse(args.flops, space))
+    settle(space, Target.parse(args.flops, space))
     videos = open_videos(args.data or "synthetic", seed=args.seed)
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
     changes = {name: getattr(args, name) for name in RECIPE}

@@ -1,7 +1,7 @@
 """The search: PARSEC's prior over architectures, the cost in its loss, the parts, derivation."""
 
 from autovid.search.derive import Searched, derive, read_search
-from autovid.search.room import check
+from autovid.search.room import check, settle
 from autovid.search.run import Found, search
 from autovid.search.settings import SearchSettings, settings_for
 from autovid.search.target import Target
@@ -18,4 +18,5 @@ __all__ = [
     "read_search",
     "search",
     "settings_for",
+    "settle",
 ]

@@ -9,7 +9,7 @@ import msgspec
 from autovid.config import read_layers
 from autovid.cost import convention
 from autovid.data.published import DataSet
-from autovid.search.room import check
+from autovid.search.room import settle
 from autovid.search.settings import SearchSettings, settings_for
 from autovid.search.target import Target
 from autovid.space import SearchSpace, load_space
@@ -66,7 +66,7 @@ def load_search(path: Path, settings: Sequence[str] = ()) -> LoadedSearch:
     with layers.at("space"):
         space = load_space(experiment.space)
     with layers.at("flops"):
-        check(space, Target.parse(experiment.flops, space))
+        settle(space, Target.parse(experiment.flops, space))
     loaded = LoadedSearch(experiment, space)
     with layers.at("recipe"):
         batch = loaded.settings(experiment.dataset.train // 2).batch
@@ -93,7 +93,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     lines = [
         experiment.about,
         f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
-        f"range    {' '.join(settings.flops) or 'none'} of {table.smallest()[0] / 1e9:.3g} to "
+        f"range    {' '.join(experiment.flops) or 'none'} of {table.smallest()[0] / 1e9:.3g} to "
         f"{table.largest()[0] / 1e9:.3g} GFLOPs; beta {beta}",
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, every {settings.stride}. frame; short "
@@ -102,6 +102,8 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
         f"batch    {settings.batch} clips = {experiment.workers} x {each}, {settings.samples} architectures a step",
         f"steps    {settings.steps:,}",
     ]
+    if note := settings.settled_note():
+        lines.insert(3, f"         {note}")
     lines += [
         f"         {part.name}: {part.steps:,}, of them {part.warmup:,} of warm-up; lr {part.lr:g} and {part.arch_lr:g}"
         for part in settings.parts

@@ -4,7 +4,7 @@ import heapq
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -20,6 +20,7 @@ from autovid.space.space import opens
 
 LOOKAHEAD = 12  # architectures of the next part that are tried before its range counts as out of reach
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
+NATURAL = 64  # architectures whose parts' shares are averaged
 DEEPEST = 5  # how often a slice of the range is halved
 
 
@@ -87,34 +88,69 @@ class Room:
 def check(space: SearchSpace, target: Target) -> None:
     """Raises CostRangeError, with the reachable range, when a search cannot meet its target in any way."""
     if target.whole is not None:
-        table = space.cost_table()
-        try:
-            sample_in_range(table, uniform(table), *target.whole, 1, np.random.default_rng(0))
-        except CostRangeError as error:
-            raise CostRangeError(f"--flops: {error}") from None
+        _check_reach(space.cost_table(), target.whole)
     for number, part in enumerate(space.parts):
         wanted = target.of(space, number)
-        if wanted is None:
-            continue
-        table = space.part_space(number, {}).cost_table()
-        try:
-            sample_in_range(table, uniform(table), wanted.low, wanted.high, 1, np.random.default_rng(0))
-        except CostRangeError as error:
-            whole = (
-                f" (the share of part {part.name}, {part.share:.0%} of {target.whole})"
-                if _shared(target, space, number)
-                else ""
-            )
-            raise CostRangeError(f"--flops: {error}{whole}") from None
+        if wanted is not None:
+            shared = part.name not in target.own and part.share < 1
+            share = f" (the share of part {part.name}, {part.share:.0%} of {target.whole})" if shared else ""
+            _check_reach(space.part_space(number, {}).cost_table(), wanted, share)
     if not Room(space, target).after(-1, {}, 0):
         raise CostRangeError(
             "--flops: each part's range can be met, but not one after the other: what one part uses leaves the next no "
-            "architecture in its range; change the range, or the parts' shares in the space's YAML"
+            "architecture in its range; change the parts' ranges"
         )
 
 
-def _shared(target: Target, space: SearchSpace, number: int) -> bool:
-    return space.parts[number].name not in target.own and space.parts[number].share < 1
+def settle(space: SearchSpace, target: Target) -> Target:
+    """The target that a search of `space` can meet: where the parts' shares of the whole range cannot be met one after
+    the other, the last ones (as few as possible) give way to the share that a part has on average among architectures
+    drawn uniformly from the whole range, as ranges of their own. Ours.
+
+    Raises CostRangeError where the whole range, or a range that a part was given, is out of reach.
+    """
+    try:
+        check(space, target)
+        return target
+    except CostRangeError:
+        if target.whole is None:
+            raise
+        _check_reach(space.cost_table(), target.whole)
+        natural = _natural_shares(space, target.whole)
+        for first in reversed(range(len(natural))):
+            own = {part.name: target.whole.share(share) for part, share in zip(space.parts[first:], natural[first:])}
+            settled = Target(target.whole, {**own, **target.own})
+            try:
+                check(space, settled)
+            except CostRangeError:
+                continue
+            return settled
+        raise
+
+
+def _check_reach(table: MacsTable, wanted: CostRange, share: str = "") -> None:
+    try:
+        sample_in_range(table, uniform(table), *wanted, 1, np.random.default_rng(0))
+    except CostRangeError as error:
+        raise CostRangeError(f"--flops: {error}{share}") from None
+
+
+def _natural_shares(space: SearchSpace, whole: CostRange) -> list[float]:
+    """What share of the cost each part but the last has used, over architectures drawn from `whole`; two digits."""
+    table = space.cost_table()
+    rows = sample_in_range(table, uniform(table), *whole, NATURAL, np.random.default_rng(0))
+    archs, total = [space.architecture(row) for row in rows], table.macs(rows)
+    shares = []
+    for number in range(len(space.parts) - 1):
+        there = space.part_space(number, {})
+        made = [{**{d.name: d.candidates[0] for d in there.decisions}, **decided(space, number, a)} for a in archs]
+        names = {d.name for d in there.decisions}
+        kept = [
+            replace(a, network=there.network, choices={n: v for n, v in m.items() if n in names})
+            for a, m in zip(archs, made)
+        ]
+        shares.append(round(float(np.mean(there.cost_table().macs(kept) / total)), 2))
+    return shares
 
 
 def uniform(table: CostTable) -> list[np.ndarray]:

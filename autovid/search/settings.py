@@ -7,6 +7,8 @@ import msgspec
 from autovid.clip import MOST
 from autovid.data.crops import jitter_range
 from autovid.errors import ConfigError
+from autovid.search.room import settle
+from autovid.search.target import Target
 from autovid.space import SearchSpace
 from autovid.space.architecture import check_frames
 from autovid.space.schema import Strict
@@ -32,6 +34,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     jitter: tuple[int, int]
     batch: int
     flops: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()  # parts whose share of the range could not be met: their ranges in `flops` are ours
     samples: int | Literal["auto"] = 13
     most_samples: int = 13  # K at full entropy, for samples: auto
     beta: float | Literal["auto"] = "auto"
@@ -55,6 +58,13 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
             step -= part.steps
         raise IndexError(step)
 
+    def settled_note(self) -> str:
+        """What is to be said of the ranges that are ours; empty where none is."""
+        ranges = [text for text in self.flops if text.split("=")[0] in self.settled]
+        if not ranges:
+            return ""
+        return f"The parts cannot use their shares of this range one after the other; ours instead: {' '.join(ranges)}"
+
     def end(self, number: int) -> int:
         """The step of the whole search at which part `number` ends."""
         return sum(part.steps for part in self.parts[: number + 1])
@@ -64,7 +74,8 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
     """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
-    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates.
+    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. Ranges that cannot be met
+    one after the other are settled (room.py). Raises CostRangeError for `flops` out of reach.
     """
     assert space.recipe is not None
     assert space.proxy is not None
@@ -100,6 +111,11 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         length = steps or (round(epochs * per_epoch) if epochs else length)
         warmup = round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
+    given = Target.parse(values.get("flops", ()), space)
+    target = settle(space, given)
+    if target is not given:
+        values["flops"] = tuple(target.texts())
+        values["settled"] = tuple(sorted(target.own.keys() - given.own.keys()))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from autovid.errors import CostRangeError
-from autovid.search.room import Room, check, choose, decided, fixed_cost, uniform
+from autovid.search.room import Room, check, choose, decided, fixed_cost, settle, uniform
+from autovid.search.settings import settings_for
 from autovid.search.target import Target
 from autovid.space import SearchSpace, load_space
 from autovid.space.space import opens
@@ -63,6 +64,32 @@ def test_ranges_that_cannot_follow_each_other_are_refused() -> None:
     space = load_space("tiny")
     with pytest.raises(CostRangeError, match="one after the other"):
         check(space, Target.parse(["dense=0.0100:0.0101", "0.0060:0.0061"], space))
+
+
+@pytest.mark.parametrize("whole", ["0.76:0.77", "1:1.05", "2.4:2.5", "3:3.05", "5:5.1", "8.5:8.6"])
+def test_any_range_that_the_space_reaches_can_be_searched(whole: str) -> None:
+    space = load_space("two_stream")
+    target = Target.parse([whole], space)
+    settled = settle(space, target)
+    check(space, settled)
+    assert settled.whole == target.whole
+    assert settled == settle(space, target)
+
+
+def test_shares_that_can_be_met_stay() -> None:
+    space = load_space("two_stream")
+    for texts in (["1.37:1.43"], ["sparse=1.37:1.43"], []):
+        target = Target.parse(texts, space)
+        assert settle(space, target) is target
+
+
+def test_settling_keeps_a_range_that_a_part_was_given_and_says_what_it_sets() -> None:
+    settings = settings_for(
+        load_space("two_stream"), proxy=True, videos=10, flops=("sparse=1.37:1.43", "2.4:2.5"), steps=2
+    )
+    assert {"2.4:2.5", "sparse=1.37:1.43"} < set(settings.flops)
+    assert settings.settled == ("dense",)
+    assert next(text for text in settings.flops if text.startswith("dense=")) in settings.settled_note()
 
 
 def test_the_uniform_prior_is_one() -> None:
