@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from autovid.cli import main
 from autovid.config import read_layers
@@ -106,7 +107,8 @@ def test_it_says_where_it_is_from(path: Path) -> None:
 
 def reduced(path: Path) -> Loaded:
     """The experiment with two small clips a step."""
-    fixed = ["start=null", "workers=1", "precision=fp32", "batch=2", "lr=0.01", "seed=1"]
+    rate = min(0.01, load_experiment(path).recipe.lr)
+    fixed = ["start=null", "workers=1", "precision=fp32", "batch=2", f"lr={rate}", "seed=1"]
     whole = load_experiment(path, fixed)
     model, crop = whole.model, 64 if "s2dnet" in path.name else 32
     assert isinstance(model, NetworkSpec)
@@ -123,10 +125,19 @@ def fits(model: NetworkSpec, frames: int, crop: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def built(yaml: str, frames: int, crop: int) -> Network:
+def built(yaml: str, frames: int, crop: int) -> tuple[Network, dict[str, Tensor]]:
+    """The network and its fresh weights."""
     spec = load_spec(yaml)
     torch.manual_seed(0)
-    return build(spec.changed(classes=12, frames=frames, crop=crop))
+    net = build(spec.changed(classes=12, frames=frames, crop=crop))
+    return net, {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def fresh(model: NetworkSpec, recipe: Recipe) -> Network:
+    net, weights = built(model.changed(classes=1).to_yaml(), recipe.frames, recipe.crop)
+    net.load_state_dict(weights)
+    net.zero_grad()
+    return prepare(net, recipe)
 
 
 def load_spec(yaml: str) -> NetworkSpec:
@@ -145,7 +156,7 @@ def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
     found = reduced(path)
     recipe = found.recipe
     assert isinstance(found.model, NetworkSpec)
-    net = prepare(built(found.model.changed(classes=1).to_yaml(), recipe.frames, recipe.crop), recipe)
+    net = fresh(found.model, recipe)
     loader = ClipLoader(
         videos.train,
         videos.root,
