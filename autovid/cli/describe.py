@@ -142,7 +142,7 @@ def _show_architecture(content: dict[str, Any]) -> None:
     rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
     for stage in content["stages"]:
         if stage["blocks"]:
-            name = f"{stage['stage']}, {stage['blocks']} blocks"
+            name = f"{stage['stage']}, {stage['blocks']} {'block' if stage['blocks'] == 1 else 'blocks'}"
             rows.append([name, "", f"{stage['macs'] / 1e6:,.2f}", f"{stage['params']:,}"])
     rows.append(["all", "", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])
     figures = f"{content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"

@@ -1,0 +1,211 @@
+"""`autovid describe` of spaces, architectures and runs, in text and for machines; `autovid list` of what there is."""
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import autovid
+from autovid.cli import main
+from autovid.clip import Clip
+from autovid.config.resources import search_spaces_dir
+from autovid.run import RunDirectory
+from autovid.space import Architecture, load_space
+
+SPACES = ("tiny", "two_stream", "x3d")
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which no cell of a table is broken."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 0
+    return capsys.readouterr().out
+
+
+def described(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(shown(["describe", *words, "--json"], capsys))
+    return found
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of the tables in a text."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line[:1] == "│"]
+
+
+def saved(space: str, folder: Path, seed: int = 0) -> tuple[Architecture, str]:
+    arch = load_space(space).sample(1, seed=seed)[0]
+    arch.save(folder / "a.yaml")
+    return arch, str(folder / "a.yaml")
+
+
+# An architecture
+
+
+OTHER = {"frames": 32, "crop": 64, "classes": 7}
+
+
+@pytest.mark.parametrize(("space", "other"), [("tiny", {}), ("tiny", OTHER), ("x3d", OTHER), ("two_stream", {})])
+def test_an_architecture_adds_up_to_what_count_says(
+    space: str, other: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Site by site and stage by stage, at the reference input or another one."""
+    arch, file = saved(space, tmp_path)
+    found = described([file, *(word for key, value in other.items() for word in (f"--{key}", str(value)))], capsys)
+    reference = load_space(space).reference
+    frames, crop, classes = (other.get(key, getattr(reference, key)) for key in ("frames", "crop", "classes"))
+    with torch.device("meta"):
+        net = autovid.build(arch, classes)
+    counted = autovid.count(net, Clip(frames, crop))
+    assert (found["params"], found["macs"], found["macs_by_kind"]) == (
+        counted.params,
+        counted.macs,
+        counted.macs_by_kind,
+    )
+    for rows in (found["stages"], found["sites"]):
+        assert sum(row["macs"] for row in rows) == counted.macs
+        assert sum(row["params"] for row in rows) == counted.params
+    assert found["input"] == {"frames": frames, "crop": crop, "classes": classes}
+    assert f"{frames} frames at {crop}x{crop}, {classes} classes" in found["convention"]
+    assert (found["hash"], found["choices"]) == (arch.hash, arch.choices)
+
+
+def test_every_site_costs_what_a_trace_of_its_module_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arch, file = saved("tiny", tmp_path, seed=2)
+    found = described([file], capsys)
+    with torch.device("meta"):
+        net = autovid.build(arch).eval()
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, net.clip.frames, net.clip.crop, net.clip.crop))
+    traced = {path: sum(by.values()) // 2 for path, by in counter.get_flop_counts().items()}
+    modules = dict(net.sites.items())
+    assert sum(row["macs"] > 0 for row in found["sites"]) > 12
+    for row in found["sites"]:
+        name = row["site"].replace(".", "-")
+        places = [f"SearchNetwork.sites.{name}", f"SearchNetwork.sites.{name}.{row['is'].split(' ')[0]}"]
+        assert row["macs"] == sum(traced.get(place, 0) for place in places), name
+        assert row["params"] == (sum(p.numel() for p in modules[name].parameters()) if name in modules else 0), name
+
+
+def test_the_table_of_an_architecture_holds_the_same_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arch, file = saved("tiny", tmp_path)
+    found, text = described([file], capsys), shown(["describe", file], capsys)
+    rows = {row[0]: row[2:] for row in cells(text)}
+    figures = {row["site"]: row for row in found["sites"]}
+    figures |= {
+        f"{s['stage']}, {s['blocks']} block{'s' * (s['blocks'] > 1)}": s for s in found["stages"] if s["blocks"]
+    }
+    assert {name: [f"{row['macs'] / 1e6:,.2f}", f"{row['params']:,}"] for name, row in figures.items()} == {
+        name: row for name, row in rows.items() if name != "all"
+    }
+    assert rows["all"] == [f"{found['macs'] / 1e6:,.2f}", f"{found['params']:,}"]
+    assert "sparse.stage2, 2 blocks" in rows
+    assert f"architecture {arch.hash} of tiny" in text
+    assert found["convention"] in text.replace("\n", "")
+    is_what = {row[0]: row[1] for row in cells(text)}
+    kernel = [arch.choices[f"sparse.stage3.block1.{name}"] for name in ("temporal_kernel", "spatial_kernel")]
+    width = arch.choices["sparse.stage3.width"]
+    assert is_what["sparse.stage3.block1"].startswith(f"{width} wide, {kernel[0]}x{kernel[1]}x{kernel[1]}, x")
+    assert is_what["attention.stage1"] == arch.choices["attention.stage1"]
+
+
+# A run
+
+
+def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, arch = tmp_path / "run", load_space("tiny").sample(1, seed=1)[0]
+    RunDirectory.create(run, {}, kind="search").close()
+    line = refused(["describe", str(run)], capsys)
+    assert f"{run} holds no architecture.yaml" in line
+    assert "finished" in line
+    how = {"by": "autovid search", "log_probability": -3.25, "proxy": True}
+    Architecture(arch.space, arch.network, arch.reference, arch.choices, {}, how).save(run / "architecture.yaml")
+    found = described([str(run)], capsys)
+    assert found == described([str(run / "architecture.yaml")], capsys)
+    assert (found["hash"], found["found"]) == (arch.hash, how)
+    assert "log_probability: -3.25" in shown(["describe", str(run)], capsys)
+
+
+# A space
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_is_told_by_its_parts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    space, found = load_space(name), described([name], capsys)
+    assert (found["space"], found["size"]) == (name, prod(map(len, found["decisions"].values())))
+    assert {key: tuple(value) for key, value in found["decisions"].items()} == {
+        d.name: d.candidates for d in space.decisions
+    }
+    assert [(p["name"], p["share"], p["epochs"]) for p in found["parts"]] == [
+        (p.name, p.share, p.epochs) for p in space.parts
+    ]
+    assert sum(part["decisions"] for part in found["parts"]) == sum(len(d.candidates) > 1 for d in space.decisions)
+    assert found["parts"][-1]["macs"] == [found["smallest_macs"], found["largest_macs"]]
+    assert all(found["smallest_macs"] <= arch.macs() <= found["largest_macs"] for arch in space.sample(5, seed=0))
+    text = shown(["describe", name], capsys)
+    low, high = found["smallest_macs"] / 1e9, found["largest_macs"] / 1e9
+    assert f"space {name}: {len(space.decisions)} decisions, {float(space.size):.2e} architectures of " in text
+    assert f"{low:.4g} to {high:.4g} GFLOPs" in text
+    assert [row[:2] for row in cells(text)] == [[part["name"], str(part["decisions"])] for part in found["parts"]]
+    counts = [int(line.split(" x ")[0]) for line in text.splitlines() if line.startswith("  ") and " x " in line]
+    assert sum(counts) == len(space.decisions)
+
+
+def test_the_ends_of_a_space_are_those_of_networks_at_any_input(capsys: pytest.CaptureFixture[str]) -> None:
+    found = described(["tiny", "--crop", "64", "--frames", "32", "--classes", "7"], capsys)
+    table = load_space("tiny").cost_table(crop=64, frames=32, classes=7)
+    for key, row in (("smallest_macs", table.smallest()[1]), ("largest_macs", table.largest()[1])):
+        with torch.device("meta"):
+            net = autovid.build(load_space("tiny").architecture(row), 7)
+        assert found[key] == autovid.count(net, Clip(32, 64)).macs
+    assert "32 frames at 64x64, 7 classes" in found["convention"]
+
+
+def test_a_file_of_a_space_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text((search_spaces_dir() / "tiny.yaml").read_text().replace("name: tiny", "name: own"))
+    assert described([str(file)], capsys) == {**described(["tiny"], capsys), "space": "own"}
+
+
+def test_what_cannot_be_described_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean two_stream" in refused(["describe", "two_steam"], capsys)
+    assert "autovid list" in refused(["describe", "nothing like it"], capsys)
+    assert "multiple" in refused(["describe", "tiny", "--frames", "18"], capsys)
+    assert str(tmp_path / "no.yaml") in refused(["describe", str(tmp_path / "no.yaml")], capsys)
+
+
+# What there is
+
+
+def test_list_shows_every_space_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(file.stem for file in search_spaces_dir().glob("*.yaml"))
+    found = json.loads(shown(["list", "spaces", "--json"], capsys))
+    assert list(found["spaces"]) == files
+    assert all(f"about: {about}\n" in load_space(name).text for name, about in found["spaces"].items())
+    assert set(SPACES) <= set(files)
+    lines = shown(["list", "spaces"], capsys).splitlines()
+    assert lines[0] == "spaces:"
+    assert {line.split(None, 1)[0]: line.split(None, 1)[1] for line in lines[1:]} == found["spaces"]
+
+
+def test_list_alone_shows_all_that_the_three_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = ("spaces", "models", "modules")
+    assert shown(["list"], capsys) == "".join(shown(["list", kind], capsys) for kind in kinds)
+    whole = json.loads(shown(["list", "--json"], capsys))
+    assert whole == {kind: json.loads(shown(["list", kind, "--json"], capsys))[kind] for kind in kinds}
+    assert all(whole[kind] and all(whole[kind].values()) for kind in kinds)
