@@ -1,5 +1,6 @@
 """Watches a search for the user: where it stands, and what he should hear about a part that went wrong."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from autovid.search.objective import excess
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from autovid.search.task import SearchTask
 
 STILL = 0.995  # share of the uniform entropy above which a prior has not moved
+COLLAPSED = 0.5  # probability of skip in every decision that has it above which a part has collapsed (ours)
 
 
 class Watch:
@@ -72,17 +74,16 @@ def _verdicts(task: "SearchTask") -> list[str]:
     entropy, uniform = task.prior.entropy(), task.prior.uniform_entropy()
     if not task.prior.open:
         return [f"part {name} has nothing to decide"]
-    still = entropy > STILL * uniform
-    if still:
+    if entropy > STILL * uniform:
         found.append(
             f"part {name} has hardly moved: the prior's entropy is {entropy:.1f} of {uniform:.1f} nats, so what is "
             "derived is close to a random choice inside the range; give it more steps or a larger --arch-lr"
         )
-    top = dict(zip(task.prior.names, task.prior.most_probable()))
-    skips = [d for d in task.there.decisions if len(d.candidates) > 1 and "skip" in d.candidates]
-    if not still and skips and all(d.candidates[top[d.name]] == "skip" for d in skips):
+    skips = _skips(task)
+    if skips and min(skips.values()) > COLLAPSED:
         found.append(
-            f"part {name} collapsed onto skips: the most probable candidate of all {len(skips)} decisions that have one"
+            f"part {name} collapsed onto skips: the prior puts {100 * min(skips.values()):.0f} % or more on skip in "
+            f"each of the {len(skips)} decisions that have it; give it more steps or a smaller --arch-lr"
         )
     expected = task.watch.last.get("expected_gflops", 0.0)
     outside = float(excess(_array(expected * 1e9), task.range)[0])
@@ -91,6 +92,16 @@ def _verdicts(task: "SearchTask") -> list[str]:
             f"part {name} ends outside its range: {_short(expected)} GFLOPs expected, {task.range} asked for; the most "
             "probable architecture inside is taken"
         )
+    return found
+
+
+def _skips(task: "SearchTask") -> dict[str, float]:
+    """The probability of skip in each decision of the part that has it."""
+    found, logps = {}, task.prior.log_probs()
+    for d in task.prior.open:
+        decision = task.there.decisions[d]
+        if "skip" in decision.candidates:
+            found[decision.name] = math.exp(logps[d][decision.candidates.index("skip")])
     return found
 
 

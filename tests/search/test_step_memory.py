@@ -1,0 +1,77 @@
+"""The memory that a step of a search takes does not grow with K: one architecture's graph at a time."""
+
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from autovid.data import open_videos
+from autovid.nn.compute import Compute
+from autovid.search import settings_for
+from autovid.search.task import SearchTask
+from autovid.space import load_space
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside that are alive, and the most there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self._take(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
+        return made
+
+    def _take(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key not in self.seen:
+                self.seen[key] = weakref.ref(storage, lambda _, key=key, size=size: self._drop(key, size))
+                self.now += size
+                self.most = max(self.most, self.now)
+
+    def _drop(self, key: int, size: int) -> None:
+        del self.seen[key]
+        self.now -= size
+
+
+def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """The most bytes that the second step of a search over K samples has alive, and those of one graph in it. All K
+    are the largest architecture, so that K alone differs."""
+    settings = settings_for(
+        load_space("tiny"), proxy=True, videos=12, steps=4, samples=samples, batch=4, crop=16, jitter=(16, 20)
+    )
+    task = SearchTask(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
+    largest = torch.from_numpy(task.table.largest()[1])[None]
+    monkeypatch.setattr(task, "_draw", lambda index, warm: largest.repeat(settings.samples, 1))
+    task.step(0)  # momentum is there from now on
+    graphs: list[int] = []
+    loss = task._loss
+
+    def measured(batch: Any, arch: Any, kind: str) -> torch.Tensor:
+        before = live.now
+        found = loss(batch, arch, kind)
+        graphs.append(live.now - before)
+        return found
+
+    monkeypatch.setattr(task, "_loss", measured)
+    with LiveBytes() as live:
+        metrics = task.step(1)
+    assert "held_out_loss" in metrics  # it has moved the prior as well
+    assert len(graphs) == 2 * samples
+    return live.most, graphs[0]
+
+
+def test_the_memory_of_a_step_does_not_grow_with_k(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (two, graph), (eight, _) = (step_bytes(tiny_videos, samples, monkeypatch) for samples in (2, 8))
+    assert graph > 1_000_000  # else nothing would be seen of six more of them
+    assert eight - two < graph / 20, (two, eight, graph)
