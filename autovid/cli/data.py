@@ -150,6 +150,8 @@ def _resize(args: argparse.Namespace) -> int:
     from autovid.run.files import explained, write_atomic
 
     videos = open_videos(args.index, missing_ok=True)
+    if args.index.is_dir() and args.out.resolve().is_relative_to(args.index.resolve()):
+        raise DataError(f"{args.out} lies in {args.index}, where it would count as a class; give a folder beside it")
     small = Small(args.short, None if args.jpeg else args.keyframes)
 
     def journal(settings: dict[str, Any]) -> Journal:

@@ -97,11 +97,10 @@ def resize(
     """The copy of a data set below the folder `out`, and (path, reason) of what is not in it.
 
     Nothing is made larger; sound is left out, rotation done; a copy has the frames and times of its original. Raises
-    DataError where `out` lies in the data set, or the journal is one of another copy.
+    DataError where a copy could take the place of a video, or the journal is one of another copy.
     """
     root = videos.root.resolve()
-    if out.resolve().is_relative_to(root) or root.is_relative_to(out.resolve()):
-        raise DataError(f"{out} and the data set {root} lie one in the other; give a folder of its own")
+    _check_apart(videos, root, out.resolve())
     todo = tasks(videos)
     names = copy_names([task.path for task in todo], "" if small.keyframes is None else ".mp4")
     journal = open_journal({"of": str(root), **msgspec.to_builtins(small)})
@@ -111,6 +110,16 @@ def resize(
     finally:
         journal.close()
     return _copied(videos, out, done), broken(done)
+
+
+def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
+    """`out` may lie beside the videos, below the folder of their CSV file, but hold none of them."""
+    if root.is_relative_to(out):
+        raise DataError(f"{root}, the data set, lies in {out}; give a folder of its own")
+    if out.is_relative_to(root):
+        for video in (*videos.train, *videos.val):
+            if (root / video.path).resolve().is_relative_to(out):
+                raise DataError(f"{root / video.path}, of the data set, lies in {out}; give a folder of its own")
 
 
 def copy_names(paths: list[str], extension: str) -> dict[str, str]:

@@ -59,7 +59,8 @@ class RunDirectory:
         """An existing run to read from, also while it is running. Raises RunError if it is not one."""
         path = Path(path)
         if not (path / "config.yaml").is_file():
-            raise RunError(f"{path} is not a run directory of autovid (no config.yaml in it)")
+            why = "is not a run directory of autovid (no config.yaml in it)" if path.exists() else "does not exist"
+            raise RunError(f"{path} {why}; give one such as runs/NAME")
         return cls(path, read_config(path / "config.yaml"), None)
 
     @classmethod
@@ -117,6 +118,9 @@ class RunDirectory:
             shutil.rmtree(folder, ignore_errors=True)
         for file in self.path.glob(".*.tmp"):
             file.unlink(missing_ok=True)
+        log = self.path / "log.txt"
+        if log.exists() and not log.read_bytes().endswith(b"\n"):  # torn by a kill: what follows is a line of its own
+            self.log("")
 
     def __enter__(self) -> "RunDirectory":
         return self

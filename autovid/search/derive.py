@@ -83,7 +83,8 @@ def derive(found: Searched, wanted: CostRange | None = None) -> Architecture:
             problem = error
             continue
         return _described(found, there.architecture(best.choices), best.cost, full)
-    raise CostRangeError(f"derive: {problem}")
+    assert problem is not None
+    raise problem
 
 
 def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange | None) -> Architecture:

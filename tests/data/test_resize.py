@@ -190,8 +190,9 @@ def test_removed_copies_and_changed_originals_are_made_again(source: Path, tmp_p
         (["--jpeg"], "was begun with"),
         (["--short", "33"], "odd"),
         (["--keyframes", "0"], "not above 0"),
-        (["-o", "{source}/small"], "lie one in the other"),
-        (["-o", "{source}/.."], "lie one in the other"),
+        (["-o", "{source}/run"], "lies in"),
+        (["-o", "{source}"], "lies in"),
+        (["-o", "{source}/.."], "lies in"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -207,6 +208,17 @@ def test_what_cannot_be_is_refused(
         code = int(exit_.code or 0)
     assert code in (2, 4)
     assert complaint in capsys.readouterr().err
+
+
+def test_a_copy_may_lie_beside_the_csv_file_but_not_among_the_classes(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = source.parent
+    assert resize(source, root / "small", "--short", 32) == 0
+    assert len(open_videos(root / "small/set.csv").train) == len(open_videos(source).train)
+    assert resize(root, root / "smaller") == 4
+    assert "would count as a class" in capsys.readouterr().err
+    assert not (root / "smaller").exists()
 
 
 def test_names_that_would_be_the_same_stay_apart() -> None:
