@@ -20,7 +20,8 @@ BELOW: dict[str, set[str]] = {
     "cost": {"errors", "clip", "space", "nn", "models"},
     "search": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
     "train": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
-    "export": {"errors", "run", "models"},
+    "export": {"errors", "clip", "run", "data", "space", "nn", "models", "cost", "train"},
+    "cluster": {"errors", "world", "run"},
     "report": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost", "search", "train"},
 }
 ONLY = {"av": "data", "yaml": "config", "ray": "cluster"}

@@ -16,6 +16,8 @@ COMMANDS = {
     "train": "train a network, or a frozen architecture, from scratch",
     "evaluate": "top-1 and top-5 of a trained run, averaged over views",
     "random-baseline": "train architectures drawn at random from a FLOPs range",
+    "export": "a network as a folder that stands alone: weights, a torch program, or ONNX",
+    "predict": "the likeliest classes of videos, whole or along their timeline",
     "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
     "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
     "import-weights": "weights of another toolkit, for a network of ours",
@@ -36,8 +38,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
+    """Runs one command and returns its exit code. `started`: this is one of --workers already."""
     arguments = [*(sys.argv[1:] if argv is None else argv)]  # `list` may be our own module of that name here
     parser = _parser(next((a for a in arguments if a in COMMANDS), None))
     args = parser.parse_args(arguments)
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
+        if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
+            return together.start(args, arguments)
         with together.joined(args):
             return int(args.run(args) or 0)
     except AutovidError as error:

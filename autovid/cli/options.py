@@ -1,6 +1,7 @@
 """Arguments that several commands share, and how their texts are read."""
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -50,6 +51,11 @@ def rate(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
+
+
+def share(text: str) -> float:
+    """A finite number, 0 or above."""
+    return 0.0 if float(text) == 0 else rate(text)
 
 
 def sides(text: str) -> tuple[int, int]:
@@ -155,10 +161,12 @@ def decoders(args: argparse.Namespace) -> int:
 
     Workers on one machine (torchrun says how many) have its cores among them.
     """
-    import os
-
     if args.decoders is not None:
         return int(args.decoders)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(8, cores // 2) if cores > 2 else 0
+    mine = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(8, mine // 2) if mine > 2 else 0
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,11 +4,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, options
+from autovid.cli import experiments, options, together
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.search import SearchSettings
+    from autovid.search.experiment import LoadedSearch
     from autovid.space import SearchSpace
 
 RECIPE = (
@@ -57,7 +58,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--lr", type=options.rate, help="of the weights")
     recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
     options.clips(recipe)
+    together.arguments(parser)
     options.machine(parser)
+
+
+def stem(args: argparse.Namespace) -> str:
+    """What the run directory is called. Raises ConfigError and CostRangeError for what cannot be searched."""
+    from autovid.search import Target, settle
+    from autovid.space import load_space
+
+    if args.experiment:
+        return f"search-{_load(args).space.name}"
+    space = load_space(args.space)
+    settle(space, Target.parse(args.flops, space))
+    return f"search-{space.name}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,20 +132,12 @@ def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "Search
 
 def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"] | None:
     """What an experiment asks for, with the flags on top; None after a dry run."""
-    from autovid.config import check_command, find_experiment
     from autovid.data import halves, open_videos
     from autovid.data.published import DataSet
-    from autovid.errors import ConfigError, DataError
-    from autovid.search.experiment import load_search, search_plan
+    from autovid.errors import DataError
+    from autovid.search.experiment import search_plan
 
-    path = find_experiment(args.experiment)
-    if path is None:
-        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
-    check_command(path, "search")
-    flags = experiments.flag_settings(args, RECIPE, "recipe.")
-    flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
-    flags += [f"recipe.seed={args.seed}"] * bool(args.seed)
-    loaded = load_search(path, [*args.settings, *flags])
+    loaded = _load(args)
     seed = loaded.experiment.recipe.seed
     source = args.data if args.data is not None else loaded.experiment.data
     videos = open_videos(source, seed=seed) if source else None
@@ -143,5 +149,21 @@ def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "S
         print("\nready; nothing was searched (--dry-run)" if videos else "\nto be given: --data")
         return None
     if videos is None:
-        raise DataError(f"{path} has no data yet; give --data: {options.DATA}")
+        raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
+
+
+def _load(args: argparse.Namespace) -> "LoadedSearch":
+    """The experiment with the flags on top. Raises ConfigError."""
+    from autovid.config import check_command, find_experiment
+    from autovid.errors import ConfigError
+    from autovid.search.experiment import load_search
+
+    path = find_experiment(args.experiment)
+    if path is None:
+        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
+    check_command(path, "search")
+    flags = experiments.flag_settings(args, RECIPE, "recipe.")
+    flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
+    flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + together.settings(args)
+    return load_search(path, [*args.settings, *flags])

@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from autovid.cli import options
 from autovid.errors import AutovidError, ConfigError
 
 COMMANDS = ("search", "train", "evaluate")
@@ -19,6 +22,60 @@ def number() -> int:
 
 def _several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--workers and what goes with it."""
+    group = parser.add_argument_group("workers, on Ray")
+    group.add_argument(
+        "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
+    )
+    group.add_argument("--cpus-per-worker", type=options.positive, metavar="N", help="default: a machine's share, or 1")
+    group.add_argument("--gpus-per-worker", type=options.share, default=0.0, metavar="N", help="default 0")
+    cluster(group, "a worker or its node has died")
+
+
+def cluster(group: argparse._ArgumentGroup, failure: str) -> None:
+    """--address and --retries."""
+    group.add_argument(
+        "--address",
+        help="a Ray cluster: ray://HOST:10001, HOST:6379, auto, or local, which starts one on this machine "
+        "(default: $RAY_ADDRESS, else local)",
+    )
+    group.add_argument(
+        "--retries", type=options.not_negative, default=3, metavar="N", help=f"how often, where {failure}; default 3"
+    )
+
+
+def settings(args: argparse.Namespace) -> list[str]:
+    """--workers as a key of an experiment."""
+    number = getattr(args, "workers_of_run", None)
+    return [] if number is None else [f"workers={number}"]
+
+
+def start(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Runs the command on --workers, each of which is as if torchrun had started it. The exit code of the first."""
+    if _several():
+        raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --workers out")
+    from autovid.cluster import Workers, run_workers
+
+    command = importlib.import_module(f"autovid.cli.{args.command}")
+    out = args.out or options.run_directory(command.stem(args), args.resume)
+    given = [*words, *([] if args.out else ["-o", str(out)])]
+    workers = Workers(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
+    return run_workers(partial(_work, given), workers, address=args.address, retries=args.retries)
+
+
+def _cores(args: argparse.Namespace) -> int:
+    if (args.address or os.environ.get("RAY_ADDRESS") or "local") != "local":
+        return 1
+    return max(1, options.cores() // int(args.workers_of_run))
+
+
+def _work(words: list[str]) -> int:
+    from autovid.cli import main
+
+    return main(words, started=True)
 
 
 @contextlib.contextmanager

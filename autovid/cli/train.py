@@ -1,11 +1,13 @@
 """autovid train: an experiment, a network or an architecture."""
 
 import argparse
+import contextlib
+import io
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, network_options, options, training_options
+from autovid.cli import experiments, network_options, options, together, training_options
 
 if TYPE_CHECKING:
     from autovid.train import Evaluation
@@ -28,9 +30,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="start from this safetensors file, such as import-weights writes, or from a training's run directory",
     )
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
+    together.arguments(parser)
     training_options.arguments(parser)
     network_options.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+
+
+def stem(args: argparse.Namespace) -> str:
+    """What the run directory is called. Raises ConfigError for what cannot be trained."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the workers will say it
+        return f"train-{experiments.find_job(args).name}"
 
 
 def run(args: argparse.Namespace) -> None:

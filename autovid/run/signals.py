@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from autovid import world
 from autovid.errors import AutovidError
@@ -27,12 +27,17 @@ class Interrupted(AutovidError):
         self.signal = signum
         self.exit_code = 128 + signum
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.signal, str(self))
+
 
 class StopRequest:
     """A context in which signals wait for the end of the step: `signal` is the first one that came, or None.
 
-    Outside the main thread, where Python allows no handlers, it does nothing.
+    Outside the main thread, where Python allows no handlers, only `ask_to_stop` reaches it.
     """
+
+    active: ClassVar[list["StopRequest"]] = []
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -41,6 +46,7 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        self.active.append(self)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs mean it
@@ -48,6 +54,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.active.remove(self)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -63,8 +70,19 @@ class StopRequest:
             with contextlib.suppress(OSError):  # print() is not safe inside a handler
                 os.write(2, b"\nstopping after this step; once more to stop at once\n")
 
+    def ask(self, number: int) -> None:
+        """As if this signal had come."""
+        if self.signal is None:
+            self.signal, self._since = number, time.monotonic()
+
     def _handle_in_child(self, number: int) -> None:
         """A forked loader worker lets Ctrl-C pass, so that the step can be finished, and ends on SIGTERM."""
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def ask_to_stop(number: int) -> None:
+    """Asks every loop of this process to stop after its step, as signal `number` would; any thread may call it."""
+    for request in [*StopRequest.active]:
+        request.ask(number)

@@ -111,11 +111,11 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         length = steps or (round(epochs * per_epoch) if epochs else length)
         warmup = round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
-    given = Target.parse(values.get("flops", ()), space)
-    target = settle(space, given)
-    if target is not given:
+    asked = Target.parse(values.get("flops", ()), space)
+    target = settle(space, asked)
+    if target is not asked:
         values["flops"] = tuple(target.texts())
-        values["settled"] = tuple(sorted(target.own.keys() - given.own.keys()))
+        values["settled"] = tuple(sorted(target.own.keys() - asked.own.keys()))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 

@@ -1,0 +1,91 @@
+"""A Ray cluster to compute on: one that is there, or one of our own on this machine.
+
+Our own listens on loopback alone, wants a token that nobody else has, and has no dashboard. What it opens there, on
+ports that it finds free: the control store (gcs_server), the node (raylet, two), the agent of runtime environments, and
+one for each process. torch's meeting point of several workers (TCPStore) listens on every interface all the same.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from autovid.errors import AutovidError, ConfigError
+
+LOCAL = "local"
+
+
+class ClusterError(AutovidError):
+    """The cluster is not there, or has not got what was asked of it (exit code 7)."""
+
+    exit_code = 7
+
+
+@contextlib.contextmanager
+def connected(address: str | None, cpus: int, gpus: float) -> Iterator[str | None]:
+    """Inside, Ray is connected to `address`: a cluster's, `ray://HOST:PORT`, `auto`, or `local` for one of our own.
+
+    None: what $RAY_ADDRESS says, else local. A local one has at least `cpus` CPUs, even where the machine has fewer.
+    Gives the folder that Ray may write its notes into: one that goes afterwards where the cluster is our own, or None,
+    which is Ray's own on a cluster's head. Raises ConfigError where `gpus` are more than a local machine has,
+    ClusterError where there is no cluster at the address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with _locally() if address == LOCAL else contextlib.nullcontext() as folder:
+        import ray
+
+        _start(address, cpus, gpus)
+        try:
+            yield folder
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _locally() -> Iterator[str]:
+    """The environment of a cluster of our own, which Ray reads when it is imported and when it starts."""
+    # the switch that keeps Ray on loopback, by default on macOS and Windows alone
+    ours = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        with tempfile.TemporaryDirectory(prefix="autovid-ray-", ignore_cleanup_errors=True) as folder:
+            yield folder
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _start(address: str, cpus: int, gpus: float) -> None:
+    import ray
+
+    if ray.is_initialized():
+        raise ConfigError("this process is connected to Ray already; call ray.shutdown() first")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address != LOCAL:
+        try:
+            ray.init(address=address, **quiet)
+        except Exception as error:  # grpc's, Ray's and the operating system's
+            raise ClusterError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if gpus > there:
+        raise ConfigError(
+            f"{gpus:g} GPUs are asked for, and this machine has {there}; ask for fewer, or give --address"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        ray.init(address=LOCAL, num_cpus=max(cpus, cores), num_gpus=there, include_dashboard=False, **quiet)
+    except Exception as error:
+        raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
