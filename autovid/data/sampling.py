@@ -18,7 +18,7 @@ def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.in
     """
     if clip.sampling == "uniform":
         return _uniform(n, clip, rng.random())
-    latest = max(0, n - _span(clip))
+    latest = max(0, n - span(clip))
     return _dense(n, clip, int(rng.integers(latest + 1)))
 
 
@@ -33,11 +33,12 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
         shifts = np.arange(clips) - clips // 2
         shifted: NDArray[np.int64] = np.clip(middle + shifts[:, None], 0, n - 1)
         return shifted
-    latest = max(0, n - _span(clip))
+    latest = max(0, n - span(clip))
     return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
 
 
-def _span(clip: Clip) -> int:
+def span(clip: Clip) -> int:
+    """How many frames a dense clip reaches over."""
     return (clip.frames - 1) * clip.stride + 1
 
 

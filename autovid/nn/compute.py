@@ -20,7 +20,7 @@ class Compute:
     """`device` is auto, cpu or cuda (cuda:1, ...); `precision` is auto, fp32, bf16 or fp16; auto measures."""
 
     def __init__(self, device: str = "auto", precision: str = "auto") -> None:
-        self.device = _device(device)
+        self.device = find_device(device)
         self.precision: Precision
         self.restore(world.from_first(lambda: self._choose(precision)))
 
@@ -44,7 +44,8 @@ class Compute:
         use_kernels(msgspec.convert(record["kernels"], Kernels))
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name as `Compute` takes it. Raises ConfigError for one that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}

@@ -61,7 +61,7 @@ def autocast(precision: Precision, kind: str, device: torch.device) -> AbstractC
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """The context for a few operations on x that autocast must leave alone."""
-    if x.is_meta:  # which has no autocast
+    if x.is_meta or torch.compiler.is_exporting():  # which have no autocast
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
 

@@ -5,12 +5,13 @@ supplement (seed-s2dnet), what it leaves open after the authors' code. Clips are
 frames, height and width of what is sampled. All of it computes in fp32.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from autovid.nn.precision import full_precision
 
 
 class Location(NamedTuple):
@@ -66,7 +67,7 @@ def sample(x: Tensor, where: Location, size: int, temporal_filter: str = "gaussi
     mu, delta = where.time.unbind(1)
     count = where.space.shape[1]
     mu_x, mu_y, delta_x, delta_y = where.space.unbind(2)
-    with _fp32(x):
+    with full_precision(x):
         times = grid(mu, delta, frames, count, frames / (2 * count))
         rows, columns = grid(mu_y, delta_y, height, size, 1.0), grid(mu_x, delta_x, width, size, 1.0)
         return look(x.float(), times, rows, columns, temporal_filter)
@@ -75,7 +76,7 @@ def sample(x: Tensor, where: Location, size: int, temporal_filter: str = "gaussi
 def sample_uniformly(x: Tensor, count: int, size: int, temporal_filter: str = "gaussian") -> Tensor:
     """The look before anything has been learned: the middles of `count` equal segments, cropped in the centre."""
     frames, height, width = x.shape[2:]
-    with _fp32(x):
+    with full_precision(x):
         zero_B = x.new_zeros(x.shape[0], dtype=torch.float32)
         zero_Bt = zero_B[:, None].expand(-1, count)
         times = grid(zero_B, zero_B, frames, count, frames / count)
@@ -141,8 +142,3 @@ def _filter_space(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     lines = lines.view(-1, h, width, c).transpose(1, 2).reshape(b * count, width, -1)  # (B t, W, h C)
     out = (columns.flatten(0, 1) @ lines).view(b, count, w, h, c)
     return out.permute(0, 4, 1, 3, 2).contiguous(memory_format=torch.channels_last_3d)
-
-
-def _fp32(x: Tensor) -> AbstractContextManager[Any]:
-    """No autocast; the meta device, on which networks are counted, knows none."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -6,6 +6,7 @@ Lin et al., "TSM: Temporal shift module for efficient video understanding" (2019
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -20,7 +21,8 @@ class TemporalShift(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        return shift(x, x.shape[1] // self.share)
+        fold = x.shape[1] // self.share
+        return _shift_by_padding(x, fold) if torch.compiler.is_exporting() else shift(x, fold)
 
 
 def shift(x: Tensor, fold: int, step: int = 1) -> Tensor:
@@ -30,6 +32,12 @@ def shift(x: Tensor, fold: int, step: int = 1) -> Tensor:
     """
     out: Tensor = _Shift.apply(x, fold, step)  # type: ignore[no-untyped-call]
     return out
+
+
+def _shift_by_padding(x: Tensor, fold: int) -> Tensor:
+    """`shift` without writing into slices, for which ONNX has no good operation."""
+    early, late, rest = torch.split(x, [fold, fold, x.shape[1] - 2 * fold], 1)
+    return torch.cat([F.pad(early[:, :, 1:], (0, 0, 0, 0, 0, 1)), F.pad(late[:, :, :-1], (0, 0, 0, 0, 1, 0)), rest], 1)
 
 
 class _Shift(torch.autograd.Function):

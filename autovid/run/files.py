@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from autovid.errors import RunError
+from autovid.errors import ConfigError, RunError
 
 
 @contextlib.contextmanager
@@ -63,3 +64,11 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

@@ -7,7 +7,6 @@ runs/NAME/
 """
 
 import contextlib
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ import torch
 
 from autovid import world
 from autovid.data import ClipLoader, FaultLog, VideoSet
-from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build, load_weights
 from autovid.nn.compute import Compute
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
+from autovid.run.files import digest
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
 from autovid.train.task import Training, prepare
@@ -83,18 +82,10 @@ def train_config(
 ) -> dict[str, Any]:
     """What config.yaml of a training says, and a resumed one is held against; of data and of weights the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
-    start: dict[str, Any] = {} if weights is None else {"weights": _digest(weights)}
+    start: dict[str, Any] = {} if weights is None else {"weights": digest(weights)}
     if new_head:
         start["new_head"] = True
     return {"architecture": model.hash, "data": data, "recipe": recipe.recorded(), **start}
-
-
-def _digest(file: Path) -> str:
-    """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def read_finished(path: Path, videos: VideoSet, views: Sequence[str] = ()) -> Evaluation | None:

@@ -1,0 +1,51 @@
+"""autovid export: a network as a folder that stands alone."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help="the run directory of a training; or, with --weights, a network's name, the YAML file of one or of an "
+        "architecture, or a search's run directory",
+    )
+    parser.add_argument(
+        "--format",
+        choices=["safetensors", "torch", "onnx"],
+        default="safetensors",
+        help="safetensors (default): weights, for autovid; torch: a program of torch.export, which runs without it; "
+        "onnx: for onnxruntime and others",
+    )
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="the folder (default: exports/NAME-FORMAT)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of what is no training: a safetensors file, or a training's run directory (default: random ones)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Exports, and says what was written."""
+    from autovid.export import find_subject, write_export
+    from autovid.nn.allocator import keep_memory
+
+    keep_memory()
+    subject = find_subject(args.what, args.weights)
+    if not subject.trained:
+        print(f"autovid export: {args.what}: random weights, as nothing was trained; give --weights", file=sys.stderr)
+    steps = subject.trained.get("steps")
+    if steps and subject.trained["step"] < steps:
+        print(f"{args.what} is at step {subject.trained['step']} of {steps}: not its end", file=sys.stderr)
+    out = args.out or Path("exports") / f"{subject.stem}-{args.format}"
+    found = write_export(subject, args.format, out)
+    print(f"{found.name}: {found.cost.gflops:.4g} GFLOPs a clip, {found.cost.params / 1e6:.2f} M parameters")
+    batches = " and ".join(map(str, found.check.batches))
+    print(f"run and compared: logits differ by {found.check.difference:.1g} at most, in batches of {batches}")
+    print(f"in {shlex.quote(str(out))}: {found.file}, model.json, architecture.yaml, README.md")
+    print(f"next   autovid predict {shlex.quote(str(out))} VIDEO")

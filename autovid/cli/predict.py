@@ -1,0 +1,70 @@
+"""autovid predict: what happens in videos, as a trained network sees it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autovid.cli import options
+
+if TYPE_CHECKING:
+    from autovid.export.predict import Prediction
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a training's run directory, an exported folder or its ONNX file"
+    )
+    parser.add_argument(
+        "videos", type=Path, nargs="+", metavar="VIDEO", help="a video file, or a folder of numbered JPEG frames"
+    )
+    parser.add_argument(
+        "--window",
+        type=options.rate,
+        metavar="SECONDS",
+        help="a prediction for every so many seconds of a video (default: one for all of it)",
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each prediction, and each broken video")
+    options.device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predicts video by video. A broken one is one line, and the exit code that of broken data."""
+    import msgspec
+
+    from autovid.errors import DataError
+    from autovid.export import open_classifier, predict
+    from autovid.nn.allocator import keep_memory
+
+    keep_memory()
+    model, code = open_classifier(args.model, args.device), 0
+    for video in args.videos:
+        try:
+            for number, found in enumerate(predict(model, video, args.window)):
+                lines = [msgspec.json.encode(found).decode()] if args.json else _lines(found, args.window, number)
+                print("\n".join(lines), flush=True)
+        except DataError as error:
+            code = error.exit_code
+            print(f"autovid predict: {error}", file=sys.stderr)
+            if args.json:
+                print(msgspec.json.encode({"video": str(video), "error": str(error)}).decode(), flush=True)
+    return code
+
+
+def _lines(found: "Prediction", window: float | None, number: int) -> list[str]:
+    """The video's name and a class a line; or of windows a line each, under the video's name."""
+    heading = [found.video] if number == 0 else []
+    if window is None:
+        return [*heading, *(f"  {100 * one.probability:5.1f} %  {one.label}" for one in found.top)]
+    guesses = " · ".join(f"{100 * one.probability:.1f} % {one.label}" for one in found.top)
+    return [*heading, f"  {_clock(found.start)} – {_clock(found.end)}  {guesses}"]
+
+
+def _clock(seconds: float) -> str:
+    """ "0:04.5", "1:02:03.0"."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{minutes}:{rest / 10:04.1f}"
+    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else text

@@ -1,0 +1,107 @@
+"""model.json of an exported folder: what another program has to know of the network beside it."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from autovid.clip import MOST, Clip
+from autovid.errors import ConfigError
+from autovid.run.files import digest
+
+FORMAT = 1  # of model.json
+FILES = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
+MANIFEST, ARCHITECTURE, CARD = "model.json", "architecture.yaml", "README.md"
+
+Kind = Literal["safetensors", "torch", "onnx"]
+
+
+class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Clips (B, 3, frames, crop, crop), RGB in 0..1 minus `clip.mean` over `clip.std`, in; logits (B, outputs) out.
+
+    `classes` names the logits, or is empty where names are not known; `hash` is the architecture's.
+    """
+
+    name: str
+    hash: str
+    outputs: int
+    clip: Clip
+    classes: tuple[str, ...]
+
+    def class_name(self, number: int) -> str:
+        """What a logit stands for."""
+        return self.classes[number] if self.classes else f"class {number}"
+
+
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Of one view, that is one clip at its crop."""
+
+    params: int
+    macs: int
+    gflops: float
+    convention: str
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The largest difference between the logits of the written file and of the network, on clips of noise."""
+
+    batches: tuple[int, ...]
+    difference: float
+    largest_logit: float
+
+
+class Manifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All of model.json. `file` has the weights; `found`: how the architecture came to be, `trained`: its weights."""
+
+    format: int
+    kind: Kind
+    file: str
+    sha256: str
+    cost: Cost
+    found: dict[str, Any]
+    trained: dict[str, Any]
+    versions: dict[str, str]
+    check: Check
+
+    def to_json(self) -> str:
+        """For machines."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode() + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """model.json of an exported folder, whose file of weights must be as it was written. Raises ConfigError."""
+    path = folder / MANIFEST
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if found.format != FORMAT:
+        raise ConfigError(f"{path}: format {found.format} is not known here; this autovid reads {FORMAT}")
+    check_interface(found, str(path))
+    file = folder / FILES[found.kind]
+    if digest(file) != found.sha256:
+        raise ConfigError(f"{file} is damaged: its sha256 is not the one in {MANIFEST}; export again")
+    return found
+
+
+def read_interface(text: str, source: str) -> Interface:
+    """An interface from JSON. Raises ConfigError."""
+    try:
+        found = msgspec.json.decode(text, type=Interface)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    check_interface(found, source)
+    return found
+
+
+def check_interface(found: Interface, source: str) -> None:
+    """Raises ConfigError for values that no network of ours has; the file may be anybody's."""
+    clip = found.clip
+    sizes = all(0 < getattr(clip, name) <= MOST[name] for name in ("frames", "crop", "stride"))
+    snippets = clip.sampling in ("dense", "uniform") and clip.snippet > 0 and clip.frames % clip.snippet == 0
+    colours = all(map(math.isfinite, (*clip.mean, *clip.std))) and min(clip.std) > 0
+    if not (sizes and snippets and colours):
+        raise ConfigError(f"{source}: no such clip can be read: {clip}")
+    if found.outputs < 1 or len(found.classes) not in (0, found.outputs):
+        raise ConfigError(f"{source}: {len(found.classes)} names for {found.outputs} classes")

@@ -1,0 +1,65 @@
+"""A video in windows along its timeline: nothing left out, nothing twice, and each window like a video of its own."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autovid.clip import Clip
+from autovid.data.augment import crop_at, shrink
+from autovid.data.frame_folder import open_video
+from autovid.data.sampling import test_indices as view_indices
+from autovid.data.synthetic import Recipe, draw
+from autovid.data.video import write_video
+from autovid.data.windows import covering, read_windows
+from autovid.errors import DataError
+
+DENSE = Clip(4, 24, stride=2)
+UNIFORM = Clip(4, 24, sampling="uniform")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2.2 s: 55 frames at 25 a second."""
+    path = tmp_path_factory.mktemp("windows") / "a.mp4"
+    frames = draw("disc-left-rising", Recipe(frames=55, side=40), np.random.default_rng(0))
+    write_video(path, frames, quality=20, gop=12)
+    return path
+
+
+@pytest.mark.parametrize("clip", [DENSE, UNIFORM])
+def test_a_window_is_seen_like_a_video_of_its_own(video: Path, clip: Clip) -> None:
+    for start, end, pixels in read_windows(video, clip, 0.8):
+        with open_video(video, start, end) as part:
+            indices = view_indices(len(part), clip, len(pixels))
+            frames = part.frames(indices.reshape(-1), partial(shrink, short_side=clip.crop))
+        assert np.array_equal(pixels, crop_at(frames, clip.crop, 0.5).reshape(pixels.shape))
+
+
+@pytest.mark.parametrize(
+    ("length", "edges"),
+    [
+        (None, [0, 2.2]),
+        (5.0, [0, 2.2]),
+        (0.8, [0, 0.8, 1.6, 2.2]),
+        (1.0, [0, 1, 2.2]),  # a rest of 0.2 s joins the window before it
+        (0.5, [0, 0.5, 1, 1.5, 2.2]),
+    ],
+)
+def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges: list[float]) -> None:
+    found = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
+    assert np.allclose(found, list(zip(edges, edges[1:])))
+
+
+def test_clips_cover_a_window_ten_at_most() -> None:
+    assert [covering(frames, DENSE) for frames in (1, 7, 8, 14, 15, 70, 71, 9999)] == [1, 1, 2, 2, 3, 10, 10, 10]
+    assert covering(9999, UNIFORM) == 1
+    starts = view_indices(15, DENSE, covering(15, DENSE))[:, 0]
+    assert starts.tolist() == [0, 4, 8]  # each reaches over 7 frames
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match=r"text\.mp4: not an mp4"):
+        list(read_windows(tmp_path / "text.mp4", DENSE))
