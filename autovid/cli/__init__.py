@@ -18,6 +18,7 @@ COMMANDS = {
     "random-baseline": "train architectures drawn at random from a FLOPs range",
     "export": "a network as a folder that stands alone: weights, a torch program, or ONNX",
     "predict": "the likeliest classes of videos, whole or along their timeline",
+    "sweep": "train with every combination of some values, side by side",
     "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
     "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
     "import-weights": "weights of another toolkit, for a network of ours",

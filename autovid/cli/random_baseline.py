@@ -4,12 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autovid.cli import experiments, options, training_options
+from autovid.cli import experiments, options, training_options, trials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from autovid.cost import CostRange
     from autovid.space import Architecture, SearchSpace
-    from autovid.train import Comparison, Recipe
+    from autovid.train import Comparison, Evaluation, Recipe, Trainer
+    from autovid.train.baseline import Job, Runner
     from autovid.train.experiment import Experiment
 
 
@@ -30,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/random-SPACE)")
     training_options.arguments(parser)
+    trials.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
@@ -37,7 +41,6 @@ def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
     from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
-    from autovid.nn.compute import Compute
     from autovid.train import Trainer, find_rival, random_baseline
 
     keep_memory()
@@ -53,21 +56,33 @@ def run(args: argparse.Namespace) -> None:
         space,
         flops,
         n,
-        Trainer(
-            videos,
-            source,
-            recipe,
-            Compute(args.device, recipe.precision),
-            options.decoders(args),
-            options.resume_command(out),
-        ),
+        Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
         out,
         seed=recipe.seed,
         rival=find_rival(args.searched, videos, recipe) if args.searched else None,
         resume=args.resume,
         report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
+        **({"runner": _on_ray(args, out)} if args.address else {}),
     )
     _show(comparison, out)
+
+
+def _on_ray(args: argparse.Namespace, out: Path) -> "Runner":
+    """All of them side by side, as trials of Ray Tune."""
+    from autovid.cluster import run_trials
+
+    def run(jobs: "Sequence[Job]", trainer: "Trainer", folder: Path) -> "Iterator[tuple[int, Evaluation | str]]":
+        folder = folder.resolve()
+        found = run_trials(
+            [job.name for job in jobs],
+            lambda number, _: jobs[number].run(trainer, folder),
+            **trials.options_of(args),
+            resume_command=options.resume_command(out),
+        )
+        for trial in found:
+            yield trial.number, trial.failed or trial.result
+
+    return run
 
 
 class _Job(NamedTuple):

@@ -67,7 +67,7 @@ def run_trials(
         from autovid.cluster.mailbox import Mailbox, attend
 
         mailbox = Mailbox()
-        tuner = _tuner(names, _Work(work, mailbox, os.getcwd()), resources, retries, storage, halving)
+        tuner = _tuner(names, _in_a_trial(work, mailbox, os.getcwd()), resources, retries, storage, halving)
         again, ended = dict.fromkeys(range(len(names)), 0), set()
         wrong: AutovidError | None = None
         try:
@@ -97,7 +97,7 @@ def run_trials(
 
 def _tuner(
     names: Sequence[str],
-    work: "_Work",
+    work: Callable[[dict[str, Any]], None],
     resources: Resources,
     retries: int,
     storage: str | None,
@@ -145,28 +145,28 @@ def _others(grid: Any, ended: set[int], again: dict[int, int]) -> Iterator[Trial
         yield Trial(number, None, again[number], 0 if failed else epoch, failed)
 
 
-@dataclass(frozen=True)
-class _Work:
+def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -> Callable[[dict[str, Any]], None]:
     """What Tune calls in the process of a trial, in a thread."""
+    import ray
 
-    work: Callable[[int, Report], Any]
-    mailbox: Any
-    folder: str
+    stored = ray.put(work)  # once for all trials: what it holds may be large
 
-    def __call__(self, config: dict[str, Any]) -> None:
+    def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
         from autovid.cluster.mailbox import stay_in
 
         number = int(config["number"])
-        stay_in(self.folder)
-        if self.mailbox.stopped():
+        stay_in(folder)
+        if mailbox.stopped():
             return
-        self.mailbox.post("begin", (number, self.mailbox.begin(str(number))))
+        mailbox.post("begin", (number, mailbox.begin(str(number))))
         try:
-            with self.mailbox.serving():
-                result = self.work(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
+            with mailbox.serving():
+                result = ray.get(stored)(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
         except AutovidError as error:
-            self.mailbox.post("error", error)
+            mailbox.post("error", error)
             return
-        self.mailbox.post("result", (number, result))
+        mailbox.post("result", (number, result))
+
+    return trial

@@ -1,7 +1,7 @@
 """The random baseline: distinct architectures of a FLOPs range, each trained from scratch by one recipe.
 
 The paper's section 5: 16 architectures of 2.4 to 2.5 GFLOPs a view, beside the searched one. Here they are trained one
-after the other; `train_model` is all that a cluster would have to call.
+after the other; who has a cluster gives another `Runner`.
 
     DIR/
       config.yaml  log.txt  table.csv  table.md  plot.png
@@ -9,9 +9,11 @@ after the other; `train_model` is all that a cluster would have to call.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from autovid.cost import CostRange, gflops
 from autovid.data import VideoSet
@@ -34,10 +36,15 @@ class Trainer:
     videos: VideoSet
     source: str
     recipe: Recipe
-    compute: Compute
+    device: str = "auto"
     workers: int = 0
     resume_command: str = ""
     progress: Callable[[str], Progress] = Progress  # makes the display of one training from its title
+
+    @cached_property
+    def compute(self) -> Compute:
+        """Where it is trained: found when it is first needed, as that may be on another machine."""
+        return Compute(self.device, self.recipe.precision)
 
     def train(self, arch: Architecture, out: Path, title: str) -> Evaluation:
         """Begins the training in `out`, goes on with it, or takes what it came to."""
@@ -63,6 +70,32 @@ class Rival:
     evaluation: Evaluation | None = None
 
 
+class Job(NamedTuple):
+    """One architecture to be trained: its part in the comparison, its run directory's name, what the display says."""
+
+    kind: str  # "random" or "searched"
+    arch: Architecture
+    macs: int
+    name: str
+    title: str
+
+    def run(self, trainer: Trainer, folder: Path) -> Evaluation | str:
+        """Its training in `folder`; what was said where it diverged."""
+        try:
+            return trainer.train(self.arch, folder / self.name, self.title)
+        except DivergedError as error:
+            return str(error)
+
+
+Runner = Callable[[Sequence[Job], Trainer, Path], Iterator[tuple[int, Evaluation | str]]]
+
+
+def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> Iterator[tuple[int, Evaluation | str]]:
+    """What every job came to, with its number: evaluated, or why not."""
+    for number, job in enumerate(jobs):
+        yield number, job.run(trainer, folder)
+
+
 def random_baseline(
     space: SearchSpace,
     flops: CostRange,
@@ -74,6 +107,7 @@ def random_baseline(
     rival: Rival | None = None,
     resume: bool = False,
     report: Callable[[Comparison], None] = lambda comparison: None,
+    runner: Runner = one_after_the_other,
 ) -> Comparison:
     """Trains `n` architectures drawn uniformly from those with `flops` MACs, and the searched one before them.
 
@@ -88,8 +122,16 @@ def random_baseline(
         out, _config(space, flops, archs, seed, trainer, rival), kind="random-baseline", resume=resume
     ) as run:
         comparison = Comparison(space.name, flops, space.reference, trainer.videos.name, trainer.recipe, n)
-        for entry in _entries(space, archs, rival, trainer, run):
-            comparison.entries.append(entry)
+        jobs = _jobs(space, archs, rival)
+        entries: list[Entry | None] = [None] * len(jobs)
+        if rival is not None and rival.evaluation is not None:
+            comparison.entries = [_entry("searched", rival.arch, macs_at(space, rival.arch), rival.evaluation)]
+        done = list(comparison.entries)
+        for number, found in runner(jobs, trainer, run.path):
+            job = jobs[number]
+            run.log(f"{job.name}: {found if isinstance(found, str) else f'top-1 {found.top1:.2f} %'}")
+            entries[number] = _entry(job.kind, job.arch, job.macs, None if isinstance(found, str) else found)
+            comparison.entries = done + [entry for entry in entries if entry is not None]
             write_comparison(run.path, comparison)
             report(comparison)
     return comparison
@@ -116,31 +158,18 @@ def _config(
     }
 
 
-def _entries(
-    space: SearchSpace, archs: list[Architecture], rival: Rival | None, trainer: Trainer, run: RunDirectory
-) -> Iterator[Entry]:
-    macs = [macs_at(space, arch) for arch in archs]
-    if rival is not None:
-        found = rival.evaluation
-        arch, cost = rival.arch, macs_at(space, rival.arch)
-        if found is None:
-            title = f"searched architecture · {arch.hash} · {gflops(cost, digits=4)} GFLOPs"
-            found = _train(trainer, arch, run, f"searched-{arch.hash}", title)
-        yield _entry("searched", arch, cost, found)
-    for number, (arch, cost) in enumerate(zip(archs, macs), 1):
-        title = f"architecture {number} of {len(archs)} · {arch.hash} · {gflops(cost, digits=4)} GFLOPs"
-        yield _entry("random", arch, cost, _train(trainer, arch, run, f"arch-{arch.hash}", title))
-
-
-def _train(trainer: Trainer, arch: Architecture, run: RunDirectory, name: str, title: str) -> Evaluation | None:
-    """None where the training diverged."""
-    try:
-        found = trainer.train(arch, run.path / name, title)
-    except DivergedError as error:
-        run.log(f"{name}: {error}")
-        return None
-    run.log(f"{name}: top-1 {found.top1:.2f} %")
-    return found
+def _jobs(space: SearchSpace, archs: Sequence[Architecture], rival: Rival | None) -> list[Job]:
+    """The searched architecture, unless it is trained already, and the random ones."""
+    jobs = []
+    if rival is not None and rival.evaluation is None:
+        macs = macs_at(space, rival.arch)
+        title = f"searched architecture · {rival.arch.hash} · {gflops(macs, digits=4)} GFLOPs"
+        jobs.append(Job("searched", rival.arch, macs, f"searched-{rival.arch.hash}", title))
+    for number, arch in enumerate(archs, 1):
+        macs = macs_at(space, arch)
+        title = f"architecture {number} of {len(archs)} · {arch.hash} · {gflops(macs, digits=4)} GFLOPs"
+        jobs.append(Job("random", arch, macs, f"arch-{arch.hash}", title))
+    return jobs
 
 
 def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None) -> Entry:

@@ -9,7 +9,6 @@ from small import ARCH, SPACE, StopAt, recipe, train
 from autovid.cost import CostRange
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError
-from autovid.nn.compute import Compute
 from autovid.run import Interrupted, Progress, RunDirectory
 from autovid.train import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
 from autovid.train.comparison import write_comparison
@@ -40,7 +39,7 @@ def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def trainer(videos: VideoSet, **options: Any) -> Trainer:
     """One step for each architecture."""
     chosen = options.pop("recipe", None) or recipe(epochs=0.3)
-    return Trainer(videos, str(videos.root), chosen, Compute("cpu", "fp32"), **options)
+    return Trainer(videos, str(videos.root), chosen, "cpu", **options)
 
 
 def baseline(out: Path, videos: VideoSet, **options: Any) -> Comparison:

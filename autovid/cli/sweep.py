@@ -1,0 +1,150 @@
+"""autovid sweep: one experiment with every combination of some values, as trials of Ray Tune; one table."""
+
+import argparse
+import contextlib
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autovid.cli import experiments, network_options, options, training_options, trials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from autovid.data import VideoSet
+    from autovid.train.sweep import Outcome, Runner, Training
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "what", metavar="WHAT", help="as for `autovid train`: an experiment, a network, an architecture"
+    )
+    parser.add_argument(
+        "--over",
+        action="append",
+        default=[],
+        required=True,
+        metavar="KEY=VALUES",
+        help="a key as --set has it, and its values: lr=0.1,0.2 or seed=0..3; each --over multiplies the trainings",
+    )
+    parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/sweep-NAME)")
+    experiments.arguments(parser)
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="what each starts from, as for `autovid train`")
+    parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
+    trials.arguments(parser)
+    group = parser.add_argument_group("halving (ASHA): the worst trainings end early")
+    group.add_argument(
+        "--asha",
+        type=options.positive,
+        metavar="EPOCHS",
+        help="after so many epochs, and 4, 16, ... times as many, only the best quarter goes on: by the accuracy on "
+        "the clips of the last epoch",
+    )
+    training_options.arguments(parser)
+    network_options.arguments(parser)
+    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+
+
+def run(args: argparse.Namespace) -> None:
+    """Plans every combination, trains them, shows the table."""
+    from autovid.errors import RunError
+    from autovid.train.sweep import combinations, sweep
+
+    jobs = _jobs(args, combinations(args.over))
+    first = next(iter(jobs.values()))
+    if args.dry_run:
+        print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
+        return experiments.show_plan(first, experiments.find_data(args, first)[0])
+    trainings = _trainings(args, jobs)
+    out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
+    outcomes = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
+    _show(outcomes, out)
+    if failed := [one for one in outcomes if one.failed]:
+        raise RunError(
+            f"{len(failed)} of {len(outcomes)} trainings failed, {' '.join(failed[0].settings)}: {failed[0].failed}"
+        )
+
+
+def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[tuple[str, ...], experiments.Job]":
+    """What each combination is to train; all are checked before the first begins. Raises ConfigError."""
+    given = [*args.settings]
+    jobs = {}
+    for number, pairs in enumerate(settings):
+        args.settings = [*given, *pairs]
+        with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():  # a note is said once
+            jobs[pairs] = experiments.find_job(args)
+    return jobs
+
+
+def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiments.Job]") -> "list[Training]":
+    from autovid.errors import DataError
+    from autovid.train.sweep import Training
+
+    found: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}
+    trainings = []
+    for settings, job in jobs.items():
+        key = (str(args.data or job.experiment.data), job.recipe.seed)
+        if key not in found:
+            found[key] = experiments.find_data(args, job)
+        videos, source = found[key]
+        if videos is None:
+            raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
+        weights = job.weights and job.weights.resolve()
+        trainings.append(
+            Training(
+                settings,
+                job.model,
+                job.recipe,
+                videos,
+                source,
+                args.device,
+                args.decoders or 0,
+                weights,
+                job.new_head,
+                job.experiment.views,
+            )
+        )
+    return trainings
+
+
+def _on_ray(args: argparse.Namespace, out: Path, epochs: float) -> "Runner":
+    from autovid.cluster import Halving, Trial, run_trials
+    from autovid.train.sweep import Outcome
+
+    def outcome(settings: tuple[str, ...], trial: Trial) -> Outcome:
+        found, retries = trial.result, trial.retries
+        if found is None or isinstance(found, str):
+            failed = found or trial.failed or ("" if trial.stopped_at else "ended without a word")
+            return Outcome(settings, retries=retries, stopped_at=trial.stopped_at, failed=failed)
+        return Outcome(settings, found.top1, found.top5, found.params, found.macs_per_view, retries)
+
+    def run(trainings: "Sequence[Training]", folder: Path) -> "Iterator[tuple[int, Outcome]]":
+        found = run_trials(
+            [training.name for training in trainings],
+            lambda number, report: trainings[number].run(folder, report),
+            **trials.options_of(args),
+            halving=Halving(args.asha, math.ceil(epochs)) if args.asha else None,
+            resume_command=options.resume_command(out),
+        )
+        for trial in found:
+            yield trial.number, outcome(trainings[trial.number].settings, trial)
+
+    return run
+
+
+def _show(outcomes: "list[Outcome]", out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from autovid.train.sweep import seeds, table
+
+    head, *rows = table(outcomes)
+    shown = Table(*head)
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
+    for line in seeds(outcomes):
+        print(line)
+    print(f"\nwhere   {out}: table.md, table.csv, trials.json, and a run directory for each training")

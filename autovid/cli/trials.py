@@ -1,0 +1,26 @@
+"""What commands that train many networks side by side have in common: Ray Tune's part of the command line."""
+
+import argparse
+import os
+from typing import Any
+
+from autovid.cli import options, together
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--address, --retries and what a trial gets."""
+    group = parser.add_argument_group("trials side by side, on Ray")
+    together.cluster(group, "a training's process or its node has died")
+    group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
+    group.add_argument(
+        "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"
+    )
+    group.add_argument("--at-once", type=options.positive, metavar="N", help="trials (default: as many as fit)")
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """These, as `run_trials` takes them."""
+    from autovid.cluster import Resources
+
+    resources = Resources(args.cpus_per_trial, args.gpus_per_trial, args.at_once or 0)
+    return {"address": args.address or os.environ.get("RAY_ADDRESS"), "resources": resources, "retries": args.retries}
