@@ -28,6 +28,7 @@ from autovid.nn.depthwise_gradients import (
     torch_gradient,
 )
 from autovid.nn.machine import cpu_has_bf16, is_faster
+from autovid.nn.tracing import is_traced
 
 
 class Kernels(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor
 def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
     """False too for what must see an ordinary convolution: tracers, compilers, fake tensors, function transforms."""
     return (
-        not _is_traced()
+        not _is_recorded()
         and x.device.type == "cpu"
         and x.shape[1] > 1  # one channel is not depthwise: github.com/uxlfoundation/oneDNN/issues/6035 strikes there
         and torch.is_grad_enabled()
@@ -91,13 +92,13 @@ def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _is_traced() -> bool:
-    return torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+def _is_recorded() -> bool:
+    return is_traced() or torch.compiler.is_compiling()
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
-    if x.device.type == "cpu" and not _is_traced():
+    if x.device.type == "cpu" and not _is_recorded():
         return convolve(x, weight, stride, padding)
     return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autovid.nn.depthwise_gradients import Size3
+from autovid.nn.tracing import is_traced
 
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
@@ -20,7 +21,7 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
 
     Returns (B, D, ceil(T / st), ceil(H / sh), ceil(W / sw)).
     """
-    if x.device.type != "cpu" or torch._C._get_tracing_state() is not None or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or is_traced() or torch.compiler.is_compiling():
         return F.conv3d(x, weight, stride=stride)
     x = x[:, :, :: stride[0], :: stride[1], :: stride[2]].contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1:

@@ -130,7 +130,8 @@ def filter_time(x: Tensor, filters: Tensor) -> Tensor:
     Lines fit the cache, which frames do not. Of one clip they are views.
     """
     b, c, _, height, width = x.shape
-    lines_BHtN = filters.unsqueeze(1) @ x.permute(0, 3, 2, 4, 1).flatten(3)
+    filters_BHtT = filters.unsqueeze(1).expand(-1, height, -1, -1)  # in full, so that fvcore counts every line
+    lines_BHtN = filters_BHtT @ x.permute(0, 3, 2, 4, 1).flatten(3)
     return lines_BHtN.view(b, height, -1, width, c).permute(0, 4, 2, 1, 3)
 
 

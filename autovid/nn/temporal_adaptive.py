@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid.nn.tracing import is_traced
+
 KERNEL = 3
 
 
@@ -52,7 +54,7 @@ def aggregate(x: Tensor, kernels: Tensor, gates: Tensor) -> Tensor:
     As sums of shifted frames, which keeps the layout of the clip. Where a tool counts or exports it is the grouped
     convolution that it stands for.
     """
-    if x.is_meta or torch._C._get_tracing_state() is not None:
+    if x.is_meta or is_traced():
         return _convolve(x * gates[..., None, None], kernels)
     before, here, after = (kernels.unsqueeze(-1) * gates.unsqueeze(2)).to(x.dtype)[..., None, None].unbind(2)
     y = x * here

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autovid.nn.depthwise import depthwise_conv3d
 from autovid.nn.temporal_conv import TemporalConv
+from autovid.nn.tracing import is_traced
 
 
 class TemporalAggregation(nn.Module):
@@ -26,7 +27,8 @@ class TemporalAggregation(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, 1, 3, 1, 1).normal_(0.0, (2.0 / width) ** 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(weigh_frames(x, self.weight) if x.is_cuda else depthwise_conv3d(x, self.weight))
+        weigh = weigh_frames if x.is_cuda and not is_traced() else depthwise_conv3d
+        return F.relu(weigh(x, self.weight))
 
 
 class DenseAggregation(nn.Module):

@@ -12,6 +12,7 @@ from autovid.nn.depthwise import depthwise_conv3d
 from autovid.nn.frames import FrameConv, fold, unfold
 from autovid.nn.layers import channels_last
 from autovid.nn.temporal_aggregation import weigh_frames
+from autovid.nn.tracing import is_traced
 
 SNIPPET = 5  # frames of a segment
 
@@ -75,4 +76,6 @@ class LearnableShift(nn.Module):
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return weigh_frames(x, self.weight) if x.is_cuda else depthwise_conv3d(x, channels_last(self.weight))
+        if x.is_cuda and not is_traced():
+            return weigh_frames(x, self.weight)
+        return depthwise_conv3d(x, channels_last(self.weight))

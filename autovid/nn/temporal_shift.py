@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid.nn.tracing import is_traced
+
 
 class TemporalShift(nn.Module):
     """Of every `share` channels the first comes from frame t + 1, the second from frame t - 1; zeros at the ends.
@@ -22,7 +24,8 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fold = x.shape[1] // self.share
-        return _shift_by_padding(x, fold) if torch.compiler.is_exporting() else shift(x, fold)
+        recorded = torch.compiler.is_exporting() or is_traced()
+        return _shift_by_padding(x, fold) if recorded else shift(x, fold)
 
 
 def shift(x: Tensor, fold: int, step: int = 1) -> Tensor:

@@ -1,0 +1,43 @@
+"""MACs of hand-designed networks are fvcore's, which traces a real pass; counted without norms, pools and resizing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
+
+import autovid
+
+CASES: list[tuple[str, int, int, dict[str, Any]]] = [
+    ("tsm_resnet18", 5, 49, {"temporal_pooling": True}),
+    ("tsm_inception_v1", 3, 33, {}),
+    ("tsm_mobilenet_v2", 3, 45, {}),
+    ("nln_resnet18", 3, 57, {}),
+    ("s2dnet", 9, 40, {}),
+    ("tsn_resnet18", 5, 33, {"modules": {"dnr": {"group": 2, "direction": "both"}}}),
+]
+KINDS = {"conv": "conv", "linear": "linear", "matmul": "matmul", "einsum": "matmul"}
+
+
+@pytest.mark.parametrize(("name", "frames", "crop", "options"), CASES, ids=lambda value: str(value)[:40])
+def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    net = autovid.build(name, 7, frames=frames, crop=crop, **options).eval()
+    analysis = FlopCountAnalysis(net, torch.zeros(1, 3, frames, crop, crop))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    found = dict.fromkeys(("conv", "linear", "matmul"), 0)
+    for operator, macs in analysis.by_operator().items():
+        if operator in KINDS:
+            found[KINDS[operator]] += int(macs)
+    assert found == autovid.count(net).macs_by_kind
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_network_computes_what_the_network_does() -> None:
+    torch.manual_seed(0)
+    net, x = autovid.build("tsn_resnet18", 5, frames=3, crop=32, modules=["dnr"]).eval(), torch.randn(2, 3, 3, 32, 32)
+    with torch.inference_mode():
+        traced = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(traced(x), net(x), rtol=1e-4, atol=1e-5)
