@@ -119,8 +119,9 @@ class RunDirectory:
         for file in self.path.glob(".*.tmp"):
             file.unlink(missing_ok=True)
         log = self.path / "log.txt"
-        if log.exists() and not log.read_bytes().endswith(b"\n"):  # torn by a kill: what follows is a line of its own
-            self.log("")
+        if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):  # a kill has torn the last line
+            with log.open("ab") as lines:
+                lines.write(b"\n")
 
     def __enter__(self) -> "RunDirectory":
         return self

@@ -162,6 +162,17 @@ def test_log_lines_carry_the_time_and_stay_one_line(tmp_path: Path) -> None:
     time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S")
 
 
+def test_a_line_that_a_kill_has_torn_is_not_continued(tmp_path: Path) -> None:
+    with start(tmp_path / "run") as run:
+        run.log("first")
+    log = run.path / "log.txt"
+    log.write_bytes(log.read_bytes()[:-3])
+    for line in ("second", "third"):
+        with start(tmp_path / "run", resume=True) as run:
+            run.log(line)
+    assert [line[20:] for line in log.read_text().splitlines()] == ["fir", "second", "third"]
+
+
 def test_write_atomic_leaves_the_old_file_when_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,21 +1,150 @@
-"""A small search that saves after every step: run by the test that kills it. Arguments: run directory, data folder."""
+"""A small search in forked children, each killed (SIGKILL) at a moment drawn beforehand, until one of them finishes.
 
+    python search_loop.py DIRECTORY DATA SEED
+
+Prints a JSON list of what each was about to do. Moments are counted, not timed, so that they are the same everywhere:
+the n-th file operation inside saves, around them or after the last step, or the n-th loss of an
+architecture. A write that is killed has half of its bytes on the disk.
+"""
+
+import gc
+import json
 import os
+import random
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import matplotlib.figure  # noqa: F401 - what a search imports when first used: once here instead of in every child
 import torch
+import torch._dynamo
 
+import autovid.search.run
 from autovid.data import open_videos
+from autovid.nn.depthwise import Kernels
+from autovid.run import Progress, RunDirectory
 from autovid.search import search, settings_for
+from autovid.search.run import Found
+from autovid.search.task import SearchTask
 from autovid.space import load_space
 
-torch.set_num_threads(1)
-out, data = Path(sys.argv[1]), sys.argv[2]
-space, videos = load_space("tiny"), open_videos(data)
-settings = settings_for(
-    space, proxy=True, videos=12, steps=3, samples=2, batch=4, crop=16, jitter=(16, 20), flops=("0.0075:0.008",), seed=3
-)
-print("ready", flush=True)
-search(space, videos, settings, out, resume=out.exists(), checkpoint_every=1, device="cpu", precision="fp32")
-os._exit(0)
+OPERATIONS = ("open", "write", "fsync", "close", "rename", "replace", "mkdir", "unlink", "rmdir", "ftruncate")
+Moment = tuple[str, str, int]  # where, the operation ("" for any), the how manieth
+
+
+def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Found:
+    """Three steps a part, saved after each; goes on with what is in `out`.
+
+    Which kernels are fastest is measured at every start and may change; those of the checkpoint must hold.
+    """
+    saved = any(out.glob("checkpoints/step-*"))
+    measured = Kernels(input_gradient="torch", weight_gradient="torch") if saved else Kernels()
+    space = load_space("tiny")
+    settings = settings_for(
+        space,
+        proxy=True,
+        videos=12,
+        steps=3,
+        samples=2,
+        batch=4,
+        crop=16,
+        jitter=(16, 20),
+        flops=("0.0075:0.008",),
+        seed=3,
+    )
+    options: dict[str, Any] = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress}
+    with patch("autovid.nn.compute.choose_kernels", lambda: measured):
+        return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
+
+
+def moments(seed: int) -> list[Moment]:
+    """Saves from their first operation to their last, renames among them; steps; and the end of the search."""
+    dice = random.Random(seed)
+    saves = [("save", "", dice.randrange(low, low + 8)) for low in range(1, 41, 8)]
+    saves += [("save", "rename", 1), ("save", "rename", 2), ("save", "write", dice.randint(1, 5))]
+    around = [("run", "", dice.randint(1, 12)), ("run", "write", dice.randint(2, 4))]
+    losses = [("loss", "", dice.randint(1, 4)), ("loss", "", dice.randint(5, 8))]
+    before = [*saves, *around, *losses]
+    dice.shuffle(before)
+    return [*before, ("end", "", dice.randint(1, 8)), ("end", "write", 2)]
+
+
+class Killer:
+    """Ends this process at a moment, after it has said so to `report`."""
+
+    def __init__(self, moment: Moment, report: int) -> None:
+        self.where, self.operation, self.left = moment
+        self.report, self.now = report, "run"
+        self.write, self.kill = os.write, os.kill
+
+    def arm(self) -> None:
+        for name in OPERATIONS:
+            setattr(os, name, self._before(name, getattr(os, name)))
+        RunDirectory.save = self._inside("save", RunDirectory.save)  # type: ignore[method-assign]
+        autovid.search.run._finish = self._inside("end", autovid.search.run._finish)
+        loss = SearchTask._loss
+        SearchTask._loss = lambda *given: (self._pass("loss", ""), loss(*given))[1]  # type: ignore[method-assign]
+
+    def _inside(self, where: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            self.now = where
+            try:
+                return function(*given, **named)
+            finally:
+                self.now = "run"
+
+        return wrapped
+
+    def _before(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            self._pass(self.now, name, given)
+            return function(*given, **named)
+
+        return wrapped
+
+    def _pass(self, where: str, operation: str, given: tuple[Any, ...] = ()) -> None:
+        if where != self.where or self.operation not in ("", operation):
+            return
+        self.left -= 1
+        if self.left == 0:
+            if operation == "write":
+                self.write(given[0], given[1][: len(given[1]) // 2])
+            self.write(self.report, json.dumps([where, operation]).encode())
+            self.kill(os.getpid(), signal.SIGKILL)
+
+
+def attempt(out: Path, data: Path, moment: Moment | None) -> list[str] | None:
+    """What a child was killed at, or None where it came to the end."""
+    read, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if moment is not None:
+            Killer(moment, report).arm()
+        with open(os.devnull, "w") as nowhere:
+            tiny_search(out, data, progress=Progress("", nowhere))
+        os._exit(0)
+    os.close(report)
+    with open(read) as said:
+        text = said.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, -signal.SIGKILL):
+        sys.exit(f"a child ended with {code}")
+    found: list[str] | None = json.loads(text) if code else None
+    return found
+
+
+def main(out: Path, data: Path, seed: int) -> None:
+    torch.set_num_threads(1)
+    gc.freeze()  # else every child would go through, and so copy, all that has been imported
+    autovid.search.run.IMAGE_EVERY = 0  # drawing alpha would take longer than all steps together
+    killed = [attempt(out, data, moment) for moment in moments(seed)]
+    if killed[-1] is not None:
+        attempt(out, data, None)
+    print(json.dumps(killed))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

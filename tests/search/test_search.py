@@ -1,30 +1,39 @@
 """A whole search on the tiny space: what it leaves behind, and that nothing can make it forget."""
 
+import io
 import json
-import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 import torch
 from safetensors.torch import load_file
+from search_loop import moments, tiny_search
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from autovid.cli import main
-from autovid.cost import CostRange
+from autovid.cost import CostRange, count
+from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
-from autovid.search import derive, read_search
-from autovid.space import load_architecture
+from autovid.models import build
+from autovid.search import derive, read_search, search, settings_for
+from autovid.search.picture import alpha_image
+from autovid.search.prior import Prior
+from autovid.space import load_architecture, load_space
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")
+ENDS = {"sparse": 2, "dense": 5, "attention": 8}  # the last step of each part
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Path:
     """A search that nobody disturbed."""
     out = tmp_path_factory.mktemp("search") / "run"
-    subprocess.run([sys.executable, str(SCRIPT), str(out), str(tiny_videos)], check=True, capture_output=True)
+    tiny_search(out, tiny_videos)
     return out
 
 
@@ -76,29 +85,91 @@ def test_a_scale_that_no_file_could_hold_is_one_line_and_no_file(
     assert sorted(finished.iterdir()) == before
 
 
+def records(run: Path) -> list[dict[str, float]]:
+    """metrics.jsonl without the time of day."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
 def test_killed_at_random_moments_and_resumed_equals_undisturbed(
     finished: Path, tiny_videos: Path, tmp_path: Path
 ) -> None:
-    out, chance, kills = tmp_path / "run", random.Random(0), 0
-    for _ in range(60):
-        process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(out), str(tiny_videos)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # it has imported everything; what follows is the search
-        try:
-            process.wait(timeout=chance.uniform(0.3, 2.5) if kills < 6 else None)
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    assert process.returncode == 0, process.stderr.read() if process.stderr else ""
-    assert kills >= 3
+    """Inside steps, inside saves (around a rename, half-way through a write), and after the last step."""
+    out, seed = tmp_path / "run", 0
+    words = [sys.executable, str(SCRIPT), str(out), str(tiny_videos), str(seed)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    killed = json.loads(done.stdout)
+    assert [where for where, _ in killed] == [moment[0] for moment in moments(seed)]
+    assert {operation for where, operation in killed if where == "save"} >= {"write", "fsync", "rename"}
+    starts = [int(step) for step in re.findall(r"step (\d) of 9: starting", (out / "log.txt").read_text())]
+    assert starts == sorted(starts)  # nothing that was saved is lost
     mine, theirs = final_state(out), final_state(finished)
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert (out / "architecture.yaml").read_text() == (finished / "architecture.yaml").read_text()
+    assert records(out) == records(finished)
+    for file in ("architecture.yaml", "search.png"):
+        assert (out / file).read_bytes() == (finished / file).read_bytes()
+    kept = [[path.name for path in sorted((run / "checkpoints").iterdir())] for run in (out, finished)]
+    assert kept[0] == kept[1]
+
+
+@pytest.fixture(scope="module")
+def board(finished: Path) -> EventAccumulator:
+    """What TensorBoard shows of the search."""
+    board = EventAccumulator(str(finished / "tensorboard"), {"images": 0, "histograms": 0, "scalars": 0})
+    return board.Reload()  # type: ignore[no-any-return]
+
+
+def test_tensorboard_has_every_scalar_of_the_log(finished: Path, board: EventAccumulator) -> None:
+    wanted: dict[str, list[tuple[int, float]]] = {}
+    for record in records(finished):
+        for name, value in record.items():
+            if name != "step":
+                wanted.setdefault(name, []).append((int(record["step"]), pytest.approx(value, rel=1e-6)))
+    shown = {name: [(e.step, e.value) for e in board.Scalars(name)] for name in board.Tags()["scalars"]}
+    assert shown == wanted
+    assert {"loss", "expected_gflops", "p_in_range", "entropy/sparse.stage1.width"} <= shown.keys()
+
+
+def test_tensorboard_has_a_histogram_of_every_alpha_at_the_end_of_its_part(
+    finished: Path, board: EventAccumulator
+) -> None:
+    learned = read_search(finished).alpha
+    assert sorted(board.Tags()["histograms"]) == sorted(f"alpha/{name}" for name in learned)
+    for name, alpha in learned.items():
+        (event,) = board.Histograms(f"alpha/{name}")
+        stream = name.split(".")[0]
+        assert event.step == ENDS["dense" if stream == "fusion" else stream]
+        value = event.histogram_value
+        assert (value.min, value.max, value.num) == (alpha.min(), alpha.max(), len(alpha))
+
+
+def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumulator) -> None:
+    events = board.Images("alpha")
+    assert [event.step for event in events] == sorted(ENDS.values())
+    found = read_search(finished)
+    there = found.space.part_space(0, {})
+    prior = Prior(there, found.space.parts[0])
+    prior.take({name: torch.from_numpy(alpha) for name, alpha in found.alpha.items()})
+    image = matplotlib.image.imread(io.BytesIO(events[0].encoded_image_string), format="png")
+    assert ((image[:, :, :3] * 255).round() == alpha_image(there, prior)).all()
+    assert (events[0].width, events[0].height) == (image.shape[1], image.shape[0])
+
+
+def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp_path: Path) -> None:
+    space, out = load_space("x3d"), tmp_path / "run"
+    settings = settings_for(
+        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20), flops=("2:2.1",)
+    )
+    found = search(space, open_videos(tiny_videos), settings, out, device="cpu", precision="fp32").architecture
+    assert load_architecture(out / "architecture.yaml") == found
+    assert 2_000_000_000 <= found.macs() <= 2_100_000_000
+    with torch.device("meta"):
+        assert count(build(found)).macs == found.cost["macs"] == found.macs()
+    lines = records(out)
+    assert [line["part"] for line in lines] == [0.0, 0.0]
+    assert lines[-1]["entropy"] < Prior(space).uniform_entropy()
 
 
 def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
