@@ -56,7 +56,7 @@ class Network(nn.Module):
         """Told before every step of training which share of it is done, 0 to 1; for networks that train in stages."""
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss on clips x with labels y (B,), and the logits (B, classes) for the running accuracy."""
+        """The loss on clips x with labels y (B,), both through `mix`, and the logits (B, classes) for the accuracy."""
         targets = y
         if self.mix is not None:
             x, targets = self.mix(x, F.one_hot(y, self.classes).float())

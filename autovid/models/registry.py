@@ -42,7 +42,7 @@ NETWORKS: dict[str, Entry] = {
     "tanet_resnet50": Entry(tanet.tanet_resnet50, "temporal kernels that each clip makes for itself; 8 frames"),
     "tdn_resnet50": Entry(tdn.tdn_resnet50, "differences inside and between segments; 8 segments of 5 frames"),
     "tsm_mobilenet_v2": Entry(mobilenet.tsm_mobilenet_v2, "channels shifted to the neighbouring frames; 8 frames"),
-    "s2dnet": Entry(s2dnet.s2dnet, "a glance at the clip says where to look for details; 12 looks into 48 frames"),
+    "s2dnet": Entry(s2dnet.s2dnet, "a glance at the clip says where to look for details; 12 looks into 32 frames"),
     "s2dnet_mini_kinetics": Entry(
         s2dnet.s2dnet_mini_kinetics, "a glance at the clip says where to look for details; 16 looks into 64 frames"
     ),

@@ -70,8 +70,6 @@ def attach_shake_drop(net: Network, beta_max: float = 1.0, level: Literal["batch
 
 def attach_cutmix(net: Network, probability: float = 1.0) -> None:
     """CutMix of a training batch with this probability."""
-    if type(net).training_loss is not Network.training_loss:
-        raise DoesNotFit("its loss does not take blended labels")
     net.mix = CutMix(_checked("probability", probability, 0, 1))
 
 

@@ -150,6 +150,18 @@ def test_the_loss_is_that_of_the_details_smoothed_and_a_tenth_of_the_synopsis() 
     assert not torch.allclose(mixed, loss)
 
 
+def test_cutmix_blends_the_labels_of_both_losses() -> None:
+    net, y = small(dropout=0.0, modules=["cutmix"]).eval(), torch.tensor([1, 2])
+    assert net.mix is not None
+    torch.manual_seed(4)
+    x, targets = net.mix(clip(), F.one_hot(y, 7).float())
+    assert targets.max() < 0.95
+    logits, first = net._recognise(x)
+    expected = F.cross_entropy(logits, targets, label_smoothing=0.1) + 0.1 * F.cross_entropy(first, targets)
+    torch.manual_seed(4)
+    torch.testing.assert_close(net.training_loss(clip(), y)[0], expected)
+
+
 def test_the_two_temporal_filters_see_nearly_the_same() -> None:
     smooth = F.avg_pool3d(clip(frames=48), (9, 1, 1), 1, (4, 0, 0))
     nets = [small(temporal_filter=kind).eval() for kind in ("gaussian", "linear")]
