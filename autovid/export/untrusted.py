@@ -23,7 +23,7 @@ PLAIN = re.compile(
     r"|data/sample_inputs/model\.pt)"
 )
 OPERATION = re.compile(r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|_operator\.(mul|add|sub|floordiv|mod|neg|getitem)")
-SIZE = re.compile(r"((Symbol\('s\d+', (positive=True, )?integer=True\)|Integer|Mul|Add|Pow|FloorDiv|-?\d+)|[(), ])+")
+SIZE = re.compile(r"(Symbol\('s\d+', (positive=True, )?integer=True\)|Integer|Mul|Add|Pow|FloorDiv|[-(), \d])+")
 
 
 def load_program(file: Path) -> torch.export.ExportedProgram:
