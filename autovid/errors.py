@@ -10,6 +10,10 @@ class AutovidError(Exception):
     exit_code = 2
     everywhere = False  # whether all workers of a run raise it at once, so that one alone has to say it
 
+    def __str__(self) -> str:
+        """One line, whatever names are in it: a line break or control character is written as its escape."""
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+
 
 class ConfigError(AutovidError):
     """A wrong value on the command line, in a YAML file or in a call (exit code 2)."""

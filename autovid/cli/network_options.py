@@ -34,7 +34,11 @@ def apply(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
     options = _options(args.option, "--option")
     if args.temporal_pooling:
         options["temporal_pooling"] = True
-    modules = dict(_module(text) for text in args.modules)
+    modules: dict[str, dict[str, Any]] = {}
+    for name, given in map(_module, args.modules):
+        if name in modules:
+            raise ConfigError(f"--with {name} stands twice; give its options together, as --with {name}:A=1,B=2")
+        modules[name] = given
     if isinstance(what, NetworkSpec):
         return what.changed(options=options, modules=modules)
     if options or modules:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autovid.clip import Clip
+from autovid.errors import ConfigError
 from autovid.nn.residual import Residual
 
 _KINDS = {
@@ -39,7 +40,10 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 def count(net: nn.Module, clip: Clip | None = None) -> Count:
-    """Counts a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory."""
+    """Counts a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory.
+
+    Raises ConfigError for a clip too small for the network's poolings.
+    """
     return _whole(net, _trace(net, clip))
 
 
@@ -61,7 +65,12 @@ def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
     ghost = copy.deepcopy(net).to("meta").eval()  # what is done in training alone is no part of the cost
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        ghost(x)
+        try:
+            ghost(x)
+        except RuntimeError as error:
+            if "too small" not in str(error):  # of a pooling
+                raise
+            raise ConfigError(f"frames {seen.frames}, crop {seen.crop}: nothing is left of a clip so small") from error
     found = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
     for path, operators in counter.get_flop_counts().items():
         whole, _, name = path.partition(".")  # "ResNet.stem.0", and "Global" for everything

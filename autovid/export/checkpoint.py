@@ -58,9 +58,9 @@ def _read(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({found[1]})" if found else ""
+        what = f"it holds more than tensors ({found[1]})" if found else "it is not what torch.save writes of tensors"
         raise ConfigError(
-            f"{file} is refused: it holds more than tensors{what}, and to read that could run code. If you trust it, "
+            f"{file} is refused: {what}, and to read it could run code. If you trust it, "
             "save its weights alone with the toolkit that made it"
         ) from None
     except OSError as error:

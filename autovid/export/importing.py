@@ -126,13 +126,18 @@ class Transfer:
         self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
 
     def check(self, what: str, detected: bool) -> None:
-        """Raises ConfigError where a tensor is missing, left over or of another shape; `what` begins the line."""
+        """Raises ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
+
+        `what` begins the line.
+        """
         skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
         wanted = {name for names in self.sources.values() for name in names}
         missing = [name for name in wanted if name not in self.given and name not in skipped]
         over = [name for name in self.given if name not in wanted]
         wrong = [line for ours in self.sources if not (self.new_head and ours in self.head) for line in self._odd(ours)]
+        odd = [f"{n} ({_kind(self.given[n])})" for n in sorted(wanted - skipped) if not _loads(self.given.get(n))]
         faults = [*_few("missing", sorted(missing)), *_few("left over", over), *_few("of another shape", wrong)]
+        faults += _few("not of real numbers", odd)
         if faults:
             raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
 
@@ -211,6 +216,16 @@ class Transfer:
         notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
         notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
         return notes
+
+
+def _loads(tensor: Tensor | None) -> bool:
+    """False for a tensor that is no array of floating-point numbers; one that is missing is another fault."""
+    return tensor is None or (tensor.layout is torch.strided and tensor.is_floating_point() and tensor.is_cpu)
+
+
+def _kind(tensor: Tensor) -> str:
+    names = (tensor.dtype, *([] if tensor.layout is torch.strided else [tensor.layout]), tensor.device)
+    return " ".join(str(name).removeprefix("torch.") for name in names)
 
 
 def _few(what: str, names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -21,6 +21,8 @@ def check_options(what: str, function: Callable[..., Any], given: Mapping[str, A
     for name, value in given.items():
         if name not in names:
             raise ConfigError(f"{what} has no option {name!r}; it has {', '.join(names) or 'none'}")
+        if get_origin(hints[name]) is Literal and value not in (choices := get_args(hints[name])):
+            raise ConfigError(f"{what}, option {name}: one of {', '.join(choices)}, but it is {value!r}")
         try:
             msgspec.convert(value, hints[name])
         except msgspec.ValidationError as error:

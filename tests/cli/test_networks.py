@@ -124,6 +124,11 @@ def test_a_yaml_file_of_a_network_is_what_it_says(
     assert found["hash"] == autovid.load_model(file).hash
 
 
+def test_a_clip_of_which_nothing_is_left_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "tsm_resnet50", "--option", "non_local=true", "--crop", "16"]) == 2
+    assert "crop 16: nothing is left of a clip so small" in one_line(capsys)
+
+
 def test_mistakes_are_one_line_each_with_exit_code_2(
     scale: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +144,8 @@ def test_mistakes_are_one_line_each_with_exit_code_2(
         ([NAME, "--with", "nothing"], "no module 'nothing'"),
         ([NAME, "--with", "scale:size=3"], "module scale has no option 'size'; it has factor, stages"),
         ([NAME, "--with", "scale:factor=0"], f"scale does not fit {NAME}: it has no zero"),
+        ([NAME, "--with", "scale", "--with", "scale:factor=2"], "--with scale stands twice"),
+        (["csn_r50", "--option", "interaction=full"], "interaction: one of reduced, preserved, but it is 'full'"),
         (["tiny", "--temporal-pooling"], "are for hand-designed networks"),
     ]
     for words, text in mistakes:

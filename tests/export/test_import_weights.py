@@ -209,6 +209,26 @@ def test_weights_of_no_network_of_ours_are_refused(tmp_path: Path) -> None:
     assert "need --option norm_eps=0.001" in refused(tmp_path, written_elsewhere(random_network(it), it), spec)
 
 
+@pytest.mark.parametrize(
+    ("weight", "kind"),
+    [
+        (torch.zeros(64, 3, 7, 7, dtype=torch.int64), "int64 cpu"),
+        (torch.zeros(64, 3, 7, 7, dtype=torch.complex64), "complex64 cpu"),
+        (torch.zeros(64, 3, 7, 7).to_sparse(), "float32 sparse_coo cpu"),
+        (torch.zeros(64, 3, 7, 7, device="meta"), "float32 meta"),
+    ],
+    ids=lambda value: str(value)[:12] if isinstance(value, str) else "",
+)
+def test_a_tensor_without_real_numbers_is_refused(weight: Tensor, kind: str, tmp_path: Path) -> None:
+    line = refused(tmp_path, {**images(), "conv1.weight": weight}, classes=1000)
+    assert f"1 not of real numbers: conv1.weight ({kind})" in line
+
+
+def test_odd_names_in_a_file_do_not_break_the_line(tmp_path: Path) -> None:
+    line = refused(tmp_path, {**images(), "two\nlines\x1b[31m": torch.zeros(1)}, classes=1000)
+    assert r"1 left over: two\nlines\x1b[31m" in line
+
+
 def test_one_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
     theirs = images()
     line = refused(tmp_path, theirs | {"module.conv1.weight": theirs["conv1.weight"]})
