@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
     from autovid.train import Trainer, find_rival, random_baseline
+    from autovid.train.baseline import macs_at
+    from autovid.train.comparison import outside_note
 
     keep_memory()
     job = _experiment(args) if args.experiment else _flags(args)
@@ -52,6 +54,9 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     videos, source = training_options.open_data(job.data, recipe.seed)
     out = args.out or options.run_directory(f"random-{space.name}", args.resume)
+    rival = find_rival(args.searched, videos, recipe) if args.searched else None
+    if rival is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
+        print(note)  # now, not after days
     comparison = random_baseline(
         space,
         flops,
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
         out,
         seed=recipe.seed,
-        rival=find_rival(args.searched, videos, recipe) if args.searched else None,
+        rival=rival,
         resume=args.resume,
         report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
         **({"runner": _on_ray(args, out)} if args.address else {}),
@@ -172,5 +177,6 @@ def _show(comparison: "Comparison", out: Path) -> None:
     for row in comparison.rows():
         table.add_row(*row, style="bold" if row[1] == "searched" else "")
     Console().print(table)
-    print(f"{comparison.summary()}\n{comparison.about()}\nFLOPs: {comparison.convention}")
+    said = [comparison.summary(), comparison.note(), comparison.about(), comparison.conventions()]
+    print("\n".join(line for line in said if line))
     print(f"\nwhere   {out}: table.md, table.csv, plot.png, and a run directory for each architecture")

@@ -121,7 +121,8 @@ def random_baseline(
     with RunDirectory.create_or_resume(
         out, _config(space, flops, archs, seed, trainer, rival), kind="random-baseline", resume=resume
     ) as run:
-        comparison = Comparison(space.name, flops, space.reference, trainer.videos.name, trainer.recipe, n)
+        videos = trainer.videos
+        comparison = Comparison(space.name, flops, space.reference, videos.name, len(videos.classes), trainer.recipe, n)
         jobs = _jobs(space, archs, rival)
         entries: list[Entry | None] = [None] * len(jobs)
         if rival is not None and rival.evaluation is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from autovid.cost import CostRange, convention
+from autovid.cost import CostRange, convention, gflops
 from autovid.run import write_atomic
 from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe
@@ -22,7 +22,7 @@ class Entry(msgspec.Struct, frozen=True):
     kind: str  # "random" or "searched"
     hash: str
     macs: int  # at the space's reference input
-    params: int | None
+    params: int | None  # of the network as trained: its last layer has the classes of the data
     top1: float | None
     top5: float | None
 
@@ -35,6 +35,7 @@ class Comparison:
     flops: CostRange
     reference: Reference  # the input at which FLOPs count
     data: str
+    classes: int  # of the data
     recipe: Recipe
     n: int
     entries: list[Entry] = field(default_factory=list)
@@ -60,7 +61,12 @@ class Comparison:
             spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
             text += f": top-1 {statistics.mean(random):.1f} %{spread}, best {max(random):.1f} %"
         searched = self.accuracies("searched")
-        return text + (f"; searched {searched[0][1]:.1f} %" if searched else "")
+        aside = " (outside the range)" if self.note() else ""
+        return text + (f"; searched {searched[0][1]:.1f} %{aside}" if searched else "")
+
+    def note(self) -> str:
+        """What is to be said of a searched architecture that is not of the range; else empty."""
+        return "".join(outside_note(e.macs, self.flops) for e in self.entries if e.kind == "searched")
 
     def about(self) -> str:
         """Under what conditions the figures hold."""
@@ -70,10 +76,22 @@ class Comparison:
             f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
         )
 
-    @property
-    def convention(self) -> str:
-        """What FLOPs mean here."""
-        return convention(self.reference)
+    def conventions(self) -> str:
+        """What FLOPs and parameters mean here, a line each."""
+        trained = f"of the networks as trained, with {self.classes} classes"
+        return f"FLOPs: {convention(self.reference)}\nparameters: {trained}"
+
+
+def outside_note(macs: int, flops: CostRange) -> str:
+    """What is to be said of a searched architecture with `macs` beside random ones of another range; else empty."""
+    low, high = flops
+    if low <= macs <= high:
+        return ""
+    away = f"{100 * (macs / high - 1):.2g} % above" if macs > high else f"{100 * (1 - macs / low):.2g} % below"
+    return (
+        f"The searched architecture has {gflops(macs, digits=4)} GFLOPs, {away} the range of the random ones, {flops}: "
+        "it is not compared with its like."
+    )
 
 
 def _number(value: float | None, scale: float, missing: str) -> str:
@@ -92,13 +110,16 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
 def _csv(comparison: Comparison) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    conventions = comparison.conventions().replace("\n", "; ")
     writer.writerow(["architecture", "kind", "macs", "gflops", "params", "top1", "top5", "convention"])
     for e in comparison.entries:
-        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, e.params, e.top1, e.top5, comparison.convention])
+        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, e.params, e.top1, e.top5, conventions])
     return text.getvalue()
 
 
 def _markdown(comparison: Comparison) -> str:
     lines = [COLUMNS, tuple("---:" if i > 1 else "---" for i in range(len(COLUMNS))), *comparison.rows()]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{comparison.summary()}.\n\n{table}\n\n{comparison.about()}.\nFLOPs: {comparison.convention}.\n"
+    note = f"{comparison.note()}\n\n" if comparison.note() else ""
+    told = comparison.conventions().replace("\n", ".\n")
+    return f"{comparison.summary()}.\n\n{note}{table}\n\n{comparison.about()}.\n{told}.\n"

@@ -2,6 +2,7 @@
 
 import io
 import statistics
+import textwrap
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +24,7 @@ def comparison_png(comparison: Comparison) -> bytes:
     _draw_searched(axes, comparison)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    figure.suptitle(comparison.summary(), fontsize=10)
+    figure.suptitle(textwrap.fill(comparison.summary(), 80), fontsize=10)
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     return data.getvalue()

@@ -36,6 +36,23 @@ def test_it_compares_the_searched_one_with_its_like(
     assert "step" not in capsys.readouterr().out.replace("steps", "")  # no training is shown
 
 
+def test_a_searched_one_outside_the_range_is_noted_before_anything_is_trained(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (searched,) = load_space("tiny").sample(1, 0, (9_000_000, 9_100_000))
+    searched.save(tmp_path / "searched.yaml")
+    words = ["random-baseline", "--space", "tiny", "--data", str(tiny_videos), "-n", "1", *SMALL]
+    words += ["--searched", str(tmp_path / "searched.yaml"), "-o", str(tmp_path / "b")]
+    assert main([*words, "--flops", "0.0095:0.01"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    notes = [number for number, line in enumerate(shown) if line.startswith("The searched architecture has 0.009")]
+    assert "% below the range of the random ones, 0.0095–0.01 GFLOPs" in shown[notes[0]]
+    assert notes[0] < min(number for number, line in enumerate(shown) if "architecture" in line and "step" in line)
+    assert shown[notes[-1]] == shown[notes[0]]
+    assert shown[notes[-1] - 1].endswith("(outside the range)")
+    assert "parameters: of the networks as trained, with 12 classes" in shown
+
+
 def test_mistakes_are_one_line_each_with_their_exit_code(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,9 +6,10 @@ import matplotlib.image
 import pytest
 from small import ARCH, SPACE, StopAt, recipe, train
 
-from autovid.cost import CostRange
+from autovid.cost import CostRange, count
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError
+from autovid.models import build
 from autovid.run import Interrupted, Progress, RunDirectory
 from autovid.train import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
 from autovid.train.comparison import write_comparison
@@ -161,6 +162,38 @@ def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(video
     assert not (tmp_path / "b").exists()
 
 
+def test_a_searched_one_outside_the_range_is_noted_wherever_it_is_compared(tmp_path: Path) -> None:
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1)
+    comparison.entries += [
+        Entry("random", name, 11_100_000, 1_000_000, top1, 80.0) for name, top1 in (("a", 4), ("c", 44))
+    ]
+    for macs, away in [(11_000_000, ""), (12_000_000, ""), (5_500_000, "50 % below"), (12_600_000, "5 % above")]:
+        comparison.entries[2:] = [Entry("searched", "b", macs, 1_200_000, 50.0, None)]
+        write_comparison(tmp_path, comparison)
+        written = (tmp_path / "table.md").read_text()
+        note = f"has {macs / 1e9:g} GFLOPs, {away} the range of the random ones, 0.011–0.012 GFLOPs"
+        assert [note in text for text in (comparison.note(), written)] == [bool(away)] * 2
+        assert comparison.summary().endswith("searched 50.0 %" + " (outside the range)" * bool(away))
+        assert comparison.summary() in written
+    picture = matplotlib.image.imread(tmp_path / "plot.png")
+    assert (picture[:, :2] == 1).all()  # the title fits
+
+
+def test_a_table_says_what_flops_and_parameters_mean(videos: VideoSet, tmp_path: Path) -> None:
+    """FLOPs at the space's reference input, parameters of what was trained: with the classes of the data."""
+    found = baseline(tmp_path / "b", videos, n=1)
+    assert found.classes == len(videos.classes) == 12
+    lines = found.conventions().splitlines()
+    assert "16 frames at 32x32, 12 classes" in lines[0]
+    assert lines[1] == "parameters: of the networks as trained, with 12 classes"
+    assert all(f"\n{line}." in (tmp_path / "b" / "table.md").read_text() for line in lines)
+    assert all(line in table(tmp_path / "b")[0]["convention"] for line in lines)
+    (entry,) = found.entries
+    (arch,) = SPACE.sample(1, 0, FLOPS)
+    counted = {classes: count(build(arch, classes)).params for classes in (12, 400)}
+    assert entry.params == counted[12] < counted[400]
+
+
 def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
     macs = ARCH.macs()
     around = range_around(SPACE, ARCH)
@@ -168,7 +201,7 @@ def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
 
 
 def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Path) -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", recipe(), 2)
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 2)
     comparison.entries.append(Entry("random", "abc", 11_500_000, None, None, None))
     write_comparison(tmp_path, comparison)
     assert (tmp_path / "plot.png").stat().st_size > 1000
@@ -176,7 +209,7 @@ def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Pa
 
 
 def test_the_table_has_the_best_first() -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", recipe(), 2)
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 2)
     comparison.entries += [
         Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0),
         Entry("searched", "b", 11_200_000, 1_200_000, 50.0, None),
