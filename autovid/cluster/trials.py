@@ -112,7 +112,7 @@ def _tuner(
             time_attr="epoch",
             metric="top1",
             mode="max",
-            max_t=halving.most,
+            max_t=halving.most + 1,  # at max_t Tune ends a trial, which has its evaluation still to do
             grace_period=halving.grace,
             reduction_factor=halving.factor,
         )
@@ -130,8 +130,22 @@ def _tuner(
             storage_path=storage,
             failure_config=tune.FailureConfig(max_failures=retries),
             verbose=0,
+            callbacks=[_silence()],
         ),
     )
+
+
+def _silence() -> Any:
+    """In place of the callback that prints a line for each trial at any verbosity."""
+    from ray.tune.progress_reporter import TrialProgressCallback
+
+    class Silent(TrialProgressCallback):
+        def _nothing(self, *_: Any, **__: Any) -> None:
+            pass
+
+        on_trial_result = on_trial_error = on_trial_complete = _nothing
+
+    return Silent()
 
 
 def _others(grid: Any, ended: set[int], again: dict[int, int]) -> Iterator[Trial]:

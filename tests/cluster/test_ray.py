@@ -1,0 +1,294 @@
+"""Runs on Ray: workers and trials in real processes, some of which are really killed. All share one local cluster."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autovid.cli import main
+from autovid.cluster import Halving, Resources, Trial, run_trials
+from autovid.errors import ConfigError, DataError
+from autovid.run import RunDirectory
+from autovid.run.signals import Interrupted
+
+TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
+SEARCH = "--space tiny --flops 0.0075:0.008 --steps 3 --samples 2 --batch 4 --crop 16 --jitter 16:20 --recipe proxy"
+MACHINE = "--device cpu --precision fp32"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster on this machine, as `ray start --head` makes it, on loopback and with a token."""
+    variables = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        ray = str(Path(sys.executable).with_name("ray"))
+        port = free_port()
+        head = f"start --head --port {port} --num-cpus 4 --include-dashboard false --disable-usage-stats".split()
+        subprocess.run([ray, *head, "--node-ip-address", "127.0.0.1"], check=True, capture_output=True, timeout=120)
+        yield f"127.0.0.1:{port}"
+        subprocess.run([ray, "stop", "--force"], capture_output=True, timeout=120)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+# -- workers
+
+
+def search(out: Path, data: Path, *more: str) -> int:
+    return main(["search", *SEARCH.split(), *MACHINE.split(), "--data", str(data), "-o", str(out), *more])
+
+
+def learned(out: Path) -> dict[str, torch.Tensor]:
+    checkpoint = RunDirectory.open(out).latest()
+    assert checkpoint is not None
+    folder = max((out / "checkpoints").iterdir())
+    return {**load_file(folder / "search.safetensors"), **load_file(folder / "model.safetensors")}
+
+
+def after(out: Path, steps: int, do: Callable[[], None]) -> threading.Thread:
+    """Calls `do` once the run in `out` has done so many steps."""
+
+    def watch() -> None:
+        metrics = out / "metrics.jsonl"
+        for _ in range(1200):
+            if metrics.exists() and metrics.read_text().count("\n") >= steps:
+                return do()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def kill_a_worker() -> None:
+    """SIGKILL to a worker of Ray Train, as when a machine goes."""
+    found = subprocess.run(["pgrep", "-f", "^ray::RayTrainWorker"], capture_output=True, text=True).stdout.split()
+    os.kill(int(found[-1]), signal.SIGKILL)
+
+
+def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one_of_one_process(
+    cluster: str, tiny_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert search(alone, tiny_videos) == 0
+    killer = after(together, 4, kill_a_worker)  # in the second part, after the milestone of the first
+    assert search(together, tiny_videos, "--workers", "2", "--address", cluster) == 0
+    killer.join()
+    assert "restart 1 of 3" in capfd.readouterr().err
+    assert "step 3 of 9: starting, 2 workers" in (together / "log.txt").read_text()
+    ours, theirs = learned(together), learned(alone)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert (together / "architecture.yaml").exists()
+    steps = [json.loads(line)["step"] for line in (together / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_a_signal_lets_the_workers_save_and_stop(
+    cluster: str, tiny_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    stopper = after(out, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    code = search(out, tiny_videos, "--workers", "2", "--address", cluster, "--steps", "200")
+    stopper.join()
+    assert code == 143
+    assert "Go on with: autovid " in capfd.readouterr().err
+    assert RunDirectory.open(out).latest() is not None
+
+
+def test_what_cannot_be_is_said_before_ray_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--space", "tiny", "--flops", "7:8", "--workers", "2", "--address", "nowhere:1"]) == 3
+    assert main(["train", "tsn_resnet19", "--workers", "2", "--address", "nowhere:1"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+# -- trials
+
+
+def trials(work: Callable[..., Any], names: list[str], cluster: str, **options: Any) -> list[Trial]:
+    given = {"resources": Resources(), "retries": 2, "resume_command": "autovid again", **options}
+    return sorted(run_trials(names, work, address=cluster, **given))
+
+
+def test_a_trial_whose_process_dies_is_begun_again_and_none_is_lost(cluster: str, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
+    def work(number: int, report: object) -> int:
+        began = Path(folder) / f"{number}"
+        with began.open("a") as file:
+            file.write("began\n")
+        if number == 1 and began.read_text().count("began") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number * 10
+
+    said: list[str] = []
+    found = trials(work, ["a", "b", "c"], cluster, say=said.append)
+    assert [(trial.result, trial.retries) for trial in found] == [(0, 0), (10, 1), (None, 2)]
+    assert found[2].failed
+    assert [(tmp_path / name).read_text().count("began") for name in "012"] == [1, 2, 3]
+    assert sorted(said) == [
+        "b: its process died; retry 1 of 2",
+        "c: its process died; retry 1 of 2",
+        "c: its process died; retry 2 of 2",
+    ]
+
+
+def test_what_is_printed_in_a_trial_is_printed_here_and_its_mistake_is_raised_here(
+    cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(number: int, report: object) -> None:
+        print("hello from a trial")
+        raise DataError("no such video")
+
+    with pytest.raises(DataError, match="no such video"):
+        trials(work, ["a"], cluster)
+    assert "hello from a trial\n" in capsys.readouterr().out
+
+
+def test_halving_ends_the_worst_and_says_when(cluster: str) -> None:
+    def work(number: int, report: Callable[[int, float], None]) -> int:
+        for epoch in range(1, 5):
+            time.sleep(0.5 if number else 0)  # the best is there first
+            report(epoch, 90.0 - 10 * number)
+        return number
+
+    found = trials(work, [f"t{i}" for i in range(4)], cluster, halving=Halving(grace=1, most=4, factor=2))
+    assert found[0].result == 0
+    ended = [trial for trial in found if trial.result is None]
+    assert ended
+    assert all(trial.stopped_at in (1, 2) and not trial.failed for trial in ended)
+
+
+def test_a_signal_stops_trials_after_they_have_saved(cluster: str) -> None:
+    def work(number: int, report: object) -> None:
+        from autovid.run.signals import StopRequest
+
+        with StopRequest() as stop:
+            while not stop.signal:
+                time.sleep(0.1)
+        raise Interrupted(stop.signal, "saved")
+
+    timer = threading.Timer(12, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(Interrupted, match=r"0 of 2 trainings are done.*autovid again") as caught:
+        trials(work, ["a", "b"], cluster)
+    assert caught.value.exit_code == 130
+
+
+def test_a_sweep_has_a_row_for_each_combination_and_does_nothing_twice(
+    cluster: str, tiny_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", *SEARCH.split(), *MACHINE.split(), "--data", str(tiny_videos), "-o", f"{tmp_path}/s"]) == 0
+    words = ["sweep", f"{tmp_path}/s", "--over", "lr=0.01,0.02", "--over", "seed=0..1", "--data", str(tiny_videos)]
+    words += [*TRAIN.split(), *MACHINE.split(), "-o", f"{tmp_path}/sweep", "--address", cluster]
+    assert main(words) == 0
+    assert "(s.d. " in capfd.readouterr().out
+    rows = json.loads((tmp_path / "sweep" / "trials.json").read_text())
+    assert [row["settings"] for row in rows] == [[f"lr={lr}", f"seed={n}"] for lr in ("0.01", "0.02") for n in (0, 1)]
+    assert all(row["top1"] is not None for row in rows)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/metrics.jsonl")}
+    assert len(before) == 4
+    assert main([*words, "--resume"]) == 0
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "sweep").glob("*/metrics.jsonl")}
+
+
+def test_a_random_baseline_side_by_side_equals_one_after_the_other(
+    cluster: str, tiny_videos: Path, tmp_path: Path
+) -> None:
+    words = ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "-n", "2", "--data", str(tiny_videos)]
+    words += [*TRAIN.split(), *MACHINE.split()]
+    assert main([*words, "-o", f"{tmp_path}/alone"]) == 0
+    assert main([*words, "-o", f"{tmp_path}/ray", "--address", cluster]) == 0
+    assert (tmp_path / "ray/table.csv").read_text() == (tmp_path / "alone/table.csv").read_text()
+
+
+# -- the cluster itself
+
+LOCAL = """
+import os
+from autovid.cluster.connect import connected
+with connected("local", 2, 0):
+    print(os.getpid(), flush=True)
+    input()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads what listens from /proc")
+def test_a_local_cluster_listens_on_loopback_alone() -> None:
+    with subprocess.Popen([sys.executable, "-c", LOCAL], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        head = int(process.stdout.readline())
+        everywhere, loopback = listening(descendants(head))
+        process.stdin.write("\n")
+    assert process.returncode == 0
+    assert loopback >= 4
+    assert everywhere == 0
+
+
+def descendants(pid: int) -> set[int]:
+    found = {pid}
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    while new := {child for child, parent in parents.items() if parent in found} - found:
+        found |= new
+    return found
+
+
+def listening(pids: set[int]) -> tuple[int, int]:
+    """How many sockets of these processes listen on every interface or a real one, and how many on loopback alone."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+            except OSError:
+                continue
+    everywhere = loopback = 0
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                local = fields[1].split(":")[0] in (
+                    "0100007F",
+                    "0000000000000000FFFF00000100007F",
+                    "0" * 24 + "01000000",
+                )
+                loopback, everywhere = loopback + local, everywhere + (not local)
+    return everywhere, loopback
+
+
+def test_more_gpus_than_there_are_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="GPUs are asked for, this machine has"):
+        list(run_trials(["a"], lambda *_: 0, address="local", resources=Resources(1, 64), retries=0, resume_command=""))
