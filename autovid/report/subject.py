@@ -56,7 +56,7 @@ def open_files(model: str, weights: Path, device: str = "auto") -> Subject:
     net = build(what)
     load_weights(net, weights)
     compute = Compute(device, "fp32")
-    return Subject(_title(what), net.to(compute.device), net.clip, (), compute.device)
+    return Subject(f"{weights.stem} ({_title(what)})", net.to(compute.device), net.clip, (), compute.device)
 
 
 def _title(model: Model) -> str:
