@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from autovid.errors import AutovidError, ConfigError
 
 LOCAL = "local"
+PATIENCE = 10.0  # seconds
 
 
 class ClusterError(AutovidError):
@@ -69,6 +71,7 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         raise ConfigError("this process is connected to Ray already; call ray.shutdown() first")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != LOCAL:
+        _knock(address)
         try:
             ray.init(address=address, **quiet)
         except Exception as error:  # grpc's, Ray's and the operating system's
@@ -86,6 +89,17 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         ray.init(address=LOCAL, num_cpus=max(cpus, cores), num_gpus=there, include_dashboard=False, **quiet)
     except Exception as error:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from error
+
+
+def _knock(address: str) -> None:
+    """Raises ClusterError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdigit()):
+        return  # `auto`, or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster answers at {address}: {error}; `ray status` says where one is") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -290,5 +290,14 @@ def listening(pids: set[int]) -> tuple[int, int]:
 
 
 def test_more_gpus_than_there_are_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="GPUs are asked for, this machine has"):
+    with pytest.raises(ConfigError, match="GPUs are asked for, and this machine has"):
         list(run_trials(["a"], lambda *_: 0, address="local", resources=Resources(1, 64), retries=0, resume_command=""))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_where_nobody_answers_is_one_line(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    assert main(["search", "--space", "tiny", "--steps", "1", "--workers", "1", "--address", address, "-o", out]) == 7
+    assert capsys.readouterr().err.startswith(f"autovid search: no Ray cluster answers at {address}: ")
