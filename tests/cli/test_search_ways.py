@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from autovid.cli import main
 from autovid.search import read_search
+from autovid.search.task import SearchTask
 from autovid.space import load_architecture
 
 SHORT = ["--steps", "2", "--batch", "4", "--decoders", "0", "--precision", "fp32"]
@@ -24,26 +26,55 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
     return out
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--samples", "auto", "--beta", "0.1"],
-        ["--samples", "3", "--likelihood", "sum"],
-        ["--samples", "2", "--in-range", "--flops", "0.0075:0.008"],
-        ["--samples", "2", "--flops", "sparse=0.0028:0.003"],
-    ],
-)
-def test_every_option_of_the_method_searches_to_the_end(
-    arguments: list[str], tmp_path: Path, tiny_videos: Path
-) -> None:
+def records(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_as_many_samples_as_the_entropy_asks_for(tmp_path: Path, tiny_videos: Path) -> None:
+    """K = 13 at the start of each part; a prior that one huge step has made sure of itself is drawn from less."""
     out = tmp_path / "run"
-    assert search(out, tiny_videos, *arguments) == 0
+    assert search(out, tiny_videos, "--samples", "auto", "--beta", "0.1", "--arch-lr", "4") == 0
     assert read_search(out).finished
-    arch = load_architecture(out / "architecture.yaml")
-    if "0.0075:0.008" in arguments:
-        assert 7_500_000 <= arch.macs() <= 8_000_000
-        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        assert len(lines) == 6
+    lines = records(out)
+    assert [line["samples"] for line in lines[::2]] == [13, 13, 13]
+    assert all(2 <= after["samples"] < 13 for after in lines[1::2])
+    assert all(line["beta"] == 0.1 for line in lines)
+
+
+def test_a_likelihood_summed_over_the_clips_weighs_by_their_number(
+    tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[float]] = {"sum": set(), "mean": set()}
+    scale = SearchTask._scale
+
+    def watched(task: SearchTask, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
+        seen[task.settings.likelihood].add(scale(task, batch))
+        return scale(task, batch)
+
+    monkeypatch.setattr(SearchTask, "_scale", watched)
+    for kind in seen:
+        out = tmp_path / kind
+        assert search(out, tiny_videos, "--samples", "2", "--steps", "1", "--likelihood", kind) == 0
+        assert read_search(out).settings.likelihood == kind
+    assert seen == {"sum": {4.0}, "mean": {1.0}}
+
+
+def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing outside the range of the part, in the warm-up as after it."""
+    seen: list[bool] = []
+    draw = SearchTask._draw
+
+    def watched(task: SearchTask, index: int, warm: bool) -> torch.Tensor:
+        drawn = draw(task, index, warm)
+        assert task.range is not None
+        seen.extend(task.range.low <= macs <= task.range.high for macs in task.table.macs(drawn.numpy()).tolist())
+        return drawn
+
+    monkeypatch.setattr(SearchTask, "_draw", watched)
+    out = tmp_path / "run"
+    assert search(out, tiny_videos, "--samples", "2", "--in-range", "--flops", "0.0075:0.008") == 0
+    assert seen == [True] * 12
+    assert 7_500_000 <= load_architecture(out / "architecture.yaml").macs() <= 8_000_000
 
 
 def test_a_range_of_a_parts_own_is_met_by_that_part(tmp_path: Path, tiny_videos: Path) -> None:
