@@ -75,6 +75,7 @@ def _cores(args: argparse.Namespace) -> int:
 def _work(words: list[str]) -> int:
     from autovid.cli import main
 
+    sys.argv = ["autovid", *words]  # what a stopped run says is to be typed
     return main(words, started=True)
 
 

@@ -38,6 +38,7 @@ def connected(address: str | None, cpus: int, gpus: float) -> Iterator[str | Non
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"  # else what is printed to stderr comes twice
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # else Tune prints a banner at any verbosity
     with _locally() if address == LOCAL else contextlib.nullcontext() as folder:
         import ray

@@ -116,7 +116,9 @@ def test_a_signal_lets_the_workers_save_and_stop(
     code = search(out, tiny_videos, "--workers", "2", "--address", cluster, "--steps", "200")
     stopper.join()
     assert code == 143
-    assert "Go on with: autovid " in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert said.count("Go on with: ") == 1
+    assert "Go on with: autovid search --space tiny " in said
     assert RunDirectory.open(out).latest() is not None
 
 
