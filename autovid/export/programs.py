@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +41,17 @@ def trace(net: Network, clip: Clip, name: str) -> torch.export.ExportedProgram:
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # the paths of this machine
+    _avoid_keywords(program)
     return program
+
+
+def _avoid_keywords(program: torch.export.ExportedProgram) -> None:
+    """Renames weights of modules called `nonlocal` and the like: torch writes Python that has their names in it."""
+    for spec in program.graph_signature.input_specs:
+        if spec.target is not None and spec.target in program.state_dict:
+            name = ".".join(f"{part}_" if iskeyword(part) else part for part in spec.target.split("."))
+            program.state_dict[name] = program.state_dict.pop(spec.target)
+            spec.target = name
 
 
 def save_torch(program: torch.export.ExportedProgram, file: Path) -> None:
@@ -95,8 +106,10 @@ def _refused(name: str, kind: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # torch's own words are about torch
+            cause = cause.__cause__
+        reason = " ".join((str(cause).strip().splitlines() or [""])[0].split()) or type(cause).__name__
         raise ConfigError(f"{name} cannot be exported as {kind}: {reason}") from error
 
 

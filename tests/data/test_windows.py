@@ -1,6 +1,7 @@
 """A video in windows along its timeline: nothing left out, nothing twice, and each window like a video of its own."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_a_window_is_seen_like_a_video_of_its_own(video: Path, clip: Clip) -> No
 )
 def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges: list[float]) -> None:
     found = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
-    assert np.allclose(found, list(zip(edges, edges[1:])))
+    assert np.allclose(found, list(pairwise(edges)))
 
 
 def test_clips_cover_a_window_ten_at_most() -> None:

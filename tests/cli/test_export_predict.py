@@ -1,0 +1,170 @@
+"""autovid export and autovid predict: what a training has learned, in every format, says the same of a video."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autovid
+from autovid.cli import main
+from autovid.export import FILES
+from autovid.space import load_space
+
+SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
+SMALL += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--seed", "5"]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a small architecture: one stage deep, as little as there is."""
+    folder = tmp_path_factory.mktemp("export")
+    load_space("tiny").sample(1, seed=3)[0].scaled(depth_factor=0.3).save(folder / "architecture.yaml")
+    words = ["train", str(folder / "architecture.yaml"), "--data", str(tiny_videos), *SMALL, "-o", str(folder / "run")]
+    assert main(words) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> dict[str, Path]:
+    """The run in each format."""
+    folders = {kind: trained.parent / kind for kind in FILES}
+    for kind, folder in folders.items():
+        assert main(["export", str(trained), "--format", kind, "-o", str(folder)]) == 0
+    return folders
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_videos: Path) -> Path:
+    return next((tiny_videos / "val" / "disc-left-rising").iterdir())
+
+
+def predict(capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 0) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["predict", *map(str, words), "--json", "--device", "cpu"]) == code
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
+    trained: Path, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(exported["onnx"] / "model.onnx", tmp_path / "alone.onnx")
+    (want,) = predict(capsys, trained, clip)
+    assert want["video"] == str(clip)
+    assert (want["start"], want["end"], want["clips"]) == (0.0, 0.64, 2)  # 16 frames, two clips of 8
+    assert len({guess["label"] for guess in want["top"]}) == 5
+    for model in (*exported.values(), tmp_path / "alone.onnx"):
+        (found,) = predict(capsys, model, clip)
+        assert [guess["label"] for guess in found["top"]] == [guess["label"] for guess in want["top"]]
+        for mine, theirs in zip(found["top"], want["top"]):
+            assert abs(mine["probability"] - theirs["probability"]) < 1e-5
+
+
+def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) -> None:
+    arch = autovid.load_architecture(trained / "architecture.yaml")
+    for kind, folder in exported.items():
+        assert sorted(file.name for file in folder.iterdir()) == sorted(
+            ["README.md", "architecture.yaml", "model.json", FILES[kind]]
+        )
+        about = json.loads((folder / "model.json").read_text())
+        assert (about["hash"], about["kind"], about["outputs"]) == (arch.hash, kind, 12)
+        assert about["classes"][4] == "disc-left-rising"
+        size = {name: about["clip"][name] for name in ("frames", "crop", "stride", "sampling", "mean", "std")}
+        assert size == {
+            "frames": 8,
+            "crop": 32,
+            "stride": 1,
+            "sampling": "dense",
+            "mean": [0.45] * 3,
+            "std": [0.225] * 3,
+        }
+        assert about["found"]["space"] == "tiny"
+        assert about["trained"]["recipe"]["seed"] == 5
+        assert "center" in about["trained"]["accuracy"]
+        assert about["check"]["difference"] < 1e-4
+        net = autovid.build(folder / "architecture.yaml")
+        assert (net.classes, net.clip.frames, net.clip.crop, net.clip.stride) == (12, 8, 32, 1)
+        assert about["cost"]["macs"] == autovid.count(net).macs
+        assert "8 frames at 32x32, 12 classes" in about["cost"]["convention"]
+        for text in (folder / FILES[kind], folder / "model.json", folder / "README.md"):
+            assert str(trained.parent).encode() not in text.read_bytes()
+            assert b"autovid/nn/" not in text.read_bytes()  # no lines of code of the machine that exported
+
+
+def test_a_program_of_torch_needs_no_autovid(exported: dict[str, Path]) -> None:
+    script = (
+        "import sys, torch\n"
+        "net = torch.export.load(sys.argv[1]).module()\n"
+        "with torch.no_grad(): print([tuple(net(torch.zeros(b, 3, 8, 32, 32)).shape) for b in (1, 4)])\n"
+        "assert 'autovid' not in sys.modules"
+    )
+    words = [sys.executable, "-I", "-c", script, str(exported["torch"] / "model.pt2")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.strip() == "[(1, 12), (4, 12)]", done.stderr
+
+
+def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, broken = exported["safetensors"], tmp_path / "broken.mp4"
+    broken.write_bytes(clip.read_bytes()[:300])
+    lines = predict(capsys, model, clip, broken, clip, "--window", "0.2", code=4)
+    assert [line.get("start") for line in lines] == [0.0, 0.2, 0.4, None, 0.0, 0.2, 0.4]
+    assert set(lines[3]) == {"video", "error"}
+    assert lines[:3] == lines[4:]
+    assert main(["predict", str(model), str(clip), str(broken), "--window", "0.2", "--device", "cpu"]) == 4
+    out, error = capsys.readouterr()
+    assert [line[:16] for line in out.splitlines()[1:]] == ["  0:00.0 – 0:00.", "  0:00.2 – 0:00.", "  0:00.4 – 0:00."]
+    assert error.splitlines() == [f"autovid predict: {lines[3]['error']}"]
+    assert main(["predict", str(model), str(clip), "--device", "cpu"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == str(clip)
+    assert len(rest) == 5
+    assert rest[0].split(" %  ")[1] in json.loads((model / "model.json").read_text())["classes"]
+
+
+def test_mistakes_are_one_line_and_leave_nothing(
+    trained: Path,
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(exported["safetensors"], damaged)
+    data = bytearray((damaged / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (damaged / "model.safetensors").write_bytes(data)
+    greedy = tmp_path / "greedy"
+    shutil.copytree(exported["safetensors"], greedy)
+    text = (greedy / "model.json").read_text()
+    (greedy / "model.json").write_text(text.replace('"frames": 8', '"frames": 999999'))
+    (tmp_path / "foreign.onnx").write_bytes(b"nonsense")
+    run, weights = str(trained), str(exported["safetensors"] / "model.safetensors")
+    mistakes = [
+        (["export", run, "-o", str(exported["onnx"])], 5, "exists already"),
+        (["export", run, "--weights", weights], 2, "has weights of its own"),
+        (["export", "tsn_resnet19"], 2, "did you mean tsn_resnet"),
+        (["export", "resnet110_cifar", "--weights", weights], 2, "is not of resnet110_cifar"),
+        (["predict", str(damaged), str(clip)], 2, "is damaged"),
+        (["predict", str(greedy), str(clip)], 2, "no such clip can be read"),
+        (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
+        (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),
+        (["predict", str(clip), str(clip)], 2, "no run directory, exported folder or ONNX file"),
+        (["predict", str(exported["onnx"]), str(clip), "--device", "cuda"], 2, "has no device cuda"),
+    ]
+    capsys.readouterr()
+    for words, code, message in mistakes:
+        assert main(words) == code, words
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error, error
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
+    assert main(["export", run, "--format", "onnx"]) == 2
+    assert capsys.readouterr().err.strip().endswith("pip install onnx onnxscript onnxruntime")
+    assert list((tmp_path / "exports").iterdir()) == []
