@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import autovid
 from autovid.cli import main
+from autovid.data.loader import normalised
+from autovid.data.windows import read_windows
 from autovid.export import FILES
 from autovid.space import load_space
 
@@ -61,6 +64,20 @@ def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
         assert [guess["label"] for guess in found["top"]] == [guess["label"] for guess in want["top"]]
         for mine, theirs in zip(found["top"], want["top"]):
             assert abs(mine["probability"] - theirs["probability"]) < 1e-5
+
+
+def test_probabilities_are_the_mean_over_the_clips(
+    exported: dict[str, Path], clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = exported["safetensors"]
+    net = autovid.build(folder / "architecture.yaml").eval()
+    autovid.load_weights(net, folder / "model.safetensors")
+    (window,) = read_windows(clip, net.clip)
+    with torch.no_grad():
+        want = torch.softmax(net(normalised(window.pixels, net.clip)), 1).mean(0)
+    (found,) = predict(capsys, folder, clip)
+    assert [guess["index"] for guess in found["top"]] == want.topk(5).indices.tolist()
+    assert torch.allclose(torch.tensor([guess["probability"] for guess in found["top"]]), want.topk(5).values)
 
 
 def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) -> None:

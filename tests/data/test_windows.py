@@ -60,6 +60,13 @@ def test_clips_cover_a_window_ten_at_most() -> None:
     assert starts.tolist() == [0, 4, 8]  # each reaches over 7 frames
 
 
+def test_a_single_frame_is_a_window_too(tmp_path: Path) -> None:
+    frames = draw("disc-left-rising", Recipe(frames=1, side=40), np.random.default_rng(0))
+    write_video(tmp_path / "one.mp4", frames, quality=20, gop=12)
+    (window,) = read_windows(tmp_path / "one.mp4", DENSE, 1.0)
+    assert window.pixels.shape == (1, 4, 24, 24, 3)
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DataError, match=r"text\.mp4: not an mp4"):
