@@ -36,7 +36,7 @@ class RandomCrop(NamedTuple):
         side = max(1, round(self.crop / self.short_side * min(height, width)))
         top, left = int(self.down * (height - side + 1)), int(self.across * (width - side + 1))
         square = resize(frame[top : top + side, left : left + side], self.crop, self.crop)
-        return square[:, ::-1] if self.mirror else square
+        return mirrored(square) if self.mirror else square
 
 
 def shrink(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
@@ -51,6 +51,12 @@ def crop_at(frames: NDArray[np.uint8], crop: int, place: float) -> NDArray[np.ui
     height, width = frames.shape[-3:-1]
     top, left = int((height - crop) * place), int((width - crop) * place)
     return frames[..., top : top + crop, left : left + crop, :]
+
+
+def mirrored(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) with left and right exchanged, and copied: numpy takes ten times as long to read pixels backwards."""
+    turned: NDArray[np.uint8] = torch.from_numpy(np.ascontiguousarray(frame)).flip(1).numpy()
+    return turned
 
 
 def resize(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

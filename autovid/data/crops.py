@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data.augment import RandomCrop, resize
+from autovid.data.augment import RandomCrop, mirrored, resize
 
 Crops = Literal["jitter", "multi_scale", "area"]
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -104,4 +104,4 @@ class Cutting(NamedTuple):
 def _cut(frame: NDArray[np.uint8], box: Box, crop: int, mirror: bool) -> NDArray[np.uint8]:
     top, left, high, wide = box
     square = resize(frame[top : top + high, left : left + wide], crop, crop)
-    return square[:, ::-1] if mirror else square
+    return mirrored(square) if mirror else square
