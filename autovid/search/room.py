@@ -21,7 +21,7 @@ from autovid.space.space import opens
 LOOKAHEAD = 12  # architectures of the next part that are tried before its range counts as out of reach
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
 NATURAL = 64  # architectures whose parts' shares are averaged
-DEEPEST = 5  # how often a slice of the range is halved
+DEEPEST = 10  # how often a slice of the range is halved
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def check(space: SearchSpace, target: Target) -> None:
         if wanted is not None:
             shared = part.name not in target.own and part.share < 1
             share = f" (the share of part {part.name}, {part.share:.0%} of {target.whole})" if shared else ""
+            share = f" (at the end of part {part.name})" if part.name in target.own else share
             _check_reach(space.part_space(number, {}).cost_table(), wanted, share)
     if not Room(space, target).after(-1, {}, 0):
         raise CostRangeError(
@@ -105,7 +106,8 @@ def check(space: SearchSpace, target: Target) -> None:
 def settle(space: SearchSpace, target: Target) -> Target:
     """The target that a search of `space` can meet: where the parts' shares of the whole range cannot be met one after
     the other, the last ones (as few as possible) give way to the share that a part has on average among architectures
-    drawn uniformly from the whole range, as ranges of their own. Ours.
+    drawn uniformly from the whole range, as ranges of their own; or, where the range is too narrow for that, to all
+    that the part costs in these architectures. Ours.
 
     Raises CostRangeError where the whole range, or a range that a part was given, is out of reach.
     """
@@ -116,16 +118,21 @@ def settle(space: SearchSpace, target: Target) -> Target:
         if target.whole is None:
             raise
         _check_reach(space.cost_table(), target.whole)
-        natural = _natural_shares(space, target.whole)
-        for first in reversed(range(len(natural))):
-            own = {part.name: target.whole.share(share) for part, share in zip(space.parts[first:], natural[first:])}
-            settled = Target(target.whole, {**own, **target.own})
-            try:
-                check(space, settled)
-            except CostRangeError:
-                continue
-            return settled
-        raise
+        for ranges in _natural_ranges(space, target.whole):
+            for first in reversed(range(len(ranges))):
+                own = {part.name: its for part, its in zip(space.parts[first:], ranges[first:])}
+                settled = Target(target.whole, {**own, **target.own})
+                try:
+                    check(space, settled)
+                except CostRangeError:
+                    continue
+                return settled
+        if target.own:
+            raise
+        raise CostRangeError(
+            f"--flops: there are architectures with {target.whole}, but that is too narrow to be reached part by part; "
+            "widen it"
+        ) from None
 
 
 def _check_reach(table: MacsTable, wanted: CostRange, share: str = "") -> None:
@@ -135,12 +142,13 @@ def _check_reach(table: MacsTable, wanted: CostRange, share: str = "") -> None:
         raise CostRangeError(f"--flops: {error}{share}") from None
 
 
-def _natural_shares(space: SearchSpace, whole: CostRange) -> list[float]:
-    """What share of the cost each part but the last has used, over architectures drawn from `whole`; two digits."""
+def _natural_ranges(space: SearchSpace, whole: CostRange) -> tuple[list[CostRange], list[CostRange]]:
+    """What each part but the last has used in architectures drawn from `whole`: its mean share of the cost, to two
+    digits, as a range; and from the least to the most."""
     table = space.cost_table()
     rows = sample_in_range(table, uniform(table), *whole, NATURAL, np.random.default_rng(0))
     archs, total = [space.architecture(row) for row in rows], table.macs(rows)
-    shares = []
+    shares, spans = [], []
     for number in range(len(space.parts) - 1):
         there = space.part_space(number, {})
         made = [{**{d.name: d.candidates[0] for d in there.decisions}, **decided(space, number, a)} for a in archs]
@@ -149,8 +157,10 @@ def _natural_shares(space: SearchSpace, whole: CostRange) -> list[float]:
             replace(a, network=there.network, choices={n: v for n, v in m.items() if n in names})
             for a, m in zip(archs, made)
         ]
-        shares.append(round(float(np.mean(there.cost_table().macs(kept) / total)), 2))
-    return shares
+        macs = there.cost_table().macs(kept)
+        shares.append(whole.share(round(float(np.mean(macs / total)), 2)))
+        spans.append(CostRange(int(macs.min()), int(macs.max())))
+    return shares, spans
 
 
 def uniform(table: CostTable) -> list[np.ndarray]:
@@ -179,7 +189,7 @@ def choose(
 
     `there` is the part's space. Returns it with its log-probability. What room there is depends on a few choices (the
     widths that later parts see) and on the cost. So the best of each combination of these choices competes, and a
-    combination whose best leaves no room is split by cost, down to slices of 1/32 of the range.
+    combination whose best leaves no room is split by cost, down to slices of 1/1024 of the range.
 
     Raises CostRangeError where there is none.
     """

@@ -124,6 +124,11 @@ def _check_space(out: Path, space: SearchSpace) -> None:
         theirs = load_space(out / "space.yaml")
     except ConfigError:  # no search there, or not to be read: the run directory says so
         return
+    if theirs.name != space.name:
+        raise RunError(
+            f"{out} searches the space {theirs.name}, not {space.name}; go on with the command that it was started "
+            "with, or choose another -o"
+        )
     if found := differences(_content(theirs), _content(space)):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise RunError(f"{out} searches another {space.name}: {'; '.join(found[:3])}{more}; choose another -o")

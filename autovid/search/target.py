@@ -54,4 +54,4 @@ class Target:
     def texts(self) -> list[str]:
         """As it would be typed."""
         ranges = ([("", self.whole)] if self.whole else []) + [(f"{name}=", r) for name, r in self.own.items()]
-        return [f"{name}{r.low / 1e9:.10g}:{r.high / 1e9:.10g}" for name, r in ranges]
+        return [f"{name}{r.low / 1e9:.15g}:{r.high / 1e9:.15g}" for name, r in ranges]

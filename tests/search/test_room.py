@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autovid.cost import CostRange
 from autovid.errors import CostRangeError
 from autovid.search.room import Room, check, choose, decided, fixed_cost, settle, uniform
 from autovid.search.settings import settings_for
@@ -74,6 +75,29 @@ def test_any_range_that_the_space_reaches_can_be_searched(whole: str) -> None:
     check(space, settled)
     assert settled.whole == target.whole
     assert settled == settle(space, target)
+
+
+@pytest.mark.parametrize("whole", ["0.0107827:0.0107936", "0.020912:0.020933", "0.0243:0.0244"])
+def test_narrow_ranges_and_those_at_the_ends_can_be_searched(whole: str) -> None:
+    """The shares of a narrow range are too narrow to follow one another; those of the dearest network dearer than it."""
+    space = load_space("tiny")
+    target = settle(space, Target.parse([whole], space))
+    assert settle(space, Target.parse(target.texts(), space)) == target
+    chosen, rng = {}, np.random.default_rng(1)
+    for number in range(len(space.parts)):
+        there = space.part_space(number, chosen)
+        log_probs = [np.log(rng.dirichlet(np.full(size, 0.3)) + 1e-12) for size in there.sizes]
+        arch, _ = choose(space, number, there, log_probs, target)
+        chosen = decided(space, number, arch)
+    low, high = Target.parse([whole], space).whole
+    assert low <= space.fix(chosen).cost_table().smallest()[0] <= high
+
+
+def test_a_range_too_narrow_for_parts_is_said_to_be_that() -> None:
+    space = load_space("tiny")
+    macs = space.sample(1, seed=3)[0].macs()
+    with pytest.raises(CostRangeError, match="there are architectures with .* too narrow to be reached part by part"):
+        settle(space, Target(CostRange(macs, macs)))
 
 
 def test_shares_that_can_be_met_stay() -> None:
