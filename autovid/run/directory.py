@@ -1,4 +1,4 @@
-"""The run directory: runs/NAME/{config.yaml, log.txt, metrics.jsonl, tensorboard/, checkpoints/step-000123/}."""
+"""The run directory: runs/NAME/{config.yaml, log.txt, metrics.jsonl, ..., checkpoints/step-000123/}."""
 
 import os
 import re

@@ -50,7 +50,7 @@ def run_task(
     """
     if isinstance(checkpoint_every, int) and checkpoint_every < 1:
         raise ConfigError(f"a checkpoint every {checkpoint_every} steps is not possible; give 1 or more")
-    loop = _Loop(task, run, seed, checkpoint_every, image_every, progress or Progress())
+    loop = _Loop(task, run, seed, checkpoint_every, image_every, progress or Progress(), resume_command)
     go_on = f". Go on with: {resume_command}" if resume_command else ""
     with StopRequest() as stop:
         try:
@@ -66,10 +66,17 @@ def run_task(
 
 class _Loop:
     def __init__(
-        self, task: Task, run: RunDirectory, seed: int, every: int | timedelta, image_every: int, progress: Progress
+        self,
+        task: Task,
+        run: RunDirectory,
+        seed: int,
+        every: int | timedelta,
+        image_every: int,
+        progress: Progress,
+        command: str,
     ) -> None:
         self.task, self.run, self.seed, self.progress = task, run, seed, progress
-        self.every, self.image_every = every, image_every
+        self.every, self.image_every, self.command = every, image_every, command
         self.done = 0
         self.signal = 0  # that any of the workers was asked to stop by
         self.saved: int | None = None
@@ -84,6 +91,8 @@ class _Loop:
         if first == self.task.steps:
             return Outcome(first, first, 0.0, {})
         self.log(f"step {first} of {self.task.steps}: starting{self.together()}")
+        if self.command:
+            self.log(f"goes on with: {self.command}")
         try:
             with MetricsLog(self.run, first) if self.run.locked else contextlib.nullcontext() as log:
                 if self.run.locked:
@@ -144,6 +153,8 @@ class _Loop:
 
     def record(self, log: MetricsLog) -> None:
         log.write(self.done, self.metrics)
+        if found := self.task.probabilities(self.done):
+            log.probabilities(self.done, found)
         if self.image_every and ((self.done + 1) % self.image_every == 0 or self.task.milestone(self.done + 1)):
             log.pictures(self.done, self.task.histograms(), self.task.images())
 

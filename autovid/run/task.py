@@ -51,6 +51,13 @@ class Task(Protocol):
         """New lines for the terminal and the log since the last call: "the part sparse has not moved"."""
         return []
 
+    def probabilities(self, index: int) -> dict[str, list[float]]:
+        """Distributions that are learned, by name, as they are after step `index`; empty where none are to be recorded.
+
+        Asked for after every step; what is given goes to probabilities.jsonl.
+        """
+        return {}
+
     def histograms(self) -> dict[str, torch.Tensor]:
         """Tensors for TensorBoard's histograms, asked for every `image_every` steps."""
         return {}

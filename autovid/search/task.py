@@ -35,6 +35,7 @@ from autovid.search.watch import Watch
 from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import Value
 
+RECORDS = 100  # of every candidate's probability, a part
 DETAIL_EVERY = 10  # steps between two records of every single decision
 LOG_BINS = 2048  # resolution of P(in range) in the log; reports use the finest
 
@@ -283,6 +284,15 @@ class SearchTask(Task):
 
     def notices(self) -> list[str]:
         return self.watch.take_notices()
+
+    def probabilities(self, index: int) -> dict[str, list[float]]:
+        """Of every open decision the probability of each candidate: some hundred times a part, and at its end."""
+        number, local = self.settings.locate(index)
+        steps = self.settings.parts[number].steps
+        if local % max(1, steps // RECORDS) and local != steps - 1:
+            return {}
+        logps = self.prior.log_probs()
+        return {self.prior.names[d]: np.exp(logps[d]).round(5).tolist() for d in self.prior.open}
 
     def histograms(self) -> dict[str, Tensor]:
         return {f"alpha/{name}": alpha for name, alpha in self.prior.tensors().items()}

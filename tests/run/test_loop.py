@@ -28,7 +28,8 @@ def final(run: RunDirectory) -> TaskState:
 
 
 def records(run: RunDirectory) -> list[dict[str, Any]]:
-    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    """Both logs, without the time of day."""
+    lines = [line for name in ("metrics", "probabilities") for line in (run.path / f"{name}.jsonl").open()]
     return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in lines]
 
 
@@ -89,6 +90,18 @@ def test_a_diverged_task_makes_no_checkpoint(tmp_path: Path) -> None:
         assert "DivergedError: the loss is nan" in (run.path / "log.txt").read_text()
 
 
+def test_probabilities_are_recorded_where_there_are_any(whole: RunDirectory) -> None:
+    lines = [json.loads(line) for line in (whole.path / "probabilities.jsonl").read_text().splitlines()]
+    assert [line.pop("step") for line in lines] == [0, 2, 4, 6, 8]
+    assert all(line.keys() == {"alpha"} and sum(line["alpha"]) == pytest.approx(1) for line in lines)
+
+
+def test_the_log_says_how_a_run_goes_on(tmp_path: Path) -> None:
+    with start(tmp_path / "run") as run:
+        go(run, Toy(), resume_command="autovid search -o 'my run' --resume")
+    assert (tmp_path / "run" / "log.txt").read_text().count("goes on with: autovid search -o 'my run' --resume") == 1
+
+
 def test_milestones_are_saved_and_kept(whole: RunDirectory) -> None:
     assert whole.kept() == [4]
     assert whole.steps() == [4, 9, 10]
@@ -97,9 +110,10 @@ def test_milestones_are_saved_and_kept(whole: RunDirectory) -> None:
 def test_a_torn_line_and_later_records_are_cut_off(tmp_path: Path, whole: RunDirectory) -> None:
     with start(tmp_path / "run") as run, pytest.raises(DivergedError):
         go(run, Toy(hooks={5: diverge}))
-    file = tmp_path / "run" / "metrics.jsonl"
-    assert len(file.read_text().splitlines()) == 5  # one more than the checkpoint of step 4 knows
-    file.write_bytes(file.read_bytes() + b'{"step": 5, "lo')
+    for name, known in ("metrics", 5), ("probabilities", 3):  # one more than the checkpoint of step 4 knows
+        file = tmp_path / "run" / f"{name}.jsonl"
+        assert len(file.read_text().splitlines()) == known
+        file.write_bytes(file.read_bytes() + b'{"step": 5, "lo')
     with start(tmp_path / "run", resume=True) as run:
         go(run, Toy())
         assert records(run) == records(whole)
@@ -119,9 +133,10 @@ def test_a_last_line_without_its_end_is_not_continued(tmp_path: Path, whole: Run
 def test_a_value_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
     toy = Toy(steps=1)
     toy.step = lambda index: {"loss": 1.0, "norm": float("inf")}  # type: ignore[method-assign]
+    toy.probabilities = lambda index: {"alpha": [1.0]}  # type: ignore[method-assign]
     with start(tmp_path / "run") as run:
         go(run, toy)
-        assert records(run) == [{"step": 0, "loss": 1.0, "norm": None}]
+        assert records(run) == [{"step": 0, "loss": 1.0, "norm": None}, {"step": 0, "alpha": [1.0]}]
 
 
 def test_the_same_scalars_are_in_tensorboard_once(tmp_path: Path, whole: RunDirectory) -> None:
@@ -131,7 +146,7 @@ def test_the_same_scalars_are_in_tensorboard_once(tmp_path: Path, whole: RunDire
         go(run, Toy())
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
-    expected = [(record["step"], pytest.approx(record["loss"])) for record in records(whole)]
+    expected = [(record["step"], pytest.approx(record["loss"])) for record in records(whole) if "loss" in record]
     assert [(event.step, event.value) for event in board.Scalars("loss")] == expected
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -23,6 +24,7 @@ from autovid.search import derive, read_search, search, settings_for
 from autovid.search.picture import alpha_image
 from autovid.search.prior import Prior
 from autovid.space import load_architecture, load_space
+from autovid.space.space import opens
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")
@@ -57,6 +59,20 @@ def test_every_step_is_logged_with_its_figures(finished: Path) -> None:
         assert all(key in line for line in lines), key
     tops = [key for key in lines[-1] if key.startswith("top/")]
     assert tops
+
+
+def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "probabilities.jsonl").read_text().splitlines()]
+    searched = read_search(finished)
+    last: dict[str, list[float]] = {}
+    for line in lines:
+        number, _ = searched.settings.locate(line.pop("step"))
+        opened = [d.name for d in searched.space.decisions if opens(searched.space.parts[number], d.name)]
+        assert list(line) == opened
+        assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in line.values())
+        last |= line
+    found = zip(searched.space.decisions, searched.log_probs(searched.space))
+    assert last == {d.name: pytest.approx(np.exp(logp), abs=1e-5) for d, logp in found}
 
 
 def test_parts_are_frozen_one_after_the_other(finished: Path) -> None:
@@ -108,7 +124,7 @@ def test_killed_at_random_moments_and_resumed_equals_undisturbed(
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert records(out) == records(finished)
-    for file in ("architecture.yaml", "search.png"):
+    for file in ("architecture.yaml", "search.png", "probabilities.jsonl"):
         assert (out / file).read_bytes() == (finished / file).read_bytes()
     kept = [[path.name for path in sorted((run / "checkpoints").iterdir())] for run in (out, finished)]
     assert kept[0] == kept[1]
