@@ -179,9 +179,10 @@ def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, An
 
 def _show_space(content: dict[str, Any]) -> None:
     from autovid.cli.screens import table
+    from autovid.space.space import rough
 
     print(
-        f"space {content['space']}: {len(content['decisions'])} decisions, {float(content['size']):.2e} architectures "
+        f"space {content['space']}: {len(content['decisions'])} decisions, {rough(content['size'])} architectures "
         f"of {content['smallest_macs'] / 1e9:.4g} to {content['largest_macs'] / 1e9:.4g} GFLOPs"
     )
     rows = [
@@ -195,12 +196,21 @@ def _show_space(content: dict[str, Any]) -> None:
         for p in content["parts"]
     ]
     table("search parts", ["part", "decisions", "GFLOPs with it", "share of the range", "epochs"], rows)
-    groups: dict[str, int] = {}
-    for name, candidates in content["decisions"].items():
-        stream, variable = name.split(".")[0], name.split(".")[-1]
-        label = stream if stream in ("fusion", "attention") else f"{stream} {variable}"
-        key = f"{label}: {candidates}"
-        groups[key] = groups.get(key, 0) + 1
-    for key, number in groups.items():
-        print(f"  {number:3d} x {key}")
+    print("decisions")
+    for names, candidates in _alike(content["decisions"]).items():
+        print(f"  {names}: {candidates}")
     print(content["convention"])
+
+
+def _alike(decisions: dict[str, list[Any]]) -> dict[str, str]:
+    """Decisions of one kind with the same candidates together, as `4 x sparse.*.expansion`; one alone by its name."""
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for name, candidates in decisions.items():
+        pieces = name.split(".")
+        kind = ".".join([pieces[0], "*", *pieces[2:][-1:]])
+        kinds.setdefault(kind, {}).setdefault(", ".join(map(str, candidates)), []).append(name)
+    return {
+        names[0] if len(names) == 1 else f"{len(names)} x {kind}": candidates
+        for kind, groups in kinds.items()
+        for candidates, names in groups.items()
+    }

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from autovid.cost import convention
+from autovid.space.space import rough
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
-    "machine without a GPU. The FLOPs range holds at the reference input. For a real search give --data and "
-    "--recipe full."
+    "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
 )
 
 
@@ -26,11 +26,10 @@ def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchS
     """Before a search: what is searched, on what, how long, and where it will be."""
     console = Console()
     reference = space.reference
-    size = f"{float(space.size):.1e}" if space.size < 10**300 else "very many"
     wanted = f"range {' '.join(settings.flops)} GFLOPs" if settings.flops else "no FLOPs range; they count"
     console.print(
-        f"[bold]autovid search[/] · space {space.name} ({len(space.decisions)} decisions, {size} architectures) · "
-        f"{wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
+        f"[bold]autovid search[/] · space {space.name} ({len(space.decisions)} decisions, "
+        f"{rough(space.size)} architectures) · {wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}",
         highlight=False,
     )
@@ -102,9 +101,9 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
         lines.append(f"scaled from {arch.found['scaled_from']}")
     if found.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
-    size = float(found.space.size) if found.space.size < 10**300 else float("inf")
     lines.append(
-        f"probability {_power(float(arch.found['log_probability']))} under the prior (uniform: 1 in {size:.1e})"
+        f"probability {_power(float(arch.found['log_probability']))} under the prior "
+        f"(uniform: 1 in {rough(found.space.size)})"
     )
     return lines
 

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from autovid.search.objective import excess
+from autovid.space.space import rough
 
 if TYPE_CHECKING:
     from autovid.search.task import SearchTask
@@ -61,7 +62,7 @@ def _short(gflops: float) -> str:
 def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.there.size
     wanted = f", range {task.range} at this point" if task.range else ", no FLOPs range"
-    architectures = f"{size:,}" if size < 1e6 else f"{float(size):.1e}" if size < 1e300 else "beyond counting"
+    architectures = f"{size:,}" if size < 1e6 else rough(size)
     return (
         f"part {part.name}: {len(task.prior.open)} decisions, {architectures} architectures{wanted}, "
         f"{part.steps} steps ({part.warmup} of warm-up)"

@@ -4,6 +4,7 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,11 @@ class Decision:
 
     name: str
     candidates: tuple[Value, ...]
+
+
+def rough(number: int) -> str:
+    """A count that may be larger than any float: 1.8e+79."""
+    return f"{float(number):.1e}" if number < 10**300 else f"{Decimal(number):.1e}"
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_any_range_that_the_space_reaches_can_be_searched(whole: str) -> None:
 
 @pytest.mark.parametrize("whole", ["0.0107827:0.0107936", "0.020912:0.020933", "0.0243:0.0244"])
 def test_narrow_ranges_and_those_at_the_ends_can_be_searched(whole: str) -> None:
-    """The shares of a narrow range are too narrow to follow one another; those of the dearest network dearer than it."""
+    """Shares of a narrow range may not follow one another; those of the dearest range may be out of a part's reach."""
     space = load_space("tiny")
     target = settle(space, Target.parse([whole], space))
     assert settle(space, Target.parse(target.texts(), space)) == target

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import autovid
+from autovid.cli import main
 from autovid.errors import AutovidError, ConfigError, CostRangeError
 from autovid.space import Architecture, load_architecture, load_space
 
@@ -19,6 +20,17 @@ def test_the_size_is_the_product_of_the_candidates(name: str) -> None:
     space = load_space(name)
     assert space.size == prod(len(d.candidates) for d in space.decisions)
     assert len({d.name for d in space.decisions}) == len(space.decisions)
+
+
+def test_a_space_larger_than_any_float_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = load_space("tiny").text.replace("{depth: 2}", "{depth: 240}")
+    (tmp_path / "large.yaml").write_text(text)
+    assert main(["describe", str(tmp_path / "large.yaml")]) == 0
+    said = capsys.readouterr().out
+    size = load_space(tmp_path / "large.yaml").size
+    assert f"e+{len(str(size)) - 1} architectures" in said
+    assert "242 x dense.*.spatial_kernel: 3, 5" in said
+    assert "sparse.stage2.width: 24, 32, 48" in said
 
 
 def test_the_published_space_has_six_variables_and_three_parts() -> None:
