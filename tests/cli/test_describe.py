@@ -159,10 +159,11 @@ def test_a_space_is_told_by_its_parts(name: str, capsys: pytest.CaptureFixture[s
     assert all(found["smallest_macs"] <= arch.macs() <= found["largest_macs"] for arch in space.sample(5, seed=0))
     text = shown(["describe", name], capsys)
     low, high = found["smallest_macs"] / 1e9, found["largest_macs"] / 1e9
-    assert f"space {name}: {len(space.decisions)} decisions, {float(space.size):.2e} architectures of " in text
+    assert f"space {name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures of " in text
     assert f"{low:.4g} to {high:.4g} GFLOPs" in text
     assert [row[:2] for row in cells(text)] == [[part["name"], str(part["decisions"])] for part in found["parts"]]
-    counts = [int(line.split(" x ")[0]) for line in text.splitlines() if line.startswith("  ") and " x " in line]
+    alike = [line.partition(" x ") for line in text.splitlines() if line.startswith("  ")]
+    counts = [int(number) if many else 1 for number, many, _ in alike]
     assert sum(counts) == len(space.decisions)
 
 
