@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autovid.cost.grid import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for
+from autovid.cost.grid import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
 from autovid.cost.plan import Ints
 from autovid.cost.prior import Prior
 from autovid.cost.range import CostRange
@@ -44,16 +44,18 @@ def sample_in_range(
         CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
             reasonable time, which takes a range far narrower than the rounding of costs to bins.
     """
-    sampler = _Sampler(Prior(table, logp), CostRange(low, high))
+    sampler = Sampler(Prior(table, logp), CostRange(low, high))
     drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
     return sampler.prior.original(drawn)
 
 
-class _Sampler:
+class Sampler:
     """The DP of one range: levels of log-probabilities over the bins of its window."""
 
-    def __init__(self, prior: Prior, asked: CostRange) -> None:
-        self.prior, self._table, self._weights, self._asked = prior, prior.table, prior.weights, asked
+    def __init__(self, prior: Prior, asked: CostRange, weights: list[Floats] | None = None) -> None:
+        """`weights`, of each outcome of each step, (R,) or (O, R): the prior's own, or others to draw by."""
+        self.prior, self._table, self._asked = prior, prior.table, asked
+        self._weights = prior.weights if weights is None else weights
         self._range = check_range(self._table, *asked)
         self._solve(None)
 
@@ -124,8 +126,9 @@ class _Sampler:
     def _too_few(self, found: int, n: int) -> CostRangeError:
         if not found:
             return nothing_in(self._table, *self._asked)
+        asked = self._table.quantity.say(*self._asked)
         return CostRangeError(
-            f"only {found} architectures have {self._asked}, {n} distinct ones were asked for; widen the range or ask "
+            f"only {found} architectures have {asked}, {n} distinct ones were asked for; widen the range or ask "
             "for fewer"
         )
 
@@ -155,7 +158,7 @@ class _Sampler:
             old_N, other_N = np.divmod(state_N, len(step.carry))
             after_NR = step.bases[step.kept_OR[old_N]] + step.carry[other_N][:, None]
             rest_NR = bins_N[:, None] - self._grid.bins_OR[i][old_N]
-            outcome_N = _pick(self._weights[i] + self._levels[i + 1].at(after_NR, rest_NR, -np.inf), rng)
+            outcome_N = _pick(of_old(self._weights[i], old_N) + self._levels[i + 1].at(after_NR, rest_NR, -np.inf), rng)
             rows = np.arange(size)
             state_N, bins_N = after_NR[rows, outcome_N], rest_NR[rows, outcome_N]
             cost_N += step.cost_OR[old_N, outcome_N]

@@ -116,7 +116,7 @@ class Grid:
     def solve(self, weights: list[Floats], algebra: Algebra, first: int, last: int) -> list[Level]:
         """A level before each step, and one after the last, kept only where bins `first`..`last` can still come out.
 
-        `weights[i]` (R,): weight of each outcome of step i.
+        `weights[i]` (R,) or (O, R): weight of each outcome of step i, whatever the state or for each value of `old`.
         """
         assert 0 <= first <= last <= self.reach[-1]
         pull = self._pull_log if algebra is LOG_SUM else self._pull
@@ -156,12 +156,17 @@ class Grid:
         step = self.table.steps[i]
         rows_KXB = after.values_SB[step.bases[:, None] + step.carry]
         for old, move in enumerate(self._moves[i]):
-            merged = algebra.gather.reduceat(weights[move.order], move.starts).tolist()
+            merged = algebra.gather.reduceat(of_old(weights, old)[move.order], move.starts).tolist()
             for kept, bins, weight in zip(move.kept, move.bins, merged):
                 low, high = max(start, after.start + bins), min(end, after.end + bins)
                 if low < high:
                     source = rows_KXB[kept, :, low - bins - after.start : high - bins - after.start]
                     yield old, slice(low - start, high - start), source, weight
+
+
+def of_old(weights: Floats, old: int | Ints) -> Floats:
+    """The weights of a step's outcomes, (R,) or (O, R), for these values of `old`."""
+    return weights if weights.ndim == 1 else np.asarray(weights[old])
 
 
 def _moves(step: Step, bins_OR: Ints) -> list[Move]:

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 import numpy as np
 
 from autovid.cost.distribution import reachable_costs
-from autovid.cost.range import CostRange, gflops
+from autovid.cost.range import CostRange
 from autovid.cost.table import CostTable
 from autovid.cost.tree import SearchTooLongError, best_in_range
 from autovid.errors import CostRangeError
@@ -18,11 +18,11 @@ def check_range(table: CostTable, low: int, high: int) -> CostRange:
     Raises:
         CostRangeError: nothing is left; the message has the reachable range, or the nearest reachable costs.
     """
-    (smallest, _), (largest, _) = table.smallest(), table.largest()
+    (smallest, _), (largest, _), says = table.smallest(), table.largest(), table.quantity
     if low > largest or high < smallest or low > high:
         raise CostRangeError(
-            f"no architecture has {CostRange(low, high)}: reachable is {gflops(smallest, ROUND_CEILING, 5)}–"
-            f"{gflops(largest, ROUND_FLOOR, 5)} GFLOPs; choose a range that overlaps it"
+            f"no architecture has {says.say(low, high)}: reachable is {says.text(smallest, ROUND_CEILING, 5)}–"
+            f"{says.text(largest, ROUND_FLOOR, 5)} {says.name}; choose a range that overlaps it"
         )
     inner = CostRange(*table.snap(max(low, smallest), min(high, largest)))
     if inner.low > inner.high:
@@ -38,8 +38,9 @@ def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
         near, found = [*below[-1:], *above[:1]], "the nearest reachable are"
     else:
         near, found = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
-    places = " and ".join(gflops(int(cost)) for cost in near)
-    return CostRangeError(f"no architecture has {CostRange(low, high)}: {found} {places} GFLOPs")
+    says = table.quantity
+    places = " and ".join(says.text(int(cost)) for cost in near)
+    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.name}")
 
 
 def _beside(table: CostTable, end: int, sign: int) -> int | None:

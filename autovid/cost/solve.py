@@ -19,11 +19,15 @@ from autovid.cost.tree import best_in_range
 
 
 class Solution(NamedTuple):
-    """An architecture: its choices (D,), the natural logarithm of its probability, its cost in MACs."""
+    """An architecture: its choices (D,), the natural logarithm of its probability, its cost in MACs.
+
+    `gap`: by how much at most the logarithm of another one's could be larger; not 0 only with two costs (joint.py).
+    """
 
     choices: Ints
     logprob: float
     cost: int
+    gap: float = 0.0
 
 
 def in_order_of_probability(table: CostTable, logp: Sequence[ArrayLike], low: int, high: int) -> Iterator[Solution]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from autovid.cost.plan import Ints, Step, plan
+from autovid.cost.range import GFLOPS, Quantity
 
 _CHUNK = 2048  # architectures at a time: index and gathered costs stay in the L2 cache
 _EXACT_FLOAT32 = 2**24
@@ -28,9 +29,15 @@ class Factor:
 
 
 class CostTable:
-    """Factors in network order, a constant, and the number of candidates of each of the D decisions."""
+    """Factors in network order, a constant, and the number of candidates of each of the D decisions.
 
-    def __init__(self, factors: Sequence[Factor], constant: int, sizes: Sequence[int]) -> None:
+    `quantity` is what the costs count; where the words below say MACs, they mean its atoms.
+    """
+
+    def __init__(
+        self, factors: Sequence[Factor], constant: int, sizes: Sequence[int], quantity: Quantity = GFLOPS
+    ) -> None:
+        self.quantity = quantity
         self.factors = tuple(factors)
         self.constant = int(constant)
         self.sizes = tuple(int(n) for n in sizes)
@@ -139,4 +146,4 @@ class CostTable:
         if any(len(k) == 0 for k in keep):
             raise ValueError("a decision without candidates")
         factors = [Factor(f.scope, np.asarray(f.table[np.ix_(*(keep[d] for d in f.scope))])) for f in self.factors]
-        return CostTable(factors, self.constant, [len(k) for k in keep])
+        return CostTable(factors, self.constant, [len(k) for k in keep], self.quantity)

@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 
-from autovid.cost.grid import MAX, MAX_BINS, Floats, Grid, Level, grid_for
+from autovid.cost.grid import MAX, MAX_BINS, Floats, Grid, Level, grid_for, of_old
 from autovid.cost.plan import Ints
 from autovid.cost.table import CostTable
 from autovid.errors import CostRangeError
@@ -55,8 +55,8 @@ class _Siblings:
 def best_in_range(table: CostTable, weights: list[Floats], low: int, high: int) -> Iterator[tuple[Ints, int]]:
     """Choices (D,) and exact cost of the architectures with low <= cost <= high, by falling sum of weights.
 
-    `weights[i]` (R,): finite weight of each outcome of step i. They are rounded to a common power of two, at worst
-    1e-11 of their sum, so that all sums are exact and equals are seen to be equal. Raises as `Tree.walk`.
+    `weights[i]` (R,) or (O, R): finite weight of each outcome of step i. They are rounded to a common power of
+    two, at worst 1e-11 of their sum, so that all sums are exact and equals are seen to be equal. Raises as `Tree.walk`.
     """
     most = sum(float(np.abs(w).max()) for w in weights)
     ulp = 2.0 ** (math.ceil(math.log2(most + 1)) - 51)
@@ -144,7 +144,7 @@ class Tree:
         old, other = divmod(node.state, len(step.carry))
         bins = node.bins - bins_OR[old]
         rest = self._levels[node.depth + 1].at(step.after(old, other), bins, -np.inf)
-        scores = node.score + self._weights[node.depth] + rest
+        scores = node.score + of_old(self._weights[node.depth], old) + rest
         priorities = rank(scores, priority) if rank else scores
         return self._sort(node, np.arange(len(bins)), node.cost + step.cost_OR[old], bins, priorities)
 
@@ -172,7 +172,7 @@ class Tree:
             depth=parent.depth + 1,
             state=int(step.bases[step.kept_OR[old, outcome]] + step.carry[other]),
             bins=parent.bins - int(self._grid.bins_OR[parent.depth][old, outcome]),
-            score=parent.score + float(self._weights[parent.depth][outcome]),
+            score=parent.score + float(of_old(self._weights[parent.depth], old)[outcome]),
             cost=parent.cost + int(step.cost_OR[old, outcome]),
             outcome=outcome,
             parent=parent,

@@ -89,7 +89,7 @@ class SearchNetwork(Network):
         self.plan = tuple(sites(space.network))
         self.sites = nn.ModuleDict()
         for site in self.plan:
-            module = _module(site, candidates, classes, space.network.dropout)
+            module = site_module(site, candidates, classes, space.network.dropout)
             if module is not None:
                 self.sites[module_name(site)] = module
 
@@ -159,7 +159,9 @@ def module_name(site: Site) -> str:
     return site.name.replace(".", "-")
 
 
-def _module(site: object, candidates: Candidates, classes: int, dropout: float) -> nn.Module | None:
+def site_module(site: object, candidates: Candidates, classes: int, dropout: float) -> nn.Module | None:
+    """What stands at a site, large enough for all candidates; None where nothing may stand but a skip."""
+
     def largest(width: str | int) -> int:
         return width if isinstance(width, int) else max(candidates[width])
 
