@@ -109,7 +109,8 @@ class LayerRelay(nn.Module):
 class DynamicNorm(nn.Module):
     """Batch norm of (B, C, T, H, W) in groups of `group` frames (None: one group), the affine of each from `relay`.
 
-    `relay` maps the groups' means (B, G, C) to gamma and beta (B, G, C). A last group may have fewer frames.
+    `relay` maps the groups' means (B, G, C) to gamma and beta (B, G, C). A last group may have fewer frames. Without
+    gradients, in test, the input is overwritten.
     """
 
     running_mean: Tensor
@@ -211,9 +212,14 @@ class _Moments(torch.autograd.Function):
 
 
 def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x (N, P, C) * scale (N, C) + shift (N, C), in the precision of x."""
+    """x (N, P, C) * scale (N, C) + shift (N, C), in the precision of x; into x itself where no gradient is wanted.
+
+    x is what a convolution has just made: another map of its size to write to would cost as much as reading it again.
+    """
     if is_traced():
         return torch.addcmul(shift[:, None], x, scale[:, None]).to(x.dtype)
+    if not torch.is_grad_enabled():
+        return torch.addcmul(shift[:, None], x, scale[:, None], out=x)
     out: Tensor = _ScaleShift.apply(x, scale, shift)  # type: ignore[no-untyped-call]
     return out
 
