@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "the likeliest classes of videos, whole or along their timeline",
     "sweep": "train with every combination of some values, side by side",
     "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
+    "draw": "a picture of a network: its streams, blocks, kernels, fusion and attention",
     "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
     "import-weights": "weights of another toolkit, for a network of ours",
     "describe": "a network, an architecture, a space or a run, stage by stage",

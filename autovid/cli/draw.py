@@ -1,0 +1,27 @@
+"""autovid draw: a picture of a network."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from autovid.cli import network_options
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help="a network's name, a YAML file of one or of an architecture, a run directory, or an exported folder",
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.svg|png")
+    network_options.arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draws."""
+    from autovid.report.picture import find_drawable, outline, write_drawing
+
+    model, prior = find_drawable(args.what)
+    write_drawing(args.out, outline(network_options.apply(args, model), prior))
+    print(f"in {shlex.quote(str(args.out))}")

@@ -1,0 +1,173 @@
+"""An outline as a picture: depth downwards, width by channels, height by frames and area.
+
+Two streams stand back to back, so that what flows between them crosses the middle; one stands alone, with more said
+beside each piece. Lengths are pixels of the picture, which is as wide as a phone.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autovid.report.markup import Markup, figure, svg_file, tag, text
+from autovid.report.outline import Arrow, Box, Boxes, Heading, Outline
+
+WIDTH = 460.0
+GAP = 92.0  # between two streams
+WIDEST = 78.0  # box of one of two streams; a single one has twice that
+LINE = 13.0  # of text
+LOW, PER_DOUBLING, FLAT = 4.0, 2.0, 6.0  # a box's height: LOW at 2 ** FLAT positions, and so much more each doubling
+COLUMNS = 0.0, 34.0, 74.0  # of a label, from its start
+LEGEND = (
+    "Width grows with the root of the channels, height with the logarithm of frames × area.",
+    "t×k²: kernel over time and space · ×e: expansion · SE: squeeze-excitation · →: fusion",
+)
+PLAIN_LEGEND = (LEGEND[0], "t×k²: kernels over time and space, those of one point left out")
+
+
+def draw(outline: Outline) -> Markup:
+    """For a page that has `markup.rules()` in its style."""
+    height, parts = _picture(outline)
+    return figure(WIDTH, height, *parts, label=f"{outline.title}: {outline.about}")
+
+
+def draw_file(outline: Outline) -> str:
+    """For an SVG file."""
+    height, parts = _picture(outline)
+    return svg_file(WIDTH, height, *parts, label=f"{outline.title}: {outline.about}")
+
+
+def _picture(outline: Outline) -> tuple[float, list[Markup]]:
+    lanes = [_Lane(number, len(outline.lanes), outline) for number in range(len(outline.lanes))]
+    parts = [text(14, 25, outline.title, "big bold f-ink"), text(14, 43, outline.about, "f-mute")]
+    top = 52.0
+    named = lanes if len(lanes) > 1 else []
+    for lane in named:
+        parts.append(text(lane.edge, top + 14, lane.name, f"bold f-{lane.colour}", lane.anchor))
+    top += 22 if named else 4
+    drawn: list[Markup] = []
+    start = top
+    for row in outline.rows:
+        height, cells = _row(row, lanes, top)
+        drawn += cells
+        top += height
+    parts += [tag("path", d=f"M{lane.axis} {start}V{top}", class_="s-line thick") for lane in lanes]
+    parts += drawn
+    for number, (label, title) in enumerate(outline.foot):
+        parts += _foot(label, title, lanes, top, first=number == 0)
+        top += 32 if number == 0 else 27
+    for line in LEGEND if lanes[0].columns else PLAIN_LEGEND:
+        top += LINE
+        parts.append(text(14, top + 3, line, "small f-mute"))
+    return top + 16, parts
+
+
+@dataclass
+class _Lane:
+    """Where a stream stands. Of two the first reaches to the left of the middle, the second to the right."""
+
+    number: int
+    count: int
+    outline: Outline
+
+    def __post_init__(self) -> None:
+        rows = [row for row in self.outline.rows if isinstance(row, Boxes)]
+        self.most = max(box.channels for row in rows for box in row.cells if box is not None)
+        self.columns = any(isinstance(row, Heading) for row in self.outline.rows)
+        self.name = self.outline.lanes[self.number]
+        self.colour = "ab"[self.number]
+        self.side = 0 if self.count == 1 else (-1, 1)[self.number]
+        self.axis = WIDTH / 2 + self.side * GAP / 2 if self.side else 14 + WIDEST
+        self.edge = self.axis + 6 * self.side
+        self.anchor = {-1: "end", 0: "middle", 1: None}[self.side]
+
+    def width(self, box: Box) -> float:
+        return max(5.0, math.sqrt(box.channels / self.most) * WIDEST * (1 if self.side else 2))
+
+    def left(self, width: float) -> float:
+        return {-1: self.axis - width, 0: self.axis - width / 2, 1: self.axis}[self.side]
+
+    def label(self, box: Box, middle: float) -> Iterator[Markup]:
+        """What is said beside a box: in columns, or in lines."""
+        if self.columns:
+            start = {-1: 14, 0: 2 * WIDEST + 26, 1: self.axis + WIDEST + 4}[self.side]
+            for column, part in zip(COLUMNS, box.label):
+                yield text(start + column, middle + 4, part, "f-mute" if part == "SE" else "f-ink")
+            return
+        x = self.axis + self.side * (self.width(box) + 6) if self.side else 2 * WIDEST + 26
+        first = middle - LINE * (len(box.label) - 1) / 2 + 4
+        for i, line in enumerate(box.label):
+            yield text(
+                x, first + LINE * i, line, "f-ink" if i == 0 else "small f-mute", self.anchor if self.side else None
+            )
+
+
+def _row(row: Heading | Boxes | Arrow, lanes: list[_Lane], top: float) -> tuple[float, list[Markup]]:
+    if isinstance(row, Heading):
+        return 24.0, list(_heading(row, lanes, top))
+    if isinstance(row, Arrow):
+        return 22.0, [_arrow(row, lanes, top)]
+    cells = [(lane, box) for lane, box in zip(lanes, row.cells) if box is not None]
+    height = max(max(_height(box), LINE * (1 if lane.columns else len(box.label))) for lane, box in cells) + 3
+    return height, [_box(lane, box, top, height) for lane, box in cells]
+
+
+def _heading(row: Heading, lanes: list[_Lane], top: float) -> Iterator[Markup]:
+    yield tag("path", d=f"M14 {top + 5}H{WIDTH - 14}", class_="s-line thin")
+    if len(lanes) == 1:
+        yield text(2 * WIDEST + 26, top + 18, f"{row.name} · {row.notes[0]}", "bold f-ink")
+        return
+    yield text(WIDTH / 2, top + 18, row.name, "bold f-ink", "middle")
+    for lane, note in zip(lanes, row.notes):
+        yield text(lane.edge, top + 18, note, f"small f-{lane.colour}", lane.anchor)
+
+
+def _height(box: Box) -> float:
+    if box.kind == "attention":
+        return 16.0
+    return max(5.0, LOW + PER_DOUBLING * (math.log2(box.size.positions) - FLAT))
+
+
+def _box(lane: _Lane, box: Box, top: float, height: float) -> Markup:
+    middle, tall, width = top + height / 2, _height(box), lane.width(box)
+    if box.kind == "attention":
+        return _attention(lane, box, middle, tall)
+    return tag(
+        "g",
+        tag("title", box.title),
+        tag("rect", x=lane.left(width), y=middle - tall / 2, width=width, height=tall, rx=2, class_=f"f-{lane.colour}"),
+        *lane.label(box, middle),
+    )
+
+
+def _attention(lane: _Lane, box: Box, middle: float, tall: float) -> Markup:
+    width = WIDEST
+    left = lane.left(width)
+    return tag(
+        "g",
+        tag("title", box.title),
+        tag("rect", x=left, y=middle - tall / 2, width=width, height=tall, rx=8, class_="f-paper s-c thick"),
+        text(left + width / 2, middle + 4, box.label[0], "bold f-c", "middle"),
+    )
+
+
+def _arrow(row: Arrow, lanes: list[_Lane], top: float) -> Markup:
+    start, end = lanes[row.source].axis, lanes[row.target].axis
+    way = 1 if end > start else -1
+    y, tip = top + 15, end - way * 2
+    head = f"{tip},{y} {tip - way * 8},{y - 4.5} {tip - way * 8},{y + 4.5}"
+    return tag(
+        "g",
+        tag("title", row.title),
+        tag("path", d=f"M{start + way * 2} {y}H{tip - way * 7}", class_="s-d thick"),
+        tag("polygon", points=head, class_="f-d"),
+        text(WIDTH / 2, y - 5, row.label, "small f-d", "middle"),
+    )
+
+
+def _foot(label: str, title: str, lanes: list[_Lane], top: float, first: bool) -> list[Markup]:
+    y = top + (8 if first else 3)
+    width = min(WIDTH - 28, 24 + 6.6 * len(label))
+    middle = WIDTH / 2 if len(lanes) > 1 else max(lanes[0].axis, 14 + width / 2)
+    lines = [tag("path", d=f"M{lane.axis} {top}V{y}", class_="s-line thick") for lane in lanes] if first else []
+    box = tag("rect", x=middle - width / 2, y=y, width=width, height=22, rx=4, class_="f-card s-line thin")
+    return [*lines, tag("g", tag("title", title), box, text(middle, y + 15, label, "f-ink", "middle"))]
