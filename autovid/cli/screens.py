@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -27,12 +28,12 @@ def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchS
     console = Console()
     reference = space.reference
     wanted = f"range {' '.join(settings.flops)} GFLOPs" if settings.flops else "no FLOPs range; they count"
-    console.print(
-        f"[bold]autovid search[/] · space {space.name} ({len(space.decisions)} decisions, "
+    plan = (
+        f"space {space.name} ({len(space.decisions)} decisions, "
         f"{rough(space.size)} architectures) · {wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
-        f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}",
-        highlight=False,
+        f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}"
     )
+    console.print(f"[bold]autovid search[/] · {escape(plan)}", highlight=False)
     if note := settings.settled_note():
         console.print(note, style="yellow", highlight=False)
     if settings.proxy:
@@ -48,9 +49,9 @@ def show_found(found: "Found") -> None:
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found.searched)]
     if found.faults:
         notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in faults.jsonl there[/]")
-    _panel(title if found.seconds else "found", notes)
-    _lines([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
-    _lines(_next(out, out))
+    panel(title if found.seconds else "found", notes)
+    copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
+    copyable(_next(out, out))
 
 
 def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path) -> None:
@@ -60,8 +61,8 @@ def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: 
         notes.append(
             f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
         )
-    _panel("derived", notes)
-    _lines([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run)])
+    panel("derived", notes)
+    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run)])
 
 
 def _next(what: Path, run: Path) -> list[str]:
@@ -79,13 +80,14 @@ def quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _panel(title: str, notes: list[str]) -> None:
+def panel(title: str, notes: list[str]) -> None:
+    """A box of notes, which may hold rich's markup."""
     Console().print(Panel("\n".join(notes), title=title, expand=False), highlight=False)
 
 
-def _lines(lines: list[str]) -> None:
+def copyable(texts: list[str]) -> None:
     """Lines that are to be copied, so never broken."""
-    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    Console().print("\n".join(texts), highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(arch: "Architecture") -> str:

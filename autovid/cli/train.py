@@ -44,9 +44,9 @@ def stem(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Trains, evaluates the centre view, and says what came out."""
-    from rich.console import Console
-    from rich.panel import Panel
+    from rich.markup import escape
 
+    from autovid.cli.screens import copyable, panel
     from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
@@ -82,17 +82,12 @@ def run(args: argparse.Namespace) -> None:
     notes = [
         _line(found, "centre view"),
         *_other_views(job, out),
-        *training_options.broken(found, path),
+        *map(escape, training_options.broken(found, path)),
         f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
         f"[dim]{found.convention}[/]",
-        "",
-        f"where   {path}  ({name})",
-        "next",
-        f"  autovid evaluate {path} --views 10-lcr",
     ]
-    Console().print(
-        Panel("\n".join(notes), title=f"trained for {recipe.epochs:g} epochs", expand=False), highlight=False
-    )
+    panel(f"trained for {recipe.epochs:g} {'epoch' if recipe.epochs == 1 else 'epochs'}", notes)
+    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr"])
 
 
 def _other_views(job: experiments.Job, out: Path) -> list[str]:

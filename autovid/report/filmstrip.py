@@ -6,6 +6,7 @@ samples others has its own.
 
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,7 +65,8 @@ def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
     height = TITLE + sum((len(group) + 1) * (CAPTION + SIDE) for group in groups) + LEGEND
     figure = Figure(figsize=(width, height), dpi=160)
     FigureCanvasAgg(figure)
-    figure.text(GAP / width, 1 - TITLE / 2 / height, title, va="center", fontsize=10, weight="bold")
+    named = partial(figure.text, va="center", parse_math=False)  # names may hold dollar signs
+    named(GAP / width, 1 - TITLE / 2 / height, title, fontsize=10, weight="bold")
     top = height - TITLE
     for group in groups:
         seconds, plain = group[0].seconds, group[0].found.pixels
@@ -73,7 +75,7 @@ def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
             here = top - number * (CAPTION + SIDE)
             _line(figure, here, overlay(row.found.pixels, row.found.heat))
             says = f"{row.name}: {row.says}"
-            figure.text(GAP / width, (here - CAPTION / 2) / height, says, va="center", fontsize=8)
+            named(GAP / width, (here - CAPTION / 2) / height, says, fontsize=8)
         top -= (len(group) + 1) * (CAPTION + SIDE)
     _legend(figure)
     data = io.BytesIO()
@@ -151,9 +153,9 @@ def _header(captions: Sequence[tuple[str, str]]) -> Pixels:
     figure = Figure(figsize=(TILE * len(captions) / 100, HEADER / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
     for number, (name, says) in enumerate(captions):
-        x = (number + 0.5) / len(captions)
-        figure.text(x, 0.66, _short(name), ha="center", va="center", fontsize=9)
-        figure.text(x, 0.28, _short(says), ha="center", va="center", fontsize=9, color=MUTED)
+        named = partial(figure.text, (number + 0.5) / len(captions), ha="center", va="center", parse_math=False)
+        named(0.66, _short(name), fontsize=9)
+        named(0.28, _short(says), fontsize=9, color=MUTED)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 

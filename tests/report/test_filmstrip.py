@@ -54,6 +54,14 @@ def test_the_strip_shows_eight_frames_of_many_and_has_no_empty_space_for_them() 
     assert image([many]).shape == image([eight]).shape
 
 
+def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path) -> None:
+    """As in `$^$`, they would be one that cannot be read, after all the work is done."""
+    odd = row("run $^$")
+    plain = matplotlib.image.imread(io.BytesIO(filmstrip_png([odd], "clip $^$")))
+    assert plain.shape == image([row()]).shape
+    write_film(tmp_path / "film.mp4", [odd], "clip $^$")
+
+
 def test_the_film_shows_every_frame_at_its_time_beside_its_map(tmp_path: Path) -> None:
     late = row("b", (0.5, 2.5), (10, 250))
     write_film(tmp_path / "film.mp4", [row(), late], "clip")

@@ -201,7 +201,7 @@ def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
 
 
 def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Path) -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 2)
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few $^$", 12, recipe(), 2)  # which is no formula
     comparison.entries.append(Entry("random", "abc", 11_500_000, None, None, None))
     write_comparison(tmp_path, comparison)
     assert (tmp_path / "plot.png").stat().st_size > 1000
