@@ -3,7 +3,8 @@
     python bench/scaling.py [--steps 10] [--workers 2] > bench/results/scaling.md
 
 Each worker is a process with one thread, as torchrun would start it, with 8 clips of its own a step: a training step of
-an architecture of `tiny` and of X3D-S at 4 x 64 x 64, and a step of the search in `tiny` (K = 13). Work per worker is
+an architecture of `tiny`, of X3D-S and of TSN-ResNet-18 at 4 x 64 x 64, and a step of the search in `tiny` (K = 13).
+Work per worker is
 the same for any number of workers, so that 1.00 would be perfect. Communication is the time spent in calls that other
 workers answer, waiting for the slower one included. Processes that share one machine also share its memory and clock:
 what they slow each other down by without a word to each other is the row "2 workers, apart".
@@ -61,13 +62,14 @@ class Clock:
         return timed
 
 
-def training(name: str, frames: int, crop: int) -> Callable[[VideoSet], Any]:
+def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Callable[[VideoSet], Any]:
     """A task that trains the network `name`, or an architecture of the space `name`."""
 
     def make(videos: VideoSet) -> Any:
         model = load_space(name).sample(1)[0] if name == "tiny" else load_model(name)
         batch = CLIPS * world.size()
-        recipe = make_recipe(model, proxy=True, batch=batch, frames=frames, crop=crop, precision="fp32")
+        clip = {"frames": frames, "crop": crop, "sync_norm": sync_norm}
+        recipe = make_recipe(model, proxy=True, batch=batch, precision="fp32", **clip)
         if name != "tiny":
             model = model.changed(classes=len(videos.classes), frames=frames, crop=crop)
         net = prepare(build(model, classes=len(videos.classes)), recipe)
@@ -89,6 +91,8 @@ def searching(videos: VideoSet) -> Any:
 TASKS = {
     "training, tiny": training("tiny", 16, 32),
     "training, X3D-S": training("x3d_s", 4, 64),
+    "training, TSN-ResNet-18": training("tsn_resnet18", 4, 64),
+    "the same, each worker's own norms": training("tsn_resnet18", 4, 64, sync_norm=False),
     "search, tiny": searching,
 }
 
