@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "search": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
     "train": {"errors", "clip", "world", "config", "run", "data", "space", "nn", "models", "cost"},
     "export": {"errors", "clip", "run", "data", "space", "nn", "models", "cost", "train"},
+    "measure": {"errors", "clip", "run", "data", "space", "nn", "models", "cost", "train", "search"},
     "cluster": {"errors", "world", "run"},
     "report": {"errors", "clip", "config", "run", "data", "space", "nn", "models", "cost", "search", "train"},
 }

@@ -1,0 +1,82 @@
+"""autovid bench: size, latency, throughput and memory of networks, side by side."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autovid.cli import options
+
+if TYPE_CHECKING:
+    from autovid.measure import Bench
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "what",
+        nargs="+",
+        metavar="WHAT",
+        help="a network's name, a YAML file of one or of an architecture, or a run; ratios are to the first",
+    )
+    parser.add_argument("-o", "--out", type=Path, help="folder for table, JSON and plot (default: runs/bench-WHAT)")
+    parser.add_argument("--views", type=options.positive, default=30, metavar="N", help="whose GFLOPs count (30)")
+    parser.add_argument("--batch", type=options.positive, default=1, metavar="N", help="clips at once (latency; 1)")
+    parser.add_argument("--repeats", type=options.positive, default=500, metavar="N", help="of the latency (500)")
+    parser.add_argument(
+        "--largest-batch",
+        type=options.not_negative,
+        default=256,
+        metavar="N",
+        help="that throughput is tried with (256); 0: no throughput",
+    )
+    parser.add_argument("--frames", type=options.positive, help="of the clips (default: each network's own)")
+    parser.add_argument("--crop", type=options.positive, help="of the clips, pixels (default: each network's own)")
+    measuring(parser)
+
+
+def measuring(parser: argparse.ArgumentParser, compiling: bool = True) -> None:
+    """Where and how it is measured."""
+    group = parser.add_argument_group("machine")
+    options.device(group)
+    group.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="default fp32")
+    group.add_argument("--threads", type=options.positive, metavar="N", help="of the CPU (default: torch's)")
+    if compiling:
+        group.add_argument("--compile", action="store_true", help="by torch.compile")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, and shows and keeps what came out, also after Ctrl-C."""
+    from autovid.measure import Bench, BenchSettings, open_candidate, use_threads, write_bench
+    from autovid.nn.allocator import keep_memory
+    from autovid.nn.compute import Compute
+    from autovid.run import Progress
+    from autovid.run.files import explained
+
+    keep_memory()
+    compute = Compute(args.device, args.precision)
+    use_threads(args.threads, compute.device)
+    candidates = [
+        open_candidate(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop) for what in args.what
+    ]
+    settings = BenchSettings(views=args.views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)
+    bench = Bench(candidates, settings, args.compile)
+    out = args.out or options.free_directory(f"bench-{candidates[0].name}")
+    with explained(f"cannot make {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        bench.measure(Progress(f"bench of {len(candidates)} on {compute.device}"), lambda: write_bench(out, bench))
+    except KeyboardInterrupt:
+        print("stopped; what is measured:")
+    write_bench(out, bench)
+    _show(bench, out)
+    return 0 if bench.finished else 130
+
+
+def _show(bench: "Bench", out: Path) -> None:
+    from autovid.cli.screens import table
+    from autovid.measure import notes, tables
+
+    for columns, rows in tables(bench):
+        table("", columns, rows)
+    print("\n".join(notes(bench)))
+    print(f"where  {out}: table.csv, bench.json, plot.png")

@@ -1,0 +1,46 @@
+"""autovid latency-table: the latency of every distinct block of a space, for --latency."""
+
+import argparse
+from pathlib import Path
+
+from autovid.cli import bench, options
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
+    )
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: latency-SPACE-DEVICE-PRECISION.json")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on in the file; what is measured is not measured again"
+    )
+    parser.add_argument("--batch", type=options.positive, default=1, metavar="N", help="clips at once (1)")
+    parser.add_argument("--repeats", type=options.positive, default=20, metavar="N", help="of each block (20)")
+    bench.measuring(parser, compiling=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and writes; Ctrl-C leaves what is measured."""
+    from autovid.cost import latency_table
+    from autovid.measure import measure_blocks, use_threads
+    from autovid.nn.allocator import keep_memory
+    from autovid.nn.compute import Compute
+    from autovid.space import load_space
+
+    keep_memory()
+    space = load_space(args.space)
+    compute = Compute(args.device, args.precision)
+    use_threads(args.threads, compute.device)
+    out = args.out or Path(f"latency-{space.name}-{compute.device.type}-{args.precision}.json")
+    try:
+        file = measure_blocks([space], out, compute, batch=args.batch, repeats=args.repeats, resume=args.resume)
+    except KeyboardInterrupt:
+        print(f"stopped; what is measured is in {out}: the same command with --resume goes on")
+        return 130
+    table = latency_table(space, file)
+    low, high = (cost / 1e6 for cost in (table.smallest()[0], table.largest()[0]))
+    print(f"{len(file.blocks)} blocks of {space.name}: its architectures take {low:.4g} to {high:.4g} ms")
+    print(file.about())
+    print(f"where  {out}\nnext   autovid search --space {args.space} --latency MIN:MAX --latency-table {out}")
+    return 0

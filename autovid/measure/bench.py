@@ -1,0 +1,182 @@
+"""Networks side by side on one machine: size, latency, throughput and memory, each as a ratio to the first.
+
+Candidates take turns, so that what the machine does besides hits all alike. Ctrl-C ends the measuring; what is measured
+is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import torch
+
+from autovid.cost import convention, count
+from autovid.measure.candidates import Candidate, try_out
+from autovid.measure.machine import device_name, hardware, versions
+from autovid.measure.memory import fits_on_cuda, largest_batch, most_clips, peak_memory
+from autovid.measure.timing import Turns
+from autovid.run import Progress
+from autovid.space.schema import Reference
+
+WARM_UP = 10  # rounds before those that count
+PASSES = 3  # that count of a throughput, after one that does not
+MEMORY = {
+    "cuda": "torch.cuda.max_memory_allocated",
+    "cpu": "tensors of torch's allocator at once, by its profiler, and the weights",
+}
+
+
+class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How it is measured. `most` is the largest batch that throughput is tried with; 0: no throughput."""
+
+    views: int = 30
+    batch: int = 1
+    repeats: int = 500
+    most: int = 256
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """Of one candidate. Times in milliseconds, of `batch` clips at once; None: not measured."""
+
+    name: str
+    hash: str
+    frames: int
+    crop: int
+    params: int
+    macs: int
+    gflops_per_view: float
+    gflops_of_views: float
+    latency_q1: float | None = None
+    latency_median: float | None = None
+    latency_q3: float | None = None
+    latency_ratio: float | None = None  # median over rounds of the time over the first candidate's in that round
+    repeats: int = 0
+    peak_bytes: int | None = None
+    largest_batch: int | None = None
+    largest_batch_is: str = ""  # what ended it: "memory" or "asked"
+    clips_per_second: float | None = None
+    convention: str = ""
+
+
+@dataclass
+class Bench:
+    """What was measured, as far as it has come."""
+
+    candidates: Sequence[Candidate]
+    settings: BenchSettings
+    compiled: bool = False
+    figures: list[Figures] = field(default_factory=list)
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.figures = [_counted(candidate, self.settings.views) for candidate in self.candidates]
+
+    @property
+    def device(self) -> torch.device:
+        return self.candidates[0].compute.device
+
+    def about(self) -> dict[str, Any]:
+        """The conditions of all figures."""
+        return {
+            "hardware": hardware(),
+            "device": str(self.device),
+            "device_name": device_name(self.device),
+            "precision": self.candidates[0].compute.precision.forward,
+            "threads": torch.get_num_threads(),
+            "compiled": self.compiled,
+            "versions": versions(),
+            "memory_is": MEMORY.get(self.device.type, ""),
+            "finished": self.finished,
+            **msgspec.structs.asdict(self.settings),
+        }
+
+    def measure(self, progress: Progress, report: Callable[[], None] = lambda: None) -> None:
+        """Latency of all, then memory and throughput of each; `report` is called whenever figures have come."""
+        steps = self.settings.repeats + len(self.figures) * (1 + bool(self.settings.most))
+        done = 0
+        progress.start(steps, 0, "warming up")
+
+        def step(text: str) -> None:
+            nonlocal done
+            done += 1
+            progress.update(done, text, {})
+
+        try:
+            self._latencies(step)
+            report()
+            for number, candidate in enumerate(self.candidates):
+                self._memory(number)
+                step(f"peak memory, {candidate.name}")
+                if self.settings.most:
+                    self._throughput(number, lambda text: progress.update(done, text, {}))
+                    step(f"throughput, {candidate.name}")
+                report()
+            self.finished = True
+        finally:
+            progress.close()
+
+    def _latencies(self, step: Callable[[str], None]) -> None:
+        for candidate in self.candidates:
+            try_out(candidate, self.settings.batch)
+        turns = Turns([c.run(c.input(self.settings.batch)) for c in self.candidates], self.device)
+        turns.warm_up(min(WARM_UP, self.settings.repeats))
+        try:
+            for _ in range(self.settings.repeats):
+                turns.one_round()
+                step("latency")
+        finally:  # also of what an interrupt has left
+            self._take(turns)
+
+    def _take(self, turns: Turns) -> None:
+        for number, found in enumerate(self.figures if turns.rounds else []):
+            q1, median, q3 = turns.quartiles(number)
+            found.latency_q1, found.latency_median, found.latency_q3 = 1e3 * q1, 1e3 * median, 1e3 * q3
+            found.latency_ratio, found.repeats = turns.ratio(number), len(turns.rounds)
+
+    def _memory(self, number: int) -> None:
+        self.figures[number].peak_bytes = self._peak(self.candidates[number], self.settings.batch)
+
+    def _peak(self, candidate: Candidate, batch: int) -> int:
+        x = candidate.input(batch)
+        return peak_memory(candidate.run(x), candidate.weights + x.nbytes, self.device)
+
+    def _throughput(self, number: int, say: Callable[[str], None]) -> None:
+        """At the largest batch: that which half of the spare memory holds, counted from one clip and two, or on CUDA
+        that which does not run out of it."""
+        candidate, found = self.candidates[number], self.figures[number]
+        one, two = (self._peak(candidate, batch) for batch in (1, 2))
+        per_clip = max(two - one, 1)
+        most = most_clips(per_clip, two - 2 * per_clip, self.device, self.settings.most)
+
+        def fits(batch: int) -> bool:
+            say(f"throughput, {candidate.name}: {batch} clips at once")
+            if self.device.type != "cuda":
+                return batch <= most
+            return fits_on_cuda(lambda: candidate.run(candidate.input(batch))())
+
+        best = largest_batch(fits, self.settings.most)
+        found.largest_batch, found.largest_batch_is = best, "asked" if best == self.settings.most else "memory"
+        if best:
+            say(f"throughput, {candidate.name}: at {best} clips at once")
+            turns = Turns([candidate.run(candidate.input(best))], self.device)
+            turns.warm_up(1)
+            for _ in range(PASSES):
+                turns.one_round()
+            found.clips_per_second = best / turns.quartiles(0)[1]
+
+
+def _counted(candidate: Candidate, views: int) -> Figures:
+    figures, clip = count(candidate.plain), candidate.clip
+    seen = Reference(frames=clip.frames, crop=clip.crop, classes=candidate.plain.classes, stride=clip.stride)
+    return Figures(
+        name=candidate.name,
+        hash=candidate.model.hash,
+        frames=clip.frames,
+        crop=clip.crop,
+        params=figures.params,
+        macs=figures.macs,
+        gflops_per_view=figures.macs / 1e9,
+        gflops_of_views=figures.macs * views / 1e9,
+        convention=convention(seen),
+    )

@@ -1,0 +1,87 @@
+"""What is measured: a network at a clip, on a device, in a precision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autovid.clip import Clip
+from autovid.errors import ConfigError
+from autovid.models import Model, Network, NetworkSpec, build, build_network
+from autovid.nn.compute import Compute
+from autovid.train import find_model
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`net` runs in evaluation; `plain` is the network itself where `net` is its compiled form."""
+
+    name: str
+    model: Model
+    plain: Network
+    net: nn.Module
+    compute: Compute
+
+    @property
+    def clip(self) -> Clip:
+        return self.plain.clip
+
+    def input(self, batch: int) -> Tensor:
+        """Clips as a loader gives them: random, in channels_last_3d."""
+        shape = (batch, 3, self.clip.frames, self.clip.crop, self.clip.crop)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(shape, generator=generator).to(self.compute.device)
+        return x.contiguous(memory_format=torch.channels_last_3d)
+
+    def run(self, x: Tensor) -> Callable[[], Tensor]:
+        """A forward pass over clips x."""
+
+        def forward() -> Tensor:
+            with torch.inference_mode(), self.compute.autocast("forward"):
+                out: Tensor = self.net(x)
+            return out
+
+        return forward
+
+    @property
+    def weights(self) -> int:
+        """Bytes."""
+        return sum(tensor.nbytes for tensor in [*self.plain.parameters(), *self.plain.buffers()])
+
+
+def open_candidate(
+    what: str, compute: Compute, *, compiled: bool = False, frames: int | None = None, crop: int | None = None
+) -> Candidate:
+    """A network by its name, an architecture or a YAML file of one, or a run that has found one; random weights.
+
+    Raises ConfigError, RunError.
+    """
+    model = find_model(what)
+    torch.manual_seed(0)
+    if isinstance(model, NetworkSpec):
+        model = model.changed(frames=frames, crop=crop)
+        plain = build_network(model)
+    else:
+        model = model.scaled(crop, frames) if frames or crop else model
+        plain = build(model)
+    plain = plain.to(compute.device).eval().requires_grad_(False)
+    net: Any = torch.compile(plain) if compiled else plain
+    path = Path(what)
+    name = path.resolve().name if path.is_dir() else path.stem if path.suffix in (".yaml", ".yml") else what
+    return Candidate(name, model, plain, net, compute)
+
+
+def try_out(candidate: Candidate, batch: int) -> None:
+    """The first pass, in which compilers do their work. Raises ConfigError where that fails."""
+    try:
+        candidate.run(candidate.input(batch))()
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(f"{candidate.name}: {batch} clips at once do not fit; give a smaller --batch") from error
+    except Exception as error:
+        if candidate.net is candidate.plain:
+            raise
+        why = str(error).strip().splitlines()[0][:150]
+        raise ConfigError(f"{candidate.name} cannot be compiled here ({why}); leave --compile out") from error

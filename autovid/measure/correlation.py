@@ -1,0 +1,49 @@
+"""How well two lists rank alike: Kendall's tau-b, Spearman's rho, and bootstrap intervals of any such figure."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+
+
+def kendall(x: ArrayLike, y: ArrayLike) -> float:
+    """Kendall's tau-b of two lists (N,), which allows for ties; nan where one of them is all ties."""
+    a, b = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm else float("nan")
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rho of two lists (N,), the correlation of their ranks, ties sharing theirs; nan where all are ties."""
+    a, b = (ranks(v) - (len(np.asarray(v)) + 1) / 2 for v in (x, y))
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm else float("nan")
+
+
+def ranks(x: ArrayLike) -> np.ndarray:
+    """From 1 on, in rising order; equal values share the mean of theirs."""
+    values = np.asarray(x, np.float64)
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[group.ravel()])
+
+
+def interval(
+    statistic: Statistic, x: ArrayLike, y: ArrayLike, *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile bootstrap of a statistic over pairs (Efron, 1979), without draws that are all ties.
+
+    (nan, nan) where fewer than three pairs are given, or all are ties.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(a) < 3:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    found = np.array([statistic(a[rows], b[rows]) for rows in rng.integers(0, len(a), (draws, len(a)))])
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)

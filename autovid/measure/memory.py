@@ -1,0 +1,87 @@
+"""How much memory a forward pass takes, and the largest batch that fits.
+
+Peak memory is what torch's allocator has handed out at once, weights and input among it: on CUDA by its own account
+(torch.cuda.max_memory_allocated), on a CPU by torch's profiler, which sees every allocation of a tensor. What a
+library's kernels take besides, and what an allocator holds back, is in neither.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from autovid.measure.machine import spare_memory
+from autovid.measure.timing import Run
+
+MARGIN = 0.5  # of the memory that a CPU's system can spare: what is not counted, and other programs, need some too
+
+
+def peak_memory(run: Run, held: int, device: torch.device) -> int:
+    """Bytes at the peak of a run; `held` bytes (weights and input) are there already, which CUDA counts by itself."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device))
+    with _silent_errors(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    assert profiler.profiler is not None
+    results = profiler.profiler.kineto_results
+    assert results is not None
+    now = peak = 0
+    for event in results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return held + peak
+
+
+@contextlib.contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Some versions of the profiler write a line to standard error, past Python, whenever they begin and end."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def most_clips(per_clip: int, fixed: int, device: torch.device, most: int) -> int:
+    """How many clips at once may be tried: on a CPU, whose system must not come to swap, those that half of its spare
+    memory holds; on CUDA, where running out is an error that can be caught, `most`. At least 1."""
+    if device.type == "cuda":
+        return most
+    return max(1, min(most, int((MARGIN * spare_memory(device) - fixed) / max(1, per_clip))))
+
+
+def largest_batch(fits: Callable[[int], bool], most: int) -> int:
+    """The largest batch up to `most` that fits: doubled until one does not, then bisected. 0 where none does."""
+    good, bad = 0, most + 1
+    size = 1
+    while good < most and good + 1 < bad:
+        if fits(size):
+            good = size
+        else:
+            bad = size
+        size = min(2 * good, most) if bad > most else (good + bad) // 2
+        if size <= good:
+            break
+    return good
+
+
+def fits_on_cuda(run: Callable[[], object]) -> bool:
+    """Whether a run ends without running out of memory; what it had taken is given back."""
+    try:
+        run()
+        torch.cuda.synchronize()
+        return True
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        torch.cuda.empty_cache()

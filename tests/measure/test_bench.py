@@ -1,0 +1,150 @@
+"""Networks side by side, at sizes that take no time."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+import torch
+
+import autovid
+from autovid.cli import main
+from autovid.measure import Bench, BenchSettings, open_candidate
+from autovid.measure import memory as memory_of
+from autovid.measure.machine import spare_memory
+from autovid.measure.memory import largest_batch, most_clips, peak_memory
+from autovid.measure.timing import Turns
+from autovid.nn.compute import Compute
+from autovid.run import Progress
+from autovid.space import load_space
+
+CPU = torch.device("cpu")
+SMALL = ["--crop", "32", "--frames", "4", "--device", "cpu", "--repeats", "3", "--largest-batch", "3"]
+
+
+def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arch = load_space("tiny").sample(1, seed=1)[0]
+    arch.save(tmp_path / "mine.yaml")
+    words = ["bench", "tsn_resnet18", str(tmp_path / "mine.yaml"), *SMALL, "--views", "10", "-o", str(tmp_path / "out")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "median and quartiles of 3 repeats" in shown
+    assert "* more than 3 clips at once were not tried" in shown
+    content = json.loads((tmp_path / "out" / "bench.json").read_text())
+    first, second = content["figures"]
+    assert content["finished"]
+    counted = autovid.count(autovid.build(arch.scaled(32, 4)))
+    assert (second["name"], second["params"], second["macs"]) == ("mine", counted.params, counted.macs)
+    assert second["gflops_of_views"] == pytest.approx(10 * counted.macs / 1e9)
+    for found in (first, second):
+        assert 0 < found["latency_q1"] <= found["latency_median"] <= found["latency_q3"]
+        assert found["repeats"] == 3
+        assert (found["largest_batch"], found["largest_batch_is"]) == (3, "asked")
+        assert found["clips_per_second"] > 0
+        assert found["peak_bytes"] > 4 * found["params"]
+    assert first["latency_ratio"] == 1
+    with (tmp_path / "out" / "table.csv").open() as file:
+        assert [float(row["params"]) for row in csv.DictReader(file)] == [first["params"], second["params"]]
+    assert matplotlib.image.imread(tmp_path / "out" / "plot.png").shape[1] == 1500
+
+
+class StopAfter(Progress):
+    """A display that presses Ctrl-C in a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
+        if done == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def bench(**options: Any) -> Bench:
+    candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=2, crop=32)
+    return Bench([candidate], BenchSettings(**{"repeats": 6, "most": 2, **options}))
+
+
+def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = bench()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.measure(StopAfter(4))
+    (found,) = stopped.figures
+    assert (found.repeats, found.peak_bytes, stopped.finished) == (4, None, False)
+    assert found.latency_median is not None
+    monkeypatch.setattr("autovid.run.Progress", lambda title: StopAfter(2))
+    assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path)]) == 130
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert (content["finished"], content["figures"][0]["repeats"]) == (False, 2)
+
+
+def test_runs_take_turns_and_a_ratio_is_taken_within_a_round() -> None:
+    called: list[str] = []
+    turns = Turns([lambda: called.append("a"), lambda: called.append("b")], CPU)
+    turns.one_round()
+    turns.one_round()
+    assert called == ["a", "b", "b", "a"]
+    turns.rounds = [[1.0, 2.0], [10.0, 20.0], [100.0, 150.0]]  # the machine slows down; the ratio does not
+    assert turns.ratio(1) == 2.0
+    assert turns.quartiles(0) == (5.5, 10.0, 55.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "expected"), [(37, 256, 37), (1, 256, 1), (0, 256, 0), (300, 256, 256), (64, 100, 64)]
+)
+def test_the_largest_batch_is_found_by_doubling_and_bisection(limit: int, most: int, expected: int) -> None:
+    tried: list[int] = []
+
+    def fits(batch: int) -> bool:
+        tried.append(batch)
+        return batch <= limit
+
+    assert largest_batch(fits, most) == expected
+    assert len(tried) <= 2 * 9
+    assert max(tried) <= min(most, max(1, 2 * limit))  # never far beyond what fits
+
+
+def test_a_cpu_is_never_asked_for_more_than_half_of_the_memory_that_it_can_spare(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 0 < spare_memory(CPU) < 2**50
+    monkeypatch.setattr(memory_of, "spare_memory", lambda device: 10 * 2**30)
+    assert most_clips(2**30, 2**30, CPU, 256) == 4
+    assert most_clips(2**20, 0, CPU, 256) == 256
+    assert most_clips(2**40, 0, CPU, 256) == 1
+    monkeypatch.setattr("autovid.measure.memory.MARGIN", 1e-9)
+    small = bench(most=64)
+    small.measure(Progress())
+    assert (small.figures[0].largest_batch, small.figures[0].largest_batch_is) == (1, "memory")
+
+
+def test_peak_memory_is_that_of_the_tensors_alive_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    x = torch.zeros(2**18)
+
+    def run() -> torch.Tensor:
+        y = x + 1
+        z = y + 1  # two of them, 1 MiB each
+        del y
+        return z + 1
+
+    run()
+    assert 2 * 2**20 <= peak_memory(run, 5, CPU) - 5 < 2.1 * 2**20
+    assert capfd.readouterr().err == ""
+
+
+def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in [
+        (["nothing"], "nothing"),
+        (["tsn_resnet18", "--device", "cuda:99"], "cuda"),
+        (["tsn_resnet18", "--device", "cpu", "--precision", "fp16"], "fp16"),
+    ]:
+        assert main(["bench", *words, "-o", str(tmp_path / "no")]) == 2
+        error = capsys.readouterr().err.strip()
+        assert says in error
+        assert "\n" not in error
+    assert not (tmp_path / "no").exists()
