@@ -14,6 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="another range in GFLOPs; all decisions are then open again, under what was learned",
     )
+    options.latency(parser)
     parser.add_argument(
         "-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)"
     )
@@ -31,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from autovid.run import write_atomic
     from autovid.run.files import explained
     from autovid.search import derive, read_search
+    from autovid.search.derive import LATENCY
 
     scale = _scale(args.scale) if args.scale else {}
     wanted = parse_gflops(args.flops) if args.flops else None
     found = read_search(args.search)
-    arch = derive(found, wanted)
+    arch = derive(found, wanted, options.latency_range(args, Path(args.search) / LATENCY))
     if scale:
         from autovid.search.derive import described_scale
 
@@ -54,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _name(args: argparse.Namespace) -> str:
     """The search's own architecture has the plain name; others say what they are."""
-    words = [args.flops and args.flops.replace(":", "-"), args.scale and args.scale.replace("=", "").replace(",", "-")]
+    words = [
+        args.flops and args.flops.replace(":", "-"),
+        args.latency and f"{args.latency.replace(':', '-')}ms",
+        args.scale and args.scale.replace("=", "").replace(",", "-"),
+    ]
     suffix = "-".join(word for word in words if word)
     return f"architecture-{suffix}.yaml" if suffix else "architecture.yaml"
 

@@ -7,7 +7,10 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autovid.cost import LatencyRange
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
@@ -77,6 +80,32 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
 
     read.__name__ = "number"
     return read
+
+
+def latency(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--latency and --latency-table, read by `latency_range`."""
+    parser.add_argument(
+        "--latency",
+        metavar="MIN:MAX",
+        help="range of latency in ms, as --latency-table predicts it; alone or with --flops",
+    )
+    parser.add_argument("--latency-table", type=Path, metavar="FILE", help="made by autovid latency-table")
+
+
+def latency_range(args: argparse.Namespace, kept: Path | None = None) -> "LatencyRange | None":
+    """What these say; `kept` is a table to use where --latency-table is left out. Raises ConfigError."""
+    from autovid.cost import MILLISECONDS, LatencyRange, read_latency_file
+    from autovid.errors import ConfigError
+
+    file = args.latency_table or (kept if kept is not None and kept.is_file() else None)
+    if args.latency is None:
+        if args.latency_table is not None:
+            raise ConfigError("--latency-table without a range; give --latency MIN:MAX, too")
+        return None
+    wanted = MILLISECONDS.parse(args.latency)
+    if file is None:
+        raise ConfigError("--latency needs --latency-table FILE: autovid latency-table measures one")
+    return LatencyRange(read_latency_file(file), wanted)
 
 
 def machine(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from autovid.cli import experiments, options, training_options, trials
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from autovid.cost import CostRange
+    from autovid.cost import CostRange, LatencyRange
     from autovid.space import Architecture, SearchSpace
     from autovid.train import Comparison, Evaluation, Recipe, Trainer
     from autovid.train.baseline import Job, Runner
@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     experiments.arguments(parser)
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
+    options.latency(parser)
     parser.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
     parser.add_argument(
         "--searched", type=Path, metavar="WHAT", help="a search's or training's directory, or a YAML file"
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     videos, source = training_options.open_data(job.data, recipe.seed)
     out = args.out or options.run_directory(f"random-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
-    if rival is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
+    if rival is not None and flops is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
         print(note)  # now, not after days
     comparison = random_baseline(
         space,
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         n,
         Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
         out,
+        latency=job.latency,
         seed=recipe.seed,
         rival=rival,
         resume=args.resume,
@@ -94,7 +96,8 @@ class _Job(NamedTuple):
     """What is to be drawn, and how it is trained."""
 
     space: "SearchSpace"
-    flops: "CostRange"
+    flops: "CostRange | None"
+    latency: "LatencyRange | None"
     n: int
     recipe: "Recipe"
     data: str | None
@@ -108,17 +111,23 @@ def _flags(args: argparse.Namespace) -> _Job:
     from autovid.errors import ConfigError
     from autovid.space import load_space
     from autovid.train import find_architecture, range_around
+    from autovid.train.baseline import draw
 
     if args.dry_run:
         raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
-    if not (args.flops or args.searched):
-        raise ConfigError("--flops MIN:MAX is needed, or --searched to compare with its like")
+    latency = options.latency_range(args)
+    if not (args.flops or args.searched or latency):
+        raise ConfigError("--flops MIN:MAX (or --latency) is needed, or --searched to compare with its like")
     rival = find_architecture(args.searched) if args.searched else None
     space = load_space(args.space or _space_of(args.searched, rival))
-    flops = parse_gflops(args.flops) if args.flops or not rival else range_around(space, rival)
-    check_range(space.cost_table(), *flops)
+    flops = parse_gflops(args.flops) if args.flops else None
+    if flops is None and latency is None and rival:
+        flops = range_around(space, rival)
+    if flops is not None:
+        check_range(space.cost_table(), *flops)
+    draw(space, 1, 0, flops, latency)
     recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
-    return _Job(space, flops, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+    return _Job(space, flops, latency, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
 
 
 def _experiment(args: argparse.Namespace) -> _Job:
@@ -141,19 +150,20 @@ def _experiment(args: argparse.Namespace) -> _Job:
     assert isinstance(space, SearchSpace)
     flops = parse_gflops(experiment.flops or "")
     check_range(space.cost_table(), *flops)
-    return _Job(
-        space, flops, args.n or experiment.architectures, loaded.recipe, args.data or experiment.data, experiment
-    )
+    n, data = args.n or experiment.architectures, args.data or experiment.data
+    return _Job(space, flops, options.latency_range(args), n, loaded.recipe, data, experiment)
 
 
 def _show_plan(job: _Job) -> None:
     """The plan of the first architecture, which is like the others'."""
+    from autovid.train.baseline import draw
     from autovid.train.plan import make_plan
 
     assert job.experiment is not None
-    arch = job.space.sample(job.n, job.recipe.seed, (job.flops.low, job.flops.high))[0]
+    arch = draw(job.space, job.n, job.recipe.seed, job.flops, job.latency)[0]
     videos = training_options.open_data(job.data, job.recipe.seed)[0] if job.data else None
-    print(f"{job.n} architectures of {job.flops}, one after the other; the plan of the first:")
+    within = " and ".join(str(ends) for ends in (job.flops, job.latency) if ends)
+    print(f"{job.n} architectures of {within}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 

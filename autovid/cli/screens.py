@@ -23,11 +23,14 @@ PROXY = (
 )
 
 
-def announce_search(space: "SearchSpace", videos: "VideoSet", settings: "SearchSettings", out: Path | str) -> None:
+def announce_search(
+    space: "SearchSpace", videos: "VideoSet", settings: "SearchSettings", out: Path | str, latency: str | None = None
+) -> None:
     """Before a search: what is searched, on what, how long, and where it will be."""
     console = Console()
     reference = space.reference
     wanted = f"range {' '.join(settings.flops)} GFLOPs" if settings.flops else "no FLOPs range; they count"
+    wanted = f"latency {latency} ms, {wanted}" if latency else wanted
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
         f"{rough(space.size)} architectures) · {wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
@@ -99,6 +102,11 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
     lines = [f"[dim]{convention(arch.reference)}[/]"]
     if "range" in arch.found:
         lines.append(f"inside the range asked for, {arch.found['range']}")
+    if "latency_range" in arch.found:
+        lines.append(
+            f"{arch.cost['latency_ms']:.4g} ms predicted, inside the range asked for, {arch.found['latency_range']} "
+            f"({arch.found['latency_on']})"
+        )
     if "scaled_from" in arch.found:
         lines.append(f"scaled from {arch.found['scaled_from']}")
     if found.settings.proxy:

@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIN:MAX",
         help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
     )
+    options.latency(parser)
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
@@ -88,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         space, videos, settings = _flags(args)
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
-    announce_search(space, videos, settings, out)
+    announce_search(space, videos, settings, out, args.latency)
     found = search(
         space,
         videos,
         settings,
         out,
+        latency=options.latency_range(args),
         precision=args.precision,
         device=args.device,
         workers=options.decoders(args),

@@ -5,7 +5,7 @@ from autovid.cost.distribution import Probability, probability_in_range
 from autovid.cost.draw import sample_in_range
 from autovid.cost.factors import MacsTable, convention, macs_table
 from autovid.cost.joint import Limit, most_probable_within, sample_within
-from autovid.cost.latency import LatencyFile, latency_table, read_latency_file
+from autovid.cost.latency import LatencyFile, LatencyRange, latency_table, read_latency_file
 from autovid.cost.range import GFLOPS, MILLISECONDS, CostRange, gflops, parse_gflops
 from autovid.cost.solve import Solution, in_order_of_probability, most_probable
 from autovid.cost.table import CostTable, Factor
@@ -18,6 +18,7 @@ __all__ = [
     "Count",
     "Factor",
     "LatencyFile",
+    "LatencyRange",
     "Limit",
     "MacsTable",
     "Probability",

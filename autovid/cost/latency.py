@@ -5,15 +5,17 @@ what, so that equal blocks of one space, of its parts, and of another one at the
 measured, and how, is `autovid.measure`'s to say.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from autovid.cost.range import MILLISECONDS
+from autovid.cost.joint import Limit
+from autovid.cost.range import MILLISECONDS, CostRange
 from autovid.cost.table import CostTable, Factor
 from autovid.errors import ConfigError
 from autovid.space.layout import (
@@ -81,6 +83,25 @@ def read_latency_file(path: str | Path) -> LatencyFile:
     return found
 
 
+class LatencyRange(NamedTuple):
+    """A range of latency, in nanoseconds, and the file that says what architectures take."""
+
+    file: LatencyFile
+    range: CostRange
+
+    def of(self, space: SearchSpace) -> Limit:
+        """The limit that it is for a space, or a part of one. Raises ConfigError where the file lacks blocks."""
+        return Limit(latency_table(space, self.file), self.range)
+
+    def record(self) -> dict[str, str]:
+        """What a configuration says of it; the table by its content."""
+        content = hashlib.sha256(msgspec.json.encode(self.file, order="sorted")).hexdigest()
+        return {"range": str(self), "table": content[:12]}
+
+    def __str__(self) -> str:
+        return MILLISECONDS.say(*self.range)
+
+
 def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
     """The latency, in nanoseconds, of every architecture of a space at its reference input.
 
@@ -121,9 +142,13 @@ def site_choices(site: Site, space: SearchSpace) -> Iterator[dict[str, Value]]:
 
 
 def distinct_blocks(spaces: Sequence[SearchSpace]) -> dict[str, tuple[Site, dict[str, Value], SearchSpace]]:
-    """Every distinct block of some spaces by its key, with a place where it stands; what is skipped is no block."""
+    """Every distinct block of some spaces, and of their parts, by its key, with a place where it stands.
+
+    What is skipped is no block.
+    """
     found: dict[str, tuple[Site, dict[str, Value], SearchSpace]] = {}
-    for space in spaces:
+    parts = [space.part_space(number, {}) for space in spaces for number in range(len(space.parts))]
+    for space in [*spaces, *parts]:
         for site in sites(space.network):
             for choices in site_choices(site, space):
                 key = block_key(site, choices, space.network, space.reference)

@@ -7,7 +7,16 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.cost import CostRange, most_probable
+from autovid.cost import (
+    CostRange,
+    LatencyRange,
+    Limit,
+    MacsTable,
+    latency_table,
+    most_probable_within,
+    read_latency_file,
+)
+from autovid.cost.range import MILLISECONDS
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory
 from autovid.search.settings import SearchSettings
@@ -15,6 +24,9 @@ from autovid.search.target import Target
 from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space
 from autovid.space.schema import Value
+
+LATENCY = "latency.json"  # in a run directory: the table of the search
+RANGES = ("range", "latency_range", "latency_on", "proven_within")  # of what an architecture was found for
 
 
 class Searched(msgspec.Struct):
@@ -26,6 +38,7 @@ class Searched(msgspec.Struct):
     alpha: dict[str, np.ndarray]
     chosen: dict[str, Value]
     step: int
+    latency: LatencyRange | None = None
 
     @property
     def finished(self) -> bool:
@@ -60,34 +73,53 @@ def read_search(run: str | Path) -> Searched:
         {name: tensor.numpy() for name, tensor in checkpoint.state.search.items()},
         dict(checkpoint.state.info["chosen"]),
         checkpoint.step,
+        _latency(path, directory.config.get("latency")),
     )
 
 
-def derive(found: Searched, wanted: CostRange | None = None) -> Architecture:
-    """The most probable architecture inside a range.
+def _latency(path: Path, record: dict[str, str] | None) -> LatencyRange | None:
+    """The range of latency that a search was given, with the table that it has kept."""
+    if record is None:
+        return None
+    kept = read_latency_file(path / LATENCY)
+    return LatencyRange(kept, MILLISECONDS.parse(record["range"].removesuffix(" ms").replace("–", ":")))
 
-    With the search's own range, what the parts have chosen stands. With another one, or where what they have chosen
-    leaves no way into the range, all decisions are open again, each under the prior that its part has learned.
-    Raises CostRangeError when the range holds nothing.
+
+def derive(found: Searched, wanted: CostRange | None = None, latency: LatencyRange | None = None) -> Architecture:
+    """The most probable architecture inside a range of FLOPs, of latency, or both.
+
+    With the search's own ranges, what the parts have chosen stands. With others, or where what they have chosen leaves
+    no way into the ranges, all decisions are open again, each under the prior that its part has learned. One range that
+    is given takes the place of both.
+    Raises CostRangeError when the ranges hold nothing.
     """
-    own = found.target.final(found.space)
-    full = wanted or own
-    spaces = [found.space] if wanted not in (None, own) else [found.space.fix(found.chosen), found.space]
+    own = found.target.final(found.space), found.latency
+    asked = own if wanted is None and latency is None else (wanted, latency)
     problem: CostRangeError | None = None
-    for there in spaces:
+    for there in [found.space.fix(found.chosen), found.space] if asked == own else [found.space]:
         table = there.cost_table()
-        low, high = full or (table.smallest()[0], table.largest()[0])
         try:
-            best = most_probable(table, found.log_probs(there), low, high)
+            best = most_probable_within(limits_of(there, table, *asked), found.log_probs(there))
         except CostRangeError as error:
             problem = error
             continue
-        return _described(found, there.architecture(best.choices), best.cost, full)
+        return _described(found, there.architecture(best.choices), best.gap, *asked)
     assert problem is not None
     raise problem
 
 
-def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange | None) -> Architecture:
+def limits_of(
+    space: SearchSpace, table: MacsTable, flops: CostRange | None, latency: LatencyRange | None
+) -> list[Limit]:
+    """The limits that ranges are in a space; where none is given, the FLOPs that it reaches."""
+    found = [Limit(table, flops)] if flops else []
+    found += [latency.of(space)] if latency else []
+    return found or [Limit(table, CostRange(table.smallest()[0], table.largest()[0]))]
+
+
+def _described(
+    found: Searched, arch: Architecture, gap: float, wanted: CostRange | None, latency: LatencyRange | None
+) -> Architecture:
     settings = found.settings
     log_prob = float(sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0])))
     how: dict[str, Any] = {
@@ -101,7 +133,13 @@ def _described(found: Searched, arch: Architecture, macs: int, wanted: CostRange
     }
     if wanted is not None:
         how["range"] = str(wanted)
-    cost = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(arch)}
+    macs = arch.macs()
+    cost: dict[str, Any] = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(arch)}
+    if latency is not None:
+        how["latency_range"], how["latency_on"] = str(latency), latency.file.about()
+        cost["latency_ms"] = round(latency_table(arch.as_space(), latency.file).smallest()[0] / 1e6, 4)
+    if gap:
+        how["proven_within"] = round(gap, 6)  # no other one's log-probability is larger by more
     return Architecture(arch.space, arch.network, arch.reference, arch.choices, cost, how)
 
 
@@ -120,5 +158,5 @@ def described_scale(
     scaled = arch.scaled(crop, frames, depth)
     macs = scaled.macs()
     cost = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(scaled)}
-    found = {key: value for key, value in scaled.found.items() if key != "range"}
+    found = {key: value for key, value in scaled.found.items() if key not in RANGES}
     return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, cost, found)

@@ -62,6 +62,15 @@ def surrogate(
     return (weights.detach() * logprob_K).sum()
 
 
+def cost_term(logprob_K: Tensor, n_K: Tensor, beta: float, control: bool = False) -> Tensor:
+    """The same term of one more cost, to be added to the surrogate: sum_k beta n_k log P(A_k | alpha); `control` as
+    there."""
+    weights = beta * n_K
+    if control:
+        weights = weights - beta * _others_cost(n_K) / len(n_K)
+    return (weights.detach() * logprob_K).sum()
+
+
 def _others_cost(n_K: Tensor) -> Tensor:
     """1 where an architecture but the k-th itself lies outside the range, else 0."""
     costs = (n_K > 0).double()

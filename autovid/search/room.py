@@ -150,17 +150,23 @@ def _natural_ranges(space: SearchSpace, whole: CostRange) -> tuple[list[CostRang
     archs, total = [space.architecture(row) for row in rows], table.macs(rows)
     shares, spans = [], []
     for number in range(len(space.parts) - 1):
-        there = space.part_space(number, {})
-        made = [{**{d.name: d.candidates[0] for d in there.decisions}, **decided(space, number, a)} for a in archs]
-        names = {d.name for d in there.decisions}
-        kept = [
-            replace(a, network=there.network, choices={n: v for n, v in m.items() if n in names})
-            for a, m in zip(archs, made)
-        ]
+        there, kept = in_part(space, number, archs)
         macs = there.cost_table().macs(kept)
         shares.append(whole.share(round(float(np.mean(macs / total)), 2)))
         spans.append(CostRange(int(macs.min()), int(macs.max())))
     return shares, spans
+
+
+def in_part(space: SearchSpace, number: int, archs: Sequence[Architecture]) -> tuple[SearchSpace, list[Architecture]]:
+    """The space of a part, and what it holds of architectures of the whole; first candidates for what is to come."""
+    there = space.part_space(number, {})
+    made = [{**{d.name: d.candidates[0] for d in there.decisions}, **decided(space, number, a)} for a in archs]
+    names = {d.name for d in there.decisions}
+    kept = [
+        replace(a, network=there.network, choices={n: v for n, v in m.items() if n in names})
+        for a, m in zip(archs, made)
+    ]
+    return there, kept
 
 
 def uniform(table: CostTable) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from autovid import world
-from autovid.cost import convention
+from autovid.cost import LatencyRange, convention
 from autovid.data import FaultLog, VideoSet
 from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
@@ -18,7 +18,8 @@ from autovid.nn.compute import Compute
 from autovid.nn.precision import Precision
 from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
-from autovid.search.derive import Searched, derive, read_search
+from autovid.search.derive import LATENCY, Searched, derive, read_search
+from autovid.search.latency import latency_of_parts
 from autovid.search.picture import search_curve
 from autovid.search.room import check
 from autovid.search.settings import SearchSettings
@@ -48,6 +49,7 @@ def search(
     settings: SearchSettings,
     out: str | Path,
     *,
+    latency: LatencyRange | None = None,
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
@@ -59,9 +61,12 @@ def search(
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
     Workers (autovid.world) call it alike; the first writes, and all of them get what was found. Raises CostRangeError
-    at once when the range cannot be met, RunError when `out` is in use or holds another search.
+    at once when the ranges cannot be met, RunError when `out` is in use or holds another search.
     """
-    check(space, Target.parse(settings.flops, space))
+    target = Target.parse(settings.flops, space)
+    check(space, target)
+    if latency is not None:
+        latency_of_parts(space, target, latency)
     check_halves(videos)
     config = {
         "space": space.name,
@@ -71,6 +76,7 @@ def search(
         "data_fingerprint": videos.fingerprint,
         "precision": precision,
         "settings": settings,
+        **({"latency": latency.record()} if latency else {}),
     }
     world.from_first(lambda: _check_space(Path(out), space))
     compute = Compute(device, precision)
@@ -78,10 +84,12 @@ def search(
         if run.locked and not (run.path / "space.yaml").exists():
             write_atomic(run.path / "space.yaml", space.text)
             run.log(f"costs are {convention(space.reference)}")
+        if run.locked and latency is not None and not (run.path / LATENCY).exists():
+            write_atomic(run.path / LATENCY, msgspec.json.encode(latency.file))
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        task = SearchTask(space, videos, settings, compute, workers=workers, faults=faults)
+        task = SearchTask(space, videos, settings, compute, latency=latency, workers=workers, faults=faults)
         outcome = run_task(
             task,
             run,

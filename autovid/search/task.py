@@ -19,16 +19,17 @@ from torch import Tensor
 
 from autovid import world
 from autovid.clip import Clip
-from autovid.cost import most_probable, probability_in_range, sample_in_range
+from autovid.cost import LatencyRange, Limit, most_probable, probability_in_range, sample_in_range
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
 from autovid.nn.whole_batch import share_batches
 from autovid.run import Task, TaskState, step_generator
+from autovid.search.latency import LatencyTerm, latency_of_parts
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
-from autovid.search.room import choose, decided
+from autovid.search.room import Room, choose, decided, fixed_cost
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
 from autovid.search.watch import Watch
@@ -50,11 +51,14 @@ class SearchTask(Task):
         settings: SearchSettings,
         compute: Compute,
         *,
+        latency: LatencyRange | None = None,
         workers: int = 0,
         faults: FaultLog | None = None,
     ) -> None:
         self.space, self.settings, self.compute, self.workers = space, settings, compute, workers
         self.target = Target.parse(settings.flops, space)
+        self.latency = latency
+        self.latencies = latency_of_parts(space, self.target, latency) if latency else []
         self.steps = settings.steps
         self.classes = len(videos.classes)
         self.chosen: dict[str, Value] = {}
@@ -90,6 +94,8 @@ class SearchTask(Task):
         self.there = self.space.part_space(number, self.chosen)
         self.range = self.target.of(self.space, number)
         self.table = self.there.cost_table()
+        beta, latency = self.settings.beta, self.latency
+        self.timed = LatencyTerm(self.there, latency, self.latencies[number], beta) if latency else None
         torch.manual_seed(self.settings.seed + number)  # the weights are drawn from the global generator
         net = build_space(self.there, self.classes)
         if source is not None:
@@ -104,13 +110,27 @@ class SearchTask(Task):
 
     def _leave(self) -> None:
         """Closes the part: what it has chosen is fixed, what it has learned is kept."""
+        arch = self._choose()
+        self.chosen = decided(self.space, self.number, arch)
+        self.learned |= self.prior.tensors()
+
+    def _choose(self) -> Architecture:
+        if self.timed is not None:
+            flops = Limit(self.table, self.range) if self.range else None
+            found = self.timed.choose(self.there, flops, self.prior.log_probs())
+            if found is not None and self._leaves_room(found):
+                return found
         try:
             arch, _ = choose(self.space, self.number, self.there, self.prior.log_probs(), self.target)
         except CostRangeError:  # derivation opens everything again if the later parts cannot make up for it
             ends = self.range or (self.table.smallest()[0], self.table.largest()[0])
             arch = self.there.architecture(most_probable(self.table, self.prior.log_probs(), *ends).choices)
-        self.chosen = decided(self.space, self.number, arch)
-        self.learned |= self.prior.tensors()
+        return arch
+
+    def _leaves_room(self, arch: Architecture) -> bool:
+        """Whether the later parts can still meet their ranges of FLOPs."""
+        cost = int(fixed_cost(self.space, self.number, self.table, self.there.index([arch]))[0])
+        return Room(self.space, self.target).after(self.number, decided(self.space, self.number, arch), cost)
 
     # -- one step
 
@@ -185,10 +205,15 @@ class SearchTask(Task):
         self.adam.zero_grad()
         weights = importance(loglik_K)
         logprob_K = self.prior.log_prob(archs_KD)
-        torch.autograd.backward(surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto))
+        loss = surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto)
+        if self.timed is not None:
+            loss = loss + self.timed.loss(logprob_K, archs_KD)
+        torch.autograd.backward(loss)
         self.adam.step()
         world.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
         self.beta.update(self._expected(), aim)
+        if self.timed is not None:
+            self.timed.update(self.prior.log_probs())
         return {"held_out_loss": float(np.mean(losses))}
 
     def _loss(self, batch: tuple[Tensor, Tensor], arch: Architecture, kind: str) -> Tensor:
@@ -234,6 +259,8 @@ class SearchTask(Task):
             found["p_in_range"] = probability_in_range(
                 self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS
             ).value
+        if self.timed is not None:
+            found |= self.timed.metrics(self.prior.log_probs())
         return found
 
     def _decisions(self) -> dict[str, float]:
@@ -260,6 +287,7 @@ class SearchTask(Task):
                 "beta": self.beta.value,
                 "watch": self.watch.state(),
                 "compute": self.compute.record(),
+                **({"latency_beta": self.timed.beta.value} if self.timed else {}),
             },
         )
 
@@ -274,6 +302,8 @@ class SearchTask(Task):
         if self.adam:
             self.adam.load_state_dict(state.optim["adam"])
         self.beta.value = state.info["beta"]
+        if self.timed is not None:
+            self.timed.beta.value = state.info["latency_beta"]
         self.watch.restore(state.info["watch"])
 
     def milestone(self, done: int) -> bool:

@@ -44,6 +44,9 @@ class Watch:
         if task.range is not None and "p_in_range" in self.last:
             text += f" of {_short(task.range.low / 1e9)}–{_short(task.range.high / 1e9)} GFLOPs"
             text += f", P(in range) {self.last['p_in_range']:.2g}"
+        if task.timed is not None and "expected_ms" in self.last:
+            low, high = task.timed.limit.range
+            text += f" · expected {self.last['expected_ms']:.3g} of {low / 1e6:.3g}–{high / 1e6:.3g} ms"
         return text
 
     def state(self) -> dict[str, Any]:
@@ -62,6 +65,7 @@ def _short(gflops: float) -> str:
 def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.there.size
     wanted = f", range {task.range} at this point" if task.range else ", no FLOPs range"
+    wanted += f", latency {task.timed.limit}" if task.timed else ""
     architectures = f"{size:,}" if size < 1e6 else rough(size)
     return (
         f"part {part.name}: {len(task.prior.open)} decisions, {architectures} architectures{wanted}, "

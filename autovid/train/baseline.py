@@ -15,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from autovid.cost import CostRange, gflops
+import numpy as np
+
+from autovid.cost import CostRange, LatencyRange, Limit, gflops, sample_within
 from autovid.data import VideoSet
 from autovid.errors import ConfigError, DivergedError, RunError
 from autovid.nn.compute import Compute
@@ -98,18 +100,19 @@ def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> 
 
 def random_baseline(
     space: SearchSpace,
-    flops: CostRange,
+    flops: CostRange | None,
     n: int,
     trainer: Trainer,
     out: Path,
     *,
+    latency: LatencyRange | None = None,
     seed: int = 0,
     rival: Rival | None = None,
     resume: bool = False,
     report: Callable[[Comparison], None] = lambda comparison: None,
     runner: Runner = one_after_the_other,
 ) -> Comparison:
-    """Trains `n` architectures drawn uniformly from those with `flops` MACs, and the searched one before them.
+    """Trains `n` architectures drawn uniformly from those in the ranges given, and the searched one before them.
 
     After each one the table and the plot in `out` are brought up to date and `report` is called. One that diverges is
     an entry without accuracy and stops nothing. Raises CostRangeError where the range holds no or too few
@@ -117,12 +120,15 @@ def random_baseline(
     """
     if n < 1:
         raise ConfigError(f"{n} architectures: give 1 or more")
-    archs = space.sample(n, seed, (flops.low, flops.high))
-    with RunDirectory.create_or_resume(
-        out, _config(space, flops, archs, seed, trainer, rival), kind="random-baseline", resume=resume
-    ) as run:
-        videos = trainer.videos
-        comparison = Comparison(space.name, flops, space.reference, videos.name, len(videos.classes), trainer.recipe, n)
+    archs = draw(space, n, seed, flops, latency)
+    macs = [macs_at(space, arch) for arch in archs]
+    config = _config(space, flops, latency, archs, seed, trainer, rival)
+    with RunDirectory.create_or_resume(out, config, kind="random-baseline", resume=resume) as run:
+        videos, within = trainer.videos, flops or CostRange(min(macs), max(macs))
+        comparison = Comparison(
+            space.name, within, space.reference, videos.name, len(videos.classes), trainer.recipe, n,
+            latency=f"{latency} as predicted on {latency.file.about()}" if latency else "",
+        )  # fmt: skip
         jobs = _jobs(space, archs, rival)
         entries: list[Entry | None] = [None] * len(jobs)
         if rival is not None and rival.evaluation is not None:
@@ -138,9 +144,26 @@ def random_baseline(
     return comparison
 
 
+def draw(
+    space: SearchSpace, n: int, seed: int, flops: CostRange | None, latency: LatencyRange | None = None
+) -> list[Architecture]:
+    """`n` distinct architectures drawn uniformly from the range of FLOPs, of latency, or both; of the space without.
+
+    Raises CostRangeError where the ranges hold no or too few architectures.
+    """
+    table = space.cost_table()
+    limits = [Limit(table, flops)] if flops else []
+    limits += [latency.of(space)] if latency else []
+    limits = limits or [Limit(table, CostRange(table.smallest()[0], table.largest()[0]))]
+    uniform = [np.full(size, -np.log(size)) for size in space.sizes]
+    rows = sample_within(limits, uniform, n, np.random.default_rng(seed), distinct=True)
+    return [space.architecture(row) for row in rows]
+
+
 def _config(
     space: SearchSpace,
-    flops: CostRange,
+    flops: CostRange | None,
+    latency: LatencyRange | None,
     archs: list[Architecture],
     seed: int,
     trainer: Trainer,
@@ -156,6 +179,7 @@ def _config(
         "searched": rival.arch.hash if rival else "none",
         "data": {"name": trainer.videos.name, "fingerprint": trainer.videos.fingerprint},
         "recipe": trainer.recipe.recorded(),
+        **({"latency": latency.record()} if latency else {}),
     }
 
 

@@ -39,6 +39,7 @@ class Comparison:
     recipe: Recipe
     n: int
     entries: list[Entry] = field(default_factory=list)
+    latency: str = ""  # the range of latency that they were drawn from, and on what, if there was one
 
     def accuracies(self, kind: str) -> list[tuple[float, float, str]]:
         """(GFLOPs, top-1, hash) of those that have an accuracy."""
@@ -70,9 +71,9 @@ class Comparison:
 
     def about(self) -> str:
         """Under what conditions the figures hold."""
-        recipe = self.recipe
+        recipe, within = self.recipe, ", ".join(filter(None, [str(self.flops), self.latency]))
         return (
-            f"space {self.space}, {self.flops}; trained for {recipe.epochs:g} epochs on {self.data} at {recipe.frames} "
+            f"space {self.space}, {within}; trained for {recipe.epochs:g} epochs on {self.data} at {recipe.frames} "
             f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
         )
 

@@ -89,7 +89,7 @@ def test_runs_take_turns_and_a_ratio_is_taken_within_a_round() -> None:
     turns.one_round()
     turns.one_round()
     assert called == ["a", "b", "b", "a"]
-    turns.rounds = [[1.0, 2.0], [10.0, 20.0], [100.0, 150.0]]  # the machine slows down; the ratio does not
+    turns.rounds = [[1.0, 2.0], [10.0, 30.0], [100.0, 150.0]]  # the machine slows down; the ratio does not
     assert turns.ratio(1) == 2.0
     assert turns.quartiles(0) == (5.5, 10.0, 55.0)
 

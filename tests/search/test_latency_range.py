@@ -1,0 +1,226 @@
+"""A range of latency, alone and beside one of FLOPs, from a table that is made up: what blocks take is chance."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from autovid.cli import main
+from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, read_latency_file
+from autovid.cost.latency import block_key, distinct_blocks
+from autovid.data import open_videos
+from autovid.errors import ConfigError, CostRangeError, RunError
+from autovid.run import Progress
+from autovid.search import derive, read_search, search, settings_for
+from autovid.search.latency import LatencyTerm, latency_of_parts
+from autovid.search.prior import Prior
+from autovid.search.run import Found
+from autovid.search.target import Target
+from autovid.space import SearchSpace, load_space
+from autovid.space.layout import sites
+from autovid.train.baseline import draw
+
+SPACE = load_space("tiny")
+FLOPS = CostRange(7_500_000, 8_000_000)
+
+
+def made_up(space: SearchSpace, **changes: Any) -> LatencyFile:
+    blocks = {key: 50_000 + zlib.crc32(key.encode()) % 200_000 for key in distinct_blocks([space])}
+    given: dict[str, Any] = {"space": space.name, "frames": 16, "crop": 32, "classes": 12, "batch": 1, "device": "cpu"}
+    given |= {"hardware": "made up", "precision": "fp32", "threads": 1, "versions": {}, "overhead": 7, "blocks": blocks}
+    return LatencyFile(**{**given, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take longer than everything else together."""
+    monkeypatch.setattr("autovid.search.run.IMAGE_EVERY", 0)
+    monkeypatch.setattr("autovid.search.run.search_curve", lambda *given: b"")
+
+
+FILE = made_up(SPACE)
+TABLE = latency_table(SPACE, FILE)
+
+
+def typical(low: float = 0.4, high: float = 0.6, flops: CostRange | None = FLOPS) -> LatencyRange:
+    """A range between two quantiles of what architectures of the FLOPs range take."""
+    rows = SPACE.index(draw(SPACE, 200, 0, flops))
+    ends = np.quantile(TABLE.total(rows), [low, high])
+    return LatencyRange(FILE, CostRange(int(ends[0]), int(ends[1])))
+
+
+def within(latency: LatencyRange, archs: list[Any]) -> bool:
+    costs = TABLE.total(SPACE.index(archs))
+    return bool(((costs >= latency.range.low) & (costs <= latency.range.high)).all())
+
+
+def test_a_latency_is_the_sum_of_its_blocks_and_the_overhead() -> None:
+    for arch in SPACE.sample(20, seed=4):
+        keys = [block_key(site, arch.choices, arch.network, arch.reference) for site in sites(arch.network)]
+        expected = 7 + sum(FILE.blocks[key] for key in keys if key)
+        assert TABLE.total(SPACE.index([arch])).tolist() == [expected]
+        assert latency_table(arch.as_space(), FILE).smallest()[0] == expected
+    part = SPACE.part_space(0, {})
+    assert latency_table(part, FILE).smallest()[0] < TABLE.smallest()[0]
+
+
+def test_equal_blocks_share_an_entry_and_others_do_not() -> None:
+    """Block 2 of a stage with as many channels as block 1 gives, but another stride or without SE, is another block."""
+    keys = list(distinct_blocks([SPACE]))
+    assert len(keys) == len(set(keys))
+    bigger = load_space("two_stream")
+    every = sum(int(np.prod([len(bigger.candidates[name]) for name in site.scope])) for site in sites(bigger.network))
+    assert len(distinct_blocks([bigger])) < 0.6 * every
+
+
+def test_a_table_of_another_input_or_space_and_a_broken_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lacks \d+ blocks of space two_stream .*autovid latency-table"):
+        latency_table(load_space("two_stream"), FILE)
+    some = dict(list(FILE.blocks.items())[5:])
+    with pytest.raises(ConfigError, match="lacks 5 blocks"):
+        latency_table(SPACE, made_up(SPACE, blocks=some))
+    for content in ("{}", "[", json.dumps({**msgspec.to_builtins(FILE), "format": 2})):
+        (tmp_path / "t.json").write_text(content)
+        with pytest.raises(ConfigError, match=r"t\.json"):
+            read_latency_file(tmp_path / "t.json")
+    with pytest.raises(ConfigError, match="No such file"):
+        read_latency_file(tmp_path / "no.json")
+
+
+def test_random_architectures_lie_in_both_ranges() -> None:
+    latency = typical()
+    archs = draw(SPACE, 20, 0, FLOPS, latency)
+    assert len(set(archs)) == 20
+    assert within(latency, archs)
+    assert all(FLOPS.low <= arch.macs() <= FLOPS.high for arch in archs)
+    alone = draw(SPACE, 20, 0, None, latency)
+    assert within(latency, alone)
+    assert not all(FLOPS.low <= arch.macs() <= FLOPS.high for arch in alone)
+    assert draw(SPACE, 5, 0, FLOPS) == SPACE.sample(5, 0, FLOPS)
+    slow = LatencyRange(FILE, CostRange(TABLE.largest()[0], TABLE.largest()[0] + 1))
+    with pytest.raises(CostRangeError, match="the latency reaches up to"):
+        draw(SPACE, 2, 0, FLOPS, slow)
+
+
+def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
+    there = SPACE.part_space(2, {})
+    prior = Prior(there)
+    table = latency_table(there, FILE)
+    low = table.smallest()[0]
+    term = LatencyTerm(there, LatencyRange(FILE, CostRange(low, low)), CostRange(low, low + 1000), "auto")
+    before, generator = term.expected(prior.log_probs()), torch.Generator().manual_seed(0)
+    adam = torch.optim.Adam(prior.parameters(), 0.2)
+    for _ in range(15):
+        archs_KD = prior.sample(32, generator)
+        adam.zero_grad()
+        term.loss(prior.log_prob(archs_KD), archs_KD).backward()
+        adam.step()
+        term.update(prior.log_probs())
+    after = term.expected(prior.log_probs())
+    assert after < before - 0.2 * (before - low)
+
+
+def test_parts_may_use_what_they_use_on_average() -> None:
+    latency = typical()
+    ranges = latency_of_parts(SPACE, Target(FLOPS), latency)
+    assert ranges[-1] == latency.range
+    assert 0 < ranges[0].low < ranges[1].low < ranges[2].low
+    with pytest.raises(CostRangeError, match="--latency: no architecture has both"):
+        latency_of_parts(SPACE, Target(FLOPS), LatencyRange(FILE, CostRange(1, TABLE.smallest()[0] + 1)))
+
+
+def searched(out: Path, videos: Path, latency: LatencyRange, flops: tuple[str, ...], **options: Any) -> Found:
+    small: dict[str, Any] = {
+        "steps": options.pop("steps", 1),
+        "samples": 2,
+        "batch": 4,
+        "crop": 16,
+        "jitter": (16, 20),
+        "seed": 3,
+    }
+    settings = settings_for(SPACE, proxy=True, videos=12, flops=flops, **small)
+    options = {"device": "cpu", "precision": "fp32", "checkpoint_every": 1, **options}
+    return search(SPACE, open_videos(videos), settings, out, latency=latency, **options)
+
+
+def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_path: Path) -> None:
+    latency = typical()
+    found = searched(tmp_path / "run", tiny_videos, latency, ("0.0075:0.008",))
+    arch = found.architecture
+    assert within(latency, [arch])
+    assert FLOPS.low <= arch.macs() <= FLOPS.high
+    assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
+    assert "made up" in str(arch.found["latency_on"])
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(record["expected_ms"] > 0 and record["latency_beta"] > 0 for record in records)
+    again = read_search(tmp_path / "run")
+    assert again.latency == latency
+    assert derive(again) == arch
+    other = typical(0.8, 0.9)
+    assert within(other, [derive(again, FLOPS, other)])
+    alone = derive(again, None, LatencyRange(FILE, CostRange(TABLE.smallest()[0], TABLE.smallest()[0])))
+    assert "range" not in alone.found
+    file = tmp_path / "t.json"
+    file.write_bytes(msgspec.json.encode(FILE))
+    low, high = (end / 1e6 for end in other.range)
+    assert main(["derive", str(tmp_path / "run"), "--latency", f"{low}:{high}"]) == 0  # by the table that it has kept
+    (written,) = (tmp_path / "run").glob("architecture-*ms.yaml")
+    assert "latency_ms" in written.read_text()
+
+
+def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path, tmp_path: Path) -> None:
+    class Stop(Progress):
+        def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
+            assert " ms" in status
+            if done == 3:  # the first of the two of a part
+                raise KeyboardInterrupt
+
+    latency = typical(flops=None)
+    whole = searched(tmp_path / "whole", tiny_videos, latency, (), steps=2)
+    with pytest.raises(Exception, match="stopped at once"):
+        searched(tmp_path / "halves", tiny_videos, latency, (), steps=2, progress=Stop())
+    other = LatencyRange(made_up(SPACE, overhead=8), latency.range)
+    with pytest.raises(RunError, match=r"latency\.table"):
+        searched(tmp_path / "halves", tiny_videos, other, (), steps=2, resume=True)
+    halves = searched(tmp_path / "halves", tiny_videos, latency, (), steps=2, resume=True)
+    assert halves.architecture == whole.architecture
+    assert within(latency, [whole.architecture])
+    for name, alpha in read_search(tmp_path / "whole").alpha.items():
+        assert np.array_equal(alpha, read_search(tmp_path / "halves").alpha[name])
+    betas = [
+        [json.loads(line)["latency_beta"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "halves")
+    ]
+    assert betas[0] == betas[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--latency", "1:2"], 2, "--latency-table"),
+        (["--latency-table", "T"], 2, "--latency MIN:MAX"),
+        (["--latency", "2:1", "--latency-table", "T"], 2, "the latency range '2:1' is reversed"),
+        (["--latency", "1:2", "--latency-table", "no.json"], 2, "no.json"),
+        (["--latency", "1e6:2e6", "--latency-table", "T"], 3, "ms"),
+        (["--latency", "0:0.001", "--latency-table", "T", "--flops", "0.0075:0.008"], 3, "ms"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_made(
+    words: list[str], code: int, says: str, tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "t.json"
+    file.write_bytes(msgspec.json.encode(FILE))
+    given = [str(file) if word == "T" else word for word in words]
+    common = ["--space", "tiny", "--data", str(tiny_videos), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    for command in ("search", "random-baseline"):
+        more = ["--flops", "0.0075:0.008"] if command == "random-baseline" and "--flops" not in words else []
+        assert main([command, *common, *given, *more]) == code
+        error = capsys.readouterr().err.strip()
+        assert says in error
+        assert "\n" not in error
+        assert not (tmp_path / "out").exists()
