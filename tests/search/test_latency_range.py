@@ -15,6 +15,7 @@ from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, re
 from autovid.cost.latency import block_key, distinct_blocks
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
+from autovid.nn.depthwise import Kernels
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
 from autovid.search.latency import LatencyTerm, latency_of_parts
@@ -37,8 +38,9 @@ def made_up(space: SearchSpace, **changes: Any) -> LatencyFile:
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They would take longer than everything else together."""
+def _quick_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pictures, which would take longer than all else together, and without measuring which kernels to use."""
+    monkeypatch.setattr("autovid.nn.compute.choose_kernels", Kernels)
     monkeypatch.setattr("autovid.search.run.IMAGE_EVERY", 0)
     monkeypatch.setattr("autovid.search.run.search_curve", lambda *given: b"")
 
@@ -177,7 +179,7 @@ def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path
     class Stop(Progress):
         def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
             assert " ms" in status
-            if done == 3:  # the first of the two of a part
+            if done == 4:  # saved is step 3, the first of the two of a part
                 raise KeyboardInterrupt
 
     latency = typical(flops=None)
