@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 EVERY = 0.5  # seconds between two looks into the mailbox
 
@@ -43,10 +44,12 @@ class _Mailbox:
 
 
 class Mailbox:
-    """A handle that travels to the processes of the cluster."""
+    """A handle that travels to the processes of the cluster. The mailbox is on the node of whoever makes it, so that it
+    outlives the others."""
 
     def __init__(self) -> None:
-        self._actor = _Mailbox.remote()  # type: ignore[attr-defined]
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = _Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
     def post(self, kind: str, content: Any) -> None:
         """Sends something to the user's process, and waits until it is there."""
