@@ -21,6 +21,7 @@ COMMANDS = {
     "sweep": "train with every combination of some values, side by side",
     "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
     "draw": "a picture of a network: its streams, blocks, kernels, fusion and attention",
+    "report": "a page about runs: what was found, how, how good it is, what it cost",
     "bench": "size, latency, throughput and memory of networks, side by side",
     "latency-table": "the latency of every block of a space on this machine, for --latency",
     "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",

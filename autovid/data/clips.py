@@ -100,13 +100,15 @@ class ClipReader(msgspec.Struct, frozen=True):
         return Loaded(pixels, np.full(len(pixels), video, dtype=np.int64), faults)
 
 
-def read_clip(path: Path, clip: Clip) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def read_clip(
+    path: Path, clip: Clip, start: float | None = None, end: float | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The "center" view of a video: pixels (T, H, W, 3), and when each frame is shown, (T,) seconds.
 
-    Raises DataError, with the path.
+    `start` and `end` are those of an index, where it names a piece of the video. Raises DataError, with the path.
     """
     try:
-        with open_video(path) as file:
+        with open_video(path, start, end) as file:
             indices = test_indices(len(file), clip, 1)[0]
             frames = file.frames(indices, partial(shrink, short_side=clip.crop))
             seconds = file.seconds[indices]

@@ -7,7 +7,7 @@ import html
 import re
 from collections.abc import Iterable
 
-_VOID = {"meta", "br", "img", "rect", "path", "line", "circle", "polygon", "polyline"}
+_VOID = {"meta", "link", "br", "img", "rect", "path", "line", "circle", "polygon", "polyline"}
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # by XML 1.0, section 2.2
 
 COLOURS = {  # name: (on light, on dark)
@@ -45,7 +45,7 @@ def join(parts: Iterable[str], between: str = "") -> Markup:
     return Markup(escape(between).join(escape(part) for part in parts))
 
 
-def tag(name: str, *children: str, **attributes: str | float | None) -> Markup:
+def tag(name: str, /, *children: str, **attributes: str | float | None) -> Markup:
     """An element. `class_` is its class, other underscores become hyphens; attributes that are None are left out."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'

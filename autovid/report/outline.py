@@ -69,13 +69,17 @@ class Arrow(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """A network as it is drawn. `foot` are the pieces behind the streams, or beside them: label and title."""
+    """A network as it is drawn. `foot` are the pieces behind the streams, or beside them: label and title.
+
+    `costs` are the MACs of its stages, by name.
+    """
 
     title: str
     about: str
     lanes: tuple[str, ...]
     rows: tuple[Heading | Boxes | Arrow, ...]
     foot: tuple[tuple[str, str], ...]
+    costs: tuple[tuple[str, int], ...]
 
 
 def architecture_outline(arch: Architecture, prior: Prior | None = None) -> Outline:
@@ -100,7 +104,14 @@ class _Architecture:
         everything = tuple(sites(self.arch.network))
         foot = tuple(self._foot(site) for site in everything if isinstance(site, ClassifierSite))
         title = f"{self.arch.space} {self.arch.hash}"
-        return Outline(title, about, self.lanes, tuple(self._rows(everything)), foot)
+        return Outline(title, about, self.lanes, tuple(self._rows(everything)), foot, self._stages())
+
+    def _stages(self) -> tuple[tuple[str, int], ...]:
+        sums: dict[str, int] = {}
+        for name, macs in self.costs.items():
+            stage = name.split(".")[0] if name.startswith(("fusion.", "attention.")) else name.partition(".block")[0]
+            sums[stage.replace(".", " ")] = sums.get(stage.replace(".", " "), 0) + macs
+        return tuple(sums.items())
 
     def _rows(self, everything: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
         yield self._heading("stem", [site for site in everything if isinstance(site, StemSite)])

@@ -37,7 +37,8 @@ def network_outline(net: Network, spec: NetworkSpec) -> Outline:
     clip = f"{net.clip.frames} × {net.clip.crop}²"
     about = f"{gflops(figures.macs, digits=4)} GFLOPs at {clip} · {figures.params / 1e6:.2f} M parameters"
     foot = tuple((f"{stage.name}: {stage.macs / 1e6:,.1f} MMACs", _cost(stage)) for stage in beside)
-    return Outline(title, about, lanes or ("",), tuple(_rows(pieces, lanes)), foot)
+    costs = tuple((stage.name, stage.macs) for stage in stages)
+    return Outline(title, about, lanes or ("",), tuple(_rows(pieces, lanes)), foot, costs)
 
 
 def _run(net: Network, stages: Sequence[Stage]) -> list[_Piece]:

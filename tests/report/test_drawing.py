@@ -13,7 +13,7 @@ from autovid.cli import main
 from autovid.cost import count_stages
 from autovid.models import NETWORKS, NetworkSpec, build_network, load_model
 from autovid.report.drawing import draw_file
-from autovid.report.outline import Arrow, Boxes, Outline, architecture_outline
+from autovid.report.outline import Arrow, Boxes, architecture_outline
 from autovid.report.picture import outline, png
 from autovid.space import Architecture, load_space
 

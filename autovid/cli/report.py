@@ -1,0 +1,29 @@
+"""autovid report: a page about runs."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="run directory of a search, a training or a random baseline; several are compared side by side",
+    )
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE.html", help="default: RUN/report.html of the first RUN")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Reads, looks at some videos, writes."""
+    from autovid.nn.allocator import keep_memory
+    from autovid.report.page import write_report
+
+    keep_memory()
+    out = args.out or args.runs[0] / "report.html"
+    size = write_report(args.runs, out, lambda line: print(line, file=sys.stderr))
+    print(f"in {shlex.quote(str(out))} ({size / 1e6:.2f} MB, opens without a network)")

@@ -1,0 +1,277 @@
+"""The report: what stands in it follows from the runs, and nothing from outside becomes markup."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import HOSTILE
+
+from autovid.cli import main
+from autovid.report import page as page_module
+from autovid.report.charts import Scale, thin
+from autovid.report.markup import Markup, escape, tag
+from autovid.report.page import page, write_report
+from autovid.report.runs import read_run, read_runs
+from autovid.search import read_search
+from autovid.space import load_architecture
+from autovid.train.evaluate import read_evaluation
+
+OPEN = {"meta", "link", "br", "img", "rect", "path", "line", "circle", "polygon"}
+
+
+class Page(HTMLParser):
+    """Elements, and all text by the section that it stands in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.sections: dict[str, str] = {}
+        self.depth: list[str] = []
+        self.section = ""
+        self.feed(text)
+        self.close()
+        assert self.depth == [], "an element is not closed"
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {key: value or "" for key, value in attributes}
+        self.tags.append((name, found))
+        if name not in OPEN:
+            self.depth.append(name)
+        if name == "section":
+            self.section = found["id"]
+            self.sections[self.section] = ""
+
+    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((name, {key: value or "" for key, value in attributes}))
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.depth.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if self.section:
+            self.sections[self.section] += data
+
+    def of(self, name: str) -> list[dict[str, str]]:
+        return [attributes for tag_name, attributes in self.tags if tag_name == name]
+
+
+@pytest.fixture(scope="module")
+def everything(runs: dict[str, Path]) -> Page:
+    return Page(page(read_runs([*runs.values()])))
+
+
+def addresses(text: str) -> Iterator[str]:
+    """What a browser might fetch."""
+    for name, attributes in Page(text).tags:
+        yield from (attributes[key] for key in ("src", "href", "data", "action") if key in attributes)
+        assert name not in ("script", "iframe", "object", "embed")
+    yield from re.findall(r"url\((.*?)\)|@import (.*)", text)
+
+
+def test_every_section_has_something_to_say_and_is_linked(everything: Page) -> None:
+    wanted = ["found", "compare", "architecture", "search", "decisions", "accuracy", "classes"]
+    assert list(everything.sections)[: len(wanted)] == wanted
+    assert list(everything.sections)[-1] == "cost"
+    assert [link["href"] for link in everything.of("a")] == [f"#{name}" for name in everything.sections]
+    assert all(len(text.strip()) > 40 for text in everything.sections.values())
+
+
+def test_sections_without_data_are_left_out(runs: dict[str, Path]) -> None:
+    assert list(Page(page([read_run(runs["search"])])).sections) == [
+        "found",
+        "architecture",
+        "search",
+        "decisions",
+        "cost",
+    ]
+    trained = Page(page([read_run(runs["train"])])).sections
+    assert {"search", "decisions", "compare"}.isdisjoint(trained)
+    assert {"found", "architecture", "accuracy", "classes", "cost"} <= set(trained)
+    assert {"architecture", "search", "classes", "looks"}.isdisjoint(Page(page([read_run(runs["random"])])).sections)
+
+
+def test_the_figures_are_those_of_the_runs(runs: dict[str, Path], everything: Page) -> None:
+    arch = load_architecture(runs["search"] / "architecture.yaml")
+    evaluation = read_evaluation(runs["train"])
+    assert evaluation is not None
+    found = everything.sections["found"]
+    assert f"{arch.macs() / 1e9:.4g} GFLOPs" in found
+    assert "inside the range asked for, 0.0075–0.008 GFLOPs" in found
+    assert f"names {evaluation.top1:.1f} % of 12 videos right (centre view)" in found
+    assert "2 random architectures of 0.0075–0.008 GFLOPs come to" in found
+    assert arch.hash in everything.sections["architecture"]
+    assert f"{evaluation.top1:.2f}" in everything.sections["compare"]
+
+
+def test_every_decision_says_what_won_and_by_how_much(runs: dict[str, Path], everything: Page) -> None:
+    searched, arch = read_search(runs["search"]), load_architecture(runs["search"] / "architecture.yaml")
+    cells = [attributes for attributes in everything.of("div") if attributes.get("class") == "decision"]
+    decisions = [d for d in searched.space.decisions if len(d.candidates) > 1]
+    assert len(cells) == len(decisions)
+    labels = [attributes["aria-label"] for attributes in everything.of("svg")]
+    assert all(f"{d.name} over time" in labels for d in decisions)
+    name = "sparse.stage1.width"
+    logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))[name]
+    taken = searched.space.candidates[name].index(arch.choices[name])
+    lead = 100 * (np.exp(logp[taken]) - np.exp(np.delete(logp, taken)).max())
+    text = re.sub(r"\s+", " ", everything.sections["decisions"])
+    assert f"width {arch.choices[name]} {lead:+.0f}" in text
+
+
+def test_published_figures_are_marked_as_such(everything: Page) -> None:
+    assert "published figures, not run here: Kinetics-400, 30 views" in everything.sections["accuracy"]
+    assert "published: X3D-S, 73.3 %, 81 GFLOPs in 30 views" in everything.sections["accuracy"]
+
+
+def test_confusions_and_frames_are_those_of_the_evaluation(runs: dict[str, Path], everything: Page) -> None:
+    with (runs["train"] / "confusion-center.csv").open(newline="") as lines:
+        head, *rows = list(csv.reader(lines))
+    wrong = [(row[0], name) for row in rows for name, n in zip(head[1:], row[1:]) if int(n) and name != row[0]]
+    assert wrong
+    text = everything.sections["confusions"]
+    assert sum(f"{actual} taken for {name}: 1 of 1 videos" in text for actual, name in wrong) == min(6, len(wrong))
+    images = everything.of("img")
+    assert sum("frame" in image["alt"] for image in images) == len(images) >= 7  # of each a frame, and strips
+    assert all(image["src"].startswith("data:image/jpeg;base64,/9j/") for image in images)
+
+
+def test_it_says_what_it_cost_and_how_to_run_it_again(runs: dict[str, Path], everything: Page) -> None:
+    cost = everything.sections["cost"]
+    assert f"-o {runs['train']}" in cost
+    assert "--resume" not in cost
+    assert "seed: 0" in cost
+
+
+def test_nothing_is_fetched_and_it_is_small(runs: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    assert main(["report", *map(str, runs.values()), "-o", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert {address.split(":")[0] for address in addresses(text) if not address.startswith("#")} == {"data"}
+    assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
+    assert out.stat().st_size < 3_000_000
+
+
+def test_a_page_that_would_be_too_large_is_refused(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page_module, "LARGEST", 1000)
+    assert main(["report", str(runs["search"]), "-o", str(tmp_path / "a.html")]) == 2
+    assert "more than a page should be; give fewer runs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_name_becomes_markup(hostile: Path) -> None:
+    text = page([read_run(hostile)])
+    found = Page(text)
+    assert {name for name, _ in found.tags}.isdisjoint({"u", "script"})
+    assert all(not key.startswith("on") for _, attributes in found.tags for key in attributes)
+    assert all(image["src"].startswith("data:") for image in found.of("img"))
+    assert HOSTILE[0] in found.sections["classes"]
+    assert HOSTILE[1].replace("\x1b", "\ufffd") in found.sections["classes"]
+    assert hostile.name in found.sections["found"]
+    assert "\x1b" not in text
+
+
+def test_a_plain_string_is_text_wherever_it_stands() -> None:
+    assert tag("p", "<b>", tag("i", "&"), title='"<') == '<p title="&quot;&lt;">&lt;b&gt;<i>&amp;</i></p>'
+    assert escape("\ud800\x00") == "\ufffd\ufffd"
+    assert escape(Markup("<b>")) == "<b>"
+    assert not isinstance(Markup("<b>") + "x", Markup)  # what is put together by hand is escaped again
+
+
+def test_runs_of_one_name_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(runs["train"], tmp_path / "other" / "train")
+    names = [run.name for run in read_runs([runs["train"], tmp_path / "other" / "train"])]
+    assert names == [f"{runs['train'].parent.name}/train", "other/train"]
+
+
+def test_a_search_that_has_only_begun_and_a_torn_log(runs: dict[str, Path], tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    shutil.copytree(runs["search"], begun)
+    (begun / "architecture.yaml").unlink()
+    with (begun / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 9, "lo')
+    found = Page(page([read_run(begun)])).sections
+    assert "is not finished; it stands at step 9 of 9" in found["found"]
+    assert "decisions" not in found
+    shutil.rmtree(begun / "checkpoints")
+    for name in ("metrics.jsonl", "probabilities.jsonl"):
+        (begun / name).unlink()
+    assert "is not finished; it stands at step 0" in Page(page([read_run(begun)])).sections["found"]
+
+
+def test_data_that_is_gone_leaves_the_frames_out_and_says_so(
+    hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = hostile.parent / "data"
+    data.rename(hostile.parent / "gone")
+    try:
+        assert main(["report", str(hostile), "-o", str(tmp_path / "a.html")]) == 0
+    finally:
+        (hostile.parent / "gone").rename(data)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no frames in the report: " in line
+    assert "looks" not in Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections
+
+
+def test_breaks_between_two_starts_are_no_cost(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs["search"], run)
+    times = [0, 1, 2, 3, 1000, 1001]  # it was taken up again at step 4
+    (run / "metrics.jsonl").write_text("".join(json.dumps({"step": i, "time": t}) + "\n" for i, t in enumerate(times)))
+    (run / "log.txt").write_text("2026-01-01 00:00:00 step 4 of 9: starting\n")
+    assert read_run(run).seconds == 6
+
+
+@pytest.mark.parametrize(("what", "says"), [("missing", "does not exist"), ("random/arch-*", ""), (".", "config.yaml")])
+def test_what_is_no_run_is_refused_in_one_line(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, says: str
+) -> None:
+    folder = runs["random"].parent
+    path = next(folder.glob(what)) if "*" in what else folder / what
+    code = main(["report", str(path), "-o", str(tmp_path / "a.html")])
+    assert code == (5 if says else 0)
+    error = capsys.readouterr().err.strip()
+    assert says in error
+    assert "\n" not in error
+
+
+def test_a_run_given_twice_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    assert main(["report", str(runs["train"]), str(runs["train"] / "."), "-o", str(tmp_path / "a.html")]) == 2
+
+
+def test_the_default_place_is_in_the_run(runs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(runs["search"], tmp_path / "run")
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_report_of_the_same_runs_is_the_same(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name in "ab":
+        write_report([runs["search"]], tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "ticks"),
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (3, 97, False, [20, 40, 60, 80]),
+        (0.5, 30, True, [1, 3, 10, 30]),
+        (1, 8, True, [1, 2, 3, 5, 7]),
+    ],
+)
+def test_ticks_are_round_and_inside(low: float, high: float, log: bool, ticks: list[float]) -> None:
+    assert Scale(low, high, 0, 100, log).ticks() == pytest.approx(ticks)
+
+
+def test_long_lines_are_thinned_to_means() -> None:
+    found = thin([(float(i), float(i % 2)) for i in range(1000)], 100)
+    assert len(found) == 100
+    assert {y for _, y in found} == {0.5}
