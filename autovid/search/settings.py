@@ -10,7 +10,7 @@ from autovid.errors import ConfigError
 from autovid.search.room import settle
 from autovid.search.target import Target
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_frames
+from autovid.space.architecture import check_crop, check_frames
 from autovid.space.schema import Strict
 
 
@@ -95,6 +95,7 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         "weight_decay": recipe.weight_decay,
         **given,
     }
+    check_crop(values["crop"])
     if "crop" in given and "jitter" not in given:
         values["jitter"] = jitter_range(given["crop"])
     if min(values["jitter"]) < values["crop"] or values["jitter"][0] > values["jitter"][1]:

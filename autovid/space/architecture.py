@@ -15,7 +15,7 @@ from autovid.config import Document, dump_yaml, plain_document, read_yaml
 from autovid.errors import ConfigError, RunError
 from autovid.space.checks import check_choice, check_network
 from autovid.space.layout import BlockSite, depth, sites
-from autovid.space.schema import ArchitectureFile, Network, Reference, Value
+from autovid.space.schema import SMALLEST_CROP, ArchitectureFile, Network, Reference, Value
 
 if TYPE_CHECKING:
     from autovid.space.space import SearchSpace
@@ -134,6 +134,12 @@ def check_frames(network: Network, frames: int) -> None:
     for name, stream in network.streams.items():
         if frames % stream.every:
             raise ConfigError(f"{frames} frames: stream {name} takes every {stream.every}th; give a multiple of it")
+
+
+def check_crop(crop: int) -> None:
+    """Raises ConfigError when clips are too small for networks of a space."""
+    if crop < SMALLEST_CROP:
+        raise ConfigError(f"crop {crop}: at least {SMALLEST_CROP}")
 
 
 def load_architecture(path: str | Path) -> Architecture:

@@ -10,7 +10,8 @@ ATTENTIONS = ("skip", "glore", "nonlocal")
 # the upper ends are guards against numbers typed wrongly
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Width = Annotated[int, msgspec.Meta(ge=4, le=4096)]
-Crop = Annotated[int, msgspec.Meta(ge=16, le=1024)]
+SMALLEST_CROP = 16  # below, the last maps have no pixel of their own; at 1, oneDNN 3.12 corrupts memory in bf16
+Crop = Annotated[int, msgspec.Meta(ge=SMALLEST_CROP, le=1024)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
 Expansion = Annotated[float, msgspec.Meta(ge=0.25, le=32)]

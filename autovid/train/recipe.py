@@ -21,7 +21,7 @@ from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_frames
+from autovid.space.architecture import check_crop, check_frames
 
 WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}
@@ -141,6 +141,7 @@ def check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
         build_network(what.changed(frames=frames, crop=crop), device="meta")
     else:
         check_frames(what.network, frames)
+        check_crop(crop)
 
 
 def _takes(what: Model | SearchSpace, frames: int, crop: int) -> bool:

@@ -12,6 +12,7 @@ import torch
 import autovid
 from autovid.cli import main
 from autovid.errors import AutovidError, ConfigError, CostRangeError
+from autovid.search import settings_for
 from autovid.space import Architecture, load_architecture, load_space
 
 
@@ -179,6 +180,13 @@ def test_mistakes_in_calls_are_errors_for_people(tmp_path: Path) -> None:
     for says, call in calls.items():
         with pytest.raises(AutovidError, match=says):
             call()
+
+
+def test_a_search_takes_no_smaller_clips_than_a_space_may_say() -> None:
+    space = load_space("tiny")
+    with pytest.raises(ConfigError, match="crop 15: at least 16"):
+        settings_for(space, proxy=True, videos=10, crop=15)
+    assert settings_for(space, proxy=True, videos=10, crop=16).crop == 16
 
 
 def test_a_file_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def test_steps_see_every_video_epochs_times() -> None:
         ({"jitter": (100, 228)}, "jitter 100:228.*crop of 160"),
         ({"jitter": (228, 182)}, "jitter 228:182"),
         ({"crop": 100_000}, "crop 100000"),
+        ({"crop": 15}, "crop 15: at least 16"),
         ({"frames": 30}, "30 frames.*sparse"),
         ({"weight_decay": -1.0}, "weight decay -1.0"),
         ({"precision": "int8"}, "precision 'int8'"),
