@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hostile_names import HOSTILE
 
 from autovid.cli import main
 
@@ -22,7 +23,6 @@ CHEAP = [
     "4",
 ]
 TRAIN = [*CHEAP, "--recipe", "proxy", "--epochs", "1"]
-HOSTILE = "<img src=x onerror=alert(1)>", 'a"><b onmouseover=1>&amp;\u2028\x1b[31m'
 
 
 @pytest.fixture(scope="session")

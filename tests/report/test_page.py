@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import HOSTILE
+from hostile_names import HOSTILE
 
 from autovid.cli import main
 from autovid.report import page as page_module
