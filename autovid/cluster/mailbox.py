@@ -23,7 +23,7 @@ class _Mailbox:
     def __init__(self) -> None:
         self.letters: list[tuple[str, Any]] = []
         self.starts: dict[str, int] = {}
-        self.signal = 0
+        self.signal = self.running = 0
 
     def post(self, kind: str, content: Any) -> None:
         self.letters.append((kind, content))
@@ -34,7 +34,14 @@ class _Mailbox:
 
     def begin(self, name: str) -> int:
         self.starts[name] = self.starts.get(name, 0) + 1
+        self.running += 1
         return self.starts[name] - 1
+
+    def end(self) -> None:
+        self.running -= 1
+
+    def at_rest(self) -> bool:
+        return self.signal > 0 and self.running <= 0
 
     def stop(self, signal: int) -> None:
         self.signal = signal
@@ -64,6 +71,15 @@ class Mailbox:
         """Notes that something begins; returns how often it has begun before."""
         before: int = ray.get(self._actor.begin.remote(name))
         return before
+
+    def end(self) -> None:
+        """Notes that something that has begun has ended."""
+        ray.get(self._actor.end.remote())
+
+    def at_rest(self) -> bool:
+        """Whether everything was asked to stop, and has ended."""
+        answer: bool = ray.get(self._actor.at_rest.remote())
+        return answer
 
     def stop(self, signal: int) -> None:
         """Asks everything to save and stop, as this signal would."""

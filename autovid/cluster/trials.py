@@ -67,7 +67,7 @@ def run_trials(
         from autovid.cluster.mailbox import Mailbox, attend
 
         mailbox = Mailbox()
-        tuner = _tuner(names, _in_a_trial(work, mailbox, os.getcwd()), resources, retries, storage, halving)
+        tuner = _tuner(names, _in_a_trial(work, mailbox, os.getcwd()), mailbox, resources, retries, storage, halving)
         again, ended = dict.fromkeys(range(len(names)), 0), set()
         wrong: AutovidError | None = None
         try:
@@ -98,6 +98,7 @@ def run_trials(
 def _tuner(
     names: Sequence[str],
     work: Callable[[dict[str, Any]], None],
+    mailbox: Any,
     resources: Resources,
     retries: int,
     storage: str | None,
@@ -131,8 +132,23 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=retries),
             verbose=0,
             callbacks=[_silence()],
+            stop=_stopper(mailbox),
         ),
     )
+
+
+def _stopper(mailbox: Any) -> Any:
+    """Keeps Tune from beginning what is left, once everything was asked to stop and what ran has saved."""
+    from ray.tune import Stopper
+
+    class AtRest(Stopper):
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return bool(mailbox.at_rest())
+
+    return AtRest()
 
 
 def _silence() -> Any:
@@ -172,15 +188,16 @@ def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -
 
         number = int(config["number"])
         stay_in(folder)
-        if mailbox.stopped():
+        if asked := mailbox.stopped():
+            mailbox.post("error", Interrupted(asked, "stopped before it began"))
             return
         mailbox.post("begin", (number, mailbox.begin(str(number))))
         try:
             with mailbox.serving():
                 result = ray.get(stored)(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
+            mailbox.post("result", (number, result))
         except AutovidError as error:
             mailbox.post("error", error)
-            return
-        mailbox.post("result", (number, result))
+        mailbox.end()
 
     return trial

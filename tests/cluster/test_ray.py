@@ -73,7 +73,7 @@ def after(out: Path, steps: int, do: Callable[[], None]) -> threading.Thread:
 
     def watch() -> None:
         metrics = out / "metrics.jsonl"
-        for _ in range(1200):
+        for _ in range(3000):
             if metrics.exists() and metrics.read_text().count("\n") >= steps:
                 return do()
             time.sleep(0.1)
@@ -187,20 +187,28 @@ def test_halving_ends_the_worst_and_says_when(cluster: str) -> None:
     assert all(trial.stopped_at in (1, 2) and not trial.failed for trial in ended)
 
 
-def test_a_signal_stops_trials_after_they_have_saved(cluster: str) -> None:
+def test_a_signal_stops_trials_after_they_have_saved_and_begins_no_others(cluster: str, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
     def work(number: int, report: object) -> None:
         from autovid.run.signals import StopRequest
 
+        (Path(folder) / str(number)).touch()
         with StopRequest() as stop:
             while not stop.signal:
                 time.sleep(0.1)
         raise Interrupted(stop.signal, "saved")
 
-    timer = threading.Timer(12, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(Interrupted, match=r"0 of 2 trainings are done.*autovid again") as caught:
-        trials(work, ["a", "b"], cluster)
+    def interrupt() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(Interrupted, match=r"0 of 9 trainings are done.*autovid again") as caught:
+        trials(work, list("abcdefghi"), cluster, resources=Resources(at_once=2))
     assert caught.value.exit_code == 130
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_sweep_has_a_row_for_each_combination_and_does_nothing_twice(
