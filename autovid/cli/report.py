@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="RUN",
-        help="run directory of a search, a training or a random baseline; several are compared side by side",
+        help="run directory of a search, a training, a random baseline or a ranking; several are compared side by side",
     )
     parser.add_argument("-o", "--out", type=Path, metavar="FILE.html", help="default: RUN/report.html of the first RUN")
 

@@ -97,11 +97,14 @@ def line_chart(
     return _framed(title, parts, names)
 
 
-def scatter(title: str, points: Sequence[Point], names: Sequence[tuple[str, str]], *, x: str, y: str) -> Markup:
-    """Points over a logarithmic x-axis."""
+def scatter(
+    title: str, points: Sequence[Point], names: Sequence[tuple[str, str]], *, x: str, y: str, log: bool = True
+) -> Markup:
+    """Points over an x-axis that is logarithmic unless told otherwise."""
     xs, ys = [p.x for p in points], [p.y for p in points]
     room = max(1.0, 0.08 * (max(ys) - min(ys)))
-    across = Scale(min(xs) / 1.15, max(xs) * 1.15, LEFT, WIDTH - RIGHT, log=True)
+    low, high = (min(xs) / 1.15, max(xs) * 1.15) if log else (min(xs), max(xs))
+    across = Scale(low, high, LEFT, WIDTH - RIGHT, log=log)
     up = Scale(max(0.0, min(ys) - room), min(100.0, max(ys) + room), HEIGHT - BOTTOM, TOP)
     parts = [*_axes(across, up, x), *(_mark(point, across, up) for point in points)]
     return _framed(f"{title}: {y}", parts, names)

@@ -11,7 +11,7 @@ from autovid.report.charts import bars
 from autovid.report.drawing import draw
 from autovid.report.markup import Markup, join, tag
 from autovid.report.picture import outline, prior_of
-from autovid.report.runs import BASELINE, SEARCH, Run
+from autovid.report.runs import BASELINE, RANK, SEARCH, Run
 from autovid.space import Architecture
 from autovid.train.evaluate import Evaluation
 
@@ -30,6 +30,8 @@ def _sentence(run: Run) -> list[str]:
         return [name, *_searched(run)]
     if run.kind == BASELINE:
         return [name, f": {_baseline(run)}"]
+    if run.kind == RANK:
+        return [name, f": {_ranking(run)}"]
     best = run.best
     what = title(run.model) if run.model else "a network"
     if best is None:
@@ -84,6 +86,20 @@ def _baseline(run: Run) -> str:
     text += f"{max(random):.1f} %"
     rivals = [one.top1 for one in run.candidates if one.kind == "searched" and one.top1 is not None]
     return f"{text}; the searched one to {rivals[0]:.1f} %." if rivals else f"{text}."
+
+
+def _ranking(run: Run) -> str:
+    if run.ranking is None:
+        return "a ranking in which nothing is trained yet."
+    count = sum(one.alone is not None for one in run.ranking.architectures)
+    said = [
+        f"{way}: {name} {one.value:.2f} ({one.interval[0]:.2f} to {one.interval[1]:.2f})"
+        for way, statistics in run.ranking.correlations.items()
+        for name, one in statistics.items()
+        if one.value is not None and None not in one.interval
+    ]
+    text = f"how the supernet of {run.ranking.space} ranks {count} architectures, against trainings from scratch"
+    return f"{text}: {'; '.join(said)}." if said else f"{text}: too few are trained to say."
 
 
 def _done(run: Run) -> int:

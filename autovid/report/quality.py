@@ -18,7 +18,7 @@ KINETICS = 400  # classes: what the published figures are of
 
 def accuracy(runs: Sequence[Run]) -> Markup | None:
     """Training curves, and top-1 against GFLOPs beside random and published networks."""
-    charts = [chart for make in (_loss, _top1, _trade_off, _published) if (chart := make(runs))]
+    charts = [chart for make in (_loss, _top1, _trade_off, _published, _ranks) if (chart := make(runs))]
     return tag("div", *charts, class_="grid charts") if charts else None
 
 
@@ -105,6 +105,23 @@ def _published_points(label: bool = False) -> list[Point]:
         )
         for one in published.TABLE
     ]
+
+
+def _ranks(runs: Sequence[Run]) -> Markup | None:
+    """Accuracy in the supernet against that of trainings, with batch norm recalibrated and not."""
+    charts = []
+    for run in runs:
+        points = []
+        for one in run.ranking.architectures if run.ranking else []:
+            for colour, top1 in ("mute", one.supernet), ("a", one.recalibrated):
+                if one.alone is not None:
+                    says = f"{one.hash}: {top1:.2f} % in the supernet, {one.alone:.2f} % trained from scratch"
+                    points.append(Point(top1, one.alone, says, colour, "ring" if colour == "mute" else "dot"))
+        if points:
+            names = [("as the search left it", "mute"), ("batch norm recalibrated", "a")]
+            title = f"{run.name}: trained from scratch against in the supernet"
+            charts.append(scatter(title, points, names, x="top-1 in the supernet, %", y="top-1, %", log=False))
+    return join(charts) if charts else None
 
 
 def classes(runs: Sequence[Run]) -> Markup | None:

@@ -1,4 +1,4 @@
-"""What a report reads of a run: a search, a training, or a random baseline."""
+"""What a report reads of a run: a search, a training, a random baseline, or a ranking."""
 
 import csv
 import json
@@ -19,8 +19,8 @@ from autovid.search import Searched, read_search
 from autovid.train.evaluate import Evaluation, confusion_file
 from autovid.train.trained import KIND as TRAINING
 
-SEARCH, BASELINE = "search", "random-baseline"
-KINDS = (SEARCH, TRAINING, BASELINE)
+SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
+KINDS = (SEARCH, TRAINING, BASELINE, RANK)
 
 
 class Candidate(NamedTuple):
@@ -30,6 +30,30 @@ class Candidate(NamedTuple):
     kind: str
     gflops: float
     top1: float | None
+
+
+class Ranked(msgspec.Struct):
+    """An architecture of a ranking: top-1 in percent in the supernet, and trained from scratch, None if not yet."""
+
+    hash: str
+    supernet: float
+    recalibrated: float
+    alone: float | None = None
+
+
+class Correlation(msgspec.Struct):
+    """None where there are too few architectures for it; the interval holds it with 95 % probability."""
+
+    value: float | None
+    interval: tuple[float | None, float | None]
+
+
+class Ranking(msgspec.Struct):
+    """rank.json: does the supernet rank architectures as trainings do; correlations by way and statistic."""
+
+    space: str
+    architectures: list[Ranked]
+    correlations: dict[str, dict[str, Correlation]]
 
 
 class Confusion(NamedTuple):
@@ -55,10 +79,11 @@ class Run:
     searched: Searched | None = None
     evaluations: tuple[tuple[Path, Evaluation], ...] = ()
     candidates: tuple[Candidate, ...] = field(default=())
+    ranking: Ranking | None = None
 
     @property
     def kind(self) -> str:
-        """search, train or random-baseline."""
+        """search, train, random-baseline or rank."""
         return self.directory.kind
 
     @property
@@ -117,8 +142,8 @@ def read_run(path: Path) -> Run:
     directory = RunDirectory.open(path)
     if directory.kind not in KINDS:
         raise ConfigError(
-            f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings and random "
-            "baselines"
+            f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings, random "
+            "baselines and rankings"
         )
     file = path / "architecture.yaml"
     try:
@@ -138,6 +163,7 @@ def read_run(path: Path) -> Run:
         searched=searched,
         evaluations=tuple(_evaluations(path)),
         candidates=tuple(_candidates(path / "table.csv")) if directory.kind == BASELINE else (),
+        ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
     )
 
 
@@ -182,6 +208,13 @@ def _evaluations(path: Path) -> list[tuple[Path, Evaluation]]:
         if one.split == "val":
             found.append((file, one))
     return found
+
+
+def _ranking(path: Path) -> Ranking | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ranking) if path.is_file() else None
+    except msgspec.MsgspecError as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
 
 
 def _candidates(path: Path) -> list[Candidate]:

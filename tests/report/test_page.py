@@ -13,6 +13,7 @@ import pytest
 from hostile_names import HOSTILE
 
 from autovid.cli import main
+from autovid.errors import RunError
 from autovid.report import page as page_module
 from autovid.report.charts import Scale, thin
 from autovid.report.markup import Markup, escape, tag
@@ -218,6 +219,29 @@ def test_data_that_is_gone_leaves_the_frames_out_and_says_so(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "no frames in the report: " in line
     assert "looks" not in Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections
+
+
+def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("autovid: 0.1.0\nkind: rank\ndata: {name: few}\n")
+    assert "nothing is trained yet" in Page(page([read_run(tmp_path)])).sections["found"]
+    entry = {"hash": "a1", "macs": 9, "supernet": 12.5, "recalibrated": 25.0, "alone": 50.0}
+    unknown = {"value": None, "interval": [None, None]}
+    known = {"value": 0.5, "interval": [-0.25, 0.75]}
+    content = {
+        "space": "tiny",
+        "architectures": [entry, {**entry, "hash": "b2", "alone": None}],
+        "correlations": {"supernet": {"Kendall's tau": known}, "recalibrated": {"Kendall's tau": unknown}},
+    }
+    (tmp_path / "rank.json").write_text(json.dumps(content))
+    found = Page(page([read_run(tmp_path)])).sections
+    assert "ranks 1 architectures" in found["found"]
+    assert "supernet: Kendall's tau 0.50 (-0.25 to 0.75)." in found["found"]
+    for way in (12.5, 25):
+        assert f"a1: {way:.2f} % in the supernet, 50.00 % trained from scratch" in found["accuracy"]
+    assert "b2" not in found["accuracy"]
+    (tmp_path / "rank.json").write_text("{}")
+    with pytest.raises(RunError, match=r"rank.json cannot be read"):
+        read_run(tmp_path)
 
 
 def test_breaks_between_two_starts_are_no_cost(runs: dict[str, Path], tmp_path: Path) -> None:
