@@ -14,7 +14,7 @@ from autovid.search import Searched
 from autovid.space import Architecture
 
 INSTANTS = 40  # of a small picture
-SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "expand"}
+SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp."}
 FEW = 3  # decisions named as the closest and as the clearest
 
 
