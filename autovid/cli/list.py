@@ -5,12 +5,12 @@ import json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", choices=["spaces", "models", "modules"], help="only these")
+    parser.add_argument("what", nargs="?", choices=["spaces", "models", "modules", "experiments"], help="only these")
     parser.add_argument("--json", action="store_true", help="for machines")
 
 
 def run(args: argparse.Namespace) -> int:
-    kinds = {"spaces": _spaces, "models": _models, "modules": _modules}
+    kinds = {"spaces": _spaces, "models": _models, "modules": _modules, "experiments": _experiments}
     found = {kind: groups() for kind, groups in kinds.items() if args.what in (None, kind)}
     if args.json:
         print(json.dumps({kind: _flat(groups) for kind, groups in found.items()}, indent=2))
@@ -53,3 +53,10 @@ def _modules() -> dict[str, dict[str, str]]:
     from autovid.models import MODULES
 
     return {"": {name: module.about for name, module in MODULES.items()}}
+
+
+def _experiments() -> dict[str, dict[str, str]]:
+    """By the command that they are for."""
+    from autovid.config import list_experiments
+
+    return {f"autovid {command}": names for command, names in list_experiments().items()}

@@ -2,7 +2,7 @@
 
 from autovid.config.document import Document, load_yaml, parse_yaml, plain_document, read_yaml, read_yaml_text
 from autovid.config.dump import dump_yaml
-from autovid.config.experiments import check_command, find_experiment
+from autovid.config.experiments import check_command, find_experiment, list_experiments
 from autovid.config.layers import Layers, read_layers
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "check_command",
     "dump_yaml",
     "find_experiment",
+    "list_experiments",
     "load_yaml",
     "parse_yaml",
     "plain_document",

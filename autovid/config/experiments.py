@@ -17,6 +17,15 @@ def find_experiment(what: str | Path) -> Path | None:
     return None
 
 
+def list_experiments() -> dict[str, dict[str, str]]:
+    """What the experiments that come with autovid are about, by name, for each command that they are for."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(experiments_dir().glob("*.yaml")):
+        keys = read_layers(path).plain().plain()
+        found.setdefault(keys.get("command", "train"), {})[path.stem] = keys.get("about", "")
+    return found
+
+
 def check_command(path: Path, command: str) -> None:
     """Raises ConfigError if the experiment is for another command."""
     layers = read_layers(path)

@@ -60,7 +60,7 @@ def _classes(about: Manifest) -> str:
 
 def _frames(clip: Clip) -> str:
     if clip.sampling == "dense":
-        return f"{clip.frames} frames, every {clip.stride}. of the video" if clip.stride > 1 else "frames in a row"
+        return f"{clip.frames} frames, {clip.stride} apart" if clip.stride > 1 else "frames in a row"
     each = "one frame" if clip.snippet == 1 else f"{clip.snippet} frames in a row"
     return f"{clip.frames // clip.snippet} equal parts of the video, of the middle of each {each}"
 

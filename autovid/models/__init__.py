@@ -100,7 +100,7 @@ def load_model(what: str | Path) -> Model:
         return NetworkSpec(network=str(what))
     if not Path(what).suffix and not Path(what).exists():
         hint = did_you_mean(str(what), NETWORKS)
-        raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list models shows all")
+        raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list shows all")
     document = read_yaml(what)
     if "network" in (content := document.as_type(dict[str, Any])) and isinstance(content["network"], str):
         spec = document.as_type(NetworkSpec)

@@ -96,7 +96,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
         f"range    {' '.join(experiment.flops) or 'none'} of {table.smallest()[0] / 1e9:.3g} to "
         f"{table.largest()[0] / 1e9:.3g} GFLOPs; beta {beta}",
         f"         {convention(space.reference)}",
-        f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, every {settings.stride}. frame; short "
+        f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
         f"data     {'' if given else 'none given yet; '}{data}",
         f"batch    {settings.batch} clips = {experiment.workers} x {each}, {settings.samples} architectures a step",

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import autovid
 from autovid.cli import main
 from autovid.clip import Clip
-from autovid.config.resources import search_spaces_dir
+from autovid.config.resources import experiments_dir, search_spaces_dir
 from autovid.run import RunDirectory
 from autovid.space import Architecture, load_space
 
@@ -204,8 +204,18 @@ def test_list_shows_every_space_with_its_line(capsys: pytest.CaptureFixture[str]
     assert {line.split(None, 1)[0]: line.split(None, 1)[1] for line in lines[1:]} == found["spaces"]
 
 
-def test_list_alone_shows_all_that_the_three_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = ("spaces", "models", "modules")
+def test_list_shows_every_experiment_under_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(shown(["list", "experiments", "--json"], capsys))["experiments"]
+    assert sorted(found) == sorted(file.stem for file in experiments_dir().glob("*.yaml"))
+    lines = shown(["list", "experiments"], capsys).splitlines()
+    at = {line.strip(): number for number, line in enumerate(lines)}
+    search = [line.split()[0] for line in lines[at["autovid search"] + 1 :] if line.startswith("    ")]
+    assert "auto_tsnet_beta_01" in search
+    assert found["rms_mini_kinetics"] == "SlowOnly-50 with RMS on Mini-Kinetics"
+
+
+def test_list_alone_shows_all_that_the_four_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = ("spaces", "models", "modules", "experiments")
     assert shown(["list"], capsys) == "".join(shown(["list", kind], capsys) for kind in kinds)
     whole = json.loads(shown(["list", "--json"], capsys))
     assert whole == {kind: json.loads(shown(["list", kind, "--json"], capsys))[kind] for kind in kinds}
