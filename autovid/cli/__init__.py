@@ -23,11 +23,12 @@ COMMANDS = {
     "draw": "a picture of a network: its streams, blocks, kernels, fusion and attention",
     "report": "a page about runs: what was found, how, how good it is, what it cost",
     "bench": "size, latency, throughput and memory of networks, side by side",
+    "rank": "whether a search's supernet ranks architectures as trainings from scratch do",
     "latency-table": "the latency of every block of a space on this machine, for --latency",
     "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
     "import-weights": "weights of another toolkit, for a network of ours",
     "describe": "a network, an architecture, a space or a run, stage by stage",
-    "list": "the spaces, networks and modules there are",
+    "list": "the spaces, networks, modules and experiments there are",
 }
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,

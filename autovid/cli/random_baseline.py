@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> None:
         rival=rival,
         resume=args.resume,
         report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
-        **({"runner": _on_ray(args, out)} if args.address else {}),
+        **({"runner": on_ray(args, out)} if args.address else {}),
     )
     _show(comparison, out)
 
 
-def _on_ray(args: argparse.Namespace, out: Path) -> "Runner":
+def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
     """All of them side by side, as trials of Ray Tune."""
     from autovid.cluster import run_trials
 

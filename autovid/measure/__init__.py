@@ -5,19 +5,25 @@ from autovid.measure.bench_files import notes, tables, write_bench
 from autovid.measure.blocks import block_run, measure_blocks, network_run, predicted, times_of
 from autovid.measure.candidates import Candidate, open_candidate
 from autovid.measure.machine import hardware, use_threads
+from autovid.measure.rank import Ranking, rank
+from autovid.measure.supernet import Supernet, open_supernet
 
 __all__ = [
     "Bench",
     "BenchSettings",
     "Candidate",
     "Figures",
+    "Ranking",
+    "Supernet",
     "block_run",
     "hardware",
     "measure_blocks",
     "network_run",
     "notes",
     "open_candidate",
+    "open_supernet",
     "predicted",
+    "rank",
     "tables",
     "times_of",
     "use_threads",

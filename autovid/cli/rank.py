@@ -1,0 +1,47 @@
+"""autovid rank: whether a search's supernet ranks architectures as trainings from scratch do."""
+
+import argparse
+from pathlib import Path
+
+from autovid.cli import options, training_options, trials
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What may stand on the command line."""
+    parser.add_argument("search", type=Path, metavar="RUN", help="run directory of a search")
+    parser.add_argument("-n", type=options.positive, default=16, help="how many architectures (16)")
+    parser.add_argument(
+        "--part", metavar="NAME", help="whose supernet, as it was at its end (default: the part that decided the most)"
+    )
+    parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/rank-SPACE)")
+    training_options.arguments(parser)
+    trials.arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draws, evaluates with the supernet's weights, trains one after the other or on Ray, and correlates."""
+    from autovid.cli.random_baseline import on_ray
+    from autovid.measure import Ranking, open_supernet, rank
+    from autovid.nn.allocator import keep_memory
+    from autovid.train import Trainer
+
+    keep_memory()
+    supernet = open_supernet(args.search, args.part)
+    recipe = training_options.recipe_from(args, supernet.space)
+    videos, source = training_options.open_data(args.data, recipe.seed)
+    out = args.out or options.run_directory(f"rank-{supernet.searched.space.name}", args.resume)
+
+    def report(ranking: Ranking) -> None:
+        print("\n".join(ranking.lines()))
+
+    rank(
+        supernet,
+        args.n,
+        Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
+        out,
+        seed=recipe.seed,
+        resume=args.resume,
+        report=report,
+        **({"runner": on_ray(args, out)} if args.address else {}),
+    )
+    print(f"where   {out}: rank.json, table.csv, plot.png, and a run directory for each architecture")
