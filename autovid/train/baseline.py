@@ -90,6 +90,7 @@ class Job(NamedTuple):
 
 
 Runner = Callable[[Sequence[Job], Trainer, Path], Iterator[tuple[int, Evaluation | str]]]
+MOST = 10_000  # architectures: each of them is trained
 
 
 def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> Iterator[tuple[int, Evaluation | str]]:
@@ -118,8 +119,8 @@ def random_baseline(
     an entry without accuracy and stops nothing. Raises CostRangeError where the range holds no or too few
     architectures, RunError where `out` was made with another configuration, and what `train_model` raises.
     """
-    if n < 1:
-        raise ConfigError(f"{n} architectures: give 1 or more")
+    if not 1 <= n <= MOST:
+        raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
     archs = draw(space, n, seed, flops, latency)
     macs = [macs_at(space, arch) for arch in archs]
     config = _config(space, flops, latency, archs, seed, trainer, rival)

@@ -157,8 +157,9 @@ def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(video
     smallest, _ = SPACE.cost_table().smallest()
     with pytest.raises(CostRangeError):
         baseline(tmp_path / "b", videos, flops=CostRange(smallest, smallest), n=1000)
-    with pytest.raises(ConfigError, match="0 architectures"):
-        baseline(tmp_path / "b", videos, n=0)
+    for n in (0, 10_001):
+        with pytest.raises(ConfigError, match=f"^{n} architectures: give 1 to 10,000"):
+            baseline(tmp_path / "b", videos, n=n)
     assert not (tmp_path / "b").exists()
 
 
