@@ -24,7 +24,7 @@ from autovid.measure.supernet import Supernet
 from autovid.run import RunDirectory, write_atomic
 from autovid.space import Architecture
 from autovid.train import Trainer
-from autovid.train.baseline import Job, Runner, draw, macs_at, one_after_the_other
+from autovid.train.baseline import MOST, Job, Runner, draw, macs_at, one_after_the_other
 
 STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
 WAYS = ("supernet", "recalibrated")
@@ -93,8 +93,8 @@ def rank(
     Files in `out` are brought up to date after each training. Raises CostRangeError where there are too few, DataError
     for other data than the search's, RunError where `out` was made with another configuration.
     """
-    if n < 3:
-        raise ConfigError(f"{n} architectures cannot be ranked; give 3 or more")
+    if not 3 <= n <= MOST:
+        raise ConfigError(f"{n} architectures cannot be ranked; give 3 to {MOST:,}")
     videos = trainer.videos
     if videos.fingerprint != supernet.fingerprint:
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
