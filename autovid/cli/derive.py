@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_architecture(arch, file, found, Path(args.search))
+    show_architecture(arch, file, found, Path(args.search), "DATA")
     return 0
 
 

@@ -44,20 +44,20 @@ def announce_search(
         console.print(text, style="yellow", highlight=False)
 
 
-def show_found(found: "Found") -> None:
-    """The last screen of a search."""
+def show_found(found: "Found", data: str) -> None:
+    """The last screen of a search. `data`: what to type for the videos that it searched on."""
     arch, out = found.architecture, found.path
     minutes = f"{found.seconds / 60:.1f} min"
     title = f"found in {minutes}" if found.first == 0 else f"found, {minutes} after step {found.first}"
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found.searched)]
     if found.faults:
-        notes.append(f"[yellow]{found.faults} broken videos were replaced; they are listed in faults.jsonl there[/]")
+        notes.append(f"[yellow]{found.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
     panel(title if found.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
-    copyable(_next(out, out))
+    copyable(_next(out, out, _data(out, data)))
 
 
-def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path) -> None:
+def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path, data: str) -> None:
     """What `derive` says."""
     notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found)]
     if not found.finished:
@@ -65,16 +65,23 @@ def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: 
             f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
-    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run)])
+    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])
 
 
-def _next(what: Path, run: Path) -> list[str]:
+def _data(run: Path, data: str) -> str:
+    """The option for the videos of a search; the embedded ones need none."""
+    from autovid.run import RunDirectory
+
+    return "" if RunDirectory.open(run).config["data"] == "synthetic" else f" --data {quoted(Path(data))}"
+
+
+def _next(what: Path, run: Path, data: str) -> list[str]:
     """What to type next, about the file or the run that has the architecture."""
     return [
         f"next   autovid describe {quoted(what)}",
-        f"       autovid train {quoted(what)}  # from scratch",
+        f"       autovid train {quoted(what)}{data}  # from scratch",
         f"       autovid derive {quoted(run)} --flops MIN:MAX  # another range, from the same search",
-        f"       autovid random-baseline --searched {quoted(what)}  # against random ones",
+        f"       autovid random-baseline --searched {quoted(what)}{data}  # against random ones",
     ]
 
 

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         resume_command=options.resume_command(out),
     )
-    show_found(found)
+    show_found(found, str(args.data or "DATA"))
     return 0
 
 

@@ -41,9 +41,10 @@ class FaultLog:
                     out.write(json.dumps({"path": path, "reason": reason}) + "\n")
         if len(self.reasons) > most_broken(self.total):
             first = "; ".join(f"{name}: {why}" for name, why in list(self.reasons.items())[:3])
-            where = f" All are listed in {self._file}." if self._file else ""
+            where = f"; listed in {self._file}" if self._file else ""
             raise DataError(
-                f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}.{where}"
+                f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}{where}. "
+                "There may be others: autovid data check finds all"
             )
 
 

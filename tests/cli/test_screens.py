@@ -1,0 +1,38 @@
+"""What commands print: names as they are, and what can be typed next."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autovid.cli.screens import announce_search, copyable, show_architecture
+from autovid.data import Video, VideoSet
+from autovid.run import RunDirectory
+from autovid.search import Searched, Target, settings_for
+from autovid.space import load_space
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    space = load_space("tiny")
+    videos = VideoSet("[/data]", Path("."), ("a",), (Video("x.mp4", 0),), ())
+    announce_search(space, videos, settings_for(space, proxy=True, videos=1), "runs/[/b]")
+    copyable(["where  runs/[/b]"])
+    said = capsys.readouterr().out
+    assert "data [/data] (1 classes" in " ".join(said.split())
+    assert said.count("runs/[/b]") == 2
+
+
+@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos'")])
+def test_what_to_type_next_names_the_videos_that_were_searched_on(
+    data: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = load_space("tiny")
+    (arch,) = space.sample(1)
+    arch = replace(arch, cost={"macs": 1, "params": 1}, found={"log_probability": -1.0})
+    settings = settings_for(space, proxy=True, videos=1)
+    RunDirectory.create(tmp_path / "run", {"data": data}, kind="search").close()
+    found = Searched(space, settings, Target(), {}, {}, settings.steps)
+    show_architecture(arch, tmp_path / "a.yaml", found, tmp_path / "run", "my videos")
+    said = capsys.readouterr().out
+    assert f"autovid train {tmp_path / 'a.yaml'}{option}  # from scratch\n" in said
+    assert f"autovid random-baseline --searched {tmp_path / 'a.yaml'}{option}  # against random ones\n" in said
