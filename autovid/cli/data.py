@@ -83,7 +83,7 @@ def _mini(args: argparse.Namespace) -> int:
     from autovid.data.write_index import write_index
 
     chosen, made = mini(open_videos(args.index), args.seed)
-    out = args.out or Path(args.index).with_name(f"{chosen.name}.csv")
+    out = args.out or _named(Path(args.index)).with_name(f"{chosen.name}.csv")
     write_index(out, chosen, made)
     _say(out, chosen)
     return 0
@@ -104,7 +104,8 @@ def _check(args: argparse.Namespace) -> int:
     from autovid.run.files import explained, write_atomic
 
     videos = open_videos(args.index, missing_ok=True)
-    out = args.out or args.index.with_name(f"{args.index.stem}.broken.csv")
+    index = _named(args.index)
+    out = args.out or index.with_name(f"{index.stem}.broken.csv")
     with explained(f"cannot write beside {out}"):
         journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())})
     with _stoppable():
@@ -173,6 +174,11 @@ def _resize(args: argparse.Namespace) -> int:
             raise DataError(text)
         print(text)
     return 0
+
+
+def _named(index: Path) -> Path:
+    """The same, ending in a name: `.` has none beside which something could be put."""
+    return index if index.name not in ("", "..") else Path(os.path.abspath(index))
 
 
 def _workers_argument(parser: argparse.ArgumentParser) -> None:

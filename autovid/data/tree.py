@@ -90,7 +90,7 @@ def _in_split(path: PurePosixPath, split: str) -> bool:
 def leaves(root: Path, listed: str) -> bool:
     """Whether a path of a list is none that stays inside the root, also when links are followed."""
     path = PurePosixPath(listed)
-    return path.is_absolute() or ".." in path.parts or "\0" in listed or not inside(root, root / path)
+    return not path.parts or path.is_absolute() or ".." in path.parts or "\0" in listed or not inside(root, root / path)
 
 
 def inside(root: Path, path: Path) -> bool:

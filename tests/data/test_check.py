@@ -164,3 +164,20 @@ def test_missing_videos_are_for_check_to_list_and_for_training_to_refuse(mixed: 
         open_videos(index)
     assert main(["data", "check", str(index), "--workers", "1"]) == 4
     assert index.with_name("missing.broken.csv").read_text().count("No such file") == 2
+
+
+def test_the_folder_that_one_stands_in_is_named_as_any_other(
+    counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.` has no name beside which a file could be put; neither has `..`."""
+    for name in ("set/a/1.mp4", "set/b/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(counting.read_bytes())
+    monkeypatch.chdir(tmp_path / "set")
+    assert main(["data", "check", ".", "--workers", "1"]) == 0
+    assert (tmp_path / "set.broken.csv").is_file()
+    assert main(["data", "mini", "."]) == 0
+    assert (tmp_path / "mini-set.csv").is_file()
+    monkeypatch.chdir(tmp_path / "set" / "a")
+    assert main(["data", "mini", "..", "--seed", "1"]) == 0
+    assert sorted(path.name for path in (tmp_path / "set" / "a").iterdir()) == ["1.mp4"]

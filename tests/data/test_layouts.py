@@ -113,6 +113,13 @@ def test_kinetics400(tmp_path: Path) -> None:
     assert videos.flip
 
 
+def test_official_lists_may_quote_every_cell(tmp_path: Path) -> None:
+    files(tmp_path, "abc_000010_000020.mp4")
+    header = ",".join(f'"{name}"' for name in HEADER.split(","))
+    text(tmp_path, "kinetics_train.csv", header, '"testifying, now","abc",10,20,"train"', end="\r\n")
+    assert shown(indexed("kinetics400", tmp_path)[0])["train"] == [("abc_000010_000020.mp4", "testifying, now")]
+
+
 def test_a_video_of_both_splits_validates(tmp_path: Path) -> None:
     kinetics(tmp_path)
     (tmp_path / "train/tying knot (not on a tie)/bothboth000_000000_000010.mp4").unlink()
@@ -390,6 +397,9 @@ def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     ]
     text(tmp_path, "my.csv", "path,label", "../a.mp4,1")
     refused("csv", tmp_path, r"my\.csv, row 2: '\.\./a\.mp4' leaves")
+    for nowhere in (".", "./"):
+        text(tmp_path, "my.csv", "path,label", "a.mp4,1", f"{nowhere},1")
+        refused("csv", tmp_path, r"my\.csv, row 3: '\..*' leaves")
 
 
 def test_names_are_the_same_composed_and_decomposed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def read(root: Path, fold: int) -> Layout:
 def _is_official(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.readline(1000).decode("utf-8-sig", "replace")
-    return {"label", "youtube_id"} <= {cell.strip() for cell in head.split(",")}
+    return {"label", "youtube_id"} <= {cell.strip('" \r\n') for cell in head.split(",")}
 
 
 def _rows(path: Path) -> Iterator[Row]:
