@@ -27,11 +27,12 @@ class Figures(NamedTuple):
 
 
 def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: VideoSet | None) -> str:
-    """The plan of an experiment; `videos` None: it counts with the data set as the paper has it."""
+    """The plan of an experiment; `videos` None: it counts with the data set as the paper has it. Raises ConfigError."""
     train = experiment.dataset.train if videos is None else len(videos.train)
     classes = experiment.dataset.classes if videos is None else len(videos.classes)
     figures = figures_of(model, recipe, classes)
     steps = recipe.steps(train)
+    recipe.check_length(steps)
     clips = recipe.batch // experiment.workers // recipe.accumulate
     half = recipe.precision in ("fp16", "bf16")
     memory = figures.memory.step(clips, recipe.ema is not None, half)

@@ -88,6 +88,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """How many of `steps` steps are warm-up."""
         return self.warmup_steps or round(steps * self.warmup / self.epochs)
 
+    def check_length(self, steps: int) -> None:
+        """Raises RecipeError for a warm-up that is not over when `steps` steps are: the rate would never be reached."""
+        if self.warmup_steps >= steps:
+            wanted = "give fewer, or 0 and the warm-up in epochs (warmup)"
+            raise RecipeError("warmup_steps", f"{self.warmup_steps:,}: the whole training has {steps:,}; {wanted}")
+
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 

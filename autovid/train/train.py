@@ -50,10 +50,11 @@ def train_model(
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
     precision, and takes up what a resumed run has recorded. What is finished is not done again.
     Workers (autovid.world) call it alike; the first writes, and all of them get the evaluation.
-    Raises RunError, DataError, DivergedError, Interrupted.
+    Raises ConfigError, RunError, DataError, DivergedError, Interrupted.
     """
     for split in ("train", "val"):
         split_of(videos, split)
+    recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
     config = train_config(model, videos, recipe, weights, new_head)

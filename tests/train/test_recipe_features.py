@@ -194,6 +194,15 @@ def test_what_a_network_cannot_take_is_said() -> None:
         prepare(build(ARCH, 12), recipe(sync_norm=False))
 
 
+def test_a_warm_up_that_would_never_end_is_refused_before_anything_starts(videos: VideoSet, tmp_path: Path) -> None:
+    """Printed numbers of steps are for the papers' data sets; somebody's own may be a hundredth of one."""
+    steps = recipe().steps(len(videos.train))
+    recipe(warmup=0.0, warmup_steps=steps - 1).check_length(steps)
+    with pytest.raises(ConfigError, match=f"warmup steps {steps}: the whole training has {steps}; give fewer"):
+        train(tmp_path / "run", videos, recipe=recipe(warmup=0.0, warmup_steps=steps))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("key", "wrong"),
     [
