@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.train.comparison import outside_note
 
     keep_memory()
+    trials.check_alone(args)
     job = _experiment(args) if args.experiment else _flags(args)
     space, flops, n, recipe = job.space, job.flops, job.n, job.recipe
     if args.dry_run:

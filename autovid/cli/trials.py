@@ -18,6 +18,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--at-once", type=options.positive, metavar="N", help="trials (default: as many as fit)")
 
 
+def check_alone(args: argparse.Namespace) -> None:
+    """Where trials are side by side only with --address: raises ConfigError for what would do nothing without it."""
+    from autovid.errors import ConfigError
+
+    if not args.address and (args.cpus_per_trial != 1 or args.gpus_per_trial or args.at_once):
+        raise ConfigError(
+            "--cpus-per-trial, --gpus-per-trial and --at-once are for trials side by side: "
+            "give --address, too (local: a Ray of its own on this machine)"
+        )
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """These, as `run_trials` takes them."""
     from autovid.cluster import Resources
