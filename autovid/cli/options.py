@@ -57,8 +57,11 @@ def rate(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A finite number, 0 or above."""
-    return 0.0 if float(text) == 0 else rate(text)
+    """GPUs of a process: 0, a part of one, or whole ones."""
+    value = 0.0 if float(text) == 0 else rate(text)
+    if value > 1 and value % 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a part of one GPU, or whole ones")
+    return value
 
 
 def sides(text: str) -> tuple[int, int]:

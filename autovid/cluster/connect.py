@@ -11,13 +11,15 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autovid.errors import AutovidError, ConfigError
 
 LOCAL = "local"
 PATIENCE = 10.0  # seconds
+JOINING = 120.0  # seconds for which nodes are waited for that are still to join
 
 
 class ClusterError(AutovidError):
@@ -90,6 +92,41 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         ray.init(address=LOCAL, num_cpus=max(cpus, cores), num_gpus=there, include_dashboard=False, **quiet)
     except Exception as error:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from error
+
+
+def wait_for_room(number: int, cpus: int, gpus: float) -> None:
+    """Waits until the nodes are large enough for `number` processes of `cpus` and `gpus` each, be they busy or not.
+
+    Raises ClusterError where they are not after JOINING seconds: Ray itself would wait for ever.
+    """
+    started, said = time.monotonic(), False
+    while (found := room(nodes := _nodes(), cpus, gpus)) < number:
+        wanted = f"room for {found} of {number} processes of {cpus} CPUs and {gpus:g} GPUs each"
+        if time.monotonic() - started >= JOINING:
+            there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes[:4])
+            more = ", ..." if len(nodes) > 4 else ""
+            raise ClusterError(f"the cluster has {wanted}: its nodes have {there}{more}; ask for fewer, or add nodes")
+        if not said:
+            print(f"the cluster has {wanted}; waiting for more nodes, {JOINING:g} s at most", flush=True)
+            said = True
+        time.sleep(1)
+
+
+def _nodes() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def room(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:
+    """How many processes fit on nodes with these resources; a share of a GPU is always one of the same GPU."""
+    places = 0
+    for node in nodes:
+        there = node.get("GPU", 0.0)
+        by_cpu = int(node.get("CPU", 0.0) // cpus)
+        by_gpu = by_cpu if not gpus else int(there) * int(1 / gpus + 1e-9) if gpus < 1 else int(there // gpus)
+        places += min(by_cpu, by_gpu)
+    return places
 
 
 def _knock(address: str) -> None:

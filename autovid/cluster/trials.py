@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from autovid.cluster.connect import ClusterError, connected
+from autovid.cluster.connect import ClusterError, connected, wait_for_room
 from autovid.errors import AutovidError
 from autovid.run.signals import Interrupted
 
@@ -66,6 +66,7 @@ def run_trials(
     with connected(address, cpus, resources.gpus) as storage:
         from autovid.cluster.mailbox import Mailbox, attend
 
+        wait_for_room(1, resources.cpus, resources.gpus)
         mailbox = Mailbox()
         tuner = _tuner(names, _in_a_trial(work, mailbox, os.getcwd()), mailbox, resources, retries, storage, halving)
         again, ended = dict.fromkeys(range(len(names)), 0), set()

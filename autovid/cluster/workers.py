@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autovid.cluster.connect import ClusterError, connected
+from autovid.cluster.connect import ClusterError, connected, wait_for_room
 from autovid.world import WorkerLostError
 
 LOST = WorkerLostError.exit_code
@@ -26,7 +26,7 @@ def run_workers(program: Callable[[], int], workers: Workers, *, address: str | 
     Workers meet in torch.distributed's default group, and see the environment variables of torchrun. Where one of them
     dies, or its node, all are started anew, at most `retries` times, with a higher $TORCHELASTIC_RESTART_COUNT: the
     program goes on from its last checkpoint. What it prints is printed here. SIGINT and SIGTERM here stop its loop, as
-    they would there. Raises ClusterError when the last retry has failed.
+    they would there. Raises ClusterError when the last retry has failed, or the cluster is too small.
     """
     with connected(address, workers.number * workers.cpus, workers.number * workers.gpus) as storage:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -34,6 +34,7 @@ def run_workers(program: Callable[[], int], workers: Workers, *, address: str | 
 
         from autovid.cluster.mailbox import Mailbox, attend
 
+        wait_for_room(workers.number, workers.cpus, workers.gpus)
         mailbox, folder = Mailbox(), os.getcwd()
         trainer = TorchTrainer(
             _Loop(program, mailbox, folder, retries),

@@ -44,6 +44,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["--device", "cpu", "--precision", "fp16"], "fp16"),
         (["--in-range"], "--flops"),
         (["--decoders", "-3"], "-3"),
+        (["--workers", "2", "--gpus-per-worker", "1.5"], "whole ones"),
         (["--data", ""], "--data"),
         (["--batch", "65537"], "65536"),
         (["--frames", "4096"], "1024"),

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from autovid.cli import main
-from autovid.cluster import Halving, Resources, Trial, run_trials
+from autovid.cluster import Halving, Resources, Trial, connect, run_trials
+from autovid.cluster.connect import ClusterError
 from autovid.errors import ConfigError, DataError
 from autovid.run import RunDirectory
 from autovid.run.signals import Interrupted
@@ -302,6 +303,29 @@ def listening(pids: set[int]) -> tuple[int, int]:
 def test_more_gpus_than_there_are_is_one_line() -> None:
     with pytest.raises(ConfigError, match="GPUs are asked for, and this machine has"):
         list(run_trials(["a"], lambda *_: 0, address="local", resources=Resources(1, 64), retries=0, resume_command=""))
+
+
+def test_what_no_node_will_ever_have_is_not_waited_for(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(connect, "JOINING", 1.0)
+    with pytest.raises(ClusterError, match="room for 0 of 1 processes of 1 CPUs and 64 GPUs each: its nodes have 4 "):
+        trials(lambda *_: 0, ["a"], cluster, resources=Resources(1, 64))
+    words = f"train tsn_resnet18 {TRAIN} {MACHINE} --workers 5 --address {cluster} -o {tmp_path / 'run'}"
+    assert main(words.split()) == ClusterError.exit_code
+    said = capsys.readouterr()
+    assert "room for 4 of 5 processes of 1 CPUs and 0 GPUs each; waiting for more nodes" in said.out
+    assert "its nodes have 4 CPUs" in said.err
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "number"),
+    [(1, 0, 20), (4, 0, 5), (16, 0, 1), (32, 0, 0), (1, 1, 3), (1, 2, 1), (1, 0.5, 6), (1, 0.4, 6), (8, 0.5, 2)],
+)
+def test_room_is_counted_node_by_node(cpus: int, gpus: float, number: int) -> None:
+    """A process has its CPUs and GPUs on one node, and a share of a GPU on one GPU."""
+    nodes = [{"CPU": 16.0, "GPU": 3.0, "memory": 1e9}, {"CPU": 4.0}, {"memory": 1e9}]
+    assert connect.room(nodes, cpus, gpus) == number
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"])
