@@ -4,6 +4,8 @@ Several workers then compute what one alone would compute (to rounding), however
 SyncBatchNorm, which is for CUDA alone, with two messages a layer: the moments forward and two sums backward.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid import world
+from autovid.errors import ConfigError
 
 
 def batch_norm(
@@ -78,6 +81,20 @@ class _SharedNorm(torch.autograd.Function):
         shape = (1, -1, *[1] * (x.dim() - 2))
         correction = torch.addcmul(offset.view(shape).to(x.dtype), x, slope.view(shape).to(x.dtype))
         return dx.sub_(correction), dw, db, None, None, None
+
+
+@contextlib.contextmanager
+def variance_needed() -> Iterator[None]:
+    """Inside, torch's refusal to normalise one value of each channel becomes a ConfigError that says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "batch norm is left with one value of each channel, which has no variance: give a larger --batch, or more "
+            "--frames or a larger --crop"
+        ) from error
 
 
 class SharedNorm(_BatchNorm):

@@ -24,7 +24,7 @@ from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
-from autovid.nn.whole_batch import share_batches
+from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.latency import LatencyTerm, latency_of_parts
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
@@ -144,9 +144,10 @@ class SearchTask(Task):
         lr = part.lr * 0.5 * (1 + math.cos(math.pi * local / part.steps))  # half-period cosine in each part (ours)
         archs_KD = self._draw(index, warm)
         metrics = {"part": float(number), "lr": lr, "samples": float(len(archs_KD)), "warmup": float(warm)}
-        metrics |= self._learn_weights(self._batch(0, index), archs_KD, lr)
-        if not warm and self.adam is not None:
-            metrics |= self._learn_prior(self._batch(1, index), archs_KD)
+        with variance_needed():
+            metrics |= self._learn_weights(self._batch(0, index), archs_KD, lr)
+            if not warm and self.adam is not None:
+                metrics |= self._learn_prior(self._batch(1, index), archs_KD)
         metrics |= self._account()
         if local % DETAIL_EVERY == 0 or local == part.steps - 1:
             metrics |= self._decisions()

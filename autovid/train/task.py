@@ -15,7 +15,7 @@ from autovid.errors import ConfigError, DivergedError
 from autovid.models import Network
 from autovid.nn.compute import Compute
 from autovid.nn.layers import Norm
-from autovid.nn.whole_batch import share_batches
+from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState
 from autovid.train.recipe import Recipe
 
@@ -75,7 +75,7 @@ class Training(Task):
         value, top1 = 0.0, 0.0
         for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
             share = len(y_part) / len(y)
-            with self.compute.autocast("train"):
+            with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
             value += share * self._finite(world.mean([loss.item()])[0], "loss", index)
             top1 += share * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
