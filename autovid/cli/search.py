@@ -152,6 +152,7 @@ def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "S
         return None
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
+    together.note(loaded.experiment.workers)
     return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
 
 

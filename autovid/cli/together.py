@@ -53,6 +53,17 @@ def settings(args: argparse.Namespace) -> list[str]:
     return [] if number is None else [f"workers={number}"]
 
 
+def note(wanted: int) -> None:
+    """Says so where an experiment does not run on as many workers as it is for, which its plan counts with."""
+    from autovid import world
+
+    if wanted not in (1, world.size()):
+        print(
+            f"This experiment is for {wanted} workers and runs on {world.size()}, which take the same batch: "
+            f"--workers {wanted} starts as many on Ray; torchrun does, too."
+        )
+
+
 def start(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Runs the command on --workers, each of which is as if torchrun had started it. The exit code of the first."""
     if _several():

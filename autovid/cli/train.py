@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
         return experiments.show_plan(job, videos)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
+    together.note(job.experiment.workers)
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)

@@ -90,6 +90,15 @@ def test_a_run_is_where_another_starts(
     assert "weights" in capsys.readouterr().err
 
 
+def test_it_says_where_there_are_fewer_workers_than_it_is_for(
+    file: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(file), "--data", str(tiny_videos), "--set", "views=[center]", "--epochs", "0.3"]
+    for workers, says in ((2, True), (1, False)):
+        assert main([*words, "-o", str(tmp_path / f"{workers}"), "--set", f"workers={workers}"]) == 0
+        assert ("is for 2 workers and runs on 1, which take the same batch" in capsys.readouterr().out) == says
+
+
 def latest(path: Path) -> dict[str, safetensors.torch.torch.Tensor]:
     step = max((path / "checkpoints").iterdir())
     return safetensors.torch.load_file(step / "model.safetensors")
