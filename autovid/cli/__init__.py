@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     try:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return together.start(args, arguments)
+        together.check(args)
         with together.joined(args):
             return int(args.run(args) or 0)
     except AutovidError as error:

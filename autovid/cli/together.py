@@ -64,6 +64,14 @@ def note(wanted: int) -> None:
         )
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raises ConfigError for what would do nothing without --workers."""
+    given = vars(args)
+    needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if given.get(name)]
+    if needless and "workers_of_run" in given and not args.workers_of_run:
+        raise ConfigError(f"--{needless[0].replace('_', '-')} is for workers on Ray: say how many with --workers")
+
+
 def start(args: argparse.Namespace, words: Sequence[str]) -> int:
     """Runs the command on --workers, each of which is as if torchrun had started it. The exit code of the first."""
     if _several():

@@ -96,7 +96,7 @@ Runner = Callable[[Sequence[Training], Path], Iterator[tuple[int, Outcome]]]
 def combinations(over: Sequence[str]) -> list[tuple[str, ...]]:
     """Every combination of `lr=0.1,0.2` and `seed=0..3`, each as key=value pairs. Raises ConfigError."""
     choices = [_values(text) for text in over]
-    keys = [pairs[0].split("=")[0] for pairs in choices]
+    keys = [pairs[0].split("=")[0].removeprefix("recipe.") for pairs in choices]
     if double := next((key for key in keys if keys.count(key) > 1), None):
         raise ConfigError(f"--over {double} is there twice; give all of its values at once: {double}=A,B,C")
     made = list(itertools.islice(itertools.product(*choices), MOST + 1))

@@ -45,6 +45,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["--in-range"], "--flops"),
         (["--decoders", "-3"], "-3"),
         (["--workers", "2", "--gpus-per-worker", "1.5"], "whole ones"),
+        (["--gpus-per-worker", "1"], "--workers"),
+        (["--address", "auto"], "--workers"),
         (["--data", ""], "--data"),
         (["--batch", "65537"], "65536"),
         (["--frames", "4096"], "1024"),
@@ -74,6 +76,11 @@ def test_trainings_refuse_the_same(
     assert code == 2
     assert arguments[0].lstrip("-") in line
     assert not out.exists()
+
+
+def test_a_sweep_does_not_take_two_names_of_a_key_for_two_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    _, line = refused(["sweep", "tsn_resnet18", "--over", "lr=0.1", "--over", "recipe.lr=0.2"], capsys)
+    assert "--over lr is there twice" in line
 
 
 # Data that cannot be divided or read
