@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,8 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         except Exception as error:  # grpc's, Ray's and the operating system's
             raise ClusterError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
         return
+    if " " in sys.prefix:
+        raise ClusterError(f"Ray starts no processes from a path with a space, {sys.prefix}: install autovid elsewhere")
     import torch
 
     there = torch.cuda.device_count()
