@@ -64,6 +64,9 @@ def share(text: str) -> float:
     return value
 
 
+share.__name__ = "number"  # what argparse calls it
+
+
 def sides(text: str) -> tuple[int, int]:
     """`MIN:MAX` in pixels."""
     low, _, high = text.partition(":")

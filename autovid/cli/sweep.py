@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     experiments.arguments(parser)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="what each starts from, as for `autovid train`")
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
-    trials.arguments(parser)
+    trials.arguments(parser, always=True)
     group = parser.add_argument_group("halving (ASHA): the worst trainings end early")
     group.add_argument(
         "--asha",

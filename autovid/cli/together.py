@@ -35,12 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cluster(group, "a worker or its node has died")
 
 
-def cluster(group: argparse._ArgumentGroup, failure: str) -> None:
+def cluster(group: argparse._ArgumentGroup, failure: str, default: str = "$RAY_ADDRESS, else local") -> None:
     """--address and --retries."""
     group.add_argument(
         "--address",
         help="a Ray cluster: ray://HOST:10001, HOST:6379, auto, or local, which starts one on this machine "
-        "(default: $RAY_ADDRESS, else local)",
+        f"(default: {default})",
     )
     group.add_argument(
         "--retries", type=options.not_negative, default=3, metavar="N", help=f"how often, where {failure}; default 3"

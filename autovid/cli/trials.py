@@ -7,10 +7,14 @@ from typing import Any
 from autovid.cli import options, together
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """--address, --retries and what a trial gets."""
+def arguments(parser: argparse.ArgumentParser, always: bool = False) -> None:
+    """--address, --retries and what a trial gets. `always`: on Ray also without --address."""
     group = parser.add_argument_group("trials side by side, on Ray")
-    together.cluster(group, "a training's process or its node has died")
+    failure = "a training's process or its node has died"
+    if always:
+        together.cluster(group, failure)
+    else:
+        together.cluster(group, failure, "none: one after the other, without Ray")
     group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
     group.add_argument(
         "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"
