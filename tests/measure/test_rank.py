@@ -131,7 +131,7 @@ def test_what_cannot_be_ranked_is_refused(searched: Path, tiny_videos: Path, tmp
     recipe = make_recipe(supernet.space, proxy=True)
     with pytest.raises(ConfigError, match="no part is called"):
         open_supernet(searched, "nothing")
-    with pytest.raises(ConfigError, match="3 or more"):
+    with pytest.raises(ConfigError, match="give 3 to 10,000"):
         rank(supernet, 2, Trainer(open_videos(tiny_videos), "x", recipe), tmp_path / "r")
     other = replace(supernet, fingerprint="of other data")
     with pytest.raises(DataError, match="other data"):
