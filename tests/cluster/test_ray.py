@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -28,7 +29,7 @@ from autovid.run.signals import Interrupted
 
 TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
 pytestmark = pytest.mark.skipif(" " in sys.prefix, reason="Ray starts no processes from a path with a space")
-SEARCH = "--space tiny --flops 0.0075:0.008 --steps 3 --samples 2 --batch 4 --crop 16 --jitter 16:20 --recipe proxy"
+SEARCH = "--space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20 --recipe proxy"
 MACHINE = "--device cpu --precision fp32"
 
 
@@ -110,11 +111,11 @@ def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one_o
 ) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert search(alone, tiny_videos) == 0
-    killer = after(together, 4, kill_a_worker)  # in the second part, after the milestone of the first
+    killer = after(together, 7, kill_a_worker)  # in the second part, after the milestone of the first
     assert search(together, tiny_videos, "--workers", "2", "--address", cluster) == 0
     killer.join()
     assert "restart 1 of 3" in capfd.readouterr().err
-    assert "step 3 of 9: starting, 2 workers" in (together / "log.txt").read_text()
+    assert re.search("step (6|12) of 18: starting, 2 workers", (together / "log.txt").read_text())
     ours, theirs = learned(together), learned(alone)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
