@@ -8,6 +8,8 @@ What is summed here has the same bits on every worker afterwards, so what is com
 
 import contextlib
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -59,7 +61,10 @@ def joined() -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     with _meeting():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+        store = dist.PrefixStore(name_of_attempt(store, rank, size), store)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield
     except BaseException as error:
@@ -67,6 +72,31 @@ def joined() -> Iterator[None]:
             dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def name_of_attempt(store: dist.Store, rank: int, size: int) -> str:
+    """A name on which the living workers agree, and under which nothing of earlier ones is in the store.
+
+    The store of torchrun outlives restarts, and with it the addresses of dead workers (pytorch#135712); its count of
+    restarts differs from node to node. So the first worker makes up a name, and answers to names that others make up:
+    what is written under such a name, a living worker has asked for. Raises DistError after PATIENCE.
+    """
+    name = secrets.token_hex(8)
+    if rank:
+        store.set(f"autovid/asked by {rank}", name)
+        given: str = store.get(f"autovid/answer to {name}").decode()
+        store.add(f"autovid/heard {given}", 1)
+        return given
+    asked = [f"autovid/asked by {other}" for other in range(1, size)]
+    end = time.monotonic() + PATIENCE.total_seconds()
+    while store.add(f"autovid/heard {name}", 0) < size - 1:
+        if time.monotonic() > end:
+            raise dist.DistError(f"not all of {size} workers have come")
+        for key in asked:
+            if store.check([key]):
+                store.set(f"autovid/answer to {store.get(key).decode()}", name)
+        time.sleep(0.02)
+    return name
 
 
 def from_first(make: Callable[[], T]) -> T:

@@ -127,6 +127,7 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
     most, restart = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("MAX_RESTARTS", "RESTART_COUNT"))
     if most and not getattr(args, "out", None):
         raise ConfigError("with --max-restarts give -o, so that a restart finds the run")
+    restart = world.largest([restart])[0]  # nodes count their own
     if restart:
         args.resume = world.from_first(lambda: (Path(args.out) / "config.yaml").is_file())
         if world.is_first():

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import running
 
 from autovid.cli import main
 from autovid.run import RunDirectory
@@ -60,7 +61,7 @@ def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_vi
     words = ["train", str(arch), "--data", str(tiny_videos), *SMALL, "--epochs", "12", "-o", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     program = [sys.executable, "-m", "autovid", *words]
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+    with running(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
         log = tmp_path / "run" / "metrics.jsonl"
         while process.poll() is None and not (log.exists() and log.stat().st_size):
             time.sleep(0.01)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import descendants, running
 from safetensors.torch import load_file
 
 from autovid.cli import main
@@ -47,12 +48,10 @@ def cluster() -> Iterator[str]:
             patch.setenv(name, value)
         words = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus", "4"]
         words += ["--include-dashboard", "false", "--node-ip-address", "127.0.0.1", "--port", str(port := free_port())]
-        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        quiet = subprocess.DEVNULL
+        with running(words, stdout=quiet, stderr=quiet) as head:  # `ray stop` would stop all clusters of this machine
             wait_for(port, head)
             yield f"127.0.0.1:{port}"
-            for pid in descendants(head.pid):  # `ray stop` would stop every cluster of this machine
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(port: int, head: "subprocess.Popen[bytes]") -> None:
@@ -95,7 +94,7 @@ def after(out: Path, steps: int, do: Callable[[], None]) -> threading.Thread:
                 return do()
             time.sleep(0.1)
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
 
@@ -221,7 +220,7 @@ def test_a_signal_stops_trials_after_they_have_saved_and_begins_no_others(cluste
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(Interrupted, match=r"0 of 9 trainings are done.*autovid again") as caught:
         trials(work, list("abcdefghi"), cluster, resources=Resources(at_once=2))
     assert caught.value.exit_code == 130
@@ -272,29 +271,15 @@ with connected("local", 2, 0):
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads what listens from /proc")
 def test_a_local_cluster_listens_on_loopback_alone() -> None:
-    with subprocess.Popen([sys.executable, "-c", LOCAL], stdin=-1, stdout=-1, text=True) as process:
+    with running([sys.executable, "-c", LOCAL], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         head = int(process.stdout.readline())
         everywhere, loopback = listening(descendants(head))
-        process.stdin.write("\n")
+        process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert loopback >= 4
     assert everywhere == 0
-
-
-def descendants(pid: int) -> set[int]:
-    found = {pid}
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(stat.parent.name)] = int(fields[1])
-    while new := {child for child, parent in parents.items() if parent in found} - found:
-        found |= new
-    return found
 
 
 def listening(pids: set[int]) -> tuple[int, int]:
