@@ -61,8 +61,8 @@ def joined() -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     with _meeting():
-        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-        store = dist.PrefixStore(name_of_attempt(store, rank, size), store)
+        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]
+        store = dist.PrefixStore(name_of_attempt(store, rank, size), store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
@@ -74,8 +74,8 @@ def joined() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def name_of_attempt(store: dist.Store, rank: int, size: int) -> str:
-    """A name on which the living workers agree, and under which nothing of earlier ones is in the store.
+def name_of_attempt(store: Any, rank: int, size: int) -> str:
+    """A name on which the living workers agree, and under which nothing of earlier ones is in the store (a dist.Store).
 
     The store of torchrun outlives restarts, and with it the addresses of dead workers (pytorch#135712); its count of
     restarts differs from node to node. So the first worker makes up a name, and answers to names that others make up:

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch.distributed as dist
 from processes import running
 from safetensors.torch import load_file
 
-from autovid.world import name_of_attempt
+from autovid import world
 
 SEARCH = "search --space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20"
 TORCHRUN = "torch.distributed.run --nproc-per-node 2 --max-restarts 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0"
@@ -48,14 +49,17 @@ def kill_a_worker(out: Path, torchrun: int) -> None:
     os.kill(int(found[-1]), signal.SIGKILL)
 
 
-def test_an_attempt_meets_under_a_name_of_its_own_whatever_earlier_ones_have_left() -> None:
+def test_an_attempt_meets_under_a_name_of_its_own_whatever_earlier_ones_have_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A worker that comes long before the first one must not take what is there from the last attempt."""
+    monkeypatch.setattr(world, "PATIENCE", timedelta(seconds=20))
     server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def meet(rank: int, wait: float) -> str:
-        store = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False, timeout=timedelta(seconds=20))
+        store = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False, timeout=world.PATIENCE)
         time.sleep(wait)
-        return name_of_attempt(store, rank, 3)
+        return world.name_of_attempt(store, rank, 3)
 
     names = []
     for waits in ((0, 0.2, 0.4), (0.4, 0, 0), (0.2, 0.4, 0)):
