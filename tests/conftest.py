@@ -1,11 +1,13 @@
 """What all tests share: a cache of their own, and a handful of small videos."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore Ctrl-C
 torch.set_num_threads(1)  # the tests' many small operations would spend their time waiting for a second thread
 
 

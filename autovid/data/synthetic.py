@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
+from autovid.run.files import cache_folder
 
 SHAPES = ("cross", "disc", "triangle")
 DIRECTIONS = ("left", "right")
@@ -38,17 +39,17 @@ class Recipe(msgspec.Struct, frozen=True):
     frames: int = 64
     side: int = 72
     seed: int = 0
-    version: int = 2
+    version: int = 3
 
 
 def synthetic_folder(cache: Path | None = None, recipe: Recipe = Recipe()) -> Path:  # noqa: B008 (frozen)
     """The folder of the embedded data set, written at the first call (about 20 s): train/CLASS/*.mp4, val/CLASS/*.mp4.
 
-    `cache` defaults to $AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid. Two processes may come at
-    once: both write, one wins. Raises DataError where the cache cannot be written or PyAV lacks H.264.
+    `cache` defaults to `cache_folder()`. Two processes may come at once: both write, one wins. Raises DataError where
+    the cache cannot be written or PyAV lacks H.264.
     """
     name = f"synthetic-{hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()[:12]}"
-    folder = (cache or _default_cache()) / name
+    folder = (cache or cache_folder()) / name
     if folder.is_dir():
         return folder
     try:
@@ -117,9 +118,3 @@ def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[n
         distance = np.maximum(v - 0.7, abs(u) - 0.6 * (v + 1))
     cover: NDArray[np.float32] = np.clip(0.5 - distance * radius, 0, 1).astype(np.float32)
     return cover
-
-
-def _default_cache() -> Path:
-    if chosen := os.environ.get("AUTOVID_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autovid"

@@ -1,19 +1,19 @@
 """The machine that a figure was measured on, and the memory that it can spare."""
 
 import os
-import platform
 from pathlib import Path
 
 import torch
 
 from autovid.errors import ConfigError
+from autovid.nn.machine import cpu_model
 from autovid.run.config_file import installed_version
 
 
 def hardware() -> str:
     """CPU model, cores, threads in use, instruction set, GPU if any, and torch's version."""
     threads, isa = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    parts = [_cpu_model(), f"{os.cpu_count()} cores, {threads} in use", isa, f"torch {torch.__version__}"]
+    parts = [cpu_model(), f"{os.cpu_count()} cores, {threads} in use", isa, f"torch {torch.__version__}"]
     if torch.cuda.is_available():
         parts.insert(3, torch.cuda.get_device_name())
     return "; ".join(parts)
@@ -21,7 +21,7 @@ def hardware() -> str:
 
 def device_name(device: torch.device) -> str:
     """The model of what computes, whatever is in use of it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_model()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
 def versions() -> dict[str, str]:
@@ -69,12 +69,3 @@ def _number(file: Path) -> int | None:
         return int(file.read_text())
     except (OSError, ValueError):  # not there, or "max"
         return None
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,9 +1,11 @@
 """Where and how a network computes: the device, the precision of each kind of pass, the kernels in use.
 
 A run that is resumed takes up what it has recorded, so that both halves round alike; and the first of several workers
-measures for all.
+measures for all. What is measured of a CPU is remembered, so that two runs with one seed round alike too.
 """
 
+import contextlib
+import hashlib
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,9 +13,20 @@ import msgspec
 import torch
 
 from autovid import world
-from autovid.errors import ConfigError
+from autovid.errors import ConfigError, RunError
 from autovid.nn.depthwise import Kernels, choose_kernels, current_kernels, use_kernels
+from autovid.nn.machine import cpu_model
 from autovid.nn.precision import Precision, autocast, choose_precision
+from autovid.run.config_file import installed_version
+from autovid.run.files import cache_folder, write_atomic
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What is fastest on a machine's CPU."""
+
+    machine: str
+    kernels: Kernels
+    precision: Precision
 
 
 class Compute:
@@ -30,8 +43,12 @@ class Compute:
 
     def _choose(self, precision: str) -> dict[str, Any]:
         if self.device.type == "cpu":
-            use_kernels(choose_kernels())
-        self.precision = choose_precision(self.device, precision)  # measures with the kernels in use
+            found = measured()
+            use_kernels(found.kernels)
+            if precision == "auto":
+                self.precision = found.precision
+                return self.record()
+        self.precision = choose_precision(self.device, precision)
         return self.record()
 
     def record(self) -> dict[str, Any]:
@@ -42,6 +59,24 @@ class Compute:
         """Takes up what a checkpoint has recorded."""
         self.precision = msgspec.convert(record["precision"], Precision)
         use_kernels(msgspec.convert(record["kernels"], Kernels))
+
+
+def measured() -> Measured:
+    """The kernels and the precision that are fastest on this CPU, measured in about a second at the first call ever.
+
+    They are kept in the cache, for this CPU and torch; where it cannot be written, they are measured every time.
+    """
+    versions = f"torch {torch.__version__}, autovid {installed_version()}"
+    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}, {versions}"
+    file = cache_folder() / f"fastest-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(file.read_bytes(), type=Measured)
+    use_kernels(choose_kernels())
+    found = Measured(machine, current_kernels(), choose_precision(torch.device("cpu")))  # with the kernels in use
+    with contextlib.suppress(OSError, RunError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, msgspec.json.encode(found))
+    return found
 
 
 def find_device(name: str) -> torch.device:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -26,6 +28,16 @@ def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: flo
     finally:
         torch.set_num_threads(threads)
     return best_new * margin < best_old
+
+
+def cpu_model() -> str:
+    """What the CPU calls itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def cpu_has_bf16() -> bool:

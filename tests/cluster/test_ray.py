@@ -1,7 +1,6 @@
 """Runs on Ray: workers and trials in real processes, some of which are really killed. All share one local cluster."""
 
 import contextlib
-import csv
 import json
 import os
 import re
@@ -118,7 +117,7 @@ def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one_o
     ours, theirs = learned(together), learned(alone)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-2, atol=1e-3, msg=name)  # each measures its own kernels
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4, msg=name)
     assert (together / "architecture.yaml").exists()
     steps = [json.loads(line)["step"] for line in (together / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
@@ -251,10 +250,7 @@ def test_a_random_baseline_side_by_side_trains_what_one_after_the_other_does(
     words += [*TRAIN.split(), *MACHINE.split()]
     assert main([*words, "-o", f"{tmp_path}/alone"]) == 0
     assert main([*words, "-o", f"{tmp_path}/ray", "--address", cluster]) == 0
-    ours, theirs = (list(csv.DictReader((tmp_path / name / "table.csv").open())) for name in ("ray", "alone"))
-    for row in (*ours, *theirs):
-        assert float(row.pop("top1")) >= 0  # each process measures its own kernels, which round differently
-        row.pop("top5")
+    ours, theirs = ((tmp_path / name / "table.csv").read_text() for name in ("ray", "alone"))
     assert ours == theirs
 
 

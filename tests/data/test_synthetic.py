@@ -13,6 +13,7 @@ from autovid.data import open_videos, synthetic
 from autovid.data.synthetic import CLASSES, Recipe, draw, synthetic_folder, write_synthetic
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
+from autovid.run.files import cache_folder
 
 SMALL = Recipe(train=1, val=1, frames=8, side=32)
 
@@ -89,11 +90,11 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("AUTOVID_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert synthetic._default_cache() == tmp_path / ".cache" / "autovid"
+    assert cache_folder() == tmp_path / ".cache" / "autovid"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert synthetic._default_cache() == tmp_path / "xdg" / "autovid"
+    assert cache_folder() == tmp_path / "xdg" / "autovid"
     monkeypatch.setenv("AUTOVID_CACHE", str(tmp_path / "own"))
-    assert synthetic._default_cache() == tmp_path / "own"
+    assert cache_folder() == tmp_path / "own"
 
 
 def frames(name: str, seed: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from autovid.measure.correlation import kendall
 from autovid.measure.rank import Ranked, Ranking, rank_png
 from autovid.models import build_space, inherit
 from autovid.nn.compute import Compute
-from autovid.nn.depthwise import Kernels
 from autovid.search import search, settings_for
 from autovid.space import load_space
 
@@ -32,7 +31,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
     settings = settings_for(SPACE, proxy=True, videos=12, flops=("0.0075:0.008",), **small)
     out = tmp_path_factory.mktemp("rank") / "search"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autovid.nn.compute.choose_kernels", Kernels)
         patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
         patch.setattr("autovid.search.run.search_curve", lambda *given: b"")
         search(SPACE, open_videos(tiny_videos), settings, out, device="cpu", precision="fp32")

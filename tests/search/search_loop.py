@@ -24,7 +24,9 @@ import torch._dynamo
 
 import autovid.search.run
 from autovid.data import open_videos
+from autovid.nn.compute import Measured
 from autovid.nn.depthwise import Kernels
+from autovid.nn.precision import Precision
 from autovid.run import Progress, RunDirectory
 from autovid.search import search, settings_for
 from autovid.search.run import Found
@@ -38,10 +40,10 @@ Moment = tuple[str, str, int]  # where, the operation ("" for any), the how mani
 def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Found:
     """Three steps a part, saved after each; goes on with what is in `out`.
 
-    Which kernels are fastest is measured at every start and may change; those of the checkpoint must hold.
+    A run may go on on another machine, where other kernels are fastest; those of the checkpoint must hold.
     """
     saved = any(out.glob("checkpoints/step-*"))
-    measured = Kernels(input_gradient="torch", weight_gradient="torch") if saved else Kernels()
+    kernels = Kernels(input_gradient="torch", weight_gradient="torch") if saved else Kernels()
     space = load_space("tiny")
     settings = settings_for(
         space,
@@ -56,7 +58,7 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         seed=3,
     )
     options: dict[str, Any] = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress}
-    with patch("autovid.nn.compute.choose_kernels", lambda: measured):
+    with patch("autovid.nn.compute.measured", lambda: Measured("another", kernels, Precision())):
         return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
 
 

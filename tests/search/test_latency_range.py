@@ -15,7 +15,6 @@ from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, re
 from autovid.cost.latency import block_key, distinct_blocks
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
-from autovid.nn.depthwise import Kernels
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
 from autovid.search.latency import LatencyTerm, latency_of_parts
@@ -39,8 +38,7 @@ def made_up(space: SearchSpace, **changes: Any) -> LatencyFile:
 
 @pytest.fixture(autouse=True)
 def _quick_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pictures, which would take longer than all else together, and without measuring which kernels to use."""
-    monkeypatch.setattr("autovid.nn.compute.choose_kernels", Kernels)
+    """Without pictures, which would take longer than all else together."""
     monkeypatch.setattr("autovid.search.run.IMAGE_EVERY", 0)
     monkeypatch.setattr("autovid.search.run.search_curve", lambda *given: b"")
 
