@@ -17,7 +17,7 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
     net = build_network(spec, device="meta")
     clip = net.clip
     figures, stages = count_stages(net)
-    reference = Reference(frames=clip.frames, crop=clip.crop, classes=net.classes, stride=clip.stride)
+    reference = Reference.of(clip, net.classes)
     return {
         "network": spec.network,
         "hash": spec.hash,

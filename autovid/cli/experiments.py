@@ -57,6 +57,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check everything, and train nothing")
 
 
+def positional(parser: argparse.ArgumentParser) -> None:
+    """EXPERIMENT, for commands that do without one."""
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
+
+
 def find_job(args: argparse.Namespace) -> Job:
     """The job of these arguments. Raises ConfigError."""
     from autovid.config import find_experiment

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
-    parser.add_argument(
-        "experiment",
-        nargs="?",
-        metavar="EXPERIMENT",
-        help="a YAML file, or the name of one of ours",
-    )
+    experiments.positional(parser)
     experiments.arguments(parser)
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")

@@ -18,12 +18,7 @@ RECIPE = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "experiment",
-        nargs="?",
-        metavar="EXPERIMENT",
-        help="a YAML file, or the name of one of ours",
-    )
+    experiments.positional(parser)
     experiments.arguments(parser)
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"

@@ -83,7 +83,7 @@ def _subject(
 ) -> Subject:
     net = net.float().eval().requires_grad_(False)
     figures = count(net, clip)
-    reference = Reference(frames=clip.frames, crop=clip.crop, classes=net.classes, stride=clip.stride)
+    reference = Reference.of(clip, net.classes)
     cost = Cost(params=figures.params, macs=figures.macs, gflops=figures.macs / 1e9, convention=convention(reference))
     found: dict[str, Any] = {}
     if isinstance(model, NetworkSpec):

@@ -168,7 +168,7 @@ class Bench:
 
 def _counted(candidate: Candidate, views: int) -> Figures:
     figures, clip = count(candidate.plain), candidate.clip
-    seen = Reference(frames=clip.frames, crop=clip.crop, classes=candidate.plain.classes, stride=clip.stride)
+    seen = Reference.of(clip, candidate.plain.classes)
     return Figures(
         name=candidate.name,
         hash=candidate.model.hash,

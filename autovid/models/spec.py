@@ -38,7 +38,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         from autovid.models import build_network
 
         net = build_network(self, device="meta")
-        return Reference(frames=net.clip.frames, crop=net.clip.crop, classes=net.classes, stride=net.clip.stride)
+        return Reference.of(net.clip, net.classes)
 
     def changed(
         self,

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from autovid.clip import Clip
+
 FUSIONS = ("skip", "strided_conv", "strided_sampling", "time_to_channel")
 ATTENTIONS = ("skip", "glore", "nonlocal")
 
@@ -87,6 +89,11 @@ class Reference(Strict, frozen=True):
     crop: Crop
     classes: Positive = 400
     stride: Positive = 2
+
+    @classmethod
+    def of(cls, clip: Clip, classes: int) -> "Reference":
+        """The input of a network that sees such clips."""
+        return cls(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
 
 
 class StreamCandidates(Strict, frozen=True):

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -94,37 +95,44 @@ def evaluate(
         faults=faults,
         progress=progress,
     )
-    cost = count(trained.net, clip)
-    seen = Reference(frames=clip.frames, crop=clip.crop, classes=len(videos.classes), stride=clip.stride)
-    number = views_of(views).total
+    data: dict[str, Any] = {
+        "data": videos.name,
+        "fingerprint": videos.fingerprint,
+        "split": split,
+        "videos": len(chosen),
+    }
     evaluation = Evaluation(
         architecture=trained.model.hash,
         step=trained.step,
         steps=trained.steps,
-        data=videos.name,
-        fingerprint=videos.fingerprint,
-        split=split,
-        videos=len(chosen),
         decoded=found.videos,
         views=views,
-        views_per_video=number,
         frames=clip.frames,
         stride=clip.stride,
         crop=clip.crop,
         top1=found.top1,
         top5=found.top5,
-        params=cost.params,
-        macs_per_view=cost.macs,
-        gflops_per_view=cost.macs / 1e9,
-        gflops_per_video=cost.macs * number / 1e9,
-        convention=convention(seen),
         top1_of_classes=dict(zip(videos.classes, found.of_classes())),
+        **data,
+        **_cost(trained, clip, views),
     )
     if world.is_first():
         file = evaluation_file(trained.path, views, split)
         write_atomic(confusion_file(file), _confusion_table(videos.classes, found))
         write_atomic(file, evaluation.to_json())
     return evaluation
+
+
+def _cost(trained: Trained, clip: Clip, views: str) -> dict[str, Any]:
+    cost, number = count(trained.net, clip), views_of(views).total
+    return {
+        "views_per_video": number,
+        "params": cost.params,
+        "macs_per_view": cost.macs,
+        "gflops_per_view": cost.macs / 1e9,
+        "gflops_per_video": cost.macs * number / 1e9,
+        "convention": convention(Reference.of(clip, trained.net.classes)),
+    }
 
 
 def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Path:

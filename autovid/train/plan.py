@@ -66,7 +66,7 @@ def figures_of(model: Model, recipe: Recipe, classes: int) -> Figures:
         net = build(model, classes).to("meta")
     prepare(net, recipe)
     clip = recipe.clip(net.clip)
-    seen = Reference(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
+    seen = Reference.of(clip, classes)
     how = f"{clip.stride} frames apart" if clip.sampling == "dense" else "spread over the video"
     text = f"{clip.frames} frames of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
     return Figures(count(net, clip), count_memory(net, clip), text, convention(seen))

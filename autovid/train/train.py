@@ -15,7 +15,7 @@ import torch
 
 from autovid import world
 from autovid.data import ClipLoader, FaultLog, VideoSet
-from autovid.models import Model, NetworkSpec, build, load_weights
+from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.nn.compute import Compute
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.files import digest
@@ -115,21 +115,26 @@ def _task(
     if weights is not None:
         load_weights(net, weights, new_head=new_head)
     net = prepare(net, recipe)
-    loader = ClipLoader(
+    faults = FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None)
+    loader = loader_of(recipe, videos, net, workers=workers, faults=faults)
+    facts = {"source": source, "classes": list(videos.classes)}
+    return Training(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)
+
+
+def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) -> ClipLoader:
+    """The clips that a recipe trains a network on; `options` are ClipLoader's."""
+    return ClipLoader(
         videos.train,
         videos.root,
         recipe.clip(net.clip),
         batch=recipe.batch,
         train=True,
         seed=recipe.seed,
-        workers=workers,
         jitter=recipe.jitter,
         crops=recipe.crops,
         area=recipe.area,
         flip=videos.flip,
         auto_augment=recipe.augment == "auto",
-        faults=FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None),
         share=(world.rank(), world.size()),
+        **options,
     )
-    facts = {"source": source, "classes": list(videos.classes)}
-    return Training(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)

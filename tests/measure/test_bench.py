@@ -2,13 +2,13 @@
 
 import csv
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import pytest
 import torch
+from stopping import StopAt
 
 import autovid
 from autovid.cli import main
@@ -53,18 +53,6 @@ def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
     assert matplotlib.image.imread(tmp_path / "out" / "plot.png").shape[1] == 1500
 
 
-class StopAfter(Progress):
-    """A display that presses Ctrl-C in a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
-        if done == self.step:
-            signal.raise_signal(signal.SIGINT)
-
-
 def bench(**options: Any) -> Bench:
     candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=2, crop=32)
     return Bench([candidate], BenchSettings(**{"repeats": 6, "most": 2, **options}))
@@ -73,11 +61,11 @@ def bench(**options: Any) -> Bench:
 def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = bench()
     with pytest.raises(KeyboardInterrupt):
-        stopped.measure(StopAfter(4))
+        stopped.measure(StopAt(4))
     (found,) = stopped.figures
     assert (found.repeats, found.peak_bytes, stopped.finished) == (4, None, False)
     assert found.latency_median is not None
-    monkeypatch.setattr("autovid.run.Progress", lambda title: StopAfter(2))
+    monkeypatch.setattr("autovid.run.Progress", lambda title: StopAt(2))
     assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path)]) == 130
     content = json.loads((tmp_path / "bench.json").read_text())
     assert (content["finished"], content["figures"][0]["repeats"]) == (False, 2)

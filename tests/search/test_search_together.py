@@ -1,16 +1,18 @@
 """Two workers search as one does: equal draws, equal alpha on both, the weights of one alone but for rounding."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import StopAt
 from workers import together
 
 from autovid.data import open_videos
-from autovid.run import Interrupted, Progress
+from autovid.run import Interrupted
 from autovid.search import search, settings_for
 from autovid.search.run import Found
 from autovid.search.task import SearchTask
@@ -24,23 +26,9 @@ def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: An
     settings = settings_for(
         space, proxy=True, videos=12, steps=3, samples=2, batch=4, crop=16, jitter=(16, 20), flops=("0.0075:0.008",)
     )
-    progress = StopAt(stop_at) if stop_at else None
+    progress = StopAt(stop_at, signal.SIGUSR1) if stop_at else None
     options = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress, **options}
     return search(space, open_videos(data), settings, out, **options)
-
-
-class StopAt(Progress):
-    """Asks the worker that has it (only the first shows anything) to stop after step `step`."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
-        import signal
-
-        if done == self.step:
-            signal.raise_signal(signal.SIGUSR1)
 
 
 def watched_search(out: Path, data: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 from autovid.data import VideoSet
 from autovid.models import Model
 from autovid.nn.compute import Compute
-from autovid.run import Progress
 from autovid.space import load_space
 from autovid.train import Evaluation, Recipe, make_recipe, train_model
 
@@ -24,17 +23,3 @@ def train(out: Path, videos: VideoSet, model: Model = ARCH, **options: Any) -> E
     chosen = options.pop("recipe", None) or recipe()
     compute = Compute("cpu", chosen.precision)
     return train_model(model, videos, chosen, out, source=str(videos.root), compute=compute, **options)
-
-
-class StopAt(Progress):
-    """A display that presses Ctrl-C in step `step`."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
-        import signal
-
-        if done == self.step:
-            signal.raise_signal(signal.SIGINT)

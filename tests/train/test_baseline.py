@@ -4,7 +4,8 @@ from typing import Any
 
 import matplotlib.image
 import pytest
-from small import ARCH, SPACE, StopAt, recipe, train
+from small import ARCH, SPACE, recipe, train
+from stopping import StopAt
 
 from autovid.cost import CostRange, count
 from autovid.data import VideoSet, open_videos

@@ -13,7 +13,7 @@ from torch import Tensor
 from autovid.cli import main
 from autovid.config import read_layers
 from autovid.config.resources import experiments_dir
-from autovid.data import ClipLoader, VideoSet, open_videos
+from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.models import Model, Network, NetworkSpec, build
 from autovid.nn.compute import Compute
@@ -22,6 +22,7 @@ from autovid.train import plan
 from autovid.train.experiment import Loaded, load_experiment
 from autovid.train.recipe import Recipe, check_clip
 from autovid.train.task import Training, prepare
+from autovid.train.train import loader_of
 
 Plain = dict[str, Any]
 
@@ -157,17 +158,7 @@ def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
     recipe = found.recipe
     assert isinstance(found.model, NetworkSpec)
     net = fresh(found.model, recipe)
-    loader = ClipLoader(
-        videos.train,
-        videos.root,
-        recipe.clip(net.clip),
-        batch=recipe.batch,
-        train=True,
-        jitter=recipe.jitter,
-        crops=recipe.crops,
-        area=recipe.area,
-        auto_augment=recipe.augment == "auto",
-    )
+    loader = loader_of(recipe, videos, net)
     task = Training(net, loader, recipe, Compute("cpu", "fp32"), 2, {})
     before = next(net.parameters()).detach().clone()
     losses = [task.step(index)["loss"] for index in range(2)]

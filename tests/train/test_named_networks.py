@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import StopAt, train
+from small import train
+from stopping import StopAt
 from torch import Tensor, nn
 
 from autovid.clip import Clip

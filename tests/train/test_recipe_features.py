@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from small import ARCH, SPACE, StopAt, recipe, train
+from small import ARCH, SPACE, recipe, train
+from stopping import StopAt
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from torch.optim.swa_utils import update_bn

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import ARCH, StopAt, recipe, train
+from small import ARCH, recipe, train
+from stopping import StopAt
 
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError

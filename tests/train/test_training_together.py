@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from small import ARCH, StopAt, recipe, train
+from small import ARCH, recipe, train
+from stopping import StopAt
 from torch import Tensor
 from workers import together
 
