@@ -17,7 +17,7 @@ from autovid.export.checkpoint import read_tensors, renamed
 from autovid.export.formats import FORMATS, detect
 from autovid.export.table import Format, Shape, Table
 from autovid.models import Model, Network, NetworkSpec, build_network, load_model
-from autovid.models.weights import HEAD
+from autovid.models.weights import HEAD, check_finite
 from autovid.run.files import explained, write_atomic
 
 Inflate = Literal["copy", "divide"]
@@ -82,6 +82,7 @@ def import_weights(
     transfer = Transfer(net, table, form, renamed(tensors, form.renames, file), inflate, new_head)
     transfer.check(f"{file} ({name}) does not fit {spec.network}", format is None)
     notes += transfer.load()
+    check_finite(net.state_dict(), file)
     return Imported(net, spec, table.needs, name, tuple(notes))
 
 

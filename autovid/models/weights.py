@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -36,11 +37,19 @@ def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> N
         hint = "; give --new-head for other classes" if all(HEAD.match(name) for name in odd) else ""
         difference = _difference(mine.get(odd[0]), state.get(odd[0]))
         raise ConfigError(f"{file} is not of {name}: {odd[0]} {difference}{hint}")
+    check_finite(state, file)
     options = net.spec.options if net.spec else {}
     for option, value in json.loads(header.get("needs", "{}")).items():
         if options.get(option) != value:
             raise ConfigError(f"{file} is of {name} with option {option}={json.dumps(value)}; build it with that")
     net.load_state_dict(state)
+
+
+def check_finite(state: Mapping[str, Tensor], file: str | Path) -> None:
+    """Raises ConfigError for weights that no network computes with."""
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise ConfigError(f"{file}: {name} holds values that are not finite; the training that wrote it diverged")
 
 
 def _difference(mine: Tensor | None, theirs: Tensor | None) -> str:

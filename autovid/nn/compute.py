@@ -13,12 +13,13 @@ import msgspec
 import torch
 
 from autovid import world
-from autovid.errors import ConfigError, RunError
+from autovid.cache import cache_folder, keep
+from autovid.errors import ConfigError
 from autovid.nn.depthwise import Kernels, choose_kernels, current_kernels, use_kernels
 from autovid.nn.machine import cpu_model
 from autovid.nn.precision import Precision, autocast, choose_precision
-from autovid.run.config_file import installed_version
-from autovid.run.files import cache_folder, write_atomic
+
+METHOD = 1  # counts the changes to kernels and to how they are measured, after which all is measured anew
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -66,16 +67,13 @@ def measured() -> Measured:
 
     They are kept in the cache, for this CPU and torch; where it cannot be written, they are measured every time.
     """
-    versions = f"torch {torch.__version__}, autovid {installed_version()}"
-    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}, {versions}"
-    file = cache_folder() / f"fastest-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
+    machine = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, {METHOD}"
+    name = f"fastest-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(file.read_bytes(), type=Measured)
+        return msgspec.json.decode((cache_folder() / name).read_bytes(), type=Measured)
     use_kernels(choose_kernels())
     found = Measured(machine, current_kernels(), choose_precision(torch.device("cpu")))  # with the kernels in use
-    with contextlib.suppress(OSError, RunError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, msgspec.json.encode(found))
+    keep(name, msgspec.json.encode(found))
     return found
 
 

@@ -66,13 +66,6 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         sync_folder(path.parent)
 
 
-def cache_folder() -> Path:
-    """What can be made again is kept in $AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid."""
-    if chosen := os.environ.get("AUTOVID_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autovid"
-
-
 def digest(path: Path) -> str:
     """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
     try:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,8 +86,10 @@ class SearchSpace:
         rng = np.random.default_rng(seed)
         if macs is None:
             return [self.architecture([int(rng.integers(size)) for size in self.sizes]) for _ in range(n)]
-        if not all(math.isfinite(end) for end in macs):
+        if len(macs) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in macs):
             raise ConfigError(f"sample: macs={macs} needs two finite numbers of MACs")
+        if macs[0] > macs[1]:
+            raise ConfigError(f"sample: macs={macs} begins above its end")
         from autovid.cost import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
 
         uniform = [np.full(size, -np.log(size)) for size in self.sizes]

@@ -17,6 +17,7 @@ network. Those for `autovid search` are read by `autovid.search.experiment`.
 """
 
 import contextlib
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -119,7 +120,9 @@ def full_key(key: str) -> str:
     """`recipe.lr` of `lr`, and so on; what is a key of the experiment stays."""
     mine = {field.encode_name for field in msgspec.structs.fields(Experiment)}
     recipe = {field.name for field in msgspec.structs.fields(Recipe)}
-    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
+    first = key.split(".")[0]
+    meant = first in recipe or difflib.get_close_matches(first, recipe, n=1)  # the recipe says what is nearest
+    return f"recipe.{key}" if meant and first not in mine else key
 
 
 def _own_clip(spec: NetworkSpec, layers: Layers) -> Clip:

@@ -113,7 +113,7 @@ def latest(path: Path) -> dict[str, safetensors.torch.torch.Tensor]:
         (["--set", "network=tsn", "--dry-run"], 2, "--set network=tsn: network: there is no network 'tsn'"),
         (["--set", "options.droput=1", "--dry-run"], 2, "options: .*has no option 'droput'"),
         (["--set", "with.rms.kernel=2", "--dry-run"], 2, "with: module rms, option kernel"),
-        (["--set", "epoch=3", "--dry-run"], 2, "--set epoch=3: epoch: unknown key"),
+        (["--set", "epoch=3", "--dry-run"], 2, "--set epoch=3: recipe.epoch: unknown key; did you mean 'epochs'"),
         (["--set", "views=[9-up]", "--dry-run"], 2, "--set views=.*: views: views '9-up'"),
         (["--data", "/nowhere", "--dry-run"], 4, "/nowhere: no such folder"),
         (["--weights", "/nowhere.safetensors", "--dry-run"], 2, "/nowhere.safetensors: no such file"),

@@ -284,3 +284,15 @@ def test_what_is_saved_loads_into_the_network_beside_it_and_into_no_other(tmp_pa
         autovid.load_weights(autovid.build("csn_r50"), tmp_path / "out" / "csn.safetensors")
     with pytest.raises(ConfigError, match="is not of tsn_resnet18"):
         autovid.load_weights(autovid.build("tsn_resnet18"), tmp_path / "out" / "csn.safetensors")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    net = autovid.build("tsn_resnet18", classes=3)
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    state["classifier.bias"] = torch.tensor([0, torch.nan, 0])
+    save_file(state, tmp_path / "diverged.safetensors")
+    with pytest.raises(ConfigError, match=r"diverged.safetensors: classifier.bias holds values that are not finite"):
+        autovid.load_weights(net, tmp_path / "diverged.safetensors")
+    theirs = images()
+    theirs["fc.bias"][0] = torch.inf
+    assert "classifier.bias holds values that are not finite" in refused(tmp_path, theirs)

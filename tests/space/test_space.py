@@ -168,6 +168,8 @@ def test_mistakes_in_calls_are_errors_for_people(tmp_path: Path) -> None:
         "-1 architectures": lambda: space.sample(-1),
         "macs": lambda: space.sample(1, macs=(7.5e6, float("inf"))),
         "nan": lambda: space.sample(1, macs=(float("nan"), 8e6)),
+        "two finite numbers": lambda: space.sample(1, macs=(7.5e6,)),  # type: ignore[arg-type]
+        "above its end": lambda: space.sample(1, macs=(8e6, 7.5e6)),
         "crop": lambda: space.cost_table(crop=-5),
         "frames": lambda: space.cost_table(frames=0),
         "multiple": lambda: space.cost_table(frames=18),
