@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autovid.cli import together
+from autovid.cli.termination import exit_code, terminable
 from autovid.errors import AutovidError, RunError
 
 COMMANDS = {
@@ -56,13 +57,13 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return together.start(args, arguments)
         together.check(args)
-        with together.joined(args):
+        with terminable(), together.joined(args):
             return int(args.run(args) or 0)
     except AutovidError as error:
         together.report(error, args.command)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

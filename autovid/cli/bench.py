@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import options
+from autovid.cli.termination import exit_code
 
 if TYPE_CHECKING:
     from autovid.measure import Bench
@@ -63,13 +64,15 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.free_directory(f"bench-{candidates[0].name}")
     with explained(f"cannot make {out}"):
         out.mkdir(parents=True, exist_ok=True)
+    code = 0
     try:
         bench.measure(Progress(f"bench of {len(candidates)} on {compute.device}"), lambda: write_bench(out, bench))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; what is measured:")
+        code = exit_code(stop)
     write_bench(out, bench)
     _show(bench, out)
-    return 0 if bench.finished else 130
+    return code
 
 
 def _show(bench: "Bench", out: Path) -> None:

@@ -3,12 +3,12 @@
 import argparse
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autovid.cli import options
+from autovid.cli.termination import exit_code
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -197,8 +197,8 @@ def _stoppable() -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(signal.SIGINT, "stopped; the same command goes on from here") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(exit_code(stop) - 128, "stopped; the same command goes on from here") from None
 
 
 def _even(text: str) -> int:

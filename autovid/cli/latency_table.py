@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from autovid.cli import bench, options
+from autovid.cli.termination import exit_code
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Measures and writes; Ctrl-C leaves what is measured."""
     from autovid.cost import latency_table
     from autovid.measure import measure_blocks, use_threads
+    from autovid.measure.memory import check_batch
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
     from autovid.space import load_space
@@ -32,12 +34,14 @@ def run(args: argparse.Namespace) -> int:
     space = load_space(args.space)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
+    at = space.reference
+    check_batch(args.batch, 4 * 3 * at.frames * at.crop**2, compute.device)
     out = args.out or Path(f"latency-{space.name}-{compute.device.type}-{args.precision}.json")
     try:
         file = measure_blocks([space], out, compute, batch=args.batch, repeats=args.repeats, resume=args.resume)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"stopped; what is measured is in {out}: the same command with --resume goes on")
-        return 130
+        return exit_code(stop)
     table = latency_table(space, file)
     low, high = (cost / 1e6 for cost in (table.smallest()[0], table.largest()[0]))
     print(f"{len(file.blocks)} blocks of {space.name}: its architectures take {low:.4g} to {high:.4g} ms")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from autovid.cli import options, training_options, trials
+from autovid.cli.termination import exit_code
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.cli.random_baseline import on_ray
     from autovid.measure import Ranking, open_supernet, rank
     from autovid.nn.allocator import keep_memory
+    from autovid.run import Interrupted
     from autovid.train import Trainer
 
     keep_memory()
@@ -34,14 +36,18 @@ def run(args: argparse.Namespace) -> None:
     def report(ranking: Ranking) -> None:
         print("\n".join(ranking.lines()))
 
-    rank(
-        supernet,
-        args.n,
-        Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
-        out,
-        seed=recipe.seed,
-        resume=args.resume,
-        report=report,
-        **({"runner": on_ray(args, out)} if args.address else {}),
-    )
+    command = options.resume_command(out)
+    try:
+        rank(
+            supernet,
+            args.n,
+            Trainer(videos, source, recipe, args.device, options.decoders(args), command),
+            out,
+            seed=recipe.seed,
+            resume=args.resume,
+            report=report,
+            **({"runner": on_ray(args, out)} if args.address else {}),
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(exit_code(stop) - 128, f"stopped; what is known is kept. Go on with: {command}") from None
     print(f"where   {out}: rank.json, table.csv, plot.png, and a run directory for each architecture")

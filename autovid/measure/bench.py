@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from autovid.cost import convention, count
 from autovid.measure.candidates import Candidate, try_out
 from autovid.measure.machine import device_name, hardware, versions
-from autovid.measure.memory import fits_on_cuda, largest_batch, most_clips, peak_memory
-from autovid.measure.timing import Turns
+from autovid.measure.memory import check_batch, fits_on_cuda, largest_batch, most_clips, peak_memory
+from autovid.measure.timing import Turns, quartiles, seconds
 from autovid.run import Progress
 from autovid.space.schema import Reference
 
 WARM_UP = 10  # rounds before those that count
-PASSES = 3  # that count of a throughput, after one that does not
+PASSES = 5  # rounds of a throughput, after one that does not count
 MEMORY = {
     "cuda": "torch.cuda.max_memory_allocated",
     "cpu": "tensors of torch's allocator at once, by its profiler, and the weights",
@@ -55,13 +56,16 @@ class Figures(msgspec.Struct, kw_only=True):
     peak_bytes: int | None = None
     largest_batch: int | None = None
     largest_batch_is: str = ""  # what ended it: "memory" or "asked"
-    clips_per_second: float | None = None
+    clips_per_second_q1: float | None = None
+    clips_per_second: float | None = None  # median over rounds
+    clips_per_second_q3: float | None = None
+    clips_per_second_ratio: float | None = None  # as that of the latency
     convention: str = ""
 
 
 @dataclass
 class Bench:
-    """What was measured, as far as it has come."""
+    """What was measured, as far as it has come. Raises ConfigError for a batch that memory cannot hold."""
 
     candidates: Sequence[Candidate]
     settings: BenchSettings
@@ -70,6 +74,8 @@ class Bench:
     finished: bool = False
 
     def __post_init__(self) -> None:
+        for candidate in self.candidates:
+            check_batch(self.settings.batch, candidate.input(1).nbytes, self.device)
         self.figures = [_counted(candidate, self.settings.views) for candidate in self.candidates]
 
     @property
@@ -92,8 +98,8 @@ class Bench:
         }
 
     def measure(self, progress: Progress, report: Callable[[], None] = lambda: None) -> None:
-        """Latency of all, then memory and throughput of each; `report` is called whenever figures have come."""
-        steps = self.settings.repeats + len(self.figures) * (1 + bool(self.settings.most))
+        """Latency of all, memory and largest batch of each, throughput of all; `report`: figures have come."""
+        steps = self.settings.repeats + len(self.figures) * (1 + (2 + PASSES) * bool(self.settings.most))
         done = 0
         progress.start(steps, 0, "warming up")
 
@@ -109,9 +115,11 @@ class Bench:
                 self._memory(number)
                 step(f"peak memory, {candidate.name}")
                 if self.settings.most:
-                    self._throughput(number, lambda text: progress.update(done, text, {}))
-                    step(f"throughput, {candidate.name}")
+                    self._find_largest(number, lambda text: progress.update(done, text, {}))
+                    step(f"largest batch, {candidate.name}")
                 report()
+            if self.settings.most:
+                self._throughputs(step)
             self.finished = True
         finally:
             progress.close()
@@ -141,29 +149,42 @@ class Bench:
         x = candidate.input(batch)
         return peak_memory(candidate.run(x), candidate.weights + x.nbytes, self.device)
 
-    def _throughput(self, number: int, say: Callable[[str], None]) -> None:
-        """At the largest batch: that which half of the spare memory holds, counted from one clip and two, or on CUDA
-        that which does not run out of it."""
+    def _find_largest(self, number: int, say: Callable[[str], None]) -> None:
+        """That which half of the spare memory holds, counted from one clip and two; on CUDA, that which does not run
+        out of it."""
         candidate, found = self.candidates[number], self.figures[number]
         one, two = (self._peak(candidate, batch) for batch in (1, 2))
         per_clip = max(two - one, 1)
         most = most_clips(per_clip, two - 2 * per_clip, self.device, self.settings.most)
 
         def fits(batch: int) -> bool:
-            say(f"throughput, {candidate.name}: {batch} clips at once")
+            say(f"largest batch, {candidate.name}: {batch}")
             if self.device.type != "cuda":
                 return batch <= most
             return fits_on_cuda(lambda: candidate.run(candidate.input(batch))())
 
         best = largest_batch(fits, self.settings.most)
         found.largest_batch, found.largest_batch_is = best, "asked" if best == self.settings.most else "memory"
-        if best:
-            say(f"throughput, {candidate.name}: at {best} clips at once")
-            turns = Turns([candidate.run(candidate.input(best))], self.device)
-            turns.warm_up(1)
-            for _ in range(PASSES):
-                turns.one_round()
-            found.clips_per_second = best / turns.quartiles(0)[1]
+
+    def _throughputs(self, step: Callable[[str], None]) -> None:
+        """Each at its largest batch, taking turns; one batch at a time is in memory."""
+        there = [number for number, found in enumerate(self.figures) if found.largest_batch]
+        rounds: list[dict[int, float]] = []
+        for number in range(1 + PASSES):
+            speeds = {}
+            for place in there:
+                candidate = self.candidates[place]
+                x = candidate.input(self.figures[place].largest_batch or 1)
+                speeds[place] = len(x) / seconds(candidate.run(x), self.device)
+                step(f"throughput, {candidate.name}: {len(x)} clips at once")
+            rounds += [speeds] if number else []  # the first warms up
+        for place in there:
+            found = self.figures[place]
+            found.clips_per_second_q1, found.clips_per_second, found.clips_per_second_q3 = quartiles(
+                [speeds[place] for speeds in rounds]
+            )
+            if 0 in there:
+                found.clips_per_second_ratio = float(np.median([speeds[place] / speeds[0] for speeds in rounds]))
 
 
 def _counted(candidate: Candidate, views: int) -> Figures:

@@ -27,7 +27,6 @@ def write_bench(folder: Path, bench: Bench) -> None:
 
 def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
     """Columns and rows of two tables, narrow enough for any terminal; ratios are to the first candidate."""
-    first = bench.figures[0]
     ms = f"ms, {bench.settings.batch} clips" if bench.settings.batch > 1 else "ms"
     size = ["network", "M params", "GFLOPs", f"x {bench.settings.views}", ms, "quartiles", "ratio"]
     sizes = [
@@ -37,19 +36,20 @@ def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
             f"{found.gflops_per_view:.4g}",
             f"{found.gflops_of_views:.4g}",
             _number(found.latency_median),
-            "-" if found.latency_q1 is None else f"{_number(found.latency_q1)}–{_number(found.latency_q3)}",
+            _range(found.latency_q1, found.latency_q3),
             _ratio(found.latency_ratio),
         ]
         for found in bench.figures
     ]
-    speed = ["network", "peak MiB", "clips/s", "at batch", "ratio"]
+    speed = ["network", "peak MiB", "clips/s", "quartiles", "at batch", "ratio"]
     speeds = [
         [
             _title(found),
             "-" if found.peak_bytes is None else f"{found.peak_bytes / 2**20:,.0f}",
             _number(found.clips_per_second),
+            _range(found.clips_per_second_q1, found.clips_per_second_q3),
             _batch(found),
-            _ratio(_over(found.clips_per_second, first.clips_per_second)),
+            _ratio(found.clips_per_second_ratio),
         ]
         for found in bench.figures
     ]
@@ -91,8 +91,8 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _over(value: float | None, first: float | None) -> float | None:
-    return value / first if value and first else None
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None else f"{_number(low)}–{_number(high)}"
 
 
 def _csv(bench: Bench) -> str:
@@ -121,11 +121,14 @@ def bench_png(bench: Bench) -> bytes:
             latency.plot([found.latency_q1, found.latency_q3], [place, place], color=MUTED, linewidth=2)
     _bars(cost, "GFLOPs a view", [found.gflops_per_view for found in bench.figures])
     _bars(speed, "clips a second", [found.clips_per_second for found in bench.figures])
-    latency.set_yticks(range(len(names)), names, fontsize=7)
+    latency.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)  # a name may hold a $
     latency.invert_yaxis()
     about = bench.about()
     figure.suptitle(
-        f"{about['device_name']}, {about['precision']}, {about['threads']} threads", fontsize=8, color=MUTED
+        f"{about['device_name']}, {about['precision']}, {about['threads']} threads",
+        fontsize=8,
+        color=MUTED,
+        parse_math=False,
     )
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})

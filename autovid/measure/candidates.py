@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.measure.memory import out_of_memory
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.nn.compute import Compute
 from autovid.train import find_model
@@ -78,9 +79,10 @@ def try_out(candidate: Candidate, batch: int) -> None:
     """The first pass, in which compilers do their work. Raises ConfigError where that fails."""
     try:
         candidate.run(candidate.input(batch))()
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(f"{candidate.name}: {batch} clips at once do not fit; give a smaller --batch") from error
     except Exception as error:
+        if out_of_memory(error):
+            why = f"{candidate.name}: {batch} clips at once do not fit; give a smaller --batch"
+            raise ConfigError(why) from error
         if candidate.net is candidate.plain:
             raise
         why = str(error).strip().splitlines()[0][:150]

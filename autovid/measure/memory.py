@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from autovid.errors import ConfigError
 from autovid.measure.machine import spare_memory
 from autovid.measure.timing import Run
 
@@ -60,6 +61,13 @@ def most_clips(per_clip: int, fixed: int, device: torch.device, most: int) -> in
     return max(1, min(most, int((MARGIN * spare_memory(device) - fixed) / max(1, per_clip))))
 
 
+def check_batch(batch: int, clip_bytes: int, device: torch.device) -> None:
+    """Raises ConfigError where a CPU's memory does not hold so many clips, whatever is done with them."""
+    most = most_clips(clip_bytes, 0, device, batch)
+    if batch > most:
+        raise ConfigError(f"{batch:,} clips at once do not fit into memory, about {most:,} do; give a smaller --batch")
+
+
 def largest_batch(fits: Callable[[int], bool], most: int) -> int:
     """The largest batch up to `most` that fits: doubled until one does not, then bisected. 0 where none does."""
     good, bad = 0, most + 1
@@ -73,6 +81,11 @@ def largest_batch(fits: Callable[[int], bool], most: int) -> int:
         if size <= good:
             break
     return good
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether torch's allocator has refused: a class of its own on CUDA, a sentence on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def fits_on_cuda(run: Callable[[], object]) -> bool:

@@ -5,6 +5,7 @@ DIR/
   arch-HASH/   a training's run directory for each architecture
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -21,7 +22,7 @@ from autovid.data import VideoSet
 from autovid.errors import ConfigError, DataError
 from autovid.measure.correlation import interval, kendall, spearman
 from autovid.measure.supernet import Supernet
-from autovid.run import RunDirectory, write_atomic
+from autovid.run import Progress, RunDirectory, write_atomic
 from autovid.space import Architecture
 from autovid.train import Trainer
 from autovid.train.baseline import MOST, Job, Runner, draw, macs_at, one_after_the_other
@@ -90,7 +91,8 @@ def rank(
 ) -> Ranking:
     """Draws `n` distinct architectures of the supernet's part, from its range of FLOPs if it has one, and ranks them.
 
-    Files in `out` are brought up to date after each training. Raises CostRangeError where there are too few, DataError
+    Files in `out` are brought up to date after each evaluation with the supernet, which a resumed ranking does not
+    repeat, and after each training. Raises CostRangeError where there are too few, DataError
     for other data than the search's, RunError where `out` was made with another configuration.
     """
     if not 3 <= n <= MOST:
@@ -103,7 +105,7 @@ def rank(
         recipe = trainer.recipe
         about = f"trained alone for {recipe.epochs:g} epochs; top-1 of val, centre view"
         ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about)
-        ranking.entries = [_seen(supernet, arch, videos, trainer) for arch in archs]
+        _see(supernet, archs, trainer, ranking, run)
         jobs = [_job(supernet, arch, number, n) for number, arch in enumerate(archs, 1)]
         for number, found in runner(jobs, trainer, run.path):
             alone = None if isinstance(found, str) else found.top1
@@ -112,6 +114,29 @@ def rank(
             write_ranking(run.path, ranking, supernet)
             report(ranking)
     return ranking
+
+
+def _see(supernet: Supernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory) -> None:
+    """Evaluates each with the supernet's weights, but for those that an earlier start has come to."""
+    ranking.entries = _seen_before(run.path, [arch.hash for arch in archs])
+    shown = Progress(f"{len(archs)} architectures with the supernet")
+    shown.start(len(archs), len(ranking.entries))
+    try:
+        for arch in archs[len(ranking.entries) :]:
+            ranking.entries.append(_seen(supernet, arch, trainer.videos, trainer))
+            write_ranking(run.path, ranking, supernet)
+            shown.update(len(ranking.entries), arch.hash, {})
+    finally:
+        shown.close()
+
+
+def _seen_before(folder: Path, hashes: list[str]) -> list[Ranked]:
+    """The first entries of rank.json, without what came of them alone: the runner knows."""
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # msgspec's and JSON's errors are ValueErrors
+        entries = msgspec.convert(json.loads((folder / "rank.json").read_text())["architectures"], list[Ranked])
+        if [entry.hash for entry in entries] == hashes[: len(entries)]:
+            return [msgspec.structs.replace(entry, alone=None) for entry in entries]
+    return []
 
 
 def _seen(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> Ranked:
@@ -187,7 +212,7 @@ def rank_png(ranking: Ranking) -> bytes:
         axes.grid(alpha=0.25)
         axes.tick_params(labelsize=7)
     figure.axes[0].set_ylabel("top-1 trained from scratch (%)", fontsize=8)
-    figure.suptitle(ranking.lines()[0], fontsize=7, color="#5c6370")
+    figure.suptitle(ranking.lines()[0], fontsize=7, color="#5c6370", parse_math=False)  # a name may hold a $
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     return data.getvalue()

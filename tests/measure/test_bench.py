@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
         assert 0 < found["latency_q1"] <= found["latency_median"] <= found["latency_q3"]
         assert found["repeats"] == 3
         assert (found["largest_batch"], found["largest_batch_is"]) == (3, "asked")
-        assert found["clips_per_second"] > 0
+        assert 0 < found["clips_per_second_q1"] <= found["clips_per_second"] <= found["clips_per_second_q3"]
         assert found["peak_bytes"] > 4 * found["params"]
-    assert first["latency_ratio"] == 1
+    assert first["latency_ratio"] == first["clips_per_second_ratio"] == 1
     with (tmp_path / "out" / "table.csv").open() as file:
         assert [float(row["params"]) for row in csv.DictReader(file)] == [first["params"], second["params"]]
     assert matplotlib.image.imread(tmp_path / "out" / "plot.png").shape[1] == 1500
@@ -69,6 +70,29 @@ def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.Monke
     assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path)]) == 130
     content = json.loads((tmp_path / "bench.json").read_text())
     assert (content["finished"], content["figures"][0]["repeats"]) == (False, 2)
+    monkeypatch.setattr("autovid.run.Progress", lambda title: StopAt(2, signal.SIGTERM))
+    assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path / "terminated")]) == 143
+    assert (tmp_path / "terminated" / "plot.png").is_file()
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    load_space("tiny").sample(1, seed=1)[0].save(tmp_path / r"a $\frac$ b.yaml")
+    words = ["bench", str(tmp_path / r"a $\frac$ b.yaml"), *SMALL[:-1], "0", "-o", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert (tmp_path / "out" / "plot.png").is_file()
+
+
+def test_throughputs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine slows down; the ratio does not. What does not fit at all has none."""
+    candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32)
+    measured = Bench([candidate] * 3, BenchSettings(repeats=1))
+    for found, batch in zip(measured.figures, (2, 1, 0)):
+        found.largest_batch = batch
+    took = iter([9.0, 9.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 16.0, 16.0])
+    monkeypatch.setattr("autovid.measure.bench.seconds", lambda run, device: next(took))
+    measured._throughputs(lambda text: None)
+    assert [found.clips_per_second for found in measured.figures] == [0.5, 0.25, None]
+    assert [found.clips_per_second_ratio for found in measured.figures] == [1.0, 0.5, None]
 
 
 def test_runs_take_turns_and_a_ratio_is_taken_within_a_round() -> None:
@@ -130,6 +154,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         (["nothing"], "nothing"),
         (["tsn_resnet18", "--device", "cuda:99"], "cuda"),
         (["tsn_resnet18", "--device", "cpu", "--precision", "fp16"], "fp16"),
+        (["tsn_resnet18", "--device", "cpu", "--batch", "100000000"], "100,000,000 clips at once do not fit"),
     ]:
         assert main(["bench", *words, "-o", str(tmp_path / "no")]) == 2
         error = capsys.readouterr().err.strip()

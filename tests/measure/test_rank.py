@@ -1,6 +1,7 @@
 """Supernet against training from scratch: the figures, the weights that are used, and what is refused."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,34 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     assert again == content
 
 
+def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
+    searched: Path,
+    tiny_videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def seen(supernet: Any, arch: Any, *given: object) -> Ranked:
+        asked.append(arch.hash)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return Ranked(arch.hash, 1, 10.0 * len(asked), 20.0)
+
+    monkeypatch.setattr(sys.modules["autovid.measure.rank"], "_seen", seen)
+    monkeypatch.setattr("autovid.train.baseline.Job.run", lambda *given: "not trained here")
+    words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
+    words += ["-o", str(tmp_path / "r"), *TRAINING]
+    assert main(words) == 130
+    assert "stopped; what is known is kept. Go on with: autovid rank" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert len(asked) == 5
+    assert asked[2] == asked[3]
+    found = json.loads((tmp_path / "r" / "rank.json").read_text())["architectures"]
+    assert [entry["supernet"] for entry in found] == [10.0, 20.0, 40.0, 50.0]
+
+
 def test_the_weights_are_those_of_the_part_at_its_end(searched: Path, tiny_videos: Path) -> None:
     """By default of the part with the most decisions; an architecture runs as the supernet routed to it."""
     supernet = open_supernet(searched)
@@ -118,6 +147,7 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     low, high = found["recalibrated"]["Spearman's rho"]["interval"]
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")
+    ranking.data = r"$\frac$"
     ranking.entries = ranking.entries[:1]
     assert len(rank_png(ranking)) > 1000
 
