@@ -96,6 +96,23 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time() -> None
     assert time.process_time() - start < 5
 
 
+def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a search, or where no part of it has come to: nothing but the ranges tells architectures apart."""
+    monkeypatch.setattr("autovid.cost.joint._ENOUGH", 100)
+    rng = np.random.default_rng(5)
+    table = chain(rng, 2, 3, 1_000_000)
+    second = other(table, 3)
+    middle = (table.smallest()[0] + table.largest()[0]) // 2
+    first = CostRange(middle * 98 // 100, middle * 102 // 100)
+    typical = int(np.median(second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))))
+    limits = [Limit(table, first), Limit(second, CostRange(typical, typical + typical // 1000))]
+    found = most_probable_within(limits, uniform(table))
+    for limit in limits:
+        assert limit.range.low <= limit.table.total(found.choices[None])[0] <= limit.range.high
+    assert found.cost == table.total(found.choices[None])[0]
+    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes))
+
+
 def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:
     rng = np.random.default_rng(2)
     table = chain(rng, 2, 1, 1000)

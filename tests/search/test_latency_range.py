@@ -12,13 +12,15 @@ import torch
 
 from autovid.cli import main
 from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.cost.latency import block_key, distinct_blocks
+from autovid.cost.joint import Limit
+from autovid.cost.latency import block_key, distinct_blocks, site_choices
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
-from autovid.search.latency import LatencyTerm, latency_of_parts
+from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts
 from autovid.search.prior import Prior
+from autovid.search.room import decided
 from autovid.search.run import Found
 from autovid.search.target import Target
 from autovid.space import SearchSpace, load_space
@@ -134,6 +136,56 @@ def test_parts_may_use_what_they_use_on_average() -> None:
         latency_of_parts(SPACE, Target(FLOPS), LatencyRange(FILE, CostRange(1, TABLE.smallest()[0] + 1)))
 
 
+@pytest.fixture(scope="module")
+def coarse() -> LatencyFile:
+    """What comes after the sparse stream takes whole milliseconds, so that the stream itself must fit in between."""
+    part = SPACE.part_space(0, {})
+    early = {
+        block_key(site, choices, SPACE.network, SPACE.reference)
+        for site in sites(part.network)
+        for choices in site_choices(site, part)
+    }
+    return made_up(SPACE, blocks={k: t if k in early else 1_000_000 * (1 + t % 2) for k, t in FILE.blocks.items()})
+
+
+def narrow(file: LatencyFile) -> LatencyRange:
+    """Around what a typical architecture of the FLOPs range takes."""
+    table = latency_table(SPACE, file)
+    middle = int(np.sort(table.total(SPACE.index(draw(SPACE, 21, 0, FLOPS))))[10])
+    return LatencyRange(file, CostRange(middle - 20_000, middle + 20_000))
+
+
+@pytest.mark.parametrize("flops", [FLOPS, None])
+def test_what_a_part_takes_can_still_come_into_both_ranges(coarse: LatencyFile, flops: CostRange | None) -> None:
+    latency, target, table = narrow(coarse), Target(flops), latency_table(SPACE, coarse)
+    ranges = latency_of_parts(SPACE, target, latency)
+    space, rng = SPACE, np.random.default_rng(2)
+    for number in range(len(SPACE.parts)):
+        there = SPACE.part_space(number, {d.name: d.candidates[0] for d in space.decisions if len(d.candidates) == 1})
+        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
+        own, wanted = [Limit(latency.of(there).table, ranges[number])], target.of(SPACE, number)
+        own = [Limit(there.cost_table(), wanted), *own] if wanted else own
+        arch = choose_timely(space, number, there, log_probs, target, latency, own)
+        assert arch is not None
+        if wanted:
+            assert wanted.low <= there.cost_table().macs([arch])[0] <= wanted.high
+        space = space.fix(decided(SPACE, number, arch))
+    (last,) = space.sample(1)
+    assert latency.range.low <= table.total(SPACE.index([last]))[0] <= latency.range.high
+    assert flops is None or flops.low <= last.macs() <= flops.high
+
+
+def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
+    coarse: LatencyFile, tiny_videos: Path, tmp_path: Path
+) -> None:
+    latency = narrow(coarse)
+    arch = searched(tmp_path / "run", tiny_videos, latency, ("0.0075:0.008",)).architecture
+    chosen = read_search(tmp_path / "run").chosen
+    assert any(name.startswith("sparse.") for name in chosen)
+    assert {name: arch.choices[name] for name in chosen} == chosen
+    assert latency.range.low <= latency.of(arch.as_space()).table.smallest()[0] <= latency.range.high
+
+
 def searched(out: Path, videos: Path, latency: LatencyRange, flops: tuple[str, ...], **options: Any) -> Found:
     small: dict[str, Any] = {
         "steps": options.pop("steps", 1),
@@ -157,7 +209,7 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
     assert "made up" in str(arch.found["latency_on"])
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(record["expected_ms"] > 0 and record["latency_beta"] > 0 for record in records)
+    assert all(record["expected_latency_ms"] > 0 and record["latency_beta"] > 0 for record in records)
     again = read_search(tmp_path / "run")
     assert again.latency == latency
     assert derive(again) == arch
