@@ -14,7 +14,7 @@ from autovid.cost import CostRange, CostTable, LatencyRange, Limit, most_probabl
 from autovid.cost.distribution import probability_in_range
 from autovid.cost.joint import likely_within
 from autovid.errors import CostRangeError
-from autovid.search.derive import limits_of
+from autovid.search.derive import Searched, limits_of
 from autovid.search.objective import Beta, cost_shares, cost_term
 from autovid.search.room import LOOKAHEAD, NATURAL, Room, decided, fixed_cost, in_part, uniform
 from autovid.search.target import Target
@@ -43,6 +43,11 @@ def latency_of_parts(space: SearchSpace, target: Target, latency: LatencyRange) 
         mean = float(np.mean(latency.of(there).table.total(there.index(kept)) / total))
         ranges.append(whole.range.share(round(mean, 2)))
     return [*ranges, whole.range]
+
+
+def latencies_of(found: Searched) -> list[CostRange]:
+    """The same ranges of a search that is done, or stands somewhere; empty where it has none."""
+    return latency_of_parts(found.space, found.target, found.latency) if found.latency else []
 
 
 class LatencyTerm:
@@ -86,6 +91,11 @@ def can_be_met(limits: Sequence[Limit]) -> bool:
     except CostRangeError:
         return False
     return True
+
+
+def to_draw_from(limits: Sequence[Limit]) -> list[Limit]:
+    """The limits of a part if they can be met together, else the first one, of FLOPs: its share of latency is ours."""
+    return list(limits if len(limits) < 2 or can_be_met(limits) else limits[:1])
 
 
 def probability_within(limits: Sequence[Limit], log_probs: Sequence[np.ndarray], bins: int) -> float:

@@ -26,7 +26,7 @@ from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
 from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState, step_generator
-from autovid.search.latency import LatencyTerm, can_be_met, choose_timely, latency_of_parts, probability_within
+from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts, probability_within, to_draw_from
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
 from autovid.search.room import choose, decided
@@ -98,9 +98,7 @@ class SearchTask(Task):
         self.timed = LatencyTerm(self.there, latency, self.latencies[number], beta) if latency else None
         self.limits = [Limit(self.table, self.range)] if self.range else []
         self.limits += [self.timed.limit] if self.timed else []
-        self.within = self.limits if self.settings.in_range else []  # what architectures are drawn from
-        if len(self.within) == 2 and not can_be_met(self.within):
-            self.within = self.within[:1]
+        self.within = to_draw_from(self.limits) if self.settings.in_range else []
         torch.manual_seed(self.settings.seed + number)  # the weights are drawn from the global generator
         net = build_space(self.there, self.classes)
         if source is not None:
