@@ -191,7 +191,7 @@ def _show(comparison: "Comparison", out: Path) -> None:
 
     table = Table()
     for number, name in enumerate(comparison.columns()):
-        table.add_column(name, justify="right" if number > 1 else "left")
+        table.add_column(name, justify="right" if number > 1 else "left", no_wrap=number == 0)
     for row in comparison.rows():
         table.add_row(*row, style="bold" if row[1] == "searched" else "")
     Console().print(table)

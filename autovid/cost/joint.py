@@ -39,7 +39,7 @@ _TRIALS = 24  # of prices for draws
 _BATCH = 256  # draws that a price is tried on
 _PATIENCE = 200  # batches without one inside both ranges
 _CLOSE = 1e-9  # of log-probabilities that count as equal
-_SHARPNESS = (1.0, 4.0)  # powers of the prior that probable architectures are drawn by
+_SHARPNESS = (4.0, 1.0, 0.01)  # powers of the prior that probable architectures are drawn by
 
 
 class Limit(NamedTuple):
@@ -81,14 +81,29 @@ def sample_within(
 def likely_within(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int) -> Ints:
     """Probable architectures inside one or two ranges, in no order: distinct choices (N, D), N at most twice `n`.
 
-    Some are drawn from the prior, some from its fourth power, always the same ones; none where none is found.
+    They are drawn, always the same ones, from the prior and from its fourth power; where these find none, almost
+    uniformly. With two ranges they are what is found in bounded time, which may be none.
     """
     found = np.zeros((0, len(logp)), np.int64)
     for sharpness in _SHARPNESS:
-        powers = [sharpness * np.asarray(x, np.float64) for x in logp]
-        with contextlib.suppress(CostRangeError):
-            found = np.concatenate([found, sample_within(limits, powers, n, np.random.default_rng(0))])
+        if sharpness >= 1 or not len(found):
+            powers = [sharpness * np.asarray(x, np.float64) for x in logp]
+            with contextlib.suppress(CostRangeError):
+                found = np.concatenate([found, _some(limits, powers, n, np.random.default_rng(0))])
     return np.unique(found, axis=0)
+
+
+def _some(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator) -> Ints:
+    """At most `n` draws; of two ranges those of _PATIENCE batches."""
+    if len(limits) == 1:
+        return sample_in_range(limits[0].table, logp, *limits[0].range, n, rng)
+    pair = _Pair(limits, logp)
+    drawn = np.zeros((0, len(logp)), np.int64)
+    for batch in islice(pair.batches(rng), _PATIENCE):
+        drawn = np.concatenate([drawn, batch])
+        if len(drawn) >= n:
+            break
+    return pair.prior.original(drawn[:n])
 
 
 class _Pair:
@@ -206,15 +221,13 @@ class _Pair:
     # -- draws
 
     def sample(self, n: int, rng: np.random.Generator, distinct: bool) -> Ints:
-        for sign in (1, -1):
-            self.check(sign)
-        price, sampler = self._proposals(rng)
+        batches = self.batches(rng)
         drawn: list[Ints] = []
         met: set[bytes] = set()
         idle = 0
         while len(drawn) < n:
             before = len(drawn)
-            for row in self._accepted(price, sampler, rng):
+            for row in next(batches):
                 if not (distinct and row.tobytes() in met):
                     drawn.append(row)
                 met.add(row.tobytes())
@@ -222,6 +235,17 @@ class _Pair:
             if idle > _PATIENCE:
                 raise self._none(len(drawn), n)
         return self.prior.original(np.stack(drawn[:n])) if n else np.zeros((0, len(self.table.sizes)), np.int64)
+
+    def batches(self, rng: np.random.Generator) -> Iterator[Ints]:
+        """Draws without end, choices (N, D) on the restricted table; N is often 0 where a range is narrow.
+
+        Raises CostRangeError where nothing can be inside both.
+        """
+        for sign in (1, -1):
+            self.check(sign)
+        price, sampler = self._proposals(rng)
+        while True:
+            yield self._accepted(price, sampler, rng)
 
     def _accepted(self, price: float, sampler: Sampler, rng: np.random.Generator) -> Ints:
         """What is left of a batch of proposals once what the price has changed is undone."""
