@@ -35,10 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
+    from autovid.cost import MILLISECONDS
     from autovid.errors import DataError
     from autovid.nn.allocator import keep_memory
     from autovid.train import Trainer, find_rival, random_baseline
-    from autovid.train.baseline import macs_at
+    from autovid.train.baseline import macs_at, predicted
     from autovid.train.comparison import outside_note
 
     keep_memory()
@@ -54,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
     if rival is not None and flops is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
         print(note)  # now, not after days
+    time = predicted(rival.arch, job.latency) if rival else None
+    if job.latency and time is not None and (note := outside_note(time, job.latency.range, MILLISECONDS)):
+        print(note)
     comparison = random_baseline(
         space,
         flops,
@@ -105,25 +109,35 @@ def _flags(args: argparse.Namespace) -> _Job:
     from autovid.cost import parse_gflops
     from autovid.cost.reach import check_range
     from autovid.errors import ConfigError
+    from autovid.search.derive import LATENCY
     from autovid.space import load_space
     from autovid.train import find_architecture, range_around
     from autovid.train.baseline import draw
 
     if args.dry_run:
         raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
-    latency = options.latency_range(args)
+    kept = args.searched / LATENCY if args.searched else None
+    latency = options.latency_range(args, kept)
     if not (args.flops or args.searched or latency):
         raise ConfigError("--flops MIN:MAX (or --latency) is needed, or --searched to compare with its like")
     rival = find_architecture(args.searched) if args.searched else None
     space = load_space(args.space or _space_of(args.searched, rival))
     flops = parse_gflops(args.flops) if args.flops else None
     if flops is None and latency is None and rival:
-        flops = range_around(space, rival)
+        flops, latency = range_around(space, rival), _its_latency(args.searched)
     if flops is not None:
         check_range(space.cost_table(), *flops)
     draw(space, 1, 0, flops, latency)
     recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
     return _Job(space, flops, latency, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+
+
+def _its_latency(path: Path) -> "LatencyRange | None":
+    """The range of latency that a search was given, if this is one's run."""
+    from autovid.run import RunDirectory
+    from autovid.search.derive import latency_of
+
+    return latency_of(RunDirectory.open(path)) if path.is_dir() else None
 
 
 def _experiment(args: argparse.Namespace) -> _Job:
@@ -175,11 +189,9 @@ def _show(comparison: "Comparison", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from autovid.train.comparison import COLUMNS
-
     table = Table()
-    for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if number > 1 else "left")
+    for number, name in enumerate(comparison.columns()):
+        table.add_column(name, justify="right" if number > 1 else "left", no_wrap=number == 0)
     for row in comparison.rows():
         table.add_row(*row, style="bold" if row[1] == "searched" else "")
     Console().print(table)

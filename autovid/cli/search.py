@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--beta", type=options.number_or_auto(float), help="weight of the FLOPs term, or auto (default)"
     )
     method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
-    method.add_argument("--in-range", action="store_true", help="draw only architectures inside the range")
+    method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
     recipe = parser.add_argument_group("recipe (default: the space's)")
     length = recipe.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=options.rate, help="of every part")
@@ -61,12 +61,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def stem(args: argparse.Namespace) -> str:
     """What the run directory is called. Raises ConfigError and CostRangeError for what cannot be searched."""
     from autovid.search import Target, settle
+    from autovid.search.latency import latency_of_parts
     from autovid.space import load_space
 
-    if args.experiment:
-        return f"search-{_load(args).space.name}"
-    space = load_space(args.space)
-    settle(space, Target.parse(args.flops, space))
+    loaded = _load(args) if args.experiment else None
+    space = loaded.space if loaded else load_space(args.space)
+    target = settle(space, Target.parse(loaded.experiment.flops if loaded else args.flops, space))
+    if latency := options.latency_range(args):
+        latency_of_parts(space, target, latency)
     return f"search-{space.name}"
 
 
@@ -121,6 +123,7 @@ def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "Search
         videos=len(halves(videos.train, args.seed)[0]),
         flops=tuple(args.flops),
         in_range=args.in_range,
+        latency=args.latency is not None,
         seed=args.seed,
         **changes,
     )
@@ -164,4 +167,4 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
     flags = experiments.flag_settings(args, RECIPE, "recipe.")
     flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
     flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + together.settings(args)
-    return load_search(path, [*args.settings, *flags])
+    return load_search(path, [*args.settings, *flags], args.latency is not None)

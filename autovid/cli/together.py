@@ -79,7 +79,8 @@ def start(args: argparse.Namespace, words: Sequence[str]) -> int:
     from autovid.cluster import Workers, run_workers
 
     command = importlib.import_module(f"autovid.cli.{args.command}")
-    out = args.out or options.run_directory(command.stem(args), args.resume)
+    stem = command.stem(args)  # before anything is started: what cannot be run is said here, once
+    out = args.out or options.run_directory(stem, args.resume)
     given = [*words, *([] if args.out else ["-o", str(out)])]
     workers = Workers(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
     return run_workers(partial(_work, given), workers, address=args.address, retries=args.retries)

@@ -6,11 +6,14 @@ price l, the solver maximises log P(A) - l cost(A), so a larger l leads to a sma
     log P(A) <= max_A' [log P(A') - l cost(A')] + l t,    t the end of the second range that the price pushes away from,
 
 bounds what any A inside both can have (Lagrangian relaxation). The price with the smallest bound is found by bisection;
-from there architectures come in falling order of the priced score until the bound says that none can be better. For
-draws, proposals are priced so that they fall into the second range often, and what the price has changed is undone by
-rejection, so that they follow the prior given both ranges, whatever the price.
+from there architectures come in falling order of the priced score until the bound says that none can be better. Where
+none inside both has come in bounded time (many are equally probable, as before a search), draws are searched for it.
+
+For draws, proposals are priced so that they fall into the second range often, and what the price has changed is undone
+by rejection, so that they follow the prior given both ranges, whatever the price.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -36,6 +39,7 @@ _TRIALS = 24  # of prices for draws
 _BATCH = 256  # draws that a price is tried on
 _PATIENCE = 200  # batches without one inside both ranges
 _CLOSE = 1e-9  # of log-probabilities that count as equal
+_SHARPNESS = (4.0, 1.0, 0.01)  # powers of the prior that probable architectures are drawn by
 
 
 class Limit(NamedTuple):
@@ -74,11 +78,40 @@ def sample_within(
     return _Pair(limits, logp).sample(n, rng, distinct)
 
 
+def likely_within(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int) -> Ints:
+    """Probable architectures inside one or two ranges, in no order: distinct choices (N, D), N at most twice `n`.
+
+    They are drawn, always the same ones, from the prior and from its fourth power; where these find none, almost
+    uniformly. With two ranges they are what is found in bounded time, which may be none.
+    """
+    found = np.zeros((0, len(logp)), np.int64)
+    for sharpness in _SHARPNESS:
+        if sharpness >= 1 or not len(found):
+            powers = [sharpness * np.asarray(x, np.float64) for x in logp]
+            with contextlib.suppress(CostRangeError):
+                found = np.concatenate([found, _some(limits, powers, n, np.random.default_rng(0))])
+    return np.unique(found, axis=0)
+
+
+def _some(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator) -> Ints:
+    """At most `n` draws; of two ranges those of _PATIENCE batches."""
+    if len(limits) == 1:
+        return sample_in_range(limits[0].table, logp, *limits[0].range, n, rng)
+    pair = _Pair(limits, logp)
+    drawn = np.zeros((0, len(logp)), np.int64)
+    for batch in islice(pair.batches(rng), _PATIENCE):
+        drawn = np.concatenate([drawn, batch])
+        if len(drawn) >= n:
+            break
+    return pair.prior.original(drawn[:n])
+
+
 class _Pair:
     """Two limits under one prior. `sign` is what the price must have to push towards the second range."""
 
     def __init__(self, limits: Sequence[Limit], logp: Sequence[ArrayLike]) -> None:
         first, second = limits
+        self.logp = logp
         self.prior, other = Prior(first.table, logp), Prior(second.table, logp)
         self.table, self.priced, self.limits = self.prior.table, other.table, (first, second)
         self.range = check_range(self.table, *first.range)
@@ -144,7 +177,7 @@ class _Pair:
     def _walk(self, price: float) -> Solution:
         """Falling priced scores until none to come can be better than the best inside both ranges."""
         room = max(price * self.low, price * self.high)
-        found, best, bound = None, -math.inf, math.inf
+        found, best, bound, end = None, -math.inf, math.inf, False
         walk = _in_time(best_in_range(self.table, self.weights(price), *self.range))
         while best < bound - _CLOSE:
             choices, end = next(walk)
@@ -155,9 +188,21 @@ class _Pair:
             bound = logprob - price * self.second(choices) + room
             if self.outside(choices) == 0 and logprob > best:
                 found, best = choices, logprob
-        if found is None:
+        if found is None and end:
             raise self._none()
-        return self._solution(found, max(0.0, bound - best))
+        return self._drawn(bound) if found is None else self._solution(found, max(0.0, bound - best))
+
+    def _drawn(self, bound: float) -> Solution:
+        """The most probable of some draws."""
+        rows = likely_within(self.limits, self.logp, _BATCH)
+        if not len(rows):
+            raise self._none()
+        logp = [x - np.logaddexp.reduce(x) for x in (np.asarray(x, np.float64) for x in self.logp)]
+        logprob_N = np.sum([x[column] for x, column in zip(logp, rows.T)], axis=0)
+        best = int(logprob_N.argmax())
+        logprob = float(logprob_N[best])
+        cost = int(self.limits[0].table.total(rows[[best]])[0])
+        return Solution(rows[best], logprob, cost, max(0.0, bound - logprob))
 
     def _solution(self, choices: Ints, gap: float) -> Solution:
         cost = int(self.table.total(choices[None])[0])
@@ -176,15 +221,13 @@ class _Pair:
     # -- draws
 
     def sample(self, n: int, rng: np.random.Generator, distinct: bool) -> Ints:
-        for sign in (1, -1):
-            self.check(sign)
-        price, sampler = self._proposals(rng)
+        batches = self.batches(rng)
         drawn: list[Ints] = []
         met: set[bytes] = set()
         idle = 0
         while len(drawn) < n:
             before = len(drawn)
-            for row in self._accepted(price, sampler, rng):
+            for row in next(batches):
                 if not (distinct and row.tobytes() in met):
                     drawn.append(row)
                 met.add(row.tobytes())
@@ -192,6 +235,17 @@ class _Pair:
             if idle > _PATIENCE:
                 raise self._none(len(drawn), n)
         return self.prior.original(np.stack(drawn[:n])) if n else np.zeros((0, len(self.table.sizes)), np.int64)
+
+    def batches(self, rng: np.random.Generator) -> Iterator[Ints]:
+        """Draws without end, choices (N, D) on the restricted table; N is often 0 where a range is narrow.
+
+        Raises CostRangeError where nothing can be inside both.
+        """
+        for sign in (1, -1):
+            self.check(sign)
+        price, sampler = self._proposals(rng)
+        while True:
+            yield self._accepted(price, sampler, rng)
 
     def _accepted(self, price: float, sampler: Sampler, rng: np.random.Generator) -> Ints:
         """What is left of a batch of proposals once what the price has changed is undone."""

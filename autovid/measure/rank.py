@@ -89,7 +89,7 @@ def rank(
     report: Callable[[Ranking], None] = lambda ranking: None,
     runner: Runner = one_after_the_other,
 ) -> Ranking:
-    """Draws `n` distinct architectures of the supernet's part, from its range of FLOPs if it has one, and ranks them.
+    """Draws `n` distinct architectures of the supernet's part, from its ranges if it has any, and ranks them.
 
     Files in `out` are brought up to date after each evaluation with the supernet, which a resumed ranking does not
     repeat, and after each training. Raises CostRangeError where there are too few, DataError
@@ -100,7 +100,7 @@ def rank(
     videos = trainer.videos
     if videos.fingerprint != supernet.fingerprint:
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
-    archs = draw(supernet.space, n, seed, supernet.range)
+    archs = draw(supernet.space, n, seed, supernet.range, supernet.latency)
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
         recipe = trainer.recipe
         about = f"trained alone for {recipe.epochs:g} epochs; top-1 of val, centre view"

@@ -52,6 +52,11 @@ def _searched(run: Run) -> list[str]:
         return [f": the search of {run.config['space']} is not finished; it stands at {steps}."]
     arch, wanted = run.model, searched.target.final(searched.space)
     inside = f", inside the range asked for, {wanted}" if wanted else ""
+    if searched.latency and "latency_ms" in arch.cost:
+        inside += (
+            f"; {arch.cost['latency_ms']:.4g} ms are predicted, inside the range asked for, {searched.latency} "
+            f"({searched.latency.file.about()})"
+        )
     return [
         f": of {_large(searched.space.size)} architectures of {searched.space.name} the search has found one of ",
         tag("b", f"{arch.cost['macs'] / 1e9:.4g} GFLOPs"),
@@ -79,9 +84,10 @@ def _baseline(run: Run) -> str:
     if not random:
         return "a random baseline in which nothing is trained yet."
     spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
-    flops = run.config.get("flops", "")
+    ends = (run.config.get("flops"), run.config.get("latency", {}).get("range"))
+    within = " and ".join(text for text in ends if text not in (None, "None"))
     text = (
-        f"{len(random)} random architectures of {flops} come to {statistics.mean(random):.1f} %{spread}, the best to "
+        f"{len(random)} random architectures of {within} come to {statistics.mean(random):.1f} %{spread}, the best to "
     )
     text += f"{max(random):.1f} %"
     rivals = [one.top1 for one in run.candidates if one.kind == "searched" and one.top1 is not None]
@@ -130,6 +136,7 @@ def comparison(runs: Sequence[Run]) -> Markup | None:
         "network": [title(run.model) if run.model else "" for run in runs],
         "GFLOPs": [_gflops(run) for run in runs],
         "input": [_input(run) for run in runs],
+        "latency (ms), predicted": [_predicted(run) for run in runs],
         "parameters (M)": [_parameters(run) for run in runs],
         "data": [run.data for run in runs],
         "views": [run.best[1].views if run.best else "" for run in runs],
@@ -147,6 +154,12 @@ def _gflops(run: Run) -> str:
     if run.best:
         return f"{run.best[1].gflops_per_view:.4g}"
     return f"{run.model.cost['macs'] / 1e9:.4g}" if isinstance(run.model, Architecture) and run.model.cost else ""
+
+
+def _predicted(run: Run) -> str:
+    """Of an architecture that was found for a range of latency."""
+    known = isinstance(run.model, Architecture) and "latency_ms" in run.model.cost
+    return f"{run.model.cost['latency_ms']:.4g}" if known and isinstance(run.model, Architecture) else ""
 
 
 def _input(run: Run) -> str:

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from autovid.cost import CostRange
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import Markup, join, tag
 from autovid.report.outline import ATTENTIONS, FUSIONS
 from autovid.report.runs import Run
 from autovid.search import Searched
+from autovid.search.latency import latencies_of
 from autovid.space import Architecture
 
 INSTANTS = 40  # of a small picture
@@ -21,7 +23,7 @@ FEW = 3  # decisions named as the closest and as the clearest
 def curves(runs: Sequence[Run]) -> Markup | None:
     """Expected cost against the range, P(in range), entropy and losses, of all searches side by side."""
     there = [run for run in runs if run.searched and len(run.records) > 1]
-    kinds = (_flops, _inside, _entropy, _losses)
+    kinds = (_flops, _latency, _inside, _entropy, _losses)
     charts = [chart for kind in kinds for run in there if (chart := kind(run, run.name if len(there) > 1 else ""))]
     if not charts:
         return None
@@ -34,22 +36,47 @@ def curves(runs: Sequence[Run]) -> Markup | None:
 
 def _flops(run: Run, name: str) -> Markup | None:
     assert run.searched is not None
-    searched, settings = run.searched, run.searched.settings
-    bands = []
-    for number, part in enumerate(settings.parts):
-        wanted = searched.target.of(searched.space, number)
-        end = settings.end(number)
-        if wanted is not None and end - part.steps <= run.records[-1]["step"]:
-            bands.append(Band((end - part.steps, end), (wanted.low / 1e9, wanted.high / 1e9)))
+    searched = run.searched
+    bands = _bands(run, [searched.target.of(searched.space, number) for number in range(len(searched.settings.parts))])
     points = []
     if isinstance(run.model, Architecture):
-        found = int(run.model.cost["macs"]) / 1e9
-        points = [Point(run.records[-1]["step"], found, f"found: {found:.4g} GFLOPs", "e", "star", "found")]
+        points = _found(run, int(run.model.cost["macs"]) / 1e9, "GFLOPs")
     return _chart(run, _named("Expected GFLOPs", name), ["expected_gflops"], bands=bands, points=points)
 
 
+def _latency(run: Run, name: str) -> Markup | None:
+    """Of a search that had a range of it."""
+    assert run.searched is not None
+    if run.searched.latency is None:
+        return None
+    points = []
+    if isinstance(run.model, Architecture) and "latency_ms" in run.model.cost:
+        points = _found(run, float(run.model.cost["latency_ms"]), "ms")
+    bands = _bands(run, latencies_of(run.searched), 1e6)
+    return _chart(run, _named("Expected latency, ms", name), ["expected_latency_ms"], bands=bands, points=points)
+
+
+def _bands(run: Run, wanted: Sequence[CostRange | None], unit: float = 1e9) -> list[Band]:
+    """The ranges of the parts that the search has come to."""
+    assert run.searched is not None
+    settings = run.searched.settings
+    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    return [
+        Band((start, settings.end(number)), (ends.low / unit, ends.high / unit))
+        for number, (start, ends) in enumerate(zip(starts, wanted))
+        if ends is not None and start <= run.records[-1]["step"]
+    ]
+
+
+def _found(run: Run, cost: float, unit: str) -> list[Point]:
+    return [Point(run.records[-1]["step"], cost, f"found: {cost:.4g} {unit}", "e", "star", "found")]
+
+
 def _inside(run: Run, name: str) -> Markup | None:
-    return _chart(run, _named("P(in range)", name), ["p_in_range"], low=0.0, high=1.0)
+    assert run.searched is not None
+    both = run.searched.latency is not None and bool(run.searched.settings.flops)
+    title = "P(in both ranges)" if both else "P(in range)"
+    return _chart(run, _named(title, name), ["p_in_range"], low=0.0, high=1.0)
 
 
 def _entropy(run: Run, name: str) -> Markup | None:

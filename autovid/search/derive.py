@@ -73,12 +73,13 @@ def read_search(run: str | Path) -> Searched:
         {name: tensor.numpy() for name, tensor in checkpoint.state.search.items()},
         dict(checkpoint.state.info["chosen"]),
         checkpoint.step,
-        _latency(path, directory.config.get("latency")),
+        latency_of(directory),
     )
 
 
-def _latency(path: Path, record: dict[str, str] | None) -> LatencyRange | None:
-    """The range of latency that a search was given, with the table that it has kept."""
+def latency_of(directory: RunDirectory) -> LatencyRange | None:
+    """The range of latency that a search was given, with the table that it has kept. Raises ConfigError."""
+    record, path = directory.config.get("latency"), directory.path
     if record is None:
         return None
     kept = read_latency_file(path / LATENCY)

@@ -52,14 +52,16 @@ class LoadedSearch(NamedTuple):
 
     experiment: SearchExperiment
     space: SearchSpace
+    latency: bool = False  # whether the command gives a range of that
 
     def settings(self, videos: int) -> SearchSettings:
         """Of a search in which the weights learn from `videos` videos. Raises ConfigError."""
         recipe: dict[str, Any] = msgspec.structs.asdict(self.experiment.recipe)
-        return settings_for(self.space, proxy=False, videos=videos, flops=self.experiment.flops, **recipe)
+        flops = self.experiment.flops
+        return settings_for(self.space, proxy=False, videos=videos, flops=flops, latency=self.latency, **recipe)
 
 
-def load_search(path: Path, settings: Sequence[str] = ()) -> LoadedSearch:
+def load_search(path: Path, settings: Sequence[str] = (), latency: bool = False) -> LoadedSearch:
     """Reads an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
     layers = read_layers(path, settings, full_key)
     experiment = layers.as_type(SearchExperiment)
@@ -67,7 +69,7 @@ def load_search(path: Path, settings: Sequence[str] = ()) -> LoadedSearch:
         space = load_space(experiment.space)
     with layers.at("flops"):
         settle(space, Target.parse(experiment.flops, space))
-    loaded = LoadedSearch(experiment, space)
+    loaded = LoadedSearch(experiment, space, latency)
     with layers.at("recipe"):
         batch = loaded.settings(experiment.dataset.train // 2).batch
     if experiment.workers < 1 or batch % experiment.workers:

@@ -3,21 +3,25 @@
 import io
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autovid.cost import convention
+from autovid.cost import CostRange, convention
+from autovid.search.derive import Searched
+from autovid.search.latency import latencies_of
 from autovid.search.prior import Prior
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target
-from autovid.space import SearchSpace
+from autovid.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
+PANELS: Any = [["flops", "inside"], ["entropy", "loss"]]
+TIMED_PANELS: Any = [["flops", "latency"], ["inside", "entropy"], ["loss", "loss"]]
 
 
 def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
@@ -44,32 +48,42 @@ def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
 
-def search_curve(metrics: Path, space: SearchSpace, settings: SearchSettings, found_gflops: float) -> bytes:
-    """The whole search as a PNG: expected FLOPs against each part's range, P(in range), entropy and loss over steps."""
+def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes:
+    """The whole search as a PNG: expected costs against each part's ranges, P(in range), entropy and loss over steps.
+
+    `arch` is what it has found. Latency is there where the search had a range of it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    space, settings, timed = searched.space, searched.settings, searched.latency is not None
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 7.6 if timed else 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    (flops, inside), (entropy, loss) = figure.subplots(2, 2, sharex=True)
+    axes = figure.subplot_mosaic(TIMED_PANELS if timed else PANELS, sharex=True)
     steps = [record["step"] for record in records]
-    _curve(flops, "expected GFLOPs of the prior", steps, records, "expected_gflops", BLUE)
-    _ranges(flops, space, settings)
-    flops.plot([steps[-1]], [found_gflops], "o", color="black", zorder=5)
-    flops.annotate("found", (steps[-1], found_gflops), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
-    _curve(inside, "P(in range)", steps, records, "p_in_range", BLUE)
-    inside.set_ylim(0, 1)
-    _curve(entropy, "entropy of the prior (nats)", steps, records, "entropy", BLUE)
-    _curve(loss, "loss: weights' half (blue), prior's half (grey)", steps, records, "loss", BLUE)
-    _curve(loss, "", steps, records, "held_out_loss", GREY)
-    for axes in (flops, inside, entropy, loss):
-        _mark_parts(axes, settings)
-    if flops.get_legend_handles_labels()[0]:  # a search without a range has nothing to name
-        flops.legend(loc="best", fontsize=7, frameon=False)
+    gflops = int(arch.cost["macs"]) / 1e9
+    found = f"{gflops:.4g} GFLOPs"
+    _curve(axes["flops"], "expected GFLOPs of the prior", steps, records, "expected_gflops", BLUE)
+    parts = range(len(settings.parts))
+    _against(axes["flops"], [searched.target.of(space, number) for number in parts], 1e9, settings, gflops)
+    if timed:
+        _curve(axes["latency"], "expected latency of the prior (ms)", steps, records, "expected_latency_ms", BLUE)
+        _against(axes["latency"], latencies_of(searched), 1e6, settings, float(arch.cost["latency_ms"]))
+        found += f", {arch.cost['latency_ms']:.4g} ms"
+    both = "P(in both ranges)" if timed and settings.flops else "P(in range)"
+    _curve(axes["inside"], both, steps, records, "p_in_range", BLUE)
+    axes["inside"].set_ylim(0, 1)
+    _curve(axes["entropy"], "entropy of the prior (nats)", steps, records, "entropy", BLUE)
+    _curve(axes["loss"], "loss: weights' half (blue), prior's half (grey)", steps, records, "loss", BLUE)
+    _curve(axes["loss"], "", steps, records, "held_out_loss", GREY)
+    for panel in axes.values():
+        _mark_parts(panel, settings)
     proxy = " (proxy)" if settings.proxy else ""
-    figure.suptitle(f"search of {space.name}{proxy}: {found_gflops:.4g} GFLOPs found", fontsize=11)
-    figure.supxlabel(textwrap.fill(convention(space.reference), 130), fontsize=6, color=GREY)
+    figure.suptitle(f"search of {space.name}{proxy}: {found} found", fontsize=11)
+    told = [convention(space.reference)]
+    told += [f"latency: predicted for {searched.latency.file.about()}"] if searched.latency else []
+    figure.supxlabel("\n".join(textwrap.fill(text, 130) for text in told), fontsize=6, color=GREY, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -86,14 +100,20 @@ def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, A
     axes.set_xlabel("step", fontsize=8)
 
 
-def _ranges(axes: "Axes", space: SearchSpace, settings: SearchSettings) -> None:
-    target = Target.parse(settings.flops, space)
-    for number, part in enumerate(settings.parts):
-        wanted = target.of(space, number)
-        if wanted is not None:
+def _against(
+    axes: "Axes", wanted: Sequence[CostRange | None], unit: float, settings: SearchSettings, found: float
+) -> None:
+    """The parts' ranges behind an expected cost, and what the architecture that was found costs, in `unit`."""
+    for number, (part, ends) in enumerate(zip(settings.parts, wanted)):
+        if ends is not None:
             x = [settings.end(number) - part.steps, settings.end(number)]
             label = "range at the end of the part" if number == 0 else None
-            axes.fill_between(x, wanted.low / 1e9, wanted.high / 1e9, color=BAND, alpha=0.5, linewidth=0, label=label)
+            axes.fill_between(x, ends.low / unit, ends.high / unit, color=BAND, alpha=0.5, linewidth=0, label=label)
+    last = settings.end(len(settings.parts) - 1) - 1
+    axes.plot([last], [found], "o", color="black", zorder=5)
+    axes.annotate("found", (last, found), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
+    if axes.get_legend_handles_labels()[0]:  # a search without a range has nothing to name
+        axes.legend(loc="best", fontsize=7, frameon=False)
 
 
 def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:

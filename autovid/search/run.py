@@ -107,9 +107,7 @@ def _finish(path: Path, outcome: Outcome, faults: int) -> Found:
     searched = read_search(path)
     arch = derive(searched)
     write_atomic(path / "architecture.yaml", arch.to_yaml())
-    gflops = int(arch.cost["macs"]) / 1e9
-    picture = search_curve(path / "metrics.jsonl", searched.space, searched.settings, gflops)
-    write_atomic(path / "search.png", picture)
+    write_atomic(path / "search.png", search_curve(path / "metrics.jsonl", searched, arch))
     return Found(arch, searched, path, outcome.first, outcome.seconds, faults)
 
 

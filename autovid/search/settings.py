@@ -70,12 +70,15 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         return sum(part.steps for part in self.parts[: number + 1])
 
 
-def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any) -> SearchSettings:
+def settings_for(
+    space: SearchSpace, *, proxy: bool, videos: int, latency: bool = False, **changes: Any
+) -> SearchSettings:
     """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
     changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. Ranges that cannot be met
-    one after the other are settled (room.py). Raises CostRangeError for `flops` out of reach.
+    one after the other are settled (room.py). `latency`: whether there is a range of that, too.
+    Raises CostRangeError for `flops` out of reach.
     """
     assert space.recipe is not None
     assert space.proxy is not None
@@ -102,7 +105,7 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
-    _check({"epochs": epochs or 0, "flops": (), "seed": 0, "in_range": False, **values})
+    _check({"epochs": epochs or 0, "flops": (), "seed": 0, "in_range": False, **values}, latency)
     values["most_samples"] = recipe.samples if values["samples"] == "auto" else values["samples"]
     per_epoch = max(1, videos // values["batch"])
     parts = []
@@ -121,12 +124,12 @@ def settings_for(space: SearchSpace, *, proxy: bool, videos: int, **changes: Any
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
 
-def _check(values: dict[str, Any]) -> None:
+def _check(values: dict[str, Any], latency: bool) -> None:
     """Raises ConfigError for what no machine holds, and for what would have no effect."""
     for name, most in MOST.items():
         if values[name] > most:
             raise ConfigError(f"{name} {values[name]:g}: at most {most}")
     if values["seed"] < 0:
         raise ConfigError(f"seed {values['seed']}: 0 or more")
-    if values["in_range"] and not values["flops"]:
-        raise ConfigError("--in-range (in_range) draws from a FLOPs range: give one with --flops MIN:MAX")
+    if values["in_range"] and not (values["flops"] or latency):
+        raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or --latency)")

@@ -19,17 +19,17 @@ from torch import Tensor
 
 from autovid import world
 from autovid.clip import Clip
-from autovid.cost import LatencyRange, Limit, most_probable, probability_in_range, sample_in_range
+from autovid.cost import LatencyRange, Limit, most_probable, sample_within
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
 from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState, step_generator
-from autovid.search.latency import LatencyTerm, latency_of_parts
+from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts, probability_within, to_draw_from
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
-from autovid.search.room import Room, choose, decided, fixed_cost
+from autovid.search.room import choose, decided
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
 from autovid.search.watch import Watch
@@ -96,6 +96,9 @@ class SearchTask(Task):
         self.table = self.there.cost_table()
         beta, latency = self.settings.beta, self.latency
         self.timed = LatencyTerm(self.there, latency, self.latencies[number], beta) if latency else None
+        self.limits = [Limit(self.table, self.range)] if self.range else []
+        self.limits += [self.timed.limit] if self.timed else []
+        self.within = to_draw_from(self.limits) if self.settings.in_range else []
         torch.manual_seed(self.settings.seed + number)  # the weights are drawn from the global generator
         net = build_space(self.there, self.classes)
         if source is not None:
@@ -115,22 +118,18 @@ class SearchTask(Task):
         self.learned |= self.prior.tensors()
 
     def _choose(self) -> Architecture:
-        if self.timed is not None:
-            flops = Limit(self.table, self.range) if self.range else None
-            found = self.timed.choose(self.there, flops, self.prior.log_probs())
-            if found is not None and self._leaves_room(found):
-                return found
+        logp = self.prior.log_probs()
+        if self.latency is not None:
+            left = self.space.fix(self.chosen)
+            timely = choose_timely(left, self.number, self.there, logp, self.target, self.latency, self.limits)
+            if timely is not None:
+                return timely
         try:
-            arch, _ = choose(self.space, self.number, self.there, self.prior.log_probs(), self.target)
+            arch, _ = choose(self.space, self.number, self.there, logp, self.target)
         except CostRangeError:  # derivation opens everything again if the later parts cannot make up for it
             ends = self.range or (self.table.smallest()[0], self.table.largest()[0])
-            arch = self.there.architecture(most_probable(self.table, self.prior.log_probs(), *ends).choices)
+            arch = self.there.architecture(most_probable(self.table, logp, *ends).choices)
         return arch
-
-    def _leaves_room(self, arch: Architecture) -> bool:
-        """Whether the later parts can still meet their ranges of FLOPs."""
-        cost = int(fixed_cost(self.space, self.number, self.table, self.there.index([arch]))[0])
-        return Room(self.space, self.target).after(self.number, decided(self.space, self.number, arch), cost)
 
     # -- one step
 
@@ -155,16 +154,16 @@ class SearchTask(Task):
         return metrics
 
     def _draw(self, index: int, warm: bool) -> Tensor:
-        """K architectures (K, D): uniform during warm-up, then from the prior, conditioned on the range if asked."""
+        """K architectures (K, D): uniform during warm-up, then from the prior, conditioned on the ranges if asked."""
         settings = self.settings
         entropy = self.prior.uniform_entropy() if warm else self.prior.entropy()
         k = sample_count(settings.samples, settings.most_samples, entropy, self.prior.uniform_entropy())
         generator = step_generator(settings.seed, "architectures", index)
-        if not (settings.in_range and self.range):
+        if not self.within:
             return self.prior.sample(k, generator, uniform=warm)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         logp = [np.full(n, -np.log(n)) for n in self.there.sizes] if warm else self.prior.log_probs()
-        return torch.from_numpy(sample_in_range(self.table, logp, *self.range, k, rng))
+        return torch.from_numpy(sample_within(self.within, logp, k, rng))
 
     def _batch(self, which: int, index: int) -> tuple[Tensor, Tensor]:
         held = self.streams[which]
@@ -202,7 +201,7 @@ class SearchTask(Task):
         loglik_K = -torch.tensor(losses, dtype=torch.float64) * self._scale(batch)
         aim = self.range.middle() if self.beta.auto and self.range else self.range
         n_K = cost_shares(self.table.macs(archs_KD.numpy()), aim)
-        conditioned = self.settings.in_range and self.range is not None
+        conditioned = bool(self.within)
         self.adam.zero_grad()
         weights = importance(loglik_K)
         logprob_K = self.prior.log_prob(archs_KD)
@@ -256,10 +255,8 @@ class SearchTask(Task):
             "beta": self.beta.value,
             "top_gflops": int(self.table.macs(np.array([self.prior.most_probable()]))[0]) / 1e9,
         }
-        if self.range is not None:
-            found["p_in_range"] = probability_in_range(
-                self.table, self.prior.log_probs(), *self.range, bins=LOG_BINS
-            ).value
+        if self.limits:
+            found["p_in_range"] = probability_within(self.limits, self.prior.log_probs(), LOG_BINS)
         if self.timed is not None:
             found |= self.timed.metrics(self.prior.log_probs())
         return found

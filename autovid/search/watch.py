@@ -43,10 +43,12 @@ class Watch:
             text += f" · expected {_short(self.last['expected_gflops'])}"
         if task.range is not None and "p_in_range" in self.last:
             text += f" of {_short(task.range.low / 1e9)}–{_short(task.range.high / 1e9)} GFLOPs"
-            text += f", P(in range) {self.last['p_in_range']:.2g}"
-        if task.timed is not None and "expected_ms" in self.last:
+        if task.timed is not None and "expected_latency_ms" in self.last:
             low, high = task.timed.limit.range
-            text += f" · expected {self.last['expected_ms']:.3g} of {low / 1e6:.3g}–{high / 1e6:.3g} ms"
+            text += "" if task.range is not None else " GFLOPs"
+            text += f" and {self.last['expected_latency_ms']:.3g} of {low / 1e6:.3g}–{high / 1e6:.3g} ms"
+        if "p_in_range" in self.last:
+            text += f", P(in range) {self.last['p_in_range']:.2g}"
         return text
 
     def state(self) -> dict[str, Any]:
@@ -66,6 +68,8 @@ def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.there.size
     wanted = f", range {task.range} at this point" if task.range else ", no FLOPs range"
     wanted += f", latency {task.timed.limit}" if task.timed else ""
+    if task.settings.in_range and len(task.within) < len(task.limits):
+        wanted += " (none found inside both: drawn from the range of FLOPs alone)"
     architectures = f"{size:,}" if size < 1e6 else rough(size)
     return (
         f"part {part.name}: {len(task.prior.open)} decisions, {architectures} architectures{wanted}, "
@@ -97,7 +101,18 @@ def _verdicts(task: "SearchTask") -> list[str]:
             f"part {name} ends outside its range: {_short(expected)} GFLOPs expected, {task.range} asked for; the most "
             "probable architecture inside is taken"
         )
-    return found
+    return found + _late(task)
+
+
+def _late(task: "SearchTask") -> list[str]:
+    """What to say of a part whose expected latency is not in its range."""
+    expected = task.watch.last.get("expected_latency_ms")
+    if task.timed is None or expected is None or not excess(_array(expected * 1e6), task.timed.limit.range)[0]:
+        return []
+    return [
+        f"part {task.settings.parts[task.number].name} ends outside its range: {expected:.4g} ms expected, "
+        f"{task.timed.limit} asked for; one that still leads into the range is taken where one is found"
+    ]
 
 
 def _skips(task: "SearchTask") -> dict[str, float]:

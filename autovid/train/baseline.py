@@ -127,18 +127,19 @@ def random_baseline(
     with RunDirectory.create_or_resume(out, config, kind="random-baseline", resume=resume) as run:
         videos, within = trainer.videos, flops or CostRange(min(macs), max(macs))
         comparison = Comparison(
-            space.name, within, space.reference, videos.name, len(videos.classes), trainer.recipe, n,
-            latency=f"{latency} as predicted on {latency.file.about()}" if latency else "",
+            space.name, within, space.reference, videos.name, len(videos.classes), trainer.recipe, n, latency=latency
         )  # fmt: skip
         jobs = _jobs(space, archs, rival)
         entries: list[Entry | None] = [None] * len(jobs)
         if rival is not None and rival.evaluation is not None:
-            comparison.entries = [_entry("searched", rival.arch, macs_at(space, rival.arch), rival.evaluation)]
+            macs_of_it = macs_at(space, rival.arch)
+            comparison.entries = [_entry("searched", rival.arch, macs_of_it, rival.evaluation, latency)]
         done = list(comparison.entries)
         for number, found in runner(jobs, trainer, run.path):
             job = jobs[number]
             run.log(f"{job.name}: {found if isinstance(found, str) else f'top-1 {found.top1:.2f} %'}")
-            entries[number] = _entry(job.kind, job.arch, job.macs, None if isinstance(found, str) else found)
+            evaluation = None if isinstance(found, str) else found
+            entries[number] = _entry(job.kind, job.arch, job.macs, evaluation, latency)
             comparison.entries = done + [entry for entry in entries if entry is not None]
             write_comparison(run.path, comparison)
             report(comparison)
@@ -198,10 +199,19 @@ def _jobs(space: SearchSpace, archs: Sequence[Architecture], rival: Rival | None
     return jobs
 
 
-def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None) -> Entry:
-    if found is None:
-        return Entry(role, arch.hash, macs, None, None, None)
-    return Entry(role, arch.hash, macs, found.params, found.top1, found.top5)
+def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None, latency: LatencyRange | None) -> Entry:
+    params, top1, top5 = (None, None, None) if found is None else (found.params, found.top1, found.top5)
+    return Entry(role, arch.hash, macs, params, top1, top5, predicted(arch, latency))
+
+
+def predicted(arch: Architecture, latency: LatencyRange | None) -> int | None:
+    """An architecture's latency in nanoseconds; None without a table, or where it lacks blocks, as of another space."""
+    if latency is None:
+        return None
+    try:
+        return latency.of(arch.as_space()).table.smallest()[0]
+    except ConfigError:
+        return None
 
 
 def macs_at(space: SearchSpace, arch: Architecture) -> int:

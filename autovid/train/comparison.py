@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from autovid.cost import CostRange, convention, gflops
+from autovid.cost import GFLOPS, MILLISECONDS, CostRange, LatencyRange, convention
+from autovid.cost.range import Quantity
 from autovid.run import write_atomic
 from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe
@@ -25,6 +26,7 @@ class Entry(msgspec.Struct, frozen=True):
     params: int | None  # of the network as trained: its last layer has the classes of the data
     top1: float | None
     top5: float | None
+    latency: int | None = None  # nanoseconds, as predicted; None where there is no table, or none with its blocks
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Comparison:
     recipe: Recipe
     n: int
     entries: list[Entry] = field(default_factory=list)
-    latency: str = ""  # the range of latency that they were drawn from, and on what, if there was one
+    latency: LatencyRange | None = None  # that they were drawn from, if there was one
 
     def accuracies(self, kind: str) -> list[tuple[float, float, str]]:
         """(GFLOPs, top-1, hash) of those that have an accuracy."""
@@ -49,10 +51,14 @@ class Comparison:
         """The table as text, the best first."""
         ranked = sorted(self.entries, key=lambda entry: -1.0 if entry.top1 is None else entry.top1, reverse=True)
         return [
-            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"),
-             _number(e.top5, 1, "-"))
+            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", *([_number(e.latency, 1e-6, "-")] if self.latency else []),
+             _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"), _number(e.top5, 1, "-"))
             for e in ranked
         ]  # fmt: skip
+
+    def columns(self) -> tuple[str, ...]:
+        """The names of what the rows hold."""
+        return (*COLUMNS[:3], *(["latency (ms)"] if self.latency else []), *COLUMNS[3:])
 
     def summary(self) -> str:
         """ "16 random architectures: top-1 41.3 % (s.d. 2.0), best 44.8 %; searched 46.1 %"."""
@@ -67,31 +73,38 @@ class Comparison:
 
     def note(self) -> str:
         """What is to be said of a searched architecture that is not of the range; else empty."""
-        return "".join(outside_note(e.macs, self.flops) for e in self.entries if e.kind == "searched")
+        searched = [e for e in self.entries if e.kind == "searched"]
+        said = [outside_note(e.macs, self.flops) for e in searched]
+        if self.latency:
+            ends, says = self.latency.range, MILLISECONDS
+            said += [outside_note(e.latency, ends, says) for e in searched if e.latency is not None]
+        return " ".join(filter(None, said))
 
     def about(self) -> str:
         """Under what conditions the figures hold."""
-        recipe, within = self.recipe, ", ".join(filter(None, [str(self.flops), self.latency]))
+        recipe, latency = self.recipe, self.latency
+        within = f"{self.flops}, {latency}" if latency else f"{self.flops}"
         return (
             f"space {self.space}, {within}; trained for {recipe.epochs:g} epochs on {self.data} at {recipe.frames} "
             f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
         )
 
     def conventions(self) -> str:
-        """What FLOPs and parameters mean here, a line each."""
+        """What FLOPs, parameters and latency mean here, a line each."""
         trained = f"of the networks as trained, with {self.classes} classes"
-        return f"FLOPs: {convention(self.reference)}\nparameters: {trained}"
+        latency = f"\nlatency: predicted for {self.latency.file.about()}" if self.latency else ""
+        return f"FLOPs: {convention(self.reference)}\nparameters: {trained}{latency}"
 
 
-def outside_note(macs: int, flops: CostRange) -> str:
-    """What is to be said of a searched architecture with `macs` beside random ones of another range; else empty."""
-    low, high = flops
-    if low <= macs <= high:
+def outside_note(cost: int, wanted: CostRange, quantity: Quantity = GFLOPS) -> str:
+    """What is to be said of a searched architecture of this cost beside random ones of another range; else empty."""
+    low, high = wanted
+    if low <= cost <= high:
         return ""
-    away = f"{100 * (macs / high - 1):.2g} % above" if macs > high else f"{100 * (1 - macs / low):.2g} % below"
+    away = f"{100 * (cost / high - 1):.2g} % above" if cost > high else f"{100 * (1 - cost / low):.2g} % below"
     return (
-        f"The searched architecture has {gflops(macs, digits=4)} GFLOPs, {away} the range of the random ones, {flops}: "
-        "it is not compared with its like."
+        f"The searched architecture has {quantity.text(cost, digits=4)} {quantity.name}, {away} the range of the "
+        f"random ones, {quantity.say(low, high)}: it is not compared with its like."
     )
 
 
@@ -112,14 +125,17 @@ def _csv(comparison: Comparison) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     conventions = comparison.conventions().replace("\n", "; ")
-    writer.writerow(["architecture", "kind", "macs", "gflops", "params", "top1", "top5", "convention"])
+    timed = ["latency_ms"] if comparison.latency else []
+    writer.writerow(["architecture", "kind", "macs", "gflops", *timed, "params", "top1", "top5", "convention"])
     for e in comparison.entries:
-        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, e.params, e.top1, e.top5, conventions])
+        latency = [None if e.latency is None else e.latency / 1e6 for _ in timed]
+        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, *latency, e.params, e.top1, e.top5, conventions])
     return text.getvalue()
 
 
 def _markdown(comparison: Comparison) -> str:
-    lines = [COLUMNS, tuple("---:" if i > 1 else "---" for i in range(len(COLUMNS))), *comparison.rows()]
+    names = comparison.columns()
+    lines = [names, tuple("---:" if i > 1 else "---" for i in range(len(names))), *comparison.rows()]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     note = f"{comparison.note()}\n\n" if comparison.note() else ""
     told = comparison.conventions().replace("\n", ".\n")

@@ -32,7 +32,9 @@ def comparison_png(comparison: Comparison) -> bytes:
 
 def _draw_axes(axes: Axes, comparison: Comparison) -> None:
     at = comparison.reference
-    axes.set_title(comparison.about(), fontsize=6, color=MUTED, parse_math=False)  # names may hold dollar signs
+    axes.set_title(
+        textwrap.fill(comparison.about(), 125), fontsize=6, color=MUTED, parse_math=False
+    )  # names may hold dollar signs
     axes.set_xlabel(f"GFLOPs of one view (1e9 MACs, {at.frames} frames at {at.crop}x{at.crop}, {at.classes} classes)")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -7,6 +7,7 @@ import pytest
 from graphs import chain, every, logprobs, prior, uniform
 
 from autovid.cost import CostRange, CostTable, Factor, Limit, most_probable_within, sample_within
+from autovid.cost.joint import likely_within
 from autovid.cost.range import MILLISECONDS
 from autovid.errors import CostRangeError
 
@@ -94,6 +95,48 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time() -> None
         with pytest.raises(CostRangeError, match=message):
             ask(limits, uniform(table))
     assert time.process_time() - start < 5
+
+
+def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a search, or where no part of it has come to: nothing but the ranges tells architectures apart."""
+    monkeypatch.setattr("autovid.cost.joint._ENOUGH", 100)
+    rng = np.random.default_rng(5)
+    table = chain(rng, 2, 3, 1_000_000)
+    second = other(table, 3)
+    middle = (table.smallest()[0] + table.largest()[0]) // 2
+    first = CostRange(middle * 98 // 100, middle * 102 // 100)
+    typical = int(np.median(second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))))
+    limits = [Limit(table, first), Limit(second, CostRange(typical, typical + typical // 1000))]
+    found = most_probable_within(limits, uniform(table))
+    for limit in limits:
+        assert limit.range.low <= limit.table.total(found.choices[None])[0] <= limit.range.high
+    assert found.cost == table.total(found.choices[None])[0]
+    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes))
+
+
+def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where draws are rare, what has come in bounded time counts."""
+    monkeypatch.setattr("autovid.cost.joint._PATIENCE", 8)
+    monkeypatch.setattr("autovid.cost.joint._BATCH", 4)
+    monkeypatch.setattr("autovid.cost.joint._SHARPNESS", (1.0,))
+    rng = np.random.default_rng(3)
+    table = chain(rng, 2, 1, 1000)
+    second, logp, choices = other(table, 1), prior(table, rng), every(table)
+    costs, seconds = table.total(choices), second.total(choices)
+    first = span(costs, 0.2, 0.8)
+    inside = (costs >= first.low) & (costs <= first.high)
+    fastest = np.sort(seconds[inside])
+    ranges = first, CostRange(int(fastest[0]), int(fastest[5]))
+    inside &= seconds <= ranges[1].high
+    there = {tuple(row) for row in choices[inside]}
+    limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+    with pytest.raises(CostRangeError, match="only . of 10000"):
+        sample_within(limits, logp, 10_000, np.random.default_rng(0))
+    rows = likely_within(limits, logp, 10_000)
+    assert 1 < len(rows) <= len(there)
+    assert {tuple(row) for row in rows} <= there
+    impossible = [limits[0], Limit(second, CostRange(int(seconds.min()) - 5, int(seconds.min()) - 1))]
+    assert len(likely_within(impossible, logp, 10)) == 0
 
 
 def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:

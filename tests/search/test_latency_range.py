@@ -1,27 +1,37 @@
 """A range of latency, alone and beside one of FLOPs, from a table that is made up: what blocks take is chance."""
 
+import io
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from autovid.cli import main
+from autovid.cli import _parser, main, random_baseline
 from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.cost.latency import block_key, distinct_blocks
+from autovid.cost.joint import Limit
+from autovid.cost.latency import block_key, distinct_blocks, site_choices
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
+from autovid.measure import open_supernet
+from autovid.nn.compute import Compute
+from autovid.report.runs import read_run
+from autovid.report.search import curves
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
-from autovid.search.latency import LatencyTerm, latency_of_parts
+from autovid.search.latency import LatencyTerm, choose_timely, latencies_of, latency_of_parts, probability_within
+from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
+from autovid.search.room import decided
 from autovid.search.run import Found
 from autovid.search.target import Target
-from autovid.space import SearchSpace, load_space
+from autovid.search.task import SearchTask
+from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
 from autovid.train.baseline import draw
 
@@ -134,6 +144,106 @@ def test_parts_may_use_what_they_use_on_average() -> None:
         latency_of_parts(SPACE, Target(FLOPS), LatencyRange(FILE, CostRange(1, TABLE.smallest()[0] + 1)))
 
 
+@pytest.fixture(scope="module")
+def coarse() -> LatencyFile:
+    """What comes after the sparse stream takes whole milliseconds, so that the stream itself must fit in between."""
+    part = SPACE.part_space(0, {})
+    early = {
+        block_key(site, choices, SPACE.network, SPACE.reference)
+        for site in sites(part.network)
+        for choices in site_choices(site, part)
+    }
+    return made_up(SPACE, blocks={k: t if k in early else 1_000_000 * (1 + t % 2) for k, t in FILE.blocks.items()})
+
+
+def narrow(file: LatencyFile) -> LatencyRange:
+    """Around what a typical architecture of the FLOPs range takes."""
+    table = latency_table(SPACE, file)
+    middle = int(np.sort(table.total(SPACE.index(draw(SPACE, 21, 0, FLOPS))))[10])
+    return LatencyRange(file, CostRange(middle - 20_000, middle + 20_000))
+
+
+@pytest.mark.parametrize("flops", [FLOPS, None])
+def test_what_a_part_takes_can_still_come_into_both_ranges(coarse: LatencyFile, flops: CostRange | None) -> None:
+    latency, target, table = narrow(coarse), Target(flops), latency_table(SPACE, coarse)
+    ranges = latency_of_parts(SPACE, target, latency)
+    space, rng = SPACE, np.random.default_rng(2)
+    for number in range(len(SPACE.parts)):
+        there = SPACE.part_space(number, {d.name: d.candidates[0] for d in space.decisions if len(d.candidates) == 1})
+        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
+        own, wanted = [Limit(latency.of(there).table, ranges[number])], target.of(SPACE, number)
+        own = [Limit(there.cost_table(), wanted), *own] if wanted else own
+        arch = choose_timely(space, number, there, log_probs, target, latency, own)
+        assert arch is not None
+        if wanted:
+            assert wanted.low <= there.cost_table().macs([arch])[0] <= wanted.high
+        space = space.fix(decided(SPACE, number, arch))
+    (last,) = space.sample(1)
+    assert latency.range.low <= table.total(SPACE.index([last]))[0] <= latency.range.high
+    assert flops is None or flops.low <= last.macs() <= flops.high
+
+
+def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
+    coarse: LatencyFile, tiny_videos: Path, tmp_path: Path
+) -> None:
+    latency = narrow(coarse)
+    arch = searched(tmp_path / "run", tiny_videos, latency, ("0.0075:0.008",)).architecture
+    chosen = read_search(tmp_path / "run").chosen
+    assert any(name.startswith("sparse.") for name in chosen)
+    assert {name: arch.choices[name] for name in chosen} == chosen
+    assert latency.range.low <= latency.of(arch.as_space()).table.smallest()[0] <= latency.range.high
+
+
+def test_how_much_of_a_prior_lies_in_both_ranges_is_that_of_the_list() -> None:
+    there = SPACE.part_space(0, {})
+    limits = [Limit(there.cost_table(), CostRange(2_800_000, 3_400_000)), latency_limit(there, 0.2, 0.7)]
+    rng = np.random.default_rng(0)
+    log_probs = [np.log(rng.dirichlet(np.full(size, 5.0))) for size in there.sizes]
+    every = np.indices(there.sizes).reshape(len(there.sizes), -1).T
+    inside = [(c >= limit.range.low) & (c <= limit.range.high) for limit in limits for c in [limit.table.total(every)]]
+    chance = np.exp(np.sum([logp[column] for logp, column in zip(log_probs, every.T)], axis=0))
+    exact = [float(chance[one].sum()) for one in (inside[0] & inside[1], inside[1])]
+    assert 0.02 < exact[0] < 0.8 * exact[1]
+    assert probability_within(limits, log_probs, 2048) == pytest.approx(exact[0], abs=0.025)
+    assert probability_within(limits[1:], log_probs, 16384) == pytest.approx(exact[1], abs=1e-6)
+
+
+def latency_limit(there: SearchSpace, low: float, high: float) -> Limit:
+    """Between two quantiles of what uniform draws take."""
+    table = latency_table(there, FILE)
+    ends = np.quantile(table.total(there.index(there.sample(400, seed=1))), [low, high])
+    return Limit(table, CostRange(int(ends[0]), int(ends[1])))
+
+
+@pytest.mark.parametrize("flops", [("0.0075:0.008",), ()])
+def test_in_range_draws_from_the_range_of_latency_too(flops: tuple[str, ...], tiny_videos: Path) -> None:
+    given: dict[str, Any] = {"steps": 2, "samples": 6, "batch": 4, "crop": 16, "jitter": (16, 20), "in_range": True}
+    settings = settings_for(SPACE, proxy=True, videos=12, flops=flops, latency=True, **given)
+    latency = typical(flops=FLOPS if flops else None)
+    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), latency=latency)
+    assert len(task.limits) == len(flops) + 1
+    for warm in (True, False):
+        rows = task._draw(0, warm).numpy()
+        for limit in task.limits:
+            costs = limit.table.total(rows)
+            assert ((costs >= limit.range.low) & (costs <= limit.range.high)).all()
+    if not flops:
+        with pytest.raises(ConfigError, match="--flops MIN:MAX .or --latency"):
+            settings_for(SPACE, proxy=True, videos=12, flops=flops, **given)
+
+
+def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
+    settings = settings_for(SPACE, proxy=True, videos=12, steps=2, samples=2, batch=4, crop=16, jitter=(16, 20))
+    latency = typical(flops=None)
+    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), latency=latency)
+    low, high = (end / 1e6 for end in task.latencies[0])
+    for expected, lines in ((low, 0), (high, 0), (high * 1.01, 1), (low * 0.99, 1)):
+        task.watch.see(task, 1, {"expected_latency_ms": expected})
+        said = [line for line in task.notices() if "ends outside its range" in line]
+        assert len(said) == lines
+        assert all(f"{expected:.4g} ms expected" in line for line in said)
+
+
 def searched(out: Path, videos: Path, latency: LatencyRange, flops: tuple[str, ...], **options: Any) -> Found:
     small: dict[str, Any] = {
         "steps": options.pop("steps", 1),
@@ -157,9 +267,10 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
     assert "made up" in str(arch.found["latency_on"])
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(record["expected_ms"] > 0 and record["latency_beta"] > 0 for record in records)
+    assert all(record["expected_latency_ms"] > 0 and record["latency_beta"] > 0 for record in records)
     again = read_search(tmp_path / "run")
     assert again.latency == latency
+    shown(tmp_path / "run", latency)
     assert derive(again) == arch
     other = typical(0.8, 0.9)
     assert within(other, [derive(again, FLOPS, other)])
@@ -171,6 +282,22 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert main(["derive", str(tmp_path / "run"), "--latency", f"{low}:{high}"]) == 0  # by the table that it has kept
     (written,) = (tmp_path / "run").glob("architecture-*ms.yaml")
     assert "latency_ms" in written.read_text()
+
+
+def shown(run: Path, latency: LatencyRange) -> None:
+    """What others make of a search with a range of latency."""
+    found, arch = read_search(run), load_architecture(run / "architecture.yaml")
+    height = len(matplotlib.image.imread(io.BytesIO(search_curve(run / "metrics.jsonl", found, arch)), format="png"))
+    assert height > 800  # a row more
+    page = str(curves([read_run(run)]))
+    assert f"found: {arch.cost['latency_ms']:.4g} ms" in page
+    assert page.index("Expected latency, ms") < page.index("P(in both ranges)")
+    supernet = open_supernet(run, "sparse")
+    assert supernet.latency == LatencyRange(FILE, latencies_of(found)[0])
+    job = random_baseline._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
+    assert job.latency == latency
+    assert job.flops is not None
+    assert job.flops.low < arch.macs() < job.flops.high
 
 
 def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path, tmp_path: Path) -> None:
@@ -211,15 +338,22 @@ def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_made(
-    words: list[str], code: int, says: str, tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    tiny_videos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "t.json"
     file.write_bytes(msgspec.json.encode(FILE))
     given = [str(file) if word == "T" else word for word in words]
     common = ["--space", "tiny", "--data", str(tiny_videos), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    for command in ("search", "random-baseline"):
+    monkeypatch.setattr("autovid.cluster.run_workers", None)  # nothing is started on Ray
+    for command in ("search", "search --workers 2", "random-baseline"):
         more = ["--flops", "0.0075:0.008"] if command == "random-baseline" and "--flops" not in words else []
-        assert main([command, *common, *given, *more]) == code
+        assert main([*command.split(), *common, *given, *more]) == code
         error = capsys.readouterr().err.strip()
         assert says in error
         assert "\n" not in error

@@ -3,16 +3,19 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import msgspec
 import pytest
 from small import ARCH, SPACE, recipe, train
 from stopping import StopAt
 
-from autovid.cost import CostRange, count
+from autovid.cost import CostRange, LatencyFile, LatencyRange, count
+from autovid.cost.latency import distinct_blocks
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError
 from autovid.models import build
 from autovid.run import Interrupted, Progress, RunDirectory
 from autovid.train import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
+from autovid.train.baseline import predicted
 from autovid.train.comparison import write_comparison
 from autovid.train.task import Training
 
@@ -208,6 +211,35 @@ def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Pa
     write_comparison(tmp_path, comparison)
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert comparison.summary() == "0 of 2 random architectures"
+
+
+def test_a_range_of_latency_adds_a_column_and_is_held_against_the_searched_one(tmp_path: Path) -> None:
+    blocks = dict.fromkeys(distinct_blocks([SPACE]), 100000)
+    file = LatencyFile(
+        space="tiny", frames=16, crop=32, classes=12, batch=1, device="cpu", hardware="a machine", precision="fp32",
+        threads=1, versions={}, blocks=blocks,
+    )  # fmt: skip
+    time = predicted(ARCH, LatencyRange(file, CostRange(0, 1)))
+    assert time is not None
+    assert time % 100_000 == 0
+    latency = LatencyRange(file, CostRange(time // 2, time * 2))
+    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1, latency=latency)
+    comparison.entries.append(Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0, time))
+    comparison.entries.append(Entry("searched", "b", 11_200_000, 1_000_000, 50.0, 80.0, int(time * 2.1)))
+    comparison.entries.append(Entry("random", "c", 11_200_000, 1_000_000, 30.0, 80.0, None))
+    write_comparison(tmp_path, comparison)
+    assert [row["latency_ms"] for row in table(tmp_path)] == [f"{time / 1e6}", f"{int(time * 2.1) / 1e6}", ""]
+    assert comparison.columns()[2:5] == ("GFLOPs", "latency (ms)", "params (M)")
+    assert [row[3] for row in comparison.rows()] == [f"{time * 2.1 / 1e6:.2f}", f"{time / 1e6:.2f}", "-"]
+    assert all(len(row) == len(comparison.columns()) for row in comparison.rows())
+    assert f"has {time * 2.1 / 1e6:g} ms, 5 % above the range of the random ones" in comparison.note()
+    assert "0.011–0.012 GFLOPs" not in comparison.note()  # which it is in
+    assert "latency: predicted for a machine" in (tmp_path / "table.md").read_text()
+    other = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1, comparison.entries)
+    write_comparison(tmp_path, other)
+    assert "latency" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.csv").read_text()
+    assert predicted(ARCH, None) is None
+    assert predicted(ARCH, LatencyRange(msgspec.structs.replace(file, blocks={}), latency.range)) is None
 
 
 def test_the_table_has_the_best_first() -> None:
