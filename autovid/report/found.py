@@ -105,7 +105,7 @@ def _ranking(run: Run) -> str:
         if one.value is not None and None not in one.interval
     ]
     text = f"how the supernet of {run.ranking.space} ranks {count} architectures, against trainings from scratch"
-    return f"{text}: {'; '.join(said)}." if said else f"{text}: too few are trained to say."
+    return f"{text}: {'; '.join(said)}." if said else f"{text}: too few are trained, or all are alike."
 
 
 def _done(run: Run) -> int:

@@ -1,5 +1,6 @@
 """A network as a training has left it."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,16 @@ def find_model(what: str | Path) -> Model:
         return load_model(what)
     run, file = RunDirectory.open(Path(what)), Path(what) / "architecture.yaml"
     if not file.is_file():
-        raise RunError(f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it")
+        raise RunError(_without_one(run))
     return load_model(file)
+
+
+def _without_one(run: RunDirectory) -> str:
+    """Why a run has no architecture of its own."""
+    if several := sorted(file.parent.name for file in run.path.glob("*/architecture.yaml")):
+        hint = f"of several; give one of them, such as {run.path / several[0]}"
+        return f"{run.path} is a run of 'autovid {run.kind}', {hint}"
+    return f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it"
 
 
 def find_architecture(path: Path) -> Architecture:
@@ -68,7 +77,9 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)
     if run.kind != KIND:
-        raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: autovid train {path}")
+        one = path / "architecture.yaml"
+        hint = f"train its architecture first: autovid train {shlex.quote(str(path))}" if one.is_file() else ""
+        raise RunError(f"{path} is a run of 'autovid {run.kind}'; {hint}" if hint else _without_one(run))
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")

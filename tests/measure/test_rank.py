@@ -148,7 +148,11 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")
     ranking.data = r"$\frac$"
+    ranking.entries = [Ranked(str(i), 1, 8.0, i, 10.0 + i) for i in range(3)]
+    assert ranking.lines()[1] == "supernet: no ranking, since all have the same accuracy, there or alone"
+    assert ranking.lines()[2].startswith("recalibrated: Kendall's tau 1.00 (")
     ranking.entries = ranking.entries[:1]
+    assert len(ranking.lines()) == 1
     assert len(rank_png(ranking)) > 1000
 
 
