@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,9 @@ def test_what_is_trained_is_had_at_its_own_clips_and_classes(whole: Path, tmp_pa
     evaluation = read_evaluation(whole)
     assert evaluation is not None
     assert count(build(found)).macs == evaluation.macs_per_view
-    begun = tmp_path / "begun"
-    shutil.copytree(whole, begun, ignore=shutil.ignore_patterns("step-*"))
-    assert as_trained(begun).reference == Reference(frames=8, crop=24, classes=ARCH.reference.classes, stride=1)
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    replace(ARCH, reference=Reference(frames=16, crop=64, classes=400)).save(run / "architecture.yaml")
+    assert as_trained(run) == found
+    shutil.rmtree(run / "checkpoints")
+    assert as_trained(run).reference == Reference(frames=8, crop=24, classes=400, stride=1)
