@@ -90,14 +90,15 @@ def as_trained(what: Path | Trained) -> Model:
     """What a training trains, at the clips and classes that it trains on; an architecture's file has its space's.
 
     Before the first checkpoint the classes are not known, and are those of the file.
-    Raises RunError for a directory that is none of a training, or has no network in it yet.
+    Raises RunError for a directory that is none of a training, ConfigError where its network cannot be read.
     """
     if isinstance(what, Trained):
         model, recipe, classes = what.model, what.recipe, len(what.classes)
     else:
-        model, run = find_model(what), RunDirectory.open(what)
+        run = RunDirectory.open(what)
         if run.kind != KIND:
-            raise RunError(f"{what} is a run of 'autovid {run.kind}', not of a training")
+            raise RunError(f"{what} is a run of 'autovid {run.kind}', not a training")
+        model = load_model(what / "architecture.yaml")
         recipe, checkpoint = msgspec.convert(run.config["recipe"], Recipe), run.latest()
         classes = len(checkpoint.state.info["classes"]) if checkpoint else 0
     if isinstance(model, NetworkSpec):
