@@ -13,7 +13,9 @@ from autovid.errors import ConfigError
 from autovid.measure.memory import out_of_memory
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.nn.compute import Compute
+from autovid.run import RunDirectory
 from autovid.train import find_model
+from autovid.train.trained import KIND, as_trained
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ def open_candidate(
 ) -> Candidate:
     """A network by its name, an architecture or a YAML file of one, or a run that has found one; random weights.
 
+    A training's is measured at the clips and classes that it was trained at.
+
     Raises ConfigError, RunError.
     """
-    model = find_model(what)
+    path = Path(what)
+    trained = path.is_dir() and RunDirectory.open(path).kind == KIND
+    model = as_trained(path) if trained else find_model(what)
     torch.manual_seed(0)
     try:
         if isinstance(model, NetworkSpec):

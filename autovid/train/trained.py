@@ -1,16 +1,17 @@
 """A network as a training has left it."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from autovid.errors import ConfigError, RunError
-from autovid.models import NETWORKS, Model, Network, build, load_model
+from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.space import Architecture
+from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe
 
 KIND = "train"
@@ -94,3 +95,24 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     return Trained(
         path, model, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
     )
+
+
+def as_trained(what: Path | Trained) -> Model:
+    """What a training trains, at the clips and classes that it trains on; an architecture's file has its space's.
+
+    Before the first checkpoint the classes are not known, and are those of the file.
+    Raises RunError for a directory that is none of a training, ConfigError where its network cannot be read.
+    """
+    if isinstance(what, Trained):
+        model, recipe, classes = what.model, what.recipe, len(what.classes)
+    else:
+        run = RunDirectory.open(what)
+        if run.kind != KIND:
+            raise RunError(f"{what} is a run of 'autovid {run.kind}', not a training")
+        model = load_model(what / "architecture.yaml")
+        recipe, checkpoint = msgspec.convert(run.config["recipe"], Recipe), run.latest()
+        classes = len(checkpoint.state.info["classes"]) if checkpoint else 0
+    if isinstance(model, NetworkSpec):
+        return model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)
+    size = {"frames": recipe.frames, "crop": recipe.crop, "stride": recipe.stride}
+    return replace(model, reference=Reference(**size, classes=classes or model.reference.classes), cost={})

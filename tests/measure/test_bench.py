@@ -83,6 +83,17 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys:
     assert (tmp_path / "mine").read_text() == "hello"
 
 
+def test_a_training_is_measured_as_it_was_trained(tiny_videos: Path, tmp_path: Path) -> None:
+    load_space("tiny").sample(1, seed=3)[0].save(tmp_path / "arch.yaml")
+    words = ["train", str(tmp_path / "arch.yaml"), "--data", str(tiny_videos), "-o", str(tmp_path / "run")]
+    words += ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--recipe", "proxy"]
+    assert main([*words, "--device", "cpu", "--precision", "fp32", "--decoders", "0"]) == 0
+    found = Bench([open_candidate(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).figures[0]
+    evaluated = json.loads((tmp_path / "run" / "evaluation-center.json").read_text())
+    assert (found.frames, found.crop, found.macs) == (8, 24, evaluated["macs_per_view"])
+    assert found.params == evaluated["params"]
+
+
 def test_an_architecture_of_a_run_has_the_runs_name(tmp_path: Path) -> None:
     for run in ("one", "two"):
         (tmp_path / run).mkdir()
