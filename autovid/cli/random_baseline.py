@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
     experiments.positional(parser)
-    experiments.arguments(parser)
+    experiments.arguments(parser, " (with EXPERIMENT)")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
     options.latency(parser)
