@@ -143,6 +143,34 @@ def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
     assert rest[0].split(" %  ")[1] in json.loads((model / "model.json").read_text())["classes"]
 
 
+def test_windows_shorter_than_a_frame_are_refused_and_times_have_the_decimals_they_need(
+    exported: dict[str, Path], clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(exported["safetensors"]), str(clip), "--device", "cpu", "--window"]
+    assert main([*words, "0.0399"]) == 2  # of 25 frames a second
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("windows of 0.0399 s are shorter than a frame; give 0.04 or more")
+    for window, second in {"0.04": "  0:00.04 – 0:00.08", "0.125": "  0:00.125 – 0:00.250"}.items():
+        assert main([*words, window]) == 0
+        assert capsys.readouterr().out.splitlines()[2].startswith(f"{second}  ")
+
+
+def test_a_name_that_would_break_a_line_is_written_as_escapes(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(exported["safetensors"], folder)
+    about = json.loads((folder / "model.json").read_text())
+    about["classes"] = [f"{number}\n\u202e\x1b[31mé" for number in range(12)]
+    (folder / "model.json").write_text(json.dumps(about))
+    words = ["predict", str(folder), str(clip), "--device", "cpu"]
+    for more, lines in ([], 6), (["--window", "0.2"], 4):
+        assert main([*words, *more]) == 0
+        found = capsys.readouterr().out.splitlines()
+        assert len(found) == lines
+        assert all(line.endswith(r"\n\u202e\x1b[31mé") for line in found[1:])
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_folder_that_was_changed_is_refused_in_one_line(
     kind: str, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
