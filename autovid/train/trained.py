@@ -1,5 +1,6 @@
 """A network as a training has left it."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)
     if run.kind != KIND:
-        raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: autovid train {path}")
+        command = f"autovid train {shlex.quote(str(path))}"
+        raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")

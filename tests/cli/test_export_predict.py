@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import autovid
 from autovid.cli import main
 from autovid.data.loader import normalised
 from autovid.data.windows import read_windows
-from autovid.export import FILES
+from autovid.export import FILES, package
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
@@ -38,6 +39,26 @@ def exported(trained: Path) -> dict[str, Path]:
     for kind, folder in folders.items():
         assert main(["export", str(trained), "--format", kind, "-o", str(folder)]) == 0
     return folders
+
+
+def test_it_says_what_it_is_at_before_it_takes_long(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def told(step: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            said.append(capsys.readouterr().err)
+            return step(*given)
+
+        return noted
+
+    capsys.readouterr()
+    for step in (package.trace, package.open_file):
+        monkeypatch.setattr(package, step.__name__, told(step))
+    assert main(["export", str(trained), "--format", "torch", "-o", str(tmp_path / "out")]) == 0
+    lines = ["tracing the network with torch.export", "running model.pt2, to compare it with the network"]
+    assert said == [f"autovid export · {line}\n" for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +251,9 @@ def test_mistakes_are_one_line_and_leave_nothing(
     text = (greedy / "model.json").read_text()
     (greedy / "model.json").write_text(text.replace('"frames": 8', '"frames": 999999'))
     (tmp_path / "foreign.onnx").write_bytes(b"nonsense")
+    found = tmp_path / "<b>&'q"
+    found.mkdir()
+    (found / "config.yaml").write_text("autovid: 0.1.0\nkind: search\n")
     run, weights = str(trained), str(exported["safetensors"] / "model.safetensors")
     mistakes = [
         (["export", run, "-o", str(exported["onnx"])], 5, "exists already"),
@@ -239,6 +263,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["predict", str(damaged), str(clip)], 2, "is changed or damaged"),
         (["predict", str(greedy), str(clip)], 2, "no such clip can be read"),
         (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
+        (["predict", str(found), str(clip)], 5, f"autovid train '{tmp_path}/<b>&'\"'\"'q'"),
         (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),
         (["predict", str(clip), str(clip)], 2, "no run directory, exported folder or ONNX file"),
         (["predict", str(exported["onnx"]), str(clip), "--device", "cuda"], 2, "has no device cuda"),
