@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 from autovid.export.card import model_card
 from autovid.export.manifest import Check, Cost, Interface, Manifest
 from autovid.export.subject import find_subject
