@@ -35,15 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Exports, and says what was written."""
     from autovid.export import find_subject, write_export
+    from autovid.export.manifest import caution
     from autovid.nn.allocator import keep_memory
 
     keep_memory()
     subject = find_subject(args.what, args.weights)
-    if not subject.trained:
-        print(f"autovid export: {args.what}: random weights, as nothing was trained; give --weights", file=sys.stderr)
-    steps = subject.trained.get("steps")
-    if steps and subject.trained["step"] < steps:
-        print(f"{args.what} is at step {subject.trained['step']} of {steps}: not its end", file=sys.stderr)
+    if doubt := caution(subject.trained):
+        hint = "" if subject.trained else "; give --weights"
+        print(f"autovid export: {args.what}: {doubt}{hint}", file=sys.stderr)
     out = args.out or Path("exports") / f"{subject.stem}-{args.format}"
     found = write_export(subject, args.format, out, _say)
     print(f"{found.name}: {found.cost.gflops:.4g} GFLOPs a clip, {found.cost.params / 1e6:.2f} M parameters")

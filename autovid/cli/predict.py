@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     keep_memory()
     model, code = open_classifier(args.model, args.device), 0
+    if model.caution:
+        print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)
     for video in args.videos:
         try:
             for number, found in enumerate(predict(model, video, args.window)):

@@ -5,7 +5,7 @@ from typing import Any
 
 from autovid.clip import Clip
 from autovid.errors import printable
-from autovid.export.manifest import ARCHITECTURE, Manifest
+from autovid.export.manifest import ARCHITECTURE, Manifest, caution
 
 USE = {
     "safetensors": """\
@@ -73,6 +73,8 @@ def _origin(about: Manifest) -> list[str]:
         parts = [f"How the architecture was found (hash {about.hash}):\n\n{_table(about.found)}"]
     if not about.trained:
         return [*parts, "**The weights are random: nothing was trained.**"]
+    if doubt := caution(about.trained):
+        parts.append(f"**The weights are {doubt}.**")
     trained = {key: value for key, value in about.trained.items() if key not in ("recipe", "accuracy")}
     parts.append(f"How it was trained:\n\n{_table({**trained, **about.trained.get('recipe', {})})}")
     for views, one in about.trained.get("accuracy", {}).items():

@@ -1,6 +1,7 @@
 """model.json of an exported folder: what another program has to know of the network beside it."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,3 +115,12 @@ def check_interface(found: Interface, source: str) -> None:
         raise ConfigError(f"{source}: no such clip can be read: {clip}")
     if found.outputs < 1 or len(found.classes) not in (0, found.outputs):
         raise ConfigError(f"{source}: {len(found.classes)} names for {found.outputs} classes")
+
+
+def caution(trained: Mapping[str, Any]) -> str:
+    """What is to be said of weights that a training has not brought to its end."""
+    if not trained:
+        return "random weights, as nothing was trained"
+    step, steps = (trained.get(name) for name in ("step", "steps"))
+    unfinished = isinstance(step, int) and isinstance(steps, int) and step < steps
+    return f"at step {step} of {steps} of its training, not its end" if unfinished else ""

@@ -11,7 +11,16 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from autovid.errors import ConfigError
-from autovid.export.manifest import ARCHITECTURE, FILES, MANIFEST, Interface, Kind, read_interface, read_manifest
+from autovid.export.manifest import (
+    ARCHITECTURE,
+    FILES,
+    MANIFEST,
+    Interface,
+    Kind,
+    caution,
+    read_interface,
+    read_manifest,
+)
 from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.subject import title
 from autovid.export.untrusted import load_program
@@ -27,10 +36,11 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Classifier:
-    """`logits` computes what `interface` describes."""
+    """`logits` computes what `interface` describes. `caution`: why little is to be expected of it, if so."""
 
     interface: Interface
     logits: Logits
+    caution: str = ""
 
 
 def open_classifier(what: Path, device: str = "auto") -> Classifier:
@@ -40,7 +50,7 @@ def open_classifier(what: Path, device: str = "auto") -> Classifier:
     """
     if (what / MANIFEST).is_file():
         manifest = read_manifest(what)
-        return Classifier(manifest, open_file(what, manifest.kind, device, manifest))
+        return Classifier(manifest, open_file(what, manifest.kind, device, manifest), caution(manifest.trained))
     if what.is_dir():
         return _of_training(what, device)
     if what.suffix == ".onnx":
@@ -108,7 +118,7 @@ def _of_training(path: Path, device: str) -> Classifier:
         with torch.no_grad(), compute.autocast("forward"):
             return net(x.to(compute.device)).float().cpu()  # type: ignore[no-any-return]
 
-    return Classifier(interface, logits)
+    return Classifier(interface, logits, caution({"step": found.step, "steps": found.steps}))
 
 
 def _session(file: Path, device: str) -> Any:

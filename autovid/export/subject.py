@@ -48,13 +48,17 @@ def find_subject(what: str | Path, weights: Path | None = None) -> Subject:
             raise ConfigError(f"{path} has weights of its own; leave --weights out")
         return _of_training(path)
     model = find_model(what)
+    stem = path.resolve().name if path.is_dir() else path.stem
+    if weights is not None and weights.is_dir() and isinstance(model, Architecture):
+        if (theirs := find_model(weights).hash) != model.hash:
+            raise ConfigError(f"--weights {weights} are of architecture {theirs}, and {what} is {model.hash}")
+        return replace(_of_training(weights), stem=stem)
     torch.manual_seed(0)
     net = build(model)
     trained: dict[str, Any] = {}
     if weights is not None:
         load_weights(net, find_weights(weights))
         trained["weights"] = weights.resolve().name
-    stem = path.resolve().name if path.is_dir() else path.stem
     if path.is_dir() and isinstance(model, Architecture):
         model = replace(model, found={**model.found, **recorded_versions(RunDirectory.open(path).config)})
     return _subject(stem, model, net, net.clip, (), trained)

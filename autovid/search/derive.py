@@ -19,6 +19,7 @@ from autovid.cost import (
 from autovid.cost.range import MILLISECONDS
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory
+from autovid.run.config_file import recorded_versions
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
 from autovid.space import Architecture, SearchSpace
@@ -39,6 +40,7 @@ class Searched(msgspec.Struct):
     chosen: dict[str, Value]
     step: int
     latency: LatencyRange | None = None
+    versions: dict[str, str] = {}  # of autovid and torch, as far as the run has recorded them
 
     @property
     def finished(self) -> bool:
@@ -74,6 +76,7 @@ def read_search(run: str | Path) -> Searched:
         dict(checkpoint.state.info["chosen"]),
         checkpoint.step,
         latency_of(directory),
+        recorded_versions(directory.config),
     )
 
 
@@ -131,6 +134,7 @@ def _described(
         "seed": settings.seed,
         "steps": f"{found.step} of {settings.steps}",
         "proxy": settings.proxy,
+        **found.versions,
     }
     if wanted is not None:
         how["range"] = str(wanted)

@@ -61,6 +61,36 @@ def test_it_says_what_it_is_at_before_it_takes_long(
     assert said == [f"autovid export · {line}\n" for line in lines]
 
 
+def test_what_a_training_knows_goes_with_its_weights(
+    trained: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An architecture with the weights of its training; and another one, which they do not fit."""
+    arch, out = trained.parent / "architecture.yaml", tmp_path / "out"
+    assert main(["export", str(arch), "--weights", str(trained), "-o", str(out)]) == 0
+    (found,) = predict(capsys, out, clip)
+    (want,) = predict(capsys, trained, clip)
+    assert [guess["label"] for guess in found["top"]] == [guess["label"] for guess in want["top"]]
+    assert "center" in json.loads((out / "model.json").read_text())["trained"]["accuracy"]
+    other = load_space("tiny").sample(1, seed=4)[0]
+    other.save(tmp_path / "other.yaml")
+    assert main(["export", str(tmp_path / "other.yaml"), "--weights", str(trained), "-o", str(tmp_path / "no")]) == 2
+    theirs = load_space("tiny").sample(1, seed=3)[0].scaled(depth_factor=0.3).hash
+    assert f"are of architecture {theirs}, and" in capsys.readouterr().err
+
+
+def test_doubtful_weights_are_told_of_with_every_prediction(
+    trained: Path, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(exported["safetensors"], tmp_path / "copy")
+    about = json.loads((folder / "model.json").read_text())
+    for trained_, says in (({"step": 2, "steps": 9}, "at step 2 of 9 of its training"), ({}, "random weights")):
+        (folder / "model.json").write_text(json.dumps({**about, "trained": trained_}))
+        assert main(["predict", str(folder), str(clip), "--device", "cpu"]) == 0
+        assert says in capsys.readouterr().err
+    assert main(["predict", str(trained), str(clip), "--device", "cpu"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.fixture(scope="module")
 def clip(tiny_videos: Path) -> Path:
     return next((tiny_videos / "val" / "disc-left-rising").iterdir())
@@ -254,6 +284,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     found = tmp_path / "<b>&'q"
     found.mkdir()
     (found / "config.yaml").write_text("autovid: 0.1.0\nkind: search\n")
+    shutil.copy(trained / "architecture.yaml", found)
     run, weights = str(trained), str(exported["safetensors"] / "model.safetensors")
     mistakes = [
         (["export", run, "-o", str(exported["onnx"])], 5, "exists already"),

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib.image
@@ -50,6 +51,9 @@ def test_a_search_ends_inside_its_range(finished: Path) -> None:
     assert RANGE.low <= arch.macs() <= RANGE.high
     assert arch.cost["macs"] == arch.macs()
     assert "MACs" in str(arch.cost["convention"])
+    assert {name: arch.found[name] for name in ("autovid", "torch")} == {
+        name: version(name) for name in ("autovid", "torch")
+    }
 
 
 def test_every_step_is_logged_with_its_figures(finished: Path) -> None:
