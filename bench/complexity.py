@@ -104,7 +104,7 @@ def main() -> None:
         print(f"\n{hardware()}; {args.precision}, one clip, median ratio of {args.repeats} rounds.")
     for table in TABLES:
         print(f"\n## {table.title}\n")
-        head = ["network", "params (M)", "ours", "GFLOPs", "ours", "ours / printed", "time, ratio to the first"]
+        head = ["network", "params (M)", "ours", "GFLOPs", "ours", "ours / printed", "printed time, ratio to the first"]
         head += ["ours"] * args.latency
         print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
         ratios = measured(table, args) if args.latency else []

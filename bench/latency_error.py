@@ -54,7 +54,7 @@ def main() -> None:
     print(f"{len(archs)} random architectures, {len(file.blocks)} blocks, medians of {args.repeats} repeats.\n")
     print("| | |\n|---|---|")
     print(f"| measured, ms | {took.min():.3f} to {took.max():.3f}, median {np.median(took):.3f} |")
-    print(f"| overhead beside the blocks, ms | {file.overhead / 1e6:.3f} |")
+    print(f"| overhead beside the blocks, ms | {(file.overhead or 0) / 1e6:.3f} |")
     print(f"| median error | {100 * np.median(error):.2f} % |")
     print(f"| largest error | {100 * error.max():.2f} % |")
     print(f"| Spearman's rho | {spearman(said, took):.3f} |")

@@ -47,12 +47,15 @@ def measuring(parser: argparse.ArgumentParser, compiling: bool = True) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, and shows and keeps what came out, also after Ctrl-C."""
+    from autovid.errors import RunError
     from autovid.measure import Bench, BenchSettings, open_candidate, use_threads, write_bench
     from autovid.nn.allocator import keep_memory
     from autovid.nn.compute import Compute
     from autovid.run import Progress
     from autovid.run.files import explained
 
+    if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
+        raise RunError(f"{args.out} is there already; choose another -o")
     keep_memory()
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)

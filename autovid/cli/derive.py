@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from autovid.cli.screens import show_architecture
     from autovid.cost import parse_gflops
+    from autovid.errors import ConfigError
     from autovid.run import write_atomic
     from autovid.run.files import explained
     from autovid.search import derive, read_search
@@ -43,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
         arch = described_scale(arch, **scale)
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
+    if file.suffix not in (".yaml", ".yml") and not file.is_dir():
+        raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
     if file.is_dir():
-        from autovid.errors import ConfigError
-
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)

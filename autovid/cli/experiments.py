@@ -44,17 +44,19 @@ class Job(NamedTuple):
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """--set and --dry-run."""
+def arguments(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """--set and --dry-run; `when` they may be given."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         dest="settings",
         metavar="KEY=VALUE",
-        help="a key of the recipe or of the experiment, as YAML: lr=0.1, options.frames=4; may be repeated",
+        help="a key of the recipe or of the experiment, as YAML: lr=0.1, options.frames=4; may be repeated" + when,
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, check everything, and train nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan, check everything, and train nothing" + when
+    )
 
 
 def positional(parser: argparse.ArgumentParser) -> None:

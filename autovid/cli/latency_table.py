@@ -1,6 +1,7 @@
 """autovid latency-table: the latency of every distinct block of a space, for --latency."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from autovid.cli import bench, options
@@ -46,5 +47,7 @@ def run(args: argparse.Namespace) -> int:
     low, high = (cost / 1e6 for cost in (table.smallest()[0], table.largest()[0]))
     print(f"{len(file.blocks)} blocks of {space.name}: its architectures take {low:.4g} to {high:.4g} ms")
     print(file.about())
-    print(f"where  {out}\nnext   autovid search --space {args.space} --latency MIN:MAX --latency-table {out}")
+    name = shlex.quote(str(out))
+    print(f"where  {out}")
+    print(f"next   autovid search --space {args.space} --latency MIN:MAX --latency-table {name}")
     return 0

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
     experiments.positional(parser)
-    experiments.arguments(parser)
+    experiments.arguments(parser, " (with EXPERIMENT)")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
     options.latency(parser)
     parser.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
     parser.add_argument(
-        "--searched", type=Path, metavar="WHAT", help="a search's or training's directory, or a YAML file"
+        "--searched", type=_searched, metavar="WHAT", help="a search's or training's directory, or a YAML file"
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/random-SPACE)")
     training_options.arguments(parser)
@@ -130,6 +130,13 @@ def _flags(args: argparse.Namespace) -> _Job:
     draw(space, 1, 0, flops, latency)
     recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
     return _Job(space, flops, latency, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+
+
+def _searched(text: str) -> Path:
+    """A run's architecture.yaml stands for the run, which knows more of it."""
+    path = Path(text)
+    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
+    return path.parent if whole else path
 
 
 def _its_latency(path: Path) -> "LatencyRange | None":

@@ -10,7 +10,7 @@ from autovid.cli.termination import exit_code
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
     parser.add_argument("search", type=Path, metavar="RUN", help="run directory of a search")
-    parser.add_argument("-n", type=options.positive, default=16, help="how many architectures (16)")
+    parser.add_argument("-n", type=options.positive, default=16, help="how many architectures, 3 or more (16)")
     parser.add_argument(
         "--part", metavar="NAME", help="whose supernet, as it was at its end (default: the part that decided the most)"
     )

@@ -20,10 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Reads, looks at some videos, writes."""
+    from autovid.errors import ConfigError
     from autovid.nn.allocator import keep_memory
     from autovid.report.page import write_report
 
     keep_memory()
     out = args.out or args.runs[0] / "report.html"
+    if out.suffix != ".html":
+        raise ConfigError(f"-o {out}: the report is a page; give its name the ending .html")
     size = write_report(args.runs, out, lambda line: print(line, file=sys.stderr))
     print(f"in {shlex.quote(str(out))} ({size / 1e6:.2f} MB, opens without a network)")

@@ -19,7 +19,7 @@ RECIPE = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     experiments.positional(parser)
-    experiments.arguments(parser)
+    experiments.arguments(parser, " (with EXPERIMENT)")
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
         f"[dim]{found.convention}[/]",
     ]
-    panel(f"trained for {recipe.epochs:g} {'epoch' if recipe.epochs == 1 else 'epochs'}", notes)
+    panel(f"trained for {recipe.length}", notes)
     copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr"])
 
 

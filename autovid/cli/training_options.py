@@ -55,7 +55,7 @@ def recipe_from(
     recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
     if proxy:
         text = (
-            f"This is a PROXY training: {recipe.epochs:g} epochs at {recipe.frames} frames of "
+            f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
             f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: --data and --recipe full."
         )
         Console().print(text, style="yellow", highlight=False)

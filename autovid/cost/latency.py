@@ -33,6 +33,7 @@ from autovid.space.schema import Network, Reference, Value
 from autovid.space.space import SearchSpace
 
 FORMAT = 1
+LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
 Choices = Mapping[str, Value]
 
 
@@ -50,7 +51,8 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     precision: str
     threads: int
     versions: dict[str, str]
-    overhead: int = 0  # what a whole network takes beside its blocks; may be negative
+    repeats: int = 20  # of each block
+    overhead: int | None = None  # what a whole network takes beside its blocks; may be negative; None: not measured yet
     blocks: dict[str, int]
 
     def settings(self) -> dict[str, Any]:
@@ -77,9 +79,13 @@ def read_latency_file(path: str | Path) -> LatencyFile:
         raise ConfigError(f"{path} is not a latency table: {error}; autovid latency-table makes one") from None
     if found.format != FORMAT:
         raise ConfigError(f"{path} has format {found.format}; this autovid reads {FORMAT}")
-    wrong = next((key for key, time in found.blocks.items() if time < 0), None)
+    wrong = next((key for key, time in found.blocks.items() if not 0 <= time <= LONGEST), None)
     if wrong is not None:
-        raise ConfigError(f"{path}: {wrong} takes {found.blocks[wrong]} ns, less than nothing; measure it anew")
+        raise ConfigError(f"{path}: {wrong} takes {found.blocks[wrong]} ns, which cannot be; measure it anew")
+    if abs(found.overhead or 0) > LONGEST:
+        raise ConfigError(f"{path}: an overhead of {found.overhead} ns cannot be; measure it anew")
+    if not (found.about() + found.space).isprintable():
+        raise ConfigError(f"{path} is not as it was written: it holds control characters; measure it anew")
     return found
 
 
@@ -108,7 +114,7 @@ def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
     Raises ConfigError where the file lacks blocks of this space.
     """
     number = {decision.name: i for i, decision in enumerate(space.decisions)}
-    factors, constant = [], file.overhead
+    factors, constant = [], file.overhead or 0
     missing: list[str] = []
     for site in sites(space.network):
         found = list(_times(site, space, file.blocks, missing))
@@ -117,12 +123,15 @@ def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
             factors.append(Factor(tuple(number[name] for name in site.scope), table))
         else:
             constant += int(table)
+    same = (file.space, file.frames, file.crop) == (space.name, space.reference.frames, space.reference.crop)
+    if file.overhead is None and (same or not missing):
+        raise ConfigError("the latency table is unfinished; go on with autovid latency-table and --resume")
     if missing:
         at = f"{space.reference.frames} frames of {space.reference.crop}x{space.reference.crop}"
         raise ConfigError(
             f"the latency table lacks {len(set(missing))} blocks of space {space.name} at {at} ({missing[0]}); it is "
-            f"of space {file.space} at {file.frames} frames of {file.crop}x{file.crop}: finish it, or make one of this "
-            "space, with autovid latency-table"
+            f"of space {file.space} at {file.frames} frames of {file.crop}x{file.crop}; make one of this space with "
+            "autovid latency-table"
         )
     return CostTable(factors, constant, space.sizes, MILLISECONDS)
 

@@ -41,6 +41,7 @@ class Quantity(NamedTuple):
     name: str
     atom: str
     size: int
+    example: str
 
     def text(self, cost: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
         """A cost as plain decimal text without trailing zeros, to `digits` significant digits."""
@@ -60,7 +61,8 @@ class Quantity(NamedTuple):
         """
         parts = text.split(":")
         if len(parts) != 2:
-            raise ConfigError(f"the {self.what} range {text[:80]!r} is not MIN:MAX in {self.name}; {_EXAMPLE}")
+            wrong = f"the {self.what} range {text[:80]!r} is not MIN:MAX in {self.name}"
+            raise ConfigError(f"{wrong}; write it like {self.example}")
         low, high = (self._number(part, text) for part in parts)
         if low > high:
             raise ConfigError(f"the {self.what} range {text!r} is reversed; write {parts[1]}:{parts[0]}")
@@ -79,7 +81,7 @@ class Quantity(NamedTuple):
             value = Decimal(part)
         except decimal.InvalidOperation:
             raise ConfigError(
-                f"{part[:60]!r} in the {self.what} range {text[:80]!r} is not a number; {_EXAMPLE}"
+                f"{part[:60]!r} in the {self.what} range {text[:80]!r} is not a number; write it like {self.example}"
             ) from None
         if not value.is_finite() or value < 0 or value > _MOST:
             raise ConfigError(
@@ -91,9 +93,8 @@ class Quantity(NamedTuple):
         return int(_EXACT.multiply(value, Decimal(self.size)).to_integral_value(rounding))
 
 
-_EXAMPLE = "write it like 1.37:1.43"
-GFLOPS = Quantity("FLOPs", "GFLOPs", "MACs", 10**9)
-MILLISECONDS = Quantity("latency", "ms", "nanoseconds", 10**6)
+GFLOPS = Quantity("FLOPs", "GFLOPs", "MACs", 10**9, "1.37:1.43")
+MILLISECONDS = Quantity("latency", "ms", "nanoseconds", 10**6, "20:25")
 
 
 def gflops(macs: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:

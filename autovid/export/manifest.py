@@ -52,12 +52,16 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Manifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All of model.json. `file` has the weights; `found`: how the architecture came to be, `trained`: its weights."""
+    """All of model.json. `file` has the weights; `found`: how the architecture came to be, `trained`: its weights.
+
+    The digests are those of the file of weights and of architecture.yaml; the first exports have none of the latter.
+    """
 
     format: int
     kind: Kind
     file: str
     sha256: str
+    architecture_sha256: str = ""
     cost: Cost
     found: dict[str, Any]
     trained: dict[str, Any]
@@ -70,7 +74,7 @@ class Manifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """model.json of an exported folder, whose file of weights must be as it was written. Raises ConfigError."""
+    """model.json of an exported folder, whose files must be as they were written. Raises ConfigError."""
     path = folder / MANIFEST
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -79,10 +83,15 @@ def read_manifest(folder: Path) -> Manifest:
     if found.format != FORMAT:
         raise ConfigError(f"{path}: format {found.format} is not known here; this autovid reads {FORMAT}")
     check_interface(found, str(path))
-    file = folder / FILES[found.kind]
-    if digest(file) != found.sha256:
-        raise ConfigError(f"{file} is damaged: its sha256 is not the one in {MANIFEST}; export again")
+    _check_digest(folder / FILES[found.kind], found.sha256)
+    if found.architecture_sha256:
+        _check_digest(folder / ARCHITECTURE, found.architecture_sha256)
     return found
+
+
+def _check_digest(file: Path, wanted: str) -> None:
+    if digest(file) != wanted:
+        raise ConfigError(f"{file} is changed or damaged: its sha256 is not the one in {MANIFEST}; export again")
 
 
 def read_interface(text: str, source: str) -> Interface:

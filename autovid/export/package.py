@@ -43,13 +43,14 @@ def write_export(subject: Subject, kind: Kind, out: Path) -> Manifest:
 def _fill(folder: Path, subject: Subject, kind: Kind) -> Manifest:
     write_synced(folder / ARCHITECTURE, subject.model.to_yaml().encode())
     _write_weights(folder / FILES[kind], subject, kind)
-    check = compare(subject.net, open_file(folder, kind, "cpu"), subject, kind)
+    check = compare(subject.net, open_file(folder, kind, "cpu", subject.interface), subject, kind)
     manifest = Manifest(
         **{name: getattr(subject.interface, name) for name in subject.interface.__struct_fields__},
         format=FORMAT,
         kind=kind,
         file=FILES[kind],
         sha256=digest(folder / FILES[kind]),
+        architecture_sha256=digest(folder / ARCHITECTURE),
         cost=subject.cost,
         found=dict(subject.found),
         trained=dict(subject.trained),

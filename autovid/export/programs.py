@@ -22,6 +22,9 @@ from autovid.errors import ConfigError
 from autovid.export.manifest import Interface
 from autovid.models import Network
 
+Shape = tuple[int | str | None, ...]
+"""Without the batch's dimension; what is no number in it is not fixed."""
+
 METADATA = "autovid"  # the key of an ONNX file's metadata that has the interface
 
 
@@ -43,6 +46,18 @@ def trace(net: Network, clip: Clip, name: str) -> torch.export.ExportedProgram:
             node.meta.pop("stack_trace", None)  # the paths of this machine
     _avoid_keywords(program)
     return program
+
+
+def program_shapes(program: torch.export.ExportedProgram) -> tuple[list[Shape], list[Shape]]:
+    """The shapes of what a program takes and of what it gives."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    inputs, outputs = program.graph_signature.user_inputs, program.graph_signature.user_outputs
+    return [_shape(nodes.get(str(name))) for name in inputs], [_shape(nodes.get(str(name))) for name in outputs]
+
+
+def _shape(node: torch.fx.Node | None) -> Shape:
+    shape = getattr(node.meta.get("val"), "shape", ()) if node is not None else ()
+    return tuple(size if isinstance(size, int) else str(size) for size in shape[1:])
 
 
 def _avoid_keywords(program: torch.export.ExportedProgram) -> None:

@@ -1,7 +1,7 @@
 """Whatever can classify clips, opened for that: a training's run, an exported folder, an ONNX file."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch.export.passes import move_to_device_pass
 
 from autovid.errors import ConfigError
 from autovid.export.manifest import ARCHITECTURE, FILES, MANIFEST, Interface, Kind, read_interface, read_manifest
-from autovid.export.programs import METADATA, needed
+from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.subject import title
 from autovid.export.untrusted import load_program
 from autovid.models import build, load_model, load_weights
@@ -40,7 +40,7 @@ def open_classifier(what: Path, device: str = "auto") -> Classifier:
     """
     if (what / MANIFEST).is_file():
         manifest = read_manifest(what)
-        return Classifier(manifest, open_file(what, manifest.kind, device))
+        return Classifier(manifest, open_file(what, manifest.kind, device, manifest))
     if what.is_dir():
         return _of_training(what, device)
     if what.suffix == ".onnx":
@@ -48,24 +48,41 @@ def open_classifier(what: Path, device: str = "auto") -> Classifier:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA)
         if text is None:
             raise ConfigError(f"{what} does not say what clips it wants; give one that autovid export has written")
-        return Classifier(read_interface(text, str(what)), _of_session(session))
+        interface = read_interface(text, str(what))
+        return Classifier(interface, _of_session(session, interface, what))
     raise ConfigError(f"{what} is no run directory, exported folder or ONNX file; give one of these")
 
 
-def open_file(folder: Path, kind: Kind, device: str) -> Logits:
-    """The weights file of an exported folder, ready to run. Raises ConfigError."""
+def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Logits:
+    """The weights file of an exported folder, ready to run. Raises ConfigError, also for one of another interface."""
     file = folder / FILES[kind]
     if kind == "onnx":
-        return _of_session(_session(file, device))
+        return _of_session(_session(file, device), interface, file)
     where = find_device(device)
     if kind == "torch":
         program = load_program(file)
+        _agree(interface, file, *program_shapes(program))
         if where.type != "cpu":
             program = move_to_device_pass(program, where)
         return _of_module(program.module(), where)
     net = build(load_model(folder / ARCHITECTURE))
     load_weights(net, file)
+    _agree(interface, file, [(3, net.clip.frames, net.clip.crop, net.clip.crop)], [(net.classes,)])
     return _of_module(net.eval().to(where), where)
+
+
+def _agree(said: Interface, file: Path, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> None:
+    """Raises ConfigError where a network, by its shapes without the batch's dimension, is not as `said`."""
+    clip = (3, said.clip.frames, said.clip.crop, said.clip.crop)
+    if list(inputs) != [clip] or list(outputs) != [(said.outputs,)]:
+        wanted, found = _shapes([clip], [(said.outputs,)]), _shapes(inputs, outputs)
+        raise ConfigError(f"{file} takes {found} classes, and is said to take {wanted}; export it again")
+
+
+def _shapes(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> str:
+    """ "clips 3x16x64x64 to 12"."""
+    clips, classes = (" and ".join("x".join(map(str, one)) for one in some) or "none" for some in (inputs, outputs))
+    return f"clips {clips} to {classes}"
 
 
 def _of_module(module: Callable[[Tensor], Tensor], device: torch.device) -> Logits:
@@ -114,7 +131,9 @@ def _session(file: Path, device: str) -> Any:
         raise ConfigError(f"{file} is no ONNX file that can be read: {str(error).splitlines()[0]}") from error
 
 
-def _of_session(session: Any) -> Logits:
+def _of_session(session: Any, interface: Interface, file: Path) -> Logits:
+    inputs, outputs = ([tuple(one.shape[1:]) for one in some] for some in (session.get_inputs(), session.get_outputs()))
+    _agree(interface, file, inputs, outputs)
     name = session.get_inputs()[0].name
 
     def logits(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from autovid.run import write_atomic
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+UNSTEADY = 0.2  # a spread of the quartiles, over the median, past which a ratio says little
 INK, PALE, MUTED = "#3b6ea5", "#c9d8e8", "#5c6370"
 
 
@@ -66,15 +67,26 @@ def notes(bench: Bench) -> list[str]:
     compiled = ", compiled" if bench.compiled else ""
     lines = [
         f"{about['hardware']}; {about['device']}, {about['precision']}{compiled}",
-        f"latency: of {bench.settings.batch} clip(s), median and quartiles of {bench.figures[0].repeats} repeats in "
-        "which the candidates took turns; its ratio is the median of the ratios within a repeat",
+        f"latency: {bench.settings.batch} at once, median and quartiles of {bench.figures[0].repeats} repeats in which "
+        "the candidates took turns; its ratio is the median of the ratios within a repeat",
         f"GFLOPs: of a view, and of {bench.settings.views}",
         f"peak memory: {about['memory_is']}, at that batch",
         "FLOPs: MACs of convolution, linear and matmul at the clip named; 1 GFLOPs = 1e9 MACs",
     ]
+    if any(_spread(found) > UNSTEADY for found in bench.figures):
+        lines.append(
+            f"the latencies spread by more than {UNSTEADY:.0%}: something else runs here; better measure again"
+        )
     if any(found.largest_batch_is == "asked" for found in bench.figures):
         lines.append(f"* more than {bench.settings.most} clips at once were not tried (--largest-batch)")
     return lines
+
+
+def _spread(found: Figures) -> float:
+    """The distance of the quartiles, as a share of the median."""
+    if found.latency_q1 is None or found.latency_q3 is None or not found.latency_median:
+        return 0.0
+    return (found.latency_q3 - found.latency_q1) / found.latency_median
 
 
 def _batch(found: Figures) -> str:
@@ -115,7 +127,12 @@ def bench_png(bench: Bench) -> bytes:
     FigureCanvasAgg(figure)
     latency, cost, speed = figure.subplots(1, 3, sharey=True)
     names = [f"{found.name}\n{found.frames}x{found.crop}²" for found in bench.figures]
-    _bars(latency, "latency (ms), quartiles", [found.latency_median for found in bench.figures])
+    _bars(
+        latency,
+        "latency (ms), quartiles",
+        [found.latency_median for found in bench.figures],
+        [found.latency_q3 for found in bench.figures],
+    )
     for place, found in enumerate(bench.figures):
         if found.latency_q1 is not None and found.latency_q3 is not None:
             latency.plot([found.latency_q1, found.latency_q3], [place, place], color=MUTED, linewidth=2)
@@ -125,7 +142,7 @@ def bench_png(bench: Bench) -> bytes:
     latency.invert_yaxis()
     about = bench.about()
     figure.suptitle(
-        f"{about['device_name']}, {about['precision']}, {about['threads']} threads",
+        f"{about['device_name']}, {about['precision']}, {about['threads']} thread{'s' * (about['threads'] != 1)}",
         fontsize=8,
         color=MUTED,
         parse_math=False,
@@ -135,12 +152,11 @@ def bench_png(bench: Bench) -> bytes:
     return data.getvalue()
 
 
-def _bars(axes: "Axes", title: str, values: list[float | None]) -> None:
+def _bars(axes: "Axes", title: str, values: list[float | None], ends: list[float | None] | None = None) -> None:
+    """A bar a value, and the value behind it, or behind `ends`."""
     axes.barh(range(len(values)), [value or 0.0 for value in values], color=[INK, *[PALE] * (len(values) - 1)])
-    for place, value in enumerate(values):
-        axes.annotate(
-            _number(value), (value or 0.0, place), (3, 0), textcoords="offset points", va="center", fontsize=7
-        )
+    for place, (value, end) in enumerate(zip(values, ends or values)):
+        axes.annotate(_number(value), (end or 0.0, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_title(title, fontsize=8)
     axes.margins(x=0.2)
     axes.tick_params(labelsize=7)

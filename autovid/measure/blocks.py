@@ -48,10 +48,10 @@ def measure_blocks(
     """Measures what the file `out` does not have yet of the blocks of `spaces`, all at one input, and writes it.
 
     Saves after every group; a KeyboardInterrupt leaves what is measured in the file, to be gone on with by `resume`.
-    The overhead is measured at the end, on networks of these spaces.
+    The overhead is measured at the end, once, on networks of these spaces.
     Raises RunError where the file is there without `resume`, or was made otherwise.
     """
-    file = _begin(spaces[0], out, compute, batch, resume)
+    file = _begin(spaces[0], out, compute, batch, repeats, resume)
     every = distinct_blocks(spaces)
     todo = [key for key in every if key not in file.blocks]
     np.random.default_rng(0).shuffle(todo)
@@ -61,20 +61,20 @@ def measure_blocks(
         for start in range(0, len(todo), GROUP):
             keys = todo[start : start + GROUP]
             runs = [block_run(*every[key], compute, batch) for key in keys]
-            found = dict(zip(keys, times_of(runs, compute, repeats, TOGETHER)))
+            found = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
             file = msgspec.structs.replace(file, blocks=file.blocks | found)
             _write(out, file)
             shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
         shown.update(len(every), "whole networks", {})
-        file = msgspec.structs.replace(file, overhead=0)
-        file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute, batch, repeats))
-        _write(out, file)
+        if file.overhead is None:
+            file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute, batch, repeats))
+            _write(out, file)
     finally:
         shown.close()
     return file
 
 
-def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, resume: bool) -> LatencyFile:
+def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats: int, resume: bool) -> LatencyFile:
     at = space.reference
     new = LatencyFile(
         space=space.name,
@@ -87,6 +87,7 @@ def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, resume: 
         precision=compute.precision.forward,
         threads=torch.get_num_threads(),
         versions=versions(),
+        repeats=repeats,
         blocks={},
     )
     if not out.exists():
@@ -106,10 +107,22 @@ def _write(out: Path, file: LatencyFile) -> None:
 
 
 def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute, batch: int, repeats: int) -> int:
-    """What whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random."""
-    drawn = [spaces[i % len(spaces)].sample(1, seed=1_000 + i)[0] for i in range(NETWORKS)]
-    measured = times_of([network_run(arch, compute, batch) for arch in drawn], compute, repeats)
-    return round(float(np.median([time - predicted(arch, file) for arch, time in zip(drawn, measured)])))
+    """What whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random.
+
+    Some blocks take turns with them once more: if these are now slower or faster than when the table was measured, so
+    is everything, and the networks' times are brought to the table's pace.
+    """
+    drawn = [spaces[number % len(spaces)].sample(1, seed=1_000 + number)[0] for number in range(NETWORKS)]
+    every = distinct_blocks(spaces)
+    keys = np.random.default_rng(1).permutation(sorted(every))[:GROUP]
+    runs = [
+        *(network_run(arch, compute, batch) for arch in drawn),
+        *(block_run(*every[k], compute, batch) for k in keys),
+    ]
+    times = times_of(runs, compute, repeats, [1] * NETWORKS + [TOGETHER] * len(keys))
+    pace = float(np.median([now / max(1, file.blocks[key]) for key, now in zip(keys, times[NETWORKS:])]))
+    known = msgspec.structs.replace(file, overhead=0)
+    return round(float(np.median([whole / pace - predicted(arch, known) for arch, whole in zip(drawn, times)])))
 
 
 def predicted(arch: Architecture, file: LatencyFile) -> int:
@@ -117,14 +130,14 @@ def predicted(arch: Architecture, file: LatencyFile) -> int:
     return latency_table(arch.as_space(), file).smallest()[0]
 
 
-def times_of(runs: Sequence[Run], compute: Compute, repeats: int, together: int = 1) -> list[int]:
+def times_of(runs: Sequence[Run], compute: Compute, repeats: int, together: Sequence[int] = ()) -> list[int]:
     """The median of each run's repeats, in nanoseconds; the runs take turns. `together`: calls in a row, on CUDA."""
-    calls = together if compute.device.type == "cuda" else 1
-    turns = Turns([_in_a_row(run, calls) for run in runs], compute.device)
+    calls = list(together) if together and compute.device.type == "cuda" else [1] * len(runs)
+    turns = Turns([_in_a_row(run, number) for run, number in zip(runs, calls, strict=True)], compute.device)
     turns.warm_up(WARM_UP)
     for _ in range(repeats):
         turns.one_round()
-    return [round(1e9 * turns.quartiles(number)[1] / calls) for number in range(len(runs))]
+    return [round(1e9 * turns.quartiles(place)[1] / number) for place, number in enumerate(calls)]
 
 
 def _in_a_row(run: Run, calls: int) -> Run:

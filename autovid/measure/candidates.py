@@ -13,7 +13,9 @@ from autovid.errors import ConfigError
 from autovid.measure.memory import out_of_memory
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.nn.compute import Compute
+from autovid.run import RunDirectory
 from autovid.train import find_model
+from autovid.train.trained import KIND, as_trained
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,35 @@ def open_candidate(
 ) -> Candidate:
     """A network by its name, an architecture or a YAML file of one, or a run that has found one; random weights.
 
+    A training's is measured at the clips and classes that it was trained at.
+
     Raises ConfigError, RunError.
     """
-    model = find_model(what)
+    path = Path(what)
+    trained = path.is_dir() and RunDirectory.open(path).kind == KIND
+    model = as_trained(path) if trained else find_model(what)
     torch.manual_seed(0)
-    if isinstance(model, NetworkSpec):
-        model = model.changed(frames=frames, crop=crop)
-        plain = build_network(model)
-    else:
-        model = model.scaled(crop, frames) if frames or crop else model
-        plain = build(model)
+    try:
+        if isinstance(model, NetworkSpec):
+            model = model.changed(frames=frames, crop=crop)
+            plain = build_network(model)
+        else:
+            model = model.scaled(crop, frames) if frames or crop else model
+            plain = build(model)
+    except ConfigError as error:
+        where = f"{what}, at this --frames or --crop: " if frames or crop else ""
+        raise ConfigError(f"{where}{error}") from None
     plain = plain.to(compute.device).eval().requires_grad_(False)
     net: Any = torch.compile(plain) if compiled else plain
+    return Candidate(_name(what), model, plain, net, compute)
+
+
+def _name(what: str) -> str:
+    """Of a run its folder's, also of the architecture.yaml in it; of another file its own."""
     path = Path(what)
-    name = path.resolve().name if path.is_dir() else path.stem if path.suffix in (".yaml", ".yml") else what
-    return Candidate(name, model, plain, net, compute)
+    if path.name == "architecture.yaml" or path.is_dir():
+        return (path if path.is_dir() else path.parent).resolve().name
+    return path.stem if path.suffix in (".yaml", ".yml") else what
 
 
 def try_out(candidate: Candidate, batch: int) -> None:

@@ -28,6 +28,7 @@ from autovid.train import Trainer
 from autovid.train.baseline import MOST, Job, Runner, draw, macs_at, one_after_the_other
 
 STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
+FEWEST = 3
 WAYS = ("supernet", "recalibrated")
 
 
@@ -69,7 +70,12 @@ class Ranking:
         """The result in words."""
         done = sum(e.alone is not None for e in self.entries)
         lines = [f"{done} of {self.n} architectures of part {self.part} of {self.space}, {self.data}; {self.about}"]
+        if done < FEWEST:
+            return lines
         for way, statistics in self.correlations().items():
+            if not all(np.isfinite(s["value"]) for s in statistics.values()):
+                lines.append(f"{way}: no ranking, since all have the same accuracy, there or alone")
+                continue
             said = [
                 f"{name} {s['value']:.2f} ({s['interval'][0]:.2f} to {s['interval'][1]:.2f})"
                 for name, s in statistics.items()
@@ -95,15 +101,15 @@ def rank(
     repeat, and after each training. Raises CostRangeError where there are too few, DataError
     for other data than the search's, RunError where `out` was made with another configuration.
     """
-    if not 3 <= n <= MOST:
-        raise ConfigError(f"{n} architectures cannot be ranked; give 3 to {MOST:,}")
+    if not FEWEST <= n <= MOST:
+        raise ConfigError(f"{n} architectures cannot be ranked; give {FEWEST} to {MOST:,}")
     videos = trainer.videos
     if videos.fingerprint != supernet.fingerprint:
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
     archs = draw(supernet.space, n, seed, supernet.range, supernet.latency)
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
         recipe = trainer.recipe
-        about = f"trained alone for {recipe.epochs:g} epochs; top-1 of val, centre view"
+        about = f"trained alone for {recipe.length}; top-1 of val, centre view"
         ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about)
         _see(supernet, archs, trainer, ranking, run)
         jobs = [_job(supernet, arch, number, n) for number, arch in enumerate(archs, 1)]
@@ -203,10 +209,8 @@ def rank_png(ranking: Ranking) -> bytes:
     for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS):
         axes.scatter([getattr(e, way) for e in done], [e.alone for e in done], s=30, color="#3b6ea5", alpha=0.8)
         tau = found[way]["Kendall's tau"]
-        axes.set_title(
-            f"{way}: Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})",
-            fontsize=8,
-        )
+        said = f"Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})"
+        axes.set_title(f"{way}: {said if np.isfinite(tau['value']) else 'too few, or all alike'}", fontsize=8)
         axes.set_xlabel("top-1 with the supernet's weights (%)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

@@ -7,6 +7,7 @@ from typing import Any, overload
 import torch
 
 from autovid.config import read_yaml
+from autovid.config.resources import experiments_dir, search_spaces_dir
 from autovid.errors import ConfigError, did_you_mean
 from autovid.models.builder import SearchNetwork, build_space, inherit
 from autovid.models.modules import MODULES, attach
@@ -99,6 +100,9 @@ def load_model(what: str | Path) -> Model:
     if str(what) in NETWORKS:
         return NetworkSpec(network=str(what))
     if not Path(what).suffix and not Path(what).exists():
+        for kind, folder in (("a search space", search_spaces_dir()), ("an experiment", experiments_dir())):
+            if (folder / f"{what}.yaml").is_file():
+                raise ConfigError(f"{what} is {kind}; give a network, an architecture or a run")
         hint = did_you_mean(str(what), NETWORKS)
         raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list shows all")
     document = read_yaml(what)

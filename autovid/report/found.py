@@ -12,7 +12,9 @@ from autovid.report.drawing import draw
 from autovid.report.markup import Markup, join, tag
 from autovid.report.picture import outline, prior_of
 from autovid.report.runs import BASELINE, RANK, SEARCH, Run
+from autovid.search import Searched
 from autovid.space import Architecture
+from autovid.space.schema import Reference
 from autovid.train.evaluate import Evaluation
 
 MOST_SHARES = 24  # stages, of those that cost most
@@ -105,7 +107,7 @@ def _ranking(run: Run) -> str:
         if one.value is not None and None not in one.interval
     ]
     text = f"how the supernet of {run.ranking.space} ranks {count} architectures, against trainings from scratch"
-    return f"{text}: {'; '.join(said)}." if said else f"{text}: too few are trained to say."
+    return f"{text}: {'; '.join(said)}." if said else f"{text}: too few are trained, or all are alike."
 
 
 def _done(run: Run) -> int:
@@ -177,22 +179,24 @@ def _parameters(run: Run) -> str:
 
 
 def architectures(runs: Sequence[Run]) -> Markup | None:
-    """A drawing of each network, of runs with the same one a single drawing."""
-    groups: dict[str, list[Run]] = {}
+    """A drawing of each network, of runs with the same one at the same clips a single drawing."""
+    groups: dict[tuple[str, Reference], list[Run]] = {}
+    searches: dict[str, Searched] = {}
     for run in runs:
         if run.model is not None:
-            groups.setdefault(run.model.hash, []).append(run)
+            groups.setdefault((run.model.hash, run.model.reference), []).append(run)
+            searches |= {run.model.hash: run.searched} if run.searched else {}
     if not groups:
         return None
-    pictures = [_drawing(group) for group in groups.values()]
+    pictures = [_drawing(group, searches.get(name)) for (name, _), group in groups.items()]
     drawn = pictures[0] if len(pictures) == 1 else [tag("div", *parts) for parts in pictures]
     hint = tag("p", "Point at a piece: what it costs, and in a search how probable each candidate was.", class_="mute")
     return join([hint, tag("div", *drawn, class_="grid")])
 
 
-def _drawing(group: Sequence[Run]) -> list[Markup]:
-    searched = next((run.searched for run in group if run.searched), None)
-    model = next(run.model for run in group if run.searched == searched)
+def _drawing(group: Sequence[Run], searched: Searched | None) -> list[Markup]:
+    """Of the first one's network, with the prior of the search that has found it, if that is there."""
+    model = group[0].model
     assert model is not None
     what = outline(model, prior_of(searched) if searched else None)
     names = ", ".join(run.name for run in group)

@@ -11,21 +11,27 @@ from autovid.report.outline import Outline, Prior, architecture_outline
 from autovid.report.stages import network_outline
 from autovid.run import RunDirectory, write_atomic
 from autovid.search import Searched, read_search
-from autovid.train import find_model
+from autovid.train import as_trained, find_model
+from autovid.train.trained import KIND as TRAINING
 
 ZOOM = 2.0  # pixels of a PNG for one of the drawing
 SUFFIXES = (".svg", ".png")
 
 
 def find_drawable(what: str) -> tuple[Model, Prior]:
-    """What is to be drawn, and the prior that has found it if `what` is a search. Raises ConfigError, RunError."""
+    """What is to be drawn, and the prior that has found it if `what` is a search; of a training at its own clips.
+
+    Raises ConfigError, RunError.
+    """
     path = Path(what)
     if not path.is_dir():
         return load_model(what), {}
     if not (path / "config.yaml").is_file() and (path / "architecture.yaml").is_file():  # an exported folder
         return load_model(path / "architecture.yaml"), {}
-    model = find_model(path)
-    return model, prior_of(read_search(path)) if RunDirectory.open(path).kind == "search" else {}
+    kind = RunDirectory.open(path).kind
+    if kind == TRAINING:
+        return as_trained(path), {}
+    return find_model(path), prior_of(read_search(path)) if kind == "search" else {}
 
 
 def prior_of(found: Searched) -> Prior:

@@ -16,6 +16,7 @@ from autovid.errors import ConfigError, RunError
 from autovid.models import Model, load_model
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
+from autovid.train import as_trained
 from autovid.train.evaluate import Evaluation, confusion_file
 from autovid.train.trained import KIND as TRAINING
 
@@ -145,7 +146,6 @@ def read_run(path: Path) -> Run:
             f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings, random "
             "baselines and rankings"
         )
-    file = path / "architecture.yaml"
     try:
         searched = read_search(path) if directory.kind == SEARCH else None
     except RunError:
@@ -159,12 +159,19 @@ def read_run(path: Path) -> Run:
         records=tuple(_records(path / "metrics.jsonl")),
         history=tuple(_records(path / "probabilities.jsonl")),
         log=tuple(_lines(path / "log.txt")),
-        model=load_model(file) if file.is_file() else None,
+        model=_model(directory, path / "architecture.yaml"),
         searched=searched,
         evaluations=tuple(_evaluations(path)),
         candidates=tuple(_candidates(path / "table.csv")) if directory.kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
     )
+
+
+def _model(run: RunDirectory, file: Path) -> Model | None:
+    """Of a training at its own clips, of a search at the reference input of its space."""
+    if not file.is_file():
+        return None
+    return as_trained(run.path) if run.kind == TRAINING else load_model(file)
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:

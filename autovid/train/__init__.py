@@ -5,7 +5,7 @@ from autovid.train.comparison import Comparison, Entry
 from autovid.train.evaluate import Evaluation, evaluate, evaluation_file
 from autovid.train.recipe import Recipe, make_recipe
 from autovid.train.train import train_model
-from autovid.train.trained import Trained, find_architecture, find_model, open_trained
+from autovid.train.trained import Trained, as_trained, find_architecture, find_model, open_trained
 
 __all__ = [
     "Comparison",
@@ -15,6 +15,7 @@ __all__ = [
     "Rival",
     "Trained",
     "Trainer",
+    "as_trained",
     "evaluate",
     "evaluation_file",
     "find_architecture",

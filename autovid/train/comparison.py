@@ -85,7 +85,7 @@ class Comparison:
         recipe, latency = self.recipe, self.latency
         within = f"{self.flops}, {latency}" if latency else f"{self.flops}"
         return (
-            f"space {self.space}, {within}; trained for {recipe.epochs:g} epochs on {self.data} at {recipe.frames} "
+            f"space {self.space}, {within}; trained for {recipe.length} on {self.data} at {recipe.frames} "
             f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
         )
 

@@ -44,7 +44,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"cost     {figures.cost.macs / 1e9:.4g} GFLOPs a clip, {figures.cost.params / 1e6:.2f} M parameters",
         f"         {figures.convention}",
         f"data     {_data(experiment, videos)}",
-        f"steps    {steps:,}: {recipe.epochs:g} epochs of {train:,} videos, {recipe.batch} clips a step",
+        f"steps    {steps:,}: {recipe.length} of {train:,} videos, {recipe.batch} clips a step",
         f"batch    {_batch(recipe, experiment.workers)}",
         f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, "
         f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
@@ -91,7 +91,7 @@ def plot(recipe: Recipe, steps: int) -> list[str]:
         fill = (round(8 * (rate / top * HEIGHT - row + 1)) for rate in rates)
         label = f"{top:.3g}" if row == HEIGHT else ""
         lines.append(f"{label:>9}│{''.join(LEVELS[min(8, max(0, level))] for level in fill)}")
-    last = f"{recipe.epochs:g} epochs"
+    last = recipe.length
     return [*lines, f"{0:>9}└{'─' * WIDTH}", f"{'':9} 0{last:>{WIDTH - 1}}"]
 
 

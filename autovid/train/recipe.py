@@ -74,6 +74,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sync_norm: bool = True  # whether statistics of batch norm are over all workers, or over the clips of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
 
+    @property
+    def length(self) -> str:
+        """Of the training, in words."""
+        return f"{self.epochs:g} epoch{'s' * (self.epochs != 1)}"
+
     def clip(self, net_clip: Clip) -> Clip:
         """What the network is shown: its own normalisation, the recipe's size and sampling."""
         sampling = self.sampling or net_clip.sampling

@@ -1,15 +1,17 @@
 """A network as a training has left it."""
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from autovid.errors import ConfigError, RunError
-from autovid.models import NETWORKS, Model, Network, build, load_model
+from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.space import Architecture
+from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe
 
 KIND = "train"
@@ -39,8 +41,16 @@ def find_model(what: str | Path) -> Model:
         return load_model(what)
     run, file = RunDirectory.open(Path(what)), Path(what) / "architecture.yaml"
     if not file.is_file():
-        raise RunError(f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it")
+        raise RunError(_without_one(run))
     return load_model(file)
+
+
+def _without_one(run: RunDirectory) -> str:
+    """Why a run has no architecture of its own."""
+    if several := sorted(file.parent.name for file in run.path.glob("*/architecture.yaml")):
+        hint = f"of several; give one of them, such as {run.path / several[0]}"
+        return f"{run.path} is a run of 'autovid {run.kind}', {hint}"
+    return f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it"
 
 
 def find_architecture(path: Path) -> Architecture:
@@ -68,7 +78,9 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)
     if run.kind != KIND:
-        raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: autovid train {path}")
+        one = path / "architecture.yaml"
+        hint = f"train its architecture first: autovid train {shlex.quote(str(path))}" if one.is_file() else ""
+        raise RunError(f"{path} is a run of 'autovid {run.kind}'; {hint}" if hint else _without_one(run))
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
@@ -83,3 +95,24 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     return Trained(
         path, model, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
     )
+
+
+def as_trained(what: Path | Trained) -> Model:
+    """What a training trains, at the clips and classes that it trains on; an architecture's file has its space's.
+
+    Before the first checkpoint the classes are not known, and are those of the file.
+    Raises RunError for a directory that is none of a training, ConfigError where its network cannot be read.
+    """
+    if isinstance(what, Trained):
+        model, recipe, classes = what.model, what.recipe, len(what.classes)
+    else:
+        run = RunDirectory.open(what)
+        if run.kind != KIND:
+            raise RunError(f"{what} is a run of 'autovid {run.kind}', not a training")
+        model = load_model(what / "architecture.yaml")
+        recipe, checkpoint = msgspec.convert(run.config["recipe"], Recipe), run.latest()
+        classes = len(checkpoint.state.info["classes"]) if checkpoint else 0
+    if isinstance(model, NetworkSpec):
+        return model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)
+    size = {"frames": recipe.frames, "crop": recipe.crop, "stride": recipe.stride}
+    return replace(model, reference=Reference(**size, classes=classes or model.reference.classes), cost={})

@@ -143,6 +143,47 @@ def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
     assert rest[0].split(" %  ")[1] in json.loads((model / "model.json").read_text())["classes"]
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_a_folder_that_was_changed_is_refused_in_one_line(
+    kind: str, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(exported[kind], folder)
+    text = (folder / "model.json").read_text()
+    about = json.loads(text)
+    fewer = {**about, "outputs": 11, "classes": about["classes"][:11]}
+    changes = {
+        text.replace('"crop": 32', '"crop": 40'): "clips 3x8x32x32 to 12 classes, and is said to take clips 3x8x40x40",
+        text.replace('"frames": 8', '"frames": 4'): "said to take clips 3x4x32x32 to 12; export it again",
+        json.dumps(fewer): "said to take clips 3x8x32x32 to 11; export it again",
+    }
+    for changed, message in changes.items():
+        (folder / "model.json").write_text(changed)
+        assert main(["predict", str(folder), str(clip), "--device", "cpu"]) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error, error
+    (folder / "model.json").write_text(text)
+    with (folder / "architecture.yaml").open("a") as file:
+        file.write("# changed\n")
+    assert main(["predict", str(folder), str(clip), "--device", "cpu"]) == 2
+    assert "architecture.yaml is changed or damaged" in capsys.readouterr().err
+    del about["architecture_sha256"]  # as the first exports had none
+    (folder / "model.json").write_text(json.dumps(about))
+    assert len(predict(capsys, folder, clip)) == 1
+
+
+def test_an_onnx_file_alone_is_held_against_what_it_says_of_itself(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (exported["onnx"] / "model.onnx").read_bytes()
+    assert data.count(b'"crop":32') == 1
+    (tmp_path / "a.onnx").write_bytes(data.replace(b'"crop":32', b'"crop":40'))
+    assert main(["predict", str(tmp_path / "a.onnx"), str(clip), "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "said to take clips 3x8x40x40" in line
+
+
 def test_mistakes_are_one_line_and_leave_nothing(
     trained: Path,
     exported: dict[str, Path],
@@ -167,7 +208,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["export", run, "--weights", weights], 2, "has weights of its own"),
         (["export", "tsn_resnet19"], 2, "did you mean tsn_resnet"),
         (["export", "resnet110_cifar", "--weights", weights], 2, "is not of resnet110_cifar"),
-        (["predict", str(damaged), str(clip)], 2, "is damaged"),
+        (["predict", str(damaged), str(clip)], 2, "is changed or damaged"),
         (["predict", str(greedy), str(clip)], 2, "no such clip can be read"),
         (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
         (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),

@@ -21,7 +21,7 @@ def test_it_compares_the_searched_one_with_its_like(
         (search.path / "space.yaml").write_text(own)
         searched = load_space(search.path / "space.yaml").sample(1, seed=3)[0]
         searched.save(search.path / "architecture.yaml")
-    words = ["random-baseline", "--searched", str(search.path), "-n", "2", *SMALL]
+    words = ["random-baseline", "--searched", str(search.path / "architecture.yaml"), "-n", "2", *SMALL]
     words += ["--data", str(tiny_videos), "-o", str(tmp_path / "b")]
     assert main(words) == 0
     shown = capsys.readouterr().out

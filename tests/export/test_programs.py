@@ -94,7 +94,7 @@ def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: 
         save_onnx(program, tmp_path / "model.onnx", found.interface)
         kinds.append("onnx")
     for kind in kinds:
-        check = compare(found.net, open_file(tmp_path, kind, "cpu"), found, kind)
+        check = compare(found.net, open_file(tmp_path, kind, "cpu", found.interface), found, kind)
         assert check.difference <= 1e-4, kind  # in itself, whatever the logits
         assert check.largest_logit > 1e-3
 

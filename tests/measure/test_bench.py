@@ -13,7 +13,7 @@ from stopping import StopAt
 
 import autovid
 from autovid.cli import main
-from autovid.measure import Bench, BenchSettings, open_candidate
+from autovid.measure import Bench, BenchSettings, notes, open_candidate
 from autovid.measure import memory as memory_of
 from autovid.measure.machine import spare_memory
 from autovid.measure.memory import largest_batch, most_clips, peak_memory
@@ -73,6 +73,43 @@ def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("autovid.run.Progress", lambda title: StopAt(2, signal.SIGTERM))
     assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path / "terminated")]) == 143
     assert (tmp_path / "terminated" / "plot.png").is_file()
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").write_text("hello")
+    for out in (tmp_path, tmp_path / "mine"):
+        assert main(["bench", "tsn_resnet18", "-o", str(out)]) == 5
+        assert "is there already; choose another -o" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "hello"
+
+
+def test_a_training_is_measured_as_it_was_trained(tiny_videos: Path, tmp_path: Path) -> None:
+    load_space("tiny").sample(1, seed=3)[0].save(tmp_path / "arch.yaml")
+    words = ["train", str(tmp_path / "arch.yaml"), "--data", str(tiny_videos), "-o", str(tmp_path / "run")]
+    words += ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--recipe", "proxy"]
+    assert main([*words, "--device", "cpu", "--precision", "fp32", "--decoders", "0"]) == 0
+    found = Bench([open_candidate(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).figures[0]
+    evaluated = json.loads((tmp_path / "run" / "evaluation-center.json").read_text())
+    assert (found.frames, found.crop, found.macs) == (8, 24, evaluated["macs_per_view"])
+    assert found.params == evaluated["params"]
+
+
+def test_an_architecture_of_a_run_has_the_runs_name(tmp_path: Path) -> None:
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        load_space("tiny").sample(1, seed=1)[0].save(tmp_path / run / "architecture.yaml")
+    compute = Compute("cpu", "fp32")
+    names = [open_candidate(str(tmp_path / run / "architecture.yaml"), compute).name for run in ("one", "two")]
+    assert names == ["one", "two"]
+
+
+def test_an_unsteady_measurement_says_so() -> None:
+    measured = bench()
+    found = measured.figures[0]
+    found.latency_q1, found.latency_median, found.latency_q3 = 0.95, 1.0, 1.1
+    assert not any("spread" in line for line in notes(measured))
+    found.latency_q3 = 1.2
+    assert any("the latencies spread by more than 20%" in line for line in notes(measured))
 
 
 def test_a_name_is_no_formula(tmp_path: Path) -> None:
@@ -155,6 +192,9 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         (["tsn_resnet18", "--device", "cuda:99"], "cuda"),
         (["tsn_resnet18", "--device", "cpu", "--precision", "fp16"], "fp16"),
         (["tsn_resnet18", "--device", "cpu", "--batch", "100000000"], "100,000,000 clips at once do not fit"),
+        (["tiny"], "tiny is a search space; give a network, an architecture or a run"),
+        (["dnr_ssv1"], "dnr_ssv1 is an experiment"),
+        (["auto_tsnet_s", "--frames", "3"], "auto_tsnet_s, at this --frames or --crop: "),
     ]:
         assert main(["bench", *words, "-o", str(tmp_path / "no")]) == 2
         error = capsys.readouterr().err.strip()

@@ -89,7 +89,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130
-    assert "stopped; what is known is kept. Go on with: autovid rank" in capsys.readouterr().err
+    assert "stopped; what is known is kept. Go on with: autovid " in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
     assert len(asked) == 5
     assert asked[2] == asked[3]
@@ -148,7 +148,11 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")
     ranking.data = r"$\frac$"
+    ranking.entries = [Ranked(str(i), 1, 8.0, i, 10.0 + i) for i in range(3)]
+    assert ranking.lines()[1] == "supernet: no ranking, since all have the same accuracy, there or alone"
+    assert ranking.lines()[2].startswith("recalibrated: Kendall's tau 1.00 (")
     ranking.entries = ranking.entries[:1]
+    assert len(ranking.lines()) == 1
     assert len(rank_png(ranking)) > 1000
 
 

@@ -110,6 +110,20 @@ def test_the_figures_are_those_of_the_runs(runs: dict[str, Path], everything: Pa
     assert f"{evaluation.top1:.2f}" in everything.sections["compare"]
 
 
+def test_a_training_is_drawn_at_the_clips_that_it_was_trained_on(
+    runs: dict[str, Path], tmp_path: Path, everything: Page
+) -> None:
+    evaluation, arch = read_evaluation(runs["train"]), load_architecture(runs["search"] / "architecture.yaml")
+    assert evaluation is not None
+    mine = f"{evaluation.gflops_per_view:.4g} GFLOPs at {evaluation.frames} × 16²"
+    searched = f"{arch.macs() / 1e9:.4g} GFLOPs at {arch.reference.frames} × {arch.reference.crop}²"
+    assert mine != searched
+    assert mine in everything.sections["architecture"]
+    assert searched in everything.sections["architecture"]
+    assert main(["draw", str(runs["train"]), "-o", str(tmp_path / "a.svg")]) == 0
+    assert mine in (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+
 def test_every_decision_says_what_won_and_by_how_much(runs: dict[str, Path], everything: Page) -> None:
     searched, arch = read_search(runs["search"]), load_architecture(runs["search"] / "architecture.yaml")
     cells = [attributes for attributes in everything.of("div") if attributes.get("class") == "decision"]

@@ -217,7 +217,7 @@ def test_a_range_of_latency_adds_a_column_and_is_held_against_the_searched_one(t
     blocks = dict.fromkeys(distinct_blocks([SPACE]), 100000)
     file = LatencyFile(
         space="tiny", frames=16, crop=32, classes=12, batch=1, device="cpu", hardware="a machine", precision="fp32",
-        threads=1, versions={}, blocks=blocks,
+        threads=1, versions={}, blocks=blocks, overhead=0,
     )  # fmt: skip
     time = predicted(ARCH, LatencyRange(file, CostRange(0, 1)))
     assert time is not None

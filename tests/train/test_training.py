@@ -1,5 +1,7 @@
 import itertools
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from small import ARCH, recipe, train
 from stopping import StopAt
 
+from autovid.cost import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.models import build
@@ -16,7 +19,9 @@ from autovid.nn.layers import Norm
 from autovid.nn.precision import Precision
 from autovid.run import Interrupted, RunDirectory, TaskState
 from autovid.space import load_architecture
-from autovid.train import evaluate, open_trained
+from autovid.space.schema import Reference
+from autovid.train import as_trained, evaluate, open_trained
+from autovid.train.evaluate import read_evaluation
 from autovid.train.task import Training, make_optimizer
 
 
@@ -249,3 +254,18 @@ def test_an_empty_split_is_refused_before_anything_is_made(videos: VideoSet, tmp
     with pytest.raises(DataError, match="no videos in its split val"):
         train(tmp_path / "run", VideoSet("x", videos.root, videos.classes, videos.train, ()))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_trained_is_had_at_its_own_clips_and_classes(whole: Path, tmp_path: Path) -> None:
+    found = as_trained(whole)
+    assert found == as_trained(open_trained(whole, "cpu"))
+    assert (found.hash, found.reference) == (ARCH.hash, Reference(frames=8, crop=24, classes=12, stride=1))
+    evaluation = read_evaluation(whole)
+    assert evaluation is not None
+    assert count(build(found)).macs == evaluation.macs_per_view
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    replace(ARCH, reference=Reference(frames=16, crop=64, classes=400)).save(run / "architecture.yaml")
+    assert as_trained(run) == found
+    shutil.rmtree(run / "checkpoints")
+    assert as_trained(run).reference == Reference(frames=8, crop=24, classes=400, stride=1)
