@@ -73,7 +73,7 @@ def _legend(outline: Outline) -> list[str]:
     if not outline.columns:
         return [SIZES, "t×k²: kernels over time and space, those of one point left out", *arrows]
     squeezed = ["SE: squeeze-excitation"] * any("SE" in box.label for box in boxes)
-    return [SIZES, *words.lines(["t×k²: kernel over time and space", "×e: expansion", *squeezed, *arrows], ROOM)]
+    return [SIZES, *words.lines(["t×k²: kernel, time and space", "×e: expansion", *squeezed, *arrows], ROOM)]
 
 
 @dataclass
