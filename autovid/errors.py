@@ -4,6 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """Text that stays on its line and in its order: what would break either is written as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class AutovidError(Exception):
     """A mistake of the user's or of the machine's that one line explains. Never a bug of ours."""
 
@@ -11,8 +16,8 @@ class AutovidError(Exception):
     everywhere = False  # whether all workers of a run raise it at once, so that one alone has to say it
 
     def __str__(self) -> str:
-        """One line, whatever names are in it: a line break or control character is written as its escape."""
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+        """One line, whatever names are in it."""
+        return printable(super().__str__())
 
 
 class ConfigError(AutovidError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import options
+from autovid.errors import printable
 
 if TYPE_CHECKING:
     from autovid.report import Row, Subject
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
     write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
     for row in rows:
-        print(f"{row.name}: {row.says}")
+        print(printable(f"{row.name}: {row.says}"))
     print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
 
 

@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from autovid.errors import printable
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
@@ -43,9 +45,14 @@ def run(args: argparse.Namespace) -> None:
     if steps and subject.trained["step"] < steps:
         print(f"{args.what} is at step {subject.trained['step']} of {steps}: not its end", file=sys.stderr)
     out = args.out or Path("exports") / f"{subject.stem}-{args.format}"
-    found = write_export(subject, args.format, out)
+    found = write_export(subject, args.format, out, _say)
     print(f"{found.name}: {found.cost.gflops:.4g} GFLOPs a clip, {found.cost.params / 1e6:.2f} M parameters")
     batches = " and ".join(map(str, found.check.batches))
     print(f"run and compared: logits differ by {found.check.difference:.1g} at most, in batches of {batches}")
     print(f"in {shlex.quote(str(out))}: {found.file}, model.json, architecture.yaml, README.md")
     print(f"next   autovid predict {shlex.quote(str(out))} VIDEO")
+
+
+def _say(line: str) -> None:
+    """What it is at, beside what it has to say in the end."""
+    print(f"autovid export · {printable(line)}", file=sys.stderr, flush=True)

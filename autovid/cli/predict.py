@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import options
+from autovid.errors import DataError, printable
 
 if TYPE_CHECKING:
     from autovid.export.predict import Prediction
+
+DECIMALS = 6  # of seconds, at most
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     """Predicts video by video. A broken one is one line, and the exit code that of broken data."""
     import msgspec
 
-    from autovid.errors import DataError
     from autovid.export import open_classifier, predict
     from autovid.nn.allocator import keep_memory
 
@@ -54,17 +56,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(found: "Prediction", window: float | None, number: int) -> list[str]:
     """The video's name and a class a line; or of windows a line each, under the video's name."""
-    heading = [found.video] if number == 0 else []
+    heading = [printable(found.video)] if number == 0 else []
     if window is None:
-        return [*heading, *(f"  {100 * one.probability:5.1f} %  {one.label}" for one in found.top)]
-    guesses = " · ".join(f"{100 * one.probability:.1f} % {one.label}" for one in found.top)
-    return [*heading, f"  {_clock(found.start)} – {_clock(found.end)}  {guesses}"]
+        return [*heading, *(f"  {100 * one.probability:5.1f} %  {printable(one.label)}" for one in found.top)]
+    guesses = " · ".join(f"{100 * one.probability:.1f} % {printable(one.label)}" for one in found.top)
+    start, end = (_clock(seconds, window) for seconds in (found.start, found.end))
+    return [*heading, f"  {start} – {end}  {guesses}"]
 
 
-def _clock(seconds: float) -> str:
-    """ "0:04.5", "1:02:03.0"."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
+def _clock(seconds: float, window: float) -> str:
+    """ "0:04.5", "1:02:03.0", with as many decimals as the window has."""
+    decimals = next((number for number in range(1, DECIMALS) if round(window, number) == window), DECIMALS)
+    minutes, rest = divmod(round(seconds * 10**decimals), 60 * 10**decimals)
     hours, minutes = divmod(minutes, 60)
-    text = f"{minutes}:{rest / 10:04.1f}"
-    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else text
+    text = f"{rest / 10**decimals:0{decimals + 3}.{decimals}f}"
+    return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"

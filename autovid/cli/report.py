@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from autovid.errors import printable
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
@@ -28,5 +30,5 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or args.runs[0] / "report.html"
     if out.suffix != ".html":
         raise ConfigError(f"-o {out}: the report is a page; give its name the ending .html")
-    size = write_report(args.runs, out, lambda line: print(line, file=sys.stderr))
+    size = write_report(args.runs, out, lambda line: print(printable(line), file=sys.stderr))
     print(f"in {shlex.quote(str(out))} ({size / 1e6:.2f} MB, opens without a network)")

@@ -13,8 +13,9 @@ from autovid.data.augment import crop_at, shrink
 from autovid.data.frame_folder import open_video
 from autovid.data.sampling import span, test_indices
 from autovid.data.video import VideoError
-from autovid.errors import DataError
+from autovid.errors import ConfigError, DataError
 
+SLACK = 1e-3  # of a frame's time, that a window may be shorter by: so much may be lost where it is written
 MOST_CLIPS = 10  # of a window: the clips of the usual ten views
 
 
@@ -30,11 +31,14 @@ def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterat
     """The windows of a video file or folder of frames, in order, each of `seconds`; by default the video is one window.
 
     A rest shorter than half a window joins the one before it. Each window is seen in as many clips, evenly spread, as
-    it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read.
+    it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read, and
+    ConfigError for windows shorter than the time of a frame.
     """
     try:
         with open_video(path) as file:
             step = float(file.seconds[-1] - file.seconds[0]) / max(1, len(file) - 1)
+            if seconds is not None and seconds < step * (1 - SLACK):
+                raise ConfigError(f"{path}: windows of {seconds:g} s are shorter than a frame; give {step:.4g} or more")
             for start, end, first, last in _cut(file.seconds, file.seconds[-1] + step, seconds):
                 indices = first + test_indices(last - first, clip, covering(last - first, clip))
                 frames = file.frames(indices.reshape(-1), partial(shrink, short_side=clip.crop))

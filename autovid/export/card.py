@@ -1,8 +1,10 @@
 """The model card of an exported folder: what it is, how to use it without autovid, what it costs, where it is from."""
 
+import re
 from typing import Any
 
 from autovid.clip import Clip
+from autovid.errors import printable
 from autovid.export.manifest import ARCHITECTURE, Manifest
 
 USE = {
@@ -89,7 +91,7 @@ def _table(rows: dict[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     """Text that is no markup, on one line."""
-    text = " ".join(str(value).split())
-    for mark in "\\`*_|<>[]":
+    text = printable(" ".join(str(value).split()))
+    for mark in "\\`*_|<>[]&~$":
         text = text.replace(mark, f"\\{mark}")
-    return text
+    return re.sub(r"^(\d*)([-+#=.)]+)(?=\s|$)", r"\1\\\2", text)  # what would begin a list or a heading

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
@@ -23,15 +24,20 @@ TOLERANCE = 1e-4  # of logits; times the largest of them where that is above 1, 
 PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
-def write_export(subject: Subject, kind: Kind, out: Path) -> Manifest:
-    """Writes the folder `out`, or nothing. Raises ConfigError where the network cannot be exported so, RunError."""
+def write_export(
+    subject: Subject, kind: Kind, out: Path, notice: Callable[[str], None] = lambda line: None
+) -> Manifest:
+    """Writes the folder `out`, or nothing; `notice` is told what comes next before whatever may take long.
+
+    Raises ConfigError where the network cannot be exported so, RunError.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists already; choose another -o")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(f"cannot write {out}"):
         try:
             temporary.mkdir(parents=True)
-            manifest = _fill(temporary, subject, kind)
+            manifest = _fill(temporary, subject, kind, notice)
             sync_folder(temporary)
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -40,9 +46,10 @@ def write_export(subject: Subject, kind: Kind, out: Path) -> Manifest:
     return manifest
 
 
-def _fill(folder: Path, subject: Subject, kind: Kind) -> Manifest:
+def _fill(folder: Path, subject: Subject, kind: Kind, notice: Callable[[str], None]) -> Manifest:
     write_synced(folder / ARCHITECTURE, subject.model.to_yaml().encode())
-    _write_weights(folder / FILES[kind], subject, kind)
+    _write_weights(folder / FILES[kind], subject, kind, notice)
+    notice(f"running {FILES[kind]}, to compare it with the network")
     check = compare(subject.net, open_file(folder, kind, "cpu", subject.interface), subject, kind)
     manifest = Manifest(
         **{name: getattr(subject.interface, name) for name in subject.interface.__struct_fields__},
@@ -62,15 +69,17 @@ def _fill(folder: Path, subject: Subject, kind: Kind) -> Manifest:
     return manifest
 
 
-def _write_weights(file: Path, subject: Subject, kind: Kind) -> None:
+def _write_weights(file: Path, subject: Subject, kind: Kind, notice: Callable[[str], None]) -> None:
     if kind == "safetensors":
         state = subject.net.state_dict()
         # A copy of each: safetensors refuses channels_last_3d strides.
         tensors = {n: t.clone(memory_format=torch.contiguous_format) for n, t in state.items()}
         return write_synced(file, safetensors.torch.save(tensors, {"network": subject.model.to_yaml()}))
+    notice("tracing the network with torch.export")
     program = trace(subject.net, subject.interface.clip, subject.interface.name)
     if kind == "torch":
         return save_torch(program, file)
+    notice("translating it to ONNX")
     return save_onnx(program, file, subject.interface)
 
 

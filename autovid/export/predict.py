@@ -13,6 +13,7 @@ from autovid.errors import DivergedError
 from autovid.export.runtime import Classifier
 
 TOP = 5
+DECIMALS = 6  # of seconds
 PIXELS_AT_ONCE = 2**23  # of clips: bounds the memory
 
 
@@ -37,7 +38,8 @@ class Prediction(msgspec.Struct, frozen=True):
 def predict(model: Classifier, video: Path, window: float | None = None) -> Iterator[Prediction]:
     """A prediction for each window of so many seconds, or one for the whole video.
 
-    Raises DataError when it comes to what cannot be read, DivergedError for logits that are not finite.
+    Raises DataError when it comes to what cannot be read, ConfigError for windows shorter than a frame, DivergedError
+    for logits that are not finite.
     """
     clip, names = model.interface.clip, model.interface
     batch = max(1, PIXELS_AT_ONCE // (clip.frames * clip.crop**2))
@@ -48,4 +50,4 @@ def predict(model: Classifier, video: Path, window: float | None = None) -> Iter
             raise DivergedError(f"{names.name} gives nan or inf for {video}; train it again")
         values, numbers = probabilities.topk(min(TOP, names.outputs))
         top = tuple(Guess(names.class_name(i), i, p) for i, p in zip(numbers.tolist(), values.tolist()))
-        yield Prediction(str(video), round(start, 3), round(end, 3), len(pixels), top)
+        yield Prediction(str(video), round(start, DECIMALS), round(end, DECIMALS), len(pixels), top)

@@ -1,7 +1,7 @@
 """What is exported: a network with its weights, in evaluation and on the CPU, and everything that is known of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from autovid.errors import ConfigError
 from autovid.export.manifest import Cost, Interface
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.run import RunDirectory
+from autovid.run.config_file import recorded_versions
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained
@@ -54,6 +55,8 @@ def find_subject(what: str | Path, weights: Path | None = None) -> Subject:
         load_weights(net, find_weights(weights))
         trained["weights"] = weights.resolve().name
     stem = path.resolve().name if path.is_dir() else path.stem
+    if path.is_dir() and isinstance(model, Architecture):
+        model = replace(model, found={**model.found, **recorded_versions(RunDirectory.open(path).config)})
     return _subject(stem, model, net, net.clip, (), trained)
 
 
@@ -65,7 +68,7 @@ def _of_training(path: Path) -> Subject:
         "step": found.step,
         "steps": found.steps,
         "recipe": config["recipe"],
-        "autovid": config["autovid"],
+        **recorded_versions(config),
     }
     views = dict.fromkeys(BY_NUMBER.values())
     accuracy = {name: one for name in views if (one := read_evaluation(path, name)) and one.step == found.step}

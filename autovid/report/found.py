@@ -9,7 +9,7 @@ from autovid.config import dump_yaml
 from autovid.models import Model, NetworkSpec
 from autovid.report.charts import bars
 from autovid.report.drawing import draw
-from autovid.report.markup import Markup, join, tag
+from autovid.report.markup import Markup, isolated, join, tag
 from autovid.report.picture import outline, prior_of
 from autovid.report.runs import BASELINE, RANK, SEARCH, Run
 from autovid.search import Searched
@@ -35,13 +35,18 @@ def _sentence(run: Run) -> list[str]:
     if run.kind == RANK:
         return [name, f": {_ranking(run)}"]
     best = run.best
-    what = title(run.model) if run.model else "a network"
+    what, data = isolated(title(run.model) if run.model else "a network"), isolated(run.data)
     if best is None:
-        return [name, f": the training of {what} on {run.data} is not finished; it stands at step {_done(run):,}."]
+        stands = f" is not finished; it stands at step {_done(run):,}."
+        return [name, ": the training of ", what, " on ", data, stands]
     found = best[1]
     return [
         name,
-        f": {what}, trained on {run.data}, names ",
+        ": ",
+        what,
+        ", trained on ",
+        data,
+        ", names ",
         tag("b", f"{found.top1:.1f} %"),
         f" of {found.decoded:,} videos right ({_views(found)}), at {found.gflops_per_view:.4g} GFLOPs a view.",
     ]
@@ -200,7 +205,7 @@ def _drawing(group: Sequence[Run], searched: Searched | None) -> list[Markup]:
     model = group[0].model
     assert model is not None
     what = outline(model, prior_of(searched) if searched else None)
-    names = ", ".join(run.name for run in group)
+    names = join([isolated(run.name) for run in group], ", ")
     total = sum(macs for _, macs in what.costs)
     shares = sorted((one for one in what.costs if one[1]), key=lambda one: -one[1])
     rows = [(name, 100 * macs / total, f"{name}: {macs / 1e6:,.1f} MMACs") for name, macs in shares]

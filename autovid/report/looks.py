@@ -36,11 +36,6 @@ class Look(NamedTuple):
     strip: str
     frames: int  # side by side in it
 
-    @property
-    def says(self) -> str:
-        """What the network takes it for."""
-        return f"{self.predicted} {100 * self.probability:.0f} %"
-
 
 def look(run: Run, confusions: Sequence[Confusion]) -> tuple[dict[Confusion, Look], list[Look], str]:
     """Of each confusion an example if there is one; a hit; and why there is nothing, where there is nothing."""

@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterable
 
 _VOID = {"meta", "link", "br", "img", "rect", "path", "line", "circle", "polygon", "polyline"}
-_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # by XML 1.0, section 2.2
+_UNWRITABLE = re.compile(
+    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # by XML 1.0, section 2.2
+    "|[\u202a-\u202e\u2066-\u2069]"  # would turn the direction of all that follows, also behind an element's end
+)
 
 COLOURS = {  # name: (on light, on dark)
     "paper": ("#ffffff", "#12161d"),
@@ -35,7 +38,7 @@ class Markup(str):
 
 
 def escape(text: str) -> Markup:
-    """Any string as the text of an element or the value of an attribute; what XML cannot hold becomes U+FFFD."""
+    """Any string as the text of an element or the value of an attribute; what could not stand there becomes U+FFFD."""
     if isinstance(text, Markup):
         return text
     return Markup(html.escape(_UNWRITABLE.sub("\ufffd", text)))
@@ -56,6 +59,11 @@ def tag(name: str, /, *children: str, **attributes: str | float | None) -> Marku
     if name in _VOID:
         return Markup(f"<{name}{given}/>" if not children else f"<{name}{given}>{join(children)}</{name}>")
     return Markup(f"<{name}{given}>{join(children)}</{name}>")
+
+
+def isolated(name: str) -> Markup:
+    """A name inside a sentence, whichever way it is written: what stands around it keeps its place."""
+    return tag("bdi", name)
 
 
 def _value(value: str | float) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from autovid.errors import ConfigError
 from autovid.report import found, quality, search
-from autovid.report.markup import Markup, join, tag
+from autovid.report.markup import Markup, isolated, join, tag
 from autovid.report.runs import Run, read_runs
 from autovid.report.theme import style_sheet
 from autovid.run import write_atomic
@@ -56,7 +56,8 @@ def page(runs: Sequence[Run], notice: Callable[[str], None] = lambda line: None)
     body = [tag("section", tag("h2", section.heading), content, id=section.anchor) for section, content in made]
     title = "autovid: " + ", ".join(run.name for run in runs)
     version = tag("footer", tag("p", f"Made by autovid {installed_version()}. {found.CONVENTION}"))
-    head = tag("header", tag("h1", title), tag("nav", *links, aria_label="Sections"))
+    names = join([isolated(run.name) for run in runs], ", ")
+    head = tag("header", tag("h1", "autovid: ", names), tag("nav", *links, aria_label="Sections"))
     return _document(title, join([head, tag("main", *body), version]))
 
 

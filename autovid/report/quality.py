@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from autovid.report import published
 from autovid.report.charts import Key, Point, Series, bars, line_chart, scatter, thin
 from autovid.report.looks import SIDE, Look, look
-from autovid.report.markup import SERIES, Markup, join, tag
+from autovid.report.markup import SERIES, Markup, escape, isolated, join, tag
 from autovid.report.runs import Confusion, Run
 from autovid.train.evaluate import Evaluation
 from autovid.train.trained import KIND as TRAINING
@@ -66,10 +66,10 @@ def _own(runs: Sequence[Run]) -> tuple[list[Point], list[Key]]:
             says = f"{run.name}: {found.top1:.2f} %, {found.gflops_per_view:.4g} GFLOPs, {found.views}, {_input(found)}"
             points.append(Point(found.gflops_per_view, found.top1, says, colour, "diamond"))
         number += bool(done or run.best)
-        kinds = {one.kind for one in done}
-        keys += [Key(f"{run.name}: random", colour, "dot")] * ("random" in kinds)
-        keys += [Key(f"{run.name}: the searched one", colour, "star")] * ("searched" in kinds)
-        keys += [Key(f"{run.name}: trained", colour, "diamond")] * bool(run.best)
+        kinds, name = {one.kind for one in done}, isolated(run.name)
+        keys += [Key(join([name, ": random"]), colour, "dot")] * ("random" in kinds)
+        keys += [Key(join([name, ": the searched one"]), colour, "star")] * ("searched" in kinds)
+        keys += [Key(join([name, ": trained"]), colour, "diamond")] * bool(run.best)
     return points, keys
 
 
@@ -166,7 +166,7 @@ class Examples:
             if not self._worst[run.name]:
                 continue
             examples = self._found.get(run.name, ({}, []))[0]
-            items = [_confusion(one, examples.get(one)) for one in self._worst[run.name]]
+            items = [confusion(one, examples.get(one)) for one in self._worst[run.name]]
             parts += [tag("h3", run.name), tag("ul", *items, class_="confusions")]
         return join(parts) if parts else None
 
@@ -177,28 +177,34 @@ class Examples:
             examples, hits = self._found.get(run.name, ({}, []))
             strips = [*hits, *examples.values()][:STRIPS]
             if strips:
-                parts += [tag("h3", run.name), *map(_strip, strips)]
+                parts += [tag("h3", run.name), *map(strip, strips)]
         if not parts:
             return None
         text = "Frames of videos, and under them Grad-CAM++: bright is what speaks for the class that is predicted."
         return join([tag("p", text, class_="mute"), *parts])
 
 
-def _confusion(one: Confusion, example: Look | None) -> Markup:
+def confusion(one: Confusion, example: Look | None) -> Markup:
+    """An item of a list: what was taken for what, with a frame of a video of it."""
     words = [tag("b", one.actual), " taken for ", tag("b", one.taken), f": {one.wrong} of {one.videos} videos"]
     image = [tag("img", src=example.frame, alt=f"a frame of {example.path}")] if example else []
-    says = [tag("br"), tag("span", f"here {example.says}", class_="mute")] if example else []
+    says = [tag("br"), tag("span", "here ", *_taken_for(example), class_="mute")] if example else []
     return tag("li", *image, tag("span", *words, *says))
 
 
-def _strip(one: Look) -> Markup:
-    right = "right" if one.actual == one.predicted else f"is {one.actual}"
+def _taken_for(one: Look) -> list[Markup]:
+    return [isolated(one.predicted), escape(f" {100 * one.probability:.0f} %")]
+
+
+def strip(one: Look) -> Markup:
+    """Frames of a video, with the map under them."""
+    right = ["right"] if one.actual == one.predicted else ["is ", isolated(one.actual)]
     says = f"frames of {one.path}, and what speaks for {one.predicted}"
     sizes = f"width:{one.frames * SIDE}px;min-width:{one.frames * SIDE * 2 // 3}px;max-width:100%"
     image = tag("img", src=one.strip, alt=says, class_="strip", style=sizes)
     return join(
         [
-            tag("p", one.says, tag("span", f" ({right}; {one.path})", class_="mute")),
+            tag("p", *_taken_for(one), tag("span", " (", *right, "; ", isolated(one.path), ")", class_="mute")),
             tag("div", image, class_="scroll", tabindex=0),
         ]
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autovid.cost import CostRange
+from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import Markup, join, tag
 from autovid.report.outline import ATTENTIONS, FUSIONS
@@ -114,7 +115,10 @@ def _part(run: Run, number: int, key: str) -> list[tuple[float, float]]:
 
 
 class _Verdict(NamedTuple):
-    """A decision at the end: its candidates' probabilities (C,), what was taken, and by how much that leads."""
+    """A decision at the end: its candidates' probabilities (C,), what was taken, and by how much that leads.
+
+    Of a search that is not finished: as it stands, with the likeliest candidate as what would be taken.
+    """
 
     name: str
     candidates: tuple[object, ...]
@@ -144,30 +148,35 @@ class _Verdict(NamedTuple):
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
     """Every decision of every search: what was taken, by how much it leads, and the probabilities over time."""
-    there = [run for run in runs if run.searched and isinstance(run.model, Architecture)]
+    there = [(run, found) for run in runs if run.searched and (found := list(_verdicts(run.searched, run.model)))]
     if not there:
         return None
-    return join(_of_run(run, named=len(there) > 1) for run in there)
+    return join(_of_run(run, verdicts, named=len(there) > 1) for run, verdicts in there)
 
 
-def _of_run(run: Run, named: bool) -> Markup:
-    assert run.searched is not None
-    verdicts = list(_verdicts(run.searched, run.model))
+def _of_run(run: Run, verdicts: Sequence[_Verdict], named: bool) -> Markup:
     cards = tag("div", *_cards(run, verdicts), class_="cards")
     parts = [tag("h3", run.name)] if named else []
-    text = (
-        "Probability of each candidate over time, from 0 to 100 %; in blue the one that was taken, with the points of "
-        "its lead over the next. In orange and with a minus: another was likelier, and the range decided."
-    )
+    marked = "the one that was taken" if run.model else "the likeliest so far"
+    text = f"Probability of each candidate over time, from 0 to 100 %; in blue {marked}, with its lead over the next. "
+    if run.model:
+        text += "In orange and with a minus: another was likelier, and the range decided."
+    else:
+        text += "The search is not finished: what it has not come to is left out, and all may change."
     details = tag("details", tag("summary", f"All {len(verdicts)} decisions"), cards, open="" if not named else None)
     return join([*parts, *_summary(verdicts), tag("p", text, class_="mute"), details])
 
 
-def _verdicts(searched: Searched, arch: object) -> Iterator[_Verdict]:
-    assert isinstance(arch, Architecture)
+def _verdicts(searched: Searched, arch: Model | None) -> Iterator[_Verdict]:
+    """Of what is chosen; where nothing is chosen yet, of all decisions that a part of the search has come to."""
+    if isinstance(arch, Architecture):
+        chosen = dict(arch.choices)
+    else:
+        named = zip(searched.space.decisions, searched.log_probs(searched.space))
+        chosen = {d.name: d.candidates[int(logp.argmax())] for d, logp in named if d.name in searched.alpha}
     for decision, logp in zip(searched.space.decisions, searched.log_probs(searched.space)):
-        if len(logp) > 1 and arch.choices.get(decision.name) in decision.candidates:
-            taken = decision.candidates.index(arch.choices[decision.name])
+        if len(logp) > 1 and chosen.get(decision.name) in decision.candidates:
+            taken = decision.candidates.index(chosen[decision.name])
             yield _Verdict(decision.name, decision.candidates, np.exp(logp), taken)
 
 

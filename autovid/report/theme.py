@@ -10,6 +10,7 @@ header,main,footer{max-width:1120px;margin:0 auto;padding:0 16px}
 header{padding-top:28px}h1{font-size:1.7rem;line-height:1.2;margin:0 0 4px;overflow-wrap:anywhere}
 h2{font-size:1.3rem;margin:44px 0 10px;padding-top:12px;border-top:1px solid var(--line)}
 h3{font-size:1.02rem;margin:26px 0 8px;overflow-wrap:anywhere}h4{font-size:.9rem;margin:0 0 6px}
+b,span{unicode-bidi:isolate}
 p{margin:8px 0;max-width:75ch;overflow-wrap:anywhere}.mute,footer{color:var(--mute);font-size:.87rem}
 nav{display:flex;flex-wrap:wrap;gap:8px;margin:16px 0 4px}
 nav a{padding:4px 12px;border:1px solid var(--line);border-radius:99px;

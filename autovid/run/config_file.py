@@ -12,21 +12,27 @@ from autovid.config import dump_yaml, read_yaml
 from autovid.errors import ConfigError, RunError
 from autovid.run.files import write_atomic
 
+VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
 _ABSENT = "(absent)"
 
 
-def installed_version() -> str:
-    """The version of autovid that is running, "source" if it is not installed."""
+def installed_version(package: str = "autovid") -> str:
+    """The version of a package that is running, "source" if it is not installed."""
     try:
-        return version("autovid")
+        return version(package)
     except PackageNotFoundError:
         return "source"
 
 
+def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
+    """Those that a run was begun with; the first runs did not record torch's."""
+    return {name: str(config[name]) for name in VERSIONS if name in config}
+
+
 def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
-    """`config` as config.yaml gives it back (structs as mappings, tuples as lists), with version and kind in front."""
+    """`config` as config.yaml gives it back (structs as mappings, tuples as lists), with versions and kind in front."""
     plain = json.loads(json.dumps(msgspec.to_builtins(config, str_keys=True)))
-    return {"autovid": installed_version(), "kind": kind, **plain}
+    return {**{name: installed_version(name) for name in VERSIONS}, "kind": kind, **plain}
 
 
 def write_config(path: Path, config: dict[str, Any]) -> None:
@@ -46,15 +52,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """sha256 over everything but the version, which may grow between two halves of a run."""
-    settings = {key: value for key, value in config.items() if key != "autovid"}
+    """sha256 over everything but the versions, which may grow between two halves of a run."""
+    settings = {key: value for key, value in config.items() if key not in VERSIONS}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
-    """One "search.lr: 0.1 there, 0.05 now" for every key that differs, the version left out."""
+    """One "search.lr: 0.1 there, 0.05 now" for every key that differs, the versions left out."""
     there, now = _flat(theirs), _flat(yours)
-    keys = [key for key in {**there, **now} if key != "autovid"]
+    keys = [key for key in {**there, **now} if key not in VERSIONS]
     pairs = [(key, there.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys]
     return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import autovid
 from autovid.cli import main
 from autovid.data.loader import normalised
 from autovid.data.windows import read_windows
-from autovid.export import FILES
+from autovid.export import FILES, package
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
@@ -38,6 +39,26 @@ def exported(trained: Path) -> dict[str, Path]:
     for kind, folder in folders.items():
         assert main(["export", str(trained), "--format", kind, "-o", str(folder)]) == 0
     return folders
+
+
+def test_it_says_what_it_is_at_before_it_takes_long(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def told(step: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            said.append(capsys.readouterr().err)
+            return step(*given)
+
+        return noted
+
+    capsys.readouterr()
+    for step in (package.trace, package.open_file):
+        monkeypatch.setattr(package, step.__name__, told(step))
+    assert main(["export", str(trained), "--format", "torch", "-o", str(tmp_path / "out")]) == 0
+    lines = ["tracing the network with torch.export", "running model.pt2, to compare it with the network"]
+    assert said == [f"autovid export · {line}\n" for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +164,34 @@ def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
     assert rest[0].split(" %  ")[1] in json.loads((model / "model.json").read_text())["classes"]
 
 
+def test_windows_shorter_than_a_frame_are_refused_and_times_have_the_decimals_they_need(
+    exported: dict[str, Path], clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(exported["safetensors"]), str(clip), "--device", "cpu", "--window"]
+    assert main([*words, "0.0399"]) == 2  # of 25 frames a second
+    error = capsys.readouterr().err.strip()
+    assert error.endswith("windows of 0.0399 s are shorter than a frame; give 0.04 or more")
+    for window, second in {"0.04": "  0:00.04 – 0:00.08", "0.125": "  0:00.125 – 0:00.250"}.items():
+        assert main([*words, window]) == 0
+        assert capsys.readouterr().out.splitlines()[2].startswith(f"{second}  ")
+
+
+def test_a_name_that_would_break_a_line_is_written_as_escapes(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(exported["safetensors"], folder)
+    about = json.loads((folder / "model.json").read_text())
+    about["classes"] = [f"{number}\n\u202e\x1b[31mé" for number in range(12)]
+    (folder / "model.json").write_text(json.dumps(about))
+    words = ["predict", str(folder), str(clip), "--device", "cpu"]
+    for more, lines in ([], 6), (["--window", "0.2"], 4):
+        assert main([*words, *more]) == 0
+        found = capsys.readouterr().out.splitlines()
+        assert len(found) == lines
+        assert all(line.endswith(r"\n\u202e\x1b[31mé") for line in found[1:])
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_folder_that_was_changed_is_refused_in_one_line(
     kind: str, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -202,6 +251,9 @@ def test_mistakes_are_one_line_and_leave_nothing(
     text = (greedy / "model.json").read_text()
     (greedy / "model.json").write_text(text.replace('"frames": 8', '"frames": 999999'))
     (tmp_path / "foreign.onnx").write_bytes(b"nonsense")
+    found = tmp_path / "<b>&'q"
+    found.mkdir()
+    (found / "config.yaml").write_text("autovid: 0.1.0\nkind: search\n")
     run, weights = str(trained), str(exported["safetensors"] / "model.safetensors")
     mistakes = [
         (["export", run, "-o", str(exported["onnx"])], 5, "exists already"),
@@ -211,6 +263,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["predict", str(damaged), str(clip)], 2, "is changed or damaged"),
         (["predict", str(greedy), str(clip)], 2, "no such clip can be read"),
         (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
+        (["predict", str(found), str(clip)], 5, f"autovid train '{tmp_path}/<b>&'\"'\"'q'"),
         (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),
         (["predict", str(clip), str(clip)], 2, "no run directory, exported folder or ONNX file"),
         (["predict", str(exported["onnx"]), str(clip), "--device", "cuda"], 2, "has no device cuda"),

@@ -14,7 +14,7 @@ from autovid.data.sampling import test_indices as view_indices
 from autovid.data.synthetic import Recipe, draw
 from autovid.data.video import write_video
 from autovid.data.windows import covering, read_windows
-from autovid.errors import DataError
+from autovid.errors import ConfigError, DataError
 
 DENSE = Clip(4, 24, stride=2)
 UNIFORM = Clip(4, 24, sampling="uniform")
@@ -51,6 +51,12 @@ def test_a_window_is_seen_like_a_video_of_its_own(video: Path, clip: Clip) -> No
 def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges: list[float]) -> None:
     found = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
     assert np.allclose(found, list(pairwise(edges)))
+
+
+def test_a_window_holds_a_frame(video: Path) -> None:
+    assert len(list(read_windows(video, DENSE, 0.04))) == 55
+    with pytest.raises(ConfigError, match=r"a\.mp4: windows of 1e-07 s are shorter than a frame; give 0\.04 or more"):
+        next(read_windows(video, DENSE, 1e-7))
 
 
 def test_clips_cover_a_window_ten_at_most() -> None:

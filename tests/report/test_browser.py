@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
+from hostile_names import HOSTILE
 
+from autovid.report.looks import Look
+from autovid.report.markup import Markup, tag
 from autovid.report.page import write_report
+from autovid.report.quality import confusion, strip
+from autovid.report.runs import Confusion
+from autovid.report.theme import style_sheet
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: apt-get install chromium, or another that is called so"
@@ -17,6 +23,11 @@ WIDER = """(() => {
     getComputedStyle(e).overflowX == "auto" || scrolls(e.parentElement));
   return [...document.querySelectorAll("body *")].filter(
     e => e.getBoundingClientRect().right > room + 1 && !scrolls(e)).map(e => e.outerHTML.slice(0, 99)); })()"""
+
+LEFT_EDGES = """[...document.querySelectorAll(".line")].map(line => {
+  const found = [], walk = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), range = document.createRange();
+  while (walk.nextNode()) { range.selectNode(walk.currentNode); found.push(range.getBoundingClientRect().left); }
+  return found; })"""
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +106,17 @@ def test_what_is_pointed_at_has_a_title(browser: Browser, report: Path) -> None:
     titles = browser.run("[...document.querySelectorAll('.drawing g')].map(g => g.querySelector('title').textContent)")
     assert any("prior of expansion" in title for title in titles)
     assert all("MMACs" in title for title in titles)
+
+
+@pytest.mark.parametrize("name", [HOSTILE[2], "\u05e9\u05dc\u05d5\u05dd"], ids=["hostile", "hebrew"])
+def test_a_name_that_is_written_from_the_right_leaves_what_is_around_it_in_its_place(
+    browser: Browser, tmp_path: Path, name: str
+) -> None:
+    look = Look(name, f"{name} ", 0.25, f"val/{name}/1.mp4", "data:,", "data:,", 8)
+    lines = [tag("div", made, class_="line") for made in (confusion(Confusion(name, name, 1, 2), None), strip(look))]
+    page = tag("html", tag("meta", charset="utf-8"), Markup(f"<style>{style_sheet()}</style>"), *lines)
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    browser.open(tmp_path / "a.html", *DESK)
+    edges = browser.run(LEFT_EDGES)
+    assert [len(line) for line in edges] == [4, 7]
+    assert all(line == sorted(line) for line in edges), edges

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ def contents(path: Path) -> dict[str, tuple[bytes | None, float]]:
     return {str(p): (p.read_bytes() if p.is_file() else None, p.stat().st_mtime) for p in [path, *path.rglob("*")]}
 
 
-def test_the_configuration_comes_back_with_kind_and_version(tmp_path: Path) -> None:
+def test_the_configuration_comes_back_with_kind_and_versions(tmp_path: Path) -> None:
     config = {"flops": (1.37, 1.43), "tiny": 1e-05, "name": "yes", "range": "1:30", "none": None, "empty": {}}
     RunDirectory.create(tmp_path / "run", config, kind="train").close()
     run = RunDirectory.open(tmp_path / "run")
     assert run.kind == "train"
-    assert run.config["autovid"]
+    assert run.config["autovid"] == version("autovid")
+    assert run.config["torch"] == version("torch")
     assert {key: run.config[key] for key in config} == {**config, "flops": [1.37, 1.43]}
     RunDirectory.create_or_resume(tmp_path / "run", config, kind="train", resume=True).close()
 
@@ -96,10 +98,11 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         RunDirectory.create_or_resume(tmp_path / "run", CONFIG, kind="train", resume=True)
 
 
-def test_another_version_of_autovid_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("versions", [{"autovid": "0.0.1"}, {"torch": "2.0"}])
+def test_another_version_goes_on(tmp_path: Path, versions: dict[str, str]) -> None:
     start(tmp_path / "run").close()
     file = tmp_path / "run" / "config.yaml"
-    file.write_text(dump_yaml({**RunDirectory.open(file.parent).config, "autovid": "0.0.1"}))
+    file.write_text(dump_yaml({**RunDirectory.open(file.parent).config, **versions}))
     start(tmp_path / "run", resume=True).close()
 
 

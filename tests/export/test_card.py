@@ -1,0 +1,46 @@
+"""The model card: names from outside are text in it, whatever they look like; and where an architecture is from."""
+
+from pathlib import Path
+
+from autovid.export.card import model_card
+from autovid.export.manifest import Check, Cost, Interface, Manifest
+from autovid.export.subject import find_subject
+from autovid.space import load_space
+
+NAMES = {
+    "a&amp;": r"a\&amp;",
+    "<b>&'q`": r"\<b\>\&'q\`",
+    "# heading": r"\# heading",
+    "12. of a list": r"12\. of a list",
+    "-": r"\-",
+    "disc-left 0.5": "disc-left 0.5",
+    "turned\u202e\nback": r"turned\\u202e back",
+}
+
+
+def test_classes_are_text() -> None:
+    interface = find_subject("tsn_resnet18").interface
+    given = {name: getattr(interface, name) for name in Interface.__struct_fields__}
+    about = Manifest(
+        **{**given, "outputs": len(NAMES), "classes": tuple(NAMES)},
+        format=1,
+        kind="torch",
+        file="model.pt2",
+        sha256="",
+        cost=Cost(params=1, macs=1, gflops=1e-9, convention=""),
+        found={},
+        trained={},
+        versions={"autovid": "1"},
+        check=Check(batches=(1,), difference=0.0, largest_logit=1.0),
+    )
+    listed = model_card(about).partition("## Classes\n\n")[2]
+    assert listed.splitlines() == [f"{number}. {text}" for number, text in enumerate(NAMES.values())]
+
+
+def test_a_search_says_with_which_versions_it_ran(tmp_path: Path) -> None:
+    arch = load_space("tiny").sample(1, seed=0)[0]
+    arch.save(tmp_path / "architecture.yaml")
+    (tmp_path / "config.yaml").write_text("autovid: 0.0.9\ntorch: 2.9.1\nkind: search\n")
+    assert find_subject(tmp_path).found == {"space": "tiny", "autovid": "0.0.9", "torch": "2.9.1"}
+    (tmp_path / "config.yaml").write_text("autovid: 0.0.8\nkind: search\n")  # torch's was not recorded at first
+    assert find_subject(tmp_path).found == {"space": "tiny", "autovid": "0.0.8"}
