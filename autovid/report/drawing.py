@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autovid.report import words
 from autovid.report.markup import Markup, figure, svg_file, tag, text
-from autovid.report.outline import Arrow, Box, Boxes, Heading, Outline
+from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Outline
 
 WIDTH = 460.0
 GAP = 92.0  # between two streams
@@ -17,11 +18,9 @@ WIDEST = 78.0  # box of one of two streams; a single one has twice that
 LINE = 13.0  # of text
 LOW, PER_DOUBLING, FLAT = 4.0, 2.0, 6.0  # a box's height: LOW at 2 ** FLAT positions, and so much more each doubling
 COLUMNS = 0.0, 34.0, 74.0  # of a label, from its start
-LEGEND = (
-    "Width grows with the root of the channels, height with the logarithm of frames × area.",
-    "t×k²: kernel over time and space · ×e: expansion · SE: squeeze-excitation · →: fusion",
-)
-PLAIN_LEGEND = (LEGEND[0], "t×k²: kernels over time and space, those of one point left out")
+ROOM = 82  # characters of a small line across the picture
+WIDE = 5.5  # of a small character
+SIZES = "Width grows with the root of the channels, height with the logarithm of frames × area."
 
 
 def draw(outline: Outline) -> Markup:
@@ -40,6 +39,9 @@ def _picture(outline: Outline) -> tuple[float, list[Markup]]:
     lanes = [_Lane(number, len(outline.lanes), outline) for number in range(len(outline.lanes))]
     parts = [text(14, 25, outline.title, "big bold f-ink"), text(14, 43, outline.about, "f-mute")]
     top = 52.0
+    for line in words.lines(outline.asked, ROOM):
+        parts.append(text(14, top + 5, line, "small f-mute"))
+        top += LINE
     named = lanes if len(lanes) > 1 else []
     for lane in named:
         parts.append(text(lane.edge, top + 14, lane.name, f"bold f-{lane.colour}", lane.anchor))
@@ -50,15 +52,28 @@ def _picture(outline: Outline) -> tuple[float, list[Markup]]:
         height, cells = _row(row, lanes, top)
         drawn += cells
         top += height
-    parts += [tag("path", d=f"M{lane.axis} {start}V{top}", class_="s-line thick") for lane in lanes]
+    top += 5
+    end = top + 3 * bool(outline.foot)
+    parts += [tag("path", d=f"M{lane.axis} {start}V{end}", class_="s-line thick") for lane in lanes]
     parts += drawn
-    for number, (label, title) in enumerate(outline.foot):
-        parts += _foot(label, title, lanes, top, first=number == 0)
-        top += 32 if number == 0 else 27
-    for line in LEGEND if lanes[0].columns else PLAIN_LEGEND:
+    for aside in outline.foot:
+        parts.append(_aside(aside, lanes, top + 3))
+        top += 27
+    top += 5
+    for line in _legend(outline):
         top += LINE
         parts.append(text(14, top + 3, line, "small f-mute"))
     return top + 16, parts
+
+
+def _legend(outline: Outline) -> list[str]:
+    """What of it there is to be read."""
+    boxes = [box for row in outline.rows if isinstance(row, Boxes) for box in row.cells if box]
+    arrows = [outline.arrows] * any(isinstance(row, Arrow) for row in outline.rows)
+    if not outline.columns:
+        return [SIZES, "t×k²: kernels over time and space, those of one point left out", *arrows]
+    squeezed = ["SE: squeeze-excitation"] * any("SE" in box.label for box in boxes)
+    return [SIZES, *words.lines(["t×k²: kernel, time and space", "×e: expansion", *squeezed, *arrows], ROOM)]
 
 
 @dataclass
@@ -72,7 +87,8 @@ class _Lane:
     def __post_init__(self) -> None:
         rows = [row for row in self.outline.rows if isinstance(row, Boxes)]
         self.most = max(box.channels for row in rows for box in row.cells if box is not None)
-        self.columns = any(isinstance(row, Heading) for row in self.outline.rows)
+        self.columns = self.outline.columns
+        self.asides = [row for row in (*self.outline.rows, *self.outline.foot) if isinstance(row, Aside)]
         self.name = self.outline.lanes[self.number]
         self.colour = "ab"[self.number]
         self.side = 0 if self.count == 1 else (-1, 1)[self.number]
@@ -86,6 +102,11 @@ class _Lane:
     def left(self, width: float) -> float:
         return {-1: self.axis - width, 0: self.axis - width / 2, 1: self.axis}[self.side]
 
+    def lines(self, box: Box) -> list[str]:
+        """A label's first part, and the others below it as they fit."""
+        room = WIDTH / 2 - GAP / 2 - 20 - self.width(box) if self.side else WIDTH - 2 * WIDEST - 40
+        return [*box.label[:1], *words.lines(box.label[1:], int(room / WIDE))]
+
     def label(self, box: Box, middle: float) -> Iterator[Markup]:
         """What is said beside a box: in columns, or in lines."""
         if self.columns:
@@ -94,20 +115,23 @@ class _Lane:
                 yield text(start + column, middle + 4, part, "f-mute" if part == "SE" else "f-ink")
             return
         x = self.axis + self.side * (self.width(box) + 6) if self.side else 2 * WIDEST + 26
-        first = middle - LINE * (len(box.label) - 1) / 2 + 4
-        for i, line in enumerate(box.label):
+        lines = self.lines(box)
+        first = middle - LINE * (len(lines) - 1) / 2 + 4
+        for i, line in enumerate(lines):
             yield text(
                 x, first + LINE * i, line, "f-ink" if i == 0 else "small f-mute", self.anchor if self.side else None
             )
 
 
-def _row(row: Heading | Boxes | Arrow, lanes: list[_Lane], top: float) -> tuple[float, list[Markup]]:
+def _row(row: Heading | Boxes | Arrow | Aside, lanes: list[_Lane], top: float) -> tuple[float, list[Markup]]:
     if isinstance(row, Heading):
         return 24.0, list(_heading(row, lanes, top))
     if isinstance(row, Arrow):
         return 22.0, [_arrow(row, lanes, top)]
+    if isinstance(row, Aside):
+        return 28.0, [_aside(row, lanes, top + 3)]
     cells = [(lane, box) for lane, box in zip(lanes, row.cells) if box is not None]
-    height = max(max(_height(box), LINE * (1 if lane.columns else len(box.label))) for lane, box in cells) + 3
+    height = max(max(_height(box), LINE * (1 if lane.columns else len(lane.lines(box)))) for lane, box in cells) + 3
     return height, [_box(lane, box, top, height) for lane, box in cells]
 
 
@@ -164,10 +188,9 @@ def _arrow(row: Arrow, lanes: list[_Lane], top: float) -> Markup:
     )
 
 
-def _foot(label: str, title: str, lanes: list[_Lane], top: float, first: bool) -> list[Markup]:
-    y = top + (8 if first else 3)
-    width = min(WIDTH - 28, 24 + 6.6 * len(label))
+def _aside(aside: Aside, lanes: list[_Lane], y: float) -> Markup:
+    """All of them are as wide as the longest needs."""
+    width = min(WIDTH - 28, 24 + 6.6 * max(len(one.label) for one in lanes[0].asides))
     middle = WIDTH / 2 if len(lanes) > 1 else max(lanes[0].axis, 14 + width / 2)
-    lines = [tag("path", d=f"M{lane.axis} {top}V{y}", class_="s-line thick") for lane in lanes] if first else []
     box = tag("rect", x=middle - width / 2, y=y, width=width, height=22, rx=4, class_="f-card s-line thin")
-    return [*lines, tag("g", tag("title", title), box, text(middle, y + 15, label, "f-ink", "middle"))]
+    return tag("g", tag("title", aside.title), box, text(middle, y + 15, aside.label, "f-ink", "middle"))

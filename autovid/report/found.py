@@ -150,7 +150,7 @@ def comparison(runs: Sequence[Run]) -> Markup | None:
         "top-1 (%)": [f"{run.best[1].top1:.2f}" if run.best else "" for run in runs],
         "top-5 (%)": [f"{run.best[1].top5:.2f}" if run.best and run.best[1].top5 is not None else "" for run in runs],
         "steps": [f"{_done(run):,}" if run.records else "" for run in runs],
-        "time": [duration(run.seconds) if run.records else "" for run in runs],
+        "time": [duration(run.seconds) if run.seconds else "" for run in runs],
     }
     head = tag("tr", tag("th", ""), *(tag("th", run.name) for run in runs))
     body = [tag("tr", tag("th", name), *(tag("td", value) for value in row)) for name, row in rows.items() if any(row)]
@@ -195,7 +195,8 @@ def architectures(runs: Sequence[Run]) -> Markup | None:
         return None
     pictures = [_drawing(group, searches.get(name)) for (name, _), group in groups.items()]
     drawn = pictures[0] if len(pictures) == 1 else [tag("div", *parts) for parts in pictures]
-    hint = tag("p", "Point at a piece: what it costs, and in a search how probable each candidate was.", class_="mute")
+    text = "Point at a piece: what it costs, and in a search how probable each candidate was."
+    hint = tag("p", text, class_="mute pointer")
     return join([hint, tag("div", *drawn, class_="grid")])
 
 
@@ -223,18 +224,26 @@ def _cost(run: Run) -> Markup:
     table = tag("table", *(tag("tr", tag("th", name), tag("td", value)) for name, value in rows.items()))
     parts.append(tag("div", table, class_="scroll", tabindex=0))
     if run.command:
-        parts += [tag("p", "Again, with the same seed:"), tag("pre", run.command, tabindex=0)]
+        parts += [tag("p", "Again, with the same seed:"), tag("pre", _words(run.command), class_="command")]
     settings = tag("pre", dump_yaml(run.config), tabindex=0)
     parts.append(tag("details", tag("summary", "All settings (config.yaml)"), settings))
     return tag("div", *parts)
 
 
+def _words(command: str) -> Markup:
+    """Broken between words rather than at hyphens."""
+    return join((tag("span", word) for word in command.split(" ")), " ")
+
+
 def _facts(run: Run) -> list[tuple[str, str]]:
-    found = [("begun", run.log[0][:19])] if run.log and run.log[0][:4].isdecimal() else []
+    found = [("begun", f"{run.begun}, by the clock where it ran")] if run.begun else []
+    steps = sum(len(one.records) for one in run.trainings or (run,))
+    if run.trainings:
+        found.append(("trainings", f"{len(run.trainings)}, {steps:,} steps in all"))
     if run.records:
         found.append(("steps", f"{_done(run):,}"))
     if run.seconds:
-        found += [("time", duration(run.seconds)), ("a step", f"{run.seconds / len(run.records):.3g} s")]
+        found += [("time", duration(run.seconds)), ("a step", f"{run.seconds / steps:.3g} s")]
     checkpoint = run.directory.latest() if run.kind != BASELINE else None
     compute: dict[str, Any] = checkpoint.state.info.get("compute", {}) if checkpoint else {}
     if "precision" in compute:

@@ -19,6 +19,7 @@ COLOURS = {  # name: (on light, on dark)
     "ink": ("#1b2330", "#e8ecf2"),
     "mute": ("#566172", "#a3afbf"),
     "line": ("#d3dae3", "#38424f"),
+    "shade": ("#9aa7b8", "#5a6778"),
     "a": ("#2b6cb0", "#63a7ea"),
     "b": ("#c05f14", "#f0a45d"),
     "c": ("#7c3aad", "#c39bef"),

@@ -36,7 +36,7 @@ ATTENTIONS = {"glore": "GloRe", "nonlocal": "non-local"}
 class Box(NamedTuple):
     """A piece of one stream and the feature map that it gives; `title` is shown when pointed at.
 
-    In an outline with headings `label` stands in columns, one below another's; else it is lines.
+    In an outline with columns `label` is a part for each; else the first part stands above the others.
     """
 
     channels: int
@@ -68,18 +68,29 @@ class Arrow(NamedTuple):
     title: str
 
 
-class Outline(NamedTuple):
-    """A network as it is drawn. `foot` are the pieces behind the streams, or beside them: label and title.
+class Aside(NamedTuple):
+    """A piece that gives no feature map."""
 
-    `costs` are the MACs of its stages, by name.
+    label: str
+    title: str
+
+
+class Outline(NamedTuple):
+    """A network as it is drawn. `foot` are the pieces behind the streams, or beside them.
+
+    `costs` are the MACs of its stages, by name; `asked` is what was asked for beside its name, `arrows` what the legend
+    says of these. Where `columns`, the parts of labels stand below one another's.
     """
 
     title: str
     about: str
     lanes: tuple[str, ...]
-    rows: tuple[Heading | Boxes | Arrow, ...]
-    foot: tuple[tuple[str, str], ...]
+    rows: tuple[Heading | Boxes | Arrow | Aside, ...]
+    foot: tuple[Aside, ...]
     costs: tuple[tuple[str, int], ...]
+    asked: tuple[str, ...] = ()
+    arrows: str = "→: fusion"
+    columns: bool = False
 
 
 def architecture_outline(arch: Architecture, prior: Prior | None = None) -> Outline:
@@ -104,13 +115,14 @@ class _Architecture:
         everything = tuple(sites(self.arch.network))
         foot = tuple(self._foot(site) for site in everything if isinstance(site, ClassifierSite))
         title = f"{self.arch.space} {self.arch.hash}"
-        return Outline(title, about, self.lanes, tuple(self._rows(everything)), foot, self._stages())
+        return Outline(title, about, self.lanes, tuple(self._rows(everything)), foot, self._stages(), columns=True)
 
     def _stages(self) -> tuple[tuple[str, int], ...]:
         sums: dict[str, int] = {}
         for name, macs in self.costs.items():
             stage = name.split(".")[0] if name.startswith(("fusion.", "attention.")) else name.partition(".block")[0]
-            sums[stage.replace(".", " ")] = sums.get(stage.replace(".", " "), 0) + macs
+            stage = stage.replace(".", " ").replace("stage", "stage ")
+            sums[stage] = sums.get(stage, 0) + macs
         return tuple(sums.items())
 
     def _rows(self, everything: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
@@ -196,9 +208,9 @@ class _Architecture:
                 return f"1×1×1 to {site.width} channels, then averaged over time and space"
         return f"{site.width_in} pooled features to {site.width} to {self.net.classes} classes"
 
-    def _foot(self, site: ClassifierSite) -> tuple[str, str]:
+    def _foot(self, site: ClassifierSite) -> Aside:
         label = f"{site.width_in} features → {site.width} → {self.net.classes} classes"
-        return label, self._title(site, ())
+        return Aside(label, self._title(site, ()))
 
 
 def _measures(box: Box) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from autovid.report import published
-from autovid.report.charts import Point, Series, bars, line_chart, scatter, thin
+from autovid.report.charts import Key, Point, Series, bars, line_chart, scatter, thin
 from autovid.report.looks import SIDE, Look, look
 from autovid.report.markup import SERIES, Markup, escape, isolated, join, tag
 from autovid.report.runs import Confusion, Run
@@ -41,21 +41,22 @@ def _training(runs: Sequence[Run], title: str, key: str, low: float | None) -> M
 
 def _trade_off(runs: Sequence[Run]) -> Markup | None:
     """Of networks on the same classes; published ones among them where these are Kinetics-400's."""
-    points, names = _own(runs)
+    points, keys = _own(runs)
     if not points:
         return None
     if _comparable(runs):
-        points, names = points + _published_points(), [*names, ("published, 30 views", "mute")]
-    return scatter("Top-1 against cost", points, names, x="GFLOPs of a view, at its own input", y="top-1, %")
+        points, keys = points + _published_points(), [*keys, Key("published, 30 views", "mute", "ring")]
+    return scatter("Top-1 against cost", points, keys, x="GFLOPs of a view, at its own input", y="top-1, %")
 
 
-def _own(runs: Sequence[Run]) -> tuple[list[Point], list[tuple[str, str]]]:
+def _own(runs: Sequence[Run]) -> tuple[list[Point], list[Key]]:
     """Random baselines are evaluated in the centre view: beside one, everything is shown so."""
     points: list[Point] = []
-    names: list[tuple[str, str]] = []
+    keys: list[Key] = []
+    number = 0  # of runs with points
     centre = any(run.candidates for run in runs)
     for run in runs:
-        colour = SERIES[len(names) % len(SERIES)]
+        colour = SERIES[number % len(SERIES)]
         done = [one for one in run.candidates if one.top1 is not None]
         for one in done:
             says = f"{run.name}: {one.kind} {one.hash}, {one.top1:.2f} %, {one.gflops:.4g} GFLOPs"
@@ -63,10 +64,13 @@ def _own(runs: Sequence[Run]) -> tuple[list[Point], list[tuple[str, str]]]:
         shown = [one for _, one in run.evaluations if one.views == "center"] if centre else []
         for found in shown or ([run.best[1]] if run.best else []):
             says = f"{run.name}: {found.top1:.2f} %, {found.gflops_per_view:.4g} GFLOPs, {found.views}, {_input(found)}"
-            points.append(Point(found.gflops_per_view, found.top1, says, colour, "star"))
-        if done or run.best:
-            names.append((f"{run.name}{' (random; star: searched)' if done else ''}", colour))
-    return points, names
+            points.append(Point(found.gflops_per_view, found.top1, says, colour, "diamond"))
+        number += bool(done or run.best)
+        kinds, name = {one.kind for one in done}, isolated(run.name)
+        keys += [Key(join([name, ": random"]), colour, "dot")] * ("random" in kinds)
+        keys += [Key(join([name, ": the searched one"]), colour, "star")] * ("searched" in kinds)
+        keys += [Key(join([name, ": trained"]), colour, "diamond")] * bool(run.best)
+    return points, keys
 
 
 def _input(found: Evaluation) -> str:
@@ -83,11 +87,11 @@ def _published(runs: Sequence[Run]) -> Markup | None:
     """Beside results on other data, in a chart of its own: they cannot be compared."""
     if _comparable(runs) or not _own(runs)[0]:
         return None
-    names = [("published figures, not run here: Kinetics-400, 30 views († without attention)", "mute")]
+    keys = [Key("published figures, not run here: Kinetics-400, 30 views († without attention)", "mute", "ring")]
     return scatter(
         "Published, for orientation",
         _published_points(label=True),
-        names,
+        keys,
         x="GFLOPs of a view",
         y="top-1, % of Kinetics-400",
     )
@@ -101,7 +105,7 @@ def _published_points(label: bool = False) -> list[Point]:
             f"published: {one.name}, {one.top1} %, {one.gflops:g} GFLOPs in {published.VIEWS} views, {one.params} M",
             "mute",
             "ring",
-            one.name if label and "†" not in one.name else "",
+            one.name if label else "",
         )
         for one in published.TABLE
     ]
@@ -118,9 +122,10 @@ def _ranks(runs: Sequence[Run]) -> Markup | None:
                     says = f"{one.hash}: {top1:.2f} % in the supernet, {one.alone:.2f} % trained from scratch"
                     points.append(Point(top1, one.alone, says, colour, "ring" if colour == "mute" else "dot"))
         if points:
-            names = [("as the search left it", "mute"), ("batch norm recalibrated", "a")]
-            title = f"{run.name}: trained from scratch against in the supernet"
-            charts.append(scatter(title, points, names, x="top-1 in the supernet, %", y="top-1, %", log=False))
+            keys = [Key("as the search left it", "mute", "ring"), Key("batch norm recalibrated", "a", "dot")]
+            title = f"{run.name}: does the supernet rank as trainings do?"
+            y = "top-1 when trained from scratch, %"
+            charts.append(scatter(title, points, keys, x="top-1 in the supernet, %", y=y, log=False))
     return join(charts) if charts else None
 
 

@@ -81,6 +81,7 @@ class Run:
     evaluations: tuple[tuple[Path, Evaluation], ...] = ()
     candidates: tuple[Candidate, ...] = field(default=())
     ranking: Ranking | None = None
+    trainings: tuple["Run", ...] = ()  # inside of a random baseline or a ranking, the first one first
 
     @property
     def kind(self) -> str:
@@ -105,7 +106,12 @@ class Run:
 
     @cached_property
     def seconds(self) -> float:
-        """How long its steps took: breaks between two starts count as a step of the usual length."""
+        """How long its steps took, or those of all its trainings.
+
+        Breaks between two starts count as a step of the usual length.
+        """
+        if self.trainings:
+            return sum(one.seconds for one in self.trainings)
         pairs = list(zip(self.records, self.records[1:]))
         gaps = [b["time"] - a["time"] for a, b in pairs if "time" in a and "time" in b]
         if not gaps:
@@ -116,8 +122,16 @@ class Run:
         return usual + sum(usual if stop else gap for gap, stop in zip(gaps, broken))
 
     @property
+    def begun(self) -> str:
+        """The first date and time of its logs, by the clock of the machine where it ran; empty where there is none."""
+        times = [line[:19] for one in (self, *self.trainings) for line in one.log[:1] if line[:4].isdecimal()]
+        return min(times, default="")
+
+    @property
     def command(self) -> str:
-        """What was typed to begin it; empty where the log does not say."""
+        """What was typed to begin it, which its first training knows as well; empty where no log says."""
+        if self.trainings:
+            return self.trainings[0].command
         lines = [line.partition(" goes on with: ")[2] for line in self.log if " goes on with: " in line]
         words = shlex.split(lines[0]) if lines else []
         return shlex.join(word for word in words if word != "--resume")
@@ -164,7 +178,19 @@ def read_run(path: Path) -> Run:
         evaluations=tuple(_evaluations(path)),
         candidates=tuple(_candidates(path / "table.csv")) if directory.kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
+        trainings=_trainings(path) if directory.kind in (BASELINE, RANK) else (),
     )
+
+
+def _trainings(path: Path) -> tuple[Run, ...]:
+    """What their logs say, no more."""
+    there = [RunDirectory.open(file.parent) for file in path.glob("*/config.yaml")]
+    found = [
+        Run(run.path, run.path.name, run, tuple(_records(run.path / "metrics.jsonl")), (), tuple(_lines(log)))
+        for run in there
+        if (log := run.path / "log.txt").is_file()
+    ]
+    return tuple(sorted(found, key=lambda run: (run.log[0], run.name)))
 
 
 def _model(run: RunDirectory, file: Path) -> Model | None:

@@ -106,7 +106,7 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
         return None
     starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
     marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
-    return line_chart(title, series, marks=marks, **options)
+    return line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
 
 def _part(run: Run, number: int, key: str) -> list[tuple[float, float]]:
@@ -138,13 +138,12 @@ class _Verdict(NamedTuple):
     @property
     def points(self) -> str:
         """The lead in hundredths."""
-        return f"{round(100 * self.lead):+d}"
+        return f"{100 * self.lead:+.0f}"
 
     @property
     def word(self) -> str:
         """What was taken."""
-        value = str(self.candidates[self.taken])
-        return {**FUSIONS, **ATTENTIONS}.get(value, value)
+        return _word(self.candidates[self.taken])
 
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
@@ -158,9 +157,12 @@ def decisions(runs: Sequence[Run]) -> Markup | None:
 def _of_run(run: Run, verdicts: Sequence[_Verdict], named: bool) -> Markup:
     cards = tag("div", *_cards(run, verdicts), class_="cards")
     parts = [tag("h3", run.name)] if named else []
-    marked = "the one that was taken in blue" if run.model else "the likeliest so far in blue"
-    text = f"Probability of each candidate over time, {marked}; points of its lead over the next."
-    text += "" if run.model else " The search is not finished: what it has not come to is left out, and all may change."
+    marked = "the one that was taken" if run.model else "the likeliest so far"
+    text = f"Probability of each candidate over time, from 0 to 100 %; in blue {marked}, with its lead over the next. "
+    if run.model:
+        text += "In orange and with a minus: another was likelier, and the range decided."
+    else:
+        text += "The search is not finished: what it has not come to is left out, and all may change."
     details = tag("details", tag("summary", f"All {len(verdicts)} decisions"), cards, open="" if not named else None)
     return join([*parts, *_summary(verdicts), tag("p", text, class_="mute"), details])
 
@@ -207,17 +209,21 @@ def _row(run: Run, place: str, row: Sequence[_Verdict]) -> Iterator[Markup]:
         yield tag("div", place.rpartition(".")[2], class_="row")
     for one in row:
         label = SHORT.get(one.name.rpartition(".")[2], one.name.rpartition(".")[2])
-        chances = ", ".join(f"{c}: {100 * p:.0f} %" for c, p in zip(one.candidates, one.probabilities))
+        chances = [f"{_word(c)}: {100 * p:.0f} %" for c, p in zip(one.candidates, one.probabilities)]
         picture = _history(run, one)
         yield tag(
             "div",
             *picture,
             tag("span", f"{label} ", class_="mute"),
-            tag("b", one.word),
-            f" {one.points}",
+            tag("span", tag("b", one.word), f" {one.points}", class_="against" if one.lead < 0 else None),
+            tag("div", join((tag("span", chance) for chance in _listed(chances)), " "), class_="mute chances"),
             class_="decision",
-            title=chances,
+            title=", ".join(chances),
         )
+
+
+def _listed(parts: Sequence[str]) -> list[str]:
+    return [*(f"{part}," for part in parts[:-1]), *parts[-1:]]
 
 
 def _history(run: Run, one: _Verdict) -> list[Markup]:
@@ -226,4 +232,9 @@ def _history(run: Run, one: _Verdict) -> list[Markup]:
         return []
     chosen = np.linspace(0, len(known) - 1, min(INSTANTS, len(known))).round().astype(int)
     lines = np.array(known)[chosen].T.tolist()
-    return [spark(lines, one.taken, f"{one.name} over time")]
+    named = list(zip(map(_word, one.candidates), lines))
+    return [spark(named, one.taken, f"{one.name} over time", "b" if one.lead < 0 else "a")]
+
+
+def _word(candidate: object) -> str:
+    return {**FUSIONS, **ATTENTIONS}.get(str(candidate), str(candidate))

@@ -25,10 +25,22 @@ svg.av{width:100%;height:auto;display:block}
 .drawing{max-width:500px}.drawing svg{border:1px solid var(--line);border-radius:8px}
 .legend{display:flex;flex-wrap:wrap;gap:2px 14px;font-size:.82rem;color:var(--mute);overflow-wrap:anywhere}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
+.legend i.dot,.legend i.ring{border-radius:50%}
+.legend i.star{width:14px;height:14px;border-radius:0;margin:0 4px -2px 0;
+  clip-path:polygon(50% 0,62% 35%,98% 35%,69% 57%,79% 91%,50% 70%,21% 91%,31% 57%,2% 35%,38% 35%)}
+.legend i.ring,.legend i.diamond{background:none;border-width:2px;border-style:solid}
+.legend i.diamond{transform:rotate(45deg);border-radius:0}
+.scroll{overflow-x:auto;background:
+  linear-gradient(90deg,var(--paper) 30%,transparent) 0 0/36px 100% no-repeat local,
+  linear-gradient(270deg,var(--paper) 30%,transparent) 100% 0/36px 100% no-repeat local,
+  linear-gradient(90deg,var(--shade),transparent) 0 0/14px 100% no-repeat scroll,
+  linear-gradient(270deg,var(--shade),transparent) 100% 0/14px 100% no-repeat scroll}
+table{border-collapse:collapse;font-size:.9rem}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
 td{font-variant-numeric:tabular-nums}th{font-weight:600}
 th,td{min-width:5em;max-width:24em;overflow-wrap:break-word}th:first-child{white-space:nowrap}
+.command{white-space:pre-wrap;overflow-wrap:anywhere}.command span{display:inline-block;max-width:100%}
+@media not (any-hover:hover){.pointer{display:none}}
 pre{background:var(--card);padding:10px 12px;border-radius:6px;overflow-x:auto;
   font-size:.8rem;line-height:1.4;margin:8px 0}
 summary{cursor:pointer;color:var(--mute)}
@@ -38,7 +50,8 @@ summary{cursor:pointer;color:var(--mute)}
 .decisions{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:6px 10px}
 .decisions .row{grid-column:1/-1;font-size:.76rem;color:var(--mute);margin-top:4px}
 .decision{min-width:0;font-size:.74rem;line-height:1.3;overflow-wrap:anywhere}.decision b{font-weight:600}
-.decision svg{max-width:130px}.decision .mute{font-size:inherit}
+.decision svg{max-width:150px}.chances span{display:inline-block}
+.against{color:var(--b)}.against b{font-weight:400}.decision .mute{font-size:inherit}
 .bars{list-style:none;padding:0;margin:0;font-size:.82rem}
 .bars li{display:grid;grid-template-columns:minmax(0,11em) 1fr 3.2em;gap:8px;align-items:center;line-height:1.5}
 .bars .name{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
@@ -56,6 +69,6 @@ summary{cursor:pointer;color:var(--mute)}
 def style_sheet() -> str:
     """All of it."""
     light, dark = ("".join(f"--{name}:{values[which]};" for name, values in COLOURS.items()) for which in (0, 1))
-    swatches = "".join(f".bar-{name}{{background:var(--{name})}}" for name in COLOURS)
+    swatches = "".join(f".bar-{name}{{background:var(--{name});border-color:var(--{name})}}" for name in COLOURS)
     themes = f":root{{color-scheme:light dark;{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
     return themes + _PAGE + swatches + rules()

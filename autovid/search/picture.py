@@ -90,11 +90,14 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
 
 
 def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, Any]], key: str, color: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for part in sorted({record["part"] for record in records}):  # a line of its own for each part
         values = [r.get(key) if r["part"] == part else None for r in records]
         axes.plot(steps, [np.nan if v is None else v for v in values], color=color, linewidth=1.4)
     if title:
-        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_title(title, fontsize=9, loc="left", pad=14)  # the parts' names stand below it
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("step", fontsize=8)
@@ -109,6 +112,7 @@ def _against(
             x = [settings.end(number) - part.steps, settings.end(number)]
             label = "range at the end of the part" if number == 0 else None
             axes.fill_between(x, ends.low / unit, ends.high / unit, color=BAND, alpha=0.5, linewidth=0, label=label)
+    axes.margins(y=0.15)  # room for a word above what was found
     last = settings.end(len(settings.parts) - 1) - 1
     axes.plot([last], [found], "o", color="black", zorder=5)
     axes.annotate("found", (last, found), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
@@ -117,7 +121,7 @@ def _against(
 
 
 def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
-    """Names of the parts above, and a line where one ends; grey where a part warms up."""
+    """Names of the parts above the axes, and a line where one ends; grey where a part warms up."""
     for number, part in enumerate(settings.parts):
         end = settings.end(number)
         start = end - part.steps
@@ -125,4 +129,4 @@ def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
             axes.axvline(start - 0.5, color=GREY, linewidth=0.7, linestyle=":")
         if part.warmup:
             axes.axvspan(start - 0.5, start + part.warmup - 0.5, color="#edf2f7", zorder=0, linewidth=0)
-        axes.text(start, 1.0, part.name, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY, va="top")
+        axes.text(start, 1.01, part.name, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY, va="bottom")

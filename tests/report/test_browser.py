@@ -90,6 +90,17 @@ def test_pictures_are_seen_and_text_in_them_is_not_tiny_on_a_phone(browser: Brow
     assert drawn
 
 
+def test_what_does_not_fit_a_phone_scrolls_and_shows_it_and_commands_are_whole(browser: Browser, report: Path) -> None:
+    browser.open(report, *PHONE)
+    table = "document.querySelector('#compare .scroll')"
+    assert browser.run(f"{table}.scrollWidth > {table}.clientWidth + 100")
+    assert browser.run(f"getComputedStyle({table}).backgroundImage.split('linear-gradient').length") == 5
+    commands = browser.run("[...document.querySelectorAll('.command')].map(e => [e.scrollWidth, e.clientWidth])")
+    assert len(commands) == 4
+    assert all(wide <= room for wide, room in commands)
+    assert browser.run("getComputedStyle(document.querySelector('.pointer')).display") == "none"  # a finger cannot
+
+
 def test_what_is_pointed_at_has_a_title(browser: Browser, report: Path) -> None:
     browser.open(report, *DESK)
     titles = browser.run("[...document.querySelectorAll('.drawing g')].map(g => g.querySelector('title').textContent)")

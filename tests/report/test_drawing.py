@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.ft2font import FT2Font
 
 from autovid.cli import main
 from autovid.cost import count_stages
@@ -18,6 +19,8 @@ from autovid.report.picture import outline, png
 from autovid.space import Architecture, load_space
 
 SVG = "{http://www.w3.org/2000/svg}"
+FONTS = f"{matplotlib.get_data_path()}/fonts/ttf"
+TWO = ("auto_tsnet_s", "slowfast_r50_8x8")
 FAMILIES = [
     "i3d_inception_v1",
     "slowfast_r50_8x8",
@@ -124,7 +127,53 @@ def test_modules_and_temporal_layers_are_named() -> None:
     spec = NetworkSpec(network="tsm_resnet50", modules={"rms": {}})
     svg = draw_file(outline(spec))
     assert "tsm_resnet50 + rms" in texts(svg)
-    assert any("TemporalShift" in title for title in titles(svg))
+    assert any("temporal shift" in title for title in titles(svg))
+
+
+ASKED = NetworkSpec(
+    network="tsm_resnet50", options={"temporal_pooling": True}, modules={"rms": {"kernel": 5}, "dropout": {"rate": 0.2}}
+)
+
+
+def test_options_of_the_network_and_of_modules_are_told() -> None:
+    shown = texts(draw_file(outline(ASKED)))
+    assert "temporal pooling · rms: kernel 5 · dropout: rate 0.2" in shown
+    assert [text for text in shown if text.startswith("stage ")][2] == "stage 3 (res4) · 1024 ch · 2×14²"
+    assert shown.count("random mean scaling") == 2  # in res4 and res5
+
+
+@pytest.mark.parametrize("spec", [ASKED, *(NetworkSpec(network=name) for name in FAMILIES)], ids=lambda s: s.network)
+def test_all_text_is_inside_of_the_picture(spec: NetworkSpec) -> None:
+    fonts = {False: FT2Font(f"{FONTS}/DejaVuSans.ttf"), True: FT2Font(f"{FONTS}/DejaVuSans-Bold.ttf")}
+    for element in ElementTree.fromstring(draw_file(outline(spec))).iter(f"{SVG}text"):
+        words, font = element.get("class", "").split(), fonts["bold" in element.get("class", "")]
+        font.set_size(9.5 if "small" in words else 15 if "big" in words else 11, 72)
+        font.set_text(element.text or "")
+        width, x = font.get_width_height()[0] / 64, float(element.get("x", 0))
+        left = x - {"end": width, "middle": width / 2}.get(element.get("text-anchor", ""), 0)
+        assert left > 8, element.text
+        assert left + width < 455, element.text
+
+
+def test_the_glance_of_s2dnet_comes_first() -> None:
+    drawn = outline(NetworkSpec(network="s2dnet"))
+    shown = texts(draw_file(drawn))
+    assert drawn.lanes == ("synopsis: the glance", "detail: a closer look")
+    order = ["MobileNetV2", "sampler: where and when to look closer · 2.5 MMACs", "stem", "stage 1 (res2)", "context"]
+    order.append("detail classifier · 0.4 MMACs")
+    assert sorted(order, key=shown.index) == order
+    assert "cutting the details out of the clip · 281.6 MMACs" in shown  # 12 of 32 frames, 144² of 160², by matmuls
+    macs = 12 * 3 * (32 * 160 * 160 + 144 * 160 * 160 + 144 * 144 * 160)
+    assert dict(drawn.costs)["cutting the details out of the clip"] == macs
+
+
+def test_the_legend_says_what_is_there_and_nothing_else() -> None:
+    alone, two, slowfast = (texts(draw_file(outline(NetworkSpec(network=n)))) for n in ("x3d_s", *TWO))
+    assert not any("→: fusion" in text for text in alone)
+    assert any("→: fusion" in text for text in two)
+    assert any(text.startswith("→ +n ch: ") for text in slowfast)
+    assert "stage 1 (res2)" in slowfast
+    assert "3×1² 1×3²" in slowfast
 
 
 def test_every_network_by_name_has_a_maker_that_can_be_drawn() -> None:

@@ -15,9 +15,10 @@ from hostile_names import HOSTILE
 from autovid.cli import main
 from autovid.errors import RunError
 from autovid.report import page as page_module
-from autovid.report.charts import Scale, thin
+from autovid.report.charts import Scale, bars, spark, thin
 from autovid.report.markup import Markup, escape, tag
 from autovid.report.page import page, write_report
+from autovid.report.published import TABLE
 from autovid.report.runs import read_run, read_runs
 from autovid.search import read_search
 from autovid.space import load_architecture
@@ -139,6 +140,62 @@ def test_every_decision_says_what_won_and_by_how_much(runs: dict[str, Path], eve
     assert f"width {arch.choices[name]} {lead:+.0f}" in text
 
 
+def test_what_is_taken_against_the_likelier_candidate_does_not_look_like_a_win(
+    runs: dict[str, Path], everything: Page
+) -> None:
+    searched, arch = read_search(runs["search"]), load_architecture(runs["search"] / "architecture.yaml")
+    behind = 0
+    for decision, logp in zip(searched.space.decisions, searched.log_probs(searched.space)):
+        taken = decision.candidates.index(arch.choices[decision.name])
+        behind += len(logp) > 1 and logp[taken] < np.delete(logp, taken).max()
+    assert behind > 0
+    assert sum(span.get("class") == "against" for span in everything.of("span")) == behind
+    assert "another was likelier, and the range decided" in everything.sections["decisions"]
+    name = "sparse.stage1.width"
+    chances = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))[name]
+    named = ", ".join(f"{c}: {100 * np.exp(p):.0f} %" for c, p in zip(searched.space.candidates[name], chances))
+    assert named in everything.sections["decisions"]  # said, not only for who points at it
+
+
+def test_a_small_line_has_its_scale_and_names_that_are_text() -> None:
+    drawn = spark([("<b>", [0.25, 0.75]), ("3", [0.75, 0.25])], 0, "x over time", "b")
+    assert "<title>&lt;b&gt;</title>" in drawn
+    assert ">100%<" in drawn
+    assert "thick s-b" in drawn
+
+
+def test_the_legend_tells_whose_a_point_is(everything: Page) -> None:
+    accuracy = everything.sections["accuracy"]
+    marks = [mark.get("class", "") for mark in everything.of("i")]
+    for says, mark in (
+        ("random: random", "b dot"),
+        ("random: the searched one", "b star"),
+        ("train: trained", "a diamond"),
+    ):
+        assert says in accuracy
+        assert marks.count(f"bar-{mark}") == 1
+
+
+def test_charts_of_a_search_share_their_steps(runs: dict[str, Path]) -> None:
+    text = page([read_run(runs["search"])])
+    section = text[text.index('id="search"') : text.index('id="decisions"')]
+    starts = [re.findall(r'd="M([\d.]+) 16.0V186.0"', chart) for chart in section.split("<figure>")[1:]]
+    assert len(starts) == 4
+    assert starts[0] == starts[1] == starts[2] == starts[3]
+    assert len(set(starts[0])) == 3  # where its parts begin
+
+
+def test_nothing_is_drawn_of_a_bar_of_nothing() -> None:
+    drawn = bars("t", [("none", 0.0, ""), ("few", 0.25, ""), ("half", 50.0, "")])
+    assert re.findall(r"width:([\d.]+)%", drawn) == ["0", "0.2", "50"]
+    assert re.findall(r"<b>(.*?)</b>", drawn) == ["0 %", "&lt;1 %", "50 %"]
+
+
+def test_published_networks_have_their_names(runs: dict[str, Path]) -> None:
+    labels = re.findall(r">([^<]*)</text>", page([read_run(runs["train"])]))
+    assert {one.name for one in TABLE} <= set(labels)
+
+
 def test_published_figures_are_marked_as_such(everything: Page) -> None:
     assert "published figures, not run here: Kinetics-400, 30 views" in everything.sections["accuracy"]
     assert "published: X3D-S, 73.3 %, 81 GFLOPs in 30 views" in everything.sections["accuracy"]
@@ -161,6 +218,20 @@ def test_it_says_what_it_cost_and_how_to_run_it_again(runs: dict[str, Path], eve
     assert f"-o {runs['train']}" in cost
     assert "--resume" not in cost
     assert "seed: 0" in cost
+    assert cost.count("by the clock where it ran") == len(runs)
+
+
+def test_a_random_baseline_tells_what_its_trainings_tell(runs: dict[str, Path], everything: Page) -> None:
+    run = read_run(runs["random"])
+    logs = [read_run(path) for path in sorted(runs["random"].glob("*-*/")) if (path / "config.yaml").is_file()]
+    assert len(logs) == len(run.trainings) == 3
+    assert run.seconds == pytest.approx(sum(one.seconds for one in logs))
+    assert run.begun == min(one.log[0][:19] for one in logs)
+    cost = everything.sections["cost"]
+    assert run.command
+    assert {one.command for one in logs} == {run.command}
+    assert f"-o {runs['random']}" in cost
+    assert f"trainings3, {sum(len(one.records) for one in logs)} steps in all" in cost
 
 
 def test_nothing_is_fetched_and_it_is_small(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -232,7 +303,7 @@ def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
     known = [d for d in searched.space.decisions if len(d.candidates) > 1 and not d.name.startswith("attention")]
     assert len(cells) == len(known) < len(searched.space.decisions)
     text = re.sub(r"\s+", " ", found.sections["decisions"])
-    assert "the likeliest so far in blue; points of its lead over the next. The search is not finished: " in text
+    assert "in blue the likeliest so far, with its lead over the next. The search is not finished: " in text
     logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))
     name = "sparse.stage1.width"
     best, next_best = sorted(np.exp(logp[name]))[:-3:-1]
@@ -322,6 +393,8 @@ def test_a_report_of_the_same_runs_is_the_same(runs: dict[str, Path], tmp_path: 
         (3, 97, False, [20, 40, 60, 80]),
         (0.5, 30, True, [1, 3, 10, 30]),
         (1, 8, True, [1, 2, 3, 5, 7]),
+        (2.3, 28.5, True, [5, 10, 20]),
+        (0.0098, 0.0132, True, [0.01, 0.011, 0.012, 0.013]),
     ],
 )
 def test_ticks_are_round_and_inside(low: float, high: float, log: bool, ticks: list[float]) -> None:
