@@ -15,7 +15,7 @@ from autovid.cli import main
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/tiny_rank"))
     args = parser.parse_args()
