@@ -60,6 +60,8 @@ def open_classifier(what: Path, device: str = "auto") -> Classifier:
             raise ConfigError(f"{what} does not say what clips it wants; give one that autovid export has written")
         interface = read_interface(text, str(what))
         return Classifier(interface, _of_session(session, interface, what))
+    if (what.parent / MANIFEST).is_file():
+        raise ConfigError(f"{what} is a part of an exported folder; give the folder, {what.parent}")
     raise ConfigError(f"{what} is no run directory, exported folder or ONNX file; give one of these")
 
 

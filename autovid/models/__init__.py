@@ -95,6 +95,9 @@ def no_network(name: str) -> str:
     return f"there is no network {name!r}; {did_you_mean(name, NETWORKS)}autovid list models shows all"
 
 
+BINARY = (".onnx", ".pt2", ".pt", ".pth", ".safetensors")
+
+
 def load_model(what: str | Path) -> Model:
     """A hand-designed network by its name, or what the YAML file of one or of an architecture holds."""
     if str(what) in NETWORKS:
@@ -105,6 +108,8 @@ def load_model(what: str | Path) -> Model:
                 raise ConfigError(f"{what} is {kind}; give a network, an architecture or a run")
         hint = did_you_mean(str(what), NETWORKS)
         raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list shows all")
+    if Path(what).suffix in BINARY:
+        raise ConfigError(f"{what} holds weights, not what a network is; give its run, its folder or its YAML file")
     document = read_yaml(what)
     if "network" in (content := document.as_type(dict[str, Any])) and isinstance(content["network"], str):
         spec = document.as_type(NetworkSpec)

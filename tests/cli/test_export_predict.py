@@ -296,6 +296,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
         (["predict", str(found), str(clip)], 5, f"autovid train '{tmp_path}/<b>&'\"'\"'q'"),
         (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),
+        (["predict", weights, str(clip)], 2, f"give the folder, {exported['safetensors']}"),
+        (["draw", weights, "-o", str(tmp_path / "x.svg")], 2, "holds weights, not what a network is"),
         (["predict", str(clip), str(clip)], 2, "no run directory, exported folder or ONNX file"),
         (["predict", str(exported["onnx"]), str(clip), "--device", "cuda"], 2, "has no device cuda"),
     ]
