@@ -8,7 +8,9 @@ import pytest
 import torch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore Ctrl-C
-torch.set_num_threads(1)  # the tests' many small operations would spend their time waiting for a second thread
+# Small operations, and programs beside other tests, would spend their time waiting for a second thread.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,7 +65,7 @@ def environment(rank: int, port: int) -> dict[str, str]:
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(SIZE)}
     places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(SIZE)}
     root = str(Path(__file__).parents[1])
-    return {**os.environ, **meeting, **places, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    return {**os.environ, **meeting, **places, "PYTHONPATH": root}
 
 
 def serve() -> None:

@@ -26,8 +26,7 @@ def test_workers_under_torchrun_search_together_and_survive_a_kill(tiny_videos: 
     out = tmp_path / "run"
     words = [sys.executable, "-m", *TORCHRUN.split(), "-m", "autovid", *SEARCH.split(), "--recipe", "proxy"]
     words += ["--device", "cpu", "--precision", "fp32", "--data", str(tiny_videos), "-o", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with running(words, stdout=-1, stderr=-1, text=True, env=environment) as process:
+    with running(words, stdout=-1, stderr=-1, text=True) as process:
         threading.Thread(target=kill_a_worker, args=(out, process.pid), daemon=True).start()
         said, warned = process.communicate(timeout=300)
     assert process.returncode == 0, warned

@@ -16,7 +16,7 @@ from autovid.data.resize import Small, resize
 from autovid.data.sweep import Done, Journal, Task
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class Silent:

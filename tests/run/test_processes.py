@@ -14,7 +14,7 @@ from toy import same
 from autovid.run import RunDirectory
 
 HERE = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
 ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # it hides what a closed pipe does to buffered output at exit
 
 
