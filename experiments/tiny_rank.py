@@ -1,10 +1,18 @@
 """Does a supernet of the tiny space rank architectures? Searches, then ranks by `autovid rank`.
 
-    python experiments/tiny_rank.py [-n 8] [--steps 60] [--epochs 20] [-o runs/tiny_rank]
+    python experiments/tiny_rank.py [-n 8] [--steps 300] [--epochs 20] [-o runs/tiny_rank]
 
-Of the sparse part, whose supernet has learned the longest. One training is 36 steps an epoch on the synthetic videos;
-not yet run to its end, so that there is no outcome to report here. Expect little: a search of this size is no better
-than chance (tiny_study.py).
+Of the sparse part, whose supernet has learned the longest. One training is 36 steps an epoch on the synthetic videos.
+
+Outcome (8 architectures, seed 0, two cores): it does not, since the supernet has learned nothing yet. With its weights
+they reach 4.2 to 8.3 % on val, where chance is 8.3 %; trained alone for 20 epochs 6.3 to 15.6 %.
+
+    steps a part   supernet as it was             batch norm recalibrated
+              60   tau  0.49 (-0.05 to 1.00)      tau -0.08 (-0.81 to 0.58)
+             300   tau -0.13 (-0.79 to 0.58)      tau -0.27 (-0.76 to 0.25)
+
+Kendall's tau with 95 % bootstrap intervals, all of which hold 0. A search of this size is no better than chance
+(tiny_study.py): the ways to rank are there to be used on longer ones.
 """
 
 import argparse
