@@ -47,10 +47,11 @@ def find_model(what: str | Path) -> Model:
 
 def _without_one(run: RunDirectory) -> str:
     """Why a run has no architecture of its own."""
-    if several := sorted(file.parent.name for file in run.path.glob("*/architecture.yaml")):
-        hint = f"of several; give one of them, such as {run.path / several[0]}"
-        return f"{run.path} is a run of 'autovid {run.kind}', {hint}"
-    return f"{run.path} has no architecture.yaml yet; finish it with --resume, or autovid derive it"
+    several = sorted(file.parent.name for file in run.path.glob("*/architecture.yaml"))
+    hint = "it has no architecture.yaml yet; finish it with --resume, or autovid derive it"
+    if several:
+        hint = f"it has several architectures; give one of its runs, such as {run.path / several[0]}"
+    return f"{run.path} is a run of 'autovid {run.kind}': {hint}"
 
 
 def find_architecture(path: Path) -> Architecture:

@@ -138,7 +138,7 @@ def test_a_plan_with_data_counts_it(file: Path, tiny_videos: Path, capsys: pytes
     shown = capsys.readouterr().out
     for words in (
         "network  tsn_resnet18 dropout=0.1 + cutmix probability=0.5",
-        "steps    3: 1 epochs of 24 videos, 8 clips a step",
+        "steps    3: 1 epoch of 24 videos, 8 clips a step",
         "in 2 parts of 4",
         "center (1 of 32x32), 2-lcr (6 of 36x36)",
         "ready; nothing was trained",
