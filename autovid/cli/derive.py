@@ -35,6 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from autovid.search import derive, read_search
     from autovid.search.derive import LATENCY
 
+    file = Path(args.out) if args.out else Path(args.search) / _name(args)
+    if file.suffix not in (".yaml", ".yml") and not file.is_dir():
+        raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
+    if file.is_dir():
+        raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
     scale = _scale(args.scale) if args.scale else {}
     wanted = parse_gflops(args.flops) if args.flops else None
     found = read_search(args.search)
@@ -43,11 +48,6 @@ def run(args: argparse.Namespace) -> int:
         from autovid.search.derive import described_scale
 
         arch = described_scale(arch, **scale)
-    file = Path(args.out) if args.out else Path(args.search) / _name(args)
-    if file.suffix not in (".yaml", ".yml") and not file.is_dir():
-        raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
-    if file.is_dir():
-        raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())

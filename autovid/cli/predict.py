@@ -11,8 +11,6 @@ from autovid.errors import DataError, printable
 if TYPE_CHECKING:
     from autovid.export.predict import Prediction
 
-DECIMALS = 6  # of seconds, at most
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
@@ -68,6 +66,8 @@ def _lines(found: "Prediction", window: float | None, number: int) -> list[str]:
 
 def _clock(seconds: float, window: float) -> str:
     """ "0:04.5", "1:02:03.0", with as many decimals as the window has."""
+    from autovid.export.predict import DECIMALS
+
     decimals = next((number for number in range(1, DECIMALS) if round(window, number) == window), DECIMALS)
     minutes, rest = divmod(round(seconds * 10**decimals), 60 * 10**decimals)
     hours, minutes = divmod(minutes, 60)

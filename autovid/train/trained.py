@@ -79,9 +79,10 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)
     if run.kind != KIND:
-        one = path / "architecture.yaml"
-        hint = f"train its architecture first: autovid train {shlex.quote(str(path))}" if one.is_file() else ""
-        raise RunError(f"{path} is a run of 'autovid {run.kind}'; {hint}" if hint else _without_one(run))
+        if not (path / "architecture.yaml").is_file():
+            raise RunError(_without_one(run))
+        command = f"autovid train {shlex.quote(str(path))}"
+        raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
