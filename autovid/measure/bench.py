@@ -177,13 +177,18 @@ class Bench:
                 x = candidate.input(self.figures[place].largest_batch or 1)
                 speeds[place] = len(x) / seconds(candidate.run(x), self.device)
                 step(f"throughput, {candidate.name}: {len(x)} clips at once")
-            rounds += [speeds] if number else []  # the first warms up
-        for place in there:
+            if number:  # the first warms up
+                rounds.append(speeds)
+                self._take_speeds(rounds)
+
+    def _take_speeds(self, rounds: list[dict[int, float]]) -> None:
+        """After each round, so that an interrupt leaves the earlier ones."""
+        for place in rounds[0]:
             found = self.figures[place]
             found.clips_per_second_q1, found.clips_per_second, found.clips_per_second_q3 = quartiles(
                 [speeds[place] for speeds in rounds]
             )
-            if 0 in there:
+            if 0 in rounds[0]:
                 found.clips_per_second_ratio = float(np.median([speeds[place] / speeds[0] for speeds in rounds]))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.measure.memory import out_of_memory
-from autovid.models import Model, Network, NetworkSpec, build, build_network
+from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_network
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import find_model
@@ -65,7 +65,7 @@ def open_candidate(
     Raises ConfigError, RunError.
     """
     path = Path(what)
-    trained = path.is_dir() and RunDirectory.open(path).kind == KIND
+    trained = what not in NETWORKS and path.is_dir() and RunDirectory.open(path).kind == KIND
     model = as_trained(path) if trained else find_model(what)
     torch.manual_seed(0)
     try:

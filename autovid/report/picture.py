@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib
 
 from autovid.errors import ConfigError
-from autovid.models import Model, NetworkSpec, SearchNetwork, build_network, load_model
+from autovid.models import NETWORKS, Model, NetworkSpec, SearchNetwork, build_network, load_model
 from autovid.report.drawing import draw_file
 from autovid.report.outline import Outline, Prior, architecture_outline
 from autovid.report.stages import network_outline
@@ -24,7 +24,7 @@ def find_drawable(what: str) -> tuple[Model, Prior]:
     Raises ConfigError, RunError.
     """
     path = Path(what)
-    if not path.is_dir():
+    if what in NETWORKS or not path.is_dir():
         return load_model(what), {}
     if not (path / "config.yaml").is_file() and (path / "architecture.yaml").is_file():  # an exported folder
         return load_model(path / "architecture.yaml"), {}

@@ -98,6 +98,15 @@ def test_a_training_is_measured_as_it_was_trained(tiny_videos: Path, tmp_path: P
     assert found.params == evaluated["params"]
 
 
+def test_a_name_is_the_network_also_where_a_folder_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tsn_resnet18").mkdir()
+    assert open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32).clip.crop == 32
+    assert main(["draw", "tsn_resnet18", "-o", "out.svg"]) == 0
+
+
 def test_an_architecture_of_a_run_has_the_runs_name(tmp_path: Path) -> None:
     for run in ("one", "two"):
         (tmp_path / run).mkdir()
@@ -133,6 +142,12 @@ def test_throughputs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autovid.measure.bench.seconds", lambda run, device: next(took))
     measured._throughputs(lambda text: None)
     assert [found.clips_per_second for found in measured.figures] == [0.5, 0.25, None]
+    for found in measured.figures:
+        found.clips_per_second = None
+    took = iter([9.0, 9.0, 1.0, 1.0, 2.0])
+    with pytest.raises(StopIteration):  # in the place of Ctrl-C: the first round is kept
+        measured._throughputs(lambda text: None)
+    assert [found.clips_per_second for found in measured.figures] == [2.0, 1.0, None]
     assert [found.clips_per_second_ratio for found in measured.figures] == [1.0, 0.5, None]
 
 
