@@ -1,0 +1,61 @@
+"""The numerical tests as other machines would run them: kernels of older processors, and other numbers of threads.
+
+    python tests/machines.py            every numerical test under every setting (make test-machines)
+    python tests/machines.py --quick    a few of them, in a few minutes (a part of .ci/run)
+    python tests/machines.py --all      the whole suite under every setting, some minutes each
+    python tests/machines.py --only ONEDNN_MAX_CPU_ISA=AVX2 AUTOVID_TEST_THREADS=8    these settings alone
+
+Prints a line for each setting as it ends: passed or failed, and how long it took. Output of tests is shown where one fails.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# What oneDNN, torch and MKL may use of a processor, and how many threads the tests have (tests/conftest.py; default 1).
+SETTINGS = (
+    "",
+    "ONEDNN_MAX_CPU_ISA=AVX2",
+    "ONEDNN_MAX_CPU_ISA=SSE41",
+    "ATEN_CPU_CAPABILITY=avx2",
+    "ATEN_CPU_CAPABILITY=default",
+    "MKL_ENABLE_INSTRUCTIONS=AVX2",
+    "AUTOVID_TEST_THREADS=2",
+    "AUTOVID_TEST_THREADS=8",
+)
+NUMERICAL = ("tests/cost", "tests/export", "tests/golden", "tests/models", "tests/nn", "tests/search", "tests/train")
+QUICK = ("tests/models/test_builder.py", "tests/nn/test_supernet_blocks.py", "tests/search/test_search_together.py")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few tests")
+    parser.add_argument("--all", action="store_true", help="the whole suite")
+    parser.add_argument("--only", nargs="+", metavar="NAME=VALUE", default=SETTINGS, help="these settings alone")
+    options = parser.parse_args()
+    tests = QUICK if options.quick else ("tests",) if options.all else NUMERICAL
+    failed = [setting for setting in options.only if not passes(setting, tests)]
+    return 1 if failed else 0
+
+
+def passes(setting: str, tests: tuple[str, ...]) -> bool:
+    """Whether the tests pass with an environment variable set, `NAME=VALUE`, or none."""
+    environment = dict(os.environ)
+    if setting:
+        name, _, value = setting.partition("=")
+        environment[name] = value
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *tests]
+    start = time.monotonic()
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    print(f"{setting or 'no setting':32} {run.stdout.strip().splitlines()[-1]} [{time.monotonic() - start:.0f} s]", flush=True)
+    if run.returncode:
+        print(run.stdout, run.stderr, sep="\n", flush=True)
+    return not run.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
