@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # Stands while an installation is under way: one that was interrupted is begun again from nothing.
 UNDER_WAY := .venv/.installing
 
-.PHONY: search test check bench setup clean
+.PHONY: search test test-machines check bench setup clean
 
 search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
@@ -15,6 +15,10 @@ search: $(STAMP)
 
 test: $(STAMP)
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+
+# The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
+test-machines: $(STAMP)
+	.venv/bin/python tests/machines.py
 
 check: $(STAMP)
 	.venv/bin/ruff check .

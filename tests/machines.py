@@ -5,7 +5,7 @@
     python tests/machines.py --all      the whole suite under every setting, some minutes each
     python tests/machines.py --only ONEDNN_MAX_CPU_ISA=AVX2 AUTOVID_TEST_THREADS=8    these settings alone
 
-Prints a line for each setting as it ends: passed or failed, and how long it took. Output of tests is shown where one fails.
+Prints a line for each setting as it ends: passed or failed, and how long it took; where a test fails, what it says.
 """
 
 import argparse
@@ -28,6 +28,7 @@ SETTINGS = (
     "AUTOVID_TEST_THREADS=8",
 )
 NUMERICAL = ("tests/cost", "tests/export", "tests/golden", "tests/models", "tests/nn", "tests/search", "tests/train")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "")  # the thorough ones, too
 QUICK = ("tests/models/test_builder.py", "tests/nn/test_supernet_blocks.py", "tests/search/test_search_together.py")
 
 
@@ -48,10 +49,10 @@ def passes(setting: str, tests: tuple[str, ...]) -> bool:
     if setting:
         name, _, value = setting.partition("=")
         environment[name] = value
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *tests]
     start = time.monotonic()
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    print(f"{setting or 'no setting':32} {run.stdout.strip().splitlines()[-1]} [{time.monotonic() - start:.0f} s]", flush=True)
+    run = subprocess.run([*PYTEST, *tests], cwd=ROOT, env=environment, capture_output=True, text=True)
+    outcome, seconds = run.stdout.strip().splitlines()[-1], time.monotonic() - start
+    print(f"{setting or 'no setting':32} {outcome} [{seconds:.0f} s]", flush=True)
     if run.returncode:
         print(run.stdout, run.stderr, sep="\n", flush=True)
     return not run.returncode
