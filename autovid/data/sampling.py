@@ -26,13 +26,10 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
     """(clips, T) frames of `clips` fixed clips of a video.
 
     Dense: equally spaced starts, from the first frame to the last start that fits; one clip is the first one.
-    Uniform: the middle of each segment, shifted by i frames, -clips/2 <= i < clips/2.
+    Uniform: the middle of each segment, shifted by i frames, -clips/2 <= i < clips/2, and never out of the segment.
     """
     if clip.sampling == "uniform":
-        middle = _uniform(n, clip, 0.5)
-        shifts = np.arange(clips) - clips // 2
-        shifted: NDArray[np.int64] = np.clip(middle + shifts[:, None], 0, n - 1)
-        return shifted
+        return _shifted(n, clip, np.arange(clips) - clips // 2)
     latest = max(0, n - span(clip))
     return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
 
@@ -48,6 +45,22 @@ def _dense(n: int, clip: Clip, start: int) -> NDArray[np.int64]:
 
 def _uniform(n: int, clip: Clip, offset: float) -> NDArray[np.int64]:
     segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
-    first = np.floor((np.arange(segments) + offset) * starts / segments).astype(np.int64)
-    frames: NDArray[np.int64] = np.minimum(first[:, None] + np.arange(clip.snippet), n - 1).ravel()
-    return frames
+    return _snippets(np.floor((np.arange(segments) + offset) * starts / segments).astype(np.int64), n, clip)
+
+
+def _shifted(n: int, clip: Clip, shifts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(len(shifts), T): the middle of every segment and the frames so far beside it, at most to the segment's ends.
+
+    The ends are those of the authors' code. Where a video has fewer frames than segments, theirs draws frames at random
+    from a fixed seed; ours keeps one frame a segment.
+    """
+    segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
+    k, twice = np.arange(segments), 2 * segments  # in whole numbers; segment k begins at k * starts / segments
+    middles = (2 * k + 1) * starts + twice * shifts[:, None]
+    return _snippets(np.clip(middles // twice, k * starts // segments, ((k + 1) * starts - 1) // segments), n, clip)
+
+
+def _snippets(first: NDArray[np.int64], n: int, clip: Clip) -> NDArray[np.int64]:
+    """(..., segments) -> (..., T): the consecutive frames of every segment's snippet."""
+    frames: NDArray[np.int64] = np.minimum(first[..., None] + np.arange(clip.snippet), n - 1)
+    return frames.reshape(*first.shape[:-1], -1)

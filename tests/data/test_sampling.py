@@ -27,8 +27,28 @@ def test_uniform_test_takes_middles_shifted_by_minus_half_m_to_half_m() -> None:
     assert fixed_indices(40, clip, 1).tolist() == [[5, 15, 25, 35]]
     assert fixed_indices(40, clip, 10)[:, 1].tolist() == list(range(10, 20))
     assert fixed_indices(40, clip, 3)[:, 0].tolist() == [4, 5, 6]
-    assert fixed_indices(8, clip, 10).min() == 0
-    assert fixed_indices(8, clip, 10).max() == 7
+
+
+def test_a_shift_stays_inside_its_segment() -> None:
+    """As in the authors' code. All in whole numbers, so exact."""
+    clip = Clip(frames=4, crop=8, sampling="uniform")
+    # 24 frames: segments 0-5, 6-11, ...; the middle is 3, 5 frames back would be two frames into the one before
+    assert fixed_indices(24, clip, 10)[:, 1].tolist() == [6, 6, 6, 7, 8, 9, 10, 11, 11, 11]
+    assert fixed_indices(24, clip, 10)[[0, -1]].tolist() == [[0, 6, 12, 18], [5, 11, 17, 23]]
+    # 10 frames: segments of 2.5, from 0, 2.5, 5 and 7.5 on; middles at 1.25, 3.75, 6.25, 8.75
+    assert fixed_indices(10, clip, 4).tolist() == [[0, 2, 5, 7], [0, 2, 5, 7], [1, 3, 6, 8], [2, 4, 7, 9]]
+    # fewer frames than segments: nothing to shift
+    assert fixed_indices(3, clip, 2).tolist() == [[0, 0, 1, 2], [0, 1, 1, 2]]
+
+
+@pytest.mark.parametrize("snippet", [1, 5])
+def test_no_shift_is_the_middle_and_clips_keep_their_order_in_time(snippet: int) -> None:
+    clip = Clip(frames=40, crop=8, sampling="uniform", snippet=snippet)
+    for n in (1, 7, 39, 40, 41, 97, 250):
+        chosen = fixed_indices(n, clip, 10)
+        assert chosen[5].tolist() == fixed_indices(n, clip, 1)[0].tolist()
+        assert (np.diff(chosen, axis=0) >= 0).all()
+        assert (chosen[-1, :-snippet] <= chosen[0, snippet:] + snippet - 1).all()  # never past the next segment's first
 
 
 def test_a_uniform_clip_of_snippets_takes_consecutive_frames_of_each_segment() -> None:
