@@ -115,6 +115,7 @@ def test_a_wheel_carries_the_yaml_files_and_finds_them(checkout: Path, tmp_path:
     shipped = [path.name for name in ("search_spaces", "experiments") for path in (checkout / name).glob("*.yaml")]
     assert found.stdout.splitlines() == [str(site / "autovid" / "__init__.py"), " ".join(sorted(shipped))]
     assert (site / "autovid" / "models" / "auto_tsnet_s.yaml").is_file()
+    assert (site / "autovid" / "data" / "mini_classes.json").is_file()
     assert sorted(path.name for path in site.iterdir())[0] == "autovid"
     assert len(list(site.iterdir())) == 2, "the package and its metadata, nothing else at the top level"
 

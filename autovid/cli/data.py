@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     _index_arguments(commands.add_parser("index", help="the index of a data set as it is distributed"))
-    _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of the classes, at random"))
+    _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of its classes"))
     _check_arguments(commands.add_parser("check", help="decode everything once; say what is broken and why"))
     _resize_arguments(commands.add_parser("resize", help="the small copy: quick to read, without sound"))
 
@@ -74,7 +74,14 @@ def _index(args: argparse.Namespace) -> int:
 def _mini_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("index", metavar="INDEX", help="an index, or a folder with a sub-folder a class")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: mini-INDEX beside it")
-    parser.add_argument("--seed", type=options.seed, default=0, help="which classes (default: 0)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=options.seed, default=0, help="draws the classes (default: 0)")
+    which.add_argument(
+        "--classes",
+        metavar="ibm|FILE",
+        help='ibm: those that the authors of "Deep Analysis" list of Kinetics-400 or Something-Something V2; '
+        "or a file with a name a line",
+    )
 
 
 def _mini(args: argparse.Namespace) -> int:
@@ -82,10 +89,13 @@ def _mini(args: argparse.Namespace) -> int:
     from autovid.data.mini import mini
     from autovid.data.write_index import write_index
 
-    chosen, made = mini(open_videos(args.index), args.seed)
+    chosen, made = mini(open_videos(args.index), args.seed, args.classes)
     out = args.out or _named(Path(args.index)).with_name(f"{chosen.name}.csv")
     write_index(out, chosen, made)
     _say(out, chosen)
+    seen = {video.label for video in chosen.train}
+    if empty := [name for label, name in enumerate(chosen.classes) if label not in seen]:
+        print(f"without a video to train on: {', '.join(empty)}")
     return 0
 
 
