@@ -13,7 +13,10 @@ from autovid.cli.termination import exit_code
 if TYPE_CHECKING:
     from autovid.data import VideoSet
 
-NAMES = ("kinetics400", "kinetics200", "ssv1", "ssv2", "moments", "ucf101", "hmdb51", "ibm", "folders", "csv")
+NAMES = (
+    *("kinetics400", "kinetics200", "ssv1", "ssv2", "moments", "ucf101", "hmdb51", "ibm"),
+    *("cifar100", "imagenet", "folders", "csv"),
+)
 KEYFRAMES = 12
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.data.frame_folder import FrameFolder, open_video
+from autovid.data.images import StillImage
 from autovid.data.index import VideoSet
 from autovid.data.sweep import Done, Journal, Part, Shows, Task, stamp, sweep, tasks
 from autovid.data.video import VideoError, VideoFile
@@ -51,14 +52,14 @@ def broken_table(rows: list[tuple[str, str]]) -> str:
     return text.getvalue()
 
 
-def missing(video: VideoFile | FrameFolder, part: Part) -> str:
+def missing(video: VideoFile | FrameFolder | StillImage, part: Part) -> str:
     """Why a part is not in a video; empty where it is."""
     if inside(video, part).any():
         return ""
     return f"no frames from {part[0] or 0:g} to {'the end' if part[1] is None else f'{part[1]:g}'}"
 
 
-def inside(video: VideoFile | FrameFolder, part: Part) -> NDArray[np.bool_]:
+def inside(video: VideoFile | FrameFolder | StillImage, part: Part) -> NDArray[np.bool_]:
     """(len(video),): which frames of a whole video belong to a part of it."""
     start, end = part
     kept: NDArray[np.bool_] = video.marks >= (start or 0)

@@ -5,6 +5,8 @@ multi_scale  sides of 1, 0.875, 0.75 or 0.66 of the short side, height and width
              thirteen places (Wang et al., "Temporal segment networks", 2016, and its code)
 area         a random share of the picture's area at a random aspect ratio of 3/4 to 4/3 (Szegedy et al., "Going
              deeper with convolutions", 2015); after ten vain tries the largest such box in the middle, as torchvision
+pad          the short side made the crop (CIFAR's images have it), 4 black pixels around it, a square anywhere (He et
+             al., "Deep residual learning", 2016, section 4.2)
 """
 
 from typing import Literal, NamedTuple
@@ -12,9 +14,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data.augment import RandomCrop, mirrored, resize
+from autovid.data.augment import RandomCrop, mirrored, resize, shrink
 
-Crops = Literal["jitter", "multi_scale", "area"]
+Crops = Literal["jitter", "multi_scale", "area", "pad"]
 SCALES = (1.0, 0.875, 0.75, 0.66)
 PAIRS = tuple((i, j) for i in range(len(SCALES)) for j in range(len(SCALES)) if abs(i - j) <= 1)
 PLACES = (  # quarters of the room, down and across: corners, centre, middles of the sides, and between these
@@ -23,6 +25,7 @@ PLACES = (  # quarters of the room, down and across: corners, centre, middles of
 SNAP = 3  # pixels to the whole side within which a side is the whole
 TRIES = 10
 RATIO = 4 / 3
+PAD = 4  # pixels on every side
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width."""
@@ -77,7 +80,24 @@ class AreaCrop(NamedTuple):
         return _cut(frame, self.box(*frame.shape[:2]), self.crop, self.mirror)
 
 
-Cut = RandomCrop | MultiScaleCrop | AreaCrop
+class PadCrop(NamedTuple):
+    """A crop x crop square of the frame with its black border, at a place (0..1 down and across)."""
+
+    crop: int
+    down: float
+    across: float
+    mirror: bool
+
+    def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) -> (crop, crop, 3)."""
+        padded = np.pad(shrink(frame, self.crop), ((PAD, PAD), (PAD, PAD), (0, 0)))
+        height, width = padded.shape[:2]
+        top, left = int(self.down * (height - self.crop + 1)), int(self.across * (width - self.crop + 1))
+        square = padded[top : top + self.crop, left : left + self.crop]
+        return mirrored(square) if self.mirror else square
+
+
+Cut = RandomCrop | MultiScaleCrop | AreaCrop | PadCrop
 
 
 class Cutting(NamedTuple):
@@ -96,6 +116,8 @@ class Cutting(NamedTuple):
         mirror = bool(self.flip and rng.random() < 0.5)
         if self.crops == "multi_scale":
             return MultiScaleCrop(self.crop, int(rng.integers(len(PAIRS))), int(rng.integers(len(PLACES))), mirror)
+        if self.crops == "pad":
+            return PadCrop(self.crop, rng.random(), rng.random(), mirror)
         shares, ratios = rng.uniform(*self.area, TRIES), np.exp(rng.uniform(-np.log(RATIO), np.log(RATIO), TRIES))
         tries = tuple(zip(shares.tolist(), ratios.tolist()))
         return AreaCrop(self.crop, tries, rng.random(), rng.random(), mirror)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from autovid.data.images import StillImage, is_image
 from autovid.data.tree import FRAME
 from autovid.data.video import MAX_FRAMES, ClipBuffer, JpegDecoder, Pixels, VideoError, VideoFile
 
@@ -85,12 +86,16 @@ class FrameFolder:
         return self._path / self._names[number]
 
 
-def open_video(path: Path, start: float | None = None, end: float | None = None) -> VideoFile | FrameFolder:
-    """A video file or a folder of frames, open; `start` and `end` are seconds of the one, numbers of the other.
+def open_video(
+    path: Path, start: float | None = None, end: float | None = None
+) -> VideoFile | FrameFolder | StillImage:
+    """A video file, a folder of frames or an image, open; `start` and `end` are seconds, of a folder numbers.
 
     Raises VideoError.
     """
-    return FrameFolder(path, start, end) if path.is_dir() else VideoFile(path, start, end)
+    if path.is_dir():
+        return FrameFolder(path, start, end)
+    return StillImage(path, start, end) if is_image(str(path)) else VideoFile(path, start, end)
 
 
 def write_frames(path: Path, frames: Iterable[Pixels], quality: int) -> None:

@@ -34,7 +34,7 @@ def read_data_set(name: str, root: Path, *, fold: int = 1, seed: int = 0) -> tup
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     layout = LAYOUTS[name](root, fold)
-    found, left_out = _matched(layout, Tree(root))
+    found, left_out = _matched(layout, root)
     if not found:
         first = f", first {left_out[0].path} ({left_out[0].where})" if left_out else ""
         raise DataError(f"{root}: none of the {len(left_out)} listed videos is in the folder{first}")
@@ -56,12 +56,13 @@ def summary(rows: list[LeftOut]) -> dict[str, int]:
     return dict(Counter(row.reason for row in rows).most_common())
 
 
-def _matched(layout: Layout, tree: Tree) -> tuple[list[tuple[str, Video]], list[LeftOut]]:
+def _matched(layout: Layout, root: Path) -> tuple[list[tuple[str, Video]], list[LeftOut]]:
+    tree = None if layout.exact else Tree(root)
     label_of = {name: label for label, name in enumerate(layout.classes)}
     taken: dict[Video, tuple[str, Row]] = {}  # by path and part; the label is in the row
     left_out = []
     for row in layout.rows:
-        path = _located(row, tree)
+        path = _located(row, root, tree)
         if path is None:
             left_out.append(LeftOut(row.where, row.path, "not in the folder"))
             continue
@@ -76,12 +77,14 @@ def _matched(layout: Layout, tree: Tree) -> tuple[list[tuple[str, Video]], list[
     return found, left_out
 
 
-def _located(row: Row, tree: Tree) -> str | None:
-    if not row.path or leaves(tree.root, row.path):
-        raise DataError(f"{row.where}: {row.path!r} leaves {tree.root}; paths must stay inside")
+def _located(row: Row, root: Path, tree: Tree | None) -> str | None:
+    if not row.path or leaves(root, row.path):
+        raise DataError(f"{row.where}: {row.path!r} leaves {root}; paths must stay inside")
+    if tree is None:
+        return row.path
     path = tree.find(row.path, row.split)
-    if path is not None and leaves(tree.root, path):
-        raise DataError(f"{row.where}: {path} is a link that leaves {tree.root}; put the video itself there")
+    if path is not None and leaves(root, path):
+        raise DataError(f"{row.where}: {path} is a link that leaves {root}; put the video itself there")
     return path
 
 

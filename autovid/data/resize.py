@@ -15,6 +15,7 @@ import numpy as np
 
 from autovid.data.check import broken, inside, missing
 from autovid.data.frame_folder import FrameFolder, open_video, write_frames
+from autovid.data.images import StillImage, is_image
 from autovid.data.index import Video, VideoSet
 from autovid.data.sweep import Done, Journal, Part, Shows, Task, stamp, sweep, tasks
 from autovid.data.tree import EXTENSIONS
@@ -49,6 +50,7 @@ class Resizer(msgspec.Struct, frozen=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove(half)  # of a run that was killed
             with open_video(source) as video:
+                assert not isinstance(video, StillImage), "`resize` refuses images"
                 self._write(video, half)
                 _replace(half, target)
                 reasons = tuple(missing(video, part) for part in task.parts)
@@ -97,8 +99,10 @@ def resize(
     """The copy of a data set below the folder `out`, and (path, reason) of what is not in it.
 
     Nothing is made larger; sound is left out, rotation done; a copy has the frames and times of its original. Raises
-    DataError where a copy could take the place of a video, or the journal is one of another copy.
+    DataError where a copy could take the place of a video, the journal is one of another copy, or there are images.
     """
+    if image := next((video.path for video in (*videos.train, *videos.val) if is_image(video.path)), None):
+        raise DataError(f"{videos.name} has images, {image} say, which are read as they are: resize is for videos")
     root = videos.root.resolve()
     _check_apart(videos, root, out.resolve())
     todo = tasks(videos)

@@ -13,7 +13,7 @@ from autovid.data.about import read_about
 from autovid.data.faults import most_broken
 from autovid.data.index import Video, VideoSet, hold_out
 from autovid.data.synthetic import synthetic_folder
-from autovid.data.tree import EXTENSIONS, inside, leaves, videos_below
+from autovid.data.tree import EXTENSIONS, inside, leaves, record_of, videos_below
 from autovid.errors import DataError
 
 COLUMNS = ("path", "label", "start", "end", "split")
@@ -29,7 +29,8 @@ def open_videos(
     end (seconds) and split (train or val), with a header, or in this order; paths are relative to the file's folder,
     labels are names, or integers from 0; a file about it (`About`) may give the order of the classes. Nothing may lie
     outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its start and end are the
-    numbers of the first frame and of the one after the last.
+    numbers of the first frame and of the one after the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`,
+    a record of CIFAR-100.
     A source without splits has a random share `holdout` of every class put aside as val. A CSV with many videos that do
     not exist is refused unless `missing_ok`.
     Raises DataError, with the row where there is one.
@@ -197,7 +198,7 @@ def _numbered(rows: Sequence[CsvRow]) -> tuple[str, ...]:
 
 def _check_present(path: Path, root: Path, rows: Sequence[CsvRow]) -> None:
     """A few missing videos count as broken when their turn comes; many mean a wrong folder, better said at once."""
-    missing = [row for row in rows if not os.path.lexists(root / row.path)]
+    missing = [row for row in rows if not os.path.lexists(root / record_of(row.path)[0])]
     if len(missing) > most_broken(len(rows)):
         raise DataError(
             f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {root / missing[0].path} "

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from autovid.data.index import VideoSet
+from autovid.data.tree import record_of
 from autovid.data.workers import Workers
 from autovid.errors import DataError
 
@@ -111,7 +112,7 @@ def sweep(
 def stamp(path: Path) -> str:
     """Size and time of last change; empty where there is nothing."""
     try:
-        info = os.stat(path)
+        info = os.stat(record_of(str(path))[0])
     except OSError:
         return ""
     return f"{info.st_size}-{info.st_mtime_ns}"

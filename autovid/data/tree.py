@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
 FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})(?P<suffix>\.jpe?g)", re.IGNORECASE)
+RECORD = re.compile(r"(?P<file>.+\.bin)#(?P<number>\d{1,9})")
 SPLITS = {
     "train": {"train", "training"},
     "val": {"val", "valid", "validate", "validation", "test", "testing"},
@@ -87,9 +88,15 @@ def _in_split(path: PurePosixPath, split: str) -> bool:
     return any(words & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
 
 
+def record_of(path: str) -> tuple[str, int | None]:
+    """The file that a row of an index names, and the number of the record in it, where it is `FILE.bin#NUMBER`."""
+    match = RECORD.fullmatch(path)
+    return (match["file"], int(match["number"])) if match else (path, None)
+
+
 def leaves(root: Path, listed: str) -> bool:
     """Whether a path of a list is none that stays inside the root, also when links are followed."""
-    path = PurePosixPath(listed)
+    path = PurePosixPath(record_of(listed)[0])
     return not path.parts or path.is_absolute() or ".." in path.parts or "\0" in listed or not inside(root, root / path)
 
 

@@ -73,7 +73,7 @@ class VideoFile:
         return self.seconds
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
-        _check_regular(path)
+        check_regular(path)
         self._path = path
         self._container, self._stream = _open(path)
         self._counted = self._container.format.name == "avi"
@@ -328,7 +328,8 @@ def _reading(what: str = "") -> Iterator[None]:
         raise VideoError(what + " ".join(str(text).split())) from error
 
 
-def _check_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
+    """Raises VideoError for what is not a file with something in it."""
     with _reading():
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):

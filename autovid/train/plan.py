@@ -100,6 +100,8 @@ def _cut(recipe: Recipe) -> str:
         text = "short side {} to {} pixels, random crop".format(*recipe.jitter)
     elif recipe.crops == "area":
         text = "random crop of {:.0%} to {:.0%} of the picture".format(*recipe.area)
+    elif recipe.crops == "pad":
+        text = "4 pixels of black around it, random crop"
     else:
         text = "multi-scale crop"
     return text + (", AutoAugment" if recipe.augment == "auto" else "")

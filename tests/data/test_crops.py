@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from autovid.data.augment import RandomCrop
-from autovid.data.crops import PAIRS, PLACES, SCALES, AreaCrop, Crops, Cutting, MultiScaleCrop
+from autovid.data.crops import PAIRS, PLACES, SCALES, AreaCrop, Crops, Cut, Cutting, MultiScaleCrop, PadCrop
 
 
 def cutting(crops: Crops, area: tuple[float, float] = (0.15, 0.75)) -> Cutting:
     return Cutting(crops, 32, (36, 45), area, True)
 
 
-def draws(crops: Crops, count: int = 400) -> list[AreaCrop | MultiScaleCrop | RandomCrop]:
+def draws(crops: Crops, count: int = 400) -> list[Cut]:
     rng = np.random.default_rng(0)
     return [cutting(crops).draw(rng) for _ in range(count)]
 
@@ -57,7 +56,30 @@ def test_a_side_within_three_pixels_of_the_crop_is_the_crop() -> None:
     assert MultiScaleCrop(224, PAIRS.index((1, 1)), 0, False).box(258, 344)[2:] == (224, 224)
 
 
-@pytest.mark.parametrize("crops", ["jitter", "multi_scale", "area"])
+def test_a_padded_image_is_cut_at_any_of_81_places() -> None:
+    """He et al., section 4.2: 4 pixels on each side, a 32 x 32 crop; equal as bytes, since nothing is resized."""
+    frame = np.arange(1, 1 + 32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3).astype(np.uint8) | 1  # nowhere black
+    padded = np.zeros((40, 40, 3), dtype=np.uint8)
+    padded[4:36, 4:36] = frame
+    places = {padded[t : t + 32, a : a + 32].tobytes(): (t, a) for t in range(9) for a in range(9)}
+    found = set()
+    for cut in draws("pad", 1500):
+        assert isinstance(cut, PadCrop)
+        square = cut.cut(frame)
+        found.add(places[(square[:, ::-1] if cut.mirror else square).tobytes()])
+    assert len(places) == len(found) == 81
+
+
+def test_a_larger_image_is_made_small_before_it_is_padded() -> None:
+    frame = np.full((64, 96, 3), 200, dtype=np.uint8)
+    cut = PadCrop(32, 0.0, 0.999, False).cut(frame)
+    assert (cut[:4] == 0).all()
+    assert (cut[:, -4:] == 0).all()
+    # torch resizes bytes with weights in fixed point, whose sum may be off by a little: one step at most
+    assert np.abs(cut[4:, :-4].astype(int) - 200).max() <= 1
+
+
+@pytest.mark.parametrize("crops", ["jitter", "multi_scale", "area", "pad"])
 def test_every_cut_is_the_square_and_half_are_mirrored(crops: Crops) -> None:
     frame = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     cuts = draws(crops, 60)

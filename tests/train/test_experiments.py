@@ -173,7 +173,7 @@ PRINTED: dict[str, Plain] = {
     "rms_kinetics400": {"epochs": 250, "batch": 128, "lr": 0.2, "warmup": 20, "weight_decay": 1e-4},
     "rms_kinetics400_slowfast": {"epochs": 250, "batch": 64, "lr": 0.1},
     "rms_ssv2": {"epochs": 40, "lr": 0.01, "milestones": (24, 30), "crops": "area", "area": (0.15, 0.75)},
-    "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225)},
+    "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225), "crops": "pad"},
     "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine"},
     "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
     "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "weight_decay": 1e-4},

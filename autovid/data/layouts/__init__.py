@@ -1,9 +1,11 @@
 """The layouts that data sets are distributed in, one file each: what their own lists say, as rows."""
 
 from autovid.data.layouts import (
+    cifar100,
     classes,
     hmdb51,
     ibm,
+    imagenet,
     kinetics200,
     kinetics400,
     moments,
@@ -23,6 +25,8 @@ LAYOUTS: dict[str, Reader] = {
     "ucf101": ucf101.read,
     "hmdb51": hmdb51.read,
     "ibm": ibm.read,
+    "cifar100": cifar100.read,
+    "imagenet": imagenet.read,
     "folders": classes.read,
     "csv": table.read,
 }

@@ -33,12 +33,14 @@ class Layout(NamedTuple):
 
     `flip`: whether a mirrored video keeps its class. `choose(found, classes, seed)` takes some of the (split, video)
     that exist; labels keep their numbers, and classes without a video are dropped from the index afterwards.
+    `exact`: the rows are what the reader has found in the folder, by their very paths.
     """
 
     classes: tuple[str, ...]
     rows: Iterable[Row]
     flip: bool = True
     choose: Choice | None = None
+    exact: bool = False
 
 
 Reader: TypeAlias = Callable[[Path, int], Layout]  # the folder, and which of the official folds
