@@ -18,7 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=Path, metavar="MODEL", help="a training's run directory, an exported folder or its ONNX file"
     )
     parser.add_argument(
-        "videos", type=Path, nargs="+", metavar="VIDEO", help="a video file, or a folder of numbered JPEG frames"
+        "videos",
+        type=Path,
+        nargs="+",
+        metavar="VIDEO",
+        help="a video file, a folder of numbered JPEG frames, or a JPEG image",
     )
     parser.add_argument(
         "--window",

@@ -19,6 +19,7 @@ from autovid.data.frame_folder import open_video
 from autovid.data.loader import normalised
 from autovid.data.make_index import read_data_set
 from autovid.data.video import VideoError
+from autovid.data.windows import read_windows
 from autovid.errors import DataError
 
 
@@ -278,6 +279,12 @@ def test_an_image_has_no_later_part(tmp_path: Path) -> None:
         open_video(tmp_path / "a.jpg", 1.0)
     with open_video(tmp_path / "a.jpg", 0.0, 1.0) as opened:
         assert opened.frames(np.zeros(3, dtype=np.int64), lambda frame: frame).shape == (3, 32, 32, 3)
+
+
+def test_an_image_is_one_window_for_predict(tmp_path: Path) -> None:
+    Image.fromarray(cifar_images(1)[0]).save(tmp_path / "a.jpg")
+    (window,) = read_windows(tmp_path / "a.jpg", Clip(1, 32))
+    assert (window.start, window.end, window.pixels.shape) == (0, 0, (1, 1, 32, 32, 3))
 
 
 def test_an_index_of_ones_own_may_name_images(tmp_path: Path) -> None:

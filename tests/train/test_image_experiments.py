@@ -44,6 +44,7 @@ def test_it_trains_and_is_evaluated(name: str, indexes: dict[str, Path], tmp_pat
             3,
         ),
     ],
+    ids=IMAGES,
 )
 def test_its_plan_takes_the_data(
     experiment: str, name: str, clips: str, val: int, indexes: dict[str, Path], capsys: pytest.CaptureFixture[str]
