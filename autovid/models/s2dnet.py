@@ -5,6 +5,7 @@ section 5, and the authors' code where these are silent. Ours: how many frames t
 every other frame of the video) and its size, the default fusion `add`, and that sizes follow the crop.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.errors import ConfigError
 from autovid.models.deep_analysis import tsm_resnet50
 from autovid.models.mobilenet import WIDTH, tsm_mobilenet_v2
 from autovid.models.network import Network
@@ -23,6 +25,7 @@ from autovid.nn.sampler import Locator, grid, sample, sample_uniformly
 
 CONTEXT = 256  # features of the context m
 LIKELY = 5
+STAGES = (2, 3, 4)  # behind which m can be fused in: res2 to res4
 SYNOPSIS_WEIGHT, SMOOTHING = 0.1, 0.1  # of the loss
 
 TopK = Literal["hard", "soft"]
@@ -40,6 +43,17 @@ class Sizes(NamedTuple):
     crop: int
 
 
+class Places:
+    """Where the context m is fused into the detail network (seed, Table 2). Raises ConfigError for no such place."""
+
+    def __init__(self, after: Sequence[int], classifier: bool) -> None:
+        if not set(after) <= set(STAGES) or len(set(after)) < len(after):
+            raise ConfigError(f"fuse_after {list(after)}: give stages among {', '.join(map(str, STAGES))}, each once")
+        if not after and not classifier:
+            raise ConfigError("fuse_after []: the context has to go somewhere; give stages, or fuse_in_classifier")
+        self.after, self.classifier = sorted(after), classifier
+
+
 SSV2 = Sizes(8, 144, 12, 144, crop=160)
 MINI_KINETICS = Sizes(16, 144, 16, 112, crop=224)
 
@@ -52,17 +66,22 @@ def s2dnet(
     top_k: TopK = "hard",
     temporal_filter: TemporalFilter = "gaussian",
     fusion: Fusion = "add",
+    fuse_after: Sequence[int] = (3, 4),
+    fuse_in_classifier: bool = True,
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "S2DNet":
     """The network for Something-Something V2, hence 174 classes: TSM-MobileNetV2 and TSM-ResNet-50.
 
+    `fuse_after` are the stages of the detail network behind which the context m is fused in, out of res2 to res4;
+    `fuse_in_classifier` is whether the classifier takes it too. The default is row d0 of the seed's Table 2.
     `frames` are what both choose from. `stage_one` is the share of training in which the sampler rests (seed: 40 of
     120 epochs, 50 of 150). The clip that the details are cut from is in no reachable text: 32 frames of 160x160 keep
     the sampler's products, which no table counts, within the published 22 GFLOPs; a larger crop enlarges everything.
     """
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    net = TSMS2DNet(SSV2, classes, clip, top_k, temporal_filter, fusion, dropout)
+    places = Places(fuse_after, fuse_in_classifier)
+    net = TSMS2DNet(SSV2, classes, clip, top_k, temporal_filter, fusion, places, dropout)
     net.stage_one = stage_one
     return net
 
@@ -75,12 +94,15 @@ def s2dnet_mini_kinetics(
     top_k: TopK = "hard",
     temporal_filter: TemporalFilter = "gaussian",
     fusion: Fusion = "add",
+    fuse_after: Sequence[int] = (3, 4),
+    fuse_in_classifier: bool = True,
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "S2DNet":
     """The network for Mini-Kinetics, hence 200 classes; sizes of the authors' configuration."""
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    net = TSMS2DNet(MINI_KINETICS, classes, clip, top_k, temporal_filter, fusion, dropout)
+    places = Places(fuse_after, fuse_in_classifier)
+    net = TSMS2DNet(MINI_KINETICS, classes, clip, top_k, temporal_filter, fusion, places, dropout)
     net.stage_one = stage_one
     return net
 
@@ -198,7 +220,7 @@ class S2DNet(Network):
 
 
 class TSMS2DNet(S2DNet):
-    """TSM-MobileNetV2 for the synopsis, TSM-ResNet-50 for the details, fused after res3, res4 and in the classifier."""
+    """TSM-MobileNetV2 for the synopsis, TSM-ResNet-50 for the details."""
 
     def __init__(
         self,
@@ -208,15 +230,17 @@ class TSMS2DNet(S2DNet):
         top_k: TopK,
         temporal_filter: TemporalFilter,
         fusion: Fusion,
+        places: Places,
         dropout: float,
     ) -> None:
         super().__init__(sizes, classes, clip, top_k, temporal_filter, WIDTH, dropout)
         self.synopsis = tsm_mobilenet_v2(classes=classes, dropout=dropout)
         detail = tsm_resnet50(classes=classes, dropout=dropout)
         assert isinstance(detail, ResNet)
-        detail.classifier = classifier(2048, classes)
+        detail.classifier = classifier(2048, classes, places.classifier)
         self.detail: ResNet = detail
-        self.fusions = nn.ModuleDict({"res3": FUSIONS[fusion](512), "res4": FUSIONS[fusion](1024)})
+        self.fuse_in_classifier = places.classifier
+        self.fusions = nn.ModuleDict({f"res{number}": FUSIONS[fusion](64 * 2**number) for number in places.after})
 
     def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
         last = self.synopsis.features(x)
@@ -227,10 +251,11 @@ class TSMS2DNet(S2DNet):
         x = net.stem(x)
         for number, stage in enumerate(net.stages, 2):
             x = stage(x)
-            if number in (3, 4):
-                x = self.fusions[f"res{number}"](x, context)
+            if (name := f"res{number}") in self.fusions:
+                x = self.fusions[name](x, context)
         frames_BCT = net.dropout(x.mean((3, 4)))
-        logits: Tensor = net.classifier(torch.cat([frames_BCT.mean(2), context, likely.to(context.dtype)], 1))
+        cues = [context, likely] if self.fuse_in_classifier else [likely]
+        logits: Tensor = net.classifier(torch.cat([frames_BCT.mean(2), *(c.to(context.dtype) for c in cues)], 1))
         return logits
 
 
@@ -278,9 +303,9 @@ def likely_classes(logits: Tensor, top_k: TopK) -> Tensor:
     return torch.softmax(logits.masked_fill(hard == 0, -torch.inf), 1)
 
 
-def classifier(width: int, classes: int) -> nn.Linear:
-    """A classifier of [features, m, s]; of averaged features, which is the average of their logits."""
-    layer = nn.Linear(width + CONTEXT + classes, classes)
+def classifier(width: int, classes: int, context: bool) -> nn.Linear:
+    """A classifier of [features, m, s], or without m; of averaged features, which is the average of their logits."""
+    layer = nn.Linear(width + CONTEXT * context + classes, classes)
     nn.init.normal_(layer.weight, 0.0, 0.01)
     nn.init.zeros_(layer.bias)
     return layer

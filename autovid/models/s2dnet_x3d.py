@@ -5,6 +5,7 @@ which sizes and where the two meet are ours: X3D-S both times, fused after its s
 has res3 and res4.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.models.builder import Classifier, SearchNetwork, build_space, module_name
-from autovid.models.s2dnet import CONTEXT, FUSIONS, Fusion, S2DNet, Sizes, TemporalFilter, TopK
+from autovid.models.s2dnet import CONTEXT, FUSIONS, Fusion, Places, S2DNet, Sizes, TemporalFilter, TopK
 from autovid.models.x3d import WIDTHS, architecture
 from autovid.nn.layers import Affine
 from autovid.space.layout import BlockSite, HeadSite, StemSite
@@ -30,12 +31,15 @@ def s2dnet_x3d(
     top_k: TopK = "hard",
     temporal_filter: TemporalFilter = "gaussian",
     fusion: Fusion = "add",
+    fuse_after: Sequence[int] = (3, 4),
+    fuse_in_classifier: bool = True,
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "X3DS2DNet":
     """The network for Kinetics-400; the options of `s2dnet`."""
     clip = Clip(frames, crop, sampling="uniform")
-    net = X3DS2DNet(KINETICS, classes, clip, top_k, temporal_filter, fusion, dropout)
+    places = Places(fuse_after, fuse_in_classifier)
+    net = X3DS2DNet(KINETICS, classes, clip, top_k, temporal_filter, fusion, places, dropout)
     net.stage_one = stage_one
     return net
 
@@ -51,6 +55,7 @@ class X3DS2DNet(S2DNet):
         top_k: TopK,
         temporal_filter: TemporalFilter,
         fusion: Fusion,
+        places: Places,
         dropout: float,
     ) -> None:
         super().__init__(sizes, classes, clip, top_k, temporal_filter, MAP_WIDTH, dropout)
@@ -58,11 +63,13 @@ class X3DS2DNet(S2DNet):
         self.synopsis = build_space(space, classes)
         self.detail: SearchNetwork = build_space(space, classes)
         head = _classifier(self.detail)
-        head.output = Affine(head.width + CONTEXT + classes, classes)
+        head.output = Affine(head.width + CONTEXT * places.classifier + classes, classes)
         nn.init.normal_(head.output.weight, 0.0, 0.01)
         for net in (self.synopsis, self.detail):
             _classifier(net).dropout.p = dropout
-        self.fusions = nn.ModuleDict({stage: FUSIONS[fusion](WIDTHS[stage]) for stage in ("stage2", "stage3")})
+        self.fuse_in_classifier = places.classifier
+        stages = [f"stage{number - 1}" for number in places.after]  # X3D's stages count from 1, a ResNet's from res2
+        self.fusions = nn.ModuleDict({stage: FUSIONS[fusion](WIDTHS[stage]) for stage in stages})
 
     def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
         last = self._last_map(self.synopsis, x, None)
@@ -72,7 +79,8 @@ class X3DS2DNet(S2DNet):
     def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
         last, head = self._last_map(self.detail, x, context), _classifier(self.detail)
         features = head.dropout(F.relu(head.hidden(last.mean((2, 3, 4)), head.width)))
-        logits: Tensor = head.output(torch.cat([features, context, likely.to(context.dtype)], 1), self.classes)
+        cues = [context, likely] if self.fuse_in_classifier else [likely]
+        logits: Tensor = head.output(torch.cat([features, *(c.to(context.dtype) for c in cues)], 1), self.classes)
         return logits
 
     def _last_map(self, net: SearchNetwork, x: Tensor, context: Tensor | None) -> Tensor:

@@ -172,6 +172,54 @@ def test_the_two_temporal_filters_see_nearly_the_same() -> None:
     assert (logits[0] - logits[1]).norm() < 0.3 * logits[0].norm()
 
 
+PLACES: dict[str, dict[str, Any]] = {  # the seed's Table 2
+    "d0": {},
+    "d1": {"fuse_in_classifier": False},
+    "d2": {"fuse_after": []},
+    "d3": {"fuse_after": [4]},
+    "d4": {"fuse_after": [2, 3, 4]},
+}
+
+
+@pytest.mark.parametrize("row", PLACES)
+def test_the_context_goes_to_the_places_asked_for_and_to_no_other(row: str) -> None:
+    net, options = small(dropout=0.0, **PLACES[row]).eval(), PLACES[row]
+    stages = options.get("fuse_after", [3, 4])
+    assert list(net.get_submodule("fusions")._modules) == [f"res{stage}" for stage in stages]
+    seen: dict[str, Tensor] = {}
+    for name in ("detail.stages.0", "detail.stages.1", "detail.stages.2", "detail.stages.3"):
+        net.get_submodule(name).register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: inputs[0]}))
+    net.get_submodule("detail.classifier").register_forward_hook(lambda _, inputs, __: seen.update(last=inputs[0]))
+    with torch.no_grad():
+        net(clip())
+        first = dict(seen)
+        net.context.bias.add_(100.0)
+        net(clip())
+    changed = [name for name in first if not torch.equal(first[name], seen[name])]
+    assert changed[0] == (f"detail.stages.{stages[0] - 1}" if stages else "last")
+    features = 2048 + (0 if row == "d1" else 256) + 7
+    assert first["last"].shape == (2, features)
+    assert first["last"][:, -7:].sum(1).tolist() == [5, 5]  # the likely classes, always
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("row", PLACES)
+def test_a_step_goes_through_every_row(name: str, row: str) -> None:
+    net = small(name, **PLACES[row])
+    net.training_loss(clip(), torch.tensor([1, 2]))[0].backward()
+    assert all(weight.grad is not None for weight in net.parameters())
+
+
+def test_other_places_are_refused() -> None:
+    for wrong in ([5], [1], [3, 3]):
+        with pytest.raises(ConfigError, match="fuse_after .*: give stages among 2, 3, 4, each once"):
+            small(fuse_after=wrong)
+    with pytest.raises(ConfigError, match="the context has to go somewhere"):
+        small(fuse_after=[], fuse_in_classifier=False)
+    with pytest.raises(ConfigError, match="fuse_after"):
+        small(fuse_after="res3")
+
+
 def test_other_sizes_and_unknown_options() -> None:
     net = small().eval()
     assert net(clip(crop=40, frames=20)).shape == (2, 7)  # larger views in test: the look keeps its size
