@@ -11,7 +11,13 @@ FORMATS = ("pyslowfast", "pytorchvideo", "mmaction2", "tdn", "tsm", "ibm", "torc
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What may stand on the command line."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint (torch.save or safetensors)")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a checkpoint (torch.save or safetensors); for S2DNet one of each of its two backbones",
+    )
     parser.add_argument("--model", required=True, metavar="NAME", help="the network that it is for, or its YAML file")
     parser.add_argument(
         "-o",
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         spec = spec.changed(frames=args.frames, crop=args.crop)
     torch.manual_seed(0)  # what is new in the network is the same each time
     found = import_weights(
-        args.file, spec, args.classes, format=args.format, inflate=args.inflate, new_head=args.new_head
+        args.files, spec, args.classes, format=args.format, inflate=args.inflate, new_head=args.new_head
     )
     beside = found.save(args.out)
     for note in found.notes:

@@ -36,7 +36,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-def renamed(tensors: Mapping[str, Tensor], rules: Names, file: Path) -> dict[str, Tensor]:
+def renamed(tensors: Mapping[str, Tensor], rules: Names, file: str | Path) -> dict[str, Tensor]:
     """The tensors by names to which the rules have been applied. Raises ConfigError where two come to have one name."""
     found: dict[str, Tensor] = {}
     for old, tensor in tensors.items():

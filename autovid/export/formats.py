@@ -27,7 +27,13 @@ FORMATS = {
     "ibm": Format(
         "IBM's action-recognition-pytorch", r"tam\w*\.(prev|curr|next)_se\.fc1\.|^conv1\.(conv\.)?weight:5$", IBM
     ),
-    "torchvision": Format("torchvision", r"^conv1\.(conv\.)?weight:4$", TORCHVISION, extras=r"^aux[12]\.", images=True),
+    "torchvision": Format(
+        "torchvision",
+        r"^(conv1\.(conv\.)?|features\.0\.0\.)weight:4$",
+        TORCHVISION,
+        extras=r"^aux[12]\.",
+        images=True,
+    ),
 }
 
 

@@ -53,7 +53,7 @@ class Imported:
 
 
 def import_weights(
-    file: str | Path,
+    file: str | Path | Sequence[str | Path],
     model: str | Path | Model,
     classes: int | None = None,
     *,
@@ -63,27 +63,40 @@ def import_weights(
 ) -> Imported:
     """The network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
 
+    Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
     `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
     them along time (seed-deep-analysis), or also divided by its length. With `new_head` the classifier stays as it is
     in a new network of `classes` classes.
     Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
     of another shape.
     """
-    file, spec = Path(file), _spec(model, classes)
-    tensors = read_tensors(file)
+    files = [file] if isinstance(file, str | Path) else file
+    where, spec = " and ".join(map(str, files)), _spec(model, classes)
+    tensors = _read_all(files)
     if format is not None and format not in FORMATS:
         raise ConfigError(f"there is no format {format!r}; choose among {', '.join(FORMATS)}")
-    name = format or detect(tensors, str(file))
+    name = format or detect(tensors, where)
     form = FORMATS[name]
     table, spec = _choose(form, spec)
     net = build_network(spec)
     notes = [f"format {name}" + ("" if format else ", told by the names")]
     notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
-    transfer = Transfer(net, table, form, renamed(tensors, form.renames, file), inflate, new_head)
-    transfer.check(f"{file} ({name}) does not fit {spec.network}", format is None)
+    transfer = Transfer(net, table, form, renamed(tensors, form.renames, where), inflate, new_head)
+    transfer.check(f"{where} ({name}) does not fit {spec.network}", format is None)
     notes += transfer.load()
-    check_finite(net.state_dict(), file)
+    check_finite(net.state_dict(), where)
     return Imported(net, spec, table.needs, name, tuple(notes))
+
+
+def _read_all(files: Sequence[str | Path]) -> dict[str, Tensor]:
+    """The tensors of all files. Raises ConfigError where two of them have one of the same name."""
+    found: dict[str, Tensor] = {}
+    for file in files:
+        tensors = read_tensors(Path(file))
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise ConfigError(f"{file} holds {twice[0]}, and so does another of the files; give one for each backbone")
+        found |= tensors
+    return found
 
 
 def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
@@ -160,7 +173,9 @@ class Transfer:
     def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
         head = {name for ours in self.head for name in self.sources[ours]}
         if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
-            rows = [len(self.given[name]) for name in head if name in self.given]
+            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.given]
+            same = all(tuple(self.given[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
+            rows = [len(self.given[n]) for n, _ in pieces if same]
             keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
             return f". Give {keep}--new-head for a new one"
         return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""

@@ -1,10 +1,12 @@
-"""Names in torchvision's ResNets and GoogLeNet for images, and in IBM's action-recognition-pytorch, written like them.
+"""Names in torchvision's ResNets, GoogLeNet and MobileNet-V2 for images, and in IBM's action-recognition-pytorch.
 
-The latter holds networks of seed-deep-analysis: TSN, TAM, Conv, I3D and S3D over ResNets and InceptionV1.
+The latter, written like them, holds networks of seed-deep-analysis: TSN, TAM, Conv, I3D and S3D over ResNets and
+InceptionV1.
 """
 
 from autovid.export.table import Names, Table, stages, with_time, without_time
 from autovid.models import Network
+from autovid.models.mobilenet import STAGES
 from autovid.models.tdn import TDN
 
 CLIPS = ((r"weight$", with_time),)
@@ -15,15 +17,30 @@ FACTORIZED: Names = ((r"\.conv(\d)\.spatial\.", r".conv\1."), (r"\.conv(\d)\.nor
 BEHIND_TIME = r"(conv3|branch[23]\.1)\.norm\."  # S3D's norms behind the convolutions over time, in InceptionV1
 
 
-def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc") -> Names:
-    """A ResNet but for what is inside of its blocks."""
+def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc", before: str = "") -> Names:
+    """A ResNet but for what is inside of its blocks; `before`, a pattern, precedes our names."""
     return (
-        (r"^stem\.0\.", f"{prefix}conv1."),
-        (r"^stem\.1\.", f"{prefix}bn1."),
-        *stages("", f"{prefix}{layer}.", 1),
+        (rf"^{before}stem\.0\.", f"{prefix}conv1."),
+        (rf"^{before}stem\.1\.", f"{prefix}bn1."),
+        *stages(before, f"{prefix}{layer}.", 1),
         (r"\.shortcut\.", ".downsample."),
-        (r"^classifier\.", f"{head}."),
+        (rf"^{before}classifier\.", f"{head}."),
     )
+
+
+def mobilenet_v2(before: str = "") -> Names:
+    """MobileNet-V2: a row of `features`; in a block, a pair for each layer but the last, whose two stand by themselves.
+
+    `before`, a pattern, precedes our names.
+    """
+    found = [(rf"^{before}stem\.", "features.0."), (rf"^{before}head\.", "features.18.")]
+    blocks = [(stage, index) for stage, (_, _, depth, _) in enumerate(STAGES) for index in range(depth)]
+    for number, (stage, index) in enumerate(blocks, 1):
+        ours, theirs = rf"^{before}stages\.{stage}\.{index}\.", f"features.{number}.conv."
+        paired = ["expand", "depthwise"] if STAGES[stage][0] > 1 else ["depthwise"]
+        found += [(rf"{ours}{layer}\.", f"{theirs}{place}.") for place, layer in enumerate(paired)]
+        found += [(rf"{ours}project\.{part}\.", f"{theirs}{len(paired) + part}.") for part in (0, 1)]
+    return (*found, (rf"^{before}classifier\.", "classifier.1."))
 
 
 INCEPTION: Names = (
@@ -62,6 +79,13 @@ TORCHVISION = (
         IMAGES,
         fresh=r"(stem\.0|image_conv|conv\d(\.conv)?|shortcut\.0)\.bias$|\.(difference|shift)\.|^short_term\.stem\.",
         finish=_start_differences,
+    ),
+    Table(r"tsm_mobilenet_v2", mobilenet_v2(), IMAGES),
+    Table(  # from two files: both backbones are for images, the rest is new
+        r"s2dnet(_mini_kinetics)?",
+        (*mobilenet_v2(r"synopsis\."), *resnet(before=r"detail\."), *NORMS),
+        IMAGES,
+        fresh=r"^(locator|context|fusions)\.",
     ),
     Table(r"(tsn|i3d|tam|tsm|nln|conv)_inception_v1", INCEPTION, IMAGES, fresh=r"^after\."),
     Table(r"s3d_inception_v1", INCEPTION, IMAGES, fresh=rf"\.temporal\.|{BEHIND_TIME}"),

@@ -12,7 +12,8 @@ from torch import Tensor
 from autovid.errors import ConfigError
 from autovid.models.network import Network
 
-HEAD = re.compile(r"^(classifier|sites\.classifier\.output)\.")  # the layer that has a row for every class
+# The layer that has a row for every class; S2DNet has two.
+HEAD = re.compile(r"^((synopsis|detail)\.)?(classifier|sites\.classifier\.output)\.")
 
 
 def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> None:

@@ -55,6 +55,23 @@ FACTS = [
         },
     ),
     Fact(
+        "torchvision",
+        "tsm_mobilenet_v2",
+        262,
+        {
+            "features.0.0.weight": (32, 3, 3, 3),
+            "features.1.conv.0.0.weight": (32, 1, 3, 3),
+            "features.1.conv.1.weight": (16, 32, 1, 1),
+            "features.1.conv.2.running_var": (16,),
+            "features.2.conv.0.0.weight": (96, 16, 1, 1),
+            "features.17.conv.1.1.bias": (960,),
+            "features.17.conv.2.weight": (320, 960, 1, 1),
+            "features.17.conv.3.running_mean": (320,),
+            "features.18.1.weight": (1280,),
+            "classifier.1.weight": (400, 1280),
+        },
+    ),
+    Fact(
         "pyslowfast",
         "slowonly_r50_8x8",
         267,
