@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
+
 from autovid.cost import Count, convention, count
 from autovid.data import VideoSet
 from autovid.data.views import views_of
@@ -52,6 +54,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"start    {_start(experiment)}",
         f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
         f"rate     {_schedule(recipe)}",
+        *_multiples(recipe),
         *plot(recipe, steps),
     ]
     return "\n".join(lines)
@@ -140,6 +143,14 @@ def _schedule(recipe: Recipe) -> str:
     start = "" if recipe.warmup_start is None else f" from {recipe.lr * recipe.warmup_start:.3g}"
     warm = f"linear warm-up of {length}{start}, then " if recipe.warmup_steps or recipe.warmup else ""
     if recipe.schedule == "cosine":
-        return f"{warm}half a cosine from {recipe.lr:g}"
+        again = [f", anew after epoch {epoch:g}" for epoch in recipe.restarts]
+        return f"{warm}half a cosine from {recipe.lr:g}{''.join(again)}"
     at = ", ".join(f"{epoch:g}" for epoch in recipe.milestones)
     return f"{warm}{recipe.lr:g}, times {recipe.factor:g} after epochs {at}"
+
+
+def _multiples(recipe: Recipe) -> list[str]:
+    """A line about learning rates that are not the recipe's, if there are any."""
+    given = msgspec.structs.asdict(recipe.lr_multiples)
+    apart = [f"{kind} {value:g} x" for kind, value in given.items() if value != 1]
+    return [f"         {', '.join(apart)} the rate"] if apart else []

@@ -10,6 +10,7 @@ Ours as well: the proxy, 30 epochs of clips of 32 pixels, without AutoAugment be
 """
 
 import math
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -41,6 +42,18 @@ class RecipeError(ConfigError):
         self.key = key
 
 
+class Multiples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Learning rates of kinds of weights, as multiples of the recipe's. `biases` are those outside norms and sampler.
+
+    `context` and `sampler` are S2DNet's: the layer that makes the context m, and f_theta, which says where to look.
+    """
+
+    biases: float = 1.0
+    classifier: float = 1.0  # where the synopsis has one of its own, that as well
+    context: float = 1.0
+    sampler: float = 1.0
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides what training does, but the architecture and the videos."""
 
@@ -65,8 +78,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     factor: float = 0.1
     warmup_start: float | None = None  # share of lr at which the warm-up begins; None: that of its first step
     warmup_steps: int = 0  # length of the warm-up where it is not given in epochs
+    restarts: tuple[float, ...] = ()  # epochs after which warm-up and cosine begin anew
     nesterov: bool = False
+    lr_multiples: Multiples = Multiples()
     norm_decay: bool = False  # whether weight decay takes in the affine of norms
+    bias_decay: bool = True  # and the biases of other layers
     accumulate: int = 1  # parts that a batch goes through the network in, one after the other
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
@@ -103,8 +119,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
         The cosine is half a period from the end of the warm-up on; milestones count from the very beginning.
+        Between restarts it is as if each stretch were a training of its own.
         """
         warm = self.warm_steps(steps)
+        step, steps = self._in_stretch(step, steps)
         if step < warm:
             if self.warmup_start is None:
                 return self.lr * (step + 1) / (warm + 1)
@@ -112,6 +130,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if self.schedule == "multi_step":
             return self.lr * self.factor ** sum(step >= round(steps * at / self.epochs) for at in self.milestones)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+    def _in_stretch(self, step: int, steps: int) -> tuple[int, int]:
+        """Which step between two restarts a step is, and how many there are between these."""
+        ends = [0, *(round(steps * at / self.epochs) for at in self.restarts), steps]
+        first = max(end for end in ends if end <= step)
+        return step - first, min(end for end in ends if end > first) - first
 
     def recorded(self) -> dict[str, Any]:
         """What config.yaml says: all fields, but of those from `sampling` on what differs from the default.
@@ -202,6 +226,16 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
             f"rising epochs inside the {recipe.epochs:g} of training for schedule: multi_step, none for cosine",
         ),
         "factor": (0 < recipe.factor <= 1, "more than 0 and at most 1"),
+        "restarts": (
+            all(end - begin > recipe.warmup for begin, end in pairwise([0.0, *recipe.restarts, recipe.epochs]))
+            and not (recipe.restarts and (multi or recipe.warmup_steps)),
+            f"rising epochs inside the {recipe.epochs:g} of training, further apart than the warm-up is long, "
+            "for schedule: cosine and a warm-up in epochs",
+        ),
+        "lr_multiples": (
+            all(0 < value < math.inf for value in msgspec.structs.astuple(recipe.lr_multiples)),
+            "finite numbers above 0",
+        ),
         "momentum": (0 <= recipe.momentum < 1, "0 or more and less than 1"),
         "nesterov": (not recipe.nesterov or recipe.momentum > 0, "false, or a momentum"),
         "weight_decay": (0 <= recipe.weight_decay < math.inf, "0 or more"),

@@ -19,8 +19,9 @@ from autovid.nn.compute import Compute
 from autovid.nn.layers import Norm
 from autovid.run import Interrupted, RunDirectory
 from autovid.train import Recipe, make_recipe, open_trained
-from autovid.train.recipe import RecipeError
-from autovid.train.task import Training, make_optimizer, prepare
+from autovid.train.optimizer import make_optimizer
+from autovid.train.recipe import Multiples, RecipeError
+from autovid.train.task import Training, prepare
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +246,8 @@ EVERYTHING: dict[str, Any] = {
     "ema": 0.5,
     "precise_norm": 2,
     "norm_decay": True,
+    "bias_decay": False,
+    "lr_multiples": Multiples(biases=2, classifier=5),
     "nesterov": True,
     "crops": "area",
     "sampling": "uniform",

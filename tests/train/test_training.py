@@ -22,7 +22,8 @@ from autovid.space import load_architecture
 from autovid.space.schema import Reference
 from autovid.train import as_trained, evaluate, open_trained
 from autovid.train.evaluate import read_evaluation
-from autovid.train.task import Training, make_optimizer
+from autovid.train.optimizer import make_optimizer
+from autovid.train.task import Training
 
 
 @pytest.fixture(scope="module")
