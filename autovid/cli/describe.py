@@ -21,30 +21,44 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=options.positive, help="count at this crop (default: the reference input)")
     parser.add_argument("--frames", type=options.positive, help="count at this many frames")
     parser.add_argument("--classes", type=options.positive, help="count with this many classes")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="also count a pass on the CPU by fvcore and by torch's counter, and say what makes the difference to ours",
+    )
     parser.add_argument("--json", action="store_true", help="for machines")
     network_options.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from autovid.cli.describe_network import describe_network, show_network
+    from autovid.cli.describe_verify import show_verified, verified
+    from autovid.errors import ConfigError
     from autovid.models import NetworkSpec
     from autovid.space import Architecture
 
     subject = network_options.apply(args, _find(args.what))
     counted = {"crop": args.crop, "frames": args.frames, "classes": args.classes}
     if isinstance(subject, NetworkSpec):
-        content = describe_network(subject.changed(**counted))
+        subject = subject.changed(**counted)
+        content = describe_network(subject)
         show = show_network
     elif isinstance(subject, Architecture):
         content = _architecture(subject, counted)
         show = _show_architecture
+    elif args.verify:
+        raise ConfigError(f"{args.what} is a space: --verify runs one network; give an architecture of it, or a run")
     else:
         content = _space(subject, counted)
         show = _show_space
+    if args.verify:
+        content["verify"] = verified(subject, content)
     if args.json:
         print(json.dumps(content, indent=2))
-    else:
-        show(content)
+        return 0
+    show(content)
+    if args.verify:
+        show_verified(content["verify"])
     return 0
 
 

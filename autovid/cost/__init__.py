@@ -9,6 +9,7 @@ from autovid.cost.latency import LatencyFile, LatencyRange, latency_table, read_
 from autovid.cost.range import GFLOPS, MILLISECONDS, CostRange, gflops, parse_gflops
 from autovid.cost.solve import Solution, in_order_of_probability, most_probable
 from autovid.cost.table import CostTable, Factor
+from autovid.cost.verify import Verification, verify
 
 __all__ = [
     "GFLOPS",
@@ -24,6 +25,7 @@ __all__ = [
     "Probability",
     "Solution",
     "Stage",
+    "Verification",
     "convention",
     "count",
     "count_stages",
@@ -38,4 +40,5 @@ __all__ = [
     "read_latency_file",
     "sample_in_range",
     "sample_within",
+    "verify",
 ]
