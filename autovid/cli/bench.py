@@ -20,7 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a network's name, a YAML file of one or of an architecture, or a run; ratios are to the first",
     )
     parser.add_argument("-o", "--out", type=Path, help="folder for table, JSON and plot (default: runs/bench-WHAT)")
-    parser.add_argument("--views", type=options.positive, default=30, metavar="N", help="whose GFLOPs count (30)")
+    parser.add_argument(
+        "--views",
+        default="center",
+        metavar="VIEWS",
+        help="of a video, whose totals are given: center (default), lcr, 10-center, 10-lcr, or as numbers 1, 3, 10, "
+        "30; the crops of lcr are larger, as evaluate cuts them (160: 182)",
+    )
     parser.add_argument("--batch", type=options.positive, default=1, metavar="N", help="clips at once (latency; 1)")
     parser.add_argument("--repeats", type=options.positive, default=500, metavar="N", help="of the latency (500)")
     parser.add_argument(
@@ -31,7 +37,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="that throughput is tried with (256); 0: no throughput",
     )
     parser.add_argument("--frames", type=options.positive, help="of the clips (default: each network's own)")
-    parser.add_argument("--crop", type=options.positive, help="of the clips, pixels (default: each network's own)")
+    parser.add_argument(
+        "--crop", type=options.positive, help="of the clips, pixels (default: each network's own, as views cut it)"
+    )
     measuring(parser)
 
 
@@ -47,6 +55,7 @@ def measuring(parser: argparse.ArgumentParser, compiling: bool = True) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, and shows and keeps what came out, also after Ctrl-C."""
+    from autovid.data.views import views_name
     from autovid.errors import RunError
     from autovid.measure import Bench, BenchSettings, open_candidate, use_threads, write_bench
     from autovid.nn.allocator import keep_memory
@@ -57,12 +66,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise RunError(f"{args.out} is there already; choose another -o")
     keep_memory()
+    views = views_name(args.views)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
     candidates = [
-        open_candidate(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop) for what in args.what
+        open_candidate(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
+        for what in args.what
     ]
-    settings = BenchSettings(views=args.views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)
+    settings = BenchSettings(views=views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)
     bench = Bench(candidates, settings, args.compile)
     out = args.out or options.free_directory(f"bench-{candidates[0].name}")
     with explained(f"cannot make {out}"):

@@ -2,6 +2,13 @@
 
 Candidates take turns, so that what the machine does besides hits all alike. Ctrl-C ends the measuring; what is measured
 is kept.
+
+A video costs the views that it is seen in: views x GFLOPs, views x the latency of a batch / its clips, and clips a
+second / views. What the papers print, and the settings that give the same column:
+- "Searching for Two-Stream Models", Table 4: GFLOPs and seconds of 30 views at the LeftCenterRight crop: views 10-lcr.
+- "Deep Analysis", Table 1: clips a second at the largest batch; with one clip a video (ours), videos a second: views
+  center, at crop 256.
+- S2DNet, Table 3: milliseconds of a video, 16 at once and one clip each: views center, batch 16.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +20,7 @@ import numpy as np
 import torch
 
 from autovid.cost import convention, count
+from autovid.data.views import views_of
 from autovid.measure.candidates import Candidate, try_out
 from autovid.measure.machine import device_name, hardware, versions
 from autovid.measure.memory import check_batch, fits_on_cuda, largest_batch, most_clips, peak_memory
@@ -29,12 +37,19 @@ MEMORY = {
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is measured. `most` is the largest batch that throughput is tried with; 0: no throughput."""
+    """How it is measured. `most` is the largest batch that throughput is tried with; 0: no throughput.
 
-    views: int = 30
+    `views` are those of a video, by name (autovid.data.views).
+    """
+
+    views: str = "center"
     batch: int = 1
     repeats: int = 500
     most: int = 256
+
+    @property
+    def views_per_video(self) -> int:
+        return views_of(self.views).total
 
 
 class Figures(msgspec.Struct, kw_only=True):
@@ -51,6 +66,7 @@ class Figures(msgspec.Struct, kw_only=True):
     latency_q1: float | None = None
     latency_median: float | None = None
     latency_q3: float | None = None
+    ms_per_video: float | None = None  # median latency of all its views, `batch` at once
     latency_ratio: float | None = None  # median over rounds of the time over the first candidate's in that round
     repeats: int = 0
     peak_bytes: int | None = None
@@ -59,6 +75,7 @@ class Figures(msgspec.Struct, kw_only=True):
     clips_per_second_q1: float | None = None
     clips_per_second: float | None = None  # median over rounds
     clips_per_second_q3: float | None = None
+    videos_per_second: float | None = None
     clips_per_second_ratio: float | None = None  # as that of the latency
     convention: str = ""
 
@@ -76,7 +93,7 @@ class Bench:
     def __post_init__(self) -> None:
         for candidate in self.candidates:
             check_batch(self.settings.batch, candidate.input(1).nbytes, self.device)
-        self.figures = [_counted(candidate, self.settings.views) for candidate in self.candidates]
+        self.figures = [_counted(candidate, self.settings.views_per_video) for candidate in self.candidates]
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +112,7 @@ class Bench:
             "memory_is": MEMORY.get(self.device.type, ""),
             "finished": self.finished,
             **msgspec.structs.asdict(self.settings),
+            "views_per_video": self.settings.views_per_video,
         }
 
     def measure(self, progress: Progress, report: Callable[[], None] = lambda: None) -> None:
@@ -141,6 +159,7 @@ class Bench:
             q1, median, q3 = turns.quartiles(number)
             found.latency_q1, found.latency_median, found.latency_q3 = 1e3 * q1, 1e3 * median, 1e3 * q3
             found.latency_ratio, found.repeats = turns.ratio(number), len(turns.rounds)
+            found.ms_per_video = found.latency_median * self.settings.views_per_video / self.settings.batch
 
     def _memory(self, number: int) -> None:
         self.figures[number].peak_bytes = self._peak(self.candidates[number], self.settings.batch)
@@ -188,6 +207,7 @@ class Bench:
             found.clips_per_second_q1, found.clips_per_second, found.clips_per_second_q3 = quartiles(
                 [speeds[place] for speeds in rounds]
             )
+            found.videos_per_second = found.clips_per_second / self.settings.views_per_video
             if 0 in rounds[0]:
                 found.clips_per_second_ratio = float(np.median([speeds[place] / speeds[0] for speeds in rounds]))
 

@@ -27,15 +27,17 @@ def write_bench(folder: Path, bench: Bench) -> None:
 
 
 def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
-    """Columns and rows of two tables, narrow enough for any terminal; ratios are to the first candidate."""
+    """Columns and rows of tables narrow enough for any terminal; ratios are to the first candidate.
+
+    The last one is of videos, where a video is more than one clip or clips pass several at once.
+    """
     ms = f"ms, {bench.settings.batch} clips" if bench.settings.batch > 1 else "ms"
-    size = ["network", "M params", "GFLOPs", f"x {bench.settings.views}", ms, "quartiles", "ratio"]
+    size = ["network", "M params", "GFLOPs", ms, "quartiles", "ratio"]
     sizes = [
         [
             _title(found),
             f"{found.params / 1e6:.2f}",
             f"{found.gflops_per_view:.4g}",
-            f"{found.gflops_of_views:.4g}",
             _number(found.latency_median),
             _range(found.latency_q1, found.latency_q3),
             _ratio(found.latency_ratio),
@@ -54,7 +56,19 @@ def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
         ]
         for found in bench.figures
     ]
-    return [(size, sizes), (speed, speeds)]
+    views = bench.settings.views_per_video
+    video = [f"a video: {views} view{'s' * (views > 1)} ({bench.settings.views})", "GFLOPs", "ms", "videos/s"]
+    videos = [
+        [
+            _title(found),
+            f"{found.gflops_of_views:.4g}",
+            _number(found.ms_per_video),
+            _number(found.videos_per_second),
+        ]
+        for found in bench.figures
+    ]
+    totals = [(video, videos)] if max(views, bench.settings.batch) > 1 else []
+    return [(size, sizes), (speed, speeds), *totals]
 
 
 def _title(found: Figures) -> str:
@@ -69,10 +83,11 @@ def notes(bench: Bench) -> list[str]:
         f"{about['hardware']}; {about['device']}, {about['precision']}{compiled}",
         f"latency: {bench.settings.batch} at once, median and quartiles of {bench.figures[0].repeats} repeats in which "
         "the candidates took turns; its ratio is the median of the ratios within a repeat",
-        f"GFLOPs: of a view, and of {bench.settings.views}",
         f"peak memory: {about['memory_is']}, at that batch",
         "FLOPs: MACs of convolution, linear and matmul at the clip named; 1 GFLOPs = 1e9 MACs",
     ]
+    if len(tables(bench)) > 2:
+        lines.append("of a video: views x GFLOPs, views x latency / clips at once, clips a second / views")
     if any(_spread(found) > UNSTEADY for found in bench.figures):
         lines.append(
             f"the latencies spread by more than {UNSTEADY:.0%}: something else runs here; better measure again"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_n
 from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import find_model
+from autovid.train.recipe import view_crop
 from autovid.train.trained import KIND, as_trained
 
 
@@ -56,31 +58,54 @@ class Candidate:
 
 
 def open_candidate(
-    what: str, compute: Compute, *, compiled: bool = False, frames: int | None = None, crop: int | None = None
+    what: str,
+    compute: Compute,
+    *,
+    compiled: bool = False,
+    frames: int | None = None,
+    crop: int | None = None,
+    views: str = "center",
 ) -> Candidate:
     """A network by its name, an architecture or a YAML file of one, or a run that has found one; random weights.
 
-    A training's is measured at the clips and classes that it was trained at.
+    A training's is measured at the clips and classes that it was trained at. Without a `crop`, in pixels, clips have
+    the one that `views` take of the network's own: three crops are cut larger (160: 182).
 
     Raises ConfigError, RunError.
     """
     path = Path(what)
     trained = what not in NETWORKS and path.is_dir() and RunDirectory.open(path).kind == KIND
     model = as_trained(path) if trained else find_model(what)
-    torch.manual_seed(0)
     try:
-        if isinstance(model, NetworkSpec):
-            model = model.changed(frames=frames, crop=crop)
-            plain = build_network(model)
-        else:
-            model = model.scaled(crop, frames) if frames or crop else model
-            plain = build(model)
+        return candidate_of(_name(what), model, compute, compiled=compiled, frames=frames, crop=crop, views=views)
     except ConfigError as error:
         where = f"{what}, at this --frames or --crop: " if frames or crop else ""
         raise ConfigError(f"{where}{error}") from None
+
+
+def candidate_of(
+    name: str,
+    model: Model,
+    compute: Compute,
+    *,
+    compiled: bool = False,
+    frames: int | None = None,
+    crop: int | None = None,
+    views: str = "center",
+) -> Candidate:
+    """The same of a network that is known. Raises ConfigError for clips that it cannot take."""
+    torch.manual_seed(0)
+    if isinstance(model, NetworkSpec):
+        model = model.changed(frames=frames, crop=crop)
+        plain = build_network(model)
+    else:
+        model = model.scaled(crop, frames) if frames or crop else model
+        plain = build(model)
+    if crop is None:
+        plain.clip = msgspec.structs.replace(plain.clip, crop=view_crop(plain.clip.crop, views))
     plain = plain.to(compute.device).eval().requires_grad_(False)
     net: Any = torch.compile(plain) if compiled else plain
-    return Candidate(_name(what), model, plain, net, compute)
+    return Candidate(name, model, plain, net, compute)
 
 
 def _name(what: str) -> str:

@@ -13,7 +13,7 @@ from stopping import StopAt
 
 import autovid
 from autovid.cli import main
-from autovid.measure import Bench, BenchSettings, notes, open_candidate
+from autovid.measure import Bench, BenchSettings, notes, open_candidate, tables
 from autovid.measure import memory as memory_of
 from autovid.measure.machine import spare_memory
 from autovid.measure.memory import largest_batch, most_clips, peak_memory
@@ -21,6 +21,7 @@ from autovid.measure.timing import Turns
 from autovid.nn.compute import Compute
 from autovid.run import Progress
 from autovid.space import load_space
+from autovid.train.recipe import view_crop
 
 CPU = torch.device("cpu")
 SMALL = ["--crop", "32", "--frames", "4", "--device", "cpu", "--repeats", "3", "--largest-batch", "3"]
@@ -57,6 +58,44 @@ def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
 def bench(**options: Any) -> Bench:
     candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=2, crop=32)
     return Bench([candidate], BenchSettings(**{"repeats": 6, "most": 2, **options}))
+
+
+def test_a_video_costs_its_views_at_the_crop_that_they_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Auto-TSNet's Table 4. The figures are equal: the same products of numbers that JSON keeps as they are."""
+    words = ["--views", "30", "--device", "cpu", "--repeats", "1", "--largest-batch", "1", "-o", str(tmp_path / "out")]
+    assert main(["bench", "tsn_resnet18", "--frames", "1", *words]) == 0
+    assert "a video: 30 views (10-lcr)" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "bench.json").read_text())
+    (found,) = content["figures"]
+    assert (content["views"], content["views_per_video"], found["crop"]) == ("10-lcr", 30, 256)  # its own is 224
+    assert found["macs"] == autovid.count(autovid.build("tsn_resnet18", frames=1, crop=256)).macs
+    assert found["gflops_of_views"] == found["macs"] * 30 / 1e9
+    assert found["ms_per_video"] == found["latency_median"] * 30
+    assert found["videos_per_second"] == found["clips_per_second"] / 30
+
+
+def test_a_video_takes_its_share_of_a_batch() -> None:
+    """As S2DNet's Table 3, and videos a second as Deep Analysis' Table 1. Halving is exact."""
+    measured = bench(batch=2, repeats=1)
+    measured.measure(Progress())
+    (found,) = measured.figures
+    assert found.latency_median is not None
+    assert (found.ms_per_video, found.videos_per_second) == (found.latency_median / 2, found.clips_per_second)
+    columns, ((name, gflops, *_),) = tables(measured)[2]
+    assert (columns[0], columns[1:]) == ("a video: 1 view (center)", ["GFLOPs", "ms", "videos/s"])
+    assert (name, gflops) == ("tsn_resnet18 2x32²", f"{found.macs / 1e9:.4g}")
+    assert len(tables(bench())) == 2  # one clip at once, one a video: nothing to add
+
+
+def test_views_cut_each_networks_own_crop_and_a_given_crop_stands(tmp_path: Path) -> None:
+    load_space("tiny").sample(1, seed=1)[0].save(tmp_path / "a.yaml")
+    compute, file = Compute("cpu", "fp32"), str(tmp_path / "a.yaml")
+    own = open_candidate(file, compute)
+    assert open_candidate(file, compute, views="10-center").clip == own.clip
+    lcr = open_candidate(file, compute, views="10-lcr")
+    assert (lcr.clip.crop, lcr.model.hash) == (view_crop(own.clip.crop, "lcr"), own.model.hash)
+    assert open_candidate(file, compute, views="10-lcr", crop=40).clip.crop == 40
+    assert open_candidate("x3d_s", compute, views="10-lcr").clip.crop == 182  # Table 3 of Auto-TSNet
 
 
 def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +250,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         (["tsn_resnet18", "--device", "cuda:99"], "cuda"),
         (["tsn_resnet18", "--device", "cpu", "--precision", "fp16"], "fp16"),
         (["tsn_resnet18", "--device", "cpu", "--batch", "100000000"], "100,000,000 clips at once do not fit"),
+        (["tsn_resnet18", "--views", "7"], "views '7': give center, lcr, 10-center or 10-lcr"),
         (["tiny"], "tiny is a search space; give a network, an architecture or a run"),
         (["dnr_ssv1"], "dnr_ssv1 is an experiment"),
         (["auto_tsnet_s", "--frames", "3"], "auto_tsnet_s, at this --frames or --crop: "),
