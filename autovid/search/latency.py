@@ -66,10 +66,10 @@ class LatencyTerm:
         """What the term pushes towards; see Beta."""
         return self.limit.range.middle() if self.beta.auto else self.limit.range
 
-    def loss(self, logprob_K: Tensor, archs_KD: Tensor) -> Tensor:
-        """The term, to be added to the surrogate of the prior."""
+    def loss(self, logprob_K: Tensor, archs_KD: Tensor, conditioned: bool = False) -> Tensor:
+        """The term, to be added to the surrogate of the prior; `conditioned` as there."""
         n_K = cost_shares(self.table.total(archs_KD.numpy()), self.aim)
-        return cost_term(logprob_K, n_K, self.beta.value, self.beta.auto)
+        return cost_term(logprob_K, n_K, self.beta.value, conditioned, self.beta.auto)
 
     def update(self, log_probs: Sequence[np.ndarray]) -> None:
         """A step of the coefficient, where it is `auto`."""

@@ -48,25 +48,31 @@ def surrogate(
 ) -> Tensor:
     """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
 
-    `conditioned`: the architectures were drawn from the prior conditioned on the range. The gradient of
-    log P(A | alpha, range) has one term more, - grad log P(range) = - E[grad log P(A)]; their mean estimates it (ours).
+    `conditioned`: the architectures were drawn from the prior conditioned on a range (ours). log P(A_k | alpha, range)
+    is log P(A_k | alpha) - log P(range), and the gradient of log P(range) is E[grad log P(A)] over what is inside: the
+    mean of the draws estimates it. The weights sum to -1 + beta sum_k n_k, so each one gets (1 - beta sum_k n_k) / K
+    more: their mean is taken off. What all architectures have alike cancels so, and no control variate is needed.
 
-    `control`: subtracts from each weight what it would be if all architectures were alike (ours). Since
+    `control`, of other draws: subtracts from each weight what it would be if all architectures were alike (ours). Since
     E[grad log P(A)] = 0 and that does not depend on A_k, the expected gradient is the same; its noise is not.
     """
     weights = -m_K + beta * n_K
     if conditioned:
-        weights = weights + 1.0 / len(m_K)
+        weights = weights - weights.mean()
     elif control:
         weights = weights + (1.0 - beta * _others_cost(n_K)) / len(m_K)
     return (weights.detach() * logprob_K).sum()
 
 
-def cost_term(logprob_K: Tensor, n_K: Tensor, beta: float, control: bool = False) -> Tensor:
-    """The same term of one more cost, to be added to the surrogate: sum_k beta n_k log P(A_k | alpha); `control` as
-    there."""
+def cost_term(logprob_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False, control: bool = False) -> Tensor:
+    """The same term of one more cost, to be added to the surrogate: sum_k beta n_k log P(A_k | alpha).
+
+    `conditioned` and `control` are as there; the draws may be conditioned on this cost's range or not.
+    """
     weights = beta * n_K
-    if control:
+    if conditioned:
+        weights = weights - weights.mean()
+    elif control:
         weights = weights - beta * _others_cost(n_K) / len(n_K)
     return (weights.detach() * logprob_K).sum()
 

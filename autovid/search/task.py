@@ -207,7 +207,7 @@ class SearchTask(Task):
         logprob_K = self.prior.log_prob(archs_KD)
         loss = surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto)
         if self.timed is not None:
-            loss = loss + self.timed.loss(logprob_K, archs_KD)
+            loss = loss + self.timed.loss(logprob_K, archs_KD, conditioned)
         torch.autograd.backward(loss)
         self.adam.step()
         world.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise

@@ -135,6 +135,20 @@ def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
     assert after < before - 0.2 * (before - low)
 
 
+def test_inside_its_ranges_a_search_weighs_latency_like_flops(tiny_videos: Path) -> None:
+    """Draws that are all one architecture, which is too slow: the weights of a conditioned prior cancel."""
+    changes = {"flops": ("0.0075:0.008",), "in_range": True, "batch": 2, "crop": 16}
+    settings = settings_for(SPACE, proxy=True, videos=12, **changes)
+    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+    slowest, choices = latency_table(task.there, FILE).largest()
+    wanted = CostRange(slowest // 4, slowest // 2)
+    task.timed = LatencyTerm(task.there, LatencyRange(FILE, wanted), wanted, "auto")
+    batch = torch.zeros(2, 3, 16, 16, 16), torch.tensor([0, 1])
+    task._learn_prior(batch, torch.from_numpy(np.repeat(choices[None], 3, axis=0)))
+    largest = max(float(alpha.grad.abs().max()) for alpha in task.prior.alpha if alpha.grad is not None)
+    assert largest < 1e-12  # float64 until the end: weights of 1/3 and beta/3, below 1, cancel to some 1e-16
+
+
 def test_parts_may_use_what_they_use_on_average() -> None:
     latency = typical()
     ranges = latency_of_parts(SPACE, Target(FLOPS), latency)
