@@ -1,6 +1,7 @@
-"""Two questions about the search, asked on the tiny space and the synthetic videos.
+"""Three questions about the search, asked on the tiny space and the synthetic videos.
 
     python experiments/tiny_study.py beta [--steps 60]        what the weight of the FLOPs term does
+    python experiments/tiny_study.py table                    the paper's Table 1, each row a whole search
     python experiments/tiny_study.py baseline [-n 6]          is what is searched better than what is drawn at random
 
 `beta` is the paper's Table 1 (seed-auto-tsnet, section 1.2: 0 -> 2.76, 0.05 -> 1.93, 0.1 -> 1.56, 0.2 -> 1.39 GFLOPs
@@ -37,6 +38,7 @@ from autovid.search import SearchTask, settings_for
 from autovid.space import load_space
 
 RANGE = "0.0028:0.0030"  # GFLOPs of the sparse stream, where a uniform prior expects 0.00385
+WHOLE = "0.0055:0.006"  # GFLOPs of the whole network, where a uniform prior expects 0.0101
 BETAS: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
 
 
@@ -66,6 +68,23 @@ def beta_table(steps: int, seeds: int) -> None:
             print(f"| {beta} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
 
 
+def table(steps: int, out: Path) -> None:
+    """Table 1, row by row: a search, then what its prior prefers, in the range or not (derive --no-range)."""
+    from autovid.cli import main
+    from autovid.space import load_architecture
+
+    rows = []
+    for beta in (0.0, 0.05, 0.1, 0.2):
+        run = out / f"beta_{beta:g}"
+        flops = ["--flops", WHOLE] if beta else []
+        main(["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *flops, "-o", str(run)])
+        main(["derive", str(run), "--no-range"])
+        prefers, found = (load_architecture(run / f"architecture{what}.yaml") for what in ("-no-range", ""))
+        wanted = WHOLE if beta else "-"
+        rows.append(f"| {beta:g} | {wanted} | {prefers.macs() / 1e6:.3f} | {found.macs() / 1e6:.3f} |")
+    print("| beta | range (G) | MFLOPs of the most probable | of the most probable in the range |", *rows, sep="\n")
+
+
 def baseline(n: int, out: Path) -> None:
     from autovid.cli import main
 
@@ -76,7 +95,7 @@ def baseline(n: int, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["beta", "baseline"])
+    parser.add_argument("what", choices=["beta", "table", "baseline"])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("-n", type=int, default=6)
@@ -85,5 +104,7 @@ if __name__ == "__main__":
     keep_memory()
     if args.what == "beta":
         beta_table(args.steps, args.seeds)
+    elif args.what == "table":
+        table(args.steps, args.out)
     else:
         baseline(args.n, args.out)

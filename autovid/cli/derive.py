@@ -16,6 +16,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.latency(parser)
     parser.add_argument(
+        "--no-range",
+        action="store_true",
+        help="the most probable architecture of the prior, whatever it costs (as a search without a range gives it)",
+    )
+    parser.add_argument(
         "-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)"
     )
     parser.add_argument(
@@ -40,10 +45,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
     if file.is_dir():
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
+    if args.no_range and (args.flops or args.latency):
+        raise ConfigError("--no-range asks for no range at all; leave out --flops and --latency")
     scale = _scale(args.scale) if args.scale else {}
     wanted = parse_gflops(args.flops) if args.flops else None
     found = read_search(args.search)
-    arch = derive(found, wanted, options.latency_range(args, Path(args.search) / LATENCY))
+    latency = options.latency_range(args, Path(args.search) / LATENCY)
+    arch = derive(found, wanted, latency, no_range=args.no_range)
     if scale:
         from autovid.search.derive import described_scale
 
@@ -60,6 +68,7 @@ def _name(args: argparse.Namespace) -> str:
     words = [
         args.flops and args.flops.replace(":", "-"),
         args.latency and f"{args.latency.replace(':', '-')}ms",
+        args.no_range and "no-range",
         args.scale and args.scale.replace("=", "").replace(",", "-"),
     ]
     suffix = "-".join(word for word in words if word)

@@ -21,6 +21,7 @@ PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
     "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
 )
+NO_RANGE = "no range asked for: beta has no effect, and what is found may cost anything"
 
 
 def announce_search(
@@ -29,11 +30,12 @@ def announce_search(
     """Before a search: what is searched, on what, how long, and where it will be."""
     console = Console()
     reference = space.reference
-    wanted = f"range {' '.join(settings.flops)} GFLOPs" if settings.flops else "no FLOPs range; they count"
-    wanted = f"latency {latency} ms, {wanted}" if latency else wanted
+    ranges = [f"latency {latency} ms"] * bool(latency)
+    if settings.flops:
+        ranges.append(f"range {' '.join(settings.flops)} GFLOPs at {reference.frames} x {reference.crop}²")
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
-        f"{rough(space.size)} architectures) · {wanted} at {reference.frames} x {reference.crop}² · data {videos.name} "
+        f"{rough(space.size)} architectures) · {', '.join(ranges) or NO_RANGE} · data {videos.name} "
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}"
     )
     console.print(f"[bold]autovid search[/] · {escape(plan)}", highlight=False)
@@ -49,7 +51,7 @@ def show_found(found: "Found", data: str) -> None:
     arch, out = found.architecture, found.path
     minutes = f"{found.seconds / 60:.1f} min"
     title = f"found in {minutes}" if found.first == 0 else f"found, {minutes} after step {found.first}"
-    notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found.searched)]
+    notes = _verdict(arch, found.searched)
     if found.faults:
         notes.append(f"[yellow]{found.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
     panel(title if found.seconds else "found", notes)
@@ -59,7 +61,7 @@ def show_found(found: "Found", data: str) -> None:
 
 def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path, data: str) -> None:
     """What `derive` says."""
-    notes = [f"[bold]{_figures(arch)}[/]", *_verdict(arch, found)]
+    notes = _verdict(arch, found)
     if not found.finished:
         notes.append(
             f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
@@ -106,9 +108,15 @@ def _figures(arch: "Architecture") -> str:
 
 
 def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
-    lines = [f"[dim]{convention(arch.reference)}[/]"]
+    """What is to be known of an architecture, first of all that its supernet has learned nothing, if that is so."""
+    evidence = escape(found.evidence.sentence())
+    better = found.evidence.better_than_chance
+    lines = [] if better else [f"[yellow]{evidence}[/]"]
+    lines += [f"[bold]{_figures(arch)}[/]", f"[dim]{convention(arch.reference)}[/]"]
     if "range" in arch.found:
-        lines.append(f"inside the range asked for, {arch.found['range']}")
+        inside = f"inside the range asked for, {arch.found['range']}"
+        none = "no range was asked for: the most probable architecture of the prior"
+        lines.append(none if arch.found["range"] == "none" else inside)
     if "latency_range" in arch.found:
         lines.append(
             f"{arch.cost['latency_ms']:.4g} ms predicted, inside the range asked for, {arch.found['latency_range']} "
@@ -118,6 +126,7 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
         lines.append(f"scaled from {arch.found['scaled_from']}")
     if found.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
+    lines += [evidence] * better
     lines.append(
         f"probability {_power(float(arch.found['log_probability']))} under the prior "
         f"(uniform: 1 in {rough(found.space.size)})"

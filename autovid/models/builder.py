@@ -1,6 +1,9 @@
 """The one builder: a search space becomes a network, and a space with one candidate a decision a frozen one.
 
 Supernet, half-frozen supernet of a later search part, derived model and random baseline are all `SearchNetwork`.
+
+Weights begin as He et al. say (seed-auto-tsnet, 3.2). Ours, taken from X3D since the paper does not have it: the last
+batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
 """
 
 from collections.abc import Iterator, Mapping

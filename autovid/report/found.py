@@ -57,8 +57,11 @@ def _searched(run: Run) -> list[str]:
     if searched is None or not isinstance(run.model, Architecture):
         steps = f"step {_done(run):,}" + (f" of {searched.settings.steps:,}" if searched else "")
         return [f": the search of {run.config['space']} is not finished; it stands at {steps}."]
-    arch, wanted = run.model, searched.target.final(searched.space)
+    arch = run.model
+    wanted = arch.found.get("range", "")
     inside = f", inside the range asked for, {wanted}" if wanted else ""
+    if wanted == "none":
+        inside = "; no range was asked for"
     if searched.latency and "latency_ms" in arch.cost:
         inside += (
             f"; {arch.cost['latency_ms']:.4g} ms are predicted, inside the range asked for, {searched.latency} "
@@ -73,6 +76,8 @@ def _searched(run: Run) -> list[str]:
 
 def _notes(run: Run) -> Markup:
     lines = []
+    if run.searched and not run.searched.evidence.better_than_chance:
+        lines.append(run.searched.evidence.sentence())
     if run.searched and run.searched.settings.proxy:
         settings = run.searched.settings
         lines.append(

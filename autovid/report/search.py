@@ -15,6 +15,7 @@ from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.search.latency import latencies_of
 from autovid.space import Architecture
+from autovid.space.space import opens
 
 INSTANTS = 40  # of a small picture
 SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp."}
@@ -155,6 +156,7 @@ def decisions(runs: Sequence[Run]) -> Markup | None:
 
 
 def _of_run(run: Run, verdicts: Sequence[_Verdict], named: bool) -> Markup:
+    assert run.searched is not None
     cards = tag("div", *_cards(run, verdicts), class_="cards")
     parts = [tag("h3", run.name)] if named else []
     marked = "the one that was taken" if run.model else "the likeliest so far"
@@ -164,7 +166,7 @@ def _of_run(run: Run, verdicts: Sequence[_Verdict], named: bool) -> Markup:
     else:
         text += "The search is not finished: what it has not come to is left out, and all may change."
     details = tag("details", tag("summary", f"All {len(verdicts)} decisions"), cards, open="" if not named else None)
-    return join([*parts, *_summary(verdicts), tag("p", text, class_="mute"), details])
+    return join([*parts, *_summary(run.searched, verdicts), tag("p", text, class_="mute"), details])
 
 
 def _verdicts(searched: Searched, arch: Model | None) -> Iterator[_Verdict]:
@@ -180,7 +182,15 @@ def _verdicts(searched: Searched, arch: Model | None) -> Iterator[_Verdict]:
             yield _Verdict(decision.name, decision.candidates, np.exp(logp), taken)
 
 
-def _summary(verdicts: Sequence[_Verdict]) -> Iterator[Markup]:
+def _summary(searched: Searched, verdicts: Sequence[_Verdict]) -> Iterator[Markup]:
+    """What is won, of the decisions of parts whose supernet is better than chance; of others that it is not."""
+    evidence = searched.evidence
+    yield tag("p", evidence.sentence(), class_=None if evidence.better_than_chance else "note")
+    proven = {one.part for one in evidence.parts if not one.at_chance}
+    open_parts = [part for part in searched.space.parts if part.name in proven]
+    verdicts = [one for one in verdicts if any(opens(part, one.name) for part in open_parts)]
+    if not verdicts:
+        return
     ranked = sorted(verdicts, key=lambda one: -one.lead)
     against = sum(one.lead < 0 for one in verdicts)
     text = f"{sum(one.lead > 0.5 for one in verdicts)} of {len(verdicts)} decisions are won by more than 50 points"

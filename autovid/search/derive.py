@@ -18,8 +18,9 @@ from autovid.cost import (
 )
 from autovid.cost.range import MILLISECONDS
 from autovid.errors import CostRangeError, RunError
-from autovid.run import RunDirectory
+from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
+from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.settings import SearchSettings
 from autovid.search.target import Target
 from autovid.space import Architecture, SearchSpace
@@ -41,6 +42,7 @@ class Searched(msgspec.Struct):
     step: int
     latency: LatencyRange | None = None
     versions: dict[str, str] = {}  # of autovid and torch, as far as the run has recorded them
+    evidence: Evidence = Evidence()  # whether the supernet is better than chance
 
     @property
     def finished(self) -> bool:
@@ -68,6 +70,7 @@ def read_search(run: str | Path) -> Searched:
         raise RunError(f"{path} has no checkpoint yet; go on with: autovid search ... -o {path} --resume")
     settings = msgspec.convert(directory.config["settings"], SearchSettings)
     space = load_space(path / "space.yaml")
+    evidence = evidence_against_chance(path / "metrics.jsonl", checkpoint.step, settings, chance_of(checkpoint.state))
     return Searched(
         space,
         settings,
@@ -77,7 +80,14 @@ def read_search(run: str | Path) -> Searched:
         checkpoint.step,
         latency_of(directory),
         recorded_versions(directory.config),
+        evidence,
     )
+
+
+def chance_of(state: TaskState) -> Chance:
+    """What a search has recorded; the first runs have only their classes."""
+    recorded = state.info.get("chance")
+    return Chance(*recorded) if recorded else Chance.uniform(len(state.model["sites.classifier.output.bias"]))
 
 
 def latency_of(directory: RunDirectory) -> LatencyRange | None:
@@ -89,16 +99,18 @@ def latency_of(directory: RunDirectory) -> LatencyRange | None:
     return LatencyRange(kept, MILLISECONDS.parse(record["range"].removesuffix(" ms").replace("–", ":")))
 
 
-def derive(found: Searched, wanted: CostRange | None = None, latency: LatencyRange | None = None) -> Architecture:
-    """The most probable architecture inside a range of FLOPs, of latency, or both.
+def derive(
+    found: Searched, wanted: CostRange | None = None, latency: LatencyRange | None = None, *, no_range: bool = False
+) -> Architecture:
+    """The most probable architecture inside a range of FLOPs, of latency, or both; with `no_range` of the whole prior.
 
-    With the search's own ranges, what the parts have chosen stands. With others, or where what they have chosen leaves
-    no way into the ranges, all decisions are open again, each under the prior that its part has learned. One range that
-    is given takes the place of both.
+    With the search's own ranges, what the parts have chosen stands. With others, with none, or where what they have
+    chosen leaves no way into the ranges, all decisions are open again, each under the prior that its part has learned.
+    One range that is given takes the place of both.
     Raises CostRangeError when the ranges hold nothing.
     """
     own = found.target.final(found.space), found.latency
-    asked = own if wanted is None and latency is None else (wanted, latency)
+    asked = own if wanted is None and latency is None and not no_range else (wanted, latency)
     problem: CostRangeError | None = None
     for there in [found.space.fix(found.chosen), found.space] if asked == own else [found.space]:
         table = there.cost_table()
@@ -107,7 +119,7 @@ def derive(found: Searched, wanted: CostRange | None = None, latency: LatencyRan
         except CostRangeError as error:
             problem = error
             continue
-        return _described(found, there.architecture(best.choices), best.gap, *asked)
+        return _described(found, there.architecture(best.choices), best.gap, *asked, no_range)
     assert problem is not None
     raise problem
 
@@ -122,7 +134,12 @@ def limits_of(
 
 
 def _described(
-    found: Searched, arch: Architecture, gap: float, wanted: CostRange | None, latency: LatencyRange | None
+    found: Searched,
+    arch: Architecture,
+    gap: float,
+    wanted: CostRange | None,
+    latency: LatencyRange | None,
+    no_range: bool,
 ) -> Architecture:
     settings = found.settings
     log_prob = float(sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0])))
@@ -134,10 +151,14 @@ def _described(
         "seed": settings.seed,
         "steps": f"{found.step} of {settings.steps}",
         "proxy": settings.proxy,
+        "better_than_chance": found.evidence.better_than_chance,
+        "evidence": found.evidence.sentence(),
         **found.versions,
     }
     if wanted is not None:
         how["range"] = str(wanted)
+    elif latency is None and (no_range or not found.target.own):
+        how["range"] = "none"
     macs = arch.macs()
     cost: dict[str, Any] = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(arch)}
     if latency is not None:

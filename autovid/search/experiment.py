@@ -92,11 +92,14 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     settings, table = loaded.settings(data.train // 2), space.cost_table()
     each = settings.batch // experiment.workers
     beta = settings.beta if settings.beta == "auto" else f"{settings.beta:g}"
+    reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
+    wanted = f"{' '.join(experiment.flops) or 'none'} of {reach}; beta {beta}"
+    if not experiment.flops and not loaded.latency:
+        wanted = f"none asked for: what is found may cost {reach}; beta ({beta}) has no effect"
     lines = [
         experiment.about,
         f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
-        f"range    {' '.join(experiment.flops) or 'none'} of {table.smallest()[0] / 1e9:.3g} to "
-        f"{table.largest()[0] / 1e9:.3g} GFLOPs; beta {beta}",
+        f"range    {wanted}",
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",

@@ -5,6 +5,10 @@ other half. A graph of one architecture at a time is in memory, whatever K is.
 
 Workers (autovid.world) draw the same K, each sees its share of the batch; log-likelihoods are averaged over them before
 they weigh anything, and so are the gradients of the paths that were drawn.
+
+The paper prints the optimizers, rates, momentum and weight decay 5e-5. Ours, where it is silent: the decay is on all
+weights of the supernet, batch norms among them (in training it is not on those, see autovid/train/recipe.py); a
+half-period cosine in each part; uniform draws during the warm-up. How weights begin: see autovid/models/builder.py.
 """
 
 import math
@@ -26,6 +30,7 @@ from autovid.models import SearchNetwork, build_space, inherit
 from autovid.nn.compute import Compute
 from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState, step_generator
+from autovid.search.chance import Chance
 from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts, probability_within, to_draw_from
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
@@ -67,6 +72,7 @@ class SearchTask(Task):
         self.watch = Watch()
         clip = Clip(settings.frames, settings.crop, settings.stride)
         learn, choice = halves(videos.train, settings.seed)
+        self.chance = Chance.of((video.label for video in choice), self.classes)
         self.loaders = [
             ClipLoader(
                 half,
@@ -285,6 +291,7 @@ class SearchTask(Task):
                 "beta": self.beta.value,
                 "watch": self.watch.state(),
                 "compute": self.compute.record(),
+                "chance": list(self.chance),
                 **({"latency_beta": self.timed.beta.value} if self.timed else {}),
             },
         )

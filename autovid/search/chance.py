@@ -1,0 +1,135 @@
+"""Whether the supernet of a search has learned anything: its held-out loss against chance. Ours.
+
+Chance is the loss of the best constant answer on the videos that the prior learns on: the entropy of their labels,
+ln(classes) where all classes are as frequent. The held-out loss is the mean over the last steps of a part, with its
+standard error. A supernet that is not clearly below chance has learned nothing that could rank architectures: then the
+prior follows the FLOPs and noise.
+"""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autovid.search.settings import SearchSettings
+
+LAST = 0.25  # share of a part's steps on held-out clips that are compared, ...
+FEWEST, MOST = 8, 100  # ... but at least and at most so many
+CLEARLY = 3.0  # standard errors below chance (ours)
+
+
+class Chance(NamedTuple):
+    """The loss of the best constant answer, in nats; `videos`: how many it was counted on, 0 where that is unknown."""
+
+    loss: float
+    classes: int
+    videos: int = 0
+
+    @classmethod
+    def of(cls, labels: Iterable[int], classes: int) -> "Chance":
+        """Of these videos."""
+        counts = Counter(labels)
+        total = sum(counts.values())
+        return cls(-sum(n / total * math.log(n / total) for n in counts.values()), classes, total)
+
+    @classmethod
+    def uniform(cls, classes: int) -> "Chance":
+        """Where how frequent the classes are is unknown."""
+        return cls(math.log(classes), classes)
+
+    def __str__(self) -> str:
+        unequal = self.loss < math.log(self.classes) - 1e-6
+        return f"chance {self.loss:.3f} for {self.classes} classes{', which are not equally frequent' * unequal}"
+
+
+class PartEvidence(NamedTuple):
+    """The held-out loss of the supernet at the end of a part, in nats, with its standard error, beside chance."""
+
+    part: str
+    loss: float
+    error: float  # infinite where there is one step
+    chance: Chance
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the loss is not clearly below chance."""
+        return not self.loss + CLEARLY * self.error < self.chance.loss
+
+    def __str__(self) -> str:
+        error = f" ± {self.error:.3f}" if math.isfinite(self.error) else ""
+        return f"{self.loss:.3f}{error} ({self.part})"
+
+
+class Evidence(NamedTuple):
+    """What a search's supernet says of accuracy, part by part; parts without a held-out loss are left out."""
+
+    parts: tuple[PartEvidence, ...] = ()
+
+    @property
+    def at_chance(self) -> list[str]:
+        """The parts in which it is at chance."""
+        return [one.part for one in self.parts if one.at_chance]
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether it is, clearly and in every part."""
+        return bool(self.parts) and not self.at_chance
+
+    def sentence(self) -> str:
+        """For a person: better than chance, or at chance and what follows."""
+        if not self.parts:
+            return "The supernet is not compared with chance: there is no held-out loss yet."
+        bad = [one for one in self.parts if one.at_chance]
+        shown = bad or self.parts
+        losses = f"held-out loss {', '.join(map(str, shown))}, {shown[0].chance}."
+        if not bad:
+            return f"The supernet is better than chance: {losses}"
+        where = there = ""
+        if len(bad) < len(self.parts):
+            where, there = f" in {' and '.join(self.at_chance)}", " there"
+        return (
+            f"The supernet is at chance{where}: {losses} What the prior prefers{there} reflects FLOPs and noise, not "
+            "accuracy."
+        )
+
+
+def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, chance: Chance) -> Evidence:
+    """Compares each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
+    losses = _held_out_losses(metrics, step)
+    return Evidence(
+        tuple(
+            _part(part.name, losses[number], settings.batch, chance)
+            for number, part in enumerate(settings.parts)
+            if number in losses
+        )
+    )
+
+
+def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> PartEvidence:
+    last = losses[-min(MOST, max(FEWEST, round(LAST * len(losses)))) :]
+    if len(last) < 2:
+        return PartEvidence(name, last[0], math.inf, chance)
+    different = len(last)  # steps on other videos: those of a second pass tell nothing new
+    if chance.videos:
+        different = max(1, min(different, chance.videos // batch))
+    return PartEvidence(name, statistics.fmean(last), statistics.stdev(last) / math.sqrt(different), chance)
+
+
+def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
+    """By number of the part, in the order of the steps."""
+    found: dict[int, list[float]] = {}
+    if not metrics.is_file():
+        return found
+    with metrics.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                record: Any = json.loads(line)
+            except ValueError:  # the last line may just be being written
+                continue
+            loss = record.get("held_out_loss")
+            if loss is not None and record["step"] < step:
+                found.setdefault(int(record["part"]), []).append(float(loss))
+    return found

@@ -1,0 +1,157 @@
+"""Searches without a range from end to end, and what is said of a search that is at chance."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autovid.cli import main
+from autovid.config import find_experiment, read_layers, read_yaml
+from autovid.search import derive, read_search
+from autovid.search.experiment import SearchExperiment
+from autovid.space import load_architecture
+
+SHORT = ["--steps", "2", "--batch", "4", "--crop", "16", "--samples", "2", "--decoders", "0", "--precision", "fp32"]
+NONE = "no range was asked for: the most probable architecture of the prior"
+
+
+def search(out: Path, videos: Path, *arguments: str) -> int:
+    return main(["search", "--space", "tiny", "--data", str(videos), "-o", str(out), *SHORT, *arguments])
+
+
+def screen(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed, in one line and without the boxes around it."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def ranged(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Path:
+    out = tmp_path_factory.mktemp("evidence") / "run"
+    assert search(out, tiny_videos, "--flops", "0.0075:0.008") == 0
+    return out
+
+
+def with_losses(run: Path, folder: Path, loss: float) -> Path:
+    """The same search with other held-out losses in its log."""
+    shutil.copytree(run, folder)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        record["held_out_loss"] = loss + 0.01 * (record["step"] % 2)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def test_a_search_without_a_range_works_from_end_to_end(
+    tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert search(out, tiny_videos, "--beta", "0") == 0
+    shown = screen(capsys)
+    assert "no range asked for: beta has no effect, and what is found may cost anything" in shown
+    assert NONE in shown
+    assert read_yaml(out / "config.yaml").as_type(dict)["settings"]["flops"] == []
+    content = (out / "architecture.yaml").read_bytes()
+    assert load_architecture(out / "architecture.yaml").found["range"] == "none"
+    (out / "architecture.yaml").unlink()
+    assert search(out, tiny_videos, "--beta", "0", "--resume") == 0
+    assert (out / "architecture.yaml").read_bytes() == content
+    assert main(["derive", str(out)]) == 0
+    assert NONE in screen(capsys)
+    assert main(["derive", str(out), "--no-range"]) == 0
+    same = load_architecture(out / "architecture-no-range.yaml")
+    assert same == load_architecture(out / "architecture.yaml")
+    assert main(["report", str(out)]) == 0
+    assert "; no range was asked for." in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_no_range_takes_the_likeliest_candidate_of_every_decision(
+    ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["derive", str(ranged), "--no-range", "-o", str(tmp_path / "a.yaml")]) == 0
+    assert NONE in screen(capsys)
+    arch, found = load_architecture(tmp_path / "a.yaml"), read_search(ranged)
+    logp = dict(zip((d.name for d in found.space.decisions), found.log_probs(found.space)))
+    for name, value in arch.choices.items():
+        taken = found.space.candidates[name].index(value)
+        assert logp[name][taken] == logp[name].max()
+    assert arch.found["range"] == "none"
+    assert arch == derive(found, no_range=True)
+    assert arch.found["log_probability"] > derive(found).found["log_probability"]
+
+
+@pytest.mark.parametrize("other", [["--flops", "0.008:0.009"], ["--latency", "1:2"]])
+def test_no_range_and_a_range_is_one_line(ranged: Path, other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["derive", str(ranged), "--no-range", *other]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_papers_row_without_a_range_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    flops = {}
+    for name in ("0", "005", "01", "02"):
+        path = find_experiment(f"auto_tsnet_beta_{name}")
+        assert path is not None
+        flops[name] = read_layers(path).as_type(SearchExperiment).flops
+    assert flops == {"0": (), "005": ("1.37:1.43",), "01": ("1.37:1.43",), "02": ("1.37:1.43",)}
+    assert main(["search", "auto_tsnet_beta_0", "--dry-run"]) == 0
+    assert "range    none asked for: what is found may cost " in capsys.readouterr().out
+
+
+def test_a_search_records_what_chance_is(ranged: Path) -> None:
+    """Twelve classes with a video each in the half that the prior learns on; a search of two steps is no better."""
+    evidence = read_search(ranged).evidence
+    # ln(12) from a sum of twelve float64 terms: 1e-12 is a thousand times their rounding
+    assert all(one.chance == (pytest.approx(np.log(12), abs=1e-12), 12, 12) for one in evidence.parts)
+    assert [one.part for one in evidence.parts] == ["sparse", "dense", "attention"]
+
+
+def test_at_chance_is_said_first_and_nothing_is_won(
+    ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = with_losses(ranged, tmp_path / "run", 2.5)
+    assert main(["derive", str(run)]) == 0
+    shown = screen(capsys)
+    assert shown.startswith(" derived The supernet is at chance: held-out loss 2.50")
+    assert "What the prior prefers reflects FLOPs and noise, not accuracy." in shown
+    arch = load_architecture(run / "architecture.yaml")
+    assert arch.found["better_than_chance"] is False
+    assert arch.found["evidence"].startswith("The supernet is at chance: ")
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("The supernet is at chance: held-out loss 2.50") == 2  # what was found; every decision
+    assert "are won by more than" not in page
+    assert "Clearest: " not in page
+
+
+def test_better_than_chance_is_said_and_counted(
+    ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = with_losses(ranged, tmp_path / "run", 1.0)
+    assert main(["derive", str(run)]) == 0
+    shown = screen(capsys)
+    assert "The supernet is better than chance: held-out loss 1.00" in shown
+    assert "at chance" not in shown
+    assert load_architecture(run / "architecture.yaml").found["better_than_chance"] is True
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "35 decisions are won by more than 50 points" in page
+    assert page.index("The supernet is better than chance") < page.index("are won by more than")
+    assert "at chance" not in page
+
+
+def test_what_parts_at_chance_have_decided_is_not_counted(ranged: Path, tmp_path: Path) -> None:
+    run = with_losses(ranged, tmp_path / "run", 1.0)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) | ({"held_out_loss": 2.6} if number < 4 else {}) for number, line in enumerate(lines)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "The supernet is at chance in sparse and dense: " in page
+    assert "of 2 decisions are won by more than 50 points" in page
+
+
+def test_the_end_of_a_search_says_it(tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path / "run", tiny_videos, "--steps", "1", "--flops", "0.0075:0.008") == 0
+    assert re.search(r"found in [\d.]+ min The supernet is at chance: held-out loss ", screen(capsys))
