@@ -95,7 +95,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
     wanted = f"{' '.join(experiment.flops) or 'none'} of {reach}; beta {beta}"
     if not experiment.flops and not loaded.latency:
-        wanted = f"none asked for: what is found may cost {reach}; beta ({beta}) has no effect"
+        wanted = f"none asked for: what is found may cost {reach}; beta {beta}"
     lines = [
         experiment.about,
         f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
