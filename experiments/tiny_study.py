@@ -22,6 +22,21 @@ The expected FLOPs fall as in the paper, and auto ends inside. The single most p
 fall evenly: after 40 steps the prior is still wide.
 MACs as autovid counts them, at 16 frames of 32x32 and 12 classes.
 
+What came out of `table --steps 30` (one thread on 2 cores of an AMD EPYC with AVX-512, torch 2.13, 3:51 minutes of
+processor time), range 5.5 to 6 MFLOPs, where a uniform prior expects 10.1:
+
+| beta | range | MFLOPs of the most probable (`derive --no-range`) | of the most probable in the range |
+|---|---|---|---|
+| 0    | -        | 10.913 | 10.913 |
+| 0.05 | 5.5 to 6 | 8.229  | 5.655 |
+| 0.1  | 5.5 to 6 | 8.187  | 5.652 |
+| 0.2  | 5.5 to 6 | 7.722  | 5.655 |
+
+The printed column falls as in the paper, but does not come near the range: 30 steps a part are few, and what a part
+takes is solved into its share of the range, so that later parts see fewer FLOPs than the prior of earlier ones prefers.
+In all four the supernet is at chance in every part (held-out loss 2.48 to 2.52, chance 2.485): the table shows the
+FLOPs term at work and nothing about accuracy.
+
 What came out of `baseline -n 4`, stopped after 3 of the 4 (1 thread, 30 epochs each, 7.5 to 8 MFLOPs): top-1 17.4 %
 (s.d. 10.7, best 29.2) for the random ones, 14.6 % for the searched one; chance is 8.3 %. So this proxy search of 90
 steps is no better than chance draws from the range: a disappointment, on 48 videos and one seed.
