@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # Stands while an installation is under way: one that was interrupted is begun again from nothing.
 UNDER_WAY := .venv/.installing
 
-.PHONY: search test check bench setup clean
+.PHONY: search test test-oldest test-newest check bench setup clean
 
 search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
@@ -15,6 +15,10 @@ search: $(STAMP)
 
 test: $(STAMP)
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+
+# With the oldest and the newest versions that setup.cfg allows, in environments of their own; PYTHON is their Python.
+test-oldest test-newest:
+	"$(PYTHON)" tests/versions.py $(@:test-%=%)
 
 check: $(STAMP)
 	.venv/bin/ruff check .
@@ -37,5 +41,5 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@rm $(UNDER_WAY) && touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
