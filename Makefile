@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # Stands while an installation is under way: one that was interrupted is begun again from nothing.
 UNDER_WAY := .venv/.installing
 
-.PHONY: search test test-machines check bench setup clean
+.PHONY: search test test-machines test-oldest test-newest check bench setup clean
 
 search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
@@ -19,6 +19,9 @@ test: $(STAMP)
 # The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
 test-machines: $(STAMP)
 	.venv/bin/python tests/machines.py
+# With the oldest and the newest versions that setup.cfg allows, in environments of their own; PYTHON is their Python.
+test-oldest test-newest:
+	"$(PYTHON)" tests/versions.py $(@:test-%=%)
 
 check: $(STAMP)
 	.venv/bin/ruff check .
@@ -41,5 +44,5 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@rm $(UNDER_WAY) && touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,6 @@
-"""What setup.cfg cannot say: a wheel carries the top-level YAML folders inside the package."""
+"""What setup.cfg cannot say: a wheel carries the top-level YAML folders, and a description that needs no pictures."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
@@ -18,4 +19,14 @@ class BuildWithYaml(build_py):
                 self.copy_file(str(file), str(target))
 
 
-setup(cmdclass={"build_py": BuildWithYaml})
+def described() -> str:
+    """README.md for where its pictures are not, as on a package index: what each shows, and where it lies."""
+    readme = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(r"!\[(.+?)\]\((.+?)\)", r"*(A picture, `\2` of the source distribution: \1.)*", readme)
+
+
+setup(
+    cmdclass={"build_py": BuildWithYaml},
+    long_description=described(),
+    long_description_content_type="text/markdown",
+)

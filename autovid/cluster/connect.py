@@ -19,6 +19,7 @@ from typing import Any
 from autovid.errors import AutovidError, ConfigError
 
 LOCAL = "local"
+WITH_TOKENS = (2, 52)  # Ray before it ignores RAY_AUTH_MODE
 PATIENCE = 10.0  # seconds
 JOINING = 120.0  # seconds for which nodes are waited for that are still to join
 
@@ -81,6 +82,8 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         except Exception as error:  # grpc's, Ray's and the operating system's
             raise ClusterError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
         return
+    if tuple(int(part) for part in ray.__version__.split(".")[:2]) < WITH_TOKENS:
+        raise ClusterError(f"Ray {ray.__version__} lets in whoever finds its ports: pip install 'ray[tune]>=2.52'")
     if " " in sys.prefix:
         raise ClusterError(f"Ray starts no processes from a path with a space, {sys.prefix}: install autovid elsewhere")
     import torch

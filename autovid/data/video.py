@@ -28,6 +28,9 @@ NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is che
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
+# Up to PyAV 18, metadata that is not UTF-8 is refused unless told otherwise; 19 takes any, and has no such argument.
+_ANY_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
 av.logging.set_level(None)  # FFmpeg's own complaints would tear the progress display, and do not name the file
 
 
@@ -344,7 +347,7 @@ def _open(path: Path) -> tuple[Any, Any]:
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     with _reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
-        container: Any = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        container: Any = av.open(f"file:{path}", options=options, **_ANY_METADATA)
     stream = container.streams.best("video")
     context = stream and stream.codec_context
     if context is None:
@@ -362,7 +365,7 @@ def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
     """The frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
     try:
         frames: list[av.VideoFrame] = source.decode(*packet)
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, ValueError):  # the latter where the decoder did not open before
         return []
     return frames
 

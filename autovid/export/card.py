@@ -41,7 +41,8 @@ def model_card(about: Manifest) -> str:
         f"The clip: {_frames(clip)}, the short side resized to {crop} (bilinear, antialiased), the square in the "
         "middle. The batch may have any size, the clip has this one. Softmax over the logits gives probabilities; "
         "of several clips of a video, average these.",
-        f"`autovid predict FOLDER VIDEO` does all of it. The weights are in `{about.file}` (sha256 in `model.json`), "
+        "`autovid predict FOLDER VIDEO` does all of it; autovid is the distribution `autovid-nas`, not what package "
+        f"indexes call `autovid`. The weights are in `{about.file}` (sha256 in `model.json`), "
         f"the network as autovid builds it in `{ARCHITECTURE}`.",
         "## Cost",
         f"{about.cost.gflops:.4g} GFLOPs a clip, {about.cost.params / 1e6:.2f} M parameters. {about.cost.convention}.",

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from autovid import __version__
 from autovid.config import dump_yaml, read_yaml
 from autovid.errors import ConfigError, RunError
 from autovid.run.files import write_atomic
@@ -17,11 +18,8 @@ _ABSENT = "(absent)"
 
 
 def installed_version(package: str = "autovid") -> str:
-    """The version of a package that is running, "source" if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "source"
+    """The version of a package that is running."""
+    return __version__ if package == "autovid" else version(package)
 
 
 def recorded_versions(config: dict[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import torch
 from processes import descendants, running
@@ -262,22 +263,44 @@ LOCAL = """
 import os
 from autovid.cluster.connect import connected
 with connected("local", 2, 0):
-    print(os.getpid(), flush=True)
+    import ray
+    address = ray.get_runtime_context().gcs_address
+    print(os.getpid(), address, os.environ["RAY_AUTH_TOKEN"], flush=True)
     input()
 """
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads what listens from /proc")
-def test_a_local_cluster_listens_on_loopback_alone() -> None:
+def test_a_local_cluster_listens_on_loopback_alone_and_answers_nobody_without_its_token() -> None:
     with running([sys.executable, "-c", LOCAL], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        head = int(process.stdout.readline())
-        everywhere, loopback = listening(descendants(head))
+        head, address, token = process.stdout.readline().split()
+        answers = [answer(address, one) for one in (None, secrets.token_hex(32), token)]
+        everywhere, loopback = listening(descendants(int(head)))
         process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert loopback >= 4
     assert everywhere == 0
+    assert answers == ["UNAUTHENTICATED", "UNAUTHENTICATED", "answered"]
+
+
+def answer(address: str, token: str | None) -> str:
+    """What the control store of a Ray cluster says to somebody with this token who asks for its nodes."""
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        try:
+            ask(b"", timeout=20, metadata=[("authorization", f"Bearer {token}")] if token else [])
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "answered"
+
+
+def test_a_ray_that_knows_no_tokens_starts_no_cluster_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.__version__", "2.51.2")
+    monkeypatch.setattr("ray.init", lambda *_args, **_kwargs: pytest.fail("started"))
+    with pytest.raises(ClusterError, match=r"Ray 2.51.2 .*pip install 'ray\[tune\]>=2.52'"):
+        connect._start("local", 1, 0)
 
 
 def listening(pids: set[int]) -> tuple[int, int]:

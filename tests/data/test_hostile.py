@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -238,6 +239,21 @@ def test_a_name_with_odd_characters_is_a_name(counting: Path, tmp_path: Path) ->
         path = tmp_path / name
         path.write_bytes(counting.read_bytes())
         assert len(read(path)) == 60
+
+
+def test_metadata_in_another_encoding_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "titled.mp4"
+    with av.open(str(path), "w") as out:
+        out.metadata["title"] = "TITLE"
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in counting_frames(5):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode(None))
+    stored = path.read_bytes()
+    assert stored.count(b"TITLE") == 1
+    path.write_bytes(stored.replace(b"TITLE", "Žluť".encode("cp1250") + b"\xff"))
+    assert counts(read(path)) == list(range(5))
 
 
 def test_ffmpeg_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str], counting: Path) -> None:

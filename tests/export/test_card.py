@@ -18,7 +18,7 @@ NAMES = {
 }
 
 
-def test_classes_are_text() -> None:
+def card() -> str:
     interface = find_subject("tsn_resnet18").interface
     given = {name: getattr(interface, name) for name in Interface.__struct_fields__}
     about = Manifest(
@@ -33,8 +33,16 @@ def test_classes_are_text() -> None:
         versions={"autovid": "1"},
         check=Check(batches=(1,), difference=0.0, largest_logit=1.0),
     )
-    listed = model_card(about).partition("## Classes\n\n")[2]
+    return model_card(about)
+
+
+def test_classes_are_text() -> None:
+    listed = card().partition("## Classes\n\n")[2]
     assert listed.splitlines() == [f"{number}. {text}" for number, text in enumerate(NAMES.values())]
+
+
+def test_it_says_which_autovid_is_meant() -> None:
+    assert "autovid is the distribution `autovid-nas`, not what package indexes call `autovid`" in card()
 
 
 def test_a_search_says_with_which_versions_it_ran(tmp_path: Path) -> None:

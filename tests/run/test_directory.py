@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from toy import CONFIG, start
 
+import autovid
 from autovid.config import dump_yaml
 from autovid.errors import RunError
 from autovid.run import RunDirectory, write_atomic
@@ -22,7 +23,7 @@ def test_the_configuration_comes_back_with_kind_and_versions(tmp_path: Path) -> 
     RunDirectory.create(tmp_path / "run", config, kind="train").close()
     run = RunDirectory.open(tmp_path / "run")
     assert run.kind == "train"
-    assert run.config["autovid"] == version("autovid")
+    assert run.config["autovid"] == autovid.__version__
     assert run.config["torch"] == version("torch")
     assert {key: run.config[key] for key in config} == {**config, "flops": [1.37, 1.43]}
     RunDirectory.create_or_resume(tmp_path / "run", config, kind="train", resume=True).close()

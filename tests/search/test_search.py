@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from search_loop import moments, tiny_search
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import autovid
 from autovid.cli import main
 from autovid.cost import CostRange, count
 from autovid.data import open_videos
@@ -51,9 +52,7 @@ def test_a_search_ends_inside_its_range(finished: Path) -> None:
     assert RANGE.low <= arch.macs() <= RANGE.high
     assert arch.cost["macs"] == arch.macs()
     assert "MACs" in str(arch.cost["convention"])
-    assert {name: arch.found[name] for name in ("autovid", "torch")} == {
-        name: version(name) for name in ("autovid", "torch")
-    }
+    assert (arch.found["autovid"], arch.found["torch"]) == (autovid.__version__, version("torch"))
 
 
 def test_every_step_is_logged_with_its_figures(finished: Path) -> None:
