@@ -106,7 +106,7 @@ def _cut(recipe: Recipe) -> str:
     elif recipe.crops == "pad":
         text = "4 pixels of black around it, random crop"
     else:
-        text = "multi-scale crop"
+        text = "multi-scale crop" + " at a corner or in the centre" * (recipe.crops == "multi_scale_5")
     return text + (", AutoAugment" if recipe.augment == "auto" else "")
 
 
@@ -145,6 +145,9 @@ def _schedule(recipe: Recipe) -> str:
     if recipe.schedule == "cosine":
         again = [f", anew after epoch {epoch:g}" for epoch in recipe.restarts]
         return f"{warm}half a cosine from {recipe.lr:g}{''.join(again)}"
+    if recipe.schedule == "cosine_by_epoch":
+        warm = warm.replace(", then ", ", times ")
+        return f"{warm}half a cosine from {recipe.lr:g} over all epochs, one value an epoch"
     at = ", ".join(f"{epoch:g}" for epoch in recipe.milestones)
     return f"{warm}{recipe.lr:g}, times {recipe.factor:g} after epochs {at}"
 

@@ -30,7 +30,7 @@ LR = 0.4 / 256  # for each clip of a step
 PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Schedule = Literal["cosine", "multi_step"]
+Schedule = Literal["cosine", "cosine_by_epoch", "multi_step"]
 Sampling = Literal["dense", "uniform"]
 
 
@@ -115,12 +115,23 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             wanted = "give fewer, or 0 and the warm-up in epochs (warmup)"
             raise RecipeError("warmup_steps", f"{self.warmup_steps:,}: the whole training has {steps:,}; {wanted}")
 
+    def _cosine_by_epoch(self, step: int, steps: int) -> float:
+        """As mmcv's hook: half a cosine over all epochs, its value at the start of each; the warm-up multiplies it."""
+        epoch, warm = math.floor(step * self.epochs / steps), self.warm_steps(steps)
+        rate = self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        if step >= warm:
+            return rate
+        start = 1 / (warm + 1) if self.warmup_start is None else self.warmup_start
+        return rate * (start + (1 - start) * step / warm)
+
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
         The cosine is half a period from the end of the warm-up on; milestones count from the very beginning.
         Between restarts it is as if each stretch were a training of its own.
         """
+        if self.schedule == "cosine_by_epoch":
+            return self._cosine_by_epoch(step, steps)
         warm = self.warm_steps(steps)
         step, steps = self._in_stretch(step, steps)
         if step < warm:

@@ -176,7 +176,7 @@ PRINTED: dict[str, Plain] = {
     "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225), "crops": "pad"},
     "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine"},
     "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
-    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "weight_decay": 1e-4},
+    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "crops": "multi_scale_5", "norm_decay": True},
     "dnr_ssv1": {"epochs": 50, "lr": 0.005, "milestones": (20, 40), "weight_decay": 5e-4},
     "deep_mini_ssv2_f8": {"epochs": 75, "batch": 72, "lr": 0.01, "weight_decay": 5e-4, "schedule": "cosine"},
     "deep_mini_kinetics_f8": {"epochs": 100, "frames": 8},
@@ -184,6 +184,8 @@ PRINTED: dict[str, Plain] = {
     "deep_mini_mit_f16": {"epochs": 35, "frames": 16, "milestones": (10, 20, 30)},
     "deep_mini_kinetics_i3d_f64": {"batch": 36, "sync_norm": True},
     "deep_kinetics400": {"epochs": 196, "batch": 1024, "lr": 1.6, "warmup": 34, "jitter": (256, 320), "frames": 32},
+    "deep_kinetics400_scratch": {"norm_decay": False, "weight_decay": 1e-4},
+    "deep_mini_kinetics_f16": {"norm_decay": True},
     "deep_transfer_ucf101": {"epochs": 45, "batch": 48, "lr": 0.01, "sync_norm": True},
     "s2dnet_ssv2": {"epochs": 120, "batch": 64, "lr": 0.001, "weight_decay": 0.001},
     "s2dnet_kinetics400": {"epochs": 150, "batch": 64, "lr": 0.005},
@@ -203,3 +205,12 @@ def test_warm_up_starts_where_it_is_printed() -> None:
     """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth."""
     for name, rate in (("rms_kinetics400", 0.1), ("deep_kinetics400", 0.01), ("dnr_kinetics400", 0.001)):
         assert load_experiment(experiments_dir() / f"{name}.yaml").recipe.lr_at(0, 10**6) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("name", ["tsn_kinetics200", "dnr_kinetics200", "dnr_kinetics200_temporal_uni_4"])
+def test_dnrs_rate_is_0_065_when_its_warm_up_is_over(name: str) -> None:
+    """80,000 videos, 120 epochs, 64 clips a step: 60,000 of 150,000 steps are 48 epochs of its cosine."""
+    found = load_experiment(experiments_dir() / f"{name}.yaml")
+    steps = found.recipe.steps(found.experiment.dataset.train)
+    assert steps == 150_000
+    assert round(found.recipe.lr_at(60_000, steps), 3) == 0.065
