@@ -201,6 +201,15 @@ def test_values_are_those_of_the_seed(name: str) -> None:
     assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
 
 
+def test_baselines_of_rms_start_without_zero_gamma_and_their_laterals_have_no_norms() -> None:
+    """seed-rms, B.1: what their networks do not share with the official code."""
+    specs = [load_experiment(path).model for path in FILES if path.stem.startswith(("rms_", "slow"))]
+    video = [spec for spec in specs if isinstance(spec, NetworkSpec) and spec.network.startswith(("slow", "csn"))]
+    assert len(video) == 15
+    assert all(spec.options["zero_gamma"] is False for spec in video)
+    assert [spec.options["lateral_norm"] for spec in video if spec.network.startswith("slowfast")] == [False] * 4
+
+
 def test_warm_up_starts_where_it_is_printed() -> None:
     """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth."""
     for name, rate in (("rms_kinetics400", 0.1), ("deep_kinetics400", 0.01), ("dnr_kinetics400", 0.001)):
