@@ -85,12 +85,12 @@ class ClipReader(msgspec.Struct, frozen=True):
 
     def view_clips(self, video: int) -> Loaded:
         """All views of one video, in order: each clip, and of each clip each crop. None where the video is broken."""
-        count, places = views_of(self.views)
+        count, places, side = views_of(self.views)
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
             with open_video(self.root / entry.path, entry.start, entry.end) as file:
                 indices = test_indices(len(file), self.clip, count)
-                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=crop))
+                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=side or crop))
         except VideoError as error:
             count, frames = 0, np.empty((0, crop, crop, 3), dtype=np.uint8)
             faults.append(Fault(entry.path, str(error)))

@@ -35,7 +35,7 @@ class ClipLoader:
     default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
     with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment.
     Evaluation (`views_batches`): every video in order with its `views` (`autovid.data.views`). The short side is
-    resized to the crop.
+    resized to the crop, or to what the views say.
 
     A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
     (another would count twice).

@@ -264,5 +264,14 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
 
 
 def view_crop(crop: int, views: str) -> int:
-    """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182)."""
-    return jitter_range(crop)[0] if len(views_of(views).places) > 1 else crop
+    """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182).
+
+    Raises ConfigError for views with a smaller short side.
+    """
+    _, places, side = views_of(views)
+    cut = jitter_range(crop)[0] if len(places) > 1 else crop
+    if side is not None and side < cut:
+        raise ConfigError(
+            f"views {views}: a crop of {cut} does not fit into a short side of {side}; give {cut} or more"
+        )
+    return cut

@@ -201,6 +201,15 @@ def test_values_are_those_of_the_seed(name: str) -> None:
     assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
 
 
+@pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2"])
+def test_something_something_is_tested_at_a_short_side_of_256(name: str) -> None:
+    """MMAction2's pipeline of TSM: 256, and the crop of 224 from the middle."""
+    found = load_experiment(experiments_dir() / f"{name}.yaml")
+    assert (found.experiment.views, found.recipe.crop) == (("center@256",), 224)
+    with pytest.raises(ConfigError, match="views: .*does not fit into a short side of 200"):
+        load_experiment(found.path, ["views=[center@200]"])
+
+
 def test_baselines_of_rms_start_without_zero_gamma_and_their_laterals_have_no_norms() -> None:
     """seed-rms, B.1: what their networks do not share with the official code."""
     specs = [load_experiment(path).model for path in FILES if path.stem.startswith(("rms_", "slow"))]
