@@ -107,7 +107,9 @@ def _cut(recipe: Recipe) -> str:
         text = "4 pixels of black around it, random crop"
     else:
         text = "multi-scale crop" + " at a corner or in the centre" * (recipe.crops == "multi_scale_5")
-    return text + (", AutoAugment" if recipe.augment == "auto" else "")
+    text += ", AutoAugment" if recipe.augment == "auto" else ""
+    text += f", colour jitter {recipe.color_jitter:g}" if recipe.color_jitter else ""
+    return text + (f", PCA lighting {recipe.lighting:g}" if recipe.lighting else "")
 
 
 def _data(experiment: Experiment, videos: VideoSet | None) -> str:

@@ -89,6 +89,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ema: float | None = None  # decay of a running average of the weights; what is evaluated then
     sync_norm: bool = True  # whether statistics of batch norm are over all workers, or over the clips of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
+    color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
+    lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
 
     @property
     def length(self) -> str:
@@ -260,6 +262,8 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "label_smoothing": (0 <= recipe.label_smoothing < 1, "0 or more and less than 1"),
         "ema": (recipe.ema is None or 0 < recipe.ema < 1, "a decay between 0 and 1"),
         "precise_norm": (0 <= recipe.precise_norm <= 100_000, "0 to 100000 batches"),
+        "color_jitter": (0 <= recipe.color_jitter <= 1, "0 to 1"),
+        "lighting": (0 <= recipe.lighting <= 1, "0 to 1"),
     }
 
 

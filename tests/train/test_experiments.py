@@ -174,7 +174,8 @@ PRINTED: dict[str, Plain] = {
     "rms_kinetics400_slowfast": {"epochs": 250, "batch": 64, "lr": 0.1},
     "rms_ssv2": {"epochs": 40, "lr": 0.01, "milestones": (24, 30), "crops": "area", "area": (0.15, 0.75)},
     "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225), "crops": "pad"},
-    "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine"},
+    "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine", "nesterov": True},
+    "rms_imagenet_cutmix": {"nesterov": True, "color_jitter": 0.4, "lighting": 0.1, "crops": "area", "area": (0.08, 1)},
     "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
     "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "crops": "multi_scale_5", "norm_decay": True},
     "dnr_ssv1": {"epochs": 50, "lr": 0.005, "milestones": (20, 40), "weight_decay": 5e-4},
@@ -201,9 +202,9 @@ def test_values_are_those_of_the_seed(name: str) -> None:
     assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
 
 
-@pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2"])
-def test_something_something_is_tested_at_a_short_side_of_256(name: str) -> None:
-    """MMAction2's pipeline of TSM: 256, and the crop of 224 from the middle."""
+@pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2", "resnet50_imagenet_300", "rms_imagenet_shake_drop"])
+def test_centre_crops_of_224_are_cut_at_a_short_side_of_256(name: str) -> None:
+    """MMAction2's pipeline of TSM on Something-Something, and CutMix's code on ImageNet."""
     found = load_experiment(experiments_dir() / f"{name}.yaml")
     assert (found.experiment.views, found.recipe.crop) == (("center@256",), 224)
     with pytest.raises(ConfigError, match="views: .*does not fit into a short side of 200"):

@@ -240,6 +240,8 @@ def test_a_warm_up_that_would_never_end_is_refused_before_anything_starts(videos
         ("label_smoothing", {"label_smoothing": 1.0}),
         ("ema", {"ema": 1.0}),
         ("area", {"area": (0.75, 0.15)}),
+        ("color_jitter", {"color_jitter": -0.1}),
+        ("lighting", {"lighting": float("nan")}),
         ("crops", {"crops": "five"}),
         ("schedule", {"schedule": "linear"}),
     ],
@@ -268,6 +270,8 @@ EVERYTHING: dict[str, Any] = {
     "lr_multiples": Multiples(biases=2, classifier=5),
     "nesterov": True,
     "crops": "area",
+    "color_jitter": 0.4,
+    "lighting": 0.1,
     "sampling": "uniform",
 }
 
