@@ -241,7 +241,7 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "factor": (0 < recipe.factor <= 1, "more than 0 and at most 1"),
         "restarts": (
             all(end - begin > recipe.warmup for begin, end in pairwise([0.0, *recipe.restarts, recipe.epochs]))
-            and not (recipe.restarts and (multi or recipe.warmup_steps)),
+            and not (recipe.restarts and (recipe.schedule != "cosine" or recipe.warmup_steps)),
             f"rising epochs inside the {recipe.epochs:g} of training, further apart than the warm-up is long, "
             "for schedule: cosine and a warm-up in epochs",
         ),
