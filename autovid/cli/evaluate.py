@@ -15,7 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="center",
         metavar="VIEWS",
         help="center: one clip and its centre crop (default); lcr: its left, centre and right crop; 10-center, 10-lcr: "
-        "these of ten clips along time, or of another number; 1, 3, 10 and 30 stand for these four",
+        "these of ten clips along time, or of another number; 1, 3, 10 and 30 stand for these four; center@256: with "
+        "a short side of 256 pixels, not the crop's",
     )
     parser.add_argument("--data", type=options.source, help=f"{options.DATA} (default: what it was trained on)")
     parser.add_argument("--split", choices=["val", "train"], default="val")

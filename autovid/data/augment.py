@@ -47,9 +47,10 @@ def shrink(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
 
 
 def crop_at(frames: NDArray[np.uint8], crop: int, place: float) -> NDArray[np.uint8]:
-    """(..., H, W, 3) -> (..., crop, crop, 3): the square at this place (0..1) along the longer side."""
+    """(..., H, W, 3) -> (..., crop, crop, 3): the square at this place (0..1) of the longer side, amid the shorter."""
     height, width = frames.shape[-3:-1]
-    top, left = int((height - crop) * place), int((width - crop) * place)
+    down, across = (place, 0.5) if height > width else (0.5, place)
+    top, left = int((height - crop) * down), int((width - crop) * across)
     return frames[..., top : top + crop, left : left + crop, :]
 
 

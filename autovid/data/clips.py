@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from autovid.clip import Clip
 from autovid.data.augment import crop_at, shrink
 from autovid.data.auto_augment import auto_augmented
+from autovid.data.color import ColorJitter
 from autovid.data.crops import Cutting
 from autovid.data.frame_folder import open_video
 from autovid.data.index import Video
@@ -24,6 +25,7 @@ from autovid.data.views import views_of
 from autovid.errors import DataError
 
 RETRIES = 100
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Fault(NamedTuple):
@@ -34,9 +36,12 @@ class Fault(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """Pixels uint8 (N, T, H, W, 3), the videos they show (N,), and the faults met on the way."""
+    """Pixels (N, T, H, W, 3) of 0 to 255, the videos they show (N,), and the faults met on the way.
 
-    pixels: NDArray[np.uint8]
+    Where colours are jittered they are float32 and may leave the range; else they are uint8.
+    """
+
+    pixels: Pixels
     videos: NDArray[np.int64]
     faults: list[Fault]
 
@@ -58,6 +63,7 @@ class ClipReader(msgspec.Struct, frozen=True):
     seed: int
     cutting: Cutting  # of training clips, and so is the next
     auto_augment: bool
+    color: ColorJitter | None
     views: str
 
     def train_clips(self, keys: Sequence[Key]) -> Loaded:
@@ -66,7 +72,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         clips, videos = zip(*(self._train_clip(key, faults) for key in keys))
         return Loaded(np.stack(clips), np.array(videos, dtype=np.int64), faults)
 
-    def _train_clip(self, key: Key, faults: list[Fault]) -> tuple[NDArray[np.uint8], int]:
+    def _train_clip(self, key: Key, faults: list[Fault]) -> tuple[Pixels, int]:
         rng = generator("clip", self.seed, key.epoch, key.place)
         video = key.video
         for _ in range(RETRIES):
@@ -77,20 +83,22 @@ class ClipReader(msgspec.Struct, frozen=True):
             video = int(rng.integers(len(self.videos)))
         raise DataError(f"{RETRIES} videos in a row cannot be read, the last {faults[-1].path}: {faults[-1].reason}")
 
-    def _random_clip(self, video: Video, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _random_clip(self, video: Video, rng: np.random.Generator) -> Pixels:
         with open_video(self.root / video.path, video.start, video.end) as file:
             indices = train_indices(len(file), self.clip, rng)
             frames = file.frames(indices, self.cutting.draw(rng).cut)
-        return auto_augmented(frames, rng) if self.auto_augment else frames
+        if self.auto_augment:
+            frames = auto_augmented(frames, rng)
+        return self.color.draw(rng).apply(frames) if self.color else frames
 
     def view_clips(self, video: int) -> Loaded:
         """All views of one video, in order: each clip, and of each clip each crop. None where the video is broken."""
-        count, places = views_of(self.views)
+        count, places, side = views_of(self.views)
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
             with open_video(self.root / entry.path, entry.start, entry.end) as file:
                 indices = test_indices(len(file), self.clip, count)
-                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=crop))
+                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=side or crop))
         except VideoError as error:
             count, frames = 0, np.empty((0, crop, crop, 3), dtype=np.uint8)
             faults.append(Fault(entry.path, str(error)))

@@ -2,7 +2,8 @@
 
 jitter       the short side resized to a random length, a square anywhere (`augment.RandomCrop`; X3D, SlowFast)
 multi_scale  sides of 1, 0.875, 0.75 or 0.66 of the short side, height and width a step apart at most, at one of
-             thirteen places (Wang et al., "Temporal segment networks", 2016, and its code)
+             thirteen places (Wang et al., "Temporal segment networks", 2016, and its code); multi_scale_5 the same at
+             five places, the corners and the centre (mmaction's where `more_fix_crop` is false)
 area         a random share of the picture's area at a random aspect ratio of 3/4 to 4/3 (Szegedy et al., "Going
              deeper with convolutions", 2015); after ten vain tries the largest such box in the middle, as torchvision
 pad          the short side made the crop (CIFAR's images have it), 4 black pixels around it, a square anywhere (He et
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 
 from autovid.data.augment import RandomCrop, mirrored, resize, shrink
 
-Crops = Literal["jitter", "multi_scale", "area", "pad"]
+Crops = Literal["jitter", "multi_scale", "multi_scale_5", "area", "pad"]
 SCALES = (1.0, 0.875, 0.75, 0.66)
 PAIRS = tuple((i, j) for i in range(len(SCALES)) for j in range(len(SCALES)) if abs(i - j) <= 1)
 PLACES = (  # quarters of the room, down and across: corners, centre, middles of the sides, and between these
     (0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3),
 )  # fmt: skip
+FIVE = 5  # of these, the first ones, are corners and centre
 SNAP = 3  # pixels to the whole side within which a side is the whole
 TRIES = 10
 RATIO = 4 / 3
@@ -114,6 +116,8 @@ class Cutting(NamedTuple):
         if self.crops == "jitter":
             return RandomCrop.draw(self.crop, self.jitter, self.flip, rng)
         mirror = bool(self.flip and rng.random() < 0.5)
+        if self.crops == "multi_scale_5":
+            return MultiScaleCrop(self.crop, int(rng.integers(len(PAIRS))), int(rng.integers(FIVE)), mirror)
         if self.crops == "multi_scale":
             return MultiScaleCrop(self.crop, int(rng.integers(len(PAIRS))), int(rng.integers(len(PLACES))), mirror)
         if self.crops == "pad":

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
-from autovid.data.clips import ClipReader, Key, Loaded, generator
+from autovid.data.clips import ClipReader, Key, Loaded, Pixels, generator
+from autovid.data.color import ColorJitter
 from autovid.data.crops import Crops, Cutting, jitter_range
 from autovid.data.faults import FaultLog
 from autovid.data.index import Video
@@ -33,9 +34,10 @@ class ClipLoader:
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
     videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
     default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
-    with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment.
+    with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment,
+    and colours as `color_jitter` and `lighting` say (`autovid.data.color`; 0 for none).
     Evaluation (`views_batches`): every video in order with its `views` (`autovid.data.views`). The short side is
-    resized to the crop.
+    resized to the crop, or to what the views say.
 
     A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
     (another would count twice).
@@ -61,6 +63,8 @@ class ClipLoader:
         area: tuple[float, float] = (0.08, 1.0),
         flip: bool = True,
         auto_augment: bool = False,
+        color_jitter: float = 0.0,
+        lighting: float = 0.0,
         views: str = "center",
         faults: FaultLog | None = None,
         share: tuple[int, int] = (0, 1),
@@ -76,7 +80,8 @@ class ClipLoader:
             raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
-        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, views)
+        color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
+        reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, color, views)
         self._workers: Workers[Any, Loaded] = Workers(reader.train_clips if train else reader.view_clips, workers)
         self._clip = clip
 
@@ -97,7 +102,7 @@ class ClipLoader:
         pixels: list[NDArray[np.uint8]] = []
         videos: list[np.int64] = []
         for loaded in self._loaded(range(self._rank, len(self._labels), self._ranks)):
-            pixels.extend(loaded.pixels)
+            pixels.extend(loaded.pixels)  # bytes: views are not jittered
             videos.extend(loaded.videos)
             while len(pixels) >= self.batch:
                 yield self._batch(np.stack(pixels[: self.batch]), np.array(videos[: self.batch]))
@@ -122,13 +127,13 @@ class ClipLoader:
                 self.faults.add(fault.path, fault.reason)
             yield loaded
 
-    def _batch(self, pixels: NDArray[np.uint8], videos: NDArray[np.int64]) -> Batch:
+    def _batch(self, pixels: Pixels, videos: NDArray[np.int64]) -> Batch:
         clips = normalised(pixels, self._clip)
         return Batch(clips, torch.from_numpy(self._labels[videos]), torch.from_numpy(videos))
 
 
-def normalised(pixels: NDArray[np.uint8], clip: Clip) -> torch.Tensor:
-    """uint8 (B, T, H, W, 3) -> float32 (B, 3, T, H, W) by the clip's mean and std, channels_last_3d."""
+def normalised(pixels: Pixels, clip: Clip) -> torch.Tensor:
+    """(B, T, H, W, 3) of 0 to 255 -> float32 (B, 3, T, H, W) by the clip's mean and std, channels_last_3d."""
     # (B, T, H, W, 3) is what channels_last_3d means by (B, 3, T, H, W): nothing moves from here on. One pass over
     # whole rows in numpy takes a third of the time of torch's conversion, product and sum over the last axis.
     std, mean = np.array(clip.std, dtype=np.float32), np.array(clip.mean, dtype=np.float32)

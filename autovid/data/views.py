@@ -5,6 +5,9 @@ the bottom one of a video that is higher than wide); "10-center" and "10-lcr" ar
 by `sampling.test_indices`: uniform ones at the segments' middles and frames beside them, dense ones evenly from the
 first frame to the last start that fits, or the first one alone.
 
+Crops are cut from frames whose short side is the crop's, or where a number of pixels follows, as in "center@256", that
+many: a crop of 224 leaves out a border then.
+
 In the seeds' words: 1, 3, 10 and 30 views are center, lcr, 10-center and 10-lcr; the clip level of "Deep Analysis" is
 center, its video level 10-center, and 2-lcr its two clips for Something-Something.
 """
@@ -12,6 +15,7 @@ center, its video level 10-center, and 2-lcr its two clips for Something-Somethi
 import re
 from typing import NamedTuple
 
+from autovid.clip import MOST as LARGEST
 from autovid.errors import ConfigError
 
 PLACES = {"center": (0.5,), "lcr": (0.0, 0.5, 1.0)}
@@ -20,10 +24,11 @@ MOST = 100  # clips of a video
 
 
 class Views(NamedTuple):
-    """Clips in time, and the places of the crops along the longer side."""
+    """Clips in time, the places of the crops along the longer side, and the short side in pixels (None: the crop's)."""
 
     clips: int
     places: tuple[float, ...]
+    short_side: int | None = None
 
     @property
     def total(self) -> int:
@@ -33,16 +38,20 @@ class Views(NamedTuple):
 
 def views_name(views: str) -> str:
     """The one name of these views: "10-lcr" of "30". Raises ConfigError for what are no views."""
-    name = BY_NUMBER.get(views, views)
-    found = re.fullmatch(r"(?:([1-9]\d*)-)?(center|lcr)", name)
-    if found is None or int(found[1] or 1) > MOST:
+    crops, at, side = views.partition("@")
+    name = BY_NUMBER.get(crops, crops)
+    found = re.fullmatch(r"(?:([1-9]\d*)-)?(center|lcr)", name, re.ASCII)
+    known_side = re.fullmatch(r"[1-9]\d{0,5}", side, re.ASCII) and int(side) <= LARGEST["crop"]
+    if found is None or int(found[1] or 1) > MOST or (at and not known_side):
         raise ConfigError(
-            f"views {views!r}: give center, lcr, 10-center or 10-lcr (at most {MOST} clips), or as numbers 1, 3, 10, 30"
+            f"views {views!r}: give center, lcr, 10-center or 10-lcr (at most {MOST} clips), or as 1, 3, 10, 30; "
+            f"the short side of frames may follow, as in center@256 (at most {LARGEST['crop']})"
         )
-    return found[2] if found[1] == "1" else name
+    return (found[2] if found[1] == "1" else name) + at + side
 
 
 def views_of(views: str) -> Views:
     """What these views are. Raises ConfigError."""
-    clips, _, places = views_name(views).rpartition("-")
-    return Views(int(clips or 1), PLACES[places])
+    crops, _, side = views_name(views).partition("@")
+    clips, _, places = crops.rpartition("-")
+    return Views(int(clips or 1), PLACES[places], int(side) if side else None)

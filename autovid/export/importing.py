@@ -66,7 +66,8 @@ def import_weights(
     Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
     `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
     them along time (seed-deep-analysis), or also divided by its length. With `new_head` the classifier stays as it is
-    in a new network of `classes` classes.
+    in a new network of `classes` classes. The file must hold the network without its modules, to the last tensor: what
+    these add stays as in a new network, what they replace is left out, and `notes` say so.
     Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
     of another shape.
     """
@@ -81,7 +82,8 @@ def import_weights(
     net = build_network(spec)
     notes = [f"format {name}" + ("" if format else ", told by the names")]
     notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
-    transfer = Transfer(net, table, form, renamed(tensors, form.renames, where), inflate, new_head)
+    plain = build_network(msgspec.structs.replace(spec, modules={}), "meta") if spec.modules else net
+    transfer = Transfer(net, plain, table, form, renamed(tensors, form.renames, where), inflate, new_head)
     transfer.check(f"{where} ({name}) does not fit {spec.network}", format is None)
     notes += transfer.load()
     check_finite(net.state_dict(), where)
@@ -119,21 +121,24 @@ def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
 
 
 class Transfer:
-    """From the tensors of a file into a network, by a table."""
+    """From the tensors of a file into a network, by a table; `plain` is the network without its modules."""
 
     def __init__(
         self,
         net: Network,
+        plain: Network,
         table: Table,
         form: Format,
         tensors: Mapping[str, Tensor],
         inflate: Inflate,
         new_head: bool,
     ) -> None:
-        self.net, self.table, self.inflate, self.new_head = net, table, inflate, new_head
+        self.net, self.plain, self.table, self.inflate, self.new_head = net, plain, table, inflate, new_head
         self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
         self.given = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
-        self.state = {n: t for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")}
+        self.state, built = _without_counters(plain), _without_counters(net)
+        self.added = [name for name in built if name not in self.state]  # by modules, and so is the next
+        self.replaced = {name for name in self.state if name not in built}
         self.identity = [name for name in self.state if table.is_identity(name)]
         self.fresh = [name for name in self.state if table.is_fresh(name)]
         self.head = [name for name in self.state if HEAD.match(name)]
@@ -185,14 +190,14 @@ class Transfer:
         inflated = []
         state = self.net.state_dict()
         for ours, names in self.sources.items():
-            if self.new_head and ours in self.head:
+            if ours in self.replaced or (self.new_head and ours in self.head):
                 continue
             parts = [self.given[name] for name in names]
             if parts[0].numel() * len(parts) < state[ours].numel():
                 inflated.append(ours)
             state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
-        for ours in self.identity:
-            state[ours] = self._identity(ours)
+        for ours in set(self.identity) - self.replaced:
+            state[ours] = self._identity(ours, state[ours])
         self.net.load_state_dict(state)
         if self.table.finish is not None:
             self.table.finish(self.net)
@@ -210,28 +215,36 @@ class Transfer:
         part = part.unsqueeze(2).expand(shape)
         return part / shape[2] if self.inflate == "divide" else part
 
-    def _identity(self, ours: str) -> Tensor:
+    def _identity(self, ours: str, like: Tensor) -> Tensor:
         """Of a norm that is not there: the statistics 0 and 1, and a scale that takes back the eps; else zero."""
         place, _, kind = ours.rpartition(".")
-        like = self.state[ours]
-        module: nn.Module = self.net.get_submodule(place)
+        module: nn.Module = self.plain.get_submodule(place)
         if kind == "running_var":
             return torch.ones_like(like)
         return torch.full_like(like, (1 + float(module.eps)) ** 0.5 if kind == "weight" else 0.0)  # type: ignore[arg-type]
 
     def _notes(self, inflated: Sequence[str]) -> list[str]:
-        loaded = len(self.state) - len(self.fresh) - len(self.identity) - (len(self.head) if self.new_head else 0)
-        notes = [f"{loaded} tensors loaded"]
+        left = {*self.replaced, *(self.head if self.new_head else ())}
+        notes = [f"{sum(name not in left for name in self.sources)} tensors loaded"]
+        modules = ", ".join(self.net.spec.modules) if self.net.spec else ""
+        without_place = [name for ours in self.sources if ours in self.replaced for name in self.sources[ours]]
         how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
         lists = (
             (f"of them are 2-D weights {how}", inflated),
-            ("are new, images have none", self.fresh),
-            ("change nothing, the original has none", self.identity),
+            ("are new, images have none", [name for name in self.fresh if name not in self.replaced]),
+            ("change nothing, the original has none", [name for name in self.identity if name not in self.replaced]),
+            (f"start anew, as {modules} adds them", self.added),
+            (f"of the file are left out, as {modules} replaces what had them", without_place),
             ("of the file are not needed", self.extras),
         )
         notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
         notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
         return notes
+
+
+def _without_counters(net: Network) -> dict[str, Tensor]:
+    """The weights and statistics of a network; files count batches or do not."""
+    return {name: tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
 def _loads(tensor: Tensor | None) -> bool:

@@ -74,7 +74,8 @@ def _of_training(path: Path) -> Subject:
         "recipe": config["recipe"],
         **recorded_versions(config),
     }
-    views = dict.fromkeys(BY_NUMBER.values())
+    files = sorted(path.glob("evaluation-*.json"))
+    views = dict.fromkeys([*BY_NUMBER.values(), *(file.stem.removeprefix("evaluation-") for file in files)])
     accuracy = {name: one for name in views if (one := read_evaluation(path, name)) and one.step == found.step}
     trained["accuracy"] = {name: _accuracy(msgspec.to_builtins(one)) for name, one in accuracy.items()}
     clip = found.recipe.clip(found.net.clip)

@@ -29,12 +29,16 @@ def csn(
     crop: int = 224,
     interaction: Literal["reduced", "preserved"] = "reduced",
     norm_eps: float = 1e-5,
+    zero_gamma: bool = True,
     dropout: float = 0.5,
 ) -> Network:
-    """A channel-separated ResNet; res3, res4 and res5 halve time as well as space."""
+    """A channel-separated ResNet; res3, res4 and res5 halve time as well as space.
+
+    Without `zero_gamma` the last norm of every block starts with scale 1, as the others do.
+    """
     stages = make_stages(DEPTHS[depth], partial(_bottleneck, interaction == "preserved"))
     clip = Clip(frames, crop, stride=2)
-    net = PooledResNet(make_stem(64, 3), stages, 2048, classes, clip, dropout)
+    net = PooledResNet(make_stem(64, 3), stages, 2048, classes, clip, dropout, zero_gamma)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eps = norm_eps

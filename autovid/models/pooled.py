@@ -8,13 +8,24 @@ from autovid.nn.residual import BasicBlock, Bottleneck
 
 
 class PooledResNet(ResNet):
-    """A ResNet that averages its last map over time and space, and classifies once."""
+    """A ResNet that averages its last map over time and space, and classifies once.
+
+    With `zero_gamma` its blocks start as the identity.
+    """
 
     def __init__(
-        self, stem: nn.Module, stages: nn.ModuleList, width: int, classes: int, clip: Clip, dropout: float
+        self,
+        stem: nn.Module,
+        stages: nn.ModuleList,
+        width: int,
+        classes: int,
+        clip: Clip,
+        dropout: float,
+        zero_gamma: bool,
     ) -> None:
         super().__init__(stem, stages, [None] * (len(stages) - 1), width, classes, clip, dropout)
-        zero_last_norms(self)
+        if zero_gamma:
+            zero_last_norms(self)
 
     def classify(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, classes)."""

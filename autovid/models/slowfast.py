@@ -47,12 +47,14 @@ class SlowFast(Network):
         classes: int,
         clip: Clip,
         dropout: float,
+        zero_gamma: bool,
     ) -> None:
         super().__init__()
         self.clip, self.classes, self.alpha = clip, classes, alpha
         self.slow, self.fast, self.laterals = slow, fast, laterals
         he_init(self)
-        zero_last_norms(self)
+        if zero_gamma:
+            zero_last_norms(self)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2048 + 2048 // BETA, classes)
         nn.init.normal_(self.classifier.weight, 0.0, 0.01)
@@ -87,11 +89,13 @@ def slowfast(
     frames: int = 32,
     crop: int = 224,
     lateral_norm: bool = True,
+    zero_gamma: bool = True,
     dropout: float = 0.5,
 ) -> Network:
     """A SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`.
 
     Without `lateral_norm` the connections are convolutions alone, with no batch norm and no ReLU, as in MMAction2.
+    Without `zero_gamma` the last norm of every block starts with scale 1, as the others do; PySlowFast's start with 0.
     """
     if frames % alpha:
         raise ConfigError(f"{frames} frames: the slow path takes every {alpha}th; give a multiple of it")
@@ -100,17 +104,24 @@ def slowfast(
     fast_stages = make_stages(depths, partial(_bottleneck, FAST_KERNELS, BETA, False), 64 // BETA)
     fast = Pathway(make_stem(64 // BETA, 5), fast_stages)
     laterals = nn.ModuleList(_lateral(width // BETA, lateral, alpha, lateral_norm) for width in (64, 256, 512, 1024))
-    return SlowFast(slow, fast, laterals, alpha, classes, Clip(frames, crop, 2), dropout)
+    return SlowFast(slow, fast, laterals, alpha, classes, Clip(frames, crop, 2), dropout, zero_gamma)
 
 
 def slowonly(
-    *, depth: int, stride: int, classes: int = 400, frames: int | None = None, crop: int = 224, dropout: float = 0.5
+    *,
+    depth: int,
+    stride: int,
+    classes: int = 400,
+    frames: int | None = None,
+    crop: int = 224,
+    zero_gamma: bool = True,
+    dropout: float = 0.5,
 ) -> Network:
-    """The slow path by itself, on frames `stride` apart: by default as many as span 64."""
+    """The slow path by itself, on frames `stride` apart, by default as many as span 64; `zero_gamma` as above."""
     basic = depth < 50
     make = _basic if basic else partial(_bottleneck, SLOW_KERNELS, 1, False)
     clip, width = Clip(frames or 64 // stride, crop, stride), 512 if basic else 2048
-    return PooledResNet(make_stem(64, 1), make_stages(DEPTHS[depth], make), width, classes, clip, dropout)
+    return PooledResNet(make_stem(64, 1), make_stages(DEPTHS[depth], make), width, classes, clip, dropout, zero_gamma)
 
 
 def make_stem(width: int, temporal_kernel: int) -> nn.Sequential:

@@ -125,7 +125,9 @@ def _done(run: Run) -> int:
 
 
 def _views(found: Evaluation) -> str:
-    return "centre view" if found.views == "center" else f"{found.views}, {found.views_per_video} views each"
+    if found.views_per_video == 1:
+        return "centre view" if found.views == "center" else f"centre view, {found.views}"
+    return f"{found.views}, {found.views_per_video} views each"
 
 
 def _large(size: int) -> str:

@@ -95,8 +95,8 @@ class Run:
 
     @property
     def best(self) -> tuple[Path, Evaluation] | None:
-        """The evaluation on val with the most views."""
-        return max(self.evaluations, key=lambda found: found[1].views_per_video, default=None)
+        """The evaluation on val with the most views; of equals one at a short side of its own, which was asked for."""
+        return max(self.evaluations, key=lambda found: (found[1].views_per_video, "@" in found[1].views), default=None)
 
     @property
     def data(self) -> str:

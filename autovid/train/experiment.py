@@ -33,7 +33,7 @@ from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network, load_model
 from autovid.models.spec import Option
 from autovid.space import SearchSpace, load_space
-from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe
+from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, view_crop
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +108,9 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
     if (recipe.frames, recipe.crop) != (own.frames, own.crop):
         with layers.at("recipe", "frames"):
             check_clip(model, recipe.frames, recipe.crop)
+    with layers.at("views"):
+        for views in experiment.views:
+            view_crop(recipe.crop, views)
     if experiment.workers < 1:
         raise layers.error(f"{experiment.workers} workers: give 1 or more", "workers")
     if recipe.batch % (experiment.workers * recipe.accumulate):

@@ -106,8 +106,10 @@ def _cut(recipe: Recipe) -> str:
     elif recipe.crops == "pad":
         text = "4 pixels of black around it, random crop"
     else:
-        text = "multi-scale crop"
-    return text + (", AutoAugment" if recipe.augment == "auto" else "")
+        text = "multi-scale crop" + " at a corner or in the centre" * (recipe.crops == "multi_scale_5")
+    text += ", AutoAugment" if recipe.augment == "auto" else ""
+    text += f", colour jitter {recipe.color_jitter:g}" if recipe.color_jitter else ""
+    return text + (f", PCA lighting {recipe.lighting:g}" if recipe.lighting else "")
 
 
 def _data(experiment: Experiment, videos: VideoSet | None) -> str:
@@ -145,6 +147,9 @@ def _schedule(recipe: Recipe) -> str:
     if recipe.schedule == "cosine":
         again = [f", anew after epoch {epoch:g}" for epoch in recipe.restarts]
         return f"{warm}half a cosine from {recipe.lr:g}{''.join(again)}"
+    if recipe.schedule == "cosine_by_epoch":
+        warm = warm.replace(", then ", ", times ")
+        return f"{warm}half a cosine from {recipe.lr:g} over all epochs, one value an epoch"
     at = ", ".join(f"{epoch:g}" for epoch in recipe.milestones)
     return f"{warm}{recipe.lr:g}, times {recipe.factor:g} after epochs {at}"
 

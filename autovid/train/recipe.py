@@ -30,7 +30,7 @@ LR = 0.4 / 256  # for each clip of a step
 PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Schedule = Literal["cosine", "multi_step"]
+Schedule = Literal["cosine", "cosine_by_epoch", "multi_step"]
 Sampling = Literal["dense", "uniform"]
 
 
@@ -89,6 +89,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ema: float | None = None  # decay of a running average of the weights; what is evaluated then
     sync_norm: bool = True  # whether statistics of batch norm are over all workers, or over the clips of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
+    color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
+    lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
 
     @property
     def length(self) -> str:
@@ -115,12 +117,23 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             wanted = "give fewer, or 0 and the warm-up in epochs (warmup)"
             raise RecipeError("warmup_steps", f"{self.warmup_steps:,}: the whole training has {steps:,}; {wanted}")
 
+    def _cosine_by_epoch(self, step: int, steps: int) -> float:
+        """As mmcv's hook: half a cosine over all epochs, its value at the start of each; the warm-up multiplies it."""
+        epoch, warm = math.floor(step * self.epochs / steps), self.warm_steps(steps)
+        rate = self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        if step >= warm:
+            return rate
+        start = 1 / (warm + 1) if self.warmup_start is None else self.warmup_start
+        return rate * (start + (1 - start) * step / warm)
+
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
         The cosine is half a period from the end of the warm-up on; milestones count from the very beginning.
         Between restarts it is as if each stretch were a training of its own.
         """
+        if self.schedule == "cosine_by_epoch":
+            return self._cosine_by_epoch(step, steps)
         warm = self.warm_steps(steps)
         step, steps = self._in_stretch(step, steps)
         if step < warm:
@@ -228,7 +241,7 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "factor": (0 < recipe.factor <= 1, "more than 0 and at most 1"),
         "restarts": (
             all(end - begin > recipe.warmup for begin, end in pairwise([0.0, *recipe.restarts, recipe.epochs]))
-            and not (recipe.restarts and (multi or recipe.warmup_steps)),
+            and not (recipe.restarts and (recipe.schedule != "cosine" or recipe.warmup_steps)),
             f"rising epochs inside the {recipe.epochs:g} of training, further apart than the warm-up is long, "
             "for schedule: cosine and a warm-up in epochs",
         ),
@@ -249,9 +262,20 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "label_smoothing": (0 <= recipe.label_smoothing < 1, "0 or more and less than 1"),
         "ema": (recipe.ema is None or 0 < recipe.ema < 1, "a decay between 0 and 1"),
         "precise_norm": (0 <= recipe.precise_norm <= 100_000, "0 to 100000 batches"),
+        "color_jitter": (0 <= recipe.color_jitter <= 1, "0 to 1"),
+        "lighting": (0 <= recipe.lighting <= 1, "0 to 1"),
     }
 
 
 def view_crop(crop: int, views: str) -> int:
-    """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182)."""
-    return jitter_range(crop)[0] if len(views_of(views).places) > 1 else crop
+    """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182).
+
+    Raises ConfigError for views with a smaller short side.
+    """
+    _, places, side = views_of(views)
+    cut = jitter_range(crop)[0] if len(places) > 1 else crop
+    if side is not None and side < cut:
+        raise ConfigError(
+            f"views {views}: a crop of {cut} does not fit into a short side of {side}; give {cut} or more"
+        )
+    return cut

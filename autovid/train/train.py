@@ -135,6 +135,8 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         area=recipe.area,
         flip=videos.flip,
         auto_augment=recipe.augment == "auto",
+        color_jitter=recipe.color_jitter,
+        lighting=recipe.lighting,
         share=(world.rank(), world.size()),
         **options,
     )

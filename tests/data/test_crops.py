@@ -52,6 +52,14 @@ def test_multi_scale_crops_are_those_of_temporal_segment_networks() -> None:
     }
 
 
+def test_five_places_are_the_corners_and_the_centre() -> None:
+    """As in DNR's configuration, where `more_fix_crop` is false."""
+    boxes = {cut.box(240, 360) for cut in draws("multi_scale_5") if isinstance(cut, MultiScaleCrop)}
+    whole = {box[:2] for box in boxes if box[2:] == (180, 180)}
+    assert whole == {(0, 0), (0, 180), (60, 0), (60, 180), (30, 90)}
+    assert {box[2:] for box in boxes} == {(int(240 * SCALES[i]), int(240 * SCALES[j])) for i, j in PAIRS}
+
+
 def test_a_side_within_three_pixels_of_the_crop_is_the_crop() -> None:
     assert MultiScaleCrop(224, PAIRS.index((1, 1)), 0, False).box(258, 344)[2:] == (224, 224)
 
@@ -79,7 +87,7 @@ def test_a_larger_image_is_made_small_before_it_is_padded() -> None:
     assert np.abs(cut[4:, :-4].astype(int) - 200).max() <= 1
 
 
-@pytest.mark.parametrize("crops", ["jitter", "multi_scale", "area", "pad"])
+@pytest.mark.parametrize("crops", ["jitter", "multi_scale", "multi_scale_5", "area", "pad"])
 def test_every_cut_is_the_square_and_half_are_mirrored(crops: Crops) -> None:
     frame = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     cuts = draws(crops, 60)

@@ -22,6 +22,12 @@ def slowfast() -> SlowFast:
     return net.eval()
 
 
+@pytest.mark.parametrize("name", ["slowfast_r50_4x16", "slowonly_r50_4x16", "csn_r50"])
+def test_without_zero_gamma_every_norm_starts_with_scale_1(name: str) -> None:
+    net = autovid.build(name, 2, zero_gamma=False)
+    assert all(module.weight.eq(1).all() for module in net.modules() if isinstance(module, nn.BatchNorm3d))
+
+
 def clip(frames: int, batch: int = 1) -> Tensor:
     return torch.randn(batch, 3, frames, 32, 32).contiguous(memory_format=torch.channels_last_3d)
 

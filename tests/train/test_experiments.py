@@ -174,9 +174,10 @@ PRINTED: dict[str, Plain] = {
     "rms_kinetics400_slowfast": {"epochs": 250, "batch": 64, "lr": 0.1},
     "rms_ssv2": {"epochs": 40, "lr": 0.01, "milestones": (24, 30), "crops": "area", "area": (0.15, 0.75)},
     "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225), "crops": "pad"},
-    "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine"},
+    "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine", "nesterov": True},
+    "rms_imagenet_cutmix": {"nesterov": True, "color_jitter": 0.4, "lighting": 0.1, "crops": "area", "area": (0.08, 1)},
     "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
-    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "weight_decay": 1e-4},
+    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "crops": "multi_scale_5", "norm_decay": True},
     "dnr_ssv1": {"epochs": 50, "lr": 0.005, "milestones": (20, 40), "weight_decay": 5e-4},
     "deep_mini_ssv2_f8": {"epochs": 75, "batch": 72, "lr": 0.01, "weight_decay": 5e-4, "schedule": "cosine"},
     "deep_mini_kinetics_f8": {"epochs": 100, "frames": 8},
@@ -184,6 +185,8 @@ PRINTED: dict[str, Plain] = {
     "deep_mini_mit_f16": {"epochs": 35, "frames": 16, "milestones": (10, 20, 30)},
     "deep_mini_kinetics_i3d_f64": {"batch": 36, "sync_norm": True},
     "deep_kinetics400": {"epochs": 196, "batch": 1024, "lr": 1.6, "warmup": 34, "jitter": (256, 320), "frames": 32},
+    "deep_kinetics400_scratch": {"norm_decay": False, "weight_decay": 1e-4},
+    "deep_mini_kinetics_f16": {"norm_decay": True},
     "deep_transfer_ucf101": {"epochs": 45, "batch": 48, "lr": 0.01, "sync_norm": True},
     "s2dnet_ssv2": {"epochs": 120, "batch": 64, "lr": 0.001, "weight_decay": 0.001},
     "s2dnet_kinetics400": {"epochs": 150, "batch": 64, "lr": 0.005},
@@ -199,7 +202,34 @@ def test_values_are_those_of_the_seed(name: str) -> None:
     assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
 
 
+@pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2", "resnet50_imagenet_300", "rms_imagenet_shake_drop"])
+def test_centre_crops_of_224_are_cut_at_a_short_side_of_256(name: str) -> None:
+    """MMAction2's pipeline of TSM on Something-Something, and CutMix's code on ImageNet."""
+    found = load_experiment(experiments_dir() / f"{name}.yaml")
+    assert (found.experiment.views, found.recipe.crop) == (("center@256",), 224)
+    with pytest.raises(ConfigError, match="views: .*does not fit into a short side of 200"):
+        load_experiment(found.path, ["views=[center@200]"])
+
+
+def test_baselines_of_rms_start_without_zero_gamma_and_their_laterals_have_no_norms() -> None:
+    """seed-rms, B.1: what their networks do not share with the official code."""
+    specs = [load_experiment(path).model for path in FILES if path.stem.startswith(("rms_", "slow"))]
+    video = [spec for spec in specs if isinstance(spec, NetworkSpec) and spec.network.startswith(("slow", "csn"))]
+    assert len(video) == 15
+    assert all(spec.options["zero_gamma"] is False for spec in video)
+    assert [spec.options["lateral_norm"] for spec in video if spec.network.startswith("slowfast")] == [False] * 4
+
+
 def test_warm_up_starts_where_it_is_printed() -> None:
     """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth."""
     for name, rate in (("rms_kinetics400", 0.1), ("deep_kinetics400", 0.01), ("dnr_kinetics400", 0.001)):
         assert load_experiment(experiments_dir() / f"{name}.yaml").recipe.lr_at(0, 10**6) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("name", ["tsn_kinetics200", "dnr_kinetics200", "dnr_kinetics200_temporal_uni_4"])
+def test_dnrs_rate_is_0_065_when_its_warm_up_is_over(name: str) -> None:
+    """80,000 videos, 120 epochs, 64 clips a step: 60,000 of 150,000 steps are 48 epochs of its cosine."""
+    found = load_experiment(experiments_dir() / f"{name}.yaml")
+    steps = found.recipe.steps(found.experiment.dataset.train)
+    assert steps == 150_000
+    assert round(found.recipe.lr_at(60_000, steps), 3) == 0.065

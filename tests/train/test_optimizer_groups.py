@@ -172,6 +172,7 @@ def test_after_a_restart_the_schedule_is_that_of_a_training_of_its_own() -> None
         {"restarts": (290,)},
         {"restarts": (100,), "warmup": 0, "warmup_steps": 10},
         {"restarts": (100,), "schedule": "multi_step", "milestones": (200,)},
+        {"restarts": (100,), "schedule": "cosine_by_epoch"},
     ],
 )
 def test_impossible_restarts_are_refused(wrong: dict[str, Any]) -> None:

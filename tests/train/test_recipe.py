@@ -21,6 +21,14 @@ def test_sizes_are_those_of_table_3(crop: int, jitter: tuple[int, int], lcr: int
     assert (view_crop(crop, "center"), view_crop(crop, "10-center"), view_crop(crop, "10-lcr")) == (crop, crop, lcr)
 
 
+def test_a_short_side_below_the_crop_is_refused() -> None:
+    assert view_crop(224, "center@256") == view_crop(224, "center@224") == 224
+    assert view_crop(224, "10-lcr@256") == 256
+    for views in ("center@223", "lcr@255"):
+        with pytest.raises(ConfigError, match="does not fit into a short side of"):
+            view_crop(224, views)
+
+
 def test_the_paper_recipe_is_that_of_section_3_2() -> None:
     recipe = make_recipe(SPACE)
     assert (recipe.epochs, recipe.batch, recipe.lr, recipe.warmup) == (300, 256, 0.4, 34)

@@ -1,5 +1,6 @@
 """What a recipe may ask for: schedules by hand and by torch, accumulation, clipping, averages, statistics."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,23 @@ def test_warm_up_counted_in_steps() -> None:
     found = rates(1000, epochs=120, lr=0.1, warmup=0, warmup_steps=100, warmup_start=0.01)
     assert found[:101:50] == pytest.approx([0.001, 0.0505, 0.1])
     assert found[550] == pytest.approx(0.05)
+
+
+def test_mmcvs_cosine_has_one_value_an_epoch_and_runs_during_the_warm_up() -> None:
+    """seed-dnr, B, and the authors' configuration: Kinetics-200 is at 0.065 when 60,000 steps of warm-up are over."""
+    chosen = make_recipe(
+        SPACE, epochs=120, lr=0.1, warmup=0, warmup_steps=60_000, warmup_start=0.01, schedule="cosine_by_epoch"
+    )
+    at = {step: chosen.lr_at(step, 150_000) for step in (0, 30_000, 59_999, 60_000, 61_249, 61_250, 149_999)}
+    # float64 and a dozen operations: 1e-12 is a thousand times their rounding, and far below any difference of recipe.
+    by_hand = {epoch: 0.05 * (1 + math.cos(math.pi * epoch / 120)) for epoch in (24, 47, 48, 49, 119)}
+    assert at[0] == pytest.approx(0.001, rel=1e-12)
+    assert at[30_000] == pytest.approx(by_hand[24] * 0.505, rel=1e-12)
+    assert at[59_999] == pytest.approx(by_hand[47] * (1 - 0.99 / 60_000), rel=1e-12)
+    assert at[60_000] == at[61_249] == pytest.approx(by_hand[48], rel=1e-12)
+    assert round(at[60_000], 3) == 0.065
+    assert at[61_250] == pytest.approx(by_hand[49], rel=1e-12)
+    assert at[149_999] == pytest.approx(by_hand[119], rel=1e-12)
 
 
 # -- one step
@@ -222,6 +240,8 @@ def test_a_warm_up_that_would_never_end_is_refused_before_anything_starts(videos
         ("label_smoothing", {"label_smoothing": 1.0}),
         ("ema", {"ema": 1.0}),
         ("area", {"area": (0.75, 0.15)}),
+        ("color_jitter", {"color_jitter": -0.1}),
+        ("lighting", {"lighting": float("nan")}),
         ("crops", {"crops": "five"}),
         ("schedule", {"schedule": "linear"}),
     ],
@@ -250,6 +270,8 @@ EVERYTHING: dict[str, Any] = {
     "lr_multiples": Multiples(biases=2, classifier=5),
     "nesterov": True,
     "crops": "area",
+    "color_jitter": 0.4,
+    "lighting": 0.1,
     "sampling": "uniform",
 }
 

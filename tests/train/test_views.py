@@ -103,6 +103,14 @@ def test_the_cost_of_a_view_is_what_the_closed_form_says(run: Path, videos: Vide
     assert found.params == sum(p.numel() for p in trained.net.parameters())
 
 
+def test_views_at_a_short_side_of_their_own_have_a_file_too(run: Path, videos: VideoSet) -> None:
+    found = evaluate(open_trained(run, "cpu"), videos, "1@28")
+    assert (found.views, found.crop, found.views_per_video) == ("center@28", 24, 1)
+    assert json.loads((run / "evaluation-center@28.json").read_text())["views"] == "center@28"
+    with pytest.raises(ConfigError, match="a crop of 24 does not fit into a short side of 20"):
+        evaluate(open_trained(run, "cpu"), videos, "center@20")
+
+
 def test_another_split_has_a_file_of_its_own(run: Path, videos: VideoSet) -> None:
     before = (run / "evaluation-center.json").read_text()
     assert evaluate(open_trained(run, "cpu"), videos, split="train").videos == 24
