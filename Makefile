@@ -19,6 +19,7 @@ test: $(STAMP)
 # The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
 test-machines: $(STAMP)
 	.venv/bin/python tests/machines.py
+
 # With the oldest and the newest versions that setup.cfg allows, in environments of their own; PYTHON is their Python.
 test-oldest test-newest:
 	"$(PYTHON)" tests/versions.py $(@:test-%=%)
