@@ -88,8 +88,8 @@ def test_bins_that_tell_all_costs_apart_are_exact(seed, monkeypatch):
     [(0.0, 2.2, 2.3, 1_000_000), (1.0, 2.6, 2.8, 200_000), (30.0, 1.75, 1.8, 200_000)],
 )
 def test_a_big_space_against_many_draws(scale, low, high, draws):
-    # Draws are the seed's: a machine whose exp rounds otherwise moves a draw with a chance of 1e-16. So the deviation, in
-    # standard deviations, is the same everywhere; and it says how far off a right result may be.
+    # Draws are the seed's: a machine whose exp rounds otherwise moves one with a chance of 1e-16. So it is the same
+    # everywhere how many standard deviations a statistic is off.
     rng = np.random.default_rng(3)
     logp = prior(TWO_STREAM, rng, scale)
     low, high, hits = round(low * GIGA), round(high * GIGA), 0

@@ -66,7 +66,7 @@ def test_draws_follow_the_prior_given_both_ranges() -> None:
     numbers = np.ravel_multi_index(tuple(drawn.T), table.sizes)
     seen = np.bincount(numbers, minlength=len(choices)) / 4000
     assert seen[~inside].sum() == 0
-    # Total variation of 4,000 draws over 16 architectures: 0.4 * sqrt(16 / 4000) = 0.025 in the mean, give or take 0.005.
+    # Total variation of 4,000 draws of 16 architectures: 0.4 * sqrt(16 / 4000) = 0.025 in the mean, +- 0.005.
     assert np.abs(seen - exact).sum() / 2 < 0.05
     different = sample_within(limits, logp, 5, np.random.default_rng(1), distinct=True)
     assert len(np.unique(different, axis=0)) == 5

@@ -138,7 +138,8 @@ def test_a_hole_in_a_big_space_names_costs_nearby():
     cost = most_probable(TWO_STREAM, uniform(TWO_STREAM), 2 * 10**9, 2 * 10**9 + 10**6).cost
     with pytest.raises(CostRangeError, match=r"near are (2\.\d+) and (2\.\d+) GFLOPs") as error:
         most_probable(TWO_STREAM, uniform(TWO_STREAM), cost + 1, cost + 2)  # costs differ by 1,600 at least
-    below, above = (round(float(word) * 1e9) for word in str(error.value).split() if word.startswith("2.") and "–" not in word)
+    found = [word for word in str(error.value).split() if word.startswith("2.") and "–" not in word]
+    below, above = (round(float(word) * 1e9) for word in found)
     assert cost - 10**6 < below <= cost
     assert cost < above < cost + 10**6
 
