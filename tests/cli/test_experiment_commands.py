@@ -62,7 +62,7 @@ def test_its_protocol_is_evaluated_with_classes_and_confusion(trained: Path) -> 
         assert [sum(row) for row in rows] == [1] * 12
         hits = [100.0 * row[number] for number, row in enumerate(rows)]
         assert hits == list(found["top1_of_classes"].values())
-        assert found["top1"] == pytest.approx(sum(hits) / 12)
+        assert found["top1"] == pytest.approx(sum(hits) / 12)  # of the same whole numbers
 
 
 def test_evaluate_counts_views_as_papers_do(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +82,7 @@ def test_a_run_is_where_another_starts(
     assert main([*words, "--weights", str(trained), "--new-head", "--lr", "1e-12"]) == 0
     before, after = (latest(path) for path in (trained, out))
     name = "stages.0.0.conv1.weight"
-    assert before[name].equal(after[name]) or (before[name] - after[name]).abs().max() < 1e-6
+    assert (before[name] - after[name]).abs().max() < 1e-6  # at a rate of 1e-12, for a gradient of 300,000
     assert (before["classifier.weight"] - after["classifier.weight"]).abs().max() > 1e-3
     assert RunDirectory.open(out).config["new_head"] is True
     assert main([*words, "--weights", str(trained), "--new-head", "--lr", "1e-12", "--resume"]) == 0

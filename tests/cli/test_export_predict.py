@@ -103,18 +103,28 @@ def predict(capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 
 
 
 def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
-    trained: Path, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Of all twelve classes: which are the first five, rounding could decide.
+
+    An export's logits are as near as every export is checked to be, d; a softmax moves by 2 p (1 - p) d <= d / 2.
+    """
+    monkeypatch.setattr(sys.modules["autovid.export.predict"], "TOP", 12)
     shutil.copy(exported["onnx"] / "model.onnx", tmp_path / "alone.onnx")
     (want,) = predict(capsys, trained, clip)
     assert want["video"] == str(clip)
     assert (want["start"], want["end"], want["clips"]) == (0.0, 0.64, 2)  # 16 frames, two clips of 8
-    assert len({guess["label"] for guess in want["top"]}) == 5
+    expected = {guess["label"]: guess["probability"] for guess in want["top"]}
+    assert len(expected) == 12
     for model in (*exported.values(), tmp_path / "alone.onnx"):
         (found,) = predict(capsys, model, clip)
-        assert [guess["label"] for guess in found["top"]] == [guess["label"] for guess in want["top"]]
-        for mine, theirs in zip(found["top"], want["top"]):
-            assert abs(mine["probability"] - theirs["probability"]) < 1e-5
+        probabilities = {guess["label"]: guess["probability"] for guess in found["top"]}
+        assert probabilities == pytest.approx(expected, rel=0, abs=package.TOLERANCE / 2)
 
 
 def test_probabilities_are_the_mean_over_the_clips(
@@ -128,6 +138,7 @@ def test_probabilities_are_the_mean_over_the_clips(
         want = torch.softmax(net(normalised(window.pixels, net.clip)), 1).mean(0)
     (found,) = predict(capsys, folder, clip)
     assert [guess["index"] for guess in found["top"]] == want.topk(5).indices.tolist()
+    # The same network on the same bytes.
     assert torch.allclose(torch.tensor([guess["probability"] for guess in found["top"]]), want.topk(5).values)
 
 
@@ -152,7 +163,7 @@ def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) 
         assert about["found"]["space"] == "tiny"
         assert about["trained"]["recipe"]["seed"] == 5
         assert "center" in about["trained"]["accuracy"]
-        assert about["check"]["difference"] < 1e-4
+        assert about["check"]["difference"] <= package.TOLERANCE  # or it would not have been written
         net = autovid.build(folder / "architecture.yaml")
         assert (net.classes, net.clip.frames, net.clip.crop, net.clip.stride) == (12, 8, 32, 1)
         assert about["cost"]["macs"] == autovid.count(net).macs
@@ -182,7 +193,7 @@ def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
     lines = predict(capsys, model, clip, broken, clip, "--window", "0.2", code=4)
     assert [line.get("start") for line in lines] == [0.0, 0.2, 0.4, None, 0.0, 0.2, 0.4]
     assert set(lines[3]) == {"video", "error"}
-    assert lines[:3] == lines[4:]
+    assert lines[:3] == lines[4:]  # the same code on the same bytes
     assert main(["predict", str(model), str(clip), str(broken), "--window", "0.2", "--device", "cpu"]) == 4
     out, error = capsys.readouterr()
     assert [line[:16] for line in out.splitlines()[1:]] == ["  0:00.0 – 0:00.", "  0:00.2 – 0:00.", "  0:00.4 – 0:00."]

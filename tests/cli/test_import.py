@@ -58,6 +58,7 @@ def test_a_networks_weights_are_written_beside_its_yaml(tmp_path: Path, capsys: 
         network="i3d_resnet18", classes=5, frames=4, options={"temporal_pooling": True}
     )
     autovid.load_weights(net, out)
+    # One division of each number, and copies.
     assert torch.equal(net.state_dict()["stem.0.weight"][:, :, 2], theirs["conv1.weight"] / 3)
     again = tmp_path / "again.safetensors"
     assert main(["import-weights", *map(str, [*words[:4], again, *words[5:]])]) == 0
@@ -92,6 +93,7 @@ def test_training_starts_from_imported_weights(tmp_path: Path, tiny_videos: Path
     train = ["train", str(tmp_path / "w.yaml"), "--data", str(tiny_videos), *size]
     assert main([*train, "-o", str(tmp_path / "run"), "--weights", str(tmp_path / "w.safetensors")]) == 0
     trained = load_file(next((tmp_path / "run").glob("checkpoints/*/model.safetensors")))
+    # Two steps at a rate of 1e-9: a gradient would have to be 5,000. Another start differs by 0.1.
     assert torch.allclose(trained["stem.0.weight"], theirs["conv1.weight"], rtol=0, atol=1e-5)
     assert "weights: " in (tmp_path / "run" / "config.yaml").read_text()
     assert main([*train, "-o", str(tmp_path / "run"), "--resume"]) == 5  # a run from other weights

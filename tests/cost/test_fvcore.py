@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
+from tolerance import DEEP
 
 import autovid
 
@@ -23,7 +24,6 @@ KINDS = {"conv": "conv", "linear": "linear", "matmul": "matmul", "einsum": "matm
 
 @pytest.mark.parametrize(("name", "frames", "crop", "options"), CASES, ids=lambda value: str(value)[:40])
 def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
     net = autovid.build(name, 7, frames=frames, crop=crop, **options).eval()
     analysis = FlopCountAnalysis(net, torch.zeros(1, 3, frames, crop, crop))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
@@ -37,7 +37,9 @@ def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: di
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_traced_network_computes_what_the_network_does() -> None:
     torch.manual_seed(0)
-    net, x = autovid.build("tsn_resnet18", 5, frames=3, crop=32, modules=["dnr"]).eval(), torch.randn(2, 3, 3, 32, 32)
+    net = autovid.build("tsn_resnet18", 5, frames=3, crop=32, modules=["dnr"]).double().eval()
+    x = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
         traced = torch.jit.trace(net, x, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.testing.assert_close(traced(x), net(x), rtol=1e-4, atol=1e-5)
+        want = net(x)
+        assert (traced(x) - want).norm() < DEEP * want.norm()

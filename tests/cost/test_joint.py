@@ -1,12 +1,13 @@
-"""Two costs at once, against lists of everything on small tables and against the bound on a large one."""
+"""Two costs at once, against lists of everything on small tables and against the bound on a large one.
 
-import time
+Costs and choices are integers; logarithms of probabilities may differ by `tie`. Draws are the seed's on all machines.
+"""
 
 import numpy as np
 import pytest
-from graphs import chain, every, logprobs, prior, uniform
+from graphs import chain, every, logprobs, prior, tie, uniform
 
-from autovid.cost import CostRange, CostTable, Factor, Limit, most_probable_within, sample_within
+from autovid.cost import CostRange, CostTable, Factor, Limit, joint, most_probable_within, sample_within
 from autovid.cost.joint import likely_within
 from autovid.cost.range import MILLISECONDS
 from autovid.errors import CostRangeError
@@ -44,9 +45,9 @@ def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> 
         found = most_probable_within(limits, logp)
         assert ranges[0].low <= found.cost <= ranges[0].high
         assert ranges[1].low <= second.total(found.choices[None])[0] <= ranges[1].high
-        assert found.logprob + found.gap >= logs[inside].max() - 1e-9
-        assert found.gap == 0
-        assert found.logprob == pytest.approx(logs[inside].max())
+        assert found.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
+        # joint.py counts as equal what differs by 1e-9.
+        assert found.logprob == pytest.approx(logs[inside].max(), rel=0, abs=1e-9 + tie(logp))
 
 
 def test_draws_follow_the_prior_given_both_ranges() -> None:
@@ -65,14 +66,15 @@ def test_draws_follow_the_prior_given_both_ranges() -> None:
     numbers = np.ravel_multi_index(tuple(drawn.T), table.sizes)
     seen = np.bincount(numbers, minlength=len(choices)) / 4000
     assert seen[~inside].sum() == 0
-    assert np.abs(seen - exact).sum() / 2 < 0.05  # of total variation
+    # Total variation of 4,000 draws of 16 architectures: 0.4 * sqrt(16 / 4000) = 0.025 in the mean, +- 0.005.
+    assert np.abs(seen - exact).sum() / 2 < 0.05
     different = sample_within(limits, logp, 5, np.random.default_rng(1), distinct=True)
     assert len(np.unique(different, axis=0)) == 5
     with pytest.raises(CostRangeError, match=f"only {inside.sum()} of {inside.sum() + 1}"):
         sample_within(limits, logp, int(inside.sum()) + 1, np.random.default_rng(1), distinct=True)
 
 
-def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time() -> None:
+def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     table = chain(rng, 3, 4, 1_000_000)  # 1e13 architectures
     second = other(table, 3)
@@ -87,14 +89,16 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time() -> None
         for limit in limits:
             assert limit.range.low <= limit.table.total(row[None])[0] <= limit.range.high
     assert found.gap < 0.5
-    start = time.process_time()
+    searches: list[object] = []
+    search = joint.best_in_range
+    monkeypatch.setattr(joint, "best_in_range", lambda *given: searches.append(given) or search(*given))
     least = second.smallest()[0]
     limits = [Limit(table, first), Limit(second, CostRange(least, least + spread))]
     message = "no architecture has both .* GFLOPs and .* ms: with .* GFLOPs the latency reaches down to .* ms"
     for ask in (most_probable_within, lambda *given: sample_within(*given, 1, rng)):
         with pytest.raises(CostRangeError, match=message):
             ask(limits, uniform(table))
-    assert time.process_time() - start < 5
+    assert len(searches) == 3  # the best there is, and twice the end of the reach: 0.2 s each
 
 
 def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +115,7 @@ def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: 
     for limit in limits:
         assert limit.range.low <= limit.table.total(found.choices[None])[0] <= limit.range.high
     assert found.cost == table.total(found.choices[None])[0]
-    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes))
+    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes), rel=0, abs=tie(uniform(table)))
 
 
 def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""Batches are a pure function of (seed, step); broken videos cost neither a run nor that promise."""
+"""Batches are a pure function of (seed, step); broken videos cost neither a run nor that promise.
+
+Clips are equal to the bit: a decoder's frames are bytes that its format defines, the same code resizes each by itself,
+and a number becomes a float by one product and one sum, wherever in a batch it stands.
+"""
 
 import json
 from collections import Counter
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from counting import counting_frames, counts, write
+from tolerance import rounding
 
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, Video, VideoSet, open_videos
@@ -52,8 +57,9 @@ def test_pixels_are_normalised_by_the_mean_and_deviation_of_their_channel(tmp_pa
     clip = Clip(frames=2, crop=16, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
     (batch,) = ClipLoader([Video("a.mkv", 0)], tmp_path, clip, batch=1, train=True).batches(0, 1)
     expected = (torch.tensor([40, 120, 200]) / 255 - torch.tensor(clip.mean)) / torch.tensor(clip.std)
-    assert torch.allclose(batch.x.amin(dim=(0, 2, 3, 4)), expected, atol=1e-5)
-    assert torch.allclose(batch.x.amax(dim=(0, 2, 3, 4)), expected, atol=1e-5)
+    most = rounding(4, 8)  # four operations in fp32 on numbers up to 1 / 0.125
+    assert torch.allclose(batch.x.amin(dim=(0, 2, 3, 4)), expected, rtol=0, atol=most)
+    assert torch.allclose(batch.x.amax(dim=(0, 2, 3, 4)), expected, rtol=0, atol=most)
 
 
 def test_batch_i_is_the_same_from_wherever_one_starts(videos: VideoSet) -> None:
@@ -138,7 +144,7 @@ def test_scale_jitter_and_crop_place_span_their_range_and_hold_for_the_clip(tmp_
     assert left.max() > 50
     assert top.max() > 20
     small = size < 36
-    assert abs(np.corrcoef(left[small], top[small])[0, 1]) < 0.5
+    assert abs(np.corrcoef(left[small], top[small])[0, 1]) < 0.5  # of the seed's draws; equal places would make 1
 
 
 def test_views_are_clips_in_time_times_places_across(tmp_path: Path) -> None:

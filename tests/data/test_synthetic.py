@@ -45,6 +45,7 @@ def test_two_writings_are_equal_to_the_byte(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "b", SMALL)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.mp4"))
     assert len(files) == 24
+    # The same frames, which are bytes, through the same encoder with the same settings.
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
     assert len({(tmp_path / "a" / file).read_bytes() for file in files}) == 24
 

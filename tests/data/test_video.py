@@ -193,4 +193,5 @@ def test_real_recordings_equal_a_plain_decode(name: str) -> None:
     chosen = np.random.default_rng(0).permutation(len(plain))[:12]
     with VideoFile(SHARED / name) as file:
         assert len(file) == len(plain)
+        # Bytes, which the format defines, turned into RGB by the same code.
         assert np.array_equal(file.frames(chosen, whole), np.stack([plain[i] for i in chosen]))

@@ -13,7 +13,7 @@ import torch
 
 from autovid.errors import ConfigError
 from autovid.export.manifest import Kind
-from autovid.export.package import compare, write_export
+from autovid.export.package import TOLERANCE, compare, write_export
 from autovid.export.programs import save_onnx, save_torch, trace
 from autovid.export.runtime import open_file
 from autovid.export.subject import Subject, find_subject
@@ -95,7 +95,8 @@ def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: 
         kinds.append("onnx")
     for kind in kinds:
         check = compare(found.net, open_file(tmp_path, kind, "cpu", found.interface), found, kind)
-        assert check.difference <= 1e-4, kind  # in itself, whatever the logits
+        # What every export is held to. Logits are of size 1; so few layers enlarge the 6e-8 of fp32 a hundred times.
+        assert check.difference <= TOLERANCE, kind  # in itself, whatever the logits
         assert check.largest_logit > 1e-3
 
 

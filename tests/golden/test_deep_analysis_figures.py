@@ -1,6 +1,7 @@
 """Parameters and MACs of the networks of "Deep Analysis", to the last integer (systems.md, sections 6 and 7).
 
 The rows of ResNet-18 and of 16 frames that section 6 does not have are from the authors' published table of results.
+Counts are integers; where the paper has decimals, they are rounded as Python does on every machine.
 """
 
 import pytest

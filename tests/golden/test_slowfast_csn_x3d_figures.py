@@ -2,7 +2,8 @@
 
 At the crop of LeftCenterRight views the reference code classifies every position at which its pool, as large as the map
 of a single view, fits the last map: 4 of them, 9 for X3D-L. Ours averages the whole map and classifies once. The
-published figure has the difference, which each row says.
+published figure has the difference, which each row says. Counts are integers, and Python writes their decimals alike
+on every machine.
 """
 
 from typing import Any

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.image
 import pytest
 import torch
+from tolerance import DEEP
 
 from autovid.cli import main
 from autovid.data import open_videos
@@ -107,9 +108,10 @@ def test_the_weights_are_those_of_the_part_at_its_end(searched: Path, tiny_video
     arch = supernet.space.sample(1, seed=0)[0]
     net = build_space(arch.as_space(), supernet.net.classes)
     inherit(net, supernet.net)
-    x = torch.randn(2, 3, 16, 16, 16)
+    x = torch.randn(2, 3, 16, 16, 16, dtype=torch.float64)
     with torch.no_grad():
-        assert torch.equal(net.eval()(x), supernet.net.eval()(x, arch))
+        own, routed = net.double().eval()(x), supernet.net.double().eval()(x, arch)
+    assert (own - routed).norm() < DEEP * routed.norm()
 
 
 def test_recalibrated_norms_have_the_architectures_own_statistics(
@@ -128,6 +130,7 @@ def test_recalibrated_norms_have_the_architectures_own_statistics(
     inherit(theirs, supernet.net)
     expected = theirs.state_dict()
     statistics = [name for name in plain if "running" in name]
+    # Copies, but for the statistics.
     assert all(torch.equal(plain[name], expected[name]) for name in plain)
     assert all(torch.equal(own[name], expected[name]) for name in plain if name not in statistics)
     assert all(not torch.equal(own[name], expected[name]) for name in statistics)
@@ -143,7 +146,7 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     ranking.entries = [Ranked(str(i), 1, *pair) for i, pair in enumerate(pairs)]
     found = ranking.correlations()
     assert found["supernet"]["Kendall's tau"]["value"] == 1
-    assert found["recalibrated"]["Kendall's tau"]["value"] == pytest.approx(kendall([2, 1, 4, 3], [1, 2, 3, 4]))
+    assert found["recalibrated"]["Kendall's tau"]["value"] == kendall([2, 1, 4, 3], [1, 2, 3, 4])  # the same ratio
     low, high = found["recalibrated"]["Spearman's rho"]["interval"]
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")

@@ -1,7 +1,11 @@
-"""The networks of "Deep Analysis" at small size: which of them mix time, what they start from, what they refuse."""
+"""The networks of "Deep Analysis" at small size: which of them mix time, what they start from, what they refuse.
+
+Networks are compared in float64, where rounding is below DEEP.
+"""
 
 import pytest
 import torch
+from tolerance import DEEP
 from torch import Tensor, nn
 
 import autovid
@@ -49,8 +53,8 @@ def test_all_but_tsn_mix_frames_and_all_but_attention_see_their_order(name: str)
         apart = torch.cat([net(piece) for piece in pieces]).mean(0, keepdim=True)
         shuffled = net(x[:, :, [2, 0, 3, 1]])
     mixes, orders = not name.startswith("tsn"), not name.startswith(("tsn", "nln"))
-    assert distance(apart, together) > 1e-2 if mixes else distance(apart, together) < 1e-9
-    assert distance(shuffled, together) > 1e-2 if orders else distance(shuffled, together) < 1e-9
+    assert distance(apart, together) > 1e-2 if mixes else distance(apart, together) < DEEP
+    assert distance(shuffled, together) > 1e-2 if orders else distance(shuffled, together) < DEEP
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,7 +96,7 @@ def test_i3d_with_2d_weights_in_the_middle_of_its_kernels_is_tsn(name: str) -> N
         else:
             weights[key].copy_(weight)
     with torch.no_grad():
-        assert distance(i3d(x), tsn(x)) < 1e-9
+        assert distance(i3d(x), tsn(x)) < DEEP
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -102,15 +106,17 @@ def test_bf16_autocast_agrees_roughly(strategy: str) -> None:
         exact = net(x)
         with torch.autocast("cpu", torch.bfloat16):
             rough = net(x)
-    assert distance(rough.float(), exact) < 0.3  # 0.13 for S3D, whose 37 random layers multiply the rounding
+    # bf16 rounds by 2**-9 = 0.002, which random layers enlarge: to 0.02 to 0.14 (S3D's 37 layers) with each of four
+    # sets of kernels. Logits that have nothing in common differ by 1.4.
+    assert distance(rough.float(), exact) < 0.3
 
 
 @pytest.mark.parametrize("strategy", ["tam", "tsm", "nln"])
 def test_compilers_see_one_graph(strategy: str) -> None:
-    net, x = autovid.build(f"{strategy}_resnet18", classes=5, frames=2, crop=32).eval(), clip(2, 32)
+    net, x = autovid.build(f"{strategy}_resnet18", classes=5, frames=2, crop=32).double().eval(), clip(2, 32).double()
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     with torch.no_grad():
-        assert distance(compiled(x), net(x)) < 1e-5
+        assert distance(compiled(x), net(x)) < DEEP
 
 
 def test_where_things_are_put() -> None:
@@ -155,6 +161,6 @@ def test_resnet110_has_three_stages_and_shortcuts_without_weights() -> None:
     assert [(block.stage, block.index) for block in padded] == [(3, 0), (4, 0)]
     x = clip(1, 6)[:, :2]
     y = PaddedShortcut(4)(x)
-    assert torch.equal(y[:, 1:3], x[..., ::2, ::2])
+    assert torch.equal(y[:, 1:3], x[..., ::2, ::2])  # copied, and zeros beside it
     assert y[:, 0].abs().max() == y[:, 3].abs().max() == 0
     assert net(clip(1, 32)).shape == (1, 100)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tolerance import DEEP
 from torch import Tensor
 
 import autovid
@@ -41,11 +42,14 @@ def test_tdn_sees_the_middle_frames_and_what_changes_around_them() -> None:
         still = moving[:, :, 2::5].repeat_interleave(5, dim=2)
         brighter = still + torch.tensor([0.0, 0.7]).repeat_interleave(5).view(1, 1, 10, 1, 1)
         blind = net(still)
-        assert (net(moving) - blind).abs().max() > 1e-4  # the same middle frames, but something moves
-        assert (net(brighter) - blind).abs().max() > 1e-4
+        much = 1e-2 * blind.abs().max()  # fp32 loses 1e-3 of it at most
+        assert (net(moving) - blind).abs().max() > much  # the same middle frames, but something moves
+        assert (net(brighter) - blind).abs().max() > much
         early, late = net.get_submodule("short_term")(still)
         same_early, same_late = net.get_submodule("short_term")(brighter)
-        assert torch.equal(early, same_early)  # a still segment says nothing but that, whatever it shows
+        # A still segment says nothing but that, whatever it shows: frames that are equal differ by 0, not by rounding,
+        # and the same code goes on from zeros.
+        assert torch.equal(early, same_early)
         assert torch.equal(late, same_late)
 
 
@@ -61,11 +65,12 @@ def test_tdn_refuses_frames_that_make_no_segments() -> None:
 
 @pytest.mark.parametrize("name", ["tanet_resnet50", "tsm_mobilenet_v2"])
 def test_frames_see_their_neighbours(name: str) -> None:
-    net = small(name, 3).eval()
-    x = clip(3)
+    """In float64, where two orders of the same sum differ by less than DEEP."""
+    net = small(name, 3).double().eval()
+    x = clip(3).double()
     with torch.no_grad():
         forwards, backwards = net(x), net(x.flip(2))
-    assert (forwards - backwards).abs().max() > 1e-3 * forwards.abs().max()
+    assert (forwards - backwards).norm() > 1e6 * DEEP * forwards.norm()
 
 
 @pytest.mark.parametrize(("name", "frames"), [("tanet_resnet50", 3), ("tdn_resnet50", 10), ("tsm_mobilenet_v2", 3)])
@@ -75,4 +80,5 @@ def test_bf16_autocast_runs_and_agrees_roughly(name: str, frames: int) -> None:
         exact = net(clip(frames))
         with torch.autocast("cpu", torch.bfloat16):
             rough = net(clip(frames)).float()
+    # bf16 rounds by 2**-9 = 0.002, which random layers enlarge: to 0.006 to 0.016 with each of four sets of kernels.
     assert (rough - exact).norm() < 0.1 * exact.norm()

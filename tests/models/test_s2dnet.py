@@ -1,4 +1,8 @@
-"""S2DNet at small size: what it sees, what learns from what, and the two stages of training."""
+"""S2DNet at small size: what it sees, what learns from what, and the two stages of training.
+
+Results that are equal to the bit are copies, or the same code's of the same bytes: what changes one at all is seen.
+torch's own tolerance in fp32, 1.3e-6 relative and 1e-5 besides, is for sums of few numbers of size 1, each 6e-8.
+"""
 
 from typing import Any
 
@@ -52,13 +56,14 @@ def test_every_weight_learns(name: str, fusion: str) -> None:
 def test_the_gradient_of_every_sampled_clip_reaches_from_minus_one_to_one_whatever_the_scale_of_the_loss() -> None:
     torch.manual_seed(1)
     grad, weights = volume_gradient(small(dropout=0.0))
-    torch.testing.assert_close(grad.abs().amax((1, 2, 3, 4)), torch.ones(2))
+    assert grad.abs().amax((1, 2, 3, 4)).tolist() == [1.0, 1.0]  # a number divided by itself
     assert weights["time.weight"].abs().max() > 0
     assert weights["space.weight"].abs().max() > 0
     torch.manual_seed(1)
     scaled, scaled_weights = volume_gradient(small(dropout=0.0), 1024.0)  # as a gradient scaler of fp16 does
-    torch.testing.assert_close(scaled, 1024 * grad, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(scaled_weights["time.weight"] / 1024, weights["time.weight"], rtol=1e-3, atol=1e-4)
+    # 1024 is a power of two: no product and no sum of the same code rounds otherwise for it, but for what underflows.
+    torch.testing.assert_close(scaled / 1024, grad)
+    torch.testing.assert_close(scaled_weights["time.weight"] / 1024, weights["time.weight"])
 
 
 def test_the_locator_learns_from_the_details_alone_and_leaves_the_synopsis_alone() -> None:
@@ -87,7 +92,7 @@ def test_hard_top_k_is_k_hot_without_gradient_and_soft_top_k_a_softmax_with_it()
     assert hard.sum(1).tolist() == [5, 5, 5]
     assert not hard.requires_grad
     assert torch.equal(hard.bool(), soft > 0)
-    torch.testing.assert_close(soft.sum(1), torch.ones(3))
+    torch.testing.assert_close(soft.sum(1), torch.ones(3))  # five numbers below 1
     best = logits[0].topk(5).values
     torch.testing.assert_close(soft[0].sort().values[-5:], best.softmax(0).sort().values)
     soft[:, 0].sum().backward()
@@ -126,7 +131,7 @@ def test_the_frozen_sampler_looks_at_the_centre_whatever_the_locator_says_and_re
     net.train().training_loss(clip(), torch.tensor([1, 2]))[0].backward()
     assert all(p.grad is None for p in net.locator.parameters())
     net.eval().freeze_sampler(False)
-    assert not torch.allclose(net(clip()), before)
+    assert not torch.equal(net(clip()), before)
     assert all(p.requires_grad for p in net.locator.parameters())
 
 
@@ -143,11 +148,11 @@ def test_the_loss_is_that_of_the_details_smoothed_and_a_tenth_of_the_synopsis() 
     loss, logits = net.training_loss(clip(), y)
     first = net.outline(synopsis(clip(), net.frames, net.synopsis_crop))[1]
     expected = F.cross_entropy(logits, y, label_smoothing=0.1) + 0.1 * F.cross_entropy(first, y)
-    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(loss, expected)  # of the same logits: sums over seven classes
     net.mix = lambda x, targets: (x.flip(0), 0.5 * targets + 0.5 * targets.flip(0))
     mixed, _ = net.training_loss(clip(), y)
     assert mixed.isfinite()
-    assert not torch.allclose(mixed, loss)
+    assert (mixed - loss).abs() > 1e-3  # of 2.1; rounding is 1e-6
 
 
 def test_cutmix_blends_the_labels_of_both_losses() -> None:
@@ -159,7 +164,7 @@ def test_cutmix_blends_the_labels_of_both_losses() -> None:
     logits, first = net._recognise(x)
     expected = F.cross_entropy(logits, targets, label_smoothing=0.1) + 0.1 * F.cross_entropy(first, targets)
     torch.manual_seed(4)
-    torch.testing.assert_close(net.training_loss(clip(), y)[0], expected)
+    torch.testing.assert_close(net.training_loss(clip(), y)[0], expected)  # the same draw, the same logits
 
 
 def test_the_two_temporal_filters_see_nearly_the_same() -> None:
@@ -169,7 +174,7 @@ def test_the_two_temporal_filters_see_nearly_the_same() -> None:
         net.freeze_sampler(True)
     logits = [net(smooth) for net in nets]
     assert not torch.equal(*logits)
-    assert (logits[0] - logits[1]).norm() < 0.3 * logits[0].norm()
+    assert (logits[0] - logits[1]).norm() < 0.3 * logits[0].norm()  # how near filters are: fp32 loses 1e-3 at most
 
 
 PLACES: dict[str, dict[str, Any]] = {  # the seed's Table 2

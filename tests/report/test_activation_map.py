@@ -1,8 +1,12 @@
-"""Activation maps: the formulas, where they are hot, and a map of every family of networks."""
+"""Activation maps: the formulas, where they are hot, and a map of every family of networks.
+
+A peak of 1 is exact: it is a number divided by itself. So is a 0: nothing but zeros is added or interpolated there.
+"""
 
 import numpy as np
 import pytest
 import torch
+from tolerance import rounding
 from torch import Tensor, nn
 
 from autovid.clip import Clip
@@ -39,7 +43,7 @@ class Colours(Network):
 def lights() -> Tensor:
     """Red in the upper left corner of frame 2, more of green in the lower right corner of frame 7."""
     x = torch.zeros(1, 3, 8, 16, 16)
-    x[:, 0, 2, :4, :4] = 0.6
+    x[:, 0, 2, :4, :4] = 0.5  # a pixel of 114.75, far from a half, which could round two ways
     x[:, 1, 7, 12:, 12:] = 1.0
     return x
 
@@ -79,6 +83,7 @@ def test_the_likeliest_class_is_explained_and_the_network_left_as_it_was() -> No
     net = Colours().train()
     found = activation_map(net, lights(), net.clip)
     assert found.target == int(net(lights()).argmax()) == 1
+    # The same logits, by the same code; exp rounds by 1e-7.
     assert found.probabilities == pytest.approx(torch.softmax(net(lights())[0], 0).numpy())
     assert net.training
     assert not net.pool._forward_hooks
@@ -113,7 +118,8 @@ def test_gradcam_pp_is_the_papers_equation_for_an_exponential() -> None:
             alpha = second / (2 * second + features[at[0]].sum() * third)
             literal[at[0]] += (alpha * torch.relu(first)).detach()
     y = torch.exp((features * slopes).sum())
-    assert (gradcam_pp(features, slopes) * y).tolist() == pytest.approx(literal.tolist())
+    # In float64, sums of eight numbers: 1e-14 of the largest.
+    assert (gradcam_pp(features, slopes) * y).tolist() == pytest.approx(literal.tolist(), rel=1e-9)
 
 
 FAMILIES = {  # frames to see, places of the frames that the map is of
@@ -169,12 +175,12 @@ def test_s2dnet_shows_what_its_detail_network_is_shown(frozen: bool) -> None:
     handle.remove()
     mean, std = (torch.tensor(values) for values in (net.clip.mean, net.clip.std))
     pixels = (255 * (shown[0][0].permute(1, 2, 3, 0) * std + mean)).clamp(0, 255).round()
-    assert np.abs(found.pixels.astype(float) - pixels.numpy()).max() <= 1
+    assert np.abs(found.pixels.astype(float) - pixels.numpy()).max() <= 1  # a half may round two ways
     assert found.heat.shape == found.pixels.shape[:3] == (12, 58, 58)
-    steps = np.diff(found.places)
-    assert steps == pytest.approx(steps[0], rel=1e-4)
+    most = rounding(4, 24)  # places up to 24 in fp32, of four operations each
+    assert np.diff(found.places) == pytest.approx(found.places[1] - found.places[0], rel=0, abs=2 * most)
     if frozen:
-        assert found.places.tolist() == pytest.approx([2 * i + 0.5 for i in range(12)])
+        assert found.places.tolist() == pytest.approx([2 * i + 0.5 for i in range(12)], rel=0, abs=most)
 
 
 def test_every_network_says_which_map_is_its_last() -> None:

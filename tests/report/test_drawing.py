@@ -83,6 +83,7 @@ def test_width_follows_channels_and_height_frames_and_area() -> None:
         sizes[title.split("\n")[0]] = (float(rect.get("width", 0)), float(rect.get("height", 0)))
     stages = [sizes[f"main.stage{n}.block1"] for n in (1, 2, 3, 4)]  # 24, 48, 96, 192 channels; half the side each
     for (width, height), (wider, lower) in pairwise(stages):
+        # Drawn to a tenth of a pixel.
         assert wider == pytest.approx(width * 2**0.5, abs=0.2)
         assert height - lower == pytest.approx(4, abs=0.2)
 

@@ -44,7 +44,7 @@ def test_heat_is_coloured_and_cold_places_are_grey_and_darker() -> None:
 def test_models_with_the_same_frames_stand_under_one_row_of_them() -> None:
     other = row("b", greys=(40, 120, 201))
     one, two, apart = image([row()]).shape[0], image([row(), row("b")]).shape[0], image([row(), other]).shape[0]
-    assert two - one == pytest.approx(apart - two, abs=1)
+    assert two - one == pytest.approx(apart - two, abs=1)  # heights in whole pixels
     assert apart > two > one
 
 
@@ -79,7 +79,7 @@ def test_the_film_shows_every_frame_at_its_time_beside_its_map(tmp_path: Path) -
         2.2: (200, 10),
         3.0: (200, 250),
     }.items():
-        assert shown[round(25 * second)] == pytest.approx([first, other], abs=8)
+        assert shown[round(25 * second)] == pytest.approx([first, other], abs=8)  # what coding loses; frames: 30 apart
     hot, cold = frames[30, HEADER + TILE // 4, TILE + TILE // 4], frames[30, middle, TILE + TILE // 4]
     assert np.ptp(hot) > 50 > np.ptp(cold)
 

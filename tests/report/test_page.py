@@ -225,7 +225,7 @@ def test_a_random_baseline_tells_what_its_trainings_tell(runs: dict[str, Path], 
     run = read_run(runs["random"])
     logs = [read_run(path) for path in sorted(runs["random"].glob("*-*/")) if (path / "config.yaml").is_file()]
     assert len(logs) == len(run.trainings) == 3
-    assert run.seconds == pytest.approx(sum(one.seconds for one in logs))
+    assert run.seconds == pytest.approx(sum(one.seconds for one in logs))  # the same three numbers
     assert run.begun == min(one.log[0][:19] for one in logs)
     cost = everything.sections["cost"]
     assert run.command
@@ -398,7 +398,7 @@ def test_a_report_of_the_same_runs_is_the_same(runs: dict[str, Path], tmp_path: 
     ],
 )
 def test_ticks_are_round_and_inside(low: float, high: float, log: bool, ticks: list[float]) -> None:
-    assert Scale(low, high, 0, 100, log).ticks() == pytest.approx(ticks)
+    assert Scale(low, high, 0, 100, log).ticks() == pytest.approx(ticks)  # a product or two of Python's floats
 
 
 def test_long_lines_are_thinned_to_means() -> None:

@@ -51,7 +51,7 @@ def test_channels_last_and_shared_tensors_can_be_saved(tmp_path: Path) -> None:
     with start(tmp_path / "run") as run:
         run.save(1, TaskState(model={"a": weight, "tied": weight, "part": weight[1:]}))
         saved = run.load(1).state.model
-    assert torch.equal(saved["a"], weight)
+    assert torch.equal(saved["a"], weight)  # bytes, written and read
     assert torch.equal(saved["tied"], weight)
     assert torch.equal(saved["part"], weight[1:])
 

@@ -93,7 +93,7 @@ def test_a_diverged_task_makes_no_checkpoint(tmp_path: Path) -> None:
 def test_probabilities_are_recorded_where_there_are_any(whole: RunDirectory) -> None:
     lines = [json.loads(line) for line in (whole.path / "probabilities.jsonl").read_text().splitlines()]
     assert [line.pop("step") for line in lines] == [0, 2, 4, 6, 8]
-    assert all(line.keys() == {"alpha"} and sum(line["alpha"]) == pytest.approx(1) for line in lines)
+    assert all(line.keys() == {"alpha"} and sum(line["alpha"]) == pytest.approx(1) for line in lines)  # of three
 
 
 def test_the_log_says_how_a_run_goes_on(tmp_path: Path) -> None:
@@ -146,6 +146,7 @@ def test_the_same_scalars_are_in_tensorboard_once(tmp_path: Path, whole: RunDire
         go(run, Toy())
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
+    # TensorBoard keeps float32: 6e-8 relative.
     expected = [(record["step"], pytest.approx(record["loss"])) for record in records(whole) if "loss" in record]
     assert [(event.step, event.value) for event in board.Scalars("loss")] == expected
 

@@ -61,7 +61,7 @@ def test_time_left_forgets_a_slow_first_step() -> None:
     for done in range(52, 61):
         clock.now += 2.0
         progress.update(done, "", {})
-    assert progress.time_left() == pytest.approx(80.0)
+    assert progress.time_left() == pytest.approx(80.0)  # seconds of a clock that the test sets
 
 
 def test_a_terminal_shows_one_block_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_seeds_are_the_same_on_every_machine() -> None:
 
 def test_the_same_key_draws_the_same() -> None:
     a, b = (torch.randn(5, generator=step_generator(3, "arch", 8)) for _ in range(2))
-    assert torch.equal(a, b)
+    assert torch.equal(a, b)  # the same code on the same state
 
 
 def test_a_generator_leaves_the_global_state_alone() -> None:

@@ -202,7 +202,7 @@ def test_a_table_says_what_flops_and_parameters_mean(videos: VideoSet, tmp_path:
 def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
     macs = ARCH.macs()
     around = range_around(SPACE, ARCH)
-    assert (around.low / macs, around.high / macs) == (pytest.approx(0.98), pytest.approx(1.02))
+    assert (around.low / macs, around.high / macs) == (pytest.approx(0.98), pytest.approx(1.02))  # ends are integers
 
 
 def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_baselines_of_rms_start_without_zero_gamma_and_their_laterals_have_no_no
 
 
 def test_warm_up_starts_where_it_is_printed() -> None:
-    """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth."""
+    """RMS from 0.1 to 0.2, Deep Analysis from 0.01 to 1.6, DNR from a hundredth: a few of Python's floats."""
     for name, rate in (("rms_kinetics400", 0.1), ("deep_kinetics400", 0.01), ("dnr_kinetics400", 0.001)):
         assert load_experiment(experiments_dir() / f"{name}.yaml").recipe.lr_at(0, 10**6) == pytest.approx(rate)
 

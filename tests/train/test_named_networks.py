@@ -53,7 +53,7 @@ def test_evaluating_later_gives_what_training_gave_at_its_end(whole: Path, video
     before = file.read_text()
     file.unlink()
     evaluate(open_trained(whole, "cpu"), videos)
-    assert file.read_text() == before
+    assert file.read_text() == before  # the same code on the same bytes, which a checkpoint keeps
 
 
 def test_larger_views_cost_what_the_counter_counts_there(whole: Path, videos: VideoSet) -> None:
@@ -69,7 +69,7 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole: Path, videos: Vid
     train(tmp_path / "run", videos, SPEC, recipe=recipe(), resume=True)
     mine, theirs = (open_trained(path, "cpu").net.state_dict() for path in (tmp_path / "run", whole))
     assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)  # the same code on the same bytes
 
 
 def test_another_network_or_option_or_size_is_refused(whole: Path, videos: VideoSet) -> None:

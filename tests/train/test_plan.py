@@ -29,7 +29,7 @@ def kept(net: Network, clips: int) -> int:
 
 @pytest.mark.parametrize(("name", "over"), [("tsn_resnet18", 1.01), ("i3d_resnet18", 1.01), ("tam_resnet18", 1.15)])
 def test_what_autograd_keeps_is_counted_without_a_pass(name: str, over: float) -> None:
-    """Never too little; `over` is how much too much it may be."""
+    """Never too little; `over` is how much too much it may be. Bytes are integers, whatever kernels compute them."""
     net = build(name, 12, frames=4, crop=32)
     found = count_memory(net, net.clip)
     assert 0.999 <= found.kept_per_clip / (kept(net, 8) / 8) <= over

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small import ARCH, recipe, train
 from stopping import StopAt
+from tolerance import rounding
 from torch import Tensor
 from workers import together
 
@@ -40,13 +41,17 @@ def watched(out: Path, data: Path, model: Model, changes: dict[str, Any], **opti
 
 
 def in_double(model: Model, classes: int) -> Network:
-    """In fp32 the gradient of so small a batch has an error of 2 %, with one worker or two."""
+    """In fp32 the gradient of so small a batch has an error of 2 %, with one worker or two.
+
+    The loss stays in fp32: where a logit of two rounds otherwise than that of one, its gradient has an error of 2**-24.
+    """
     net = build(model, classes).double()
     net.register_forward_pre_hook(lambda _, arguments: (arguments[0].double(),))
     return net
 
 
 def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    """But for that error, below 1e-7 after six steps at these rates; seen: 1e-11. A gradient not shared makes 1e-2."""
     return all(torch.allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6) for name in theirs)
 
 
@@ -58,10 +63,11 @@ def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 def test_two_workers_train_as_one(model: Model, changes: dict[str, Any], tiny_videos: Path, tmp_path: Path) -> None:
     whole = watched(tmp_path / "whole", tiny_videos, model, changes)
     first, second = together(watched, tmp_path / "pair", tiny_videos, model, changes)
+    # Both add the same two numbers, and a + b is b + a; from there on the same code has the same bytes.
     assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in whole["weights"])
     assert close(first["weights"], whole["weights"])
     assert first["losses"] == second["losses"]
-    assert first["losses"] == pytest.approx(whole["losses"], rel=1e-5)
+    assert first["losses"] == pytest.approx(whole["losses"], rel=rounding(20))  # of 12 classes and 8 clips
     assert first["evaluation"] == second["evaluation"]
     assert first["evaluation"]["decoded"] == first["evaluation"]["videos"] == 12
     assert {p.name for p in tmp_path.joinpath("pair").iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}
@@ -83,6 +89,7 @@ def test_stopped_and_resumed_equals_undisturbed(tiny_videos: Path, tmp_path: Pat
     undisturbed = together(watched, tmp_path / "whole", tiny_videos, ARCH, {})[0]
     assert all("stopped after step 2" in text for text in together(stopped, tmp_path / "run", tiny_videos))
     again = together(go_on, tmp_path / "run", tiny_videos)[0]
+    # The same two workers with the same bytes, which a checkpoint keeps.
     assert all(torch.equal(again["weights"][name], value) for name, value in undisturbed["weights"].items())
 
 
