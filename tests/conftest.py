@@ -8,9 +8,12 @@ import pytest
 import torch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore Ctrl-C
-# Small operations, and programs beside other tests, would spend their time waiting for a second thread.
-os.environ["OMP_NUM_THREADS"] = "1"
-torch.set_num_threads(1)
+# One thread: small operations, and programs beside other tests, would spend their time waiting for a second one. Every
+# program that a test starts has as many. MKL's own setting would go before it.
+threads = int(os.environ.get("AUTOVID_TEST_THREADS", "1"))
+os.environ.pop("MKL_NUM_THREADS", None)
+os.environ["OMP_NUM_THREADS"] = str(threads)
+torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.nn.layers import Norm, Pointwise, he_normal
+from autovid.nn.layers import Norm, Pointwise, he_normal, part
 from autovid.space.layout import Size
 
 
@@ -30,8 +30,8 @@ class GloRe(nn.Module):
         state, nodes = c // 2, max(1, c // 4)
         assign_BLN = self.assign(x, nodes).flatten(2).transpose(1, 2)
         graph_BSN = self.reduce(x, state).flatten(2) @ assign_BLN / assign_BLN.shape[1]
-        graph_BSN = F.relu(graph_BSN @ self.adjacency[:nodes, :nodes].contiguous() + graph_BSN)
-        graph_BNS = graph_BSN.transpose(1, 2) @ self.update[:state, :state].contiguous()
+        graph_BSN = F.relu(_times(graph_BSN, part(self.adjacency, nodes, nodes)) + graph_BSN)
+        graph_BNS = _times(graph_BSN.transpose(1, 2), part(self.update, state, state))
         back_BLS = assign_BLN @ graph_BNS
         y = back_BLS.transpose(1, 2).reshape(-1, state, *x.shape[2:])
         out: Tensor = x + self.norm(self.extend(y, c))
@@ -41,6 +41,15 @@ class GloRe(nn.Module):
     def macs(width: int, keys: int, size: Size) -> int:
         state, nodes, positions = width // 2, max(1, width // 4), size.positions
         return positions * (2 * width * state + width * nodes + 2 * state * nodes) + nodes * state * (nodes + state)
+
+
+def _times(x_BMN: Tensor, weight_NK: Tensor) -> Tensor:
+    """x @ weight as one product of two matrices.
+
+    torch's own of three with two dimensions is that or a batch of products, as `weight.requires_grad` says, which is
+    true of a parameter and false of its slice where no gradient is recorded; the two round differently.
+    """
+    return (x_BMN.flatten(0, 1) @ weight_NK).view(*x_BMN.shape[:2], weight_NK.shape[1])
 
 
 class NonLocal(nn.Module):

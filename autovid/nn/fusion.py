@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.nn.layers import Norm, Pointwise, channels_last, he_normal
+from autovid.nn.layers import Norm, Pointwise, he_normal, part
 from autovid.space.layout import Size
 
 
@@ -27,7 +27,7 @@ class StridedConv(nn.Module):
 
     def forward(self, x: Tensor, width: int) -> Tensor:
         c = x.shape[1]
-        y = F.conv3d(x, channels_last(self.weight[:c, :c]), stride=(self.ratio, 1, 1), padding=(self.kernel // 2, 0, 0))
+        y = F.conv3d(x, part(self.weight, c, c), stride=(self.ratio, 1, 1), padding=(self.kernel // 2, 0, 0))
         out: Tensor = self.norm(self.project(y, width))
         return out
 

@@ -1,8 +1,9 @@
 """Layers that serve every candidate of a decision with one tensor of weights.
 
 Each is as large as its largest candidate and uses the leading channels (and the middle of a kernel) for a smaller one.
-In a frozen network the largest is the only one, so that supernet and frozen network run the same code on the same
-numbers. How many channels come in is read off the input; how many go out is the caller's to say.
+In a frozen network the largest is the only one. Supernet and frozen network run the same operations on the same numbers
+in the same memory layout (`part`), so that their results have the same bits, on every processor: no library has
+anything to tell them by. How many channels come in is read off the input; how many go out is the caller's to say.
 
 Sharing by slices is ours: the paper does not say how its supernet shares weights.
 
@@ -28,7 +29,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return pointwise_conv3d(x, channels_last(self.weight[:width, : x.shape[1]]), self.stride)
+        return pointwise_conv3d(x, part(self.weight, width, x.shape[1]), self.stride)
 
     @staticmethod
     def macs(width_in: int, width: int, size: Size) -> int:
@@ -47,10 +48,8 @@ class Depthwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, 1, *kernel)))
 
     def forward(self, x: Tensor, temporal_kernel: int, spatial_kernel: int) -> Tensor:
-        weight = self.weight[: x.shape[1]]
-        for dim, size in ((2, temporal_kernel), (3, spatial_kernel), (4, spatial_kernel)):
-            weight = weight.narrow(dim, (weight.shape[dim] - size) // 2, size)
-        return depthwise_conv3d(x, channels_last(weight), self.stride)
+        weight = part(self.weight, x.shape[1], 1, temporal_kernel, spatial_kernel, spatial_kernel)
+        return depthwise_conv3d(x, weight, self.stride)
 
     @staticmethod
     def macs(width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
@@ -77,11 +76,32 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
-        weight, bias = self.weight[:c], self.bias[:c]
+        weight, bias = part(self.weight, c), part(self.bias, c)
         if self.scoring:
             return batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
-        mean, var = self.running_mean[:c], self.running_var[:c]
+        mean, var = part(self.running_mean, c), part(self.running_var, c)
         return batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+
+
+def part(whole: Tensor, *sizes: int) -> Tensor:
+    """The part of a shared tensor that has these sizes, laid out in memory as the tensor of a frozen network is.
+
+    It is the leading part of the first two dimensions, and the middle of a kernel's. Libraries choose how to sum by
+    strides and alignment, and so round one way or another. So what is not contiguous, or does not begin where the whole
+    begins, is copied. What is not copied begins the memory of the whole, aligned as all that torch allocates: leading
+    rows, or the leading part of a vector, which is a view (running statistics are written to). Five dimensions are laid
+    out as `channels_last` does.
+    """
+    sliced, begins = whole, True
+    for dim, size in enumerate(sizes):
+        if size != whole.shape[dim]:
+            start = (whole.shape[dim] - size) // 2 if dim >= 2 else 0
+            sliced, begins = sliced.narrow(dim, start, size), begins and not start
+    if not begins:
+        sliced = sliced.clone(memory_format=torch.contiguous_format)
+    if whole.dim() == 5:
+        return channels_last(sliced)
+    return whole if sliced is whole else sliced.reshape(-1).view(sliced.shape)  # as `channels_last`, for sizes of 1
 
 
 def channels_last(weight: Tensor) -> Tensor:
@@ -103,8 +123,8 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        weight = self.weight[:width, : x.shape[1]].contiguous()
-        return F.linear(x, weight, None if self.bias is None else self.bias[:width])
+        weight = part(self.weight, width, x.shape[1])
+        return F.linear(x, weight, None if self.bias is None else part(self.bias, width))
 
     @staticmethod
     def macs(width_in: int, width: int) -> int:

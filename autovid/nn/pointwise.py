@@ -26,4 +26,7 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     x = x[:, :, :: stride[0], :: stride[1], :: stride[2]].contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1:
         return F.conv3d(x, weight)
-    return F.linear(x.permute(0, 2, 3, 4, 1), weight.flatten(1)).permute(0, 4, 1, 2, 3)
+    # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
+    pixels = x.permute(0, 2, 3, 4, 1)
+    out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1))
+    return out.view(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)

@@ -30,9 +30,7 @@ from autovid.run.signals import Interrupted
 
 TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
 pytestmark = pytest.mark.skipif(" " in sys.prefix, reason="Ray starts no processes from a path with a space")
-# a low learning rate, so that rounding stays rounding over 18 steps
-SEARCH = "--space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20 --lr 0.02"
-SEARCH += " --recipe proxy"
+SEARCH = "--space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20 --recipe proxy"
 MACHINE = "--device cpu --precision fp32"
 
 
@@ -107,20 +105,21 @@ def kill_a_worker() -> None:
     os.kill(int(found[-1]), signal.SIGKILL)
 
 
-def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one_of_one_process(
+def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one(
     cluster: str, tiny_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    assert search(alone, tiny_videos) == 0
+    """That two workers do the same step as one: tests/search/test_search_together.py."""
+    undisturbed, together = tmp_path / "undisturbed", tmp_path / "together"
+    assert search(undisturbed, tiny_videos, "--workers", "2", "--address", cluster) == 0
     killer = after(together, 7, kill_a_worker)  # in the second part, after the milestone of the first
     assert search(together, tiny_videos, "--workers", "2", "--address", cluster) == 0
     killer.join()
     assert "restart 1 of 3" in capfd.readouterr().err
     assert re.search("step (6|12) of 18: starting, 2 workers", (together / "log.txt").read_text())
-    ours, theirs = learned(together), learned(alone)
+    ours, theirs = learned(together), learned(undisturbed)
     assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    # to the bit: as many workers with as many threads on one machine, and a sum of two has the same bits in any order
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     assert (together / "architecture.yaml").exists()
     steps = [json.loads(line)["step"] for line in (together / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
@@ -254,7 +253,7 @@ def test_a_random_baseline_side_by_side_trains_what_one_after_the_other_does(
     assert main([*words, "-o", f"{tmp_path}/alone"]) == 0
     assert main([*words, "-o", f"{tmp_path}/ray", "--address", cluster]) == 0
     ours, theirs = ((tmp_path / name / "table.csv").read_text() for name in ("ray", "alone"))
-    assert ours == theirs
+    assert ours == theirs  # to the bit: each training is one process here and there, with as many threads (conftest.py)
 
 
 # -- the cluster itself

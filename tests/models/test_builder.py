@@ -1,37 +1,158 @@
-"""One builder: the supernet routed to A and the network built for A are the same network."""
+"""One builder: the supernet routed to A and the network built for A are the same network.
+
+They are equal bit for bit on any machine, since they call the same operations on the same numbers in the same memory
+layout: that is tested by itself, with every call seen, and so does not rest on how the libraries of one machine round.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from autovid.errors import ConfigError
 from autovid.models import build, inherit
 from autovid.models.builder import SearchNetwork
-from autovid.space import load_space
+from autovid.space import Architecture, SearchSpace, load_space
+
+SPACES = [("tiny", 16, 32), ("two_stream", 8, 32), ("x3d", 4, 32)]
+MOVES = {  # what gives numbers another place or type, one by one: no layout changes what comes out
+    *("clone", "copy_", "_to_copy", "detach", "_unsafe_view", "_reshape_alias"),
+    *("slice_backward", "new_zeros", "zeros", "zeros_like", "empty", "empty_like", "empty_strided", "new_empty"),
+}
 
 
-def shaken(net: SearchNetwork) -> SearchNetwork:
-    """Every parameter and statistic random, so that no block is the identity and no norm does nothing."""
+class Calls(TorchDispatchMode):
+    """Every operation that computes, forward and backward, with its arguments; of a tensor its type and layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, Any]] = []
+
+    def __torch_dispatch__(self, operation: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        if not operation.is_view and operation.overloadpacket.__name__ not in MOVES:
+            self.seen.append((operation, [layout(leaf) for leaf in tree_leaves((args, kwargs or {}))]))
+        return operation(*args, **(kwargs or {}))
+
+
+def layout(leaf: object) -> object:
+    """Memory is allocated at multiples of 64 bytes, so that equal offsets are equal alignments."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return leaf.dtype, tuple(leaf.shape), leaf.stride(), leaf.storage_offset()
+
+
+def covering(space: SearchSpace) -> list[Architecture]:
+    """Architectures in which every candidate of every decision occurs, and one at random."""
+    candidates = space.candidates
+    most = max(len(choices) for choices in candidates.values())
+    rounds = [{name: choices[i % len(choices)] for name, choices in candidates.items()} for i in range(most)]
+    return [space.fix(choices).sample(1)[0] for choices in rounds] + space.sample(1, seed=3)
+
+
+def clips(frames: int, crop: int) -> Tensor:
+    x = torch.randn(2, 3, frames, crop, crop, generator=torch.Generator().manual_seed(1))
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+def shaken(net: SearchNetwork, x: Tensor, archs: list[Architecture]) -> SearchNetwork:
+    """Parameters random, so that no block is the identity, and statistics that fit: without, GloRe's cubes overflow."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            noise = torch.rand(tensor.shape, generator=generator)
-            if name.endswith("running_var") or name.endswith("norm.weight"):
-                tensor.copy_(0.5 + noise)
+        for name, parameter in net.named_parameters():
+            noise = torch.rand(parameter.shape, generator=generator)
+            if name.endswith("norm.weight"):
+                parameter.copy_(0.5 + noise)
             elif "norm" in name:
-                tensor.copy_(noise - 0.5)
+                parameter.copy_(noise - 0.5)
+        for arch in archs:
+            net.train()(x, arch)
     return net.eval()
 
 
-@pytest.mark.parametrize(("name", "frames", "crop"), [("tiny", 16, 32), ("two_stream", 8, 32), ("x3d", 4, 32)])
+@pytest.mark.parametrize(("name", "frames", "crop"), SPACES)
 def test_supernet_routed_to_an_architecture_equals_its_frozen_network(name: str, frames: int, crop: int) -> None:
     space = load_space(name)
-    supernet = shaken(build(space, classes=7))
-    x = torch.randn(2, 3, frames, crop, crop).contiguous(memory_format=torch.channels_last_3d)
-    for arch in space.sample(50, seed=3):
+    x, archs = clips(frames, crop), space.sample(12, seed=3)
+    torch.manual_seed(0)
+    supernet = shaken(build(space, classes=7), x, archs)
+    for arch in archs:
         frozen = build(arch, classes=7)
         inherit(frozen, supernet)
         with torch.no_grad():
-            assert torch.equal(supernet(x, arch), frozen.eval()(x)), arch.hash
+            # to the bit: by the test of equal calls, and since one process repeats its own results
+            out = supernet(x, arch)
+            assert bool(out.isfinite().all())
+            assert torch.equal(out, frozen.eval()(x)), arch.hash
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("eval", "fp32"), ("scoring", "bf16"), ("train", "fp32")])
+@pytest.mark.parametrize(("name", "frames", "crop"), SPACES)
+def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layouts(
+    name: str, frames: int, crop: int, mode: str, precision: str
+) -> None:
+    space = load_space(name)
+    supernet, x = build(space, classes=7), clips(frames, crop)
+    for arch in covering(space):
+        frozen = build(arch, classes=7)
+        if mode == "train":
+            calls(frozen, x, arch, mode, precision)  # constants are made once and kept
+        ours, theirs = (calls(net, x, arch, mode, precision) for net in (supernet, frozen))
+        assert len(ours) > 100
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one == other, arch.hash
+
+
+def calls(net: SearchNetwork, x: Tensor, arch: Architecture, mode: str, precision: str) -> list[tuple[Any, Any]]:
+    """What a pass calls, in training forward and backward."""
+    scoring: AbstractContextManager[None] = net.scoring() if mode == "scoring" else nullcontext()
+    net.train(mode == "train")
+    autocast = torch.autocast("cpu", enabled=precision == "bf16")
+    with scoring, torch.set_grad_enabled(mode == "train"), Calls() as seen:
+        with autocast:
+            loss = F.cross_entropy(net(x, arch).float(), torch.arange(len(x)))
+        if mode == "train":
+            torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+    return seen.seen
+
+
+@pytest.mark.parametrize(("name", "frames", "crop"), SPACES)
+def test_gradients_and_statistics_of_the_supernet_are_those_of_the_frozen_network(
+    name: str, frames: int, crop: int
+) -> None:
+    """To the bit, by the test of equal calls; the rest of the supernet has gradients of zero or none."""
+    space = load_space(name)
+    supernet, x = build(space, classes=7).train(), clips(frames, crop)
+    for arch in covering(space):
+        frozen = build(arch, classes=7).train()
+        inherit(frozen, supernet)
+        for net in (supernet, frozen):
+            net.zero_grad()
+            torch.manual_seed(0)  # dropout
+            F.cross_entropy(net(x, arch), torch.arange(len(x))).backward()
+        routed, part = gradients(supernet, space), build(arch, classes=7)
+        inherit(part, routed)
+        for (key, one), other in zip(gradients(frozen, arch).state_dict().items(), part.state_dict().values()):
+            assert torch.equal(one, other), (arch.hash, key)
+        sums = [
+            sum(float(p.detach().abs().sum(dtype=torch.float64)) for p in net.parameters()) for net in (routed, part)
+        ]
+        assert sums[0] == pytest.approx(sums[1])  # float64: nothing but the slices has any
+
+
+def gradients(net: SearchNetwork, what: SearchSpace | Architecture) -> SearchNetwork:
+    """A network with the gradients of `net` for weights, zeros for none, and its statistics."""
+    found = build(what, classes=7)
+    found.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        for p, own in zip(found.parameters(), net.parameters()):
+            p.copy_(torch.zeros_like(own) if own.grad is None else own.grad)
+    return found
 
 
 def test_the_frozen_network_has_no_weights_that_it_does_not_use() -> None:
