@@ -13,5 +13,5 @@ def test_without_gradients_the_input_becomes_the_output_and_is_the_same() -> Non
     wanted = norm(x.clone())
     with torch.no_grad():
         found = norm(x)
-    assert torch.equal(found, wanted)
+    assert torch.equal(found, wanted)  # to the bit: the same operations, of which the last writes elsewhere
     assert found.data_ptr() == x.data_ptr()

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding import distance, room
 from torch.utils.flop_counter import FlopCounterMode
 
+from autovid.nn.layers import channels_last
 from autovid.nn.pointwise import pointwise_conv3d
 
 
@@ -27,19 +29,19 @@ def test_equals_torch_and_keeps_the_layout(stride: tuple[int, int, int]) -> None
     weight = torch.randn(20, 12, 1, 1, 1, requires_grad=True)
     out, expected = pointwise_conv3d(x, weight, stride), F.conv3d(x, weight, stride=stride)
     assert out.is_contiguous(memory_format=torch.channels_last_3d)
-    assert torch.allclose(out, expected, rtol=1e-5, atol=1e-5)
+    assert distance(out, expected) < room(12)
     grad = torch.randn_like(out)
-    for ours, theirs in zip(
-        torch.autograd.grad(out, (x, weight), grad), torch.autograd.grad(expected, (x, weight), grad)
-    ):
-        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+    ours, theirs = (torch.autograd.grad(y, (x, weight), grad) for y in (out, expected))
+    assert distance(ours[0], theirs[0]) < room(20)
+    assert distance(ours[1], theirs[1]) < room(out[:, 0].numel())
 
 
 def test_slice_of_a_weight_equals_its_copy() -> None:
     whole = torch.randn(20, 30, 1, 1, 1)
     x = torch.randn(2, 12, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
     part = whole[:16, :12]
-    assert torch.equal(pointwise_conv3d(x, part), pointwise_conv3d(x, part.clone()))
+    # to the bit as the search's layers call it: with a slice that has the layout of a weight of its own
+    assert torch.equal(pointwise_conv3d(x, channels_last(part)), pointwise_conv3d(x, channels_last(part.clone())))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

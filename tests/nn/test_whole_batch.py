@@ -56,8 +56,10 @@ def learn(name: str, modules: Modules) -> dict[str, Tensor]:
 )
 def test_two_halves_make_the_whole(name: str, modules: Modules) -> None:
     whole, halves = learn(name, modules), together(learn, name, modules)
+    # to the bit: sums over workers have the same bits on both, and all else is computed from them
     assert all(torch.equal(halves[0][key], halves[1][key]) for key in whole)
     for key, value in whole.items():
+        # float64, but the loss: so errors are those of its few dozen roundings of 2^-24, and relative
         room = 1e-6 * value.abs().max() + 1e-12
         assert (halves[0][key] - value).abs().max() <= room, key
 
@@ -82,15 +84,17 @@ def test_norm_of_the_search_blocks_with_fewer_channels_than_it_has(scoring: bool
     whole, halves = norm_of(x, scoring), together(norm_of, x, scoring)
     for part in (0, 1):  # output and gradient of the input: each worker has its clips
         both = torch.cat([half[part] for half in halves])
+        # moments and mean gradients of 72 numbers, whose mean is 2 deviations: 2 * 72 roundings of 2^-24
         assert torch.allclose(both, whole[part], rtol=1e-4, atol=1e-4)
     assert torch.allclose(halves[0][2] + halves[1][2], whole[2], rtol=1e-4, atol=1e-3)
-    assert all(torch.allclose(half[3], whole[3], atol=1e-6) for half in halves)
+    assert all(torch.allclose(half[3], whole[3], atol=1e-6) for half in halves)  # a tenth of a mean of 7
     assert (whole[3].abs().sum() == 0) == scoring  # while scoring the running ones stay
 
 
 def test_one_worker_computes_as_torch_does() -> None:
     x, mean, var = torch.randn(2, 3, 2, 2, 2), torch.zeros(3), torch.ones(3)
     ours = batch_norm(x, mean, var, None, None, True, 0.1, 1e-5)
+    # to the bit: the same call
     assert torch.equal(ours, F.batch_norm(x, torch.zeros(3), torch.ones(3), None, None, True, 0.1, 1e-5))
     net = make("tsn_resnet50", {})
     before = list(net.modules())

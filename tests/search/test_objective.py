@@ -56,6 +56,7 @@ def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool
     m_K = importance(loglik_A[which])
     n_K = cost_shares(macs_A[which.numpy()], target)
     found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control))
+    # a mean of 400,000 draws with factors of size 1, whose deviation is 1 / sqrt(400,000) = 1.6e-3: three of them
     assert torch.allclose(found, wanted.float(), atol=5e-3), (found - wanted).abs().max()
 
 
@@ -76,7 +77,7 @@ def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
             found.append(gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control)))
     plain, controlled = (torch.stack(estimates[control]) for control in (False, True))
     noise = (plain - controlled).std(0) / len(plain) ** 0.5
-    assert ((plain.mean(0) - controlled.mean(0)).abs() < 4 * noise).all()
+    assert ((plain.mean(0) - controlled.mean(0)).abs() < 4 * noise).all()  # four deviations
     assert (controlled.var(0) < plain.var(0) / 10).all()
 
 
@@ -93,7 +94,7 @@ def test_conditioned_draws_estimate_the_gradient_of_the_conditioned_prior() -> N
     m_K, zero = importance(loglik_A[inside][drawn]), torch.zeros(len(drawn))
     logp_K = prior.log_prob(all_AD[inside][drawn])
     found = gradient(prior, surrogate(logp_K, m_K, zero, 0.1, conditioned=True))
-    assert torch.allclose(found, wanted.float(), atol=5e-3)
+    assert torch.allclose(found, wanted.float(), atol=5e-3)  # as above
 
 
 def test_nothing_is_pushed_where_every_architecture_is_inside() -> None:
@@ -102,6 +103,7 @@ def test_nothing_is_pushed_where_every_architecture_is_inside() -> None:
 
 
 def test_cost_counts_both_sides_relative_to_the_nearer_end() -> None:
+    # float64, two operations
     assert excess(np.array([100.0, 150.0, 200.0, 300.0]), CostRange(150, 200)) == pytest.approx([1 / 3, 0, 0, 0.5])
 
 
@@ -111,6 +113,7 @@ def test_streaming_softmax_equals_the_softmax_of_all_at_once() -> None:
     for value in values.tolist():
         weight, shrink = weights.weigh(value)
         parts = [part * shrink for part in parts] + [weight]
+    # float64: a dozen roundings, and exp to a unit or two in the last place
     assert torch.allclose(torch.tensor(parts, dtype=torch.float64) / weights.total, torch.softmax(values, 0))
 
 
@@ -136,6 +139,6 @@ def test_prior_starts_uniform_and_samples_what_it_says() -> None:
     drawn = prior.sample(200_000, torch.Generator().manual_seed(0))
     for d, logp in enumerate(prior.log_probs()):
         share = np.bincount(drawn[:, d].numpy(), minlength=len(logp)) / len(drawn)
-        assert share == pytest.approx(np.exp(logp), abs=0.005)
+        assert share == pytest.approx(np.exp(logp), abs=0.005)  # 4.5 deviations of sqrt(0.25 / 200,000) at most
     fresh = Prior(load_space("tiny"))
-    assert fresh.entropy() == pytest.approx(fresh.uniform_entropy())
+    assert fresh.entropy() == pytest.approx(fresh.uniform_entropy())  # float64, a few roundings a decision

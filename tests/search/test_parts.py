@@ -28,10 +28,10 @@ def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_sp
         if opens(part, decision.name):
             assert (rows[:, d] == 0).all()
         else:
-            assert np.exp(logp) == pytest.approx(np.full(size, 1 / size))
+            assert np.exp(logp) == pytest.approx(np.full(size, 1 / size))  # float64, two roundings
             counts = torch.bincount(rows[:, d], minlength=size)
-            assert ((counts - 600 / size).abs() < 6 * (600 / size) ** 0.5).all()
-    assert prior.log_prob(rows).abs().max() < 1e-9
+            assert ((counts - 600 / size).abs() < 6 * (600 / size) ** 0.5).all()  # six deviations
+    assert prior.log_prob(rows).abs().max() < 1e-9  # log(1 + 3 exp(-50)) is 0 in float64
     assert prior.uniform_entropy() == pytest.approx(sum(np.log(len(alpha)) for alpha in prior.alpha))
 
 
@@ -53,7 +53,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         task.step(step)
         part = split_space.parts[task.number]
         assert all(opens(part, name) for name in task.prior.tensors())
-        assert all(torch.equal(task.learned[name], learned[name]) for name in task.learned)
+        assert all(torch.equal(task.learned[name], learned[name]) for name in task.learned)  # copies
         learned |= task.prior.tensors()
     assert learned.keys() == {d.name for d in split_space.decisions if len(d.candidates) > 1}
     task._leave()

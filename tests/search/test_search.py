@@ -72,6 +72,7 @@ def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: P
         number, _ = searched.settings.locate(line.pop("step"))
         opened = [d.name for d in searched.space.decisions if opens(searched.space.parts[number], d.name)]
         assert list(line) == opened
+        # written with five decimals: 4 candidates are off by half of the last each
         assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in line.values())
         last |= line
     found = zip(searched.space.decisions, searched.log_probs(searched.space))
@@ -125,6 +126,7 @@ def test_killed_at_random_moments_and_resumed_equals_undisturbed(
     assert starts == sorted(starts)  # nothing that was saved is lost
     mine, theirs = final_state(out), final_state(finished)
     assert mine.keys() == theirs.keys()
+    # to the bit: the kernels of the checkpoint, the same thread, and random numbers that are functions of the step
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert records(out) == records(finished)
     for file in ("architecture.yaml", "search.png", "probabilities.jsonl"):
@@ -145,6 +147,7 @@ def test_tensorboard_has_every_scalar_of_the_log(finished: Path, board: EventAcc
     for record in records(finished):
         for name, value in record.items():
             if name != "step":
+                # TensorBoard keeps float32: rounded by 2^-24
                 wanted.setdefault(name, []).append((int(record["step"]), pytest.approx(value, rel=1e-6)))
     shown = {name: [(e.step, e.value) for e in board.Scalars(name)] for name in board.Tags()["scalars"]}
     assert shown == wanted
