@@ -72,13 +72,14 @@ def subject(model: Model, folder: Path) -> Subject:
 
 
 def settle(net: Network) -> None:
+    """By 16 clips: in S2DNet's locator some channels vary so little over four that they enlarge rounding."""
     torch.manual_seed(1)
     for module in net.modules():
         if hasattr(module, "running_var"):
             module.momentum = 1.0
             if isinstance(module.weight if hasattr(module, "weight") else None, torch.Tensor):
                 torch.nn.init.uniform_(module.weight, 0.5, 1.0)
-    x = torch.randn(4, 3, net.clip.frames, net.clip.crop, net.clip.crop)
+    x = torch.randn(16, 3, net.clip.frames, net.clip.crop, net.clip.crop)
     with torch.no_grad():
         net.train()(x.contiguous(memory_format=torch.channels_last_3d))
     net.eval()
@@ -95,7 +96,8 @@ def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: 
         kinds.append("onnx")
     for kind in kinds:
         check = compare(found.net, open_file(tmp_path, kind, "cpu", found.interface), found, kind)
-        # What every export is held to. Logits are of size 1; so few layers enlarge the 6e-8 of fp32 a hundred times.
+        # What every export is held to. How near fp32 comes on any machine is seen by changing the clip by its 6e-8:
+        # that moves S2DNet's logits by 1e-5 to 4e-5 and the others' by less than 1e-5.
         assert check.difference <= TOLERANCE, kind  # in itself, whatever the logits
         assert check.largest_logit > 1e-3
 
