@@ -101,7 +101,9 @@ def part(whole: Tensor, *sizes: int) -> Tensor:
         sliced = sliced.clone(memory_format=torch.contiguous_format)
     if whole.dim() == 5:
         return channels_last(sliced)
-    return whole if sliced is whole else sliced.reshape(-1).view(sliced.shape)  # as `channels_last`, for sizes of 1
+    if whole.dim() == 1 or sliced is whole:
+        return sliced
+    return sliced.reshape(-1).view(sliced.shape)  # as in `channels_last`, for sizes of 1
 
 
 def channels_last(weight: Tensor) -> Tensor:
