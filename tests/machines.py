@@ -29,7 +29,7 @@ SETTINGS = (
 )
 NUMERICAL = ("tests/cost", "tests/export", "tests/golden", "tests/models", "tests/nn", "tests/search", "tests/train")
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "")  # the thorough ones, too
-QUICK = ("tests/models/test_builder.py", "tests/nn/test_supernet_blocks.py", "tests/search/test_search_together.py")
+QUICK = ("tests/models/test_builder.py", "tests/nn/test_depthwise.py", "tests/search/test_search_together.py")
 
 
 def main() -> int:
