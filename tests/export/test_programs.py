@@ -85,7 +85,13 @@ def settle(net: Network) -> None:
     net.eval()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# Of the others each differs from one of these by an operation or two.
+IN_SUITE = ("two_stream", "i3d", "slowonly", "mobilenet", "modules")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in IN_SUITE else [pytest.mark.thorough]) for name in FAMILIES]
+)
 def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: Path) -> None:
     found = subject(FAMILIES[family](), tmp_path)
     program = trace(found.net, found.interface.clip, family)

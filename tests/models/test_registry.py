@@ -134,7 +134,9 @@ def kinds() -> dict[tuple[str, ...], str]:
     return {kind: min(names, key=lambda name: parameters(ghost(name))) for kind, names in found.items()}
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    "module", [pytest.param(name, marks=[] if name in ("dnr", "rms") else [pytest.mark.thorough]) for name in MODULES]
+)
 def test_each_kind_learns_with_each_module(module: str) -> None:
     names = [name for name in kinds().values() if module in fitting(name)]
     assert names

@@ -47,6 +47,12 @@ def named(path: Path) -> str:
     return path.stem
 
 
+def once_a_base(path: Path) -> Any:
+    """An experiment that changes another is planned in the suite, and trained by the thorough tests alone."""
+    changes = "\nbase:" in path.read_text(encoding="utf-8")
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.thorough] if changes else [])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _figures_once() -> Any:
     """Networks that differ in the number of classes alone are counted once here."""
@@ -152,7 +158,7 @@ def videos(tiny_videos: Path) -> VideoSet:
     return open_videos(tiny_videos)
 
 
-@pytest.mark.parametrize("path", OF["train"], ids=named)
+@pytest.mark.parametrize("path", [once_a_base(path) for path in OF["train"]])
 def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
     found = reduced(path)
     recipe = found.recipe
