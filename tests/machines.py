@@ -27,7 +27,10 @@ SETTINGS = (
     "AUTOVID_TEST_THREADS=2",
     "AUTOVID_TEST_THREADS=8",
 )
-NUMERICAL = ("tests/cost", "tests/export", "tests/golden", "tests/models", "tests/nn", "tests/search", "tests/train")
+NUMERICAL = (
+    "tests/cost", "tests/data", "tests/export", "tests/golden", "tests/measure", "tests/models", "tests/nn",
+    "tests/report", "tests/search", "tests/train", "tests/test_world.py",
+)  # fmt: skip
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "")  # the thorough ones, too
 QUICK = ("tests/models/test_builder.py", "tests/nn/test_depthwise.py", "tests/search/test_search_together.py")
 
@@ -51,7 +54,7 @@ def passes(setting: str, tests: tuple[str, ...]) -> bool:
         environment[name] = value
     start = time.monotonic()
     run = subprocess.run([*PYTEST, *tests], cwd=ROOT, env=environment, capture_output=True, text=True)
-    outcome, seconds = run.stdout.strip().splitlines()[-1], time.monotonic() - start
+    outcome, seconds = ["no output", *run.stdout.strip().splitlines()][-1], time.monotonic() - start
     print(f"{setting or 'no setting':32} {outcome} [{seconds:.0f} s]", flush=True)
     if run.returncode:
         print(run.stdout, run.stderr, sep="\n", flush=True)

@@ -76,7 +76,8 @@ def _of_training(path: Path) -> Subject:
     }
     files = sorted(path.glob("evaluation-*.json"))
     views = dict.fromkeys([*BY_NUMBER.values(), *(file.stem.removeprefix("evaluation-") for file in files)])
-    accuracy = {name: one for name in views if (one := read_evaluation(path, name)) and one.step == found.step}
+    read = {name: read_evaluation(path, name) for name in views}
+    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step) == ("val", found.step)}
     trained["accuracy"] = {name: _accuracy(msgspec.to_builtins(one)) for name, one in accuracy.items()}
     clip = found.recipe.clip(found.net.clip)
     return _subject(path.resolve().name, found.model, found.net, clip, found.classes, trained)
