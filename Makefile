@@ -13,8 +13,9 @@ search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
 	.venv/bin/autovid derive "$(RUN)"
 
+# Three processes on two cores: some tests wait for other programs.
 test: $(STAMP)
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+	.venv/bin/python -m pytest -q -n 3 --dist loadfile --durations=10
 
 # The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
 test-machines: $(STAMP)
@@ -27,7 +28,7 @@ test-oldest test-newest:
 check: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/mypy autovid
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+	.venv/bin/python -m pytest -q -n 3 --dist loadfile --durations=10
 
 bench: $(STAMP)
 	for script in bench/*.py; do .venv/bin/python "$$script" || exit 1; done

@@ -31,7 +31,7 @@ NUMERICAL = (
     "tests/cost", "tests/data", "tests/export", "tests/golden", "tests/measure", "tests/models", "tests/nn",
     "tests/report", "tests/search", "tests/train", "tests/test_world.py",
 )  # fmt: skip
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "")  # the thorough ones, too
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "")  # the thorough ones, too
 QUICK = ("tests/models/test_builder.py", "tests/nn/test_depthwise.py", "tests/search/test_search_together.py")
 
 
