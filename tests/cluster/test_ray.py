@@ -42,6 +42,7 @@ def cluster() -> Iterator[str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # by default 15: beside other tests its workers would hardly run
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
