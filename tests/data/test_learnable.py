@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, VideoSet, open_videos
 
-STEPS = 200
+STEPS = 400
 Treat = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -72,7 +72,12 @@ def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat) -> dict[str, fl
 
 
 def test_motion_and_shape_are_both_needed_and_both_learned(clips: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Chance is 1/12, 1/3 for the shape, 1/4 for the motion."""
+    """Chance is 1/12, 1/3 for the shape, 1/4 for the motion.
+
+    Rounding grows over the steps, so that another machine trains another network, as another seed does. Of eight seeds
+    those with order had at least 0.76, 0.99 and 0.77, those without at least 0.65 and at most 0.28, 0.29 of the class.
+    One deviation of a share of 192 clips is 0.035.
+    """
     with_order, without = learn(clips, ordered), learn(clips, shuffled)
     assert with_order["class"] > 0.6
     assert with_order["motion"] > 0.9
