@@ -68,7 +68,8 @@ def check(args: argparse.Namespace) -> None:
     """Raises ConfigError for what would do nothing without --workers."""
     given = vars(args)
     needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if given.get(name)]
-    if needless and "workers_of_run" in given and not args.workers_of_run:
+    trained = given.get("score") == "training"  # side by side, each on one worker
+    if needless and "workers_of_run" in given and not args.workers_of_run and not trained:
         raise ConfigError(f"--{needless[0].replace('_', '-')} is for workers on Ray: say how many with --workers")
 
 

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draws, evaluates with the supernet's weights, trains one after the other or on Ray, and correlates."""
-    from autovid.cli.random_baseline import on_ray
+    from autovid.cli.search_by_training import on_ray
     from autovid.kernels.allocator import keep_memory
     from autovid.run import Interrupted
     from autovid.studies import Ranking, Trainer, open_supernet, rank

@@ -15,6 +15,11 @@ def arguments(parser: argparse.ArgumentParser, always: bool = False) -> None:
         launch.cluster(group, failure)
     else:
         launch.cluster(group, failure, "none: one after the other, without Ray")
+    resources(group)
+
+
+def resources(group: argparse._ArgumentGroup) -> None:
+    """--cpus-per-trial, --gpus-per-trial and --at-once."""
     group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
     group.add_argument(
         "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from autovid.search.part_targets import parse_gflops
 
 from autovid.data import open_videos
-from autovid.search.part_targets import parse_gflops
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from autovid.search.part_targets import Target
 
 from autovid.errors import CostRangeError
 from autovid.search.feasibility import Room, check, choose, decided, fixed_cost, settle, uniform
-from autovid.search.part_targets import Target
 from autovid.search.settings import settings_for
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from autovid.search.latency import LatencyTerm, choose_timely, latencies_of, latency_of_parts, probability_within
+from autovid.search.part_targets import Target
 
 from autovid.cli import _parser, main, random_baseline
 from autovid.costs import LatencyFile, LatencyRange, latency_table, read_latency_file
@@ -23,8 +25,6 @@ from autovid.report.search import curves
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
 from autovid.search.feasibility import decided
-from autovid.search.latency import LatencyTerm, choose_timely, latencies_of, latency_of_parts, probability_within
-from autovid.search.part_targets import Target
 from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
 from autovid.search.run import Found
