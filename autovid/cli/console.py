@@ -1,6 +1,7 @@
 """What the search commands tell a person: what will happen, what was found, where it is, what to type next."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,12 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from autovid.costs import convention
+from autovid.costs import convention, recorded_costs
 from autovid.space.space import rough
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
-    from autovid.search import Found, Searched, SearchSettings
+    from autovid.search import Constraint, Found, Searched, SearchSettings
     from autovid.space import Architecture, SearchSpace
 
 PROXY = (
@@ -25,21 +26,26 @@ NO_RANGE = "no range asked for: beta has no effect, and what is found may cost a
 
 
 def announce_search(
-    space: "SearchSpace", videos: "VideoSet", settings: "SearchSettings", out: Path | str, latency: str | None = None
+    space: "SearchSpace",
+    videos: "VideoSet",
+    settings: "SearchSettings",
+    out: Path | str,
+    constraints: "Sequence[Constraint]" = (),
 ) -> None:
     """Before a search: what is searched, on what, how long, and where it will be."""
+    from autovid.search.constraints import settled_note
+
     console = Console()
     reference = space.reference
-    ranges = [f"latency {latency} ms"] * bool(latency)
-    if settings.flops:
-        ranges.append(f"range {' '.join(settings.flops)} GFLOPs at {reference.frames} x {reference.crop}²")
+    texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in constraints]
+    ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else NO_RANGE
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
-        f"{rough(space.size)} architectures) · {', '.join(ranges) or NO_RANGE} · data {videos.name} "
+        f"{rough(space.size)} architectures) · {ranges} · data {videos.name} "
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}"
     )
     console.print(f"[bold]autovid search[/] · {escape(plan)}", highlight=False)
-    if note := settings.settled_note():
+    if note := settled_note(constraints):
         console.print(note, style="yellow", highlight=False)
     if settings.proxy:
         text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps)
@@ -103,8 +109,9 @@ def copyable(texts: list[str]) -> None:
 
 
 def _figures(arch: "Architecture") -> str:
-    macs, params = arch.cost["macs"], arch.cost["params"]
-    return f"{macs / 1e9:.4f} GFLOPs, {params / 1e6:.2f} M parameters"
+    """ "1.412 GFLOPs, 2.10 M parameters, 21.4 ms"."""
+    costs = [f"{value:.4g} {kind.quantity.unit}" for kind, value in recorded_costs(arch.cost).items()]
+    return ", ".join([costs[0], f"{arch.cost['params'] / 1e6:.2f} M parameters", *costs[1:]])
 
 
 def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
@@ -117,11 +124,8 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
         inside = f"inside the range asked for, {arch.found['range']}"
         none = "no range was asked for: the most probable architecture of the prior"
         lines.append(none if arch.found["range"] == "none" else inside)
-    if "latency_range" in arch.found:
-        lines.append(
-            f"{arch.cost['latency_ms']:.4g} ms predicted, inside the range asked for, {arch.found['latency_range']} "
-            f"({arch.found['latency_on']})"
-        )
+    if "conventions" in arch.found:
+        lines.append(f"[dim]{escape(str(arch.found['conventions']))}[/]")
     if "scaled_from" in arch.found:
         lines.append(f"scaled from {arch.found['scaled_from']}")
     if found.settings.proxy:

@@ -1,6 +1,7 @@
 """autovid random-baseline: architectures drawn at random from a FLOPs range, trained as the searched one is."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,8 +10,7 @@ from autovid.cli import experiments, options, training_options, trials
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from autovid.costs import LatencyRange
-    from autovid.solver import CostRange
+    from autovid.search import Constraint
     from autovid.space import Architecture, SearchSpace
     from autovid.studies import Comparison, Trainer
     from autovid.studies.random_baseline import Job, Runner
@@ -23,13 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     experiments.positional(parser)
     experiments.arguments(parser, " (with EXPERIMENT)")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
-    parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
-    options.latency(parser)
     parser.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
     parser.add_argument(
         "--searched", type=_searched, metavar="WHAT", help="a search's or training's directory, or a YAML file"
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/random-SPACE)")
+    options.constraints(parser)
     training_options.arguments(parser)
     trials.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
@@ -39,15 +38,14 @@ def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
     from autovid.errors import DataError
     from autovid.kernels.allocator import keep_memory
-    from autovid.solver import MILLISECONDS
     from autovid.studies import Trainer, find_rival, random_baseline
     from autovid.studies.comparison import outside_note
-    from autovid.studies.random_baseline import macs_at, predicted
+    from autovid.studies.random_baseline import cost_at, macs_at
 
     keep_memory()
     trials.check_alone(args)
     job = _experiment(args) if args.experiment else _flags(args)
-    space, flops, n, recipe = job.space, job.flops, job.n, job.recipe
+    space, n, recipe = job.space, job.n, job.recipe
     if args.dry_run:
         return _show_plan(job)
     if not job.data:
@@ -55,18 +53,19 @@ def run(args: argparse.Namespace) -> None:
     videos, source = training_options.open_data(job.data, recipe.seed)
     out = args.out or options.run_directory(f"random-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
-    if rival is not None and flops is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
-        print(note)  # now, not after days
-    time = predicted(rival.arch, job.latency) if rival else None
-    if job.latency and time is not None and (note := outside_note(time, job.latency.range, MILLISECONDS)):
-        print(note)
+    for constraint in job.constraints:
+        if rival is None or constraint.whole is None:
+            continue
+        cost = constraint.cost
+        value = macs_at(space, rival.arch) if cost.name == "macs" else cost_at(rival.arch, cost)
+        if note := outside_note(cost, value, constraint.whole):
+            print(note)  # now, not after days
     comparison = random_baseline(
         space,
-        flops,
+        job.constraints,
         n,
         Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
         out,
-        latency=job.latency,
         seed=recipe.seed,
         rival=rival,
         resume=args.resume,
@@ -98,8 +97,7 @@ class _Job(NamedTuple):
     """What is to be drawn, and how it is trained."""
 
     space: "SearchSpace"
-    flops: "CostRange | None"
-    latency: "LatencyRange | None"
+    constraints: "Sequence[Constraint]"
     n: int
     recipe: "Recipe"
     data: str | None
@@ -109,30 +107,25 @@ class _Job(NamedTuple):
 def _flags(args: argparse.Namespace) -> _Job:
     """What the flags alone ask for."""
     from autovid.errors import ConfigError
-    from autovid.search.derive import LATENCY
-    from autovid.solver import parse_gflops
-    from autovid.solver.range_check import check_range
+    from autovid.search import read_constraints
+    from autovid.search.constraints import final_constraints
     from autovid.space import load_space
-    from autovid.studies import range_around
     from autovid.studies.random_baseline import draw
     from autovid.train import find_architecture
 
     if args.dry_run:
         raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
-    kept = args.searched / LATENCY if args.searched else None
-    latency = options.latency_range(args, kept)
-    if not (args.flops or args.searched or latency):
-        raise ConfigError("--flops MIN:MAX (or --latency) is needed, or --searched to compare with its like")
+    ranges = options.ranges(args)
+    if not (args.searched or ranges):
+        raise ConfigError("--flops MIN:MAX (or another range) is needed, or --searched to compare with its like")
     rival = find_architecture(args.searched) if args.searched else None
     space = load_space(args.space or _space_of(args.searched, rival))
-    flops = parse_gflops(args.flops) if args.flops else None
-    if flops is None and latency is None and rival:
-        flops, latency = range_around(space, rival), _its_latency(args.searched)
-    if flops is not None:
-        check_range(space.cost_table(), *flops)
-    draw(space, 1, 0, flops, latency)
+    constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args, args.searched))
+    if rival and not constraints:
+        constraints = _like(space, args.searched, rival)
+    draw(space, 1, 0, final_constraints(constraints, space))
     recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
-    return _Job(space, flops, latency, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+    return _Job(space, constraints, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
 
 
 def _searched(text: str) -> Path:
@@ -142,21 +135,26 @@ def _searched(text: str) -> Path:
     return path.parent if whole else path
 
 
-def _its_latency(path: Path) -> "LatencyRange | None":
-    """The range of latency that a search was given, if this is one's run."""
+def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
+    """A range of MACs around an architecture, and the other ranges of its search, if `path` is a search's run."""
+    from autovid.costs import Macs
     from autovid.run import RunDirectory
-    from autovid.search.derive import latency_of
+    from autovid.search import Constraint
+    from autovid.search.derive import read_recorded
+    from autovid.studies import range_around
 
-    return latency_of(RunDirectory.open(path)) if path.is_dir() else None
+    recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()
+    return [Constraint(Macs(), range_around(space, rival)), *(c for c in recorded if c.cost != Macs())]
 
 
 def _experiment(args: argparse.Namespace) -> _Job:
     """What an experiment asks for, with the flags on top."""
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
-    from autovid.solver import parse_gflops
-    from autovid.solver.range_check import check_range
+    from autovid.search import read_constraints
+    from autovid.search.constraints import final_constraints
     from autovid.space import SearchSpace
+    from autovid.studies.random_baseline import draw
     from autovid.train.experiment import load_experiment
 
     path = find_experiment(args.experiment)
@@ -164,26 +162,28 @@ def _experiment(args: argparse.Namespace) -> _Job:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "random-baseline")
     flags = experiments.flag_settings(args, training_options.RECIPE, "recipe.")
-    flags += experiments.flag_settings(args, ("space", "flops"), "")
+    flags += experiments.flag_settings(args, ("space",), "")
+    flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
     loaded = load_experiment(path, [*args.settings, *flags])
     space, experiment = loaded.model, loaded.experiment
     assert isinstance(space, SearchSpace)
-    flops = parse_gflops(experiment.flops or "")
-    check_range(space.cost_table(), *flops)
+    constraints = read_constraints(space, experiment.constraints, options.cost_files(args))
+    draw(space, 1, 0, final_constraints(constraints, space))
     n, data = args.n or experiment.architectures, args.data or experiment.data
-    return _Job(space, flops, options.latency_range(args), n, loaded.recipe, data, experiment)
+    return _Job(space, constraints, n, loaded.recipe, data, experiment)
 
 
 def _show_plan(job: _Job) -> None:
     """The plan of the first architecture, which is like the others'."""
+    from autovid.search.constraints import final_constraints, ranges_text
     from autovid.studies.random_baseline import draw
     from autovid.train.plan import make_plan
 
     assert job.experiment is not None
-    arch = draw(job.space, job.n, job.recipe.seed, job.flops, job.latency)[0]
+    arch = draw(job.space, job.n, job.recipe.seed, final_constraints(job.constraints, job.space))[0]
     videos = training_options.open_data(job.data, job.recipe.seed)[0] if job.data else None
-    within = " and ".join(str(ends) for ends in (job.flops, job.latency) if ends)
-    print(f"{job.n} architectures of {within}, one after the other; the plan of the first:")
+    ranges = ranges_text(job.constraints, job.space)
+    print(f"{job.n} architectures of {ranges}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 

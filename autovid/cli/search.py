@@ -1,14 +1,14 @@
-"""autovid search: a network for a FLOPs range."""
+"""autovid search: a network inside ranges of cost."""
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autovid.cli import experiments, launch, options
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
-    from autovid.search import SearchSettings
+    from autovid.search import Constraint, SearchSettings
     from autovid.search.experiment import LoadedSearch
     from autovid.space import SearchSpace
 
@@ -23,14 +23,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )
-    parser.add_argument(
-        "--flops",
-        action="append",
-        default=[],
-        metavar="MIN:MAX",
-        help="range of the whole network in GFLOPs at the space's reference input; PART=MIN:MAX for a part's own",
-    )
-    options.latency(parser)
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
@@ -39,10 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=["proxy", "full"],
         help="full: the space's published recipe; proxy: small clips and few steps (default with synthetic data)",
     )
+    options.constraints(parser)
     method = parser.add_argument_group("method (PARSEC)")
     method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")
     method.add_argument(
-        "--beta", type=options.number_or_auto(float), help="weight of the FLOPs term, or auto (default)"
+        "--beta", type=options.number_or_auto(float), help="weight of each cost's term, or auto (default)"
     )
     method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
     method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
@@ -60,15 +53,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def stem(args: argparse.Namespace) -> str:
     """What the run directory is called. Raises ConfigError and CostRangeError for what cannot be searched."""
-    from autovid.search import Target, settle
-    from autovid.search.latency import latency_of_parts
+    from autovid.search import parse_constraints
     from autovid.space import load_space
 
-    loaded = _load(args) if args.experiment else None
-    space = loaded.space if loaded else load_space(args.space)
-    target = settle(space, Target.parse(loaded.experiment.flops if loaded else args.flops, space))
-    if latency := options.latency_range(args):
-        latency_of_parts(space, target, latency)
+    if args.experiment:
+        return f"search-{_load(args).space.name}"
+    space = load_space(args.space)
+    parse_constraints(space, options.ranges(args), options.cost_files(args))
     return f"search-{space.name}"
 
 
@@ -78,21 +69,17 @@ def run(args: argparse.Namespace) -> int:
     from autovid.search import search
 
     keep_memory()
-    if args.experiment:
-        planned = _experiment(args)
-        if planned is None:
-            return 0
-        space, videos, settings = planned
-    else:
-        space, videos, settings = _flags(args)
-    out = args.out or options.run_directory(f"search-{space.name}", args.resume)
-    announce_search(space, videos, settings, out, args.latency)
+    plan = _experiment(args) if args.experiment else _flags(args)
+    if plan is None:
+        return 0
+    out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
+    announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
     found = search(
-        space,
-        videos,
-        settings,
+        plan.space,
+        plan.videos,
+        plan.settings,
         out,
-        latency=options.latency_range(args),
+        constraints=plan.constraints,
         precision=args.precision,
         device=args.device,
         workers=options.decoders(args),
@@ -103,17 +90,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"]:
-    """What the flags alone ask for."""
+class _Plan(NamedTuple):
+    """A search: the space, the videos, how, and inside which ranges."""
+
+    space: "SearchSpace"
+    videos: "VideoSet"
+    settings: "SearchSettings"
+    constraints: "tuple[Constraint, ...]"
+
+
+def _flags(args: argparse.Namespace) -> _Plan:
+    """The search that the flags alone ask for."""
     from autovid.data import halves, open_videos
     from autovid.errors import ConfigError
-    from autovid.search import Target, settings_for, settle
+    from autovid.search import parse_constraints, settings_for
     from autovid.space import load_space
 
     if args.settings or args.dry_run:
         raise ConfigError("--set and --dry-run are for experiments: autovid search EXPERIMENT")
     space = load_space(args.space)
-    settle(space, Target.parse(args.flops, space))
+    constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
     videos = open_videos(args.data or "synthetic", seed=args.seed)
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
     changes = {name: getattr(args, name) for name in RECIPE}
@@ -121,17 +117,16 @@ def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "Search
         space,
         proxy=proxy,
         videos=len(halves(videos.train, args.seed)[0]),
-        flops=tuple(args.flops),
+        constrained=bool(constraints),
         in_range=args.in_range,
-        latency=args.latency is not None,
         seed=args.seed,
         **changes,
     )
-    return space, videos, settings
+    return _Plan(space, videos, settings, constraints)
 
 
-def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"] | None:
-    """What an experiment asks for, with the flags on top; None after a dry run."""
+def _experiment(args: argparse.Namespace) -> _Plan | None:
+    """The search that an experiment asks for, with the flags on top; None after a dry run."""
     from autovid.data import halves, open_videos
     from autovid.data.published import DataSet
     from autovid.errors import DataError
@@ -151,7 +146,8 @@ def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "S
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     launch.note(loaded.experiment.workers)
-    return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
+    settings = loaded.settings(len(halves(videos.train, seed)[0]))
+    return _Plan(loaded.space, videos, settings, loaded.constraints)
 
 
 def _load(args: argparse.Namespace) -> "LoadedSearch":
@@ -165,6 +161,7 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "search")
     flags = experiments.flag_settings(args, RECIPE, "recipe.")
-    flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
+    flags += ["recipe.in_range=true"] * args.in_range
+    flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
     flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + launch.settings(args)
-    return load_search(path, [*args.settings, *flags], args.latency is not None)
+    return load_search(path, [*args.settings, *flags], options.cost_files(args))

@@ -1,22 +1,31 @@
-"""What networks cost: MACs and parameters, and latency by a measured table."""
+"""Costs of networks: MACs and parameters, and latency by a measured table."""
 
+from autovid.costs.cost import COSTS, Cost, cost_file, cost_names, make_cost, recorded_costs
 from autovid.costs.count import Count, Stage, count, count_stages
-from autovid.costs.latency import LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.costs.macs import MacsTable, convention, macs_table
+from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
+from autovid.costs.macs import Macs, MacsTable, convention, gflops, macs_table
 from autovid.costs.verify import Verification, verify
 
 __all__ = [
+    "COSTS",
+    "Cost",
     "Count",
+    "Latency",
     "LatencyFile",
-    "LatencyRange",
+    "Macs",
     "MacsTable",
     "Stage",
     "Verification",
     "convention",
+    "cost_file",
+    "cost_names",
     "count",
     "count_stages",
+    "gflops",
     "latency_table",
     "macs_table",
+    "make_cost",
     "read_latency_file",
+    "recorded_costs",
     "verify",
 ]

@@ -5,7 +5,9 @@ pooling and activations do not count.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,38 @@ from autovid.blocks.elastic import Affine, Depthwise, Pointwise
 from autovid.blocks.fusion import FUSIONS
 from autovid.blocks.mbconv3d import MBConv3d
 from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, Size, StemSite
+from autovid.costs.cost import Cost
 from autovid.errors import ConfigError
-from autovid.solver.table import CostTable, Factor
+from autovid.solver import CostTable, Factor, Quantity
 from autovid.space.architecture import Architecture, check_frames
 from autovid.space.checks import changed_reference
 from autovid.space.layout import sites, stream_size
 from autovid.space.schema import Network, Reference
 from autovid.space.space import SearchSpace
 
+GFLOPS = Quantity("FLOPs", "GFLOPs", "MACs", 10**9, "1.37:1.43")
 Choices = dict[str, Any]
 LARGEST = 2**53  # MACs of one site: a network of 500 blocks stays within int64
+
+
+@dataclass(frozen=True)
+class Macs(Cost):
+    """MACs of one clip; a part of a search may use the fraction of the range that its space says."""
+
+    name, option, quantity, metric, digits, by_fraction = "macs", "flops", GFLOPS, "gflops", 6, True
+
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> "MacsTable":
+        return MacsTable(space, reference or space.reference)
+
+    def convention(self, reference: Reference) -> str:
+        return convention(reference)
+
+    def figures(self, cost: int) -> dict[str, int | float]:
+        return {"macs": cost, **super().figures(cost)}
+
+    @classmethod
+    def recorded(cls, figures: Mapping[str, Any]) -> float | None:
+        return int(figures["macs"]) / GFLOPS.atoms if "macs" in figures else None
 
 
 class MacsTable(CostTable):
@@ -34,7 +58,7 @@ class MacsTable(CostTable):
         self.space, self.reference = space, reference
         self.sites = site_factors(space, reference)
         constant = sum(int(factor.table) for _, factor in self.sites if not factor.scope)
-        super().__init__([factor for _, factor in self.sites if factor.scope], constant, space.sizes)
+        super().__init__([factor for _, factor in self.sites if factor.scope], constant, space.sizes, GFLOPS)
 
     def macs(self, archs: Sequence[Architecture] | np.ndarray) -> np.ndarray:
         """MACs, int64 (N,), of architectures of this space, or of their candidate numbers (N, D)."""
@@ -54,6 +78,11 @@ def macs_table(
     Raises ConfigError for an input that cannot be.
     """
     return MacsTable(space, changed_reference(space.reference, crop=crop, frames=frames, classes=classes))
+
+
+def gflops(macs: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
+    """`macs` in GFLOPs as plain decimal text without trailing zeros, to `digits` significant digits."""
+    return GFLOPS.text(macs, rounding, digits)
 
 
 def convention(reference: Reference) -> str:

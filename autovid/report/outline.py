@@ -9,10 +9,9 @@ import torch
 
 from autovid.blocks.mbconv3d import inner_width
 from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, Size, StemSite
-from autovid.costs import count, macs_table
+from autovid.costs import count, gflops, macs_table
 from autovid.models import build
 from autovid.models.builder import module_name
-from autovid.solver import gflops
 from autovid.space import Architecture
 from autovid.space.layout import sites, stream_size
 

@@ -1,19 +1,19 @@
 """The report's sections about a search: how it went, and every decision over time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autovid.costs import Cost, Macs
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import Markup, join, tag
 from autovid.report.outline import ATTENTIONS, FUSIONS
 from autovid.report.runs import Run
 from autovid.search import Searched
-from autovid.search.latency import latencies_of
-from autovid.solver import CostRange
+from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
 from autovid.space.space import opens
 
@@ -25,8 +25,8 @@ FEW = 3  # decisions named as the closest and as the clearest
 def curves(runs: Sequence[Run]) -> Markup | None:
     """Expected cost against the range, P(in range), entropy and losses, of all searches side by side."""
     there = [run for run in runs if run.searched and len(run.records) > 1]
-    kinds = (_flops, _latency, _inside, _entropy, _losses)
-    charts = [chart for kind in kinds for run in there if (chart := kind(run, run.name if len(there) > 1 else ""))]
+    kinds = (_costs, _inside, _entropy, _losses)
+    charts = [chart for kind in kinds for run in there for chart in kind(run, run.name if len(there) > 1 else "")]
     if not charts:
         return None
     text = (
@@ -36,65 +36,59 @@ def curves(runs: Sequence[Run]) -> Markup | None:
     return join([tag("p", text, class_="mute"), tag("div", *charts, class_="grid charts")])
 
 
-def _flops(run: Run, name: str) -> Markup | None:
+def _costs(run: Run, name: str) -> Iterator[Markup]:
+    """The expected MACs, and every cost with a range."""
     assert run.searched is not None
-    searched = run.searched
-    bands = _bands(run, [searched.target.of(searched.space, number) for number in range(len(searched.settings.parts))])
-    points = []
-    if isinstance(run.model, Architecture):
-        points = _found(run, int(run.model.cost["macs"]) / 1e9, "GFLOPs")
-    return _chart(run, _named("Expected GFLOPs", name), ["expected_gflops"], bands=bands, points=points)
+    ranges: dict[Cost, Mapping[str, CostRange]] = {Macs(): {}}
+    ranges |= {constraint.cost: constraint.parts for constraint in run.searched.constraints}
+    for cost, parts in ranges.items():
+        figures = run.model.cost if isinstance(run.model, Architecture) else {}
+        value, unit = cost.recorded(figures), cost.quantity.unit
+        points = [] if value is None else _found(run, value, unit)
+        title = _named(f"Expected {cost.quantity.what}, {unit}", name)
+        yield from _chart(run, title, [f"expected_{cost.metric}"], bands=_bands(run, parts, cost), points=points)
 
 
-def _latency(run: Run, name: str) -> Markup | None:
-    """Of a search that had a range of it."""
+def _bands(run: Run, ranges: Mapping[str, CostRange], cost: Cost) -> list[Band]:
+    """The ranges of the parts that the search has come to; an end that limits nothing is that of the curve."""
     assert run.searched is not None
-    if run.searched.latency is None:
-        return None
-    points = []
-    if isinstance(run.model, Architecture) and "latency_ms" in run.model.cost:
-        points = _found(run, float(run.model.cost["latency_ms"]), "ms")
-    bands = _bands(run, latencies_of(run.searched), 1e6)
-    return _chart(run, _named("Expected latency, ms", name), ["expected_latency_ms"], bands=bands, points=points)
-
-
-def _bands(run: Run, wanted: Sequence[CostRange | None], unit: float = 1e9) -> list[Band]:
-    """The ranges of the parts that the search has come to."""
-    assert run.searched is not None
-    settings = run.searched.settings
+    settings, unit = run.searched.settings, cost.quantity.atoms
+    values = [r[key] for r in run.records if (key := f"expected_{cost.metric}") in r]
     starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
-    return [
-        Band((start, settings.end(number)), (ends.low / unit, ends.high / unit))
-        for number, (start, ends) in enumerate(zip(starts, wanted))
-        if ends is not None and start <= run.records[-1]["step"]
-    ]
+    bands = []
+    for number, (start, part) in enumerate(zip(starts, settings.parts)):
+        ends = ranges.get(part.name)
+        if ends is not None and start <= run.records[-1]["step"]:
+            low = ends.low / unit if ends.low else min([*values, ends.high / unit])
+            high = ends.high / unit if ends.high != UNLIMITED else max([*values, low])
+            bands.append(Band((start, settings.end(number)), (low, high)))
+    return bands
 
 
 def _found(run: Run, cost: float, unit: str) -> list[Point]:
     return [Point(run.records[-1]["step"], cost, f"found: {cost:.4g} {unit}", "e", "star", "found")]
 
 
-def _inside(run: Run, name: str) -> Markup | None:
+def _inside(run: Run, name: str) -> Iterator[Markup]:
     assert run.searched is not None
-    both = run.searched.latency is not None and bool(run.searched.settings.flops)
-    title = "P(in both ranges)" if both else "P(in range)"
-    return _chart(run, _named(title, name), ["p_in_range"], low=0.0, high=1.0)
+    title = "P(in all ranges)" if len(run.searched.constraints) > 1 else "P(in range)"
+    yield from _chart(run, _named(title, name), ["p_in_range"], low=0.0, high=1.0)
 
 
-def _entropy(run: Run, name: str) -> Markup | None:
-    return _chart(run, _named("Entropy of the prior, nats", name), ["entropy"], low=0.0)
+def _entropy(run: Run, name: str) -> Iterator[Markup]:
+    yield from _chart(run, _named("Entropy of the prior, nats", name), ["entropy"], low=0.0)
 
 
-def _losses(run: Run, name: str) -> Markup | None:
+def _losses(run: Run, name: str) -> Iterator[Markup]:
     names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
-    return _chart(run, _named("Loss, mean over architectures", name), list(names), names=list(names.values()))
+    yield from _chart(run, _named("Loss, mean over architectures", name), list(names), names=list(names.values()))
 
 
 def _named(title: str, name: str) -> str:
     return f"{title} · {name}" if name else title
 
 
-def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Markup | None:
+def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Iterator[Markup]:
     assert run.searched is not None
     settings = run.searched.settings
     series = []
@@ -104,10 +98,10 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
         if any(math.isfinite(y) for _, y in points):
             series.append(Series(names[colour] if names else "", points, colour))
     if not series:
-        return None
+        return
     starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
     marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
-    return line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
+    yield line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
 
 def _part(run: Run, number: int, key: str) -> list[tuple[float, float]]:

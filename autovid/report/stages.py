@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from autovid.blocks.site import Size
-from autovid.costs import Stage, count_stages
+from autovid.costs import Stage, count_stages, gflops
 from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.mobilenet import InvertedResidual
 from autovid.models.s2dnet import S2DNet
 from autovid.report import labels
 from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Kind, Outline, measures
-from autovid.solver import gflops
 
 FEWEST = 4  # pieces with feature maps that make a stream of what has a name of its own
 LANES = {"synopsis": "synopsis: the glance", "detail": "detail: a closer look"}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autovid.config import dump_yaml
+from autovid.costs import recorded_costs
 from autovid.models import Model, NetworkSpec
 from autovid.report.charts import bars
 from autovid.report.drawing import draw
@@ -62,15 +63,13 @@ def _searched(run: Run) -> list[str]:
     inside = f", inside the range asked for, {wanted}" if wanted else ""
     if wanted == "none":
         inside = "; no range was asked for"
-    if searched.latency and "latency_ms" in arch.cost:
-        inside += (
-            f"; {arch.cost['latency_ms']:.4g} ms are predicted, inside the range asked for, {searched.latency} "
-            f"({searched.latency.file.about()})"
-        )
+    told = f" ({arch.found['conventions']})" if "conventions" in arch.found else ""
+    others = list(recorded_costs(arch.cost).items())[1:]
+    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others)
     return [
         f": of {_large(searched.space.size)} architectures of {searched.space.name} the search has found one of ",
         tag("b", f"{arch.cost['macs'] / 1e9:.4g} GFLOPs"),
-        f" and {arch.cost['params'] / 1e6:.2f} M parameters{inside}.",
+        f" and {arch.cost['params'] / 1e6:.2f} M parameters{costs}{inside}{told}.",
     ]
 
 
@@ -96,8 +95,8 @@ def _baseline(run: Run) -> str:
     if not random:
         return "a random baseline in which nothing is trained yet."
     spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
-    ends = (run.config.get("flops"), run.config.get("latency", {}).get("range"))
-    within = " and ".join(text for text in ends if text not in (None, "None"))
+    ranges = [f"{one['whole']} {one['unit']}" for one in run.config.get("constraints", {}).values() if "whole" in one]
+    within = " and ".join(ranges)
     text = (
         f"{len(random)} random architectures of {within} come to {statistics.mean(random):.1f} %{spread}, the best to "
     )
@@ -150,7 +149,7 @@ def comparison(runs: Sequence[Run]) -> Markup | None:
         "network": [title(run.model) if run.model else "" for run in runs],
         "GFLOPs": [_gflops(run) for run in runs],
         "input": [_input(run) for run in runs],
-        "latency (ms), predicted": [_predicted(run) for run in runs],
+        **_other_costs(runs),
         "parameters (M)": [_parameters(run) for run in runs],
         "data": [run.data for run in runs],
         "views": [run.best[1].views if run.best else "" for run in runs],
@@ -170,10 +169,14 @@ def _gflops(run: Run) -> str:
     return f"{run.model.cost['macs'] / 1e9:.4g}" if isinstance(run.model, Architecture) and run.model.cost else ""
 
 
-def _predicted(run: Run) -> str:
-    """Of an architecture that was found for a range of latency."""
-    known = isinstance(run.model, Architecture) and "latency_ms" in run.model.cost
-    return f"{run.model.cost['latency_ms']:.4g}" if known and isinstance(run.model, Architecture) else ""
+def _other_costs(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """A row for each cost beside the MACs and the parameters that the file of an architecture has."""
+    costs = [recorded_costs(run.model.cost) if isinstance(run.model, Architecture) else {} for run in runs]
+    kinds = {kind: None for one in costs for kind in one if kind.name not in ("macs", "params")}
+    return {
+        f"{kind.quantity.what} ({kind.quantity.unit})": [f"{one[kind]:.4g}" if kind in one else "" for one in costs]
+        for kind in kinds
+    }
 
 
 def _input(run: Run) -> str:

@@ -1,9 +1,14 @@
 """Watches a search for the user: where it stands, and what he should hear about a part that went wrong."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from autovid.costs import Cost, Macs
 from autovid.search.objective import excess
+from autovid.solver import UNLIMITED, CostRange
 from autovid.space.space import rough
 
 if TYPE_CHECKING:
@@ -35,18 +40,15 @@ class Watch:
         return notes
 
     def status(self, task: "SearchTask") -> str:
-        """Part, expected FLOPs against the target, and how sure the prior is of it."""
+        """Part, expected costs against their ranges, and how sure the prior is of these."""
         text = f"part {task.settings.parts[task.number].name}"
         if self.last.get("warmup"):
             text += ", warm-up"
-        if "expected_gflops" in self.last:
-            text += f" · expected {_short(self.last['expected_gflops'])}"
-        if task.range is not None and "p_in_range" in self.last:
-            text += f" of {_short(task.range.low / 1e9)}–{_short(task.range.high / 1e9)} GFLOPs"
-        if task.timed is not None and "expected_latency_ms" in self.last:
-            low, high = task.timed.limit.range
-            text += "" if task.range is not None else " GFLOPs"
-            text += f" and {self.last['expected_latency_ms']:.3g} of {low / 1e6:.3g}–{high / 1e6:.3g} ms"
+        ranges: dict[Cost, CostRange | None] = {Macs(): None, **{c.cost: c.range for c in task.constraints}}
+        for cost, ends in ranges.items():
+            key = f"expected_{cost.metric}"
+            if key in self.last:
+                text += f" · expected {_short(self.last[key])}{_of(cost, ends)}"
         if "p_in_range" in self.last:
             text += f", P(in range) {self.last['p_in_range']:.2g}"
         return text
@@ -60,16 +62,26 @@ class Watch:
         self.last = dict(state["last"])
 
 
-def _short(gflops: float) -> str:
-    return f"{gflops:.3g}" if gflops < 10 else f"{gflops:.1f}"
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 10 else f"{value:.1f}"
+
+
+def _of(cost: Cost, ends: CostRange | None) -> str:
+    """ " of 1.37–1.43 GFLOPs"; nothing for a cost without a range."""
+    if ends is None:
+        return f" {cost.quantity.unit}"
+    low, high = (end / cost.quantity.atoms for end in ends)
+    if ends.high == UNLIMITED:
+        return f" of {_short(low)} {cost.quantity.unit} or more"
+    return f" of {_short(low)}–{_short(high)} {cost.quantity.unit}"
 
 
 def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.there.size
-    wanted = f", range {task.range} at this point" if task.range else ", no FLOPs range"
-    wanted += f", latency {task.timed.limit}" if task.timed else ""
-    if task.settings.in_range and len(task.within) < len(task.limits):
-        wanted += " (none found inside both: drawn from the range of FLOPs alone)"
+    ranges = " and ".join(map(str, task.constraints))
+    wanted = f", range {ranges} at this point" if ranges else ", no range"
+    if task.settings.in_range and len(task.within) < len(task.constraints):
+        wanted += f" (none found inside all: drawn from {' and '.join(map(str, task.within))} alone)"
     architectures = f"{size:,}" if size < 1e6 else rough(size)
     return (
         f"part {part.name}: {len(task.prior.open)} decisions, {architectures} architectures{wanted}, "
@@ -94,25 +106,18 @@ def _verdicts(task: "SearchTask") -> list[str]:
             f"part {name} collapsed onto skips: the prior puts {100 * min(skips.values()):.0f} % or more on skip in "
             f"each of the {len(skips)} decisions that have it; give it more steps or a smaller --arch-lr"
         )
-    expected = task.watch.last.get("expected_gflops", 0.0)
-    outside = float(excess(_array(expected * 1e9), task.range)[0])
-    if outside > 0:
-        found.append(
-            f"part {name} ends outside its range: {_short(expected)} GFLOPs expected, {task.range} asked for; the most "
-            "probable architecture inside is taken"
-        )
-    return found + _late(task)
+    return found + list(_outside(task))
 
 
-def _late(task: "SearchTask") -> list[str]:
-    """What to say of a part whose expected latency is not in its range."""
-    expected = task.watch.last.get("expected_latency_ms")
-    if task.timed is None or expected is None or not excess(_array(expected * 1e6), task.timed.limit.range)[0]:
-        return []
-    return [
-        f"part {task.settings.parts[task.number].name} ends outside its range: {expected:.4g} ms expected, "
-        f"{task.timed.limit} asked for; one that still leads into the range is taken where one is found"
-    ]
+def _outside(task: "SearchTask") -> Iterator[str]:
+    """A line for each cost whose expectation is not in the part's range."""
+    for constraint in task.constraints:
+        expected, unit = task.watch.last.get(f"expected_{constraint.cost.metric}"), constraint.cost.quantity
+        if expected is not None and excess(np.array([expected * unit.atoms]), constraint.range)[0] > 0:
+            yield (
+                f"part {task.settings.parts[task.number].name} ends outside its range: {_short(expected)} {unit.unit} "
+                f"expected, {constraint} asked for; the most probable architecture inside is taken"
+            )
 
 
 def _skips(task: "SearchTask") -> dict[str, float]:
@@ -123,9 +128,3 @@ def _skips(task: "SearchTask") -> dict[str, float]:
         if "skip" in decision.candidates:
             found[decision.name] = math.exp(logps[d][decision.candidates.index("skip")])
     return found
-
-
-def _array(value: float) -> Any:
-    import numpy as np
-
-    return np.array([value])

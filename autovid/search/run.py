@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from autovid import distributed
-from autovid.costs import LatencyRange, convention
+from autovid.costs import convention
 from autovid.data import FaultLog, VideoSet
 from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
@@ -18,10 +19,8 @@ from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
 from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
-from autovid.search.derive import LATENCY, Searched, derive, read_search
-from autovid.search.feasibility import check
-from autovid.search.latency import latency_of_parts
-from autovid.search.part_targets import Target
+from autovid.search.constraints import Constraint
+from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
 from autovid.search.settings import SearchSettings
 from autovid.search.task import SearchTask
@@ -49,7 +48,7 @@ def search(
     settings: SearchSettings,
     out: str | Path,
     *,
-    latency: LatencyRange | None = None,
+    constraints: Sequence[Constraint] = (),
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
@@ -60,13 +59,10 @@ def search(
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
-    Workers (autovid.distributed) call it alike; the first writes, and all of them get what was found. Raises
-    CostRangeError at once when the ranges cannot be met, RunError when `out` is in use or holds another search.
+    `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
+    alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
+    search.
     """
-    target = Target.parse(settings.flops, space)
-    check(space, target)
-    if latency is not None:
-        latency_of_parts(space, target, latency)
     check_halves(videos)
     config = {
         "space": space.name,
@@ -76,7 +72,7 @@ def search(
         "data_fingerprint": videos.fingerprint,
         "precision": precision,
         "settings": settings,
-        **({"latency": latency.record()} if latency else {}),
+        "constraints": {constraint.cost.option: constraint.record() for constraint in constraints},
     }
     distributed.from_first(lambda: _check_space(Path(out), space))
     compute = Compute(device, precision)
@@ -84,12 +80,13 @@ def search(
         if run.locked and not (run.path / "space.yaml").exists():
             write_atomic(run.path / "space.yaml", space.text)
             run.log(f"costs are {convention(space.reference)}")
-        if run.locked and latency is not None and not (run.path / LATENCY).exists():
-            write_atomic(run.path / LATENCY, msgspec.json.encode(latency.file))
+        for cost in [constraint.cost for constraint in constraints if run.locked and constraint.cost.file]:
+            if not (run.path / cost.file).exists():
+                write_atomic(run.path / cost.file, cost.content())
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        task = SearchTask(space, videos, settings, compute, latency=latency, workers=workers, faults=faults)
+        task = SearchTask(space, videos, settings, compute, constraints=constraints, workers=workers, faults=faults)
         outcome = run_task(
             task,
             run,

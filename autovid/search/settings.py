@@ -7,8 +7,6 @@ import msgspec
 from autovid.clip import MOST
 from autovid.data.crops import jitter_range
 from autovid.errors import ConfigError
-from autovid.search.feasibility import settle
-from autovid.search.part_targets import Target
 from autovid.space import SearchSpace
 from autovid.space.architecture import check_crop, check_frames
 from autovid.space.schema import Strict
@@ -33,8 +31,6 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     stride: int
     jitter: tuple[int, int]
     batch: int
-    flops: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()  # parts whose share of the range could not be met: their ranges in `flops` are ours
     samples: int | Literal["auto"] = 13
     most_samples: int = 13  # K at full entropy, for samples: auto
     beta: float | Literal["auto"] = "auto"
@@ -58,27 +54,19 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
             step -= part.steps
         raise IndexError(step)
 
-    def settled_note(self) -> str:
-        """What is to be said of the ranges that are ours; empty where none is."""
-        ranges = [text for text in self.flops if text.split("=")[0] in self.settled]
-        if not ranges:
-            return ""
-        return f"The parts cannot use their shares of this range one after the other; ours instead: {' '.join(ranges)}"
-
     def end(self, number: int) -> int:
         """The step of the whole search at which part `number` ends."""
         return sum(part.steps for part in self.parts[: number + 1])
 
 
 def settings_for(
-    space: SearchSpace, *, proxy: bool, videos: int, latency: bool = False, **changes: Any
+    space: SearchSpace, *, proxy: bool, videos: int, constrained: bool = True, **changes: Any
 ) -> SearchSettings:
     """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
-    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. Ranges that cannot be met
-    one after the other are settled (room.py). `latency`: whether there is a range of that, too.
-    Raises CostRangeError for `flops` out of reach.
+    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. `constrained`: whether
+    the search has a constraint. Raises ConfigError.
     """
     assert space.recipe is not None
     assert space.proxy is not None
@@ -105,7 +93,7 @@ def settings_for(
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
-    _check({"epochs": epochs or 0, "flops": (), "seed": 0, "in_range": False, **values}, latency)
+    _check({"epochs": epochs or 0, "seed": 0, "in_range": False, **values}, constrained)
     values["most_samples"] = recipe.samples if values["samples"] == "auto" else values["samples"]
     per_epoch = max(1, videos // values["batch"])
     parts = []
@@ -115,21 +103,16 @@ def settings_for(
         length = steps or (round(epochs * per_epoch) if epochs else length)
         warmup = round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
-    asked = Target.parse(values.get("flops", ()), space)
-    target = settle(space, asked)
-    if target is not asked:
-        values["flops"] = tuple(target.texts())
-        values["settled"] = tuple(sorted(target.own.keys() - asked.own.keys()))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
 
-def _check(values: dict[str, Any], latency: bool) -> None:
+def _check(values: dict[str, Any], constrained: bool) -> None:
     """Raises ConfigError for what no machine holds, and for what would have no effect."""
     for name, most in MOST.items():
         if values[name] > most:
             raise ConfigError(f"{name} {values[name]:g}: at most {most}")
     if values["seed"] < 0:
         raise ConfigError(f"seed {values['seed']}: 0 or more")
-    if values["in_range"] and not (values["flops"] or latency):
-        raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or --latency)")
+    if values["in_range"] and not constrained:
+        raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")

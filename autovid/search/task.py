@@ -12,7 +12,7 @@ half-period cosine in each part; uniform draws during the warm-up. How weights b
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
-from autovid.costs import LatencyRange
+from autovid.costs import Cost, Macs
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.kernels.compute import Compute
@@ -31,14 +31,13 @@ from autovid.layers.sync_batch import share_batches, variance_needed
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.chance import Chance
-from autovid.search.feasibility import choose, decided
-from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts, probability_within, to_draw_from
+from autovid.search.constraints import Constraint, drawable, likeliest, part_constraints, probability_inside
+from autovid.search.feasibility import Feasibility, choose, decided
 from autovid.search.monitor import Watch
-from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
-from autovid.search.part_targets import Target
+from autovid.search.objective import Beta, CostTerm, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
 from autovid.search.settings import SearchSettings
-from autovid.solver import Limit, most_probable, sample_within
+from autovid.solver import CostTable, sample_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import Value
 
@@ -57,19 +56,16 @@ class SearchTask(Task):
         settings: SearchSettings,
         compute: Compute,
         *,
-        latency: LatencyRange | None = None,
+        constraints: Sequence[Constraint] = (),
         workers: int = 0,
         faults: FaultLog | None = None,
     ) -> None:
         self.space, self.settings, self.compute, self.workers = space, settings, compute, workers
-        self.target = Target.parse(settings.flops, space)
-        self.latency = latency
-        self.latencies = latency_of_parts(space, self.target, latency) if latency else []
+        self.feasibility = Feasibility(space, constraints)
         self.steps = settings.steps
         self.classes = len(videos.classes)
         self.chosen: dict[str, Value] = {}
         self.learned: dict[str, Tensor] = {}  # alpha of the parts that are done
-        self.beta = Beta(settings.beta)
         self.watch = Watch()
         clip = Clip(settings.frames, settings.crop, settings.stride)
         learn, choice = halves(videos.train, settings.seed)
@@ -99,13 +95,10 @@ class SearchTask(Task):
         self.number, part = number, self.settings.parts[number]
         self.streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self.there = self.space.part_space(number, self.chosen)
-        self.range = self.target.of(self.space, number)
-        self.table = self.there.cost_table()
-        beta, latency = self.settings.beta, self.latency
-        self.timed = LatencyTerm(self.there, latency, self.latencies[number], beta) if latency else None
-        self.limits = [Limit(self.table, self.range)] if self.range else []
-        self.limits += [self.timed.limit] if self.timed else []
-        self.within = to_draw_from(self.limits) if self.settings.in_range else []
+        self.constraints = part_constraints(self.feasibility.constraints, number, self.space, self.there)
+        self.tables: dict[Cost, CostTable] = {constraint.cost: constraint.table for constraint in self.constraints}
+        self.tables.setdefault(Macs(), self.there.cost_table())
+        self.within = drawable(self.constraints) if self.settings.in_range else []
         torch.manual_seed(self.settings.seed + number)  # the weights are drawn from the global generator
         net = build_space(self.there, self.classes)
         if source is not None:
@@ -116,7 +109,7 @@ class SearchTask(Task):
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), part.lr, momentum=momentum, weight_decay=decay)
         self.adam = torch.optim.Adam(self.prior.parameters(), part.arch_lr) if self.prior.open else None
-        self.beta = Beta(self.settings.beta)
+        self.betas = {cost.name: Beta(self.settings.beta) for cost in self.tables}
 
     def _leave(self) -> None:
         """Closes the part: what it has chosen is fixed, what it has learned is kept."""
@@ -126,17 +119,10 @@ class SearchTask(Task):
 
     def _choose(self) -> Architecture:
         logp = self.prior.log_probs()
-        if self.latency is not None:
-            left = self.space.fix(self.chosen)
-            timely = choose_timely(left, self.number, self.there, logp, self.target, self.latency, self.limits)
-            if timely is not None:
-                return timely
         try:
-            arch, _ = choose(self.space, self.number, self.there, logp, self.target)
+            return choose(self.feasibility, self.number, self.there, logp)
         except CostRangeError:  # derivation opens everything again if the later parts cannot make up for it
-            ends = self.range or (self.table.smallest()[0], self.table.largest()[0])
-            arch = self.there.architecture(most_probable(self.table, logp, *ends).choices)
-        return arch
+            return likeliest(self.constraints, self.there, logp)
 
     # -- one step
 
@@ -206,21 +192,18 @@ class SearchTask(Task):
             losses = [float(self._loss(batch, arch, "forward")) for arch in self._architectures(archs_KD)]
         losses = [self._finite(loss) for loss in distributed.mean(losses)]
         loglik_K = -torch.tensor(losses, dtype=torch.float64) * self._scale(batch)
-        aim = self.range.middle() if self.beta.auto and self.range else self.range
-        n_K = cost_shares(self.table.macs(archs_KD.numpy()), aim)
-        conditioned = bool(self.within)
+        terms = []
+        for constraint in self.constraints:
+            beta = self.betas[constraint.cost.name]
+            n_K = cost_shares(constraint.table.total(archs_KD.numpy()), beta.aim(constraint.range))
+            terms.append(CostTerm(n_K, beta.value))
         self.adam.zero_grad()
-        weights = importance(loglik_K)
-        logprob_K = self.prior.log_prob(archs_KD)
-        loss = surrogate(logprob_K, weights, n_K, self.beta.value, conditioned, self.beta.auto)
-        if self.timed is not None:
-            loss = loss + self.timed.loss(logprob_K, archs_KD, conditioned)
-        torch.autograd.backward(loss)
+        logprob_K, control = self.prior.log_prob(archs_KD), self.settings.beta == "auto"
+        torch.autograd.backward(surrogate(logprob_K, importance(loglik_K), terms, bool(self.within), control))
         self.adam.step()
         distributed.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
-        self.beta.update(self._expected(), aim)
-        if self.timed is not None:
-            self.timed.update(self.prior.log_probs())
+        for constraint in self.constraints:
+            self.betas[constraint.cost.name].update(self._expected(constraint.cost), constraint.range)
         return {"held_out_loss": float(np.mean(losses))}
 
     def _loss(self, batch: tuple[Tensor, Tensor], arch: Architecture, kind: str) -> Tensor:
@@ -252,21 +235,20 @@ class SearchTask(Task):
     def _architectures(self, archs_KD: Tensor) -> Iterator[Architecture]:
         return (self.there.architecture(row) for row in archs_KD.numpy())
 
-    def _expected(self) -> float:
-        return self.table.expected([np.exp(logp) for logp in self.prior.log_probs()])
+    def _expected(self, cost: Cost) -> float:
+        """The mean cost under the prior, in atoms."""
+        return self.tables[cost].expected([np.exp(logp) for logp in self.prior.log_probs()])
 
     def _account(self) -> dict[str, float]:
-        found = {
-            "expected_gflops": self._expected() / 1e9,
-            "entropy": self.prior.entropy(),
-            "beta": self.beta.value,
-            "top_gflops": int(self.table.macs(np.array([self.prior.most_probable()]))[0]) / 1e9,
-        }
-        if self.limits:
-            found["p_in_range"] = probability_within(self.limits, self.prior.log_probs(), LOG_BINS)
-        if self.timed is not None:
-            found |= self.timed.metrics(self.prior.log_probs())
-        return found
+        metrics = {"entropy": self.prior.entropy()}
+        top = np.array([self.prior.most_probable()])
+        for cost, table in self.tables.items():
+            metrics[f"expected_{cost.metric}"] = self._expected(cost) / cost.quantity.atoms
+            metrics[f"top_{cost.metric}"] = int(table.total(top)[0]) / cost.quantity.atoms
+            metrics["beta" if cost == Macs() else f"{cost.name}_beta"] = self.betas[cost.name].value
+        if self.constraints:
+            metrics["p_in_range"] = probability_inside(self.constraints, self.prior.log_probs(), LOG_BINS)
+        return metrics
 
     def _decisions(self) -> dict[str, float]:
         """Of every open decision: its entropy, the number (from 0) of its most probable candidate, and how probable."""
@@ -289,11 +271,10 @@ class SearchTask(Task):
                 "part": self.number,
                 "chosen": self.chosen,
                 "learned": sorted(self.learned),
-                "beta": self.beta.value,
+                "betas": {name: beta.value for name, beta in self.betas.items()},
                 "watch": self.watch.state(),
                 "compute": self.compute.record(),
                 "chance": list(self.chance),
-                **({"latency_beta": self.timed.beta.value} if self.timed else {}),
             },
         )
 
@@ -307,9 +288,8 @@ class SearchTask(Task):
         self.sgd.load_state_dict(state.optim["sgd"])
         if self.adam:
             self.adam.load_state_dict(state.optim["adam"])
-        self.beta.value = state.info["beta"]
-        if self.timed is not None:
-            self.timed.beta.value = state.info["latency_beta"]
+        for name, value in state.info["betas"].items():
+            self.betas[name].value = value
         self.watch.restore(state.info["watch"])
 
     def milestone(self, done: int) -> bool:

@@ -45,7 +45,7 @@ def _draw_axes(axes: Axes, comparison: "Comparison") -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.04, y=0.15)
-    axes.update_datalim([(end / 1e9, 0) for end in comparison.flops], updatey=False)
+    axes.update_datalim([(end / 1e9, 0) for end in comparison.macs], updatey=False)
 
 
 def _draw_random(axes: Axes, comparison: "Comparison") -> None:
@@ -77,7 +77,7 @@ def _label(
     axes: Axes, comparison: "Comparison", point: tuple[float, float, str], text: str, colour: str, under: bool
 ) -> None:
     """Text above or under a point, turned inwards near the sides."""
-    low, high = (end / 1e9 for end in comparison.flops)
+    low, high = (end / 1e9 for end in comparison.macs)
     place = (point[0] - low) / (high - low) if high > low else 0.5
     side = "left" if place < 0.2 else "right" if place > 0.8 else "center"
     offset = {"left": -4, "right": 4, "center": 0}[side]

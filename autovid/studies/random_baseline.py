@@ -17,13 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autovid.costs import LatencyRange
+from autovid.costs import Cost, Macs, gflops
 from autovid.data import VideoSet
 from autovid.errors import ConfigError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory
 from autovid.run.config_file import differences, full_config
-from autovid.solver import CostRange, Limit, gflops, sample_within
+from autovid.search import Constraint
+from autovid.search.constraints import final_constraints, or_reach, uniform
+from autovid.solver import UNLIMITED, CostRange, TableConstraint, sample_within
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.comparison import Comparison, Entry, write_comparison
 from autovid.train.evaluate import Evaluation
@@ -102,12 +104,11 @@ def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> 
 
 def random_baseline(
     space: SearchSpace,
-    flops: CostRange | None,
+    constraints: Sequence[Constraint],
     n: int,
     trainer: Trainer,
     out: Path,
     *,
-    latency: LatencyRange | None = None,
     seed: int = 0,
     rival: Rival | None = None,
     resume: bool = False,
@@ -122,51 +123,50 @@ def random_baseline(
     """
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
-    archs = draw(space, n, seed, flops, latency)
+    archs = draw(space, n, seed, final_constraints(constraints, space))
     macs = [macs_at(space, arch) for arch in archs]
-    config = _config(space, flops, latency, archs, seed, trainer, rival)
+    config = _config(space, constraints, archs, seed, trainer, rival)
     with RunDirectory.create_or_resume(out, config, kind="random-baseline", resume=resume) as run:
-        videos, within = trainer.videos, flops or CostRange(min(macs), max(macs))
+        videos, shown = trainer.videos, _shown_macs(constraints, macs)
         comparison = Comparison(
-            space.name, within, space.reference, videos.name, len(videos.classes), trainer.recipe, n, latency=latency
+            space.name, tuple(constraints), shown, space.reference, videos.name, len(videos.classes), trainer.recipe, n
         )  # fmt: skip
         jobs = _jobs(space, archs, rival)
         entries: list[Entry | None] = [None] * len(jobs)
         if rival is not None and rival.evaluation is not None:
             macs_of_it = macs_at(space, rival.arch)
-            comparison.entries = [_entry("searched", rival.arch, macs_of_it, rival.evaluation, latency)]
+            comparison.entries = [_entry("searched", rival.arch, macs_of_it, rival.evaluation, comparison.others)]
         done = list(comparison.entries)
         for number, found in runner(jobs, trainer, run.path):
             job = jobs[number]
             run.log(f"{job.name}: {found if isinstance(found, str) else f'top-1 {found.top1:.2f} %'}")
             evaluation = None if isinstance(found, str) else found
-            entries[number] = _entry(job.kind, job.arch, job.macs, evaluation, latency)
+            entries[number] = _entry(job.kind, job.arch, job.macs, evaluation, comparison.others)
             comparison.entries = done + [entry for entry in entries if entry is not None]
             write_comparison(run.path, comparison)
             report(comparison)
     return comparison
 
 
-def draw(
-    space: SearchSpace, n: int, seed: int, flops: CostRange | None, latency: LatencyRange | None = None
-) -> list[Architecture]:
-    """`n` distinct architectures drawn uniformly from the range of FLOPs, of latency, or both; of the space without.
+def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint] = ()) -> list[Architecture]:
+    """`n` distinct architectures drawn uniformly from those inside all ranges.
 
     Raises CostRangeError where the ranges hold no or too few architectures.
     """
-    table = space.cost_table()
-    limits = [Limit(table, flops)] if flops else []
-    limits += [latency.of(space)] if latency else []
-    limits = limits or [Limit(table, CostRange(table.smallest()[0], table.largest()[0]))]
-    uniform = [np.full(size, -np.log(size)) for size in space.sizes]
-    rows = sample_within(limits, uniform, n, np.random.default_rng(seed), distinct=True)
+    table = Macs().table(space)
+    rows = sample_within(or_reach(inside, table), uniform(table), n, np.random.default_rng(seed), distinct=True)
     return [space.architecture(row) for row in rows]
+
+
+def _shown_macs(constraints: Sequence[Constraint], macs: Sequence[int]) -> CostRange:
+    """The range of MACs, or that of the architectures where it has no end."""
+    (asked,) = [c.whole for c in constraints if c.cost == Macs() and c.whole] or [CostRange(0, UNLIMITED)]
+    return CostRange(asked.low or min(macs), max(macs) if asked.high == UNLIMITED else asked.high)
 
 
 def _config(
     space: SearchSpace,
-    flops: CostRange | None,
-    latency: LatencyRange | None,
+    constraints: Sequence[Constraint],
     archs: list[Architecture],
     seed: int,
     trainer: Trainer,
@@ -175,14 +175,13 @@ def _config(
     drawn = hashlib.sha256(" ".join(arch.hash for arch in archs).encode()).hexdigest()[:12]
     return {
         "space": space.name,
-        "flops": str(flops),
         "n": len(archs),
         "seed": seed,
         "drawn": drawn,
         "searched": rival.arch.hash if rival else "none",
         "data": {"name": trainer.videos.name, "fingerprint": trainer.videos.fingerprint},
         "recipe": trainer.recipe.recorded(),
-        **({"latency": latency.record()} if latency else {}),
+        "constraints": {constraint.cost.option: constraint.record() for constraint in constraints},
     }
 
 
@@ -200,17 +199,15 @@ def _jobs(space: SearchSpace, archs: Sequence[Architecture], rival: Rival | None
     return jobs
 
 
-def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None, latency: LatencyRange | None) -> Entry:
+def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None, costs: Sequence[Cost]) -> Entry:
     params, top1, top5 = (None, None, None) if found is None else (found.params, found.top1, found.top5)
-    return Entry(role, arch.hash, macs, params, top1, top5, predicted(arch, latency))
+    return Entry(role, arch.hash, macs, params, top1, top5, {cost.name: cost_at(arch, cost) for cost in costs})
 
 
-def predicted(arch: Architecture, latency: LatencyRange | None) -> int | None:
-    """An architecture's latency in nanoseconds; None without a table, or where it lacks blocks, as of another space."""
-    if latency is None:
-        return None
+def cost_at(arch: Architecture, cost: Cost) -> int | None:
+    """A cost in atoms; None where a table lacks an architecture's blocks, as of another space."""
     try:
-        return latency.of(arch.as_space()).table.smallest()[0]
+        return cost.of(arch)
     except ConfigError:
         return None
 

@@ -17,11 +17,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from autovid.costs import convention
+from autovid.costs import convention, gflops
 from autovid.data import VideoSet
 from autovid.errors import ConfigError, DataError
 from autovid.run import Progress, RunDirectory, write_atomic
-from autovid.solver import gflops
 from autovid.space import Architecture
 from autovid.studies.correlation import interval, kendall, spearman
 from autovid.studies.random_baseline import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
@@ -106,7 +105,7 @@ def rank(
     videos = trainer.videos
     if videos.fingerprint != supernet.fingerprint:
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
-    archs = draw(supernet.space, n, seed, supernet.range, supernet.latency)
+    archs = draw(supernet.space, n, seed, supernet.constraints)
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
         recipe = trainer.recipe
         about = f"trained alone for {recipe.length}; top-1 of val, centre view"

@@ -13,16 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid.blocks.elastic import Norm
 from autovid.clip import Clip
-from autovid.costs import LatencyRange
 from autovid.data import ClipLoader, VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
-from autovid.search.derive import limits_of
-from autovid.search.latency import latencies_of, to_draw_from
-from autovid.solver import CostRange
+from autovid.search.constraints import PartConstraint, drawable, part_constraints
 from autovid.space import Architecture, SearchSpace
 from autovid.space.space import opens
 from autovid.train.evaluate import evaluate_network
@@ -32,15 +29,14 @@ CALIBRATION = 16  # batches of training clips that the statistics of norms are t
 
 @dataclass(frozen=True)
 class Supernet:
-    """Of part `number`: its space, its ranges of FLOPs and of latency, and its weights at the part's end."""
+    """The supernet of part `number`: its space, constraints (those that can be met together) and final weights."""
 
     searched: Searched
     number: int
     space: SearchSpace
-    range: CostRange | None
+    constraints: list[PartConstraint]
     net: SearchNetwork
     fingerprint: str  # of the data that it has learned from
-    latency: LatencyRange | None = None
 
     @property
     def part(self) -> str:
@@ -98,14 +94,5 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     net = build_space(there, classes)
     net.load_state_dict(state.model)
     fingerprint = str(directory.config["data_fingerprint"])
-    flops = searched.target.of(space, number)
-    return Supernet(searched, number, there, flops, net, fingerprint, _latency(searched, number, there, flops))
-
-
-def _latency(searched: Searched, number: int, there: SearchSpace, flops: CostRange | None) -> LatencyRange | None:
-    """The part's range of latency, unless nothing has both that and its range of FLOPs."""
-    if searched.latency is None:
-        return None
-    found = LatencyRange(searched.latency.file, latencies_of(searched)[number])
-    limits = limits_of(there, there.cost_table(), flops, found)
-    return found if to_draw_from(limits) == limits else None
+    constraints = drawable(part_constraints(searched.constraints, number, space, there))
+    return Supernet(searched, number, there, constraints, net, fingerprint)
