@@ -40,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
     ranges = options.ranges(args)
     if args.no_range and ranges:
-        raise ConfigError(
-            f"--no-range asks for no range at all; leave out {' and '.join(f'--{name}' for name in ranges)}"
-        )
+        raise ConfigError(f"--no-range asks for no range at all; leave out --{' and --'.join(ranges)}")
     scale = _scale(args.scale) if args.scale else {}
     found = read_search(args.search)
     others = read_constraints(found.space, ranges, options.cost_files(args, Path(args.search)))

@@ -91,9 +91,7 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
 
 def constraints(parser: argparse.ArgumentParser) -> None:
     """The range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
-    about = (
-        "constraints, any number of them: MIN:MAX, :MAX or MIN: for the whole network, PART=MIN:MAX for a part's own"
-    )
+    about = "constraints, any of them together: MIN:MAX, :MAX, MIN: of the whole network, PART=MIN:MAX of a part"
     group = parser.add_argument_group(about)
     for option, text in COSTS.items():
         group.add_argument(f"--{option}", action="append", default=[], metavar="MIN:MAX", help=text)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autovid.config import dump_yaml
+from autovid.costs import recorded_costs
 from autovid.models import Model, NetworkSpec
 from autovid.report.charts import bars
 from autovid.report.drawing import draw

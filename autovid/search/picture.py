@@ -92,7 +92,7 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     return buffer.getvalue()
 
 
-def _panels(costs: Sequence[str]) -> list[list[str]]:
+def _panels(costs: Sequence[str]) -> Any:
     """Two panels in a row; the last one is as wide as both where it is alone."""
     names = [*costs, "inside", "entropy", "loss"]
     rows = [names[i : i + 2] for i in range(0, len(names), 2)]

@@ -53,7 +53,7 @@ class CostRange(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """A quantity that a cost counts: `atoms` of its `atom` (MACs) are one `unit` (GFLOPs), which people read and type."""
+    """A counted quantity: `atoms` of its `atom` (MACs) are one `unit` (GFLOPs), which people read and type."""
 
     what: str
     unit: str

@@ -20,7 +20,7 @@ from autovid.solver.table import CostTable
 class Solution(NamedTuple):
     """An architecture: its choices (D,), the natural logarithm of its probability, its cost.
 
-    `gap`: by how much at most the logarithm of another one's could be larger; not 0 only with several costs (several_constraints.py).
+    `gap`: by how much at most the logarithm of another one's could be larger; 0 with one cost.
     """
 
     choices: Ints

@@ -12,8 +12,8 @@
     recipe: {epochs: 250, batch: 64, lr: 0.2}
     views: [10-lcr]                      # what it is evaluated in at the end
 
-A file for `autovid random-baseline` has `command: random-baseline`, `space`, `constraints` and `architectures` in place of a
-network. Those for `autovid search` are read by `autovid.search.experiment`.
+A file for `autovid random-baseline` has `command: random-baseline`, `space`, `constraints` and `architectures` in place
+of a network. Those for `autovid search` are read by `autovid.search.experiment`.
 """
 
 import contextlib

@@ -28,7 +28,7 @@ from autovid.kernels.compute import Measured
 from autovid.kernels.depthwise import Kernels
 from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory
-from autovid.search import search, settings_for
+from autovid.search import parse_constraints, search, settings_for
 from autovid.search.run import Found
 from autovid.search.task import SearchTask
 from autovid.space import load_space
@@ -54,12 +54,18 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
         seed=3,
     )
-    options: dict[str, Any] = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress}
+    constraints = parse_constraints(space, {"flops": "0.0075:0.008"})
+    options: dict[str, Any] = {
+        "constraints": constraints,
+        "checkpoint_every": 1,
+        "device": "cpu",
+        "precision": "fp32",
+        "progress": progress,
+    }
     with patch("autovid.kernels.compute.measured", lambda: Measured("another", kernels, Precision())):
-        return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
+        return search(space, open_videos(data), settings, out, constraints=constraints, resume=out.exists(), **options)
 
 
 def moments(seed: int) -> list[Moment]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from autovid.costs import Macs
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
-from autovid.search import settings_for
+from autovid.search import PartConstraint, settings_for
 from autovid.search.task import SearchTask
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
@@ -40,7 +41,7 @@ def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, fl
         logits[values.index(wanted)] = p
         alpha[decision.name] = logits.log()
     task.prior.take(alpha)
-    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    task.watch.see(task, 3, {"expected_gflops": task._expected(Macs()) / 1e9})
     return task.notices()
 
 
@@ -71,7 +72,7 @@ def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
     first, second = task.prior.open
     names = [task.there.decisions[d].name for d in (first, second)]
     task.prior.take({names[0]: torch.tensor([9.0, 0.0, 0.0]), names[1]: torch.tensor([0.0, 9.0, 0.0])})
-    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    task.watch.see(task, 3, {"expected_gflops": task._expected(Macs()) / 1e9})
     assert task.notices() == []
 
 
@@ -82,7 +83,8 @@ def test_a_part_without_skips_never_collapses_onto_them(task: SearchTask) -> Non
 def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
     task._enter(ATTENTION)
     task.prior.take({task.prior.names[d]: torch.tensor([0.0, 3.0, 0.0]) for d in task.prior.open})
-    task.range = CostRange(7_500_000, 8_000_000)
+    ends = CostRange(7_500_000, 8_000_000)
+    task.constraints = [PartConstraint(task.there.cost_table(), ends, Macs())]
     for gflops, says in [(0.0074, ["0.0074"]), (0.0076, []), (0.008, []), (0.01, ["0.01"])]:
         task.watch.see(task, 3, {"expected_gflops": gflops})
         start = "part attention ends outside its range: "
@@ -93,7 +95,7 @@ def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
 def test_notices_come_at_the_ends_of_a_part_alone_and_once(task: SearchTask) -> None:
     task._enter(ATTENTION)
     for local, says in enumerate(["2 decisions, ", "", "", "hardly moved"]):
-        task.watch.see(task, local, {"expected_gflops": task._expected() / 1e9})
+        task.watch.see(task, local, {"expected_gflops": task._expected(Macs()) / 1e9})
         lines = task.notices()
         assert len(lines) == bool(says)
         assert all(says in line for line in lines)

@@ -8,7 +8,7 @@ import torch
 
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
-from autovid.search import settings_for
+from autovid.search import parse_constraints, settings_for
 from autovid.search.prior import Prior
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace
@@ -45,9 +45,9 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
     )
-    task = SearchTask(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+    constraints = parse_constraints(split_space, {"flops": "0.0075:0.008"})
+    task = SearchTask(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints=constraints)
     learned: dict[str, torch.Tensor] = {}
     for step in range(task.steps):
         task.step(step)

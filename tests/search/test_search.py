@@ -22,7 +22,7 @@ from autovid.costs import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
 from autovid.models import build
-from autovid.search import derive, read_search, search, settings_for
+from autovid.search import derive, parse_constraints, read_search, search, settings_for
 from autovid.search.picture import alpha_image
 from autovid.search.prior import Prior
 from autovid.solver import CostRange
@@ -183,9 +183,12 @@ def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumu
 def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp_path: Path) -> None:
     space, out = load_space("x3d"), tmp_path / "run"
     settings = settings_for(
-        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20), flops=("2:2.1",)
+        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20)
     )
-    found = search(space, open_videos(tiny_videos), settings, out, device="cpu", precision="fp32").architecture
+    constraints = parse_constraints(space, {"flops": "2:2.1"})
+    videos = open_videos(tiny_videos)
+    done = search(space, videos, settings, out, constraints=constraints, device="cpu", precision="fp32")
+    found = done.architecture
     assert load_architecture(out / "architecture.yaml") == found
     assert 2_000_000_000 <= found.macs() <= 2_100_000_000
     with torch.device("meta"):

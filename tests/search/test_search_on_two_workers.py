@@ -23,7 +23,7 @@ from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.run import Interrupted, TaskState
 from autovid.run.seeds import seed_step
-from autovid.search import search, settings_for
+from autovid.search import parse_constraints, search, settings_for
 from autovid.search.run import Found
 from autovid.search.settings import SearchSettings
 from autovid.search.task import SearchTask
@@ -43,7 +43,6 @@ def tiny_settings() -> SearchSettings:
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
     )
 
 
@@ -168,7 +167,9 @@ def largest(tensors: Tensors) -> float:
 def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: Any) -> Found:
     progress = StopAt(stop_at, signal.SIGUSR1) if stop_at else None
     options = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress, **options}
-    return search(load_space("tiny"), open_videos(data), tiny_settings(), out, **options)
+    space = load_space("tiny")
+    constraints = parse_constraints(space, {"flops": "0.0075:0.008"})
+    return search(space, open_videos(data), tiny_settings(), out, constraints=constraints, **options)
 
 
 def watched_search(out: Path, data: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
         load_space("tiny"), proxy=True, videos=12, steps=4, samples=samples, batch=4, crop=16, jitter=(16, 20)
     )
     task = SearchTask(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
-    largest = torch.from_numpy(task.table.largest()[1])[None]
+    largest = torch.from_numpy(task.there.cost_table().largest()[1])[None]
     monkeypatch.setattr(task, "_draw", lambda index, warm: largest.repeat(settings.samples, 1))
     task.step(0)  # momentum is there from now on
     graphs: list[int] = []
