@@ -74,8 +74,7 @@ def search(
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        supernet = Supernet(videos, settings, compute, workers, faults)
-        task = SearchTask(space, settings, constraints, supernet=supernet)
+        task = supernet_search(space, videos, settings, compute, constraints, workers=workers, faults=faults)
         outcome = run_task(
             task,
             run,
@@ -95,6 +94,21 @@ def finish(path: Path, outcome: Outcome, faults: int = 0) -> Found:
     write_atomic(path / "architecture.yaml", arch.to_yaml())
     write_atomic(path / "search.png", search_curve(path / "metrics.jsonl", searched, arch))
     return Found(arch, searched, path, outcome.first, outcome.seconds, faults)
+
+
+def supernet_search(
+    space: SearchSpace,
+    videos: VideoSet,
+    settings: SearchSettings,
+    compute: Compute,
+    constraints: Sequence[Constraint] = (),
+    *,
+    workers: int = 0,
+    faults: FaultLog | None = None,
+) -> SearchTask:
+    """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
+    supernet = Supernet(videos, settings, compute, workers, faults)
+    return SearchTask(space, settings, constraints, supernet=supernet)
 
 
 def search_config(

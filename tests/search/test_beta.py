@@ -5,7 +5,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from autovid.search.part_targets import parse_gflops
 
 from autovid.costs.macs import GFLOPS
 from autovid.data import open_videos

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from autovid.cli import _parser, main, random_baseline
+from autovid.cli import _parser, main, search_by_training
 from autovid.costs import Latency, LatencyFile, Macs, latency_table, read_latency_file
 from autovid.costs.latency import block_key, distinct_blocks, site_choices
 from autovid.data import open_videos
@@ -23,18 +23,19 @@ from autovid.report.runs import read_run
 from autovid.report.search import curves
 from autovid.run import Progress
 from autovid.search import Constraint, PartConstraint, derive, read_search, resolve_part_ranges, search, settings_for
-from autovid.search.constraints import final_constraints, part_constraints, probability_inside
+from autovid.search.constraints import drawable, final_constraints, part_constraints, probability_inside
 from autovid.search.feasibility import Feasibility, choose, decided
 from autovid.search.objective import Beta, CostTerm, cost_shares, surrogate
 from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
-from autovid.search.run import Found
-from autovid.search.task import SearchTask
+from autovid.search.run import Found, supernet_search
+from autovid.search.strategies.parsec import Parsec
+from autovid.search.strategy import Scores, make_strategy
 from autovid.solver import CostRange, TableConstraint
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
 from autovid.studies import open_supernet
-from autovid.studies.random_baseline import draw
+from autovid.studies.by_training import draw
 
 SPACE = load_space("tiny")
 FLOPS = CostRange(7_500_000, 8_000_000)
@@ -159,12 +160,15 @@ def test_inside_its_ranges_a_search_weighs_latency_like_flops(tiny_videos: Path)
     changes: dict[str, Any] = {"in_range": True, "batch": 2, "crop": 16}
     settings = settings_for(SPACE, proxy=True, videos=12, **changes)
     constraints = resolve_part_ranges(SPACE, [MACS, typical()])
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints=constraints)
-    slowest, choices = latency_table(task.there, FILE).largest()
-    task.constraints[1] = replace(task.constraints[1], range=CostRange(slowest // 4, slowest // 2))
-    batch = torch.zeros(2, 3, 16, 16, 16), torch.tensor([0, 1])
-    task._learn_prior(batch, torch.from_numpy(np.repeat(choices[None], 3, axis=0)))
-    largest = max(float(alpha.grad.abs().max()) for alpha in task.prior.alpha if alpha.grad is not None)
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    slowest, choices = latency_table(task.problem.space, FILE).largest()
+    macs, latency = task.problem.constraints
+    slow = replace(latency, range=CostRange(slowest // 4, slowest // 2))
+    strategy = make_strategy("parsec", replace(task.problem, constraints=(macs, slow)), {"in_range": True})
+    alike = np.full(3, -2.5)
+    strategy.tell(np.repeat(choices[None], 3, axis=0), Scores(alike, alike, np.zeros(3, np.int64), 2, 2.5))
+    assert isinstance(strategy, Parsec)
+    largest = max(float(alpha.grad.abs().max()) for alpha in strategy.prior.alpha if alpha.grad is not None)
     assert largest < 1e-12  # float64 until the end: weights of 1/3 and beta/3, below 1, cancel to some 1e-16
 
 
@@ -253,11 +257,11 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
     given: dict[str, Any] = {"steps": 2, "samples": 6, "batch": 4, "crop": 16, "jitter": (16, 20), "in_range": True}
     settings = settings_for(SPACE, proxy=True, videos=12, **given)
     constraints = resolve_part_ranges(SPACE, [MACS, typical()] if flops else [typical(flops=False)])
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints=constraints)
-    assert len(task.within) == len(task.constraints) == flops + 1
-    for warm in (True, False):
-        rows = task._draw(0, warm).numpy()
-        assert all(constraint.inside(rows).all() for constraint in task.constraints)
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    assert len(drawable(task.problem.constraints)) == len(task.problem.constraints) == flops + 1
+    for step in (0, 1):
+        rows = task.strategy.draw(step, None, np.random.default_rng(step))
+        assert all(constraint.inside(rows).all() for constraint in task.problem.constraints)
     with pytest.raises(ConfigError, match="--flops MIN:MAX .or another"):
         settings_for(SPACE, proxy=True, videos=12, constrained=False, **given)
 
@@ -265,10 +269,10 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
 def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
     settings = settings_for(SPACE, proxy=True, videos=12, steps=2, samples=2, batch=4, crop=16, jitter=(16, 20))
     constraints = resolve_part_ranges(SPACE, [typical(flops=False)])
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints=constraints)
-    low, high = (end / 1e6 for end in task.constraints[0].range)
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    low, high = (end / 1e6 for end in task.problem.constraints[0].range)
     for expected, lines in ((low, 0), (high, 0), (high * 1.01, 1), (low * 0.99, 1)):
-        task.watch.see(task, 1, {"expected_latency_ms": expected})
+        task.monitor.on_step_end(task, 1, {"expected_latency_ms": expected})
         said = [line for line in task.notices() if "ends outside its range" in line]
         assert len(said) == lines
         assert all(f"{expected:.3g} ms expected" in line for line in said)
@@ -299,7 +303,8 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
     assert "made up" in str(arch.found["conventions"])
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(record["expected_latency_ms"] > 0 and record["latency_beta"] > 0 for record in records)
+    assert all(record["expected_latency_ms"] > 0 for record in records)
+    assert all(record["latency_beta"] > 0 for record in records if not record["warmup"])
     again = read_search(tmp_path / "run")
     assert again.constraints == resolve_part_ranges(SPACE, [MACS, latency])
     shown(tmp_path / "run", latency)
@@ -327,7 +332,7 @@ def shown(run: Path, latency: Constraint) -> None:
     assert page.index("Expected latency, ms") < page.index("P(in all ranges)")
     supernet = open_supernet(run, "sparse")
     assert [c.range for c in supernet.constraints] == [c.parts["sparse"] for c in found.constraints]
-    job = random_baseline._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
+    job = search_by_training._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
     macs, other = job.constraints
     assert (other.cost, other.whole) == (latency.cost, latency.whole)
     assert macs.whole is not None
@@ -351,10 +356,10 @@ def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path
     halves = searched(tmp_path / "halves", tiny_videos, latency, steps=2, resume=True)
     assert halves.architecture == whole.architecture
     assert within(latency, [whole.architecture])
-    for name, alpha in read_search(tmp_path / "whole").alpha.items():
-        assert np.array_equal(alpha, read_search(tmp_path / "halves").alpha[name])
+    for name, logp in read_search(tmp_path / "whole").learned.items():
+        assert np.array_equal(logp, read_search(tmp_path / "halves").learned[name])
     betas = [
-        [json.loads(line)["latency_beta"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        [json.loads(line).get("latency_beta") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("whole", "halves")
     ]
     assert betas[0] == betas[1]

@@ -9,7 +9,6 @@ import torch
 from autovid.search.objective import (
     Beta,
     CostTerm,
-    StreamingSoftmax,
     cost_shares,
     excess,
     importance,
@@ -17,6 +16,7 @@ from autovid.search.objective import (
     surrogate,
 )
 from autovid.search.prior import Prior
+from autovid.search.supernet import StreamingSoftmax
 from autovid.solver import CostRange
 from autovid.space import load_space
 

@@ -16,9 +16,9 @@ from autovid.models import build
 from autovid.run import Interrupted, Progress, RunDirectory
 from autovid.search import Constraint
 from autovid.solver import CostRange
-from autovid.studies import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
+from autovid.studies import Comparison, Entry, Trainer, find_rival, range_around, search_by_training
+from autovid.studies.by_training import cost_at
 from autovid.studies.comparison import write_comparison
-from autovid.studies.random_baseline import cost_at
 from autovid.train.task import Training
 
 FLOPS = CostRange(11_000_000, 12_000_000)
@@ -59,8 +59,9 @@ def trainer(videos: VideoSet, **options: Any) -> Trainer:
 
 
 def baseline(out: Path, videos: VideoSet, **options: Any) -> Comparison:
-    given = {"constraints": flops(*FLOPS), "n": 3, "trainer": trainer(videos), **options}
-    return random_baseline(SPACE, out=out, **given)
+    given = {"constraints": flops(*FLOPS), "trainer": trainer(videos), **options}
+    architectures = {"architectures": given.pop("n", 3)}
+    return search_by_training(SPACE, out=out, options=architectures, **given)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -104,8 +105,8 @@ def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"n": 2}, "n: 3 there, 2 now"),
-        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"n": 2}, r"settings\.options\.architectures: 3 there, 2 now"),
+        ({"seed": 1}, r"settings\.seed: 0 there, 1 now"),
         ({"constraints": flops(11_000_000, 12_100_000)}, r"constraints\.flops\.whole: 0\.011:0\.012 there"),
     ],
 )

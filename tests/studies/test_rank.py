@@ -88,7 +88,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
         return Ranked(arch.hash, 1, 10.0 * len(asked), 20.0)
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_seen", seen)
-    monkeypatch.setattr("autovid.studies.random_baseline.Job.run", lambda *given: "not trained here")
+    monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *given: "not trained here")
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130

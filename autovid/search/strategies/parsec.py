@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from autovid.costs import Macs
 from autovid.search.constraints import PartConstraint
 from autovid.search.objective import Beta, CostTerm, cost_shares, importance, sample_count, surrogate
 from autovid.search.prior import Prior
@@ -93,7 +94,7 @@ class Parsec:
         metrics = {}
         for limit, beta in zip(self.problem.constraints, self.betas):
             beta.update(limit.table.expected(probabilities), limit.range)
-            metrics[f"beta/{limit.cost.name}"] = beta.value
+            metrics["beta" if limit.cost == Macs() else f"{limit.cost.name}_beta"] = beta.value
         return metrics
 
     def candidates(self, n: int, constraints: Sequence[PartConstraint], rng: np.random.Generator) -> Choices:
