@@ -28,4 +28,5 @@ html_css_files = ["tables.css"]
 html_title = f"autovid {version}"
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False

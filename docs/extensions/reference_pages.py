@@ -24,6 +24,7 @@ class Generated(SphinxDirective):
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # it is made of files that Sphinx does not watch
         return self.parse_text_to_nodes("\n".join(self.lines()), allow_section_headings=True)
 
 
@@ -82,7 +83,8 @@ def row(action: argparse.Action) -> str:
 
 
 def escaped(text: str) -> str:
-    """Help text as Markdown: what stands in backticks stays, other markup is taken literally."""
+    """Help text as Markdown: options and what stands in backticks as code, other markup literally."""
+    text = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"`\g<0>`", text) if "`" not in text else text
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\]\\])", r"\\\1", part) for part in parts)
 

@@ -14,7 +14,7 @@ from blocks import CODE, PAGES, ROOT, Block, blocks
 
 from autovid.cli import main
 
-# What makes a command small; a later value of a flag replaces an earlier one.
+# What makes a command small; a later value of a flag replaces an earlier one. Without --data, `my_videos` is the data.
 SMALL = {
     "search": "--recipe proxy --steps 2 --samples 2 --batch 2 --decoders 1",
     "train": "--recipe proxy --epochs 1 --batch 4 --decoders 1",
@@ -24,6 +24,7 @@ SMALL = {
     "bench": "--repeats 2 --largest-batch 0",
     "latency-table": "--repeats 1",
 }
+DATA = ("search", "train", "random-baseline", "rank", "sweep")
 SHELL = set("|&;<>$`*?(){}~")  # what only a shell understands
 
 pytestmark = pytest.mark.docs
@@ -59,7 +60,8 @@ def small(command: str) -> str:
     words = command.split(" #")[0].split()
     if words[:1] != ["autovid"] or "--dry-run" in words or not words[1:] or words[1] not in SMALL:
         return command
-    return " ".join([command.split(" #")[0].rstrip(), SMALL[words[1]]])
+    data = "--data my_videos" if words[1] in DATA and "--data" not in words else ""
+    return " ".join([command.split(" #")[0].rstrip(), SMALL[words[1]], data])
 
 
 def run_command(command: str, cwd: Path) -> int:
