@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from autovid.errors import AutovidError
 
 if TYPE_CHECKING:
-    from autovid.cost.count import count
-    from autovid.export import import_weights
+    from autovid.costs.count import count
     from autovid.models import NetworkSpec, build, load_model, load_weights
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space
+    from autovid.weights import import_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,8 +42,8 @@ _HOMES = {
     "build": "autovid.models",
     "load_model": "autovid.models",
     "load_weights": "autovid.models",
-    "import_weights": "autovid.export",
-    "count": "autovid.cost",
+    "import_weights": "autovid.weights",
+    "count": "autovid.costs",
 }
 
 

@@ -3,7 +3,7 @@
     python bench/complexity.py [--latency] [--repeats 20] [--largest-batch 256] [--device auto] [--precision fp32]
 
 Supplements of Auto-TSNet, Table 4; "Deep Analysis", Table 1; DNR, Table 2; S2DNet, Table 3 (docs/papers.md). All are
-figures of `autovid bench`, in the views, the batch and the unit of each table (autovid/measure/bench.py says which).
+figures of `autovid bench`, in the views, the batch and the unit of each table (autovid/studies/bench.py says which).
 With --latency each table's networks also take turns on this machine: the papers' are an A100, a V100 and a 2080 Ti, so
 what can be compared is the ratio to a table's first row.
 """
@@ -16,11 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 from hardware import hardware
 
-from autovid.measure import Bench, BenchSettings, Figures, candidate_of
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Compute
 from autovid.models import NetworkSpec
-from autovid.nn.allocator import keep_memory
-from autovid.nn.compute import Compute
 from autovid.run import Progress
+from autovid.studies import Bench, BenchSettings, Figures, candidate_of
 
 
 class Row(NamedTuple):

@@ -19,7 +19,7 @@ from fvcore.nn import FlopCountAnalysis
 from hardware import hardware
 
 import autovid
-from autovid.cost import in_order_of_probability, most_probable, parse_gflops, probability_in_range, sample_in_range
+from autovid.solver import in_order_of_probability, most_probable, parse_gflops, probability_in_range, sample_in_range
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:

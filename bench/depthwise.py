@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from hardware import hardware
 from torch import Tensor
 
-from autovid.nn.allocator import keep_memory
-from autovid.nn.depthwise import Size3, choose_kernels, current_kernels, depthwise_conv3d
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.depthwise import Size3, choose_kernels, current_kernels, depthwise_conv3d
 
 Shape = tuple[int, int, int, int]  # B, C, T, H (= W)
 

@@ -17,9 +17,9 @@ import torch
 from hardware import hardware
 from torch import nn
 
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Compute
 from autovid.models import Network, build
-from autovid.nn.allocator import keep_memory
-from autovid.nn.compute import Compute
 
 RELAYS = ("temporal", "layer", "both")
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 import autovid
-from autovid.cost import read_latency_file
-from autovid.measure import hardware, measure_blocks, network_run, predicted, times_of
-from autovid.measure.blocks import NETWORKS
-from autovid.measure.correlation import kendall, spearman
-from autovid.nn.allocator import keep_memory
-from autovid.nn.compute import Compute
+from autovid.costs import read_latency_file
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Compute
+from autovid.measure import hardware
+from autovid.studies import measure_blocks, network_run, predicted, times_of
+from autovid.studies.block_latency import NETWORKS
+from autovid.studies.correlation import kendall, spearman
 
 
 def main() -> None:

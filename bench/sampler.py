@@ -16,9 +16,9 @@ import torch
 from hardware import hardware
 from torch import Tensor
 
+from autovid.kernels.allocator import keep_memory
+from autovid.layers.detail_sampler import Location, filter_time, gaussian_filters, interpolate_time, sample
 from autovid.models import build
-from autovid.nn.allocator import keep_memory
-from autovid.nn.sampler import Location, filter_time, gaussian_filters, interpolate_time, sample
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH = 16 if DEVICE.type == "cuda" else 1

@@ -29,10 +29,10 @@ import torch
 import torch.distributed as dist
 from hardware import hardware
 
-from autovid import world
+from autovid import distributed
 from autovid.data import ClipLoader, VideoSet, open_videos
+from autovid.kernels.compute import Compute
 from autovid.models import build, load_model
-from autovid.nn.compute import Compute
 from autovid.run import seed_step
 from autovid.search import SearchTask, settings_for
 from autovid.space import load_space
@@ -67,13 +67,13 @@ def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Calla
 
     def make(videos: VideoSet) -> Any:
         model = load_space(name).sample(1)[0] if name == "tiny" else load_model(name)
-        batch = CLIPS * world.size()
+        batch = CLIPS * distributed.size()
         clip = {"frames": frames, "crop": crop, "sync_norm": sync_norm}
         recipe = make_recipe(model, proxy=True, batch=batch, precision="fp32", **clip)
         if name != "tiny":
             model = model.changed(classes=len(videos.classes), frames=frames, crop=crop)
         net = prepare(build(model, classes=len(videos.classes)), recipe)
-        share = (world.rank(), world.size())
+        share = (distributed.rank(), distributed.size())
         loader = ClipLoader(videos.train, videos.root, recipe.clip(net.clip), batch=batch, train=True, share=share)
         return Training(net, loader, recipe, Compute("cpu", "fp32"), 10**6, {})
 
@@ -83,7 +83,7 @@ def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Calla
 def searching(videos: VideoSet) -> Any:
     """A task that searches tiny."""
     space = load_space("tiny")
-    batch = CLIPS * world.size()
+    batch = CLIPS * distributed.size()
     settings = settings_for(space, proxy=True, videos=10**6, batch=batch, steps=10**6)
     return SearchTask(space, videos, settings, Compute("cpu", "fp32"))
 
@@ -105,7 +105,7 @@ def work(steps: int, data: str) -> dict[str, tuple[float, float]]:
         task, times, talk = make(videos), [], []
         for index in range(steps + 2):
             seed_step(0, index)
-            if world.size() > 1:
+            if distributed.size() > 1:
                 dist.barrier()
             clock.seconds, start = 0.0, time.perf_counter()
             task.step(index)
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--as-worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.as_worker:
-        with world.joined():
+        with distributed.joined():
             print(json.dumps(work(args.steps, args.as_worker)))
         return
     from autovid.data.synthetic import Recipe, write_synthetic

@@ -26,10 +26,10 @@ from hardware import hardware
 from torch import Tensor
 
 import autovid
+from autovid.blocks import elastic, fusion
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build, builder, inherit
-from autovid.nn import fusion, layers
-from autovid.nn.allocator import keep_memory
-from autovid.nn.compute import Compute
 from autovid.space import Architecture
 
 
@@ -78,7 +78,7 @@ def plain(work: Callable[[], None]) -> Callable[[], None]:
 
     def run() -> None:
         with contextlib.ExitStack() as stack:
-            for module in (layers, fusion, builder):
+            for module in (elastic, fusion, builder):
                 for name in patches.keys() & vars(module).keys():
                     stack.enter_context(mock.patch.object(module, name, patches[name]))
             work()

@@ -40,14 +40,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from autovid.cost import CostTable, Factor, count
+from autovid.blocks.attention import ATTENTIONS
+from autovid.blocks.elastic import Pointwise
+from autovid.blocks.fusion import FUSIONS
+from autovid.blocks.mbconv3d import MBConv3d
+from autovid.blocks.site import AttentionSite, BlockSite, FusionSite, HeadSite
+from autovid.costs import count
 from autovid.models import build
-from autovid.nn.attention import ATTENTIONS
-from autovid.nn.fusion import FUSIONS
-from autovid.nn.layers import Pointwise
-from autovid.nn.mbconv import MBConv3d
+from autovid.solver import CostTable, Factor
 from autovid.space import Architecture, Decision, SearchSpace, load_space
-from autovid.space.layout import AttentionSite, BlockSite, FusionSite, HeadSite, sites
+from autovid.space.layout import sites
 
 X3D = {"temporal_kernel": 3, "spatial_kernel": 3, "expansion": 2.25, "fusion": "strided_conv"}
 TO = Path(__file__).resolve().parents[1] / "autovid" / "models"

@@ -58,8 +58,8 @@ import argparse
 from pathlib import Path
 
 from autovid.data import VideoSet, open_videos
-from autovid.nn.allocator import keep_memory
-from autovid.nn.compute import Compute
+from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Compute
 from autovid.run import seed_step
 from autovid.search import SearchTask, settings_for
 from autovid.space import load_space

@@ -28,11 +28,14 @@ SETTINGS = (
     "AUTOVID_TEST_THREADS=8",
 )
 NUMERICAL = (
-    "tests/cost", "tests/data", "tests/export", "tests/golden", "tests/measure", "tests/models", "tests/nn",
-    "tests/report", "tests/search", "tests/train", "tests/test_world.py",
+    "tests/costs", "tests/data", "tests/export", "tests/golden", "tests/kernels", "tests/layers",
+    "tests/models", "tests/report", "tests/search", "tests/solver", "tests/studies", "tests/train", "tests/weights",
+    "tests/test_distributed.py",
 )  # fmt: skip
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "")  # the thorough ones, too
-QUICK = ("tests/models/test_builder.py", "tests/nn/test_depthwise.py", "tests/search/test_search_together.py")
+QUICK = (
+    "tests/models/test_builder.py", "tests/kernels/test_depthwise.py", "tests/search/test_search_on_two_workers.py",
+)  # fmt: skip
 
 
 def main() -> int:

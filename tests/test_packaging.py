@@ -20,7 +20,6 @@ from packaging.version import Version
 
 import autovid
 from autovid.config.resources import experiments_dir, search_spaces_dir
-from autovid.run.config_file import installed_version
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
@@ -162,7 +161,7 @@ def test_a_wheel_carries_all_yaml_files_and_finds_them(elsewhere: Path, tmp_path
     shipped = [path.name for name in ("search_spaces", "experiments") for path in (ROOT / name).glob("*.yaml")]
     assert names.split() == sorted([*shipped, "mine.yaml", "mine.yaml"])
     assert Path(file).with_name("models").joinpath("auto_tsnet_s.yaml").is_file()
-    assert Path(file).with_name("data").joinpath("mini_classes.json").is_file()
+    assert Path(file).with_name("data").joinpath("tools", "mini_classes.json").is_file()
     assert Path(file).with_name("py.typed").is_file()
 
 
@@ -186,7 +185,6 @@ def test_the_version_has_one_source_and_asking_for_it_loads_no_torch(
         f"autovid_nas-{autovid.__version__}-py3-none-any.whl",
         f"autovid_nas-{autovid.__version__}.tar.gz",
     ]
-    assert installed_version() == autovid.__version__
     assert wheel.name in (ROOT / "README.md").read_text(encoding="utf-8")
 
 

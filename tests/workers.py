@@ -71,11 +71,11 @@ def environment(rank: int, port: int) -> dict[str, str]:
 def serve() -> None:
     import importlib
 
-    from autovid import world
+    from autovid import distributed
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the work prints must not come between
-    with world.joined():
+    with distributed.joined():
         while True:
             try:
                 file, name, arguments = pickle.load(sys.stdin.buffer)

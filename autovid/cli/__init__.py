@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from autovid.cli import together
+from autovid.cli import launch
 from autovid.cli.termination import exit_code, terminable
 from autovid.errors import AutovidError, RunError
 
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         return 0
     try:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
-            return together.start(args, arguments)
-        together.check(args)
-        with terminable(), together.joined(args):
+            return launch.start(args, arguments, main)
+        launch.check(args)
+        with terminable(), launch.joined(args):
             return int(args.run(args) or 0)
     except AutovidError as error:
-        together.report(error, args.command)
+        launch.report(error, args.command)
         return error.exit_code
     except KeyboardInterrupt as stop:
         return exit_code(stop)
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         return 0
     except OSError as error:  # what nobody closer has explained
         refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-        together.report(refused, args.command)
+        launch.report(refused, args.command)
         return refused.exit_code
 
 

@@ -8,7 +8,7 @@ from autovid.cli import options
 from autovid.cli.termination import exit_code
 
 if TYPE_CHECKING:
-    from autovid.measure import Bench
+    from autovid.studies import Bench
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
     """Measures, and shows and keeps what came out, also after Ctrl-C."""
     from autovid.data.views import views_name
     from autovid.errors import RunError
-    from autovid.measure import Bench, BenchSettings, open_candidate, use_threads, write_bench
-    from autovid.nn.allocator import keep_memory
-    from autovid.nn.compute import Compute
+    from autovid.fileio import explained
+    from autovid.kernels.allocator import keep_memory
+    from autovid.kernels.compute import Compute
+    from autovid.measure import use_threads
     from autovid.run import Progress
-    from autovid.run.files import explained
+    from autovid.studies import Bench, BenchSettings, open_candidate, write_bench
 
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise RunError(f"{args.out} is there already; choose another -o")
@@ -90,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(bench: "Bench", out: Path) -> None:
-    from autovid.cli.screens import table
-    from autovid.measure import notes, tables
+    from autovid.cli.console import table
+    from autovid.studies import notes, tables
 
     for columns, rows in tables(bench):
         table("", columns, rows)

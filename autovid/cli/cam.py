@@ -41,10 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Looks, draws and says what was predicted."""
-    from autovid.nn.allocator import keep_memory
+    from autovid.fileio import explained
+    from autovid.kernels.allocator import keep_memory
     from autovid.report import filmstrip_png, write_film
     from autovid.run import write_atomic
-    from autovid.run.files import explained
 
     keep_memory()
     rows = [_row(args, subject) for subject in _subjects(args)]

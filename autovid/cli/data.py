@@ -50,7 +50,7 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 def _index(args: argparse.Namespace) -> int:
     from autovid.data.make_index import left_out_table, read_data_set, summary
     from autovid.data.write_index import write_index
-    from autovid.run.files import write_atomic
+    from autovid.fileio import write_atomic
 
     out = args.out or args.folder / f"{args.name}.csv"
     videos, left_out = read_data_set(args.name, args.folder, fold=args.fold, seed=args.seed)
@@ -89,7 +89,7 @@ def _mini_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _mini(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
-    from autovid.data.mini import mini
+    from autovid.data.tools.mini import mini
     from autovid.data.write_index import write_index
 
     chosen, made = mini(open_videos(args.index), args.seed, args.classes)
@@ -110,11 +110,11 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
-    from autovid.data.check import broken_table, check
-    from autovid.data.sweep import Journal
+    from autovid.data.tools.check import broken_table, check
+    from autovid.data.tools.process_videos import Journal
     from autovid.errors import DataError
+    from autovid.fileio import explained, write_atomic
     from autovid.run import Progress
-    from autovid.run.files import explained, write_atomic
 
     videos = open_videos(args.index, missing_ok=True)
     index = _named(args.index)
@@ -154,14 +154,14 @@ def _resize_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _resize(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
-    from autovid.data.check import broken_table
-    from autovid.data.faults import most_broken
-    from autovid.data.resize import Small, resize
-    from autovid.data.sweep import Journal
+    from autovid.data.bad_videos import most_broken
+    from autovid.data.tools.check import broken_table
+    from autovid.data.tools.process_videos import Journal
+    from autovid.data.tools.resize import Small, resize
     from autovid.data.write_index import write_index
     from autovid.errors import DataError
+    from autovid.fileio import explained, write_atomic
     from autovid.run import Progress
-    from autovid.run.files import explained, write_atomic
 
     videos = open_videos(args.index, missing_ok=True)
     if args.index.is_dir() and args.out.resolve().is_relative_to(args.index.resolve()):

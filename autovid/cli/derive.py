@@ -32,13 +32,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.screens import show_architecture
-    from autovid.cost import parse_gflops
+    from autovid.cli.console import show_architecture
     from autovid.errors import ConfigError
+    from autovid.fileio import explained
     from autovid.run import write_atomic
-    from autovid.run.files import explained
     from autovid.search import derive, read_search
     from autovid.search.derive import LATENCY
+    from autovid.solver import parse_gflops
 
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
     if file.suffix not in (".yaml", ".yml") and not file.is_dir():

@@ -90,7 +90,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     """Everything that is said of an architecture, site by site."""
     import torch
 
-    from autovid.cost import convention, count, macs_table
+    from autovid.costs import convention, count, macs_table
     from autovid.models import build
     from autovid.models.builder import module_name
 
@@ -136,7 +136,7 @@ def _stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _is(site: Any, arch: "Architecture") -> str:
     """What stands at a site, in a few characters: `48 wide, 3x5x5, x2.25, SE`."""
-    from autovid.space.layout import AttentionSite, BlockSite, FusionSite
+    from autovid.blocks.site import AttentionSite, BlockSite, FusionSite
 
     choices = arch.choices
     if isinstance(site, BlockSite):
@@ -151,7 +151,7 @@ def _is(site: Any, arch: "Architecture") -> str:
 
 
 def _show_architecture(content: dict[str, Any]) -> None:
-    from autovid.cli.screens import table
+    from autovid.cli.console import table
 
     rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
     for stage in content["stages"]:
@@ -192,7 +192,7 @@ def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, An
 
 
 def _show_space(content: dict[str, Any]) -> None:
-    from autovid.cli.screens import table
+    from autovid.cli.console import table
     from autovid.space.space import rough
 
     print(

@@ -10,7 +10,7 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
     """Everything that is said of it, counted at the spec's clip and classes or else the network's own."""
     import msgspec
 
-    from autovid.cost import convention, count_stages
+    from autovid.costs import convention, count_stages
     from autovid.models import build_network
     from autovid.space.schema import Reference
 
@@ -35,7 +35,7 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
 
 def show_network(content: dict[str, Any]) -> None:
     """The same as a table."""
-    from autovid.cli.screens import table
+    from autovid.cli.console import table
 
     rows = [[s["name"], f"{s['macs'] / 1e6:,.2f}", f"{s['params']:,}"] for s in content["stages"]]
     rows.append(["all", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])

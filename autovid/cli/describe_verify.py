@@ -12,7 +12,7 @@ def verified(subject: "Model", content: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
     from autovid.clip import Clip
-    from autovid.cost import verify
+    from autovid.costs import verify
     from autovid.models import NetworkSpec, build, build_network
 
     frames, crop, classes = (content["input"][key] for key in ("frames", "crop", "classes"))
@@ -28,7 +28,7 @@ def verified(subject: "Model", content: dict[str, Any]) -> dict[str, Any]:
 
 def show_verified(found: dict[str, Any]) -> None:
     """The same as a table whose columns add up to ours."""
-    from autovid.cli.screens import table
+    from autovid.cli.console import table
 
     rows = [["counted", *(f"{found[who]:,}" for who in ("ours", "fvcore", "torch"))]]
     rows += [[row["what"], "", _signed(row["fvcore"]), _signed(row["torch"])] for row in found["rows"]]

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates and prints."""
-    from autovid.nn.allocator import keep_memory
+    from autovid.kernels.allocator import keep_memory
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
     from autovid.train.evaluate import confusion_file

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autovid.cli import network_options, together, training_options
+from autovid.cli import launch, network_options, training_options
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -115,7 +115,7 @@ def _experiment(args: argparse.Namespace, path: Path) -> Job:
     check_command(path, "train")
     if args.recipe:
         raise ConfigError("--recipe is for networks and architectures; an experiment has its own: change it with --set")
-    settings = [*args.settings, *flag_settings(args, training_options.RECIPE, "recipe."), *together.settings(args)]
+    settings = [*args.settings, *flag_settings(args, training_options.RECIPE, "recipe."), *launch.settings(args)]
     if args.weights is not None:
         settings.append(f"start.file={json.dumps(str(args.weights))}")
     if args.new_head:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Exports, and says what was written."""
     from autovid.export import find_subject, write_export
     from autovid.export.manifest import caution
-    from autovid.nn.allocator import keep_memory
+    from autovid.kernels.allocator import keep_memory
 
     keep_memory()
     subject = find_subject(args.what, args.weights)

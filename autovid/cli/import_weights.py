@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from autovid.errors import ConfigError
-    from autovid.export import import_weights
     from autovid.models import NetworkSpec, load_model
+    from autovid.weights import import_weights
 
     if args.out.suffix != ".safetensors":
         raise ConfigError(f"-o {args.out}: the file is safetensors; give it that ending")

@@ -24,12 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures and writes; Ctrl-C leaves what is measured."""
-    from autovid.cost import latency_table
-    from autovid.measure import measure_blocks, use_threads
+    from autovid.costs import latency_table
+    from autovid.kernels.allocator import keep_memory
+    from autovid.kernels.compute import Compute
+    from autovid.measure import use_threads
     from autovid.measure.memory import check_batch
-    from autovid.nn.allocator import keep_memory
-    from autovid.nn.compute import Compute
     from autovid.space import load_space
+    from autovid.studies import measure_blocks
 
     keep_memory()
     space = load_space(args.space)

@@ -57,7 +57,7 @@ def _options(pairs: list[str], where: str) -> dict[str, Any]:
     """Reads `KEY=VALUE` texts, values as YAML has them."""
     from autovid.config import parse_yaml
     from autovid.errors import ConfigError
-    from autovid.models.spec import Option
+    from autovid.models.factory import Option
 
     found: dict[str, Any] = {}
     for pair in pairs:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autovid.cost import LatencyRange
+    from autovid.costs import LatencyRange
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
@@ -100,8 +100,9 @@ def latency(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 def latency_range(args: argparse.Namespace, kept: Path | None = None) -> "LatencyRange | None":
     """What these say; `kept` is a table to use where --latency-table is left out. Raises ConfigError."""
-    from autovid.cost import MILLISECONDS, LatencyRange, read_latency_file
+    from autovid.costs import LatencyRange, read_latency_file
     from autovid.errors import ConfigError
+    from autovid.solver import MILLISECONDS
 
     file = args.latency_table or (kept if kept is not None and kept.is_file() else None)
     if args.latency is None:
@@ -151,9 +152,9 @@ def run_directory(stem: str, resume: bool) -> Path:
 
     Raises RunError where there is nothing to resume.
     """
-    from autovid import world
+    from autovid import distributed
 
-    return world.from_first(lambda: _newest(stem)) if resume else free_directory(stem)
+    return distributed.from_first(lambda: _newest(stem)) if resume else free_directory(stem)
 
 
 def _newest(stem: str) -> Path:
@@ -178,9 +179,9 @@ def resume_command(out: str | Path) -> str:
 
 def free_directory(stem: str) -> Path:
     """runs/STEM, or with a number where that is taken: the same for all workers."""
-    from autovid import world
+    from autovid import distributed
 
-    return world.from_first(lambda: _free(stem))
+    return distributed.from_first(lambda: _free(stem))
 
 
 def _free(stem: str) -> Path:

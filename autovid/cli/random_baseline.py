@@ -9,10 +9,12 @@ from autovid.cli import experiments, options, training_options, trials
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from autovid.cost import CostRange, LatencyRange
+    from autovid.costs import LatencyRange
+    from autovid.solver import CostRange
     from autovid.space import Architecture, SearchSpace
-    from autovid.train import Comparison, Evaluation, Recipe, Trainer
-    from autovid.train.baseline import Job, Runner
+    from autovid.studies import Comparison, Trainer
+    from autovid.studies.random_baseline import Job, Runner
+    from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment
 
 
@@ -35,12 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draws, trains one after the other, compares."""
-    from autovid.cost import MILLISECONDS
     from autovid.errors import DataError
-    from autovid.nn.allocator import keep_memory
-    from autovid.train import Trainer, find_rival, random_baseline
-    from autovid.train.baseline import macs_at, predicted
-    from autovid.train.comparison import outside_note
+    from autovid.kernels.allocator import keep_memory
+    from autovid.solver import MILLISECONDS
+    from autovid.studies import Trainer, find_rival, random_baseline
+    from autovid.studies.comparison import outside_note
+    from autovid.studies.random_baseline import macs_at, predicted
 
     keep_memory()
     trials.check_alone(args)
@@ -106,13 +108,14 @@ class _Job(NamedTuple):
 
 def _flags(args: argparse.Namespace) -> _Job:
     """What the flags alone ask for."""
-    from autovid.cost import parse_gflops
-    from autovid.cost.reach import check_range
     from autovid.errors import ConfigError
     from autovid.search.derive import LATENCY
+    from autovid.solver import parse_gflops
+    from autovid.solver.range_check import check_range
     from autovid.space import load_space
-    from autovid.train import find_architecture, range_around
-    from autovid.train.baseline import draw
+    from autovid.studies import range_around
+    from autovid.studies.random_baseline import draw
+    from autovid.train import find_architecture
 
     if args.dry_run:
         raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
@@ -150,9 +153,9 @@ def _its_latency(path: Path) -> "LatencyRange | None":
 def _experiment(args: argparse.Namespace) -> _Job:
     """What an experiment asks for, with the flags on top."""
     from autovid.config import check_command, find_experiment
-    from autovid.cost import parse_gflops
-    from autovid.cost.reach import check_range
     from autovid.errors import ConfigError
+    from autovid.solver import parse_gflops
+    from autovid.solver.range_check import check_range
     from autovid.space import SearchSpace
     from autovid.train.experiment import load_experiment
 
@@ -173,7 +176,7 @@ def _experiment(args: argparse.Namespace) -> _Job:
 
 def _show_plan(job: _Job) -> None:
     """The plan of the first architecture, which is like the others'."""
-    from autovid.train.baseline import draw
+    from autovid.studies.random_baseline import draw
     from autovid.train.plan import make_plan
 
     assert job.experiment is not None

@@ -22,10 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draws, evaluates with the supernet's weights, trains one after the other or on Ray, and correlates."""
     from autovid.cli.random_baseline import on_ray
-    from autovid.measure import Ranking, open_supernet, rank
-    from autovid.nn.allocator import keep_memory
+    from autovid.kernels.allocator import keep_memory
     from autovid.run import Interrupted
-    from autovid.train import Trainer
+    from autovid.studies import Ranking, Trainer, open_supernet, rank
 
     keep_memory()
     supernet = open_supernet(args.search, args.part)

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Reads, looks at some videos, writes."""
     from autovid.errors import ConfigError
-    from autovid.nn.allocator import keep_memory
+    from autovid.kernels.allocator import keep_memory
     from autovid.report.page import write_report
 
     keep_memory()

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, options, together
+from autovid.cli import experiments, launch, options
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -54,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--lr", type=options.rate, help="of the weights")
     recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
     options.clips(recipe)
-    together.arguments(parser)
+    launch.arguments(parser)
     options.machine(parser)
 
 
@@ -73,8 +73,8 @@ def stem(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.screens import announce_search, show_found
-    from autovid.nn.allocator import keep_memory
+    from autovid.cli.console import announce_search, show_found
+    from autovid.kernels.allocator import keep_memory
     from autovid.search import search
 
     keep_memory()
@@ -150,7 +150,7 @@ def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "S
         return None
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
-    together.note(loaded.experiment.workers)
+    launch.note(loaded.experiment.workers)
     return loaded.space, videos, loaded.settings(len(halves(videos.train, seed)[0]))
 
 
@@ -166,5 +166,5 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
     check_command(path, "search")
     flags = experiments.flag_settings(args, RECIPE, "recipe.")
     flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
-    flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + together.settings(args)
+    flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + launch.settings(args)
     return load_search(path, [*args.settings, *flags], args.latency is not None)

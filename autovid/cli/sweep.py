@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from autovid.data import VideoSet
-    from autovid.train.sweep import Outcome, Runner, Training
+    from autovid.studies.sweep import Outcome, Runner, Training
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Plans every combination, trains them, shows the table."""
     from autovid.errors import RunError
-    from autovid.train.sweep import combinations, sweep
+    from autovid.studies.sweep import combinations, sweep
 
     jobs = _jobs(args, combinations(args.over))
     first = next(iter(jobs.values()))
@@ -80,7 +80,7 @@ def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[
 
 def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiments.Job]") -> "list[Training]":
     from autovid.errors import DataError
-    from autovid.train.sweep import Training
+    from autovid.studies.sweep import Training
 
     found: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}
     trainings = []
@@ -111,7 +111,7 @@ def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiment
 
 def _on_ray(args: argparse.Namespace, out: Path, epochs: float) -> "Runner":
     from autovid.cluster import Halving, Trial, run_trials
-    from autovid.train.sweep import Outcome
+    from autovid.studies.sweep import Outcome
 
     def outcome(settings: tuple[str, ...], trial: Trial) -> Outcome:
         found, retries = trial.result, trial.retries
@@ -138,7 +138,7 @@ def _show(outcomes: "list[Outcome]", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from autovid.train.sweep import seeds, table
+    from autovid.studies.sweep import seeds, table
 
     head, *rows = table(outcomes)
     shown = Table(*head)

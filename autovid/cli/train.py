@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, network_options, options, together, training_options
+from autovid.cli import experiments, launch, network_options, options, training_options
 
 if TYPE_CHECKING:
     from autovid.train import Evaluation
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="start from this safetensors file, such as import-weights writes, or from a training's run directory",
     )
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
-    together.arguments(parser)
+    launch.arguments(parser)
     training_options.arguments(parser)
     network_options.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> None:
     """Trains, evaluates the centre view, and says what came out."""
     from rich.markup import escape
 
-    from autovid.cli.screens import copyable, panel
+    from autovid.cli.console import copyable, panel
     from autovid.errors import DataError
-    from autovid.nn.allocator import keep_memory
-    from autovid.nn.compute import Compute
+    from autovid.kernels.allocator import keep_memory
+    from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         return experiments.show_plan(job, videos)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
-    together.note(job.experiment.workers)
+    launch.note(job.experiment.workers)
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from autovid.cli import options, together
+from autovid.cli import launch, options
 
 
 def arguments(parser: argparse.ArgumentParser, always: bool = False) -> None:
@@ -12,9 +12,9 @@ def arguments(parser: argparse.ArgumentParser, always: bool = False) -> None:
     group = parser.add_argument_group("trials side by side, on Ray")
     failure = "a training's process or its node has died"
     if always:
-        together.cluster(group, failure)
+        launch.cluster(group, failure)
     else:
-        together.cluster(group, failure, "none: one after the other, without Ray")
+        launch.cluster(group, failure, "none: one after the other, without Ray")
     group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
     group.add_argument(
         "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"

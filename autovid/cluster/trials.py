@@ -64,7 +64,7 @@ def run_trials(
         return
     cpus = resources.cpus * (min(resources.at_once, len(names)) or 1)
     with connected(address, cpus, resources.gpus) as storage:
-        from autovid.cluster.mailbox import Mailbox, attend
+        from autovid.cluster.driver_channel import Mailbox, attend
 
         wait_for_room(1, resources.cpus, resources.gpus)
         mailbox = Mailbox()
@@ -185,7 +185,7 @@ def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
-        from autovid.cluster.mailbox import stay_in
+        from autovid.cluster.driver_channel import stay_in
 
         number = int(config["number"])
         stay_in(folder)

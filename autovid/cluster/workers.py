@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autovid.cluster.connect import ClusterError, connected, wait_for_room
-from autovid.world import WorkerLostError
+from autovid.distributed import WorkerLostError
 
 LOST = WorkerLostError.exit_code
 
@@ -32,7 +32,7 @@ def run_workers(program: Callable[[], int], workers: Workers, *, address: str | 
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        from autovid.cluster.mailbox import Mailbox, attend
+        from autovid.cluster.driver_channel import Mailbox, attend
 
         wait_for_room(workers.number, workers.cpus, workers.gpus)
         mailbox, folder = Mailbox(), os.getcwd()
@@ -75,7 +75,7 @@ class _Loop:
         import ray.train
         import torch
 
-        from autovid.cluster.mailbox import Mailbox, stay_in
+        from autovid.cluster.driver_channel import Mailbox, stay_in
 
         assert isinstance(self.mailbox, Mailbox)
         stay_in(self.folder)

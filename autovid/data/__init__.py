@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from autovid.data.faults import FaultLog
+from autovid.data.bad_videos import FaultLog
 from autovid.data.index import Video, VideoSet, halves
 from autovid.data.sources import open_videos
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from autovid.data.file_lookup import FRAME
 from autovid.data.images import StillImage, is_image
-from autovid.data.tree import FRAME
 from autovid.data.video import MAX_FRAMES, ClipBuffer, JpegDecoder, Pixels, VideoError, VideoFile
 
 RATE = 25  # frames a second that a folder is taken to have, since it tells none

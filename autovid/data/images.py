@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from autovid.data.tree import record_of
+from autovid.data.file_lookup import record_of
 from autovid.data.video import MAX_FRAMES, MAX_JPEG, Pixels, VideoError, check_regular
 from autovid.errors import DataError
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
+from autovid.data.bad_videos import FaultLog
 from autovid.data.clips import ClipReader, Key, Loaded, Pixels, generator
 from autovid.data.color import ColorJitter
 from autovid.data.crops import Crops, Cutting, jitter_range
-from autovid.data.faults import FaultLog
 from autovid.data.index import Video
 from autovid.data.views import views_of
 from autovid.data.workers import Workers

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from autovid.data.file_lookup import Tree, leaves
 from autovid.data.index import Video, VideoSet, hold_out
 from autovid.data.layouts import LAYOUTS, Layout, Row
-from autovid.data.tree import Tree, leaves
 from autovid.errors import ConfigError, DataError, did_you_mean
 
 HOLDOUT = 0.2

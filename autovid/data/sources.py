@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from autovid.data.about import read_about
-from autovid.data.faults import most_broken
+from autovid.data.bad_videos import most_broken
+from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
 from autovid.data.index import Video, VideoSet, hold_out
+from autovid.data.index_metadata import read_about
 from autovid.data.synthetic import synthetic_folder
-from autovid.data.tree import EXTENSIONS, inside, leaves, record_of, videos_below
 from autovid.errors import DataError
 
 COLUMNS = ("path", "label", "start", "end", "split")

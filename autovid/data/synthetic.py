@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.cache import cache_folder
 from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
+from autovid.fileio import cache_folder
 
 SHAPES = ("cross", "disc", "triangle")
 DIRECTIONS = ("left", "right")

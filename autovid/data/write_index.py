@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from autovid.data.about import About, about_path
 from autovid.data.index import VideoSet
+from autovid.data.index_metadata import About, about_path
 from autovid.errors import DataError
 
 
@@ -18,7 +18,7 @@ def write_index(out: Path, videos: VideoSet, made: dict[str, Any]) -> None:
     Paths are relative to the folder of `out` where the videos lie below it, so that both can be moved together;
     otherwise the About names the root. Raises DataError where `out` is no .csv, RunError where it cannot be written.
     """
-    from autovid.run.files import explained, write_atomic  # its package imports torch, which readers do without
+    from autovid.fileio import explained, write_atomic  # its package imports torch, which readers do without
 
     if out.suffix.lower() != ".csv":
         raise DataError(f"{out}: an index is a .csv file")

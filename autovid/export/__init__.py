@@ -1,7 +1,5 @@
-"""What leaves for other programs, and what comes from them: folders that stand alone, weights of other toolkits."""
+"""Folders that stand alone, for other programs, and predictions with them."""
 
-from autovid.export.formats import FORMATS
-from autovid.export.importing import Imported, import_weights
 from autovid.export.manifest import FILES
 from autovid.export.package import write_export
 from autovid.export.predict import predict
@@ -10,11 +8,8 @@ from autovid.export.subject import find_subject
 
 __all__ = [
     "FILES",
-    "FORMATS",
     "Classifier",
-    "Imported",
     "find_subject",
-    "import_weights",
     "open_classifier",
     "predict",
     "write_export",

@@ -9,7 +9,7 @@ import msgspec
 
 from autovid.clip import MOST, Clip
 from autovid.errors import ConfigError
-from autovid.run.files import digest
+from autovid.fileio import digest
 
 FORMAT = 1  # of model.json
 FILES = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}

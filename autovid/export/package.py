@@ -9,15 +9,15 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from autovid import __version__
 from autovid.errors import ConfigError, RunError
 from autovid.export.card import model_card
 from autovid.export.manifest import ARCHITECTURE, CARD, FILES, FORMAT, MANIFEST, Check, Kind, Manifest
 from autovid.export.programs import needed, noise, save_onnx, save_torch, trace
 from autovid.export.runtime import Logits, open_file
 from autovid.export.subject import Subject
+from autovid.fileio import digest, explained, sync_folder, write_synced
 from autovid.models import Network
-from autovid.run.config_file import installed_version
-from autovid.run.files import digest, explained, sync_folder, write_synced
 
 BATCHES = (1, 3)  # that every export is run with
 TOLERANCE = 1e-4  # of logits; times the largest of them where that is above 1, as it may be in an untrained network
@@ -104,5 +104,5 @@ def compare(net: Network, logits: Logits, subject: Subject, kind: Kind) -> Check
 
 
 def _versions(kind: Kind) -> dict[str, str]:
-    found = {"autovid": installed_version(), "python": platform.python_version(), "torch": str(torch.__version__)}
+    found = {"autovid": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     return found | {package: str(needed(package).__version__) for package in PACKAGES[kind]}

@@ -24,8 +24,8 @@ from autovid.export.manifest import (
 from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.subject import title
 from autovid.export.untrusted import load_program
+from autovid.kernels.compute import find_device
 from autovid.models import build, load_model, load_weights
-from autovid.nn.compute import find_device
 from autovid.train import open_trained
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from autovid.clip import Clip
-from autovid.cost import convention, count
+from autovid.costs import convention, count
 from autovid.data.views import BY_NUMBER
 from autovid.errors import ConfigError
 from autovid.export.manifest import Cost, Interface

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from autovid import __version__
 from autovid.errors import ConfigError
-from autovid.nn.machine import cpu_model
-from autovid.run.config_file import installed_version
+from autovid.kernels.machine import cpu_model
 
 
 def hardware() -> str:
@@ -26,7 +26,7 @@ def device_name(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """What may change a latency."""
-    found = {"autovid": installed_version(), "torch": str(torch.__version__)}
+    found = {"autovid": __version__, "torch": str(torch.__version__)}
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found

@@ -1,22 +1,11 @@
 """Networks, and how to build them."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, overload
-
-import torch
-
-from autovid.config import read_yaml
-from autovid.config.resources import experiments_dir, search_spaces_dir
-from autovid.errors import ConfigError, did_you_mean
 from autovid.models.builder import SearchNetwork, build_space, inherit
-from autovid.models.modules import MODULES, attach
-from autovid.models.network import Network, lay_out
-from autovid.models.options import check_options
+from autovid.models.factory import Model, NetworkSpec, build, build_network, load_model
+from autovid.models.modules import MODULES
+from autovid.models.network import Network
 from autovid.models.registry import NETWORKS
-from autovid.models.spec import Model, NetworkSpec
 from autovid.models.weights import load_weights
-from autovid.space import Architecture, SearchSpace, load_architecture
 
 __all__ = [
     "MODULES",
@@ -32,88 +21,3 @@ __all__ = [
     "load_model",
     "load_weights",
 ]
-
-Modules = Sequence[str] | Mapping[str, Mapping[str, Any]]
-
-
-@overload
-def build(what: Architecture | SearchSpace, classes: int | None = None) -> SearchNetwork: ...
-@overload
-def build(
-    what: NetworkSpec | str | Path,
-    classes: int | None = None,
-    *,
-    frames: int | None = None,
-    crop: int | None = None,
-    modules: Modules = (),
-    **options: Any,
-) -> Network: ...
-def build(
-    what: Architecture | SearchSpace | NetworkSpec | str | Path,
-    classes: int | None = None,
-    *,
-    frames: int | None = None,
-    crop: int | None = None,
-    modules: Modules = (),
-    **options: Any,
-) -> Network:
-    """A hand-designed network by name, the network of an architecture or of a YAML file, or the supernet of a space.
-
-    It takes clips (B, 3, T, H, W), normalised as `net.clip` says, and gives logits (B, classes). `frames`, `crop`,
-    `modules` (["rms"], or {"rms": {"kernel": 3}}) and options are those of hand-designed networks.
-    Raises ConfigError for an unknown name, option or module, and for a module that does not fit.
-    """
-    if isinstance(what, str | Path):
-        what = load_model(what)
-    if isinstance(what, NetworkSpec):
-        asked = modules if isinstance(modules, Mapping) else {name: {} for name in modules}
-        return build_network(what.changed(classes=classes, frames=frames, crop=crop, options=options, modules=asked))
-    if frames or crop or modules or options:
-        raise ConfigError("frames, crop, modules and options are for networks by name; an architecture has its own")
-    return build_space(what.as_space() if isinstance(what, Architecture) else what, classes)
-
-
-def build_network(spec: NetworkSpec, device: str = "cpu") -> Network:
-    """The network that a spec asks for, in channels_last_3d. Raises ConfigError."""
-    if spec.network not in NETWORKS:
-        raise ConfigError(no_network(spec.network))
-    make = NETWORKS[spec.network].make
-    sizes = {"classes": spec.classes, "frames": spec.frames, "crop": spec.crop}
-    if beside := sorted(sizes.keys() & spec.options):
-        raise ConfigError(f"{beside[0]} is given beside the options of a network, not among them")
-    given = {**{name: size for name, size in sizes.items() if size is not None}, **spec.options}
-    check_options(spec.network, make, given)
-    with torch.device(device):
-        net = make(**given)
-        attach(net, spec.modules, spec.network)
-    net.spec = spec
-    return lay_out(net)
-
-
-def no_network(name: str) -> str:
-    """Says so, and what to do."""
-    return f"there is no network {name!r}; {did_you_mean(name, NETWORKS)}autovid list models shows all"
-
-
-BINARY = (".onnx", ".pt2", ".pt", ".pth", ".safetensors")
-
-
-def load_model(what: str | Path) -> Model:
-    """A hand-designed network by its name, or what the YAML file of one or of an architecture holds."""
-    if str(what) in NETWORKS:
-        return NetworkSpec(network=str(what))
-    if not Path(what).suffix and not Path(what).exists():
-        for kind, folder in (("a search space", search_spaces_dir()), ("an experiment", experiments_dir())):
-            if (folder / f"{what}.yaml").is_file():
-                raise ConfigError(f"{what} is {kind}; give a network, an architecture or a run")
-        hint = did_you_mean(str(what), NETWORKS)
-        raise ConfigError(f"neither a network nor a file is called {str(what)!r}; {hint}autovid list shows all")
-    if Path(what).suffix in BINARY:
-        raise ConfigError(f"{what} holds weights, not what a network is; give its run, its folder or its YAML file")
-    document = read_yaml(what)
-    if "network" in (content := document.as_type(dict[str, Any])) and isinstance(content["network"], str):
-        spec = document.as_type(NetworkSpec)
-        if spec.network not in NETWORKS:
-            raise document.error(no_network(spec.network), "network")
-        return spec
-    return load_architecture(what)

@@ -14,15 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid.blocks.attention import ATTENTIONS
+from autovid.blocks.elastic import Affine, Depthwise, Norm, Pointwise
+from autovid.blocks.fusion import FUSIONS
+from autovid.blocks.mbconv3d import MBConv3d
+from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.tensors import channels_last, he_normal
 from autovid.models.network import Network, every_frame
-from autovid.nn.attention import ATTENTIONS
-from autovid.nn.fusion import FUSIONS
-from autovid.nn.layers import Affine, Depthwise, Norm, Pointwise, channels_last, he_normal
-from autovid.nn.mbconv import MBConv3d
 from autovid.space.architecture import Architecture
-from autovid.space.layout import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite, sites
+from autovid.space.layout import sites
 from autovid.space.space import SearchSpace
 
 Candidates = Mapping[str, tuple[Any, ...]]

@@ -12,13 +12,13 @@ from typing import Literal
 from torch import nn
 
 from autovid.clip import Clip
+from autovid.kernels.depthwise_gradients import Size3
+from autovid.layers.residual import Bottleneck, Residual
+from autovid.layers.separable import DepthwiseConv3d, PointwiseConv3d
 from autovid.models.network import Network
 from autovid.models.pooled import PooledResNet
 from autovid.models.resnet import DEPTHS, make_stages
 from autovid.models.slowfast import make_stem
-from autovid.nn.depthwise_gradients import Size3
-from autovid.nn.residual import Bottleneck, Residual
-from autovid.nn.separable import DepthwiseConv3d, PointwiseConv3d
 
 
 def csn(

@@ -21,15 +21,15 @@ from torch import nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.factorized import FactorizedConv
+from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.non_local import NonLocalBlock
+from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation
+from autovid.layers.temporal_shift import TemporalShift
 from autovid.models.inception import EPS, Inception, InceptionV1, Parts
 from autovid.models.network import Network
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, frame_stem, make_stages
-from autovid.nn.factorized import FactorizedConv
-from autovid.nn.frames import FrameConv, FrameMaxPool
-from autovid.nn.non_local import NonLocalBlock
-from autovid.nn.residual import BasicBlock, Bottleneck, Residual
-from autovid.nn.temporal_aggregation import DenseAggregation, TemporalAggregation
-from autovid.nn.temporal_shift import TemporalShift
 
 STRATEGIES = {
     "tsn": "every frame by itself",

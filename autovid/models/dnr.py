@@ -17,10 +17,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
+from autovid.layers.dnr import Direction, DynamicNorm, LayerRelay, TemporalRelay
+from autovid.layers.residual import BasicBlock, Bottleneck
+from autovid.layers.temporal_shift import TemporalShift
 from autovid.models.network import DoesNotFit, Network
-from autovid.nn.dnr import Direction, DynamicNorm, LayerRelay, TemporalRelay
-from autovid.nn.residual import BasicBlock, Bottleneck
-from autovid.nn.temporal_shift import TemporalShift
 
 Block = BasicBlock | Bottleneck
 

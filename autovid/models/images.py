@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.layers.frames import FrameConv
+from autovid.layers.residual import BasicBlock, Residual
 from autovid.models.deep_analysis import resnet
 from autovid.models.network import Network
 from autovid.models.resnet import ResNet, make_stages
-from autovid.nn.frames import FrameConv
-from autovid.nn.residual import BasicBlock, Residual
 
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of the training images of CIFAR-100
 

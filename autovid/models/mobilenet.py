@@ -7,10 +7,10 @@ that expand and have a shortcut, ten of them, as in the TSM repository.
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.layers.frames import FrameConv
+from autovid.layers.temporal_shift import TemporalShift
 from autovid.models.network import Network, he_init
 from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD
-from autovid.nn.frames import FrameConv
-from autovid.nn.temporal_shift import TemporalShift
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """(expansion, channels, blocks, stride of the first)"""

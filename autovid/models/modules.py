@@ -1,4 +1,4 @@
-"""The modules that combine with networks, by name: one file in `autovid/nn`, one line here.
+"""The modules that combine with networks, by name: one file in `autovid/layers`, one line here.
 
 A module puts itself into a network that is built already: into the places of its residual blocks (`Network.blocks`),
 or at its input.

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.nn.residual import Residual
+from autovid.layers.residual import Residual
 
 if TYPE_CHECKING:
-    from autovid.models.spec import NetworkSpec
+    from autovid.models.factory import NetworkSpec
 
 
 class DoesNotFit(ConfigError):

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.layers.residual import BasicBlock, Bottleneck
 from autovid.models.resnet import ResNet
-from autovid.nn.residual import BasicBlock, Bottleneck
 
 
 class PooledResNet(ResNet):

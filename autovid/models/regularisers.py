@@ -9,12 +9,12 @@ from typing import Literal
 from torch import nn
 
 from autovid.errors import ConfigError
+from autovid.layers.cutmix import CutMix
+from autovid.layers.random_drop import RandomDrop, survival_rates
+from autovid.layers.residual import Residual
+from autovid.layers.rms import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
+from autovid.layers.shake_drop import ShakeDrop
 from autovid.models.network import DoesNotFit, Network
-from autovid.nn.cutmix import CutMix
-from autovid.nn.random_drop import RandomDrop, survival_rates
-from autovid.nn.residual import Residual
-from autovid.nn.rms import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
-from autovid.nn.shake_drop import ShakeDrop
 
 LAST = 0.5  # survival of the last block [seed-rms, D, and the papers cited there]
 

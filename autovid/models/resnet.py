@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from autovid.clip import Clip
+from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.residual import Bottleneck, Residual
 from autovid.models.network import Network, he_init
-from autovid.nn.frames import FrameConv, FrameMaxPool
-from autovid.nn.residual import Bottleneck, Residual
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid.blocks.elastic import Affine
+from autovid.blocks.site import BlockSite, HeadSite, StemSite
 from autovid.clip import Clip
 from autovid.models.builder import Classifier, SearchNetwork, build_space, module_name
 from autovid.models.s2dnet import CONTEXT, FUSIONS, Fusion, Places, S2DNet, Sizes, TemporalFilter, TopK
 from autovid.models.x3d import WIDTHS, architecture
-from autovid.nn.layers import Affine
-from autovid.space.layout import BlockSite, HeadSite, StemSite
 
 KINETICS = Sizes(8, 144, 16, 160, crop=224)
 MAP_WIDTH = 432  # of X3D's last map

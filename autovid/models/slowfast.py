@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.temporal_conv import TemporalConv
 from autovid.models.network import Network, every_frame, he_init
 from autovid.models.pooled import PooledResNet, zero_last_norms
 from autovid.models.resnet import DEPTHS, make_stages
-from autovid.nn.frames import FrameConv, FrameMaxPool
-from autovid.nn.residual import BasicBlock, Bottleneck, Residual
-from autovid.nn.temporal_conv import TemporalConv
 
 BETA = 8  # the fast path has 1 / BETA of the channels
 SLOW_KERNELS = {2: 1, 3: 1, 4: 3, 5: 3}  # temporal kernels of res2 ... res5

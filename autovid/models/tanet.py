@@ -8,10 +8,10 @@ from collections import OrderedDict
 from torch import nn
 
 from autovid.clip import Clip
+from autovid.layers.residual import Residual
+from autovid.layers.temporal_adaptive import TemporalAdaptive
 from autovid.models.network import Network
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, frame_bottleneck, frame_stem, make_stages
-from autovid.nn.residual import Residual
-from autovid.nn.temporal_adaptive import TemporalAdaptive
 
 
 def tanet_resnet50(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> Network:

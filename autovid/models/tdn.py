@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.frames import FrameConv, FrameMaxPool, fold, unfold
+from autovid.layers.residual import Residual
+from autovid.layers.temporal_difference import SNIPPET, LearnableShift, LongTermDifference, differences, middle_frames
 from autovid.models.network import every_frame, he_init
 from autovid.models.resnet import (
     DEPTHS,
@@ -23,9 +26,6 @@ from autovid.models.resnet import (
     frame_stem,
     make_stages,
 )
-from autovid.nn.frames import FrameConv, FrameMaxPool, fold, unfold
-from autovid.nn.residual import Residual
-from autovid.nn.temporal_difference import SNIPPET, LearnableShift, LongTermDifference, differences, middle_frames
 
 
 def tdn_resnet50(*, classes: int = 400, frames: int = 40, crop: int = 224, dropout: float = 0.5) -> "TDN":

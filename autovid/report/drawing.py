@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autovid.report import words
+from autovid.report import labels
 from autovid.report.markup import Markup, figure, svg_file, tag, text
 from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Outline
 
@@ -39,7 +39,7 @@ def _picture(outline: Outline) -> tuple[float, list[Markup]]:
     lanes = [_Lane(number, len(outline.lanes), outline) for number in range(len(outline.lanes))]
     parts = [text(14, 25, outline.title, "big bold f-ink"), text(14, 43, outline.about, "f-mute")]
     top = 52.0
-    for line in words.lines(outline.asked, ROOM):
+    for line in labels.lines(outline.asked, ROOM):
         parts.append(text(14, top + 5, line, "small f-mute"))
         top += LINE
     named = lanes if len(lanes) > 1 else []
@@ -73,7 +73,7 @@ def _legend(outline: Outline) -> list[str]:
     if not outline.columns:
         return [SIZES, "t×k²: kernels over time and space, those of one point left out", *arrows]
     squeezed = ["SE: squeeze-excitation"] * any("SE" in box.label for box in boxes)
-    return [SIZES, *words.lines(["t×k²: kernel, time and space", "×e: expansion", *squeezed, *arrows], ROOM)]
+    return [SIZES, *labels.lines(["t×k²: kernel, time and space", "×e: expansion", *squeezed, *arrows], ROOM)]
 
 
 @dataclass
@@ -105,7 +105,7 @@ class _Lane:
     def lines(self, box: Box) -> list[str]:
         """A label's first part, and the others below it as they fit."""
         room = WIDTH / 2 - GAP / 2 - 20 - self.width(box) if self.side else WIDTH - 2 * WIDEST - 40
-        return [*box.label[:1], *words.lines(box.label[1:], int(room / WIDE))]
+        return [*box.label[:1], *labels.lines(box.label[1:], int(room / WIDE))]
 
     def label(self, box: Box, middle: float) -> Iterator[Markup]:
         """What is said beside a box: in columns, or in lines."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from autovid.data.augment import resize
 from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
+from autovid.fileio import explained
 from autovid.report.cam import ActivationMap
-from autovid.run.files import explained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,23 +7,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from autovid.cost import count, gflops, macs_table
+from autovid.blocks.mbconv3d import inner_width
+from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, Size, StemSite
+from autovid.costs import count, macs_table
 from autovid.models import build
 from autovid.models.builder import module_name
-from autovid.nn.mbconv import inner_width
+from autovid.solver import gflops
 from autovid.space import Architecture
-from autovid.space.layout import (
-    AttentionSite,
-    BlockSite,
-    ClassifierSite,
-    FusionSite,
-    HeadSite,
-    Site,
-    Size,
-    StemSite,
-    sites,
-    stream_size,
-)
+from autovid.space.layout import sites, stream_size
 
 Kind = Literal["stem", "block", "attention", "head"]
 Prior = Mapping[str, tuple[tuple[object, ...], np.ndarray]]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autovid import __version__
 from autovid.errors import ConfigError
-from autovid.report import found, quality, search
+from autovid.report import quality, search, summary
 from autovid.report.markup import Markup, isolated, join, tag
 from autovid.report.runs import Run, read_runs
 from autovid.report.theme import style_sheet
 from autovid.run import write_atomic
-from autovid.run.config_file import installed_version
 
 LARGEST = 3_000_000  # bytes of a page
 
@@ -40,22 +40,22 @@ def page(runs: Sequence[Run], notice: Callable[[str], None] = lambda line: None)
     """The whole page; `notice` is told what had to be left out and why."""
     examples = quality.Examples(runs, notice)
     sections = (
-        Section("found", "What was found", found.sentences),
-        Section("compare", "Side by side", found.comparison),
-        Section("architecture", "The architecture", found.architectures),
+        Section("found", "What was found", summary.sentences),
+        Section("compare", "Side by side", summary.comparison),
+        Section("architecture", "The architecture", summary.architectures),
         Section("search", "How it was found", search.curves),
         Section("decisions", "Every decision", search.decisions),
         Section("accuracy", "How good it is", quality.accuracy),
         Section("classes", "Class by class", quality.classes),
         Section("confusions", "What it takes for what", examples.confusions),
         Section("looks", "What it looks at", examples.looks),
-        Section("cost", "What it cost, and how to run it again", found.costs),
+        Section("cost", "What it cost, and how to run it again", summary.costs),
     )
     made = [(section, content) for section in sections if (content := section.make(runs))]
     links = [tag("a", section.heading, href=f"#{section.anchor}") for section, _ in made]
     body = [tag("section", tag("h2", section.heading), content, id=section.anchor) for section, content in made]
     title = "autovid: " + ", ".join(run.name for run in runs)
-    version = tag("footer", tag("p", f"Made by autovid {installed_version()}. {found.CONVENTION}"))
+    version = tag("footer", tag("p", f"Made by autovid {__version__}. {summary.CONVENTION}"))
     names = join([isolated(run.name) for run in runs], ", ")
     head = tag("header", tag("h1", "autovid: ", names), tag("nav", *links, aria_label="Sections"))
     return _document(title, join([head, tag("main", *body), version]))

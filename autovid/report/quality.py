@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from autovid.report import published
 from autovid.report.charts import Key, Point, Series, bars, line_chart, scatter, thin
-from autovid.report.looks import SIDE, Look, look
+from autovid.report.examples import SIDE, Look, look
 from autovid.report.markup import SERIES, Markup, escape, isolated, join, tag
 from autovid.report.runs import Confusion, Run
 from autovid.train.evaluate import Evaluation

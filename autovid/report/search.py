@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autovid.cost import CostRange
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import Markup, join, tag
@@ -14,6 +13,7 @@ from autovid.report.outline import ATTENTIONS, FUSIONS
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.search.latency import latencies_of
+from autovid.solver import CostRange
 from autovid.space import Architecture
 from autovid.space.space import opens
 

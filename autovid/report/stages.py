@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from autovid.cost import Stage, count_stages, gflops
+from autovid.blocks.site import Size
+from autovid.costs import Stage, count_stages
+from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.mobilenet import InvertedResidual
 from autovid.models.s2dnet import S2DNet
-from autovid.nn.residual import Residual
-from autovid.report import words
+from autovid.report import labels
 from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Kind, Outline, measures
-from autovid.space.layout import Size
+from autovid.solver import gflops
 
 FEWEST = 4  # pieces with feature maps that make a stream of what has a name of its own
 LANES = {"synopsis": "synopsis: the glance", "detail": "detail: a closer look"}
@@ -37,7 +38,7 @@ class _Piece(NamedTuple):
 
     @property
     def place(self) -> str:
-        return words.place(self.stage.name, self.module)
+        return labels.place(self.stage.name, self.module)
 
 
 def network_outline(net: Network, spec: NetworkSpec) -> Outline:
@@ -59,8 +60,8 @@ def network_outline(net: Network, spec: NetworkSpec) -> Outline:
         tuple(LANES.get(lane, lane) for lane in lanes) or ("",),
         tuple(_rows(pieces[: last + 1], lanes)),
         tuple(_aside(stage) for stage in beside),
-        tuple((words.piece(stage.name), stage.macs) for stage in stages),
-        asked=tuple(words.options(spec)),
+        tuple((labels.piece(stage.name), stage.macs) for stage in stages),
+        asked=tuple(labels.options(spec)),
         arrows=FUSED if isinstance(net, S2DNet) else JOINED,
     )
 
@@ -169,7 +170,7 @@ def _box(piece: _Piece, alone: bool) -> Box:
     said = f"{number} block{'s' * (number > 1)}" if number and "block" not in piece.stage.name else ""
     kind: Kind = "stem" if piece.stage.name.endswith("stem") else "block"
     head = f"{piece.place} · {measures(piece.channels, piece.size)}" if alone else ""
-    parts = (head, said, " ".join(_kernels(piece.module)), *words.inside(piece.module, number))
+    parts = (head, said, " ".join(_kernels(piece.module)), *labels.inside(piece.module, number))
     return Box(piece.channels, piece.size, tuple(part for part in parts if part), _title(piece), kind)
 
 
@@ -189,15 +190,15 @@ def _kernels(module: nn.Module) -> list[str]:
 
 
 def _aside(stage: Stage) -> Aside:
-    name = words.piece(stage.name)
+    name = labels.piece(stage.name)
     return Aside(f"{name} · {stage.macs / 1e6:,.1f} MMACs", f"{name}\n{_cost(stage)}")
 
 
 def _title(piece: _Piece) -> str:
     assert piece.size is not None
     kernels = " ".join(_kernels(piece.module))
-    lines = [words.piece(piece.stage.name), f"gives {measures(piece.channels, piece.size)}"]
-    lines += [f"kernels {kernels}"] * bool(kernels) + words.inside(piece.module, _blocks(piece.module))
+    lines = [labels.piece(piece.stage.name), f"gives {measures(piece.channels, piece.size)}"]
+    lines += [f"kernels {kernels}"] * bool(kernels) + labels.inside(piece.module, _blocks(piece.module))
     return "\n".join([*lines, _cost(piece.stage)])
 
 

@@ -7,8 +7,8 @@ import torch
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError, did_you_mean
+from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
-from autovid.nn.compute import Compute
 from autovid.train import open_trained
 
 

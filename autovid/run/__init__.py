@@ -1,7 +1,7 @@
 """Run directory, checkpoints, random state, signals, progress, metrics log, and the loop. Knows nothing of networks."""
 
+from autovid.fileio import write_atomic
 from autovid.run.directory import Checkpoint, RunDirectory
-from autovid.run.files import write_atomic
 from autovid.run.loop import Outcome, run_task
 from autovid.run.progress import Progress
 from autovid.run.seeds import derive_seed, seed_step, step_generator

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from autovid.errors import RunError
-from autovid.run.files import sync_folder, write_synced
+from autovid.fileio import sync_folder, write_synced
 from autovid.run.plain import plain
 from autovid.run.task import TaskState
 

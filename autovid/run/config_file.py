@@ -11,15 +11,10 @@ import msgspec
 from autovid import __version__
 from autovid.config import dump_yaml, read_yaml
 from autovid.errors import ConfigError, RunError
-from autovid.run.files import write_atomic
+from autovid.fileio import write_atomic
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
 _ABSENT = "(absent)"
-
-
-def installed_version(package: str = "autovid") -> str:
-    """The version of a package that is running."""
-    return __version__ if package == "autovid" else version(package)
 
 
 def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
@@ -30,7 +25,7 @@ def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
 def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
     """`config` as config.yaml gives it back (structs as mappings, tuples as lists), with versions and kind in front."""
     plain = json.loads(json.dumps(msgspec.to_builtins(config, str_keys=True)))
-    return {**{name: installed_version(name) for name in VERSIONS}, "kind": kind, **plain}
+    return {**dict(zip(VERSIONS, (__version__, version("torch")))), "kind": kind, **plain}
 
 
 def write_config(path: Path, config: dict[str, Any]) -> None:

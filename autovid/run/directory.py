@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from autovid.errors import RunError
+from autovid.fileio import explained, write_all
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
 from autovid.run.config_file import config_hash, differences, full_config, read_config, write_config
-from autovid.run.files import explained, write_all
 from autovid.run.lock import RunLock
 from autovid.run.task import TaskState
 

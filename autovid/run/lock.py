@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 
 from autovid.errors import RunError
-from autovid.run.files import explained
+from autovid.fileio import explained
 
 
 class RunLock:

@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from autovid import world
+from autovid import __version__, distributed
 from autovid.errors import ConfigError, RunError
-from autovid.run.config_file import installed_version
 from autovid.run.directory import RunDirectory
 from autovid.run.metrics import MetricsLog
 from autovid.run.progress import Progress
@@ -45,7 +44,7 @@ def run_task(
     ends the run without a new checkpoint, as the state may be half changed. Seeds the global random state at every
     step.
 
-    Workers (autovid.world) do every step together and stop after the same one, whichever of them is asked to; the
+    Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to; the
     first alone reads and writes the directory, and the others have one that is not locked.
     """
     if isinstance(checkpoint_every, int) and checkpoint_every < 1:
@@ -113,11 +112,11 @@ class _Loop:
         return Outcome(first, self.done, time.monotonic() - began, self.metrics)
 
     def take_up(self) -> int:
-        checkpoint = world.from_first(lambda: self.run.latest(self.note))
+        checkpoint = distributed.from_first(lambda: self.run.latest(self.note))
         if checkpoint is not None:
             if checkpoint.step > self.task.steps:
                 raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
-            made_with, now = self.run.config["autovid"], installed_version()
+            made_with, now = self.run.config["autovid"], __version__
             if made_with != now:
                 self.note(f"begun with autovid {made_with}, going on with {now}: the result may differ")
             self.task.load(checkpoint.state)
@@ -134,10 +133,10 @@ class _Loop:
             self.progress.note(line)
 
     def together(self) -> str:
-        return f", {world.size()} workers" if world.size() > 1 else ""
+        return f", {distributed.size()} workers" if distributed.size() > 1 else ""
 
     def asked_to_stop(self, stop: StopRequest) -> bool:
-        self.signal = world.largest([stop.signal or 0])[0]
+        self.signal = distributed.largest([stop.signal or 0])[0]
         return self.signal > 0
 
     def one_step(self, log: MetricsLog | None) -> None:
@@ -163,7 +162,7 @@ class _Loop:
             return True
         if isinstance(self.every, timedelta):
             late = time.monotonic() - self.saved_at >= self.every.total_seconds()
-            return world.largest([late and world.is_first()])[0] > 0  # clocks differ
+            return distributed.largest([late and distributed.is_first()])[0] > 0  # clocks differ
         return self.done % self.every == 0
 
     def save(self, log: MetricsLog | None) -> None:

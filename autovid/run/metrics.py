@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from autovid.fileio import explained, write_all
 from autovid.run.directory import RunDirectory
-from autovid.run.files import explained, write_all
 
 
 def _end_of_records(lines: Iterable[bytes], first: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autovid import world
+from autovid import distributed
 from autovid.run.directory import RunDirectory
 
 
@@ -21,6 +21,6 @@ def shared_run(path: str | Path, config: dict[str, Any], *, kind: str, resume: b
         held.append(RunDirectory.create_or_resume(path, config, kind=kind, resume=resume))
         return held[0].config
 
-    found = world.from_first(take)
+    found = distributed.from_first(take)
     with held[0] if held else RunDirectory(Path(path), found, None) as run:
         yield run

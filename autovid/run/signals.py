@@ -11,7 +11,7 @@ import time
 from types import FrameType
 from typing import Any, ClassVar
 
-from autovid import world
+from autovid import distributed
 from autovid.errors import AutovidError
 
 ECHO = 5.0  # seconds in which workers take a second signal for the first one: launchers pass on what all have heard
@@ -62,7 +62,7 @@ class StopRequest:
         if os.getpid() != self._pid:
             self._handle_in_child(number)
         elif self.signal is not None:
-            if world.size() > 1 and time.monotonic() - self._since < ECHO:
+            if distributed.size() > 1 and time.monotonic() - self._since < ECHO:
                 return
             raise KeyboardInterrupt  # not an Exception: no handler of a broken video may swallow it
         else:

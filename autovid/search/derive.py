@@ -7,22 +7,15 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.cost import (
-    CostRange,
-    LatencyRange,
-    Limit,
-    MacsTable,
-    latency_table,
-    most_probable_within,
-    read_latency_file,
-)
-from autovid.cost.range import MILLISECONDS
+from autovid.costs import LatencyRange, MacsTable, latency_table, read_latency_file
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
+from autovid.search.part_targets import Target
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target
+from autovid.solver import CostRange, Limit, most_probable_within
+from autovid.solver.cost_range import MILLISECONDS
 from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space
 from autovid.space.schema import Value

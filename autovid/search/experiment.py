@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from autovid.config import read_layers
-from autovid.cost import convention
+from autovid.costs import convention
 from autovid.data.published import DataSet
-from autovid.search.room import settle
+from autovid.search.feasibility import settle
+from autovid.search.part_targets import Target
 from autovid.search.settings import SearchSettings, settings_for
-from autovid.search.target import Target
 from autovid.space import SearchSpace, load_space
 
 

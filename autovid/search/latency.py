@@ -10,14 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from autovid.cost import CostRange, CostTable, LatencyRange, Limit, most_probable_within, sample_within
-from autovid.cost.distribution import probability_in_range
-from autovid.cost.joint import likely_within
+from autovid.costs import LatencyRange
 from autovid.errors import CostRangeError
 from autovid.search.derive import Searched, limits_of
+from autovid.search.feasibility import LOOKAHEAD, NATURAL, Room, decided, fixed_cost, in_part, uniform
 from autovid.search.objective import Beta, cost_shares, cost_term
-from autovid.search.room import LOOKAHEAD, NATURAL, Room, decided, fixed_cost, in_part, uniform
-from autovid.search.target import Target
+from autovid.search.part_targets import Target
+from autovid.solver import CostRange, CostTable, Limit, most_probable_within, sample_within
+from autovid.solver.distribution import probability_in_range
+from autovid.solver.several_constraints import likely_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.space import opens
 

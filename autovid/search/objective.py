@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autovid.cost import CostRange
+from autovid.solver import CostRange
 
 
 def importance(loglik_K: Tensor) -> Tensor:

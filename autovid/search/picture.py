@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autovid.cost import CostRange, convention
+from autovid.costs import convention
 from autovid.search.derive import Searched
 from autovid.search.latency import latencies_of
 from autovid.search.prior import Prior
 from autovid.search.settings import SearchSettings
+from autovid.solver import CostRange
 from autovid.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:

@@ -9,21 +9,21 @@ from typing import Any
 
 import msgspec
 
-from autovid import world
-from autovid.cost import LatencyRange, convention
+from autovid import distributed
+from autovid.costs import LatencyRange, convention
 from autovid.data import FaultLog, VideoSet
 from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
-from autovid.nn.compute import Compute
-from autovid.nn.precision import Precision
+from autovid.kernels.compute import Compute
+from autovid.kernels.precision import Precision
 from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.derive import LATENCY, Searched, derive, read_search
+from autovid.search.feasibility import check
 from autovid.search.latency import latency_of_parts
+from autovid.search.part_targets import Target
 from autovid.search.picture import search_curve
-from autovid.search.room import check
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace, load_space
 
@@ -60,8 +60,8 @@ def search(
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
-    Workers (autovid.world) call it alike; the first writes, and all of them get what was found. Raises CostRangeError
-    at once when the ranges cannot be met, RunError when `out` is in use or holds another search.
+    Workers (autovid.distributed) call it alike; the first writes, and all of them get what was found. Raises
+    CostRangeError at once when the ranges cannot be met, RunError when `out` is in use or holds another search.
     """
     target = Target.parse(settings.flops, space)
     check(space, target)
@@ -78,7 +78,7 @@ def search(
         "settings": settings,
         **({"latency": latency.record()} if latency else {}),
     }
-    world.from_first(lambda: _check_space(Path(out), space))
+    distributed.from_first(lambda: _check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked and not (run.path / "space.yaml").exists():
@@ -99,7 +99,7 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        return world.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
+        return distributed.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
 
 
 def _finish(path: Path, outcome: Outcome, faults: int) -> Found:

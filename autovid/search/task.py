@@ -3,8 +3,8 @@
 One step draws K architectures, moves the weights on one half of the data and, after the warm-up, the prior on the
 other half. A graph of one architecture at a time is in memory, whatever K is.
 
-Workers (autovid.world) draw the same K, each sees its share of the batch; log-likelihoods are averaged over them before
-they weigh anything, and so are the gradients of the paths that were drawn.
+Workers (autovid.distributed) draw the same K, each sees its share of the batch; log-likelihoods are averaged over them
+before they weigh anything, and so are the gradients of the paths that were drawn.
 
 The paper prints the optimizers, rates, momentum and weight decay 5e-5. Ours, where it is silent: the decay is on all
 weights of the supernet, batch norms among them (in training it is not on those, see autovid/train/recipe.py); a
@@ -21,23 +21,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autovid import world
+from autovid import distributed
 from autovid.clip import Clip
-from autovid.cost import LatencyRange, Limit, most_probable, sample_within
+from autovid.costs import LatencyRange
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
+from autovid.kernels.compute import Compute
+from autovid.layers.sync_batch import share_batches, variance_needed
 from autovid.models import SearchNetwork, build_space, inherit
-from autovid.nn.compute import Compute
-from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.chance import Chance
+from autovid.search.feasibility import choose, decided
 from autovid.search.latency import LatencyTerm, choose_timely, latency_of_parts, probability_within, to_draw_from
+from autovid.search.monitor import Watch
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, importance, sample_count, surrogate
+from autovid.search.part_targets import Target
 from autovid.search.prior import Prior
-from autovid.search.room import choose, decided
 from autovid.search.settings import SearchSettings
-from autovid.search.target import Target
-from autovid.search.watch import Watch
+from autovid.solver import Limit, most_probable, sample_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import Value
 
@@ -85,7 +86,7 @@ class SearchTask(Task):
                 jitter=settings.jitter,
                 flip=videos.flip,
                 faults=faults,
-                share=(world.rank(), world.size()),
+                share=(distributed.rank(), distributed.size()),
             )
             for which, half in enumerate((learn, choice))
         ]
@@ -187,12 +188,12 @@ class SearchTask(Task):
         weights, losses = StreamingSoftmax(), []
         for arch in self._architectures(archs_KD):
             loss = self._loss(batch, arch, "train")
-            losses.append(self._finite(world.mean([float(loss.detach())])[0]))
+            losses.append(self._finite(distributed.mean([float(loss.detach())])[0]))
             weight, shrink = weights.weigh(-losses[-1] * self._scale(batch))
             self._scale_gradients(shrink)
             torch.autograd.backward(loss * weight)
         self._scale_gradients(1.0 / weights.total)
-        world.average_gradients(self.net.parameters())
+        distributed.average_gradients(self.net.parameters())
         for group in self.sgd.param_groups:
             group["lr"] = lr
         self.sgd.step()
@@ -203,7 +204,7 @@ class SearchTask(Task):
         assert self.adam is not None
         with torch.no_grad(), self.net.scoring():
             losses = [float(self._loss(batch, arch, "forward")) for arch in self._architectures(archs_KD)]
-        losses = [self._finite(loss) for loss in world.mean(losses)]
+        losses = [self._finite(loss) for loss in distributed.mean(losses)]
         loglik_K = -torch.tensor(losses, dtype=torch.float64) * self._scale(batch)
         aim = self.range.middle() if self.beta.auto and self.range else self.range
         n_K = cost_shares(self.table.macs(archs_KD.numpy()), aim)
@@ -216,7 +217,7 @@ class SearchTask(Task):
             loss = loss + self.timed.loss(logprob_K, archs_KD, conditioned)
         torch.autograd.backward(loss)
         self.adam.step()
-        world.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
+        distributed.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
         self.beta.update(self._expected(), aim)
         if self.timed is not None:
             self.timed.update(self.prior.log_probs())
@@ -233,7 +234,7 @@ class SearchTask(Task):
 
     def _scale(self, batch: tuple[Tensor, Tensor]) -> float:
         """From the mean log-likelihood of the batch to the one that counts: `mean`, or the literal `sum`."""
-        return 1.0 if self.settings.likelihood == "mean" else float(len(batch[1]) * world.size())
+        return 1.0 if self.settings.likelihood == "mean" else float(len(batch[1]) * distributed.size())
 
     def _scale_gradients(self, factor: float) -> None:
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]

@@ -1,9 +1,7 @@
 """A frozen architecture: a macro table and one candidate for every decision. Data, not code."""
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from autovid.blocks.site import BlockSite
 from autovid.config import Document, dump_yaml, plain_document, read_yaml
-from autovid.errors import ConfigError, RunError
+from autovid.errors import ConfigError
+from autovid.fileio import explained, write_atomic
 from autovid.space.checks import check_choice, check_network
-from autovid.space.layout import BlockSite, depth, sites
+from autovid.space.layout import depth, sites
 from autovid.space.schema import SMALLEST_CROP, ArchitectureFile, Network, Reference, Value
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Architecture:
 
     def to_yaml(self) -> str:
         """The text of an architecture file."""
-        from autovid.cost import convention
+        from autovid.costs import convention
 
         cost = dict(self.cost) or {"macs": self.macs(), "gflops": round(self.macs() / 1e9, 6)}
         cost["convention"] = convention(self.reference)
@@ -112,21 +112,11 @@ class Architecture:
         return dump_yaml({key: value for key, value in content.items() if value != {}})
 
     def save(self, path: str | Path) -> None:
-        """Writes the architecture as YAML, whole or not at all. Raises RunError where it cannot be written."""
-        path, text = Path(path), self.to_yaml()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        """Write the architecture as YAML, whole or not at all. Raises RunError where it cannot be written."""
+        path = Path(path)
+        with explained(f"cannot write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        write_atomic(path, self.to_yaml())
 
 
 def check_frames(network: Network, frames: int) -> None:

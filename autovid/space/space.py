@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autovid.blocks.site import BlockSite
 from autovid.errors import ConfigError
 from autovid.space.architecture import Architecture
-from autovid.space.layout import BlockSite, sites
+from autovid.space.layout import sites
 from autovid.space.schema import Network, Part, Proxy, Recipe, Reference, StreamCandidates, Value
 
 if TYPE_CHECKING:
-    from autovid.cost import MacsTable
+    from autovid.costs import MacsTable
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class SearchSpace:
             raise ConfigError(f"sample: macs={macs} needs two finite numbers of MACs")
         if macs[0] > macs[1]:
             raise ConfigError(f"sample: macs={macs} begins above its end")
-        from autovid.cost import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
+        from autovid.solver import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
 
         uniform = [np.full(size, -np.log(size)) for size in self.sizes]
         rows = sample_in_range(self.cost_table(), uniform, int(macs[0]), int(macs[1]), n, rng, distinct=True)
@@ -98,7 +99,7 @@ class SearchSpace:
 
     def cost_table(self, crop: int | None = None, frames: int | None = None, classes: int | None = None) -> "MacsTable":
         """MACs of every architecture in closed form, at the reference input unless told otherwise."""
-        from autovid.cost import macs_table
+        from autovid.costs import macs_table
 
         return macs_table(self, crop=crop, frames=frames, classes=classes)
 

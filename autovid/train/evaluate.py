@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 import torch
 
-from autovid import world
+from autovid import distributed
 from autovid.clip import Clip
-from autovid.cost import convention, count
+from autovid.costs import convention, count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError, DivergedError
+from autovid.kernels.compute import Compute
 from autovid.models import Network
-from autovid.nn.compute import Compute
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
 from autovid.train.metrics import Scores, ViewAverage, scores
@@ -75,11 +75,11 @@ def evaluate(
 
     Beside it stands confusion-VIEWS.csv.
 
-    Workers (autovid.world) have the videos among them; the first one writes.
+    Workers (autovid.distributed) have the videos among them; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
-    progress = progress if world.is_first() else None
+    progress = progress if distributed.is_first() else None
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
@@ -116,7 +116,7 @@ def evaluate(
         **data,
         **_cost(trained, clip, views),
     )
-    if world.is_first():
+    if distributed.is_first():
         file = evaluation_file(trained.path, views, split)
         write_atomic(confusion_file(file), _confusion_table(videos.classes, found))
         write_atomic(file, evaluation.to_json())
@@ -175,12 +175,12 @@ def evaluate_network(
 ) -> Scores:
     """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    share = (world.rank(), world.size())
+    share = (distributed.rank(), distributed.size())
     loader = ClipLoader(
         videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, share=share
     )
     average = ViewAverage(len(videos), net.classes)
-    total = -(-len(videos) * views_of(views).total // (batch * world.size()))
+    total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
     net.eval()
     with _shown(progress, total), contextlib.closing(loader), torch.inference_mode():
         for done, (x, _, video) in enumerate(loader.views_batches(), 1):

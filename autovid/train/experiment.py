@@ -31,7 +31,7 @@ from autovid.data.published import DataSet
 from autovid.data.views import views_name
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network, load_model
-from autovid.models.spec import Option
+from autovid.models.factory import Option
 from autovid.space import SearchSpace, load_space
 from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, view_crop
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from autovid import world
+from autovid import distributed
 
 
 class Accuracy(NamedTuple):
@@ -48,7 +48,7 @@ class ViewAverage:
 
     def share(self) -> None:
         """Adds what the other workers have seen."""
-        world.add_([self._sums_NC, self._views_N])
+        distributed.add_([self._sums_NC, self._views_N])
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
         """(probabilities (n, C), numbers (n,)) of the n videos that were seen."""

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from autovid.blocks.elastic import Norm
 from autovid.errors import ConfigError
 from autovid.models.weights import HEAD
-from autovid.nn.layers import Norm
 from autovid.train.recipe import Recipe
 
 PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re.compile(r"^locator\.")}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from autovid.cost import Count, convention, count
+from autovid.costs import Count, convention, count
 from autovid.data import VideoSet
 from autovid.data.views import views_of
 from autovid.models import Model, Network, NetworkSpec, build, build_network

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from autovid import world
+from autovid import distributed
+from autovid.blocks.elastic import Norm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
+from autovid.kernels.compute import Compute
+from autovid.layers.sync_batch import share_batches, variance_needed
 from autovid.models import Network
-from autovid.nn.compute import Compute
-from autovid.nn.layers import Norm
-from autovid.nn.whole_batch import share_batches, variance_needed
 from autovid.run import Task, TaskState
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
 from autovid.train.recipe import Recipe
@@ -26,7 +26,7 @@ MEMORY = 0.95  # of the smoothed accuracy on screen, a step
 class Training(Task):
     """Trains `net` on what `loader` gives; `steps` steps. `facts` go into every checkpoint's state.json.
 
-    Workers (autovid.world) each take their share of the batch; gradients and figures are means over them.
+    Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
     """
 
@@ -77,15 +77,15 @@ class Training(Task):
             share = len(y_part) / len(y)
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
-            value += share * self._finite(world.mean([loss.item()])[0], "loss", index)
+            value += share * self._finite(distributed.mean([loss.item()])[0], "loss", index)
             top1 += share * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
             self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
-        top1 = world.mean([top1])[0]
+        top1 = distributed.mean([top1])[0]
         return {"loss": value, "top1": top1, "grad_norm": self._move(index)}
 
     def _move(self, index: int) -> float:
         """The optimizer's step; returns the norm of the gradient, as it was before it was clipped."""
-        world.average_gradients(self.net.parameters())
+        distributed.average_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
         weights = [p for p in self.net.parameters() if p.grad is not None]
         total = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])

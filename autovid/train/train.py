@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from autovid import world
+from autovid import distributed
 from autovid.data import ClipLoader, FaultLog, VideoSet
+from autovid.fileio import digest
+from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
-from autovid.nn.compute import Compute
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
-from autovid.run.files import digest
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
 from autovid.train.task import Training, prepare
@@ -49,7 +49,7 @@ def train_model(
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
     precision, and takes up what a resumed run has recorded. What is finished is not done again.
-    Workers (autovid.world) call it alike; the first writes, and all of them get the evaluation.
+    Workers (autovid.distributed) call it alike; the first writes, and all of them get the evaluation.
     Raises ConfigError, RunError, DataError, DivergedError, Interrupted.
     """
     for split in ("train", "val"):
@@ -59,14 +59,14 @@ def train_model(
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
     config = train_config(model, videos, recipe, weights, new_head)
     with shared_run(out, config, kind=KIND, resume=resume) as run:
-        if (finished := world.from_first(lambda: read_finished(run.path, videos, views))) is not None:
+        if (finished := distributed.from_first(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
         if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
         task = _task(model, videos, recipe, run.path, compute, workers, source, weights, new_head)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
-        world.copy_from_first(list(task.evaluated.buffers()))  # statistics that the workers did not share
+        distributed.copy_from_first(list(task.evaluated.buffers()))  # statistics that the workers did not share
         trained = Trained(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
@@ -137,6 +137,6 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
-        share=(world.rank(), world.size()),
+        share=(distributed.rank(), distributed.size()),
         **options,
     )

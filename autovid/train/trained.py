@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from autovid.errors import ConfigError, RunError
+from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
-from autovid.nn.compute import Compute
 from autovid.run import RunDirectory
 from autovid.space import Architecture
 from autovid.space.schema import Reference

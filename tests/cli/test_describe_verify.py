@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autovid.blocks.elastic import Affine
 from autovid.cli import main
 from autovid.clip import Clip
-from autovid.cost import verify
-from autovid.cost.verify import Row
-from autovid.nn.layers import Affine
+from autovid.costs import verify
+from autovid.costs.verify import Row
 from autovid.space import load_space
 
 
@@ -148,6 +148,6 @@ def test_a_space_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_fvcore_is_loaded_when_it_is_used() -> None:
-    code = "import sys, autovid.cost; print('fvcore' in sys.modules)"
+    code = "import sys, autovid.costs; print('fvcore' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -177,7 +177,7 @@ def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) 
         assert "8 frames at 32x32, 12 classes" in about["cost"]["convention"]
         for text in (folder / FILES[kind], folder / "model.json", folder / "README.md"):
             assert str(trained.parent).encode() not in text.read_bytes()
-            assert b"autovid/nn/" not in text.read_bytes()  # no lines of code of the machine that exported
+            assert b"autovid/layers/" not in text.read_bytes()  # no lines of code of the machine that exported
 
 
 def test_a_program_of_torch_needs_no_autovid(exported: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 import autovid
 from autovid.cli import main
 from autovid.cli.import_weights import FORMATS
-from autovid.export import FORMATS as TABLES
+from autovid.weights import FORMATS as TABLES
 
 NAMES = (
     *((rf"^stages\.{i}\.", f"layer{i + 1}.") for i in range(4)),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autovid.cli.screens import announce_search, copyable, show_architecture
+from autovid.cli.console import announce_search, copyable, show_architecture
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
 from autovid.search import Searched, Target, settings_for

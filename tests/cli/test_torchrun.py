@@ -16,7 +16,7 @@ import torch.distributed as dist
 from processes import running
 from safetensors.torch import load_file
 
-from autovid import world
+from autovid import distributed
 
 SEARCH = "search --space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20"
 TORCHRUN = "torch.distributed.run --nproc-per-node 2 --max-restarts 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0"
@@ -52,13 +52,13 @@ def test_an_attempt_meets_under_a_name_of_its_own_whatever_earlier_ones_have_lef
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that comes long before the first one must not take what is there from the last attempt."""
-    monkeypatch.setattr(world, "PATIENCE", timedelta(seconds=20))
+    monkeypatch.setattr(distributed, "PATIENCE", timedelta(seconds=20))
     server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def meet(rank: int, wait: float) -> str:
-        store = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False, timeout=world.PATIENCE)
+        store = dist.TCPStore("127.0.0.1", server.port, wait_for_workers=False, timeout=distributed.PATIENCE)
         time.sleep(wait)
-        return world.name_of_attempt(store, rank, 3)
+        return distributed.name_of_attempt(store, rank, 3)
 
     names = []
     for waits in ((0, 0.2, 0.4), (0.4, 0, 0), (0.2, 0.4, 0)):

@@ -110,7 +110,7 @@ def kill_a_worker() -> None:
 def test_a_search_whose_worker_is_killed_goes_on_and_equals_an_undisturbed_one(
     cluster: str, tiny_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """That two workers do the same step as one: tests/search/test_search_together.py."""
+    """That two workers do the same step as one: tests/search/test_search_on_two_workers.py."""
     undisturbed, together = tmp_path / "undisturbed", tmp_path / "together"
     assert search(undisturbed, tiny_videos, "--workers", "2", "--address", cluster) == 0
     killer = after(together, 7, kill_a_worker)  # in the second part, after the milestone of the first

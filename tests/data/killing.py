@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from autovid.data import open_videos
-from autovid.data.check import check
-from autovid.data.resize import Small, resize
-from autovid.data.sweep import Done, Journal, Task
+from autovid.data.tools.check import check
+from autovid.data.tools.process_videos import Done, Journal, Task
+from autovid.data.tools.resize import Small, resize
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

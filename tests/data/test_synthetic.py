@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autovid.cache import cache_folder
 from autovid.data import open_videos, synthetic
 from autovid.data.synthetic import CLASSES, Recipe, draw, synthetic_folder, write_synthetic
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
+from autovid.fileio import cache_folder
 
 SMALL = Recipe(train=1, val=1, frames=8, side=32)
 

@@ -83,3 +83,11 @@ def test_the_page_of_exit_codes_has_them_all() -> None:
     codes = {kind.exit_code for kind in kinds}
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     assert codes | {0} <= told
+
+
+def test_the_page_of_the_architecture_has_every_folder() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| Folder | Content |\n")[2].partition("\n\n")[0]
+    told = {name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])}
+    modules = {path.name for path in (ROOT / "autovid").glob("[!_]*.py")}
+    assert told == modules | {path.parent.name for path in (ROOT / "autovid").glob("*/__init__.py")}

@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 import autovid
+from autovid.layers.dnr import RelayCell
 from autovid.models import Network, NetworkSpec, build_network
-from autovid.nn.dnr import RelayCell
 
 WEIGHTS = {"temporal": 3_143_680, "layer": 870_400}
 AFFINE = {"temporal": 7_552, "layer": 7_552}  # gamma and beta of the batch norms that are replaced, 15,104 in all

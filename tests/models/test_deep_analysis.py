@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import autovid
 from autovid.errors import ConfigError
+from autovid.layers.non_local import NonLocalBlock
+from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.deep_analysis import BACKBONES, STRATEGIES
 from autovid.models.images import PaddedShortcut
-from autovid.nn.non_local import NonLocalBlock
-from autovid.nn.residual import Residual
 
 NAMES = [f"{strategy}_{backbone}" for strategy in STRATEGIES for backbone in BACKBONES]
 

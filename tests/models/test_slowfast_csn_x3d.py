@@ -11,12 +11,12 @@ from tolerance import rounding
 from torch import Tensor, nn
 
 import autovid
+from autovid.blocks.mbconv3d import MBConv3d
 from autovid.errors import ConfigError
+from autovid.layers.residual import Bottleneck
+from autovid.layers.separable import DepthwiseConv3d, PointwiseConv3d
 from autovid.models import NetworkSpec, build_network
 from autovid.models.slowfast import SlowFast
-from autovid.nn.mbconv import MBConv3d
-from autovid.nn.residual import Bottleneck
-from autovid.nn.separable import DepthwiseConv3d, PointwiseConv3d
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from autovid.report.found import _views
 from autovid.report.runs import Run
+from autovid.report.summary import _views
 from autovid.train import Evaluation
 
 

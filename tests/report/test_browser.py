@@ -7,7 +7,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from hostile_names import HOSTILE
 
-from autovid.report.looks import Look
+from autovid.report.examples import Look
 from autovid.report.markup import Markup, tag
 from autovid.report.page import write_report
 from autovid.report.quality import confusion, strip

@@ -24,9 +24,9 @@ import torch._dynamo
 
 import autovid.search.run
 from autovid.data import open_videos
-from autovid.nn.compute import Measured
-from autovid.nn.depthwise import Kernels
-from autovid.nn.precision import Precision
+from autovid.kernels.compute import Measured
+from autovid.kernels.depthwise import Kernels
+from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory
 from autovid.search import search, settings_for
 from autovid.search.run import Found
@@ -58,7 +58,7 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         seed=3,
     )
     options: dict[str, Any] = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress}
-    with patch("autovid.nn.compute.measured", lambda: Measured("another", kernels, Precision())):
+    with patch("autovid.kernels.compute.measured", lambda: Measured("another", kernels, Precision())):
         return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
 
 

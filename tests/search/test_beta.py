@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from autovid.data import open_videos
-from autovid.search.target import parse_gflops
+from autovid.search.part_targets import parse_gflops
 
 
 @pytest.fixture(scope="module")

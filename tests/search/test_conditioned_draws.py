@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autovid.cost import CostRange
 from autovid.search.objective import cost_shares, cost_term, excess, importance, surrogate
+from autovid.solver import CostRange
 
 ODDS = ((1, 2, 3), (2, 1), (1, 3, 2, 1))  # P(candidate) over that of one with odds of 1, in three decisions
 FLOPS, LATENCY = CostRange(130, 150), CostRange(500, 600)

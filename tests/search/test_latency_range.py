@@ -13,27 +13,28 @@ import pytest
 import torch
 
 from autovid.cli import _parser, main, random_baseline
-from autovid.cost import CostRange, LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.cost.joint import Limit
-from autovid.cost.latency import block_key, distinct_blocks, site_choices
+from autovid.costs import LatencyFile, LatencyRange, latency_table, read_latency_file
+from autovid.costs.latency import block_key, distinct_blocks, site_choices
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
-from autovid.measure import open_supernet
-from autovid.nn.compute import Compute
+from autovid.kernels.compute import Compute
 from autovid.report.runs import read_run
 from autovid.report.search import curves
 from autovid.run import Progress
 from autovid.search import derive, read_search, search, settings_for
+from autovid.search.feasibility import decided
 from autovid.search.latency import LatencyTerm, choose_timely, latencies_of, latency_of_parts, probability_within
+from autovid.search.part_targets import Target
 from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
-from autovid.search.room import decided
 from autovid.search.run import Found
-from autovid.search.target import Target
 from autovid.search.task import SearchTask
+from autovid.solver import CostRange
+from autovid.solver.several_constraints import Limit
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
-from autovid.train.baseline import draw
+from autovid.studies import open_supernet
+from autovid.studies.random_baseline import draw
 
 SPACE = load_space("tiny")
 FLOPS = CostRange(7_500_000, 8_000_000)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from autovid.cost import CostRange
 from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, excess, importance, sample_count, surrogate
 from autovid.search.prior import Prior
+from autovid.solver import CostRange
 from autovid.space import load_space
 
 

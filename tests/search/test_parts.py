@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autovid.data import open_videos
-from autovid.nn.compute import Compute
+from autovid.kernels.compute import Compute
 from autovid.search import settings_for
 from autovid.search.prior import Prior
 from autovid.search.task import SearchTask

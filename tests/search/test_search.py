@@ -18,13 +18,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import autovid
 from autovid.cli import main
-from autovid.cost import CostRange, count
+from autovid.costs import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
 from autovid.models import build
 from autovid.search import derive, read_search, search, settings_for
 from autovid.search.picture import alpha_image
 from autovid.search.prior import Prior
+from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
 from autovid.space.space import opens
 

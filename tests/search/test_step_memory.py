@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autovid.data import open_videos
-from autovid.nn.compute import Compute
+from autovid.kernels.compute import Compute
 from autovid.search import settings_for
 from autovid.search.task import SearchTask
 from autovid.space import load_space

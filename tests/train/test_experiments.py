@@ -15,8 +15,8 @@ from autovid.config import read_layers
 from autovid.config.resources import experiments_dir
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
+from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build
-from autovid.nn.compute import Compute
 from autovid.space import SearchSpace
 from autovid.train import plan
 from autovid.train.experiment import Loaded, load_experiment

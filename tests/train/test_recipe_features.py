@@ -18,11 +18,11 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from torch.optim.swa_utils import update_bn
 
+from autovid.blocks.elastic import Norm
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError
+from autovid.kernels.compute import Compute
 from autovid.models import Network, build
-from autovid.nn.compute import Compute
-from autovid.nn.layers import Norm
 from autovid.run import Interrupted, RunDirectory
 from autovid.train import Recipe, make_recipe, open_trained
 from autovid.train.optimizer import make_optimizer

@@ -11,9 +11,9 @@ from autovid.clip import Clip
 from autovid.config.resources import experiments_dir
 from autovid.data import Batch
 from autovid.errors import DivergedError
+from autovid.kernels.compute import Compute
+from autovid.layers.detail_sampler import Location
 from autovid.models.s2dnet import S2DNet, Sizes, classifier
-from autovid.nn.compute import Compute
-from autovid.nn.sampler import Location
 from autovid.train.experiment import load_experiment
 from autovid.train.recipe import Multiples, Recipe
 from autovid.train.task import Training

@@ -11,13 +11,13 @@ from small import ARCH, recipe, train
 from stopping import StopAt
 from tolerance import rounding
 
-from autovid.cost import count
+from autovid.blocks.elastic import Norm
+from autovid.costs import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
+from autovid.kernels.compute import Compute
+from autovid.kernels.precision import Precision
 from autovid.models import build
-from autovid.nn.compute import Compute
-from autovid.nn.layers import Norm
-from autovid.nn.precision import Precision
 from autovid.run import Interrupted, RunDirectory, TaskState
 from autovid.space import load_architecture
 from autovid.space.schema import Reference

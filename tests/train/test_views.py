@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.data import FaultLog, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
-from autovid.nn.compute import Compute
+from autovid.kernels.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import evaluate, open_trained
 from autovid.train.evaluate import evaluate_network

@@ -6,9 +6,9 @@ The images of test.bin are its validation, as the papers have it.
 from collections.abc import Iterator
 from pathlib import Path
 
+from autovid.data.file_lookup import inside
 from autovid.data.images import fine_labels
 from autovid.data.layouts.layout import Layout, Row, lines, one_file
-from autovid.data.tree import inside
 from autovid.errors import DataError
 
 FILES = {"train": "train.bin", "val": "test.bin"}

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from autovid.data.file_lookup import inside
 from autovid.data.images import EXTENSIONS
 from autovid.data.layouts.layout import Layout, Row, files, lines, one_file
-from autovid.data.tree import inside
 from autovid.errors import DataError
 
 WORDNET = re.compile(r"n\d{8}")

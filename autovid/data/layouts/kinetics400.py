@@ -7,9 +7,9 @@ CSV columns: label,youtube_id,time_start,time_end,split, and is_cc in later edit
 from collections.abc import Iterator
 from pathlib import Path
 
+from autovid.data.file_lookup import SPLITS
 from autovid.data.layouts import path_lists
 from autovid.data.layouts.layout import Layout, Row, files, records, whole
-from autovid.data.tree import SPLITS
 from autovid.errors import DataError
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")

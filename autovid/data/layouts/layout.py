@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from autovid.data.file_lookup import SPLITS
 from autovid.data.index import Video
-from autovid.data.tree import SPLITS
 from autovid.errors import DataError
 
 

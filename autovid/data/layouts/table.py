@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from autovid.data.about import about_path
+from autovid.data.index_metadata import about_path
 from autovid.data.layouts.layout import Layout, Row
 from autovid.data.sources import csv_labels, csv_rows
 from autovid.errors import DataError

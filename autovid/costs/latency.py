@@ -1,0 +1,192 @@
+"""Measured latency as a cost: a file with the nanoseconds of every distinct block, and the table of a space from it.
+
+A network's latency is taken to be the sum of its blocks' and of an overhead. A block is told by what it computes on
+what, so that equal blocks of one space, of its parts, and of another one at the same input share their entry. What is
+measured, and how, is `autovid.measure`'s to say.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite
+from autovid.errors import ConfigError
+from autovid.solver.cost_range import MILLISECONDS, CostRange
+from autovid.solver.several_constraints import Limit
+from autovid.solver.table import CostTable, Factor
+from autovid.space.layout import sites, stream_size
+from autovid.space.schema import Network, Reference, Value
+from autovid.space.space import SearchSpace
+
+FORMAT = 1
+LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
+Choices = Mapping[str, Value]
+
+
+class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `autovid latency-table` has measured, and on what. Times in nanoseconds, of `batch` clips at once."""
+
+    format: int = FORMAT
+    space: str
+    frames: int
+    crop: int
+    classes: int
+    batch: int
+    device: str
+    hardware: str
+    precision: str
+    threads: int
+    versions: dict[str, str]
+    repeats: int = 20  # of each block
+    overhead: int | None = None  # what a whole network takes beside its blocks; may be negative; None: not measured yet
+    blocks: dict[str, int]
+
+    def settings(self) -> dict[str, Any]:
+        """What must be equal where a file is gone on with."""
+        return {
+            name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("overhead", "blocks")
+        }
+
+    def about(self) -> str:
+        """The conditions in a line."""
+        return (
+            f"{self.hardware}; {self.device}, {self.precision}, {self.threads} threads, batch {self.batch}, "
+            f"{self.frames} frames of {self.crop}x{self.crop}"
+        )
+
+
+def read_latency_file(path: str | Path) -> LatencyFile:
+    """Raises ConfigError for a file that is not one."""
+    try:
+        found = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
+    except OSError as error:
+        raise ConfigError(f"latency table {path}: {error.strerror}; autovid latency-table makes one") from None
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path} is not a latency table: {error}; autovid latency-table makes one") from None
+    if found.format != FORMAT:
+        raise ConfigError(f"{path} has format {found.format}; this autovid reads {FORMAT}")
+    wrong = next((key for key, time in found.blocks.items() if not 0 <= time <= LONGEST), None)
+    if wrong is not None:
+        raise ConfigError(f"{path}: {wrong} takes {found.blocks[wrong]} ns, which cannot be; measure it anew")
+    if abs(found.overhead or 0) > LONGEST:
+        raise ConfigError(f"{path}: an overhead of {found.overhead} ns cannot be; measure it anew")
+    if not (found.about() + found.space).isprintable():
+        raise ConfigError(f"{path} is not as it was written: it holds control characters; measure it anew")
+    return found
+
+
+class LatencyRange(NamedTuple):
+    """A range of latency, in nanoseconds, and the file that says what architectures take."""
+
+    file: LatencyFile
+    range: CostRange
+
+    def of(self, space: SearchSpace) -> Limit:
+        """The limit that it is for a space, or a part of one. Raises ConfigError where the file lacks blocks."""
+        return Limit(latency_table(space, self.file), self.range)
+
+    def record(self) -> dict[str, str]:
+        """What a configuration says of it; the table by its content."""
+        content = hashlib.sha256(msgspec.json.encode(self.file, order="sorted")).hexdigest()
+        return {"range": str(self), "table": content[:12]}
+
+    def __str__(self) -> str:
+        return MILLISECONDS.say(*self.range)
+
+
+def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
+    """The latency, in nanoseconds, of every architecture of a space at its reference input.
+
+    Raises ConfigError where the file lacks blocks of this space.
+    """
+    number = {decision.name: i for i, decision in enumerate(space.decisions)}
+    factors, constant = [], file.overhead or 0
+    missing: list[str] = []
+    for site in sites(space.network):
+        found = list(_times(site, space, file.blocks, missing))
+        table = np.array(found, np.int64).reshape([len(space.candidates[name]) for name in site.scope])
+        if site.scope:
+            factors.append(Factor(tuple(number[name] for name in site.scope), table))
+        else:
+            constant += int(table)
+    same = (file.space, file.frames, file.crop) == (space.name, space.reference.frames, space.reference.crop)
+    if file.overhead is None and (same or not missing):
+        raise ConfigError("the latency table is unfinished; go on with autovid latency-table and --resume")
+    if missing:
+        at = f"{space.reference.frames} frames of {space.reference.crop}x{space.reference.crop}"
+        raise ConfigError(
+            f"the latency table lacks {len(set(missing))} blocks of space {space.name} at {at} ({missing[0]}); it is "
+            f"of space {file.space} at {file.frames} frames of {file.crop}x{file.crop}; make one of this space with "
+            "autovid latency-table"
+        )
+    return CostTable(factors, constant, space.sizes, MILLISECONDS)
+
+
+def _times(site: Site, space: SearchSpace, blocks: Mapping[str, int], missing: list[str]) -> Iterator[int]:
+    for choices in site_choices(site, space):
+        key = block_key(site, choices, space.network, space.reference)
+        if key and key not in blocks:
+            missing.append(key)
+        yield blocks.get(key, 0)
+
+
+def site_choices(site: Site, space: SearchSpace) -> Iterator[dict[str, Value]]:
+    """All combinations of candidates that a site can have, the last decision's running fastest."""
+    for values in itertools.product(*(space.candidates[name] for name in site.scope)):
+        yield dict(zip(site.scope, values))
+
+
+def distinct_blocks(spaces: Sequence[SearchSpace]) -> dict[str, tuple[Site, dict[str, Value], SearchSpace]]:
+    """Every distinct block of some spaces, and of their parts, by its key, with a place where it stands.
+
+    What is skipped is no block.
+    """
+    found: dict[str, tuple[Site, dict[str, Value], SearchSpace]] = {}
+    parts = [space.part_space(number, {}) for space in spaces for number in range(len(space.parts))]
+    for space in [*spaces, *parts]:
+        for site in sites(space.network):
+            for choices in site_choices(site, space):
+                key = block_key(site, choices, space.network, space.reference)
+                if key:
+                    found.setdefault(key, (site, choices, space))
+    return found
+
+
+def width(of: int | str, choices: Choices) -> int:
+    """A number of channels: itself, or what is chosen for a decision."""
+    return of if isinstance(of, int) else int(choices[of])
+
+
+def block_key(site: Site, choices: Choices, network: Network, reference: Reference) -> str:
+    """What a site computes on what, in words: equal keys, equal work. Empty for "skip"."""
+
+    def at(stream: str, downsampling: int) -> str:
+        size = stream_size(network, stream, reference.frames, reference.crop, downsampling)
+        return f"on {size.frames}x{size.height}x{size.width}"
+
+    match site:
+        case StemSite():
+            every = network.streams[site.stream].every
+            kernel = f"{site.temporal_kernel}x{site.spatial_kernel}x{site.spatial_kernel}"
+            return f"stem {site.width} {kernel} every {every} {at(site.stream, 1)}"
+        case BlockSite():
+            t, k, e = (choices[name] for name in site.scope[-3:])
+            wide = f"{width(site.width_in, choices)}>{choices[site.width]}"
+            own = f"{t}x{k}x{k} x{float(e):g} stride {site.stride} squeeze {site.squeeze}"
+            return f"block {wide} {own} {at(site.stream, site.downsampling)}"
+        case FusionSite():
+            wide = f"{width(site.width_source, choices)}>{width(site.width_target, choices)}"
+            own = f"{choices[site.name]} {wide} ratio {site.ratio} kernel {site.kernel}"
+            return "" if choices[site.name] == "skip" else f"{own} {at(site.target, site.downsampling)}"
+        case AttentionSite():
+            own = f"{choices[site.name]} {choices[site.width]} keys {site.keys}"
+            return "" if choices[site.name] == "skip" else f"{own} {at(site.stream, site.downsampling)}"
+        case HeadSite():
+            return f"head {choices[site.width_in]}>{site.width} {at(site.stream, site.downsampling)}"
+        case ClassifierSite():
+            return f"classifier {site.width_in}>{site.width}>{reference.classes}"

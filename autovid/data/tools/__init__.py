@@ -1,0 +1,1 @@
+"""Work on whole data sets: checking, small copies, Mini- sets."""

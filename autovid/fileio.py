@@ -1,0 +1,97 @@
+"""Files that are there whole or not at all, also after a killed process; and the cache of what can be made again."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from autovid.errors import ConfigError, RunError
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns the machine's refusals (disk full, no permission, quota) into one `RunError` line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise RunError(f"{what}: {reason}{hint}") from error
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes every byte: `os.write` alone may stop half-way on a full disk and only say how far it came."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a new file and waits until the disk has it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the names inside a folder (new files, renames) are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Replaces `path` by `data` (text as UTF-8) in one move: a reader sees the old file or the new, never half.
+
+    Raises RunError if the file cannot be written; the old one is then untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(f"cannot write {path}"):
+        try:
+            write_synced(temporary, data.encode() if isinstance(data, str) else data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def cache_folder() -> Path:
+    """$AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid."""
+    if chosen := os.environ.get("AUTOVID_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autovid"
+
+
+def cache_file(name: str, data: bytes) -> None:
+    """Writes a file of the cache in one move; does nothing where the cache cannot be written."""
+    folder = cache_folder()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        number, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(data)
+            os.replace(temporary, folder / name)
+        except OSError:
+            os.unlink(temporary)
+            raise

@@ -1,0 +1,1 @@
+"""CPU kernels, and the choice of precision and device."""

@@ -1,0 +1,1 @@
+"""Layers of hand-designed networks: one file a published idea, and convolutions."""

@@ -1,0 +1,59 @@
+"""Which costs a space can reach at all, and what to say about a range that it cannot meet."""
+
+import contextlib
+from decimal import ROUND_CEILING, ROUND_FLOOR
+
+import numpy as np
+
+from autovid.errors import CostRangeError
+from autovid.solver.best_first import SearchTooLongError, best_in_range
+from autovid.solver.cost_range import CostRange
+from autovid.solver.distribution import reachable_costs
+from autovid.solver.table import CostTable
+
+
+def check_range(table: CostTable, low: int, high: int) -> CostRange:
+    """The range without the ends that no architecture can have: clipped to the reachable span and to whole `unit`s.
+
+    Raises:
+        CostRangeError: nothing is left; the message has the reachable range, or the nearest reachable costs.
+    """
+    (smallest, _), (largest, _), says = table.smallest(), table.largest(), table.quantity
+    if low > largest or high < smallest or low > high:
+        raise CostRangeError(
+            f"no architecture has {says.say(low, high)}: reachable is {says.text(smallest, ROUND_CEILING, 5)}–"
+            f"{says.text(largest, ROUND_FLOOR, 5)} {says.name}; choose a range that overlaps it"
+        )
+    inner = CostRange(*table.snap(max(low, smallest), min(high, largest)))
+    if inner.low > inner.high:
+        raise nothing_in(table, low, high)
+    return inner
+
+
+def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
+    """The error for a range inside the reachable span that holds no architecture."""
+    costs = reachable_costs(table)
+    if costs is not None:
+        below, above = costs[costs < low], costs[costs > high]
+        near, found = [*below[-1:], *above[:1]], "the nearest reachable are"
+    else:
+        near, found = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
+    says = table.quantity
+    places = " and ".join(says.text(int(cost)) for cost in near)
+    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.name}")
+
+
+def _beside(table: CostTable, end: int, sign: int) -> int | None:
+    """The cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
+    smallest, largest = table.smallest()[0], table.largest()[0]
+    weights = [np.zeros(step.cost_OR.shape[1]) for step in table.steps]
+    reach = max(table.unit, (largest - smallest) >> 17)
+    while smallest <= end + sign <= largest:
+        low, high = sorted((end + sign, end + sign * reach))
+        with contextlib.suppress(SearchTooLongError):
+            for _, cost in best_in_range(table, weights, max(low, smallest), min(high, largest)):
+                return cost
+        if low < smallest or high > largest:
+            return None
+        reach *= 16
+    return None

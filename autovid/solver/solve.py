@@ -1,0 +1,58 @@
+"""Three questions about a prior and a range of cost, solved on the table instead of sampled and hoped for.
+
+Which architecture inside the range is the most probable; how much of the prior lies inside the range; draws from the
+prior conditioned on the range. A prior is independent categoricals, one vector of log-probabilities (or logits: they
+are normalised) per decision; ranges are MACs, both ends included. This file has the first question and the third;
+distribution.py has the second. Costs are binned to solve and rechecked exactly, so the answers are exact.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from numpy.typing import ArrayLike
+
+from autovid.solver.best_first import best_in_range
+from autovid.solver.elimination import Ints
+from autovid.solver.prior import Prior
+from autovid.solver.range_check import check_range, nothing_in
+from autovid.solver.table import CostTable
+
+
+class Solution(NamedTuple):
+    """An architecture: its choices (D,), the natural logarithm of its probability, its cost in MACs.
+
+    `gap`: by how much at most the logarithm of another one's could be larger; not 0 only with two costs (joint.py).
+    """
+
+    choices: Ints
+    logprob: float
+    cost: int
+    gap: float = 0.0
+
+
+def in_order_of_probability(table: CostTable, logp: Sequence[ArrayLike], low: int, high: int) -> Iterator[Solution]:
+    """All architectures with low <= cost <= high, the most probable first; proven, not sampled.
+
+    Log-probabilities closer than 1e-11 of their size count as equal. Deterministic.
+
+    Raises:
+        CostRangeError: at the first step, when there is none, with the reachable range; later, when the search becomes
+            too long (see Tree.walk).
+    """
+    prior = Prior(table, logp)
+    inner = check_range(prior.table, low, high)
+    found = False
+    for choices, cost in best_in_range(prior.table, prior.weights, *inner):
+        found = True
+        yield Solution(prior.original(choices), prior.logprob(choices), cost)
+    if not found:
+        raise nothing_in(prior.table, low, high)
+
+
+def most_probable(table: CostTable, logp: Sequence[ArrayLike], low: int, high: int) -> Solution:
+    """The most probable architecture with low <= cost <= high.
+
+    Raises:
+        CostRangeError: there is none; the message has the reachable range, or the nearest reachable costs.
+    """
+    return next(in_order_of_probability(table, logp, low, high))

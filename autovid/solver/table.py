@@ -1,0 +1,149 @@
+"""The cost of every architecture of a space as a sum of small integer tables, exact to the last MAC.
+
+cost(c) = constant + sum over factors f of table_f[c[scope_f]], c one candidate for each of D decisions. Everything
+here is exact: totals in int64, the extremes by elimination (see plan.py), the mean under a prior factor by factor.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autovid.solver.cost_range import GFLOPS, Quantity
+from autovid.solver.elimination import Ints, Step, plan
+
+_CHUNK = 2048  # architectures at a time: index and gathered costs stay in the L2 cache
+_EXACT_FLOAT32 = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """What a piece of a network costs: `table[c[scope[0]], c[scope[1]], ...]` in MACs, int64."""
+
+    scope: tuple[int, ...]
+    table: Ints
+
+
+class CostTable:
+    """Factors in network order, a constant, and the number of candidates of each of the D decisions.
+
+    `quantity` is what the costs count; where the words below say MACs, they mean its atoms.
+    """
+
+    def __init__(
+        self, factors: Sequence[Factor], constant: int, sizes: Sequence[int], quantity: Quantity = GFLOPS
+    ) -> None:
+        self.quantity = quantity
+        self.factors = tuple(factors)
+        self.constant = int(constant)
+        self.sizes = tuple(int(n) for n in sizes)
+        for factor in self.factors:
+            shape = tuple(self.sizes[d] for d in factor.scope)
+            if factor.table.dtype != np.int64 or factor.table.shape != shape:
+                raise ValueError(f"factor over {factor.scope}: int64 {shape} needed, got {factor.table.shape}")
+            if len(set(factor.scope)) != len(factor.scope):
+                raise ValueError(f"factor over {factor.scope} names a decision twice")
+
+    def total(self, choices: ArrayLike) -> Ints:
+        """The exact cost in MACs, int64 (N,), of `choices`, integers (N, D). Millions of architectures a second."""
+        choices_ND = np.asarray(choices)
+        if choices_ND.ndim != 2 or choices_ND.shape[1] != len(self.sizes) or choices_ND.dtype.kind not in "iu":
+            raise ValueError(f"integer choices (N, {len(self.sizes)}) needed, got {choices_ND.shape}")
+        strides_DF, offsets_F, flat = self._flat
+        sizes = np.asarray(self.sizes, strides_DF.dtype)
+        totals = np.empty(len(choices_ND), np.int64)
+        for start in range(0, len(totals), _CHUNK):
+            chunk = choices_ND[start : start + _CHUNK].astype(strides_DF.dtype)
+            if (chunk < 0).any() or (chunk >= sizes).any():
+                raise ValueError("a choice is not one of its decision's candidates")
+            index = chunk @ strides_DF  # small whole numbers: exact in floating point, and BLAS is the fastest way
+            index += offsets_F
+            totals[start : start + _CHUNK] = flat.take(index.astype(np.int32), mode="clip").sum(axis=1)
+        return totals + self.constant
+
+    @cached_property
+    def _flat(self) -> tuple[NDArray[Any], NDArray[Any], Ints]:
+        """All tables end to end, with the matrix and the offsets that turn choices into places in them."""
+        size = sum(factor.table.size for factor in self.factors)
+        dtype = np.float32 if size < _EXACT_FLOAT32 else np.float64
+        strides, offsets = np.zeros((len(self.sizes), len(self.factors)), dtype), np.zeros(len(self.factors), dtype)
+        start = 0
+        for f, factor in enumerate(self.factors):
+            for axis, d in enumerate(factor.scope):
+                strides[d, f] = math.prod(factor.table.shape[axis + 1 :])
+            offsets[f] = start
+            start += factor.table.size
+        tables = [factor.table.ravel() for factor in self.factors]
+        return strides, offsets, np.concatenate(tables) if tables else np.zeros(1, np.int64)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The elimination order; raises ConfigError where the space is too entangled (see plan.py)."""
+        return plan([f.scope for f in self.factors], [f.table for f in self.factors], self.sizes)
+
+    @cached_property
+    def unit(self) -> int:
+        """Every reachable cost differs from every other by a multiple of this, in MACs."""
+        gaps = [int(np.gcd.reduce((step.cost_OR - step.cost_OR.min()).ravel())) for step in self.steps]
+        return math.gcd(*gaps) or 1
+
+    def snap(self, low: int, high: int) -> tuple[int, int]:
+        """The range with its ends moved inwards to the nearest values that `unit` allows; low > high: none is in it."""
+        start = self.smallest()[0]
+        return low + (start - low) % self.unit, high - (high - start) % self.unit
+
+    def smallest(self) -> tuple[int, Ints]:
+        """The lowest reachable cost, and choices (D,) that have it."""
+        return self._smallest
+
+    def largest(self) -> tuple[int, Ints]:
+        """The highest reachable cost, and choices (D,) that have it."""
+        return self._largest
+
+    @cached_property
+    def _smallest(self) -> tuple[int, Ints]:
+        return self._extreme(1)
+
+    @cached_property
+    def _largest(self) -> tuple[int, Ints]:
+        return self._extreme(-1)
+
+    def _extreme(self, sign: int) -> tuple[int, Ints]:
+        best = np.zeros(1, np.int64)
+        picks = []
+        for step in reversed(self.steps):
+            after_ORX = step.bases[step.kept_OR][:, :, None] + step.carry
+            total_ORX = sign * step.cost_OR[:, :, None] + best[after_ORX]
+            pick_OX = total_ORX.argmin(axis=1)
+            best = np.take_along_axis(total_ORX, pick_OX[:, None], axis=1).ravel()
+            picks.append(pick_OX)
+        choices, state = np.zeros(len(self.sizes), np.int64), 0
+        for step, pick_OX in zip(self.steps, reversed(picks)):
+            old, other = divmod(state, len(step.carry))
+            outcome = int(pick_OX[old, other])
+            choices[list(step.decisions)] = step.values_RD[outcome]
+            state = int(step.after(old, other)[outcome])
+        return sign * int(best[0]) + self.constant, choices
+
+    def expected(self, probs: Sequence[ArrayLike]) -> float:
+        """The mean cost when decision d takes its candidates with `probs[d]` (n_d,), independently."""
+        weights = [np.asarray(p, np.float64) for p in probs]
+        mean = float(self.constant)
+        for factor in self.factors:
+            left = factor.table.astype(np.float64)
+            for d in factor.scope:
+                left = np.tensordot(weights[d], left, axes=1)
+            mean += float(left)
+        return mean
+
+    def restrict(self, allowed: Mapping[int, Sequence[int] | Ints]) -> "CostTable":
+        """What is left when decision d keeps only the candidates `allowed[d]`; in the result they count from 0."""
+        keep = [np.asarray(allowed.get(d, np.arange(n)), np.int64) for d, n in enumerate(self.sizes)]
+        if any(len(k) == 0 for k in keep):
+            raise ValueError("a decision without candidates")
+        factors = [Factor(f.scope, np.asarray(f.table[np.ix_(*(keep[d] for d in f.scope))])) for f in self.factors]
+        return CostTable(factors, self.constant, [len(k) for k in keep], self.quantity)

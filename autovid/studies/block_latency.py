@@ -1,0 +1,217 @@
+"""The latency of every distinct block of a space, measured once each, as a table of costs (autovid.costs.latency).
+
+A block is measured by itself, as it stands in a network: the same code, layout and precision, behind maps of its size.
+Blocks take turns in groups, drawn at random: so each finds the caches full of others' weights and maps, as in a network
+(called over and over, blocks of `tiny` are 20 % too fast, and rank networks badly), and a disturbance does not hit one
+stage alone. At the end whole networks are measured, drawn from the space: the median of what they take beside the sum
+of their blocks is the overhead. All of this is ours.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from autovid.blocks.site import AttentionSite, BlockSite, FusionSite, HeadSite, Site, Size, StemSite
+from autovid.costs.latency import LatencyFile, distinct_blocks, latency_table, read_latency_file, width
+from autovid.errors import RunError
+from autovid.kernels.compute import Compute
+from autovid.kernels.precision import DTYPES
+from autovid.measure.machine import device_name, versions
+from autovid.measure.timing import Run, Turns
+from autovid.models import build
+from autovid.models.builder import site_module
+from autovid.run import Progress, write_atomic
+from autovid.space import Architecture, SearchSpace
+from autovid.space.layout import stream_size
+from autovid.space.schema import Value
+
+REPEATS = 20  # of a block, of which the median counts
+WARM_UP = 2
+GROUP = 48  # blocks that take turns
+TOGETHER = 10  # calls that one time is of on CUDA, where one alone would time the launch of its kernels
+NETWORKS = 8  # whole ones, for the overhead
+
+
+def measure_blocks(
+    spaces: Sequence[SearchSpace],
+    out: Path,
+    compute: Compute,
+    *,
+    batch: int = 1,
+    repeats: int = REPEATS,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> LatencyFile:
+    """Measures what the file `out` does not have yet of the blocks of `spaces`, all at one input, and writes it.
+
+    Saves after every group; a KeyboardInterrupt leaves what is measured in the file, to be gone on with by `resume`.
+    The overhead is measured at the end, once, on networks of these spaces.
+    Raises RunError where the file is there without `resume`, or was made otherwise.
+    """
+    file = _begin(spaces[0], out, compute, batch, repeats, resume)
+    every = distinct_blocks(spaces)
+    todo = [key for key in every if key not in file.blocks]
+    np.random.default_rng(0).shuffle(todo)
+    shown = progress or Progress(f"latency of {len(every)} blocks on {compute.device}")
+    shown.start(len(every), len(every) - len(todo))
+    try:
+        for start in range(0, len(todo), GROUP):
+            keys = todo[start : start + GROUP]
+            runs = [block_run(*every[key], compute, batch) for key in keys]
+            found = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
+            file = msgspec.structs.replace(file, blocks=file.blocks | found)
+            _write(out, file)
+            shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
+        shown.update(len(every), "whole networks", {})
+        if file.overhead is None:
+            file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute, batch, repeats))
+            _write(out, file)
+    finally:
+        shown.close()
+    return file
+
+
+def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats: int, resume: bool) -> LatencyFile:
+    at = space.reference
+    new = LatencyFile(
+        space=space.name,
+        frames=at.frames,
+        crop=at.crop,
+        classes=at.classes,
+        batch=batch,
+        device=str(compute.device),
+        hardware=device_name(compute.device),
+        precision=compute.precision.forward,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        repeats=repeats,
+        blocks={},
+    )
+    if not out.exists():
+        _write(out, new)
+        return new
+    if not resume:
+        raise RunError(f"{out} is there already; go on with --resume, or choose another -o")
+    found = read_latency_file(out)
+    mine, theirs = new.settings(), found.settings()
+    if different := [f"{key}: {theirs[key]} there, {mine[key]} now" for key in mine if mine[key] != theirs[key]]:
+        raise RunError(f"{out} was measured otherwise ({'; '.join(different)}); choose another -o")
+    return found
+
+
+def _write(out: Path, file: LatencyFile) -> None:
+    write_atomic(out, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
+
+
+def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute, batch: int, repeats: int) -> int:
+    """What whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random.
+
+    Some blocks take turns with them once more: if these are now slower or faster than when the table was measured, so
+    is everything, and the networks' times are brought to the table's pace.
+    """
+    drawn = [spaces[number % len(spaces)].sample(1, seed=1_000 + number)[0] for number in range(NETWORKS)]
+    every = distinct_blocks(spaces)
+    keys = np.random.default_rng(1).permutation(sorted(every))[:GROUP]
+    runs = [
+        *(network_run(arch, compute, batch) for arch in drawn),
+        *(block_run(*every[k], compute, batch) for k in keys),
+    ]
+    times = times_of(runs, compute, repeats, [1] * NETWORKS + [TOGETHER] * len(keys))
+    pace = float(np.median([now / max(1, file.blocks[key]) for key, now in zip(keys, times[NETWORKS:])]))
+    known = msgspec.structs.replace(file, overhead=0)
+    return round(float(np.median([whole / pace - predicted(arch, known) for arch, whole in zip(drawn, times)])))
+
+
+def predicted(arch: Architecture, file: LatencyFile) -> int:
+    """Nanoseconds that the table says of an architecture. Raises ConfigError where it lacks its blocks."""
+    return latency_table(arch.as_space(), file).smallest()[0]
+
+
+def times_of(runs: Sequence[Run], compute: Compute, repeats: int, together: Sequence[int] = ()) -> list[int]:
+    """The median of each run's repeats, in nanoseconds; the runs take turns. `together`: calls in a row, on CUDA."""
+    calls = list(together) if together and compute.device.type == "cuda" else [1] * len(runs)
+    turns = Turns([_in_a_row(run, number) for run, number in zip(runs, calls, strict=True)], compute.device)
+    turns.warm_up(WARM_UP)
+    for _ in range(repeats):
+        turns.one_round()
+    return [round(1e9 * turns.quartiles(place)[1] / number) for place, number in enumerate(calls)]
+
+
+def _in_a_row(run: Run, calls: int) -> Run:
+    def several() -> None:
+        for _ in range(calls):
+            run()
+
+    return run if calls == 1 else several
+
+
+def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
+    """A forward pass of a whole architecture."""
+    torch.manual_seed(0)
+    net = build(arch).to(compute.device).eval().requires_grad_(False)
+    x = _clips(batch, 3, Size(arch.reference.frames, arch.reference.crop, arch.reference.crop), compute, torch.float32)
+
+    def forward() -> Tensor:
+        with torch.inference_mode(), compute.autocast("forward"):
+            out: Tensor = net(x)
+        return out
+
+    return forward
+
+
+def block_run(site: Site, choices: dict[str, Value], space: SearchSpace, compute: Compute, batch: int) -> Run:
+    """A forward pass of what stands at a site for these choices; where it is added to a map, with the addition."""
+    torch.manual_seed(0)
+    network, at = space.network, space.reference
+    module = site_module(site, {name: (value,) for name, value in choices.items()}, at.classes, network.dropout)
+    assert module is not None
+    net = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net = net.to(compute.device).eval().requires_grad_(False)
+    dtype = DTYPES[compute.precision.forward]
+
+    def size(stream: str, downsampling: int) -> Size:
+        return stream_size(network, stream, at.frames, at.crop, downsampling)
+
+    def maps(channels: int, where: Size) -> Tensor:
+        return _clips(batch, channels, where, compute, dtype)
+
+    call: Callable[[], Tensor]
+    match site:
+        case StemSite():
+            every = network.streams[site.stream].every
+            clips = _clips(batch, 3, Size(at.frames, at.crop, at.crop), compute, torch.float32)
+            call = lambda: net(clips[:, :, ::every] if every > 1 else clips)  # noqa: E731
+        case BlockSite():
+            x = maps(width(site.width_in, choices), size(site.stream, site.downsampling))
+            own = [choices[name] for name in site.scope[-3:]]
+            call = lambda: net(x, choices[site.width], *own)  # noqa: E731
+        case FusionSite():
+            wide, operation = width(site.width_target, choices), net[choices[site.name]]
+            x = maps(width(site.width_source, choices), size(site.source, site.downsampling))
+            target = maps(wide, size(site.target, site.downsampling))
+            call = lambda: target + operation(x, wide)  # noqa: E731
+        case AttentionSite():
+            x, operation = maps(int(choices[site.width]), size(site.stream, site.downsampling)), net[choices[site.name]]
+            call = lambda: operation(x)  # noqa: E731
+        case HeadSite():
+            x = maps(int(choices[site.width_in]), size(site.stream, site.downsampling))
+            call = lambda: net(x)  # noqa: E731
+        case _:
+            features = torch.randn(batch, site.width_in, device=compute.device, dtype=dtype)
+            call = lambda: net(features)  # noqa: E731
+
+    def forward() -> Tensor:
+        with torch.inference_mode(), compute.autocast("forward"):
+            out: Tensor = call()
+            return out
+
+    return forward
+
+
+def _clips(batch: int, channels: int, size: Size, compute: Compute, dtype: torch.dtype) -> Tensor:
+    x = torch.randn(batch, channels, *size, device=compute.device, dtype=dtype)
+    return x.contiguous(memory_format=torch.channels_last_3d)

@@ -1,0 +1,222 @@
+"""Does the supernet rank architectures as trainings from scratch do: `n` of them, both ways.
+
+DIR/
+  config.yaml  log.txt  rank.json  table.csv  plot.png
+  arch-HASH/   a training's run directory for each architecture
+"""
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from autovid.costs import convention
+from autovid.data import VideoSet
+from autovid.errors import ConfigError, DataError
+from autovid.run import Progress, RunDirectory, write_atomic
+from autovid.solver import gflops
+from autovid.space import Architecture
+from autovid.studies.correlation import interval, kendall, spearman
+from autovid.studies.random_baseline import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
+from autovid.studies.supernet import Supernet
+
+STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
+FEWEST = 3
+WAYS = ("supernet", "recalibrated")
+
+
+class Ranked(msgspec.Struct):
+    """One architecture. Top-1 in percent on val, centre view; None: not trained yet, or diverged."""
+
+    hash: str
+    macs: int
+    supernet: float
+    recalibrated: float
+    alone: float | None = None
+
+
+@dataclass
+class Ranking:
+    """What is known so far of `n` architectures."""
+
+    space: str
+    part: str
+    n: int
+    data: str
+    about: str
+    entries: list[Ranked] = field(default_factory=list)
+
+    def correlations(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """By way and statistic: its value and 95 % bootstrap interval; nan where there are too few, or all ties."""
+        done = [(e, e.alone) for e in self.entries if e.alone is not None]
+        alone = [top1 for _, top1 in done]
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for way in WAYS:
+            said = [getattr(e, way) for e, _ in done]
+            found[way] = {
+                name: {"value": statistic(said, alone), "interval": list(interval(statistic, said, alone))}
+                for name, statistic in STATISTICS.items()
+            }
+        return found
+
+    def lines(self) -> list[str]:
+        """The result in words."""
+        done = sum(e.alone is not None for e in self.entries)
+        lines = [f"{done} of {self.n} architectures of part {self.part} of {self.space}, {self.data}; {self.about}"]
+        if done < FEWEST:
+            return lines
+        for way, statistics in self.correlations().items():
+            if not all(np.isfinite(s["value"]) for s in statistics.values()):
+                lines.append(f"{way}: no ranking, since all have the same accuracy, there or alone")
+                continue
+            said = [
+                f"{name} {s['value']:.2f} ({s['interval'][0]:.2f} to {s['interval'][1]:.2f})"
+                for name, s in statistics.items()
+            ]
+            lines.append(f"{way}: {', '.join(said)}")
+        return lines
+
+
+def rank(
+    supernet: Supernet,
+    n: int,
+    trainer: Trainer,
+    out: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    report: Callable[[Ranking], None] = lambda ranking: None,
+    runner: Runner = one_after_the_other,
+) -> Ranking:
+    """Draws `n` distinct architectures of the supernet's part, from its ranges if it has any, and ranks them.
+
+    Files in `out` are brought up to date after each evaluation with the supernet, which a resumed ranking does not
+    repeat, and after each training. Raises CostRangeError where there are too few, DataError
+    for other data than the search's, RunError where `out` was made with another configuration.
+    """
+    if not FEWEST <= n <= MOST:
+        raise ConfigError(f"{n} architectures cannot be ranked; give {FEWEST} to {MOST:,}")
+    videos = trainer.videos
+    if videos.fingerprint != supernet.fingerprint:
+        raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
+    archs = draw(supernet.space, n, seed, supernet.range, supernet.latency)
+    with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
+        recipe = trainer.recipe
+        about = f"trained alone for {recipe.length}; top-1 of val, centre view"
+        ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about)
+        _see(supernet, archs, trainer, ranking, run)
+        jobs = [_job(supernet, arch, number, n) for number, arch in enumerate(archs, 1)]
+        for number, found in runner(jobs, trainer, run.path):
+            alone = None if isinstance(found, str) else found.top1
+            ranking.entries[number].alone = alone
+            run.log(f"{jobs[number].name}: {found if isinstance(found, str) else f'top-1 {alone:.2f} %'}")
+            write_ranking(run.path, ranking, supernet)
+            report(ranking)
+    return ranking
+
+
+def _see(supernet: Supernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory) -> None:
+    """Evaluates each with the supernet's weights, but for those that an earlier start has come to."""
+    ranking.entries = _seen_before(run.path, [arch.hash for arch in archs])
+    shown = Progress(f"{len(archs)} architectures with the supernet")
+    shown.start(len(archs), len(ranking.entries))
+    try:
+        for arch in archs[len(ranking.entries) :]:
+            ranking.entries.append(_seen(supernet, arch, trainer.videos, trainer))
+            write_ranking(run.path, ranking, supernet)
+            shown.update(len(ranking.entries), arch.hash, {})
+    finally:
+        shown.close()
+
+
+def _seen_before(folder: Path, hashes: list[str]) -> list[Ranked]:
+    """The first entries of rank.json, without what came of them alone: the runner knows."""
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # msgspec's and JSON's errors are ValueErrors
+        entries = msgspec.convert(json.loads((folder / "rank.json").read_text())["architectures"], list[Ranked])
+        if [entry.hash for entry in entries] == hashes[: len(entries)]:
+            return [msgspec.structs.replace(entry, alone=None) for entry in entries]
+    return []
+
+
+def _seen(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> Ranked:
+    ways = [supernet.accuracy(arch, videos, trainer.compute, calibrated) for calibrated in (False, True)]
+    return Ranked(arch.hash, macs_at(supernet.space, arch), *ways)
+
+
+def _job(supernet: Supernet, arch: Architecture, number: int, n: int) -> Job:
+    macs = macs_at(supernet.space, arch)
+    title = f"architecture {number} of {n} · {arch.hash} · {gflops(macs, digits=4)} GFLOPs"
+    return Job("ranked", arch, macs, f"arch-{arch.hash}", title)
+
+
+def _config(supernet: Supernet, archs: list[Architecture], seed: int, trainer: Trainer) -> dict[str, Any]:
+    return {
+        "space": supernet.searched.space.name,
+        "part": supernet.part,
+        "search_seed": supernet.searched.settings.seed,
+        "architectures": [arch.hash for arch in archs],
+        "seed": seed,
+        "data": {"name": trainer.videos.name, "fingerprint": trainer.videos.fingerprint},
+        "recipe": trainer.recipe.recorded(),
+    }
+
+
+def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
+    """Brings rank.json, table.csv and plot.png up to date."""
+    content = {
+        "space": ranking.space,
+        "part": ranking.part,
+        "data": ranking.data,
+        "about": ranking.about,
+        "convention": convention(supernet.space.reference),
+        "architectures": [msgspec.to_builtins(entry) for entry in ranking.entries],
+        "correlations": _plain(ranking.correlations()),
+    }
+    write_atomic(folder / "rank.json", json.dumps(content, indent=1) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Ranked.__struct_fields__)
+    writer.writerows(msgspec.structs.astuple(entry) for entry in ranking.entries)
+    write_atomic(folder / "table.csv", text.getvalue())
+    write_atomic(folder / "plot.png", rank_png(ranking))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan: None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def rank_png(ranking: Ranking) -> bytes:
+    """Accuracy alone against the supernet's, once for each way."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.8), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    done = [e for e in ranking.entries if e.alone is not None]
+    found = ranking.correlations()
+    for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS):
+        axes.scatter([getattr(e, way) for e in done], [e.alone for e in done], s=30, color="#3b6ea5", alpha=0.8)
+        tau = found[way]["Kendall's tau"]
+        said = f"Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})"
+        axes.set_title(f"{way}: {said if np.isfinite(tau['value']) else 'too few, or all alike'}", fontsize=8)
+        axes.set_xlabel("top-1 with the supernet's weights (%)", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.tick_params(labelsize=7)
+    figure.axes[0].set_ylabel("top-1 trained from scratch (%)", fontsize=8)
+    figure.suptitle(ranking.lines()[0], fontsize=7, color="#5c6370", parse_math=False)  # a name may hold a $
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()

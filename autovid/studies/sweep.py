@@ -1,0 +1,237 @@
+"""A sweep: one training with every combination of some values, and the table of what they came to.
+
+DIR/
+  config.yaml  log.txt  trials.json  table.csv  table.md
+  KEY=VALUE,.../   a training's run directory for each combination
+"""
+
+import csv
+import io
+import itertools
+import re
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from autovid.data import VideoSet
+from autovid.errors import ConfigError, DivergedError
+from autovid.kernels.compute import Compute
+from autovid.models import Model
+from autovid.run import Progress, RunDirectory, write_atomic
+from autovid.train.evaluate import Evaluation
+from autovid.train.recipe import Recipe
+from autovid.train.train import train_config, train_model
+
+MOST = 10_000  # trainings of one sweep
+Report = Callable[[int, float], None]  # (epoch, top-1 in percent on the clips it was trained with)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One combination: its settings, as --set has them, and all that its training takes."""
+
+    settings: tuple[str, ...]
+    model: Model
+    recipe: Recipe
+    videos: VideoSet
+    source: str
+    device: str = "auto"
+    workers: int = 0
+    weights: Path | None = None
+    new_head: bool = False
+    views: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of its run directory."""
+        return re.sub(r"[^\w=.,+-]", "_", ",".join(self.settings))[:120]
+
+    def run(self, folder: Path, report: Report) -> Evaluation | str:
+        """Begins it in `folder`, goes on with it or takes what it came to; what was said where it diverged."""
+        out = folder / self.name
+        try:
+            return train_model(
+                self.model,
+                self.videos,
+                self.recipe,
+                out,
+                source=self.source,
+                compute=Compute(self.device, self.recipe.precision),
+                workers=self.workers,
+                weights=self.weights,
+                new_head=self.new_head,
+                views=self.views,
+                resume=out.is_dir(),
+                progress=_Epochs(self.name, self.recipe, report),
+            )
+        except DivergedError as error:
+            return str(error)
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a combination came to. Accuracies in percent; `stopped_at`: epochs, where halving ended it."""
+
+    settings: tuple[str, ...]
+    top1: float | None = None
+    top5: float | None = None
+    params: int | None = None
+    macs: int | None = None
+    retries: int = 0
+    stopped_at: int = 0
+    failed: str = ""
+
+    def verdict(self) -> str:
+        """ "41.67", or why there is none."""
+        if self.top1 is not None:
+            return f"{self.top1:.2f}"
+        return f"stopped after {self.stopped_at} epochs" if self.stopped_at else "failed"
+
+
+Runner = Callable[[Sequence[Training], Path], Iterator[tuple[int, Outcome]]]
+
+
+def combinations(over: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every combination of `lr=0.1,0.2` and `seed=0..3`, each as key=value pairs. Raises ConfigError."""
+    choices = [_values(text) for text in over]
+    keys = [pairs[0].split("=")[0].removeprefix("recipe.") for pairs in choices]
+    if double := next((key for key in keys if keys.count(key) > 1), None):
+        raise ConfigError(f"--over {double} is there twice; give all of its values at once: {double}=A,B,C")
+    made = list(itertools.islice(itertools.product(*choices), MOST + 1))
+    if len(made) > MOST:
+        raise ConfigError(f"--over asks for more than {MOST} trainings")
+    return made
+
+
+def _values(text: str) -> list[str]:
+    key, equals, values = text.partition("=")
+    if not (key and equals and values):
+        raise ConfigError(f"--over {text}: write KEY=A,B,C or KEY=FIRST..LAST")
+    if span := re.fullmatch(r"(-?\d+)\.\.(-?\d+)", values):
+        first, last = map(int, span.groups())
+        if not first <= last < first + MOST:
+            raise ConfigError(f"--over {text}: the first number is to be the smaller, and {MOST} values are the most")
+        pieces = [str(value) for value in range(first, last + 1)]
+    else:
+        pieces = re.split(r",(?![^\[{]*[\]}])", values)  # no comma inside of a list
+    if "" in pieces or len(set(pieces)) < len(pieces):
+        raise ConfigError(f"--over {text}: a value is empty, or there twice")
+    return [f"{key}={piece}" for piece in pieces]
+
+
+def sweep(
+    trainings: Sequence[Training],
+    out: Path,
+    runner: Runner,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """Runs them all and keeps the tables in `out` up to date. What is done there, or was stopped, is not done again.
+
+    Raises RunError where `out` was made by another sweep, ConfigError for two combinations that are one.
+    """
+    names = [training.name for training in trainings]
+    if len({name.lower() for name in names}) < len(names):
+        raise ConfigError("two combinations of --over would have one directory; write their values otherwise")
+    with RunDirectory.create_or_resume(out, _config(trainings), kind="sweep", resume=resume) as run:
+        known = {outcome.settings: outcome for outcome in read_sweep(run.path) if not outcome.failed}
+        left = [training for training in trainings if training.settings not in known]
+        for number, outcome in runner(left, run.path.resolve()):
+            known[left[number].settings] = outcome
+            run.log(f"{left[number].name}: {outcome.failed or outcome.verdict()}")
+            found = [known[training.settings] for training in trainings if training.settings in known]
+            write_tables(run.path, found)
+            say(f"{len(found)} of {len(trainings)} done · {' '.join(outcome.settings)}: top-1 {outcome.verdict()}")
+    return [known[training.settings] for training in trainings if training.settings in known]
+
+
+def _config(trainings: Sequence[Training]) -> dict[str, object]:
+    return {
+        training.name: train_config(
+            training.model, training.videos, training.recipe, training.weights, training.new_head
+        )
+        for training in trainings
+    }
+
+
+def read_sweep(path: Path) -> list[Outcome]:
+    """What the sweep in `path` has come to so far."""
+    try:
+        return msgspec.json.decode((path / "trials.json").read_bytes(), type=list[Outcome])
+    except FileNotFoundError:
+        return []
+
+
+def write_tables(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Brings trials.json, table.csv and table.md up to date."""
+    write_atomic(path / "trials.json", msgspec.json.format(msgspec.json.encode(outcomes)).decode() + "\n")
+    keys = [pair.split("=")[0] for pair in outcomes[0].settings]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*keys, "top1", "top5", "params", "macs_per_view", "retries", "stopped_at", "failed"])
+    for one in outcomes:
+        values = [pair.split("=", 1)[1] for pair in one.settings]
+        writer.writerow([*values, one.top1, one.top5, one.params, one.macs, one.retries, one.stopped_at, one.failed])
+    write_atomic(path / "table.csv", text.getvalue())
+    head, *body = table(outcomes)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]
+    write_atomic(path / "table.md", "\n".join([*lines, "", *seeds(outcomes)]).rstrip() + "\n")
+
+
+def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """The header, then the rows: the best first."""
+    ranked = sorted(outcomes, key=lambda one: -1.0 if one.top1 is None else one.top1, reverse=True)
+    head = [*(pair.split("=")[0] for pair in outcomes[0].settings), "top-1 (%)", "top-5 (%)", "params (M)", "retries"]
+    return [head] + [
+        [
+            *(pair.split("=", 1)[1] for pair in one.settings),
+            one.verdict(),
+            "-" if one.top5 is None else f"{one.top5:.2f}",
+            "-" if one.params is None else f"{one.params / 1e6:.2f}",
+            str(one.retries),
+        ]
+        for one in ranked
+    ]
+
+
+def seeds(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each combination that was trained with several seeds: mean and standard deviation of top-1."""
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for one in outcomes:
+        rest = tuple(pair for pair in one.settings if pair.split("=")[0] not in ("seed", "recipe.seed"))
+        if one.top1 is not None and len(rest) < len(one.settings):
+            groups.setdefault(rest, []).append(one.top1)
+    return [
+        f"{' '.join(rest) or 'all'}: top-1 {statistics.mean(found):.2f} % (s.d. {statistics.stdev(found):.2f}, "
+        f"{len(found)} seeds)"
+        for rest, found in groups.items()
+        if len(found) > 1
+    ]
+
+
+class _Epochs(Progress):
+    """A display that also reports the accuracy of each epoch's training, when the epoch is over."""
+
+    def __init__(self, title: str, recipe: Recipe, report: Report) -> None:
+        super().__init__(title)
+        self._recipe, self._report = recipe, report
+        self._sum, self._count, self._epoch = 0.0, 0, 0
+
+    def start(self, total: int, done: int, status: str = "") -> None:
+        super().start(total, done, status)
+        self._steps = total
+        self._epoch = self._epochs(done)
+
+    def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
+        super().update(done, status, metrics)
+        self._sum, self._count = self._sum + metrics.get("top1", 0.0), self._count + 1
+        if self._epochs(done) > self._epoch:
+            self._epoch = self._epochs(done)
+            self._report(self._epoch, self._sum / self._count)
+            self._sum, self._count = 0.0, 0
+
+    def _epochs(self, done: int) -> int:
+        return int(done * self._recipe.epochs / self._steps + 1e-9)

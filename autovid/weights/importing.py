@@ -1,0 +1,265 @@
+"""Weights of other toolkits for our networks, every tensor accounted for."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from autovid.errors import ConfigError
+from autovid.fileio import explained, write_atomic
+from autovid.models import Model, Network, NetworkSpec, build_network, load_model
+from autovid.models.weights import HEAD, check_finite
+from autovid.weights.checkpoint import read_tensors, renamed
+from autovid.weights.formats import FORMATS, detect
+from autovid.weights.name_table import Format, Shape, Table
+
+Inflate = Literal["copy", "divide"]
+FEW = 3  # names that an error shows
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network with weights from elsewhere, what it is, the options of it that the weights need, and what was done."""
+
+    net: Network
+    spec: NetworkSpec
+    needs: Mapping[str, Any]
+    format: str
+    notes: tuple[str, ...]
+
+    def save(self, file: str | Path) -> Path:
+        """Writes the weights (safetensors), and beside them the network as YAML; returns the latter's path.
+
+        `autovid.load_weights(autovid.build(yaml), file)` gives the network back. Raises RunError.
+        """
+        file = Path(file)
+        with explained(f"cannot make {file.parent}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        # A copy of each: safetensors refuses channels_last_3d strides.
+        state = self.net.state_dict()
+        tensors = {n: t.cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
+        header = {"network": self.spec.to_yaml(), "source": self.format, "needs": json.dumps(dict(self.needs))}
+        write_atomic(file, safetensors.torch.save(tensors, header))
+        beside = file.with_suffix(".yaml")
+        write_atomic(beside, self.spec.to_yaml())
+        return beside
+
+
+def import_weights(
+    file: str | Path | Sequence[str | Path],
+    model: str | Path | Model,
+    classes: int | None = None,
+    *,
+    format: str | None = None,
+    inflate: Inflate = "copy",
+    new_head: bool = False,
+) -> Imported:
+    """The network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
+
+    Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
+    `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
+    them along time (seed-deep-analysis), or also divided by its length. With `new_head` the classifier stays as it is
+    in a new network of `classes` classes. The file must hold the network without its modules, to the last tensor: what
+    these add stays as in a new network, what they replace is left out, and `notes` say so.
+    Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
+    of another shape.
+    """
+    files = [file] if isinstance(file, str | Path) else file
+    where, spec = " and ".join(map(str, files)), _spec(model, classes)
+    tensors = _read_all(files)
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"there is no format {format!r}; choose among {', '.join(FORMATS)}")
+    name = format or detect(tensors, where)
+    form = FORMATS[name]
+    table, spec = _choose(form, spec)
+    net = build_network(spec)
+    notes = [f"format {name}" + ("" if format else ", told by the names")]
+    notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
+    plain = build_network(msgspec.structs.replace(spec, modules={}), "meta") if spec.modules else net
+    transfer = Transfer(net, plain, table, form, renamed(tensors, form.renames, where), inflate, new_head)
+    transfer.check(f"{where} ({name}) does not fit {spec.network}", format is None)
+    notes += transfer.load()
+    check_finite(net.state_dict(), where)
+    return Imported(net, spec, table.needs, name, tuple(notes))
+
+
+def _read_all(files: Sequence[str | Path]) -> dict[str, Tensor]:
+    """The tensors of all files. Raises ConfigError where two of them have one of the same name."""
+    found: dict[str, Tensor] = {}
+    for file in files:
+        tensors = read_tensors(Path(file))
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise ConfigError(f"{file} holds {twice[0]}, and so does another of the files; give one for each backbone")
+        found |= tensors
+    return found
+
+
+def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
+    found = load_model(model) if isinstance(model, str | Path) else model
+    if not isinstance(found, NetworkSpec):
+        raise ConfigError("an architecture of a search space has no counterpart elsewhere; give a network's name")
+    return found.changed(classes=classes)
+
+
+def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
+    """The table for a network, and the network with the options that the weights need. Raises ConfigError."""
+    tables = form.tables_of(spec)
+    if not tables:
+        raise ConfigError(f"no checkpoint of {form.about} is known to fit {spec.network}")
+    for table in tables:
+        if all(spec.options.get(name, value) == value for name, value in table.needs.items()):
+            return table, spec.changed(options=table.needs)
+    needs = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in tables[0].needs.items())
+    raise ConfigError(f"the checkpoints of {form.about} for {spec.network} need --option {needs}")
+
+
+class Transfer:
+    """From the tensors of a file into a network, by a table; `plain` is the network without its modules."""
+
+    def __init__(
+        self,
+        net: Network,
+        plain: Network,
+        table: Table,
+        form: Format,
+        tensors: Mapping[str, Tensor],
+        inflate: Inflate,
+        new_head: bool,
+    ) -> None:
+        self.net, self.plain, self.table, self.inflate, self.new_head = net, plain, table, inflate, new_head
+        self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
+        self.given = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
+        self.state, built = _without_counters(plain), _without_counters(net)
+        self.added = [name for name in built if name not in self.state]  # by modules, and so is the next
+        self.replaced = {name for name in self.state if name not in built}
+        self.identity = [name for name in self.state if table.is_identity(name)]
+        self.fresh = [name for name in self.state if table.is_fresh(name)]
+        self.head = [name for name in self.state if HEAD.match(name)]
+        self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
+
+    def check(self, what: str, detected: bool) -> None:
+        """Raises ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
+
+        `what` begins the line.
+        """
+        skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
+        wanted = {name for names in self.sources.values() for name in names}
+        missing = [name for name in wanted if name not in self.given and name not in skipped]
+        over = [name for name in self.given if name not in wanted]
+        wrong = [line for ours in self.sources if not (self.new_head and ours in self.head) for line in self._odd(ours)]
+        odd = [f"{n} ({_kind(self.given[n])})" for n in sorted(wanted - skipped) if not _loads(self.given.get(n))]
+        faults = [*_few("missing", sorted(missing)), *_few("left over", over), *_few("of another shape", wrong)]
+        faults += _few("not of real numbers", odd)
+        if faults:
+            raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
+
+    def _odd(self, ours: str) -> list[str]:
+        """The pieces of a tensor of ours that are there with another shape."""
+        found = []
+        for name, shape in self._pieces(ours):
+            if name in self.given and tuple(self.given[name].shape) != shape:
+                found.append(f"{name} is {tuple(self.given[name].shape)} there, {shape} here")
+        return found
+
+    def _pieces(self, ours: str) -> list[tuple[str, Shape]]:
+        """Names and shapes there of what makes up a tensor of ours."""
+        names, shape = self.sources[ours], tuple(self.state[ours].shape)
+        if len(names) > 1:
+            shape = (*shape[:2], shape[2] // len(names), *shape[3:])
+        return [(name, self.table.their_shape(ours, shape)) for name in names]
+
+    def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
+        head = {name for ours in self.head for name in self.sources[ours]}
+        if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
+            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.given]
+            same = all(tuple(self.given[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
+            rows = [len(self.given[n]) for n, _ in pieces if same]
+            keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
+            return f". Give {keep}--new-head for a new one"
+        return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""
+
+    def load(self) -> list[str]:
+        """Copies everything over, and says what was done beside that."""
+        inflated = []
+        state = self.net.state_dict()
+        for ours, names in self.sources.items():
+            if ours in self.replaced or (self.new_head and ours in self.head):
+                continue
+            parts = [self.given[name] for name in names]
+            if parts[0].numel() * len(parts) < state[ours].numel():
+                inflated.append(ours)
+            state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
+        for ours in set(self.identity) - self.replaced:
+            state[ours] = self._identity(ours, state[ours])
+        self.net.load_state_dict(state)
+        if self.table.finish is not None:
+            self.table.finish(self.net)
+        if self.inflate == "divide" and not inflated:
+            raise ConfigError("--inflate divide: this network has no weights to inflate from this file")
+        return self._notes(inflated)
+
+    def _converted(self, parts: Sequence[Tensor], shape: Shape) -> Tensor:
+        if len(parts) > 1:
+            cut = (*shape[:2], shape[2] // len(parts), *shape[3:])
+            return torch.cat([part.reshape(cut) for part in parts], 2)
+        (part,) = parts
+        if part.numel() == torch.Size(shape).numel():
+            return part.reshape(shape)
+        part = part.unsqueeze(2).expand(shape)
+        return part / shape[2] if self.inflate == "divide" else part
+
+    def _identity(self, ours: str, like: Tensor) -> Tensor:
+        """Of a norm that is not there: the statistics 0 and 1, and a scale that takes back the eps; else zero."""
+        place, _, kind = ours.rpartition(".")
+        module: nn.Module = self.plain.get_submodule(place)
+        if kind == "running_var":
+            return torch.ones_like(like)
+        return torch.full_like(like, (1 + float(module.eps)) ** 0.5 if kind == "weight" else 0.0)  # type: ignore[arg-type]
+
+    def _notes(self, inflated: Sequence[str]) -> list[str]:
+        left = {*self.replaced, *(self.head if self.new_head else ())}
+        notes = [f"{sum(name not in left for name in self.sources)} tensors loaded"]
+        modules = ", ".join(self.net.spec.modules) if self.net.spec else ""
+        without_place = [name for ours in self.sources if ours in self.replaced for name in self.sources[ours]]
+        how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
+        lists = (
+            (f"of them are 2-D weights {how}", inflated),
+            ("are new, images have none", [name for name in self.fresh if name not in self.replaced]),
+            ("change nothing, the original has none", [name for name in self.identity if name not in self.replaced]),
+            (f"start anew, as {modules} adds them", self.added),
+            (f"of the file are left out, as {modules} replaces what had them", without_place),
+            ("of the file are not needed", self.extras),
+        )
+        notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
+        notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
+        return notes
+
+
+def _without_counters(net: Network) -> dict[str, Tensor]:
+    """The weights and statistics of a network; files count batches or do not."""
+    return {name: tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def _loads(tensor: Tensor | None) -> bool:
+    """False for a tensor that is no array of floating-point numbers; one that is missing is another fault."""
+    return tensor is None or (tensor.layout is torch.strided and tensor.is_floating_point() and tensor.is_cpu)
+
+
+def _kind(tensor: Tensor) -> str:
+    names = (tensor.dtype, *([] if tensor.layout is torch.strided else [tensor.layout]), tensor.device)
+    return " ".join(str(name).removeprefix("torch.") for name in names)
+
+
+def _few(what: str, names: Sequence[str]) -> list[str]:
+    return [f"{len(names)} {what}: {_some(names)}"] if names else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:FEW]) + (", …" if len(names) > FEW else "")

@@ -1,0 +1,66 @@
+"""The pointwise convolution equals torch's and keeps the layout, on one thread too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from rounding import distance, room
+from torch.utils.flop_counter import FlopCounterMode
+
+from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.layers.tensors import channels_last
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (4, 1, 1)], ids=str)
+def test_equals_torch_and_keeps_the_layout(stride: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 12, 5, 9, 8).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = torch.randn(20, 12, 1, 1, 1, requires_grad=True)
+    out, expected = pointwise_conv3d(x, weight, stride), F.conv3d(x, weight, stride=stride)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    assert distance(out, expected) < room(12)
+    grad = torch.randn_like(out)
+    ours, theirs = (torch.autograd.grad(y, (x, weight), grad) for y in (out, expected))
+    assert distance(ours[0], theirs[0]) < room(20)
+    assert distance(ours[1], theirs[1]) < room(out[:, 0].numel())
+
+
+def test_slice_of_a_weight_equals_its_copy() -> None:
+    whole = torch.randn(20, 30, 1, 1, 1)
+    x = torch.randn(2, 12, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+    part = whole[:16, :12]
+    # to the bit as the search's layers call it: with a slice that has the layout of a weight of its own
+    assert torch.equal(pointwise_conv3d(x, channels_last(part)), pointwise_conv3d(x, channels_last(part.clone())))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_few_channels_with_a_stride_do_not_reach_the_broken_kernel(channels: int) -> None:
+    """The convolution that torch gets to see has stride 1. Seeing the fault itself would kill the test suite."""
+    x = torch.randn(2, channels, 3, 8, 8).contiguous(memory_format=torch.channels_last_3d)
+    weight = torch.randn(8, channels, 1, 1, 1, requires_grad=True)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        pointwise_conv3d(x, weight, (1, 2, 2)).sum().backward()
+    for event in profile.events():
+        if event.name == "aten::convolution_backward":
+            assert event.input_shapes[1][3:] == [4, 4]
+
+
+def test_counters_and_tracers_see_its_operations() -> None:
+    x, weight = torch.randn(2, 4, 3, 6, 6), torch.randn(8, 4, 1, 1, 1)
+    with FlopCounterMode(display=False) as counter:
+        pointwise_conv3d(x, weight, (1, 2, 2))
+    assert counter.get_total_flops() == 2 * 2 * 3 * 3 * 3 * 4 * 8
+    traced = torch.jit.trace(lambda x: pointwise_conv3d(x, weight, (1, 2, 2)), (x,), check_trace=False)
+    assert "aten::_convolution" in str(traced.graph)
+    assert "aten::slice" not in str(traced.graph)

@@ -1,0 +1,100 @@
+"""What a search says of a part that went wrong, and that it says nothing of one that did not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from autovid.data import open_videos
+from autovid.kernels.compute import Compute
+from autovid.search import settings_for
+from autovid.search.task import SearchTask
+from autovid.solver import CostRange
+from autovid.space import SearchSpace, load_space
+
+DENSE, ATTENTION = 1, 2
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return load_space("tiny")
+
+
+@pytest.fixture(scope="module")
+def task(space: SearchSpace, tiny_videos: Path) -> SearchTask:
+    settings = settings_for(space, proxy=True, videos=12, steps=4, samples=2, batch=4, crop=16, jitter=(16, 20))
+    return SearchTask(space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+
+
+def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, float]]) -> list[str]:
+    """What is said at the end of part `number` where decisions of a kind have a candidate of such a probability, and
+    the others the first of theirs of 99 %."""
+    task._enter(number)
+    alpha = {}
+    for d in task.prior.open:
+        decision = task.there.decisions[d]
+        kind = decision.name.split(".")[0]
+        wanted, p = probability.get(kind, (str(decision.candidates[0]), 0.99))
+        values = [str(candidate) for candidate in decision.candidates]
+        logits = torch.full((len(values),), (1 - p) / (len(values) - 1))
+        logits[values.index(wanted)] = p
+        alpha[decision.name] = logits.log()
+    task.prior.take(alpha)
+    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    return task.notices()
+
+
+def test_a_healthy_part_says_nothing(task: SearchTask) -> None:
+    assert verdicts(task, ATTENTION, {"attention": ("glore", 0.6)}) == []
+    assert verdicts(task, DENSE, {"fusion": ("strided_conv", 0.9)}) == []
+
+
+def test_a_part_that_has_hardly_moved_says_so(task: SearchTask) -> None:
+    (line,) = verdicts(task, ATTENTION, {"attention": ("glore", 0.334)})
+    assert line.startswith("part attention has hardly moved: the prior's entropy is 2.2 of 2.2 nats")
+    assert "--arch-lr" in line
+    assert verdicts(task, ATTENTION, {"attention": ("glore", 0.5)}) == []
+
+
+def test_a_part_that_collapses_onto_skips_says_so(task: SearchTask) -> None:
+    (line,) = verdicts(task, ATTENTION, {"attention": ("skip", 0.97)})
+    assert line.startswith("part attention collapsed onto skips: the prior puts 97 % or more on skip in each of the 2")
+    (line,) = verdicts(task, DENSE, {"fusion": ("skip", 0.8)})
+    assert line.startswith("part dense collapsed onto skips: the prior puts 80 % or more on skip in each of the 3")
+
+
+def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
+    """Nor are ties, though skip stands first among the candidates, nor skips in some of the decisions alone."""
+    assert verdicts(task, DENSE, {"fusion": ("skip", 0.28)}) == []
+    assert verdicts(task, DENSE, {"fusion": ("skip", 0.25)}) == []
+    task._enter(ATTENTION)
+    first, second = task.prior.open
+    names = [task.there.decisions[d].name for d in (first, second)]
+    task.prior.take({names[0]: torch.tensor([9.0, 0.0, 0.0]), names[1]: torch.tensor([0.0, 9.0, 0.0])})
+    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    assert task.notices() == []
+
+
+def test_a_part_without_skips_never_collapses_onto_them(task: SearchTask) -> None:
+    assert not any("skips" in line for line in verdicts(task, 0, {}))
+
+
+def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
+    task._enter(ATTENTION)
+    task.prior.take({task.prior.names[d]: torch.tensor([0.0, 3.0, 0.0]) for d in task.prior.open})
+    task.range = CostRange(7_500_000, 8_000_000)
+    for gflops, says in [(0.0074, ["0.0074"]), (0.0076, []), (0.008, []), (0.01, ["0.01"])]:
+        task.watch.see(task, 3, {"expected_gflops": gflops})
+        start = "part attention ends outside its range: "
+        asked = " GFLOPs expected, 0.0075–0.008 GFLOPs asked for"
+        assert [line.split(";")[0] for line in task.notices()] == [f"{start}{figure}{asked}" for figure in says]
+
+
+def test_notices_come_at_the_ends_of_a_part_alone_and_once(task: SearchTask) -> None:
+    task._enter(ATTENTION)
+    for local, says in enumerate(["2 decisions, ", "", "", "hardly moved"]):
+        task.watch.see(task, local, {"expected_gflops": task._expected() / 1e9})
+        lines = task.notices()
+        assert len(lines) == bool(says)
+        assert all(says in line for line in lines)
+        assert task.notices() == []

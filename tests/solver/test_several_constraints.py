@@ -1,0 +1,154 @@
+"""Two costs at once, against lists of everything on small tables and against the bound on a large one.
+
+Costs and choices are integers; logarithms of probabilities may differ by `tie`. Draws are the seed's on all machines.
+"""
+
+import numpy as np
+import pytest
+from graphs import chain, every, logprobs, prior, tie, uniform
+
+from autovid.errors import CostRangeError
+from autovid.solver import CostRange, CostTable, Factor, Limit, most_probable_within, sample_within, several_constraints
+from autovid.solver.cost_range import MILLISECONDS
+from autovid.solver.several_constraints import likely_within
+
+
+def other(table: CostTable, seed: int, like: float = 0.5) -> CostTable:
+    """A second cost over the same sites, in nanoseconds: partly the first one, partly chance."""
+    rng = np.random.default_rng(seed)
+    factors = []
+    for f in table.factors:
+        chance = rng.permutation(f.table.ravel()).reshape(f.table.shape)
+        factors.append(Factor(f.scope, np.asarray(like * f.table + (1 - like) * chance, np.int64)))
+    return CostTable(factors, table.constant // 2, table.sizes, MILLISECONDS)
+
+
+def span(costs: np.ndarray, low: float, high: float) -> CostRange:
+    return CostRange(int(np.quantile(costs, low)), int(np.quantile(costs, high)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = chain(rng, 2, 2, 1000)
+    second, logp, choices = other(table, seed), prior(table, rng, 2.0), every(table)
+    costs, seconds, logs = table.total(choices), second.total(choices), logprobs(logp, choices)
+    for ends in ((0.1, 0.2), (0.45, 0.5), (0.85, 0.95)):
+        ranges = span(costs, 0.3, 0.6), span(seconds, *ends)
+        inside = (costs >= ranges[0].low) & (costs <= ranges[0].high)
+        inside &= (seconds >= ranges[1].low) & (seconds <= ranges[1].high)
+        limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+        if not inside.any():
+            with pytest.raises(CostRangeError):
+                most_probable_within(limits, logp)
+            continue
+        found = most_probable_within(limits, logp)
+        assert ranges[0].low <= found.cost <= ranges[0].high
+        assert ranges[1].low <= second.total(found.choices[None])[0] <= ranges[1].high
+        assert found.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
+        # joint.py counts as equal what differs by 1e-9.
+        assert found.logprob == pytest.approx(logs[inside].max(), rel=0, abs=1e-9 + tie(logp))
+
+
+def test_draws_follow_the_prior_given_both_ranges() -> None:
+    """Also where the price has to move proposals: the second range is far from what the first one's have."""
+    rng = np.random.default_rng(0)
+    table = chain(rng, 2, 1, 1000)
+    second, logp, choices = other(table, 1), prior(table, rng), every(table)
+    costs, seconds = table.total(choices), second.total(choices)
+    ranges = span(costs, 0.2, 0.8), span(seconds, 0.0, 0.1)
+    inside = (costs >= ranges[0].low) & (costs <= ranges[0].high) & (seconds <= ranges[1].high)
+    assert 5 < inside.sum() < 0.05 * len(choices)
+    limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+    drawn = sample_within(limits, logp, 4000, np.random.default_rng(1))
+    exact = np.exp(logprobs(logp, choices)) * inside
+    exact /= exact.sum()
+    numbers = np.ravel_multi_index(tuple(drawn.T), table.sizes)
+    seen = np.bincount(numbers, minlength=len(choices)) / 4000
+    assert seen[~inside].sum() == 0
+    # Total variation of 4,000 draws of 16 architectures: 0.4 * sqrt(16 / 4000) = 0.025 in the mean, +- 0.005.
+    assert np.abs(seen - exact).sum() / 2 < 0.05
+    different = sample_within(limits, logp, 5, np.random.default_rng(1), distinct=True)
+    assert len(np.unique(different, axis=0)) == 5
+    with pytest.raises(CostRangeError, match=f"only {inside.sum()} of {inside.sum() + 1}"):
+        sample_within(limits, logp, int(inside.sum()) + 1, np.random.default_rng(1), distinct=True)
+
+
+def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    table = chain(rng, 3, 4, 1_000_000)  # 1e13 architectures
+    second = other(table, 3)
+    middle = (table.smallest()[0] + table.largest()[0]) // 2
+    first = CostRange(middle * 98 // 100, middle * 102 // 100)
+    typical = second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))
+    spread = int(typical.std())
+    away = int(typical.mean()) - 4 * spread  # four standard deviations: a draw in 30,000 would have it
+    limits = [Limit(table, first), Limit(second, CostRange(away, away + spread // 2))]
+    found = most_probable_within(limits, prior(table, rng))
+    for row in [found.choices, *sample_within(limits, uniform(table), 4, rng)]:
+        for limit in limits:
+            assert limit.range.low <= limit.table.total(row[None])[0] <= limit.range.high
+    assert found.gap < 0.5
+    searches: list[object] = []
+    search = several_constraints.best_in_range
+    monkeypatch.setattr(several_constraints, "best_in_range", lambda *given: searches.append(given) or search(*given))
+    least = second.smallest()[0]
+    limits = [Limit(table, first), Limit(second, CostRange(least, least + spread))]
+    message = "no architecture has both .* GFLOPs and .* ms: with .* GFLOPs the latency reaches down to .* ms"
+    for ask in (most_probable_within, lambda *given: sample_within(*given, 1, rng)):
+        with pytest.raises(CostRangeError, match=message):
+            ask(limits, uniform(table))
+    assert len(searches) == 3  # the best there is, and twice the end of the reach: 0.2 s each
+
+
+def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a search, or where no part of it has come to: nothing but the ranges tells architectures apart."""
+    monkeypatch.setattr("autovid.solver.several_constraints._ENOUGH", 100)
+    rng = np.random.default_rng(5)
+    table = chain(rng, 2, 3, 1_000_000)
+    second = other(table, 3)
+    middle = (table.smallest()[0] + table.largest()[0]) // 2
+    first = CostRange(middle * 98 // 100, middle * 102 // 100)
+    typical = int(np.median(second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))))
+    limits = [Limit(table, first), Limit(second, CostRange(typical, typical + typical // 1000))]
+    found = most_probable_within(limits, uniform(table))
+    for limit in limits:
+        assert limit.range.low <= limit.table.total(found.choices[None])[0] <= limit.range.high
+    assert found.cost == table.total(found.choices[None])[0]
+    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes), rel=0, abs=tie(uniform(table)))
+
+
+def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where draws are rare, what has come in bounded time counts."""
+    monkeypatch.setattr("autovid.solver.several_constraints._PATIENCE", 8)
+    monkeypatch.setattr("autovid.solver.several_constraints._BATCH", 4)
+    monkeypatch.setattr("autovid.solver.several_constraints._SHARPNESS", (1.0,))
+    rng = np.random.default_rng(3)
+    table = chain(rng, 2, 1, 1000)
+    second, logp, choices = other(table, 1), prior(table, rng), every(table)
+    costs, seconds = table.total(choices), second.total(choices)
+    first = span(costs, 0.2, 0.8)
+    inside = (costs >= first.low) & (costs <= first.high)
+    fastest = np.sort(seconds[inside])
+    ranges = first, CostRange(int(fastest[0]), int(fastest[5]))
+    inside &= seconds <= ranges[1].high
+    there = {tuple(row) for row in choices[inside]}
+    limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+    with pytest.raises(CostRangeError, match="only . of 10000"):
+        sample_within(limits, logp, 10_000, np.random.default_rng(0))
+    rows = likely_within(limits, logp, 10_000)
+    assert 1 < len(rows) <= len(there)
+    assert {tuple(row) for row in rows} <= there
+    impossible = [limits[0], Limit(second, CostRange(int(seconds.min()) - 5, int(seconds.min()) - 1))]
+    assert len(likely_within(impossible, logp, 10)) == 0
+
+
+def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:
+    rng = np.random.default_rng(2)
+    table = chain(rng, 2, 1, 1000)
+    second, logp = other(table, 2), prior(table, rng)
+    logp[0][0] = logp[1][1] = -np.inf
+    costs, seconds = table.total(every(table)), second.total(every(table))
+    limits = [Limit(table, span(costs, 0.2, 0.8)), Limit(second, span(seconds, 0.2, 0.4))]
+    rows = [most_probable_within(limits, logp).choices, *sample_within(limits, logp, 20, rng)]
+    assert all(row[0] != 0 and row[1] != 1 for row in rows)
