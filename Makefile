@@ -27,7 +27,7 @@ test-oldest test-newest:
 
 # Every command of the documentation, on small videos.
 test-docs: $(STAMP)
-	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m docs tests/docs --durations=10
+	.venv/bin/python -m pytest -q -n 2 -m docs tests/docs --durations=10
 
 # The site, docs/_build/html/index.html; a warning is an error.
 docs: $(STAMP)
