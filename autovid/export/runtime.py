@@ -22,11 +22,11 @@ from autovid.export.manifest import (
     read_manifest,
 )
 from autovid.export.programs import METADATA, Shape, needed, program_shapes
-from autovid.export.subject import title
 from autovid.export.untrusted import load_program
 from autovid.kernels.compute import find_device
 from autovid.models import build, load_model, load_weights
 from autovid.train import open_trained
+from autovid.train.trained import title_of
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -109,7 +109,7 @@ def _of_training(path: Path, device: str) -> Classifier:
     found = open_trained(path, device)
     net, compute = found.net.eval(), found.compute
     interface = Interface(
-        name=title(found.model),
+        name=title_of(found.model),
         hash=found.model.hash,
         outputs=net.classes,
         clip=found.recipe.clip(net.clip),

@@ -20,7 +20,7 @@ from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained
 from autovid.train.evaluate import read_evaluation
-from autovid.train.trained import KIND, find_weights
+from autovid.train.trained import KIND, find_weights, title_of
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,5 @@ def _subject(
         found = {"space": model.space, **model.found}
         costs = {"macs": cost.macs, "gflops": round(cost.gflops, 6), "params": cost.params}
         kept = Architecture(model.space, model.network, reference, model.choices, costs, model.found)
-    interface = Interface(name=title(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
+    interface = Interface(name=title_of(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
     return Subject(stem, kept, net, interface, cost, found, trained)
-
-
-def title(model: Model) -> str:
-    """A network in a few words."""
-    if isinstance(model, NetworkSpec):
-        return " + ".join([model.network, *model.modules])
-    return f"{model.space} {model.hash}"
