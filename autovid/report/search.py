@@ -9,13 +9,12 @@ import numpy as np
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import Markup, join, tag
-from autovid.report.outline import ATTENTIONS, FUSIONS
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.search.latency import latencies_of
 from autovid.solver import CostRange
 from autovid.space import Architecture
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 INSTANTS = 40  # of a small picture
 SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp."}
@@ -188,7 +187,7 @@ def _summary(searched: Searched, verdicts: Sequence[_Verdict]) -> Iterator[Marku
     yield tag("p", evidence.sentence(), class_=None if evidence.better_than_chance else "note")
     proven = {one.part for one in evidence.parts if not one.at_chance}
     open_parts = [part for part in searched.space.parts if part.name in proven]
-    verdicts = [one for one in verdicts if any(opens(part, one.name) for part in open_parts)]
+    verdicts = [one for one in verdicts if any(is_searched_in(part, one.name) for part in open_parts)]
     if not verdicts:
         return
     ranked = sorted(verdicts, key=lambda one: -one.lead)
@@ -247,4 +246,4 @@ def _history(run: Run, one: _Verdict) -> list[Markup]:
 
 
 def _word(candidate: object) -> str:
-    return {**FUSIONS, **ATTENTIONS}.get(str(candidate), str(candidate))
+    return str(candidate).replace("_", " ")
