@@ -5,13 +5,10 @@ and what later ones decide left out ("skip", or streams that are not there). The
 for the architectures of its own part, so these are what is ranked: the very networks are trained from scratch.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from autovid.blocks.elastic import Norm
 from autovid.clip import Clip
 from autovid.costs import LatencyRange
 from autovid.data import ClipLoader, VideoSet
@@ -26,6 +23,7 @@ from autovid.solver import CostRange
 from autovid.space import Architecture, SearchSpace
 from autovid.space.space import opens
 from autovid.train.evaluate import evaluate_network
+from autovid.train.task import recalibrate
 
 CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
 
@@ -67,17 +65,8 @@ class Supernet:
             videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
             jitter=settings.jitter, flip=videos.flip,
         )  # fmt: skip
-        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
-        usual = [norm.momentum for norm in norms]
-        net.train()
-        with torch.no_grad(), compute.autocast("forward"):
-            for count, batch in enumerate(loader.batches(0, CALIBRATION), 1):
-                for norm in norms:
-                    norm.momentum = 1 / count  # the mean over the batches
-                net(batch.x.to(compute.device))
-        for norm, momentum in zip(norms, usual):
-            norm.momentum = momentum
-        loader.close()
+        with contextlib.closing(loader):
+            recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
 
 
 def open_supernet(run: Path, part: str | None = None) -> Supernet:
