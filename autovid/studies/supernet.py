@@ -21,7 +21,7 @@ from autovid.search.derive import limits_of
 from autovid.search.latency import latencies_of, to_draw_from
 from autovid.solver import CostRange
 from autovid.space import Architecture, SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 from autovid.train.evaluate import evaluate_network
 from autovid.train.task import recalibrate
 
@@ -77,7 +77,7 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     names = [p.name for p in space.parts]
     if part is not None and part not in names:
         raise ConfigError(f"--part {part}: there is no such part; give one of {', '.join(names)}")
-    decided = [sum(opens(p, decision.name) for decision in space.decisions) for p in space.parts]
+    decided = [sum(is_searched_in(p, decision.name) for decision in space.decisions) for p in space.parts]
     number = decided.index(max(decided)) if part is None else names.index(part)
     end = searched.settings.end(number)
     if end not in directory.steps():
