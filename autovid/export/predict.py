@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import torch
 
+from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
-from autovid.data.windows import read_windows
 from autovid.errors import DivergedError
 from autovid.export.runtime import Classifier
 

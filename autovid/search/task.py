@@ -86,7 +86,7 @@ class SearchTask(Task):
                 jitter=settings.jitter,
                 flip=videos.flip,
                 faults=faults,
-                share=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()),
             )
             for which, half in enumerate((learn, choice))
         ]

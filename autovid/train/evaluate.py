@@ -175,9 +175,9 @@ def evaluate_network(
 ) -> Scores:
     """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    share = (distributed.rank(), distributed.size())
+    shard = (distributed.rank(), distributed.size())
     loader = ClipLoader(
-        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, share=share
+        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard
     )
     average = ViewAverage(len(videos), net.classes)
     total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))

@@ -137,6 +137,6 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
-        share=(distributed.rank(), distributed.size()),
+        shard=(distributed.rank(), distributed.size()),
         **options,
     )
