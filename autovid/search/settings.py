@@ -10,7 +10,7 @@ from autovid.errors import ConfigError
 from autovid.search.feasibility import settle
 from autovid.search.part_targets import Target
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_crop, check_frames
+from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import Strict
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.clip import Clip
 from autovid.costs import LatencyRange
 from autovid.data import ClipLoader, VideoSet
@@ -24,7 +24,7 @@ from autovid.search.derive import limits_of
 from autovid.search.latency import latencies_of, to_draw_from
 from autovid.solver import CostRange
 from autovid.space import Architecture, SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 from autovid.train.evaluate import evaluate_network
 
 CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
@@ -67,7 +67,7 @@ class Supernet:
             videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
             jitter=settings.jitter, flip=videos.flip,
         )  # fmt: skip
-        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
+        norms = [module for module in net.modules() if isinstance(module, ElasticBatchNorm | _BatchNorm)]
         usual = [norm.momentum for norm in norms]
         net.train()
         with torch.no_grad(), compute.autocast("forward"):
@@ -87,7 +87,7 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     names = [p.name for p in space.parts]
     if part is not None and part not in names:
         raise ConfigError(f"--part {part}: no part is called so; there are {', '.join(names)}")
-    decided = [sum(opens(p, decision.name) for decision in space.decisions) for p in space.parts]
+    decided = [sum(is_searched_in(p, decision.name) for decision in space.decisions) for p in space.parts]
     number = decided.index(max(decided)) if part is None else names.index(part)
     end = searched.settings.end(number)
     if end not in directory.steps():

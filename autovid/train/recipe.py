@@ -22,7 +22,7 @@ from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_crop, check_frames
+from autovid.space.checks import check_crop, check_frames
 
 WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autovid import distributed
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
@@ -111,7 +111,7 @@ class Training(Task):
         Wu and Johnson, "Rethinking batch in BatchNorm" (2021), and torch's swa_utils.update_bn.
         """
         net = self.evaluated.train()
-        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
+        norms = [module for module in net.modules() if isinstance(module, ElasticBatchNorm | _BatchNorm)]
         usual = [norm.momentum for norm in norms]
         following = self.loader.batches(self.steps, self.steps + self.recipe.precise_norm)
         with torch.no_grad(), self.compute.autocast("train"):
@@ -193,10 +193,12 @@ def prepare(net: Network, recipe: Recipe) -> Network:
         net.label_smoothing = recipe.label_smoothing
     check_parts(net, recipe)
     odd = [
-        type(m).__name__ for m in net.modules() if hasattr(m, "running_var") and not isinstance(m, Norm | _BatchNorm)
+        type(m).__name__
+        for m in net.modules()
+        if hasattr(m, "running_var") and not isinstance(m, ElasticBatchNorm | _BatchNorm)
     ]
     if recipe.precise_norm and odd:
         raise ConfigError(f"precise_norm: this network has other norms than batch norm ({odd[0]}); leave it out")
-    if not recipe.sync_norm and any(isinstance(module, Norm) for module in net.modules()):
+    if not recipe.sync_norm and any(isinstance(module, ElasticBatchNorm) for module in net.modules()):
         raise ConfigError("sync_norm: the norms of a search space's blocks are always over all workers; leave it out")
     return net

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from torch.optim.swa_utils import update_bn
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
@@ -211,7 +211,7 @@ def test_weight_decay_takes_in_norms_where_the_recipe_says_so() -> None:
     optimizer = make_optimizer(net, recipe(weight_decay=0.5, norm_decay=True, nesterov=True))
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.5}
     assert all(group["nesterov"] for group in optimizer.param_groups)
-    assert any(isinstance(module, Norm) for module in net.modules())
+    assert any(isinstance(module, ElasticBatchNorm) for module in net.modules())
 
 
 def test_what_a_network_cannot_take_is_said() -> None:

@@ -11,7 +11,7 @@ from small import ARCH, recipe, train
 from stopping import StopAt
 from tolerance import rounding
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.costs import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
@@ -231,7 +231,7 @@ def test_batch_norm_does_not_decay_and_everything_else_does() -> None:
     net = build(ARCH, 12)
     optimizer = make_optimizer(net, recipe(weight_decay=0.5))
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    norms = {id(p) for module in net.modules() if isinstance(module, Norm) for p in module.parameters()}
+    norms = {id(p) for module in net.modules() if isinstance(module, ElasticBatchNorm) for p in module.parameters()}
     assert norms
     assert all(decays[id(p)] == (0.0 if id(p) in norms else 0.5) for p in net.parameters())
 
