@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--as-worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.as_worker:
-        with distributed.joined():
+        with distributed.process_group():
             print(json.dumps(work(args.steps, args.as_worker)))
         return
     from autovid.data.synthetic import SyntheticRecipe, write_synthetic

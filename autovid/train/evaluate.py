@@ -79,7 +79,7 @@ def evaluate(
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
-    progress = progress if distributed.is_first() else None
+    progress = progress if distributed.is_rank0() else None
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
@@ -116,7 +116,7 @@ def evaluate(
         **data,
         **_cost(trained, clip, views),
     )
-    if distributed.is_first():
+    if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
         write_atomic(confusion_file(file), _confusion_table(videos.classes, found))
         write_atomic(file, evaluation.to_json())
