@@ -17,7 +17,7 @@ from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
-from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
+from autovid.run import Progress, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.constraints import Constraint
 from autovid.search.derive import Searched, derive, read_search
@@ -74,7 +74,7 @@ def search(
         "settings": settings,
         "constraints": {constraint.cost.option: constraint.record() for constraint in constraints},
     }
-    distributed.from_first(lambda: _check_space(Path(out), space))
+    distributed.broadcast_from_rank0(lambda: _check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked and not (run.path / "space.yaml").exists():
@@ -96,10 +96,10 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        return distributed.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
+        return distributed.broadcast_from_rank0(lambda: _finish(run.path, outcome, len(faults.reasons)))
 
 
-def _finish(path: Path, outcome: Outcome, faults: int) -> Found:
+def _finish(path: Path, outcome: TaskOutcome, faults: int) -> Found:
     """What the search has found, written beside it."""
     searched = read_search(path)
     arch = derive(searched)

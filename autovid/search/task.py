@@ -82,7 +82,7 @@ class SearchTask(Task):
                 jitter=settings.jitter,
                 flip=videos.flip,
                 faults=faults,
-                share=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()),
             )
             for which, half in enumerate((learn, choice))
         ]
@@ -201,7 +201,7 @@ class SearchTask(Task):
         logprob_K, control = self.prior.log_prob(archs_KD), self.settings.beta == "auto"
         torch.autograd.backward(surrogate(logprob_K, importance(loglik_K), terms, bool(self.within), control))
         self.adam.step()
-        distributed.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
+        distributed.broadcast_(list(self.prior.parameters()))  # other processors may round otherwise
         for constraint in self.constraints:
             self.betas[constraint.cost.name].update(self._expected(constraint.cost), constraint.range)
         return {"held_out_loss": float(np.mean(losses))}
