@@ -10,6 +10,7 @@ Each function shows its progress where it runs: a live block on a terminal, line
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,7 +93,6 @@ def search(
     """
     from autovid.data import halves, open_videos
     from autovid.kernels.allocator import keep_memory
-    from autovid.run.directory import free_directory
     from autovid.search.part_ranges import parse_constraints
     from autovid.search.run import search as run_search
     from autovid.search.settings import settings_for
@@ -113,7 +113,7 @@ def search(
         seed=seed,
         **changes,
     )
-    path = Path(out) if out is not None else free_directory(f"search-{what.name}")
+    path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     found = run_search(
         what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
         resume=resume,
@@ -145,16 +145,15 @@ def train(
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
-    from autovid.run.directory import free_directory
     from autovid.train import find_model, make_recipe, train_model
     from autovid.train.trained import find_weights
 
     keep_memory()
-    model = find_model(what.path if isinstance(what, SearchRun) else what) if _is_place(what) else what
-    assert not isinstance(model, SearchRun | str | Path)
+    place = what.path if isinstance(what, SearchRun) else what
+    model = find_model(place) if isinstance(place, str | Path) else place
     plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
     videos = open_videos(str(data), seed=plan.seed)
-    path = Path(out) if out is not None else free_directory("train")
+    path = Path(out) if out is not None else _free_directory("train")
     evaluation = train_model(
         model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
         compute=Compute(device, plan.precision), workers=decoders,
@@ -164,8 +163,11 @@ def train(
     return TrainedRun(path, evaluation)
 
 
-def _is_place(what: object) -> bool:
-    return isinstance(what, SearchRun | str | Path)
+def _free_directory(name: str) -> Path:
+    """Return runs/NAME, or with a number where that is taken."""
+    taken = Path("runs") / name
+    others = (Path("runs") / f"{name}-{number}" for number in count(2))
+    return next(path for path in chain([taken], others) if not path.exists())
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from fvcore.nn import FlopCountAnalysis
 from hardware import hardware
 
 import autovid
-from autovid.costs.macs import GFLOPS
+from autovid.costs import GFLOPS
 from autovid.solver import in_order_of_probability, most_probable, probability_in_range, sample_in_range
 
 

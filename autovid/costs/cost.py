@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Self
 
 from autovid.errors import ConfigError
 from autovid.solver import CostTable, Quantity
-from autovid.space.architecture import Architecture
 from autovid.space.schema import Reference
-from autovid.space.space import SearchSpace
+from autovid.space.space import Architecture, SearchSpace
 
 # name: a sentence, and the place of the class; a cost of your own is a file and a line here
 COSTS = {
@@ -67,7 +66,7 @@ class Cost(ABC):
 
 def make_cost(name: str, path: Path | None = None) -> Cost:
     """The registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
-    kind = _load(name)
+    kind = cost_class(name)
     if kind.file and path is None:
         raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
     return kind.read(path or Path())
@@ -75,21 +74,17 @@ def make_cost(name: str, path: Path | None = None) -> Cost:
 
 def cost_names() -> dict[str, str]:
     """The names of all costs by their options."""
-    return {_load(name).option: name for name in COSTS}
+    return {cost_class(name).option: name for name in COSTS}
 
 
 def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
     """The costs in units that an architecture's file has recorded."""
-    known = {kind: kind.recorded(figures) for kind in map(_load, COSTS)}
+    known = {kind: kind.recorded(figures) for kind in map(cost_class, COSTS)}
     return {kind: value for kind, value in known.items() if value is not None}
 
 
-def cost_file(name: str) -> str:
-    """The name of the file of a cost in a run directory; empty for one that needs none."""
-    return _load(name).file
-
-
-def _load(name: str) -> type[Cost]:
+def cost_class(name: str) -> type[Cost]:
+    """The class of the registered cost `name`."""
     module, _, attribute = COSTS[name][1].partition(":")
     kind: type[Cost] = getattr(importlib.import_module(module), attribute)
     return kind

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.costs import Cost, Macs, cost_file, cost_names, make_cost
+from autovid.costs import Cost, Macs, cost_class, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
@@ -104,7 +104,7 @@ def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
     """The constraints of a search, with the files of their costs that its run has kept. Raises ConfigError."""
     names = cost_names()
     return tuple(
-        Constraint.from_record(make_cost(names[option], directory.path / cost_file(names[option])), record)
+        Constraint.from_record(make_cost(names[option], directory.path / cost_class(names[option]).file), record)
         for option, record in directory.config["constraints"].items()
     )
 

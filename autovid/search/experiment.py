@@ -8,7 +8,7 @@ import msgspec
 
 from autovid.config import read_layers
 from autovid.costs import Macs, convention
-from autovid.data.published import DataSet
+from autovid.data.index import DataSet
 from autovid.search.constraints import Constraint, settled_note
 from autovid.search.part_ranges import parse_constraints
 from autovid.search.settings import SearchSettings, settings_for

@@ -26,9 +26,9 @@ from autovid.solver import CostTable, Solution, TableConstraint, most_probable, 
 from autovid.solver.distribution import reachable_costs
 from autovid.solver.several_constraints import likely_within
 from autovid.space import Architecture, SearchSpace
+from autovid.space.decisions import is_searched_in
 from autovid.space.layout import sites
 from autovid.space.schema import Value
-from autovid.space.space import opens
 
 LOOKAHEAD = 12  # architectures of the next part that are tried before its ranges count as out of reach
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
@@ -180,9 +180,11 @@ def _drawn(
     """
     space = feasibility.space
     fixed = {d.name: d.candidates[0] for d in part_space.decisions if len(d.candidates) == 1}
-    left = space.fix({n: v for n, v in fixed.items() if any(opens(part, n) for part in space.parts[:number])})
+    left = space.fix({n: v for n, v in fixed.items() if any(is_searched_in(p, n) for p in space.parts[:number])})
     final = or_reach(final_constraints(feasibility.constraints, left), constraints[0].cost.table(left))
-    learned = {d.name: p for d, p in zip(part_space.decisions, log_probs) if opens(space.parts[number], d.name)}
+    learned = {
+        d.name: p for d, p in zip(part_space.decisions, log_probs) if is_searched_in(space.parts[number], d.name)
+    }
     names = [d.name for d in left.decisions]
     rows = likely_within(final, [learned.get(d.name, np.zeros(len(d.candidates))) for d in left.decisions], DRAWS)
     columns = [rows[:, names.index(d.name)] * (len(d.candidates) > 1) for d in part_space.decisions]  # 0: "skip"
@@ -273,22 +275,22 @@ def _combinations(space: SearchSpace, number: int, part_space: SearchSpace) -> I
 
 def _seen(space: SearchSpace, number: int) -> list[str]:
     """The decisions of the parts up to `number` that sites with decisions of later parts depend on."""
-    done = {d.name for d in space.decisions if any(opens(part, d.name) for part in space.parts[: number + 1])}
-    later = [site for site in sites(space.network) if any(name not in done for name in site.scope)]
+    done = {d.name for d in space.decisions if any(is_searched_in(part, d.name) for part in space.parts[: number + 1])}
+    later = [site for site in sites(space.network, space.reference) if any(name not in done for name in site.scope)]
     return [d.name for d in space.decisions if d.name in done and any(d.name in site.scope for site in later)]
 
 
 def decided(space: SearchSpace, number: int, arch: Architecture) -> dict[str, Value]:
     """The decisions that an architecture of part `number` makes for good: not the "skip" of later parts."""
     done = space.parts[: number + 1]
-    return {name: value for name, value in arch.choices.items() if any(opens(part, name) for part in done)}
+    return {name: value for name, value in arch.choices.items() if any(is_searched_in(part, name) for part in done)}
 
 
 def fixed_cost(
     space: SearchSpace, number: int, part_space: SearchSpace, table: CostTable, rows: np.ndarray
 ) -> np.ndarray:
     """Costs, int64 (N,), of choices (N, D) of part `number`, with the first candidate for decisions of later parts."""
-    later = [d.name for d in space.decisions if any(opens(part, d.name) for part in space.parts[number + 1 :])]
+    later = [d.name for d in space.decisions if any(is_searched_in(part, d.name) for part in space.parts[number + 1 :])]
     rows = rows.copy()
     rows[:, [i for i, d in enumerate(part_space.decisions) if d.name in later]] = 0
     return table.total(rows)

@@ -121,7 +121,7 @@ def _outside(task: "SearchTask") -> Iterator[str]:
         expected, unit = task.monitor.last.get(f"expected_{constraint.cost.metric}"), constraint.cost.quantity
         if expected is not None and excess(np.array([expected * unit.atoms]), constraint.range)[0] > 0:
             yield (
-                f"part {task.settings.parts[task.number].name} ends outside its range: {_short(expected)} {unit.unit} "
+                f"part {task.settings.parts[task.number].name} ends outside its range: {expected:.4g} {unit.unit} "
                 f"expected, {constraint} asked for; the most probable architecture inside is taken"
             )
 

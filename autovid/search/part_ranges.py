@@ -121,7 +121,7 @@ def _with_shares(space: SearchSpace, constraint: Constraint, archs: _Drawn) -> C
         if part.name in constraint.own:
             parts[part.name] = constraint.parts[part.name]
         elif constraint.cost.by_fraction or number + 1 == len(space.parts):
-            parts[part.name] = whole.share(part.share)
+            parts[part.name] = whole.share(part.cost_fraction)
         else:
             parts[part.name] = whole.share(archs.share(constraint, number))
     return replace(constraint, parts=parts)
@@ -186,7 +186,7 @@ def _origin(constraint: Constraint, space: SearchSpace, number: int) -> str:
     if number + 1 == len(space.parts) or constraint.whole is None:
         return ""
     if constraint.cost.by_fraction:
-        return f" (the share of part {part.name}, {part.share:.0%} of {constraint.say(constraint.whole)})"
+        return f" (the share of part {part.name}, {part.cost_fraction:.0%} of {constraint.say(constraint.whole)})"
     return f" (the share of part {part.name} in {constraint.say(constraint.whole)})"
 
 

@@ -11,7 +11,7 @@ from autovid.search.feasibility import Feasibility, choose
 from autovid.solver import in_order_of_probability, most_probable_within, sample_within
 from autovid.solver.several_constraints import likely_within
 from autovid.space import SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 Choices = NDArray[np.int64]
 """Candidate numbers (K, D): row k is an architecture, column d a decision of `Problem.space`."""
@@ -95,7 +95,8 @@ def part_problem(
 ) -> Problem:
     """Make the problem of part `number`, whose space is `part_space`."""
     part = feasibility.space.parts[number]
-    searched = [d for d, one in enumerate(part_space.decisions) if len(one.candidates) > 1 and opens(part, one.name)]
+    opened = [len(one.candidates) > 1 and is_searched_in(part, one.name) for one in part_space.decisions]
+    searched = [d for d, is_open in enumerate(opened) if is_open]
     constraints = tuple(part_constraints(feasibility.constraints, number, feasibility.space, part_space))
 
     def is_feasible(choices: Choices) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
-from autovid.run import Outcome, Progress, RunDirectory, run_task, shared_run, write_atomic
+from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.constraints import Constraint
 from autovid.search.derive import Searched, derive, read_search
@@ -66,7 +66,7 @@ def search(
     """
     check_halves(videos)
     config = {**search_config(space, videos, settings, constraints), "precision": precision}
-    distributed.from_first(lambda: check_space(Path(out), space))
+    distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked:
@@ -84,10 +84,10 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        return distributed.from_first(lambda: finish(run.path, outcome, len(faults.reasons)))
+        return distributed.broadcast_from_rank0(lambda: finish(run.path, outcome, len(faults.reasons)))
 
 
-def finish(path: Path, outcome: Outcome, faults: int = 0) -> Found:
+def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> Found:
     """Derive the architecture of a finished search, and write it and the picture of the search beside it."""
     searched = read_search(path)
     arch = derive(searched)

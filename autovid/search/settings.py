@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from autovid.clip import MOST
-from autovid.data.crops import jitter_range
+from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_crop, check_frames
+from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import Strict
 
 PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe

@@ -53,7 +53,7 @@ class Supernet:
             ClipLoader(
                 part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,
                 workers=workers, jitter=settings.jitter, flip=videos.flip, faults=faults,
-                share=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()),
             )
             for number, part in enumerate(parts)
         ]  # fmt: skip

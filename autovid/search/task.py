@@ -135,7 +135,7 @@ class SearchTask(Task):
         scores = self.evaluator.score(self.problem.space, choices, "held-out", clips)
         metrics = self.strategy.tell(choices, scores)
         if distributed.size() > 1:  # other processors may round otherwise
-            self.strategy.load(distributed.from_first(self.strategy.state))
+            self.strategy.load(distributed.broadcast_from_rank0(self.strategy.state))
         return {"held_out_loss": float(-np.mean(scores.log_likelihood_K)), **metrics}
 
     def _generator(self, index: int) -> np.random.Generator:

@@ -1,34 +1,34 @@
 """Studies of many networks: benchmarks, rankings, sweeps, the random baseline."""
 
-from autovid.studies.bench import Bench, BenchSettings, Figures
+from autovid.studies.bench import Bench, BenchRow, BenchSettings
 from autovid.studies.bench_files import notes, tables, write_bench
 from autovid.studies.block_latency import block_run, measure_blocks, network_run, predicted, times_of
 from autovid.studies.by_training import Rival, Trainer, find_rival, range_around, search_by_training
-from autovid.studies.candidates import Candidate, candidate_of, open_candidate
 from autovid.studies.comparison import Comparison, Entry
+from autovid.studies.measured import MeasuredNetwork, measured_network, open_measured
 from autovid.studies.rank import Ranking, rank
 from autovid.studies.supernet import Supernet, open_supernet
 from autovid.studies.tabular import TableEvaluator, search_by_table
 
 __all__ = [
     "Bench",
+    "BenchRow",
     "BenchSettings",
-    "Candidate",
     "Comparison",
     "Entry",
-    "Figures",
+    "MeasuredNetwork",
     "Ranking",
     "Rival",
     "Supernet",
     "TableEvaluator",
     "Trainer",
     "block_run",
-    "candidate_of",
     "find_rival",
     "measure_blocks",
+    "measured_network",
     "network_run",
     "notes",
-    "open_candidate",
+    "open_measured",
     "open_supernet",
     "predicted",
     "range_around",

@@ -201,9 +201,9 @@ def search_by_training(
     """
     recipe, videos = trainer.recipe, trainer.videos
     values = strategy_settings(strategy, options)
-    n, rounds = planned(values), getattr(values, "rounds", 0)
-    if not rounds:
+    if not hasattr(values, "rounds"):
         raise ConfigError(f"--score training: the strategy {strategy} is asked between updates of a supernet's weights")
+    n, rounds = planned(values), values.rounds
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
     settings = SearchSettings(
@@ -244,7 +244,7 @@ class _Silent(Progress):
 
 def planned(settings: Any) -> int:
     """How many architectures a strategy scores in all."""
-    return int(getattr(settings, "architectures", 0) or settings.rounds * settings.batch)
+    return int(settings.architectures if hasattr(settings, "architectures") else settings.rounds * settings.batch)
 
 
 def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint] = ()) -> list[Architecture]:

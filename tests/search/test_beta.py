@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from autovid.costs.macs import GFLOPS
+from autovid.costs import GFLOPS
 from autovid.data import open_videos
 
 

@@ -11,7 +11,7 @@ from autovid.search.feasibility import Feasibility, choose, decided, fixed_cost
 from autovid.search.part_ranges import check
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 
 @pytest.fixture(params=["tiny", "split"])
@@ -23,7 +23,7 @@ def space(request: pytest.FixtureRequest, split_space: SearchSpace) -> SearchSpa
 def shares(space: SearchSpace, *texts: str) -> tuple[Constraint, ...]:
     """Ranges of FLOPs with the parts' shares as the space has them, whether these can be met or not."""
     (asked,) = read_constraints(space, {"flops": texts})
-    parts = {p.name: asked.whole.share(p.share) for p in space.parts} if asked.whole else {}
+    parts = {p.name: asked.whole.share(p.cost_fraction) for p in space.parts} if asked.whole else {}
     return (Constraint(asked.cost, asked.whole, {**parts, **asked.parts}, asked.own),)
 
 
@@ -140,6 +140,6 @@ def test_parts_that_share_a_stream_choose_one_after_the_other_into_the_range(spa
         arch = choose(feasibility, number, there, log_probs)
         chosen = decided(space, number, arch)
         open_now = {name for name in chosen if name in there.candidates and len(there.candidates[name]) > 1}
-        assert all(opens(part, name) for name in open_now)
+        assert all(is_searched_in(part, name) for name in open_now)
     assert 7_500_000 <= space.fix(chosen).cost_table().smallest()[0] <= 8_000_000
     assert chosen.keys() == space.candidates.keys()

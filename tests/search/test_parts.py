@@ -12,12 +12,12 @@ from autovid.search import parse_constraints, settings_for
 from autovid.search.prior import Prior
 from autovid.search.run import supernet_search
 from autovid.space import SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 
 def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_space: SearchSpace) -> None:
     there, part = split_space.part_space(0, {}), split_space.parts[0]
-    prior = Prior(there, [d for d, one in enumerate(there.decisions) if opens(part, one.name)])
+    prior = Prior(there, [d for d, one in enumerate(there.decisions) if is_searched_in(part, one.name)])
     assert set(prior.tensors()) == {name for name in there.candidates if name.endswith("width")}
     with torch.no_grad():
         for alpha in prior.alpha:
@@ -25,7 +25,7 @@ def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_sp
     rows = prior.sample(600, torch.Generator().manual_seed(0))
     for d, (decision, logp) in enumerate(zip(there.decisions, prior.log_probs(), strict=True)):
         size = len(decision.candidates)
-        if opens(part, decision.name):
+        if is_searched_in(part, decision.name):
             assert (rows[:, d] == 0).all()
         else:
             assert np.exp(logp) == pytest.approx(np.full(size, 1 / size))  # float64, two roundings
@@ -53,7 +53,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         task.step(step)
         part = split_space.parts[task.number]
         current = {name: logp for name, logp in task.distribution().items() if name not in task.learned}
-        assert all(opens(part, name) for name in current)
+        assert all(is_searched_in(part, name) for name in current)
         assert all(np.array_equal(task.learned[name], learned[name]) for name in task.learned)  # copies
         learned |= current
     assert learned.keys() == {d.name for d in split_space.decisions if len(d.candidates) > 1}

@@ -24,7 +24,7 @@ from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork
 from autovid.run import Interrupted, TaskState
-from autovid.run.seeds import seed_step
+from autovid.run.task import seed_step
 from autovid.search import parse_constraints, search, settings_for
 from autovid.search.prior import Prior
 from autovid.search.problem import Choices

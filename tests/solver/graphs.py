@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from autovid.costs.macs import GFLOPS
+from autovid.costs import GFLOPS
 from autovid.solver.table import CostTable, Factor
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autovid.costs.macs import GFLOPS, gflops
+from autovid.costs import GFLOPS, gflops
 from autovid.errors import ConfigError
 from autovid.solver.cost_range import UNLIMITED, CostRange
 

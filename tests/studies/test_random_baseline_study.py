@@ -19,7 +19,7 @@ from autovid.solver import CostRange
 from autovid.studies import Comparison, Entry, Trainer, find_rival, range_around, search_by_training
 from autovid.studies.by_training import cost_at
 from autovid.studies.comparison import write_comparison
-from autovid.train.task import Training
+from autovid.train.task import TrainingTask
 
 FLOPS = CostRange(11_000_000, 12_000_000)
 
@@ -42,13 +42,13 @@ def videos(tiny_videos: Path) -> VideoSet:
 def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that trainings do."""
     steps: list[int] = []
-    step = Training.step
+    step = TrainingTask.step
 
-    def counted(task: Training, index: int) -> dict[str, float]:
+    def counted(task: TrainingTask, index: int) -> dict[str, float]:
         steps.append(index)
         return step(task, index)
 
-    monkeypatch.setattr(Training, "step", counted)
+    monkeypatch.setattr(TrainingTask, "step", counted)
     return steps
 
 
@@ -151,15 +151,15 @@ def test_a_finished_training_of_the_searched_one_is_taken_over(
 def test_one_that_diverges_is_an_entry_without_accuracy(
     videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, calls = Training.step, []
+    step, calls = TrainingTask.step, []
 
-    def once(task: Training, index: int) -> dict[str, float]:
+    def once(task: TrainingTask, index: int) -> dict[str, float]:
         calls.append(index)
         if len(calls) == 2:
             raise DivergedError("the loss is nan")
         return step(task, index)
 
-    monkeypatch.setattr(Training, "step", once)
+    monkeypatch.setattr(TrainingTask, "step", once)
     found = baseline(tmp_path / "b", videos)
     assert [entry.top1 is None for entry in found.entries] == [False, True, False]
     assert "diverged" in (tmp_path / "b" / "table.md").read_text()

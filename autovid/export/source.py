@@ -1,0 +1,102 @@
+"""The source of an export: a network with its weights, in evaluation and on the CPU, and all that is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autovid.clip import Clip
+from autovid.costs import convention, count
+from autovid.data.views import BY_NUMBER
+from autovid.errors import ConfigError
+from autovid.export.manifest import Cost, Interface
+from autovid.models import Model, Network, NetworkSpec, build, load_weights
+from autovid.run import RunDirectory
+from autovid.run.config_file import recorded_versions
+from autovid.space import Architecture
+from autovid.space.schema import Reference
+from autovid.train import find_model, open_trained
+from autovid.train.evaluate import read_evaluation
+from autovid.train.trained import KIND, find_weights, title_of
+
+FIGURES = ("top1", "top5", "decoded", "data", "split", "crop")  # of an evaluation, kept with the weights
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """A network to export, which `model` builds; `trained` is the origin of its weights, empty for random ones."""
+
+    stem: str
+    model: Model
+    net: Network
+    interface: Interface
+    cost: Cost
+    found: Mapping[str, Any]
+    trained: Mapping[str, Any]
+
+
+def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
+    """Open a training's run directory; or a network's name, a YAML file of one or of an architecture, a search's run.
+
+    These have weights in a safetensors file or a training's run, `weights`, or else random ones.
+    Raises ConfigError and RunError.
+    """
+    path = Path(what)
+    if path.is_dir() and RunDirectory.open(path).kind == KIND:
+        if weights is not None:
+            raise ConfigError(f"{path} has weights of its own; leave --weights out")
+        return _of_training(path)
+    model = find_model(what)
+    stem = path.resolve().name if path.is_dir() else path.stem
+    if weights is not None and weights.is_dir() and isinstance(model, Architecture):
+        if (theirs := find_model(weights).hash) != model.hash:
+            raise ConfigError(f"--weights {weights} are of architecture {theirs}, and {what} is {model.hash}")
+        return replace(_of_training(weights), stem=stem)
+    torch.manual_seed(0)
+    net = build(model)
+    trained: dict[str, Any] = {}
+    if weights is not None:
+        load_weights(net, find_weights(weights))
+        trained["weights"] = weights.resolve().name
+    if path.is_dir() and isinstance(model, Architecture):
+        model = replace(model, found={**model.found, **recorded_versions(RunDirectory.open(path).config)})
+    return _source(stem, model, net, net.clip, (), trained)
+
+
+def _of_training(path: Path) -> ExportSource:
+    opened = open_trained(path, "cpu")
+    config = RunDirectory.open(path).config
+    trained: dict[str, Any] = {
+        "on": config["data"]["name"],
+        "step": opened.step,
+        "steps": opened.steps,
+        "recipe": config["recipe"],
+        **recorded_versions(config),
+    }
+    files = sorted(path.glob("evaluation-*.json"))
+    views = dict.fromkeys([*BY_NUMBER.values(), *(file.stem.removeprefix("evaluation-") for file in files)])
+    read = {name: read_evaluation(path, name) for name in views}
+    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step) == ("val", opened.step)}
+    trained["accuracy"] = {name: {key: getattr(one, key) for key in FIGURES} for name, one in accuracy.items()}
+    clip = opened.recipe.clip(opened.net.clip)
+    return _source(path.resolve().name, opened.model, opened.net, clip, opened.classes, trained)
+
+
+def _source(
+    stem: str, model: Model, net: Network, clip: Clip, classes: tuple[str, ...], trained: dict[str, Any]
+) -> ExportSource:
+    net = net.float().eval().requires_grad_(False)
+    total = count(net, clip)
+    reference = Reference.of(clip, net.classes)
+    cost = Cost(params=total.params, macs=total.macs, gflops=total.macs / 1e9, convention=convention(reference))
+    found: dict[str, Any] = {}
+    if isinstance(model, NetworkSpec):
+        kept: Model = model.changed(classes=net.classes, frames=clip.frames, crop=clip.crop)
+    else:
+        found = {"space": model.space, **model.found}
+        costs = {"macs": cost.macs, "gflops": round(cost.gflops, 6), "params": cost.params}
+        kept = Architecture(model.space, model.network, reference, model.choices, costs, model.found)
+    interface = Interface(name=title_of(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
+    return ExportSource(stem, kept, net, interface, cost, found, trained)
