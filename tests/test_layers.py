@@ -26,7 +26,7 @@ LINES = (
     ("weights",),
     ("cluster", "export", "report"),
     ("testing",),
-    ("cli",),
+    ("api", "cli"),
 )
 LINE = {folder: number for number, line in enumerate(LINES) for folder in line}
 MODULES = {

@@ -1,5 +1,6 @@
 """The search: PARSEC's prior over architectures, the costs in its loss, the parts, derivation."""
 
+from autovid import callable_package
 from autovid.search.constraints import Constraint, PartConstraint, read_constraints
 from autovid.search.derive import Searched, derive, read_search
 from autovid.search.part_ranges import parse_constraints, resolve_part_ranges
@@ -22,3 +23,5 @@ __all__ = [
     "search",
     "settings_for",
 ]
+
+callable_package(__name__)

@@ -105,7 +105,8 @@ class Parsec:
         """The prior, with what earlier parts have learned for their decisions."""
         log_probs = self.prior.log_probs()
         for d, decision in enumerate(self.problem.space.decisions):
-            if d not in self.problem.searched and decision.name in self.problem.learned:
+            learned = d not in self.problem.searched and decision.name in self.problem.learned
+            if learned and len(decision.candidates) > 1:
                 log_probs[d] = self.problem.learned[decision.name]
         return log_probs
 
