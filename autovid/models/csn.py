@@ -13,8 +13,8 @@ from torch import nn
 
 from autovid.clip import Clip
 from autovid.kernels.depthwise_gradients import Size3
+from autovid.layers.convolutions import DepthwiseConv3d, PointwiseConv3d
 from autovid.layers.residual import Bottleneck, Residual
-from autovid.layers.separable import DepthwiseConv3d, PointwiseConv3d
 from autovid.models.network import Network
 from autovid.models.pooled import PooledResNet
 from autovid.models.resnet import DEPTHS, make_stages

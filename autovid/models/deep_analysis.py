@@ -21,8 +21,7 @@ from torch import nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.factorized import FactorizedConv
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FactorizedConv, FrameConv, FrameMaxPool
 from autovid.layers.non_local import NonLocalBlock
 from autovid.layers.residual import BasicBlock, Bottleneck, Residual
 from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation

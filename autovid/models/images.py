@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv
+from autovid.layers.convolutions import FrameConv
 from autovid.layers.residual import BasicBlock, Residual
 from autovid.models.deep_analysis import resnet
 from autovid.models.network import Network

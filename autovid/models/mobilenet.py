@@ -7,7 +7,7 @@ that expand and have a shortcut, ten of them, as in the TSM repository.
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv
+from autovid.layers.convolutions import FrameConv
 from autovid.layers.temporal_shift import TemporalShift
 from autovid.models.network import Network, he_init
 from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD

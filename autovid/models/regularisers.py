@@ -10,10 +10,9 @@ from torch import nn
 
 from autovid.errors import ConfigError
 from autovid.layers.cutmix import CutMix
-from autovid.layers.random_drop import RandomDrop, survival_rates
+from autovid.layers.drop import RandomDrop, ShakeDrop, survival_rates
 from autovid.layers.residual import Residual
 from autovid.layers.rms import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
-from autovid.layers.shake_drop import ShakeDrop
 from autovid.models.network import DoesNotFit, Network
 
 LAST = 0.5  # survival of the last block [seed-rms, D, and the papers cited there]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FrameConv, FrameMaxPool
 from autovid.layers.residual import Bottleneck, Residual
 from autovid.models.network import Network, he_init
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.layers.convolutions import channels_last
 from autovid.layers.detail_sampler import Locator, grid, sample, sample_uniformly
 from autovid.layers.residual import Residual
-from autovid.layers.tensors import channels_last
 from autovid.models.deep_analysis import tsm_resnet50
 from autovid.models.mobilenet import WIDTH, tsm_mobilenet_v2
 from autovid.models.network import Network

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FrameConv, FrameMaxPool, TemporalConv
 from autovid.layers.residual import BasicBlock, Bottleneck, Residual
-from autovid.layers.temporal_conv import TemporalConv
 from autovid.models.network import Network, every_frame, he_init
 from autovid.models.pooled import PooledResNet, zero_last_norms
 from autovid.models.resnet import DEPTHS, make_stages

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.frames import FrameConv, FrameMaxPool, fold, unfold
+from autovid.layers.convolutions import FrameConv, FrameMaxPool, fold, unfold
 from autovid.layers.residual import Residual
 from autovid.layers.temporal_difference import SNIPPET, LearnableShift, LongTermDifference, differences, middle_frames
 from autovid.models.network import every_frame, he_init

@@ -27,7 +27,7 @@ from autovid.costs import LatencyRange
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import CostRangeError, DivergedError
 from autovid.kernels.compute import Compute
-from autovid.layers.sync_batch import share_batches, variance_needed
+from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import Task, TaskState, step_generator
 from autovid.search.chance import Chance
@@ -111,7 +111,7 @@ class SearchTask(Task):
         if source is not None:
             inherit(net, source.cpu())
         self.net = net.to(self.compute.device)
-        share_batches(self.net)
+        convert_sync_batch(self.net)
         self.prior = Prior(self.there, self.space.parts[number])
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), part.lr, momentum=momentum, weight_decay=decay)
