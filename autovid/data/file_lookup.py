@@ -102,8 +102,8 @@ def leaves(root: Path, listed: str) -> bool:
 
 def inside(root: Path, path: Path) -> bool:
     """Return True if a path stays within root when links are followed."""
-    real = _real_folder(path.parent) / path.name
-    return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root))
+    real = _real_folder(path.parent.absolute()) / path.name
+    return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root.absolute()))
 
 
 @lru_cache(maxsize=100_000)
