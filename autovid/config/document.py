@@ -216,9 +216,6 @@ def _read_text(path: Path) -> str:
         raise error(f"not UTF-8 text (byte {data[problem.start]:#04x}); save the file as UTF-8", line) from None
 
 
-T = TypeVar("T")
-
-
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -182,7 +182,7 @@ def test_dropout_sets_the_rate() -> None:
 
 
 def test_a_network_without_blocks_has_no_place() -> None:
-    from autovid.models.regularisers import attach_random_drop, attach_rms
+    from autovid.models.modules import attach_random_drop, attach_rms
 
     class Bare(Network):
         pass
