@@ -16,7 +16,7 @@ from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticPointwise, ma
 from autovid.blocks.operations import Operations
 from autovid.blocks.registry import ATTENTIONS
 from autovid.blocks.site import AttentionSite, Size
-from autovid.layers.tensors import he_normal
+from autovid.layers.convolutions import he_normal
 
 
 class AttentionBlock(Operations[AttentionSite]):

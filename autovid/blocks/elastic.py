@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from autovid.blocks.site import Size
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.layers.convolutions import channels_last, he_normal
 from autovid.layers.sync_batch import batch_norm
-from autovid.layers.tensors import channels_last, he_normal
 
 FLOAT = 4  # bytes
 

@@ -16,7 +16,7 @@ from autovid.blocks.elastic import ElasticBatchNorm, ElasticPointwise, map_bytes
 from autovid.blocks.operations import Operations
 from autovid.blocks.registry import FUSIONS
 from autovid.blocks.site import FusionSite
-from autovid.layers.tensors import he_normal
+from autovid.layers.convolutions import he_normal
 
 
 class FusionBlock(Operations[FusionSite]):

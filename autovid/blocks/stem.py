@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from autovid.blocks.block import Candidates, Choice
 from autovid.blocks.elastic import ElasticBatchNorm, ElasticDepthwise, map_bytes
 from autovid.blocks.site import StemSite
-from autovid.layers.tensors import channels_last, he_normal
+from autovid.layers.convolutions import channels_last, he_normal
 
 
 class StemBlock:

@@ -39,21 +39,24 @@ def _spaces() -> Groups:
 
 
 def _models() -> Groups:
-    """By the file that makes them: deep analysis, slowfast, ..."""
-    from autovid.models import NETWORKS
+    """Return the networks by the file of their maker: deep analysis, slowfast, ..."""
+    from autovid.models.registry import FILES, NETWORKS
 
-    groups: Groups = {}
-    for name, entry in NETWORKS.items():
-        make = getattr(entry.make, "func", entry.make)
-        group = make.__module__.rpartition(".")[2].replace("_", " ")
-        groups.setdefault(group, {})[name] = entry.about
-    return groups
+    others = {name: about for name, about in NETWORKS.about().items() if all(name not in own for own in FILES.values())}
+    groups = {file.replace("_", " "): own for file, own in FILES.items()}
+    return {**groups, "others": others} if others else groups
 
 
 def _modules() -> Groups:
     from autovid.models import MODULES
 
-    return {"": {name: module.about for name, module in MODULES.items()}}
+    return {"": MODULES.about()}
+
+
+def _layouts() -> Groups:
+    from autovid.data.layouts import LAYOUTS
+
+    return {"": LAYOUTS.about()}
 
 
 def _experiments() -> Groups:
@@ -88,5 +91,6 @@ KINDS = {
     "attentions": _attentions,
     "models": _models,
     "modules": _modules,
+    "layouts": _layouts,
     "experiments": _experiments,
 }

@@ -1,9 +1,17 @@
 """The only reader and writer of YAML: small, strict, typed, and precise about the line of a mistake."""
 
-from autovid.config.document import Document, load_yaml, parse_yaml, plain_document, read_yaml, read_yaml_text
-from autovid.config.dump import dump_yaml
-from autovid.config.experiments import check_command, find_experiment, list_experiments
-from autovid.config.layers import Layers, read_layers
+from autovid.config.document import (
+    Document,
+    Layers,
+    dump_yaml,
+    load_yaml,
+    parse_yaml,
+    plain_document,
+    read_layers,
+    read_yaml,
+    read_yaml_text,
+)
+from autovid.config.resources import check_command, find_experiment, list_experiments
 
 __all__ = [
     "Document",

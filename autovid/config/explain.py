@@ -1,4 +1,4 @@
-"""msgspec's validation errors in human words, with the exact key path."""
+"""msgspec's validation errors in plain English, with the exact key path."""
 
 import difflib
 import re
@@ -23,10 +23,11 @@ _KINDS = {
 
 
 def explain(error: msgspec.ValidationError, value: Any, schema: Any) -> tuple[str, KeyPath]:
-    """The message and the key path of `error`, which converting `value` to `schema` raised. Alters `value`."""
+    """Return the message and the key path of `error`, which converting `value` to `schema` raised. Alters `value`."""
     match = _ERROR.fullmatch(str(error))
     assert match
-    steps = [_step(*groups) for groups in _STEP.findall(match["path"] or "")]
+    parts = _STEP.findall(match["path"] or "")
+    steps = [field or (... if index == "..." else int(index)) for field, index in parts]
     if match["key"]:
         steps.append(...)
     path = _name_entries(value, steps, lambda: _fails_the_same(value, schema, str(error)))
@@ -34,21 +35,24 @@ def explain(error: msgspec.ValidationError, value: Any, schema: Any) -> tuple[st
     if match["key"]:
         return f"not a valid key here ({_humanise(text)})", path
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL):
-        known = [field.encode_name for struct in _structs_at(value, schema, path) for field in struct.fields]
+        structs = (kind for kind in _types_at(value, schema, path) if isinstance(kind, inspect.StructType))
+        known = [field.encode_name for struct in structs for field in struct.fields]
         return "unknown key" + _suggest(unknown[1], known, "the keys here are"), (*path, unknown[1])
     if missing := re.fullmatch(r"Object missing required field `(.*)`", text):
         return f"the key '{missing[1]}' is missing; add it", path
-    found = _at(value, path)
+    actual = value
+    for step in path:
+        actual = actual[step]
     choices, others = _choices_at(value, schema, path)
     if choices:
-        return f"{describe(found)} is not a choice" + _suggest(str(found), choices, "choose from", others), path
+        return f"{describe(actual)} is not a choice" + _suggest(str(actual), choices, "choose from", others), path
     if text.startswith("Expected"):
-        return f"{_humanise(text)}, found {describe(found)}", path
+        return f"{_humanise(text)}, found {describe(actual)}", path
     return text, path
 
 
 def describe(value: Any) -> str:
-    """A YAML value in human words, short."""
+    """Return a short description of a YAML value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -60,12 +64,8 @@ def describe(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else f"the number {value!r}"
 
 
-def _step(field: str, index: str) -> Any:
-    return field or (... if index == "..." else int(index))
-
-
 def _humanise(text: str) -> str:
-    """msgspec's "Expected `int | null` >= 1, got `str`" as "expected a whole number or nothing >= 1"."""
+    """Translate msgspec's "Expected `int | null` >= 1, got `str`" as "expected a whole number or nothing >= 1"."""
     match = re.fullmatch(r"Expected `(.*?)`(.*?)(, got .*)?", text, re.DOTALL)
     if not match:
         return text
@@ -87,7 +87,7 @@ def _fails_the_same(value: Any, schema: Any, text: str) -> bool:
 
 
 def _name_entries(value: Any, steps: list[Any], fails: Callable[[], bool]) -> KeyPath:
-    """msgspec writes `[...]` for an entry of a mapping: find which, by leaving one in at a time."""
+    """Name the entries of mappings, for which msgspec writes `[...]`, by leaving one in at a time."""
     path: list[str | int] = []
     for step in steps:
         if step is ...:
@@ -116,14 +116,8 @@ def _has(value: Any, step: str | int) -> bool:
     return step in value if isinstance(value, dict) else isinstance(value, list) and step in range(len(value))
 
 
-def _at(value: Any, path: KeyPath) -> Any:
-    for step in path:
-        value = value[step]
-    return value
-
-
 def _types_at(value: Any, schema: Any, path: KeyPath) -> Iterator[inspect.Type]:
-    """The types that `schema` allows at `path`, unions taken apart, tagged structs picked by their tag in `value`."""
+    """Return the types that `schema` allows at `path`, unions taken apart, tagged structs chosen by tag in `value`."""
     types = list(_alternatives(inspect.type_info(schema)))
     for step in path:
         types = [kind for parent in types if _tag_fits(parent, value, step) for kind in _inside(parent, step)]
@@ -131,12 +125,8 @@ def _types_at(value: Any, schema: Any, path: KeyPath) -> Iterator[inspect.Type]:
     return (kind for kind in types if _tag_fits(kind, value))
 
 
-def _structs_at(value: Any, schema: Any, path: KeyPath) -> list[inspect.StructType]:
-    return [kind for kind in _types_at(value, schema, path) if isinstance(kind, inspect.StructType)]
-
-
 def _choices_at(value: Any, schema: Any, path: KeyPath) -> tuple[list[str], list[str]]:
-    """The words that may stand at `path`, and what else may: for `Literal["auto"] | float` auto, and a number."""
+    """Return the words and the other types allowed at `path`: for `Literal["auto"] | float` auto, and a number."""
     choices: list[str] = []
     others: list[str] = []
     for kind in _types_at(value, schema, path):
@@ -160,7 +150,7 @@ def _alternatives(kind: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _tag_fits(kind: inspect.Type, value: Any, step: str | int | None = None) -> bool:
-    """Whether `value` carries the tag of `kind`; every struct fits when the tag itself is asked for."""
+    """Return True if `value` carries the tag of `kind`; every struct fits when the tag itself is asked for."""
     if not isinstance(kind, inspect.StructType) or kind.tag_field in (None, step) or not isinstance(value, dict):
         return True
     return bool(value.get(kind.tag_field) == kind.tag)

@@ -38,7 +38,7 @@ class Node:
     value: Scalar | list["Node"] | dict[str, "Node"]
 
     def plain(self) -> Any:
-        """The value as plain Python data, freshly built."""
+        """Return the value as plain Python data, freshly built."""
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
         if isinstance(self.value, dict):
@@ -47,7 +47,7 @@ class Node:
 
 
 def from_plain(value: Any) -> Node:
-    """The tree of plain data, without lines."""
+    """Return the tree of plain data, without lines."""
     if isinstance(value, list | tuple):
         return Node(None, [from_plain(item) for item in value])
     if isinstance(value, dict):
@@ -56,14 +56,14 @@ def from_plain(value: Any) -> Node:
 
 
 def located(source: str, line: int | None, path: KeyPath, message: str) -> ConfigError:
-    """The error "SOURCE:LINE: key.path: message", on one printable line."""
+    """Return the error "SOURCE:LINE: key.path: message", on one printable line."""
     where = source if line is None else f"{source}:{line}"
     parts = [where, show_path(path), message] if path else [where, message]
     return ConfigError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in ": ".join(parts)))
 
 
 def show_path(path: KeyPath) -> str:
-    """`streams[0].width`; a key that is long or no plain word is shown quoted."""
+    """Return a path as `streams[0].width`; a key that is long or no plain word is shown quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -74,12 +74,12 @@ def show_path(path: KeyPath) -> str:
 
 
 def shorten(text: str) -> str:
-    """The text quoted, its middle left out beyond 60 characters."""
+    """Return the text quoted, its middle left out beyond 60 characters."""
     return repr(text if len(text) <= 60 else text[:40] + " ... " + text[-15:])
 
 
 def compose(text: str, source: str) -> Node:
-    """The tree of one YAML document. Raises ConfigError at the first thing that is not allowed."""
+    """Parse one YAML document into a tree. Raises ConfigError at the first thing that is not allowed."""
     _check_text(text, source)
     builder = _Builder(source)
     try:
@@ -115,7 +115,7 @@ def _explain(error: yaml.MarkedYAMLError, text: str, line: int | None) -> str:
 
 
 class _Builder:
-    """Takes parser events, holds the open lists and mappings, and refuses what is not allowed."""
+    """A builder that takes parser events, keeps the open lists and mappings, and refuses forbidden YAML."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -126,7 +126,7 @@ class _Builder:
         self.nodes = 0
 
     def path(self) -> KeyPath:
-        """Where we are: the key or index of the value under work, for every open node."""
+        """Return the key or index of the current value, for every open node."""
         return tuple(slot for slot in self.slots if slot is not None)
 
     def error(self, line: int, message: str) -> ConfigError:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from autovid.data.file_lookup import FileLookup, leaves
 from autovid.data.index import Video, VideoSet, hold_out
-from autovid.data.layouts import LAYOUTS, Layout, ListedVideo, read_layout
+from autovid.data.layouts import LAYOUTS, Layout, ListedVideo
 from autovid.data.lists import csv_text
-from autovid.errors import ConfigError, DataError, did_you_mean
+from autovid.errors import DataError
 
 HOLDOUT = 0.2
 
@@ -28,11 +28,10 @@ def read_data_set(name: str, root: Path, *, fold: int = 1, seed: int = 0) -> tup
     other is for validation. `fold`: which of the official splits of UCF101 and HMDB51; `seed`: of what is random.
     Raises ConfigError; DataError where a list is missing or has a bad row, or no video is there.
     """
-    if name not in LAYOUTS:
-        raise ConfigError(f"data set {name!r}: {did_you_mean(name, LAYOUTS)}choose one of {', '.join(LAYOUTS)}")
+    read = LAYOUTS.load(name)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    layout = read_layout(name, root, fold)
+    layout = read(root, fold)
     videos, left_out = _matched(layout, root)
     if not videos:
         first = f", first {left_out[0].path} ({left_out[0].where})" if left_out else ""

@@ -1,4 +1,4 @@
-"""Keeps glibc's allocator from handing large tensors back to the system after every layer.
+"""A setting of glibc's allocator that keeps large tensors from going back to the system after every layer.
 
 By default glibc maps each block above 128 KiB (at most 32 MiB) afresh and unmaps it when freed, so that every layer's
 output is page-faulted in and zeroed again: up to half of a CPU forward pass.
@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def keep_memory() -> bool:
-    """From now on this process keeps freed memory for its next tensors. Call it at start-up; again does no harm.
+    """Keep freed memory for the next tensors of this process. Call it at start-up; again does no harm.
 
     Returns False, and does nothing, where the C library is not glibc (macOS, Windows, musl).
     """

@@ -34,31 +34,31 @@ from autovid.kernels.tracing import is_traced
 class Kernels(msgspec.Struct, frozen=True):
     """The kernels that training on a CPU uses. They round differently, so a run that resumes bit for bit keeps its own.
 
-    The defaults are what was fastest on every machine measured so far.
+    The defaults were fastest on every machine measured so far.
     """
 
     input_gradient: Literal["flip", "torch"] = "flip"
     weight_gradient: Literal["frames", "torch"] = "frames"
     wide_kernels: Literal["split", "whole"] = "split"  # weight gradient of kernels wider than 3: by columns, or at once
-    autocast: Literal["fp32", "bf16"] = "fp32"  # what the layer computes in, in training under bf16 autocast
+    autocast: Literal["fp32", "bf16"] = "fp32"  # the layer's precision in training under bf16 autocast
 
 
 _kernels = Kernels()
 
 
 def current_kernels() -> Kernels:
-    """The kernels in use in this process."""
+    """Return the kernels in use in this process."""
     return _kernels
 
 
 def use_kernels(kernels: Kernels) -> None:
-    """Use these kernels from now on in this process: those of `choose_kernels`, or those that a run has recorded."""
+    """Use these kernels from now on in this process: those of `choose_kernels`, or of a run's record."""
     global _kernels
     _kernels = kernels
 
 
 def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
-    """Depthwise convolution of x (B, C, T, H, W) with weight (C, 1, kt, kh, kw), odd kernel, padding k // 2, no bias.
+    """Convolve depthwise x (B, C, T, H, W) with weight (C, 1, kt, kh, kw), odd kernel, padding k // 2, no bias.
 
     Returns (B, C, ceil(T / st), ceil(H / sh), ceil(W / sw)). The weight may be a slice of a larger one: the result
     equals that of its contiguous copy bit for bit. Differentiable once on CPUs.
@@ -80,7 +80,7 @@ def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor
 
 
 def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
-    """False too for what must see an ordinary convolution: tracers, compilers, fake tensors, function transforms."""
+    """Return False also for tracers, compilers, fake tensors, function transforms, which need a plain convolution."""
     return (
         not _is_recorded()
         and x.device.type == "cpu"
@@ -145,7 +145,7 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, ker
 
 
 def choose_kernels() -> Kernels:
-    """The kernels that measure fastest on this machine, in about a third of a second. Does not put them to use."""
+    """Measure which kernels are fastest on this machine, in about a third of a second. Does not put them to use."""
     x, narrow, wide = _example()
     grad, stride = x.flip(0), (1, 1, 1)
     trials: list[tuple[dict[str, str], Callable[[Kernels], object]]] = [
@@ -164,7 +164,7 @@ def choose_kernels() -> Kernels:
 
 
 def _example() -> tuple[Tensor, Tensor, Tensor]:
-    """A map of the middle stages, and kernels 3 x 3 x 3 and 3 x 5 x 5, without drawing from the global generator."""
+    """Return a map of the middle stages, kernels 3 x 3 x 3 and 3 x 5 x 5; leave the global generator alone."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 64, 4, 14, 14, generator=generator).contiguous(memory_format=torch.channels_last_3d)
     narrow, wide = (torch.randn(64, 1, 3, k, k, generator=generator) for k in (3, 5))

@@ -28,7 +28,7 @@ Size3 = tuple[int, int, int]
 
 
 def torch_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], of_weight: bool) -> Tensor:
-    """torch's own gradient of a 2-D or 3-D depthwise convolution, of its weight or of its input x."""
+    """Return torch's own gradient of a 2-D or 3-D depthwise convolution, of its weight or of its input x."""
     padding = [size // 2 for size in weight.shape[2:]]
     ones, zeros, mask = [1] * len(padding), [0] * len(padding), [not of_weight, of_weight, False]
     grads: Sequence[Tensor] = torch.ops.aten.convolution_backward(
@@ -86,7 +86,7 @@ def _flipped_phase(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, phase
 
 
 def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int]) -> Tensor:
-    """torch's depthwise `conv3d`; for a kernel of one pixel `conv2d`, since on one thread torch has no fast 3-D one."""
+    """Convolve by torch's depthwise `conv3d`; for a kernel of one pixel by `conv2d`, faster on one thread."""
     if (*weight.shape[3:], *stride[1:], *padding[1:]) != (1, 1, 1, 1, 0, 0):
         return F.conv3d(x, weight, stride=stride, padding=tuple(padding), groups=x.shape[1])
     out = F.conv2d(x.flatten(3), weight[..., 0], None, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
@@ -94,7 +94,7 @@ def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int]) -
 
 
 def frames_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, columns: int) -> Tensor:
-    """Weight gradient by 2-D weight gradients of at most `columns` (odd) kernel columns. The stride in time must be 1.
+    """Return the weight gradient by 2-D ones of at most `columns` (odd) kernel columns. The stride in time must be 1.
 
     All frames lie end to end, with empty frames between clips and, if the kernel is split, empty columns between rows:
     then a shift by frames and columns is a shift along the buffer, that is a view of it.
@@ -129,7 +129,7 @@ def is_small(grad: Tensor, x: Tensor, kernel: Sequence[int], stride: Size3) -> b
 
 
 def pairs_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
-    """Weight gradient by products of all pairs of an input pixel and a gradient pixel, summed over clips and frames.
+    """Return the weight gradient by products of all pairs of input and gradient pixels, summed over clips and frames.
 
     For each temporal tap one batched product C x (pixels, B T) x (B T, pixels); which pairs belong to which spatial tap
     is a constant matrix of zeros and ones. The stride in time must be 1.

@@ -1,4 +1,4 @@
-"""What the machine at hand does well: which of two ways is faster, whether its CPU knows bfloat16."""
+"""Properties of this machine: the faster of two functions, the name of its CPU, its support of bfloat16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: float = 0.08, margin: float = 1.2) -> bool:
-    """True if `new` takes less time than `old` by the factor `margin`: a busy moment must not decide.
+    """Return True if `new` takes less time than `old` by the factor `margin`: a busy moment must not decide.
 
     The two take turns for about `seconds`, at least three times each after a first, uncounted run; the quickest counts.
     On one thread, because threads that wait for each other on a busy machine measure the other programs.
@@ -31,7 +31,7 @@ def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: flo
 
 
 def cpu_model() -> str:
-    """What the CPU calls itself."""
+    """Return the name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -41,7 +41,7 @@ def cpu_model() -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """True if the CPU has instructions for bfloat16 that torch's convolutions use (AMX, AVX-512 BF16, Arm BF16)."""
+    """Return True if the CPU has instructions for bfloat16 that torch uses (AMX, AVX-512 BF16, Arm BF16)."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()

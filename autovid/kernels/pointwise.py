@@ -17,7 +17,7 @@ from autovid.kernels.tracing import is_traced
 
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
-    """1x1x1 convolution of x (B, C, T, H, W) with weight (D, C, 1, 1, 1), no bias.
+    """Convolve 1x1x1 x (B, C, T, H, W) with weight (D, C, 1, 1, 1), no bias.
 
     Returns (B, D, ceil(T / st), ceil(H / sh), ceil(W / sw)).
     """

@@ -27,14 +27,14 @@ DTYPES: dict[Name, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16
 
 
 class Precision(msgspec.Struct, frozen=True):
-    """What passes without gradient (`forward`) and training passes (`train`) compute in. A run keeps its own."""
+    """Precision of passes without gradient (`forward`) and of training passes (`train`). A run keeps its own."""
 
     forward: Name = "fp32"
     train: Name = "fp32"
 
 
 def choose_precision(device: torch.device, precision: str = "auto") -> Precision:
-    """The precision asked for (fp32, bf16, fp16), or with `auto` the fastest here; measures at most half a second.
+    """Return the precision asked for (fp32, bf16, fp16), or with `auto` the fastest here, by half a second at most.
 
     The measurement is on the depthwise kernels in use: call `use_kernels` first.
 
@@ -52,7 +52,7 @@ def choose_precision(device: torch.device, precision: str = "auto") -> Precision
 
 
 def autocast(precision: Precision, kind: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The context for a pass of this kind, "forward" (without gradient) or "train", on this device."""
+    """Return the context for a pass of this kind, "forward" (without gradient) or "train", on this device."""
     name: Name = precision.train if kind == "train" else precision.forward
     if name == "fp32":
         return torch.autocast(device.type, enabled=False)
@@ -60,7 +60,7 @@ def autocast(precision: Precision, kind: str, device: torch.device) -> AbstractC
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """The context for a few operations on x that autocast must leave alone."""
+    """Return the context for a few operations on x that autocast must leave alone."""
     if x.is_meta or torch.compiler.is_exporting():  # which have no autocast
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
@@ -72,14 +72,11 @@ def _fastest(device: torch.device) -> Precision:
         return Precision("bf16", "bf16") if native else Precision("fp16", "fp16")
     if device.type != "cpu" or not cpu_has_bf16():
         return Precision()
-    layers = _Layers()
-    return Precision(
-        forward=_faster_of(torch.no_grad()(layers.forward)),
-        train=_faster_of(layers.train),
-    )
+    layers = _ExampleLayers()
+    return Precision(forward=_faster_of(torch.no_grad()(layers.forward)), train=_faster_of(layers.train))
 
 
-class _Layers:
+class _ExampleLayers:
     """The three convolutions that a video network spends its time in, at a map of its middle stages."""
 
     def __init__(self) -> None:

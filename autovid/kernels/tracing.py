@@ -1,10 +1,10 @@
-"""Whether somebody is recording a pass, who has to see ordinary operations in place of functions of ours."""
+"""Detection of tracers, which have to record ordinary operations in place of functions of ours."""
 
 import torch
 
 
 def is_traced() -> bool:
-    """Whether `torch.jit.trace` records, by itself or for fvcore, which counts with it.
+    """Return True if `torch.jit.trace` records, by itself or for fvcore, which counts with it.
 
     torch 2.13's fails at every `torch.autograd.Function`: "unordered_map::at".
     """

@@ -1,7 +1,8 @@
 """CutMix: a box of every clip comes from another clip of the batch, and the labels are blended by area.
 
-Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features" (2019); seed-rms,
-equation 4: the same box in every frame, its share of the picture 1 - lambda, lambda ~ Beta(1, 1) = U(0, 1).
+Yun et al., "CutMix: Regularization strategy to train strong classifiers with localizable features", 2019, arXiv
+1905.04899; as in Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020,
+equation 4 of the supplement: the same box in every frame, of 1 - lambda of the picture, lambda ~ Beta(1, 1) = U(0, 1).
 """
 
 import torch
@@ -11,30 +12,26 @@ from autovid import distributed
 
 
 class CutMix:
-    """Blends a batch with probability `probability`; one box and one order of the clips a batch."""
+    """A blend of a batch, with probability `probability`; one box and one order of the clips a batch."""
 
     def __init__(self, probability: float = 1.0) -> None:
         self.probability = probability
 
     def __call__(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips (B, C, T, H, W) and the distributions over classes (B, K) that they stand for, both blended."""
+        """Blend clips (B, C, T, H, W) and their distributions over classes (B, K)."""
         if torch.rand(()).item() >= self.probability:
             return x, targets
         height, width = x.shape[3:]
         top, bottom, left, right = box(torch.rand(3).tolist(), height, width)
         others = distributed.shard(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
         mixed = x.clone()
-        mixed[..., top:bottom, left:right] = _of_all(x[..., top:bottom, left:right])[others]
-        share = (bottom - top) * (right - left) / (height * width)  # of the box as cut at the border
-        return mixed, (1 - share) * targets + share * _of_all(targets)[others]
-
-
-def _of_all(share: Tensor) -> Tensor:
-    return distributed.gather(share).flatten(0, 1)
+        mixed[..., top:bottom, left:right] = distributed.gather(x[..., top:bottom, left:right]).flatten(0, 1)[others]
+        area = (bottom - top) * (right - left) / (height * width)  # of the box as cut at the border
+        return mixed, (1 - area) * targets + area * distributed.gather(targets).flatten(0, 1)[others]
 
 
 def box(uniform: list[float], height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of a box from three numbers in [0, 1): lambda, and the centre's row and column.
+    """Return top, bottom, left and right of a box from three numbers in [0, 1): lambda, the centre's row and column.
 
     Its sides are sqrt(1 - lambda) of the picture's; what juts out is cut off.
     """

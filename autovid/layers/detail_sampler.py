@@ -1,7 +1,7 @@
-"""The detail sampler of S2DNet: where to look in a clip and how closely, and the differentiable look itself.
+"""The detail sampler of S2DNet: a locator, and differentiable sampling of a clip at its location and scale.
 
-Liang et al., "Delving into details: Synopsis-to-detail networks for video recognition" (2022); equations of its
-supplement (seed-s2dnet), what it leaves open after the authors' code. Clips are (B, C, T, H, W); t, h, w are the
+Liang et al., "Delving into details: Synopsis-to-detail networks for video recognition", ECCV 2022; equations of its
+supplement, open points after the authors' code. Clips are (B, C, T, H, W); t, h, w are the
 frames, height and width of what is sampled. All of it computes in fp32.
 """
 
@@ -47,7 +47,7 @@ class Locator(nn.Module):
         self.time = nn.Linear(512, 2, bias=False)
         self.space = nn.Linear(512 + 2, 4 * frames, bias=False)
         for head in (self.time, self.space):
-            nn.init.kaiming_uniform_(head.weight, a=5)  # near zero: the first look is at the middle
+            nn.init.kaiming_uniform_(head.weight, a=5)  # near zero: sampling begins in the middle
 
     def forward(self, synopsis: Tensor, likely: Tensor) -> Location:
         spread = likely.to(synopsis.dtype)[:, :, None, None, None].expand(-1, -1, *synopsis.shape[2:])
@@ -59,7 +59,7 @@ class Locator(nn.Module):
 
 
 def sample(x: Tensor, where: Location, size: int, temporal_filter: str = "gaussian") -> Tensor:
-    """What is seen at a location: (B, C, T, H, W) -> (B, C, t, size, size), Gaussian filters in space.
+    """Sample a clip at a location: (B, C, T, H, W) -> (B, C, t, size, size), by Gaussian filters in space.
 
     `temporal_filter` is "gaussian", or "linear" for the ablation. At zero the strides are T / (2 t) frames and 1 pixel.
     """
@@ -70,22 +70,22 @@ def sample(x: Tensor, where: Location, size: int, temporal_filter: str = "gaussi
     with full_precision(x):
         times = grid(mu, delta, frames, count, frames / (2 * count))
         rows, columns = grid(mu_y, delta_y, height, size, 1.0), grid(mu_x, delta_x, width, size, 1.0)
-        return look(x.float(), times, rows, columns, temporal_filter)
+        return apply_filters(x.float(), times, rows, columns, temporal_filter)
 
 
 def sample_uniformly(x: Tensor, count: int, size: int, temporal_filter: str = "gaussian") -> Tensor:
-    """The look before anything has been learned: the middles of `count` equal segments, cropped in the centre."""
+    """Sample as before learning: the middles of `count` equal segments, cropped in the centre."""
     frames, height, width = x.shape[2:]
     with full_precision(x):
         zero_B = x.new_zeros(x.shape[0], dtype=torch.float32)
         zero_Bt = zero_B[:, None].expand(-1, count)
         times = grid(zero_B, zero_B, frames, count, frames / count)
         rows, columns = grid(zero_Bt, zero_Bt, height, size, 1.0), grid(zero_Bt, zero_Bt, width, size, 1.0)
-        return look(x.float(), times, rows, columns, temporal_filter)
+        return apply_filters(x.float(), times, rows, columns, temporal_filter)
 
 
 def grid(mu: Tensor, delta: Tensor, length: int, count: int, stride: float) -> Tensor:
-    """The positions that `count` filters stand at, along an axis of `length`: (...) -> (..., count).
+    """Return the positions of `count` filters along an axis of `length`: (...) -> (..., count).
 
     Equations 1 and 2: the middle is tanh(mu), where -1 and 1 are the ends of the axis; neighbours are `stride` times
     exp(delta) apart.
@@ -104,8 +104,8 @@ def gaussian_filters(positions: Tensor, length: int, sigma: float = 1.0) -> Tens
     return torch.softmax(-((axis - positions[..., None]) ** 2) / (2 * sigma**2), -1)
 
 
-def look(x: Tensor, times: Tensor, rows: Tensor, columns: Tensor, temporal_filter: str) -> Tensor:
-    """Filters x (B, C, T, H, W) at times (B, t), then every frame at its rows (B, t, h) and columns (B, t, w)."""
+def apply_filters(x: Tensor, times: Tensor, rows: Tensor, columns: Tensor, temporal_filter: str) -> Tensor:
+    """Filter x (B, C, T, H, W) at times (B, t), then every frame at its rows (B, t, h) and columns (B, t, w)."""
     if temporal_filter == "linear":
         x = interpolate_time(x, times)
     else:
@@ -114,7 +114,7 @@ def look(x: Tensor, times: Tensor, rows: Tensor, columns: Tensor, temporal_filte
 
 
 def interpolate_time(x: Tensor, times: Tensor) -> Tensor:
-    """Linear interpolation between the two frames around each of the times (B, t); as published, by `grid_sample`."""
+    """Interpolate linearly between the two frames around each of the times (B, t); as published, by `grid_sample`."""
     b, c, frames, height, width = x.shape
     along = times * (2 / max(1, frames - 1)) - 1
     where = torch.stack([torch.zeros_like(along), along], -1).unsqueeze(2)
@@ -125,7 +125,7 @@ def interpolate_time(x: Tensor, times: Tensor) -> Tensor:
 
 
 def filter_time(x: Tensor, filters: Tensor) -> Tensor:
-    """x (B, C, T, H, W) and filters (B, t, T) -> (B, C, t, H, W), in channels_last_3d one product a line of pixels.
+    """Filter x (B, C, T, H, W) by (B, t, T) -> (B, C, t, H, W), in channels_last_3d one product a line of pixels.
 
     Lines fit the cache, which frames do not. Of one clip they are views.
     """

@@ -1,6 +1,6 @@
 """DNR, dynamic normalization and relay: batch norm whose scale and shift an LSTM makes, relayed in time or in depth.
 
-Cai et al., "Dynamic Normalization and Relay for Video Action Recognition" (2021); seed-dnr. A group of frames is
+Cai et al., "Dynamic Normalization and Relay for Video Action Recognition", NeurIPS 2021. A group of frames is
 averaged to one vector per clip, an LSTM takes it, and the LSTM's new state is the affine of the norm: gamma = h',
 beta = c'. Standardisation is with the statistics of the group (over the batch and the group's frames, in the authors'
 code), or in test with running ones, which every group updates in turn.
@@ -35,12 +35,12 @@ class RelayCell(nn.Module):
         self.recall = _bottleneck(width, reduction)  # the state's
 
     def begin(self, read: Tensor) -> State:
-        """The state before the first step, zero; `read` (B, 4 C) says how many clips, and where."""
+        """Return the state before the first step, zeros for the clips of `read` (B, 4 C)."""
         zeros = read.new_zeros(read.shape[0], self.width)
         return zeros, zeros
 
     def forward(self, read: Tensor, state: State) -> State:
-        """One step: h' = sigmoid(o) sigmoid(c'), c' = sigmoid(f) c + sigmoid(i) tanh(g); gates in the order i f g o."""
+        """Step to h' = sigmoid(o) sigmoid(c'), c' = sigmoid(f) c + sigmoid(i) tanh(g); gates in the order i f g o."""
         h, c = state
         gates = read + self.recall(h)
         i, f, _, o = torch.sigmoid(gates).chunk(4, 1)  # all at once: these are tiny, and each operation costs its call
@@ -150,7 +150,7 @@ class DynamicNorm(nn.Module):
         return y.view(b, t, h, w, c).permute(0, 4, 1, 2, 3)
 
     def _batch_statistics(self, means: Tensor, variances: Tensor, size: int, positions: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance (G, C) of every group over the batch, from those of runs (B, R, C) of P positions."""
+        """Return mean and variance (G, C) of every group over the batch, from runs' (B, R, C) of P positions."""
         b, runs, _ = means.shape
         mean = distributed.average(_pool(means, size).mean(0))
         between = means - _spread(mean[None], size, runs)
@@ -164,12 +164,12 @@ class DynamicNorm(nn.Module):
 
 
 def _pool(runs_BRC: Tensor, size: int) -> Tensor:
-    """Means over groups of `size` runs: (B, G, C)."""
+    """Return the means over groups of `size` runs: (B, G, C)."""
     return runs_BRC if size == 1 else torch.stack([group.mean(1) for group in torch.split(runs_BRC, size, 1)], 1)
 
 
 def _spread(groups_BGC: Tensor, size: int, runs: int) -> Tensor:
-    """The value of its group for every run: (B, R, C)."""
+    """Return the value of its group for every run: (B, R, C)."""
     return groups_BGC if size == 1 else groups_BGC.repeat_interleave(size, 1)[:, :runs]
 
 
@@ -178,9 +178,9 @@ def _at_least_fp32(x: Tensor) -> torch.dtype:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x (N, P, C) itself, and its means and variances (divided by P) over P: (N, C) each, in fp32 at least.
+    """Return x (N, P, C), and its means and variances (divided by P) over P: (N, C) each, in fp32 at least.
 
-    What is computed from x has to be computed from the x returned: then the gradients are summed in one sweep.
+    Further operations on x have to use the x returned: then the gradients are summed in one sweep.
     """
     if is_traced():
         return x, x.mean(1), x.var(1, correction=0)
@@ -212,9 +212,9 @@ class _Moments(torch.autograd.Function):
 
 
 def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x (N, P, C) * scale (N, C) + shift (N, C), in the precision of x; into x itself where no gradient is wanted.
+    """Return x (N, P, C) * scale (N, C) + shift (N, C), in the precision of x; in place where no gradient is needed.
 
-    x is what a convolution has just made: another map of its size to write to would cost as much as reading it again.
+    x is the output of a convolution: another map of its size to write to would cost as much as reading it again.
     """
     if is_traced():
         return torch.addcmul(shift[:, None], x, scale[:, None]).to(x.dtype)
@@ -225,7 +225,7 @@ def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class _ScaleShift(torch.autograd.Function):
-    """Rounds once to the precision of x, and sums the gradients of scale and shift in fp32."""
+    """One rounding to the precision of x; the gradients of scale and shift are summed in fp32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -238,5 +238,5 @@ class _ScaleShift(torch.autograd.Function):
         x, scale = ctx.saved_tensors
         product = grad.to(scale.dtype) * x
         grad_scale, grad_shift = product.sum(1), grad.sum(1, dtype=scale.dtype)
-        room = product if product.dtype == x.dtype else torch.empty_like(x)  # a buffer that is in the cache already
-        return torch.mul(grad, scale[:, None], out=room), grad_scale, grad_shift
+        buffer = product if product.dtype == x.dtype else torch.empty_like(x)  # product is in the CPU's cache
+        return torch.mul(grad, scale[:, None], out=buffer), grad_scale, grad_shift

@@ -1,13 +1,14 @@
 """Non-local block, embedded Gaussian, as it was published: every position of the clip attends to every other.
 
-Wang et al., "Non-local neural networks" (2018). Unlike the block of the `two_stream` space (`attention.NonLocal`), its
-cost grows with the square of the area, nothing bounds its keys, and the scores are not scaled. Clips (B, C, T, H, W).
+Wang et al., "Non-local neural networks", 2018, arXiv 1711.07971. Unlike the block of the `two_stream` space
+(`attention.NonLocal`), its cost grows with the square of the area, nothing bounds its keys, and the scores are not
+scaled. Clips (B, C, T, H, W).
 """
 
 import torch
 from torch import Tensor, nn
 
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FrameConv, FrameMaxPool
 
 
 class NonLocalBlock(nn.Module):

@@ -2,9 +2,9 @@
 
     enter -> conv1 -> norm1 -> relu -> conv2 -> norm2 -> relu -> conv3 -> norm3 -> leave -> + shortcut -> relu -> after
 
-`enter` is where a shift or an aggregation over time goes, `leave` where a regulariser of the branch goes, `after` where
-attention over the block's output goes; all are the identity unless something is put there. The convolutions are made by
-whoever makes the block. Clips (B, C, T, H, W).
+`enter` is the place of a shift or an aggregation over time, `leave` that of a regulariser of the branch, `after` that
+of attention over the block's output; all are the identity by default. The convolutions come from the caller. Clips (B,
+C, T, H, W).
 """
 
 import torch.nn.functional as F
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """What every residual block has. `stage` is 2 to 5 in the papers' naming (res2 ... res5), `index` counts in it.
+    """Base of residual blocks. `stage` is 2 to 5 in the papers' naming (res2 ... res5), `index` counts in it.
 
-    A kind of block says what its `branch` computes between `enter` and `leave`; `shortcut` is None where the input can
+    A subclass defines its `branch` between `enter` and `leave`; `shortcut` is None where the input can
     be added as it is.
     """
 
@@ -33,7 +33,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut
 
     def branch(self, x: Tensor) -> Tensor:
-        """What is added to the shortcut, but for `enter` and `leave`."""
+        """Compute the branch without `enter` and `leave`."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class Residual(nn.Module):
 
 
 class BasicBlock(Residual):
-    """Two convolutions."""
+    """A block of two convolutions."""
 
     def __init__(self, conv1: nn.Module, conv2: nn.Module, inner: int, width: int, shortcut: nn.Module | None) -> None:
         super().__init__(width, shortcut)
@@ -57,16 +57,10 @@ class BasicBlock(Residual):
 
 
 class Bottleneck(Residual):
-    """Three convolutions, the middle one `inner` wide."""
+    """A block of three convolutions, the middle one `inner` wide."""
 
     def __init__(
-        self,
-        conv1: nn.Module,
-        conv2: nn.Module,
-        conv3: nn.Module,
-        inner: int,
-        width: int,
-        shortcut: nn.Module | None,
+        self, conv1: nn.Module, conv2: nn.Module, conv3: nn.Module, inner: int, width: int, shortcut: nn.Module | None
     ) -> None:
         super().__init__(width, shortcut)
         self.conv1, self.norm1 = conv1, nn.BatchNorm3d(inner)

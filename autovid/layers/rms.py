@@ -1,10 +1,10 @@
 """RMS, random mean scaling: in training the local mean of a feature map is scaled by a random factor.
 
-Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition" (2020); seed-rms. With mu the
+Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020. With mu the
 map smoothed over space and time, y = x + (a - 1) mu, one random a for every clip and block; in test y = x.
 
-Ours, the paper's text being out of reach: a ~ U(1 - spread, 1 + spread), the size of the kernel and of sigma, edges
-where only what lies inside counts, the gradient through mu. Clips (B, C, T, H, W).
+Ours, the paper's text being out of reach: a ~ U(1 - spread, 1 + spread), the size of the kernel and of sigma, means
+at the edges over positions inside alone, the gradient through mu. Clips (B, C, T, H, W).
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from autovid import distributed
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.precision import full_precision
-from autovid.layers.frames import fold, unfold
+from autovid.layers.convolutions import fold, unfold
 
 Kernel = tuple[int, int, int]
 
@@ -31,14 +31,15 @@ class RandomMeanScaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return torch.addcmul(x, self.smooth(x), distributed.shard(lambda batch: self._draw(x, batch), x.shape[0]))
 
-    def _draw(self, x: Tensor, batch: int) -> Tensor:
-        return x.new_empty(batch, 1, 1, 1, 1).uniform_(-self.spread, self.spread)
+        def draw(batch: int) -> Tensor:
+            return x.new_empty(batch, 1, 1, 1, 1).uniform_(-self.spread, self.spread)
+
+        return torch.addcmul(x, self.smooth(x), distributed.shard(draw, x.shape[0]))
 
 
 class AverageFilter(nn.Module):
-    """The mean over a window around every position; what lies outside of the map does not count."""
+    """The mean over a window around every position, of positions inside the map."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class AverageFilter(nn.Module):
 class GaussianFilter(nn.Module):
     """A weighted mean with Gaussian weights, those of positions outside of the map left out.
 
-    `literal` takes the weights of the seed's equation 1 as they stand: they do not sum to 1, and the map is zero
+    `literal` takes the weights of the supplement's equation 1 as they stand: they do not sum to 1, and the map is zero
     outside.
     """
 
@@ -73,7 +74,7 @@ class GaussianFilter(nn.Module):
         return smooth if self.literal else smooth / self._inside(x).to(smooth.dtype)
 
     def _inside(self, x: Tensor) -> Tensor:
-        """The weight that lies inside the map, at every position: (1, 1, T, H, W)."""
+        """Return the weight that lies inside the map, at every position: (1, 1, T, H, W)."""
         with full_precision(x):
             ones = torch.ones(1, 1, *x.shape[2:], device=x.device, dtype=self.taps.dtype)
             return F.conv3d(ones, self.taps[None, None], padding=self.padding)
@@ -85,7 +86,7 @@ def _mean2d(x: Tensor, kernel: tuple[int, int]) -> Tensor:
 
 
 def _mean_over_time(x: Tensor, size: int) -> Tensor:
-    """As a 2-D pooling of the frames' columns: 20 times as fast as 3-D pooling on CPUs, which lacks bf16 as well."""
+    """Pool the frames' columns in 2-D: 20 times as fast as 3-D pooling on CPUs, which lacks bf16 as well."""
     b, c, t, h, w = x.shape
     columns_BCTP = x.permute(0, 2, 3, 4, 1).reshape(b, t, h * w, c).permute(0, 3, 1, 2)  # P positions of a frame
     means = _mean2d(columns_BCTP, (size, 1))

@@ -1,6 +1,6 @@
-"""Batch normalisation, dropout and their like over the whole batch of a step, of which every worker holds a share.
+"""Synchronised batch normalisation and dropout: over the whole batch of a step, of which every worker has a shard.
 
-Several workers then compute what one alone would compute (to rounding), however many they are. Like torch's
+Any number of workers then compute the same as one alone (to rounding). Like torch's
 SyncBatchNorm, which is for CUDA alone, with two messages a layer: the moments forward and two sums backward.
 """
 
@@ -27,7 +27,10 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """`F.batch_norm`, in training with the statistics of all workers' clips. x (B, C, ...), of as many B everywhere."""
+    """Normalise x (B, C, ...) like `F.batch_norm`, in training with the statistics of all workers' clips.
+
+    B is the same on all workers.
+    """
     if not training or distributed.size() == 1:
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight
@@ -37,12 +40,12 @@ def batch_norm(
         n = distributed.size() * x.numel() // x.shape[1]
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_((var * (n / max(1, n - 1))).to(running_var.dtype), momentum)
-    out: Tensor = _SharedNorm.apply(x, weight, bias, mean, var, eps)  # type: ignore[no-untyped-call]
+    out: Tensor = _SyncBatchNormFunction.apply(x, weight, bias, mean, var, eps)  # type: ignore[no-untyped-call]
     return out
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (C,) over all workers' clips: those of the shares, put together without cancellation."""
+    """Return mean and variance (C,) over all workers' clips: those of the shards, combined without cancellation."""
     with torch.no_grad():
         dtype = torch.promote_types(x.dtype, torch.float32)
         unused = torch.zeros(x.shape[1], device=x.device, dtype=dtype)
@@ -52,7 +55,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean, (variances + (means - mean).square()).mean(0)
 
 
-class _SharedNorm(torch.autograd.Function):
+class _SyncBatchNormFunction(torch.autograd.Function):
     """Standardisation with given moments of the whole batch, and the gradient through them.
 
     dx = w s (dy - mean(dy) - z mean(dy z)), with z the standardised x, s = 1 / sqrt(var + eps), means over all workers.
@@ -68,7 +71,7 @@ class _SharedNorm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
-        # As in test, with constant moments: dx = w s dy; and the sums of dy z and of dy, which are what is missing.
+        # As in test, with constant moments: dx = w s dy; and the sums of dy z and of dy, which are missing.
         dx, dw, db = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
@@ -85,7 +88,7 @@ class _SharedNorm(torch.autograd.Function):
 
 @contextlib.contextmanager
 def variance_needed() -> Iterator[None]:
-    """Inside, torch's refusal to normalise one value of each channel becomes a ConfigError that says what to do."""
+    """Turn torch's refusal to normalise one value of each channel into a ConfigError that says what to do."""
     try:
         yield
     except ValueError as error:
@@ -97,8 +100,8 @@ def variance_needed() -> Iterator[None]:
         ) from error
 
 
-class SharedNorm(_BatchNorm):
-    """Takes the place of a torch batch norm, and keeps its parameters and names."""
+class SyncBatchNorm(_BatchNorm):
+    """A torch batch norm, its parameters and names kept, over the clips of all workers."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -110,10 +113,10 @@ class SharedNorm(_BatchNorm):
         return batch_norm(input, *arguments)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions."""
+        """Accept any number of dimensions."""
 
 
-class SharedDropout(nn.Dropout):
+class SyncDropout(nn.Dropout):
     """Dropout whose mask is this worker's part of the whole batch's."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -127,30 +130,22 @@ class SharedDropout(nn.Dropout):
 
 
 def empty_like(x: Tensor, batch: int) -> Tensor:
-    """Room for `batch` clips laid out as those of x: random numbers fill a tensor in the order of its memory."""
+    """Return an empty tensor for `batch` clips laid out as x: random numbers fill a tensor in its memory's order."""
     shape, clip = (batch, *x.shape[1:]), x[0].numel()
     if x.stride(0) != clip:
         return x.new_empty(shape)
     return torch.empty_strided(shape, (clip, *x.stride()[1:]), dtype=x.dtype, device=x.device)
 
 
-def share_batches(net: nn.Module, norms: bool = True) -> None:
-    """Makes `net` compute in step with the other workers: its dropouts, and with `norms` torch's batch norms.
+def convert_sync_batch(net: nn.Module, norms: bool = True) -> None:
+    """Convert the dropouts of `net`, and with `norms` torch's batch norms, to synchronised ones.
 
-    The search blocks' `Norm` and the random regularisers do so by themselves. With one worker nothing is changed.
+    The search blocks' batch norms and the random regularisers do so by themselves. With one worker nothing is changed.
     """
     if distributed.size() == 1:
         return
-    for parent in list(net.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Dropout:
-                setattr(parent, name, _as(SharedDropout, child))
-            elif norms and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-                setattr(parent, name, _as(SharedNorm, child))
-
-
-def _as(kind: type[nn.Module], module: nn.Module) -> nn.Module:
-    """The same module, parameters and all, with the methods of `kind`."""
-    made = kind.__new__(kind)
-    made.__dict__ = module.__dict__
-    return made
+    for module in net.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = SyncDropout
+        elif norms and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            module.__class__ = SyncBatchNorm

@@ -1,7 +1,7 @@
 """Temporal adaptive module: every clip makes its own temporal convolution, one kernel a channel, over gated frames.
 
-Liu et al., "TAM: Temporal adaptive module for video recognition" (2021); sizes as in MMAction2's TANet. Clips
-(B, C, T, H, W); theta, what both branches see, is the spatial mean (B, C, T).
+Liu et al., "TAM: Temporal adaptive module for video recognition", 2021, arXiv 2005.06803; sizes as in MMAction2's
+TANet. Clips (B, C, T, H, W); theta, the input of both branches, is the spatial mean (B, C, T).
 """
 
 import torch
@@ -43,13 +43,13 @@ class TemporalAdaptive(nn.Module):
         return aggregate(x, self.weights(theta), torch.sigmoid(self.gates(theta)))
 
     def weights(self, theta: Tensor) -> Tensor:
-        """theta (B, C, T) -> the temporal kernels (B, C, KERNEL)."""
+        """Map theta (B, C, T) to the temporal kernels (B, C, KERNEL)."""
         kernels = self.kernel(theta.flatten(0, 1))
         return torch.softmax(kernels, -1).view(*theta.shape[:2], KERNEL)
 
 
 def aggregate(x: Tensor, kernels: Tensor, gates: Tensor) -> Tensor:
-    """Convolves x (B, C, T, H, W), times its gates (B, C, T), over time with kernels (B, C, KERNEL); zeros around.
+    """Convolve x (B, C, T, H, W), times its gates (B, C, T), over time with kernels (B, C, KERNEL); zeros around.
 
     As sums of shifted frames, which keeps the layout of the clip. Where a tool counts or exports it is the grouped
     convolution that it stands for.

@@ -1,7 +1,8 @@
 """Temporal aggregation: every channel, or every pair of channels, weighs three frames; then a ReLU.
 
-Fan et al., "More is less: Learning efficient video representations by temporal aggregation modules" (2019), "TAM"; and
-the dense "Conv." that seed-deep-analysis compares it with (Table 3). Clips (B, C, T, H, W) in and out, zeros beyond the
+Fan et al., "More is less: Learning efficient video representations by temporal aggregation modules", 2019, arXiv
+1912.00869, "TAM"; and the dense "Conv." of Chen et al., "Deep Analysis of CNN-based Spatio-temporal Representations for
+Action Recognition", 2021, arXiv 2010.11757, supplement, Table 3. Clips (B, C, T, H, W) in and out, zeros beyond the
 ends.
 """
 
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.tracing import is_traced
-from autovid.layers.temporal_conv import TemporalConv
+from autovid.layers.convolutions import TemporalConv
 
 
 class TemporalAggregation(nn.Module):
-    """relu(w0 x[t - 1] + w1 x[t] + w2 x[t + 1]), the weights (C, 1, 3, 1, 1) per channel: a depthwise convolution.
+    """The map relu(w0 x[t - 1] + w1 x[t] + w2 x[t + 1]), a depthwise convolution with weights (C, 1, 3, 1, 1).
 
     They begin as in the authors' code, normal with variance 2 / C, not as an identity.
     """
@@ -32,7 +33,7 @@ class TemporalAggregation(nn.Module):
 
 
 class DenseAggregation(nn.Module):
-    """relu of a dense 3 x 1 x 1 convolution: matrices (C, C) in place of the weights per channel."""
+    """The ReLU of a dense 3 x 1 x 1 convolution: matrices (C, C) in place of the weights per channel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class DenseAggregation(nn.Module):
 
 
 def weigh_frames(x: Tensor, weight: Tensor) -> Tensor:
-    """The depthwise convolution of x (B, C, T, H, W) with weight (C, 1, 3, 1, 1), as three products in place.
+    """Convolve x (B, C, T, H, W) depthwise with weight (C, 1, 3, 1, 1), as three products in place.
 
     Equal to `depthwise_conv3d`, whose CPU kernels are as fast and count as a convolution; for GPUs, which have no good
     kernel for depthwise convolutions in three dimensions and for which these are sweeps over memory.
@@ -62,7 +63,7 @@ def _weigh(x: Tensor, weight_C3: Tensor) -> Tensor:
 
 
 class _WeighFrames(torch.autograd.Function):
-    """By itself, autograd would keep and clone what the products in place overwrite."""
+    """The products with their own gradient: autograd would keep and clone the maps that they overwrite."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:

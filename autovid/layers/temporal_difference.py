@@ -1,7 +1,7 @@
 """The two temporal difference modules of TDN, and its learnable shift.
 
-Wang et al., "TDN: Temporal difference networks for efficient action recognition" (2021), with the sizes of the authors'
-code. Clips (B, C, T, H, W); one step of T is one segment.
+Wang et al., "TDN: Temporal difference networks for efficient action recognition", 2021, arXiv 2012.10071, with the
+sizes of the authors' code. Clips (B, C, T, H, W); one step of T is one segment.
 """
 
 import torch
@@ -10,20 +10,19 @@ from torch import Tensor, nn
 
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.tracing import is_traced
-from autovid.layers.frames import FrameConv, fold, unfold
+from autovid.layers.convolutions import FrameConv, channels_last, fold, unfold
 from autovid.layers.temporal_aggregation import weigh_frames
-from autovid.layers.tensors import channels_last
 
 SNIPPET = 5  # frames of a segment
 
 
 def middle_frames(x: Tensor) -> Tensor:
-    """The middle frame of every segment: (B, 3, SNIPPET * T, H, W) -> (B, 3, T, H, W)."""
+    """Return the middle frame of every segment: (B, 3, SNIPPET * T, H, W) -> (B, 3, T, H, W)."""
     return x[:, :, SNIPPET // 2 :: SNIPPET]
 
 
 def differences(x: Tensor) -> Tensor:
-    """What changes from frame to frame in every segment, at half the size.
+    """Return the differences of consecutive frames in every segment, at half the size.
 
     (B, 3, SNIPPET * T, H, W) -> (B, 3 * (SNIPPET - 1), T, H / 2, W / 2), the channels of the first difference first.
     """
@@ -34,7 +33,7 @@ def differences(x: Tensor) -> Tensor:
 
 
 class LongTermDifference(nn.Module):
-    """Gates channels by how neighbouring segments differ, at two scales, forwards and backwards. Shape unchanged."""
+    """Gates of channels by the differences of neighbouring segments, at two scales, both ways. Shape unchanged."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -68,11 +67,11 @@ class LearnableShift(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        share = width // 8
+        fold_width = width // 8
         weight = torch.zeros(width, 1, 3, 1, 1)
-        weight[:share, :, 2] = 1  # from the next segment
-        weight[share : 2 * share, :, 0] = 1  # from the one before
-        weight[2 * share :, :, 1] = 1
+        weight[:fold_width, :, 2] = 1  # from the next segment
+        weight[fold_width : 2 * fold_width, :, 0] = 1  # from the one before
+        weight[2 * fold_width :, :, 1] = 1
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:

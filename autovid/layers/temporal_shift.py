@@ -1,6 +1,7 @@
 """Temporal shift: some channels come from the next frame, some from the one before. Free of MACs and parameters.
 
-Lin et al., "TSM: Temporal shift module for efficient video understanding" (2019). Clips (B, C, T, H, W).
+Lin et al., "TSM: Temporal shift module for efficient video understanding", 2019, arXiv 1811.08383. Clips (B, C, T, H,
+W).
 """
 
 from typing import Any
@@ -29,7 +30,7 @@ class TemporalShift(nn.Module):
 
 
 def shift(x: Tensor, fold: int, step: int = 1) -> Tensor:
-    """x (B, C, T, H, W) with channels [0, fold) from frame t + step and [fold, 2 fold) from frame t - step.
+    """Return x (B, C, T, H, W) with channels [0, fold) from frame t + step and [fold, 2 fold) from frame t - step.
 
     `step` is 1, or -1 for the other way round, which is also the gradient. One allocation, forward and backward.
     """
@@ -38,13 +39,13 @@ def shift(x: Tensor, fold: int, step: int = 1) -> Tensor:
 
 
 def _shift_by_padding(x: Tensor, fold: int) -> Tensor:
-    """`shift` without writing into slices, for which ONNX has no good operation."""
+    """Shift without writing into slices, for which ONNX has no good operation."""
     early, late, rest = torch.split(x, [fold, fold, x.shape[1] - 2 * fold], 1)
     return torch.cat([F.pad(early[:, :, 1:], (0, 0, 0, 0, 0, 1)), F.pad(late[:, :, :-1], (0, 0, 0, 0, 1, 0)), rest], 1)
 
 
 class _Shift(torch.autograd.Function):
-    """Left to itself, autograd clones the gradient once for every slice that is written."""
+    """The shift with its own gradient: autograd would clone the gradient once for every slice that is written."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, fold: int, step: int) -> Tensor:

@@ -1,11 +1,15 @@
-"""Networks, and how to build them."""
+"""Networks, and how to build them. Names are loaded on first use: the registry alone needs no torch."""
 
-from autovid.models.builder import SearchNetwork, build_space, inherit
-from autovid.models.factory import Model, NetworkSpec, build, build_network, load_model
-from autovid.models.modules import MODULES
-from autovid.models.network import Network
-from autovid.models.registry import NETWORKS
-from autovid.models.weights import load_weights
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from autovid.models.registry import MODULES, NETWORKS
+
+if TYPE_CHECKING:
+    from autovid.models.builder import SearchNetwork, build_space, inherit
+    from autovid.models.factory import Model, NetworkSpec, build, build_network, load_model
+    from autovid.models.network import Network
+    from autovid.models.weights import load_weights
 
 __all__ = [
     "MODULES",
@@ -21,3 +25,13 @@ __all__ = [
     "load_model",
     "load_weights",
 ]
+
+_FILES = {"SearchNetwork": "builder", "build_space": "builder", "inherit": "builder", "Network": "network"}
+_FILES |= dict.fromkeys(("Model", "NetworkSpec", "build", "build_network", "load_model"), "factory")
+_FILES["load_weights"] = "weights"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FILES:
+        return getattr(importlib.import_module(f"autovid.models.{_FILES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

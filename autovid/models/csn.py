@@ -1,9 +1,9 @@
-"""Channel-separated networks: 3x3x3 convolutions look at one channel at a time, 1x1x1 ones mix them.
+"""Channel-separated networks: 3x3x3 convolutions of each channel alone, 1x1x1 ones that mix channels.
 
-Tran et al., "Video classification with channel-separated convolutional networks" (2019). "Reduced" (ir-CSN) has a
-depthwise convolution where a ResNet's bottleneck has its 3x3; "preserved" (ip-CSN) has a 1x1x1 convolution and a batch
-norm before that, with no ReLU in between, as in VMZ, the authors' code. The authors' checkpoints, and MMAction2's, want
-batch norms with an epsilon of 1e-3.
+Tran et al., "Video classification with channel-separated convolutional networks", 2019, arXiv 1904.02811. "Reduced"
+(ir-CSN) has a depthwise convolution where a ResNet's bottleneck has its 3x3; "preserved" (ip-CSN) has a 1x1x1
+convolution and a batch norm before that, with no ReLU in between, as in VMZ, the authors' code. The authors'
+checkpoints, and MMAction2's, want batch norms with an epsilon of 1e-3.
 """
 
 from functools import partial
@@ -13,11 +13,10 @@ from torch import nn
 
 from autovid.clip import Clip
 from autovid.kernels.depthwise_gradients import Size3
+from autovid.layers.convolutions import DepthwiseConv3d, PointwiseConv3d
 from autovid.layers.residual import Bottleneck, Residual
-from autovid.layers.separable import DepthwiseConv3d, PointwiseConv3d
 from autovid.models.network import Network
-from autovid.models.pooled import PooledResNet
-from autovid.models.resnet import DEPTHS, make_stages
+from autovid.models.resnet import DEPTHS, PooledResNet, make_stages
 from autovid.models.slowfast import make_stem
 
 
@@ -32,7 +31,7 @@ def csn(
     zero_gamma: bool = True,
     dropout: float = 0.5,
 ) -> Network:
-    """A channel-separated ResNet; res3, res4 and res5 halve time as well as space.
+    """Build a channel-separated ResNet; res3, res4 and res5 halve time as well as space.
 
     Without `zero_gamma` the last norm of every block starts with scale 1, as the others do.
     """
@@ -42,23 +41,20 @@ def csn(
     for module in net.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eps = norm_eps
-    net.rms_kernel = (1, 3, 3)  # the last maps have too few frames for more (seed-rms, B.1)
+    net.rms_kernel = (1, 3, 3)  # the last maps have too few frames for more (RMS's supplement, B.1)
     return net
 
 
 def _bottleneck(preserved: bool, stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
     width, steps = 4 * inner, (stride, stride, stride)
     shortcut = nn.Sequential(PointwiseConv3d(width_in, width, steps), nn.BatchNorm3d(width)) if index == 0 else None
-    return Bottleneck(
-        PointwiseConv3d(width_in, inner),
-        _separated(preserved, inner, steps),
-        PointwiseConv3d(inner, width),
-        inner,
-        width,
-        shortcut,
-    )
+    convs = PointwiseConv3d(width_in, inner), _separated(preserved, inner, steps), PointwiseConv3d(inner, width)
+    return Bottleneck(*convs, inner, width, shortcut)
 
 
 def _separated(preserved: bool, width: int, stride: Size3) -> nn.Module:
     depthwise = DepthwiseConv3d(width, 3, stride)
     return nn.Sequential(PointwiseConv3d(width, width), nn.BatchNorm3d(width), depthwise) if preserved else depthwise
+
+
+csn_r50, csn_r101, csn_r152 = (partial(csn, depth=depth) for depth in (50, 101, 152))

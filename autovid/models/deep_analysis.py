@@ -1,6 +1,7 @@
-"""The networks of "Deep Analysis": seven ways to see time, over ResNet and InceptionV1 (systems.md, section 6).
+"""The networks of "Deep Analysis": seven strategies in time, over ResNet and InceptionV1.
 
-Chen et al., "Deep analysis of CNN-based spatio-temporal representations for action recognition" (2021):
+Chen et al., "Deep analysis of CNN-based spatio-temporal representations for action recognition", 2021, arXiv
+2010.11757:
 tsn   every frame by itself
 i3d   3-D convolutions in place of the 2-D ones of 3 x 3 and more
 s3d   those 3-D convolutions factorised, over space and then over time; the stem is not
@@ -21,25 +22,16 @@ from torch import nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.factorized import FactorizedConv
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FactorizedConv, FrameConv, FrameMaxPool
 from autovid.layers.non_local import NonLocalBlock
 from autovid.layers.residual import BasicBlock, Bottleneck, Residual
 from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation
 from autovid.layers.temporal_shift import TemporalShift
 from autovid.models.inception import EPS, Inception, InceptionV1, Parts
 from autovid.models.network import Network
+from autovid.models.registry import STRATEGIES
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, frame_stem, make_stages
 
-STRATEGIES = {
-    "tsn": "every frame by itself",
-    "i3d": "3-D convolutions",
-    "s3d": "convolutions over space, then over time",
-    "tam": "three frames weighed per channel",
-    "tsm": "channels shifted to the neighbouring frames",
-    "nln": "every position attends to every other",
-    "conv": "three frames mixed by dense matrices",
-}
 SPATIOTEMPORAL = ("i3d", "s3d")  # whose convolutions span frames
 AGGREGATIONS: dict[str, Callable[[int], nn.Module]] = {"tam": TemporalAggregation, "conv": DenseAggregation}
 
@@ -57,7 +49,7 @@ def resnet(
     temporal_pooling: bool = False,
     dropout: float = 0.5,
 ) -> Network:
-    """A ResNet over clips. Temporal pooling halves the frames before res3, res4 and res5.
+    """Build a ResNet over clips. Temporal pooling halves the frames before res3, res4 and res5.
 
     That is a max-pool for 2-D convolutions, and a stride of the first block for those that span frames.
     """
@@ -89,23 +81,16 @@ def tsm_resnet50(
     non_local: bool = False,
     dropout: float = 0.5,
 ) -> Network:
-    """TSM-ResNet-50, with the five non-local blocks of its authors' code (keys and values sub-sampled) if asked for."""
-    net = resnet(
-        strategy="tsm",
-        depth=50,
-        classes=classes,
-        frames=frames,
-        crop=crop,
-        temporal_pooling=temporal_pooling,
-        dropout=dropout,
-    )
+    """Build TSM-ResNet-50, with its authors' five non-local blocks (keys and values sub-sampled) if asked for."""
+    sizes = {"classes": classes, "frames": frames, "crop": crop}
+    net = resnet(strategy="tsm", depth=50, **sizes, temporal_pooling=temporal_pooling, dropout=dropout)
     if non_local:
         add_non_local(net, subsample=True)
     return net
 
 
 def add_non_local(net: Network, subsample: bool) -> None:
-    """Puts a non-local block after every other block of res3 and res4: five in a ResNet-50."""
+    """Put a non-local block after every other block of res3 and res4: five in a ResNet-50."""
     for block in net.blocks():
         if block.stage in (3, 4) and block.index % 2 == 0:
             block.after = NonLocalBlock(block.width, subsample)
@@ -121,7 +106,7 @@ def inception_v1(
     last_pool: Literal["paper", "code"] = "paper",
     dropout: float = 0.5,
 ) -> Network:
-    """An InceptionV1 over clips, its pixels in -1 ... 1. Temporal pooling halves the frames in the last three pools.
+    """Build an InceptionV1 over clips, pixels in -1 ... 1. Temporal pooling halves the frames in the last three pools.
 
     `last_pool` is of i3d without temporal pooling: the one with which the paper's FLOPs come out leaves 7 of 8 frames;
     that of the authors' code, which their checkpoints want, all of them.
@@ -148,7 +133,7 @@ def inception_v1(
 
 
 def frame_pool() -> nn.Module:
-    """Max-pool of three frames with stride two."""
+    """Return a max-pool of three frames with stride two."""
     return nn.MaxPool3d((3, 1, 1), (2, 1, 1), (1, 0, 0))
 
 
@@ -187,14 +172,8 @@ def _bottleneck(
     conv: MakeConv, frame_stride: int, stage: int, index: int, width_in: int, inner: int, stride: int
 ) -> Residual:
     steps = stride, frame_stride if stride > 1 else 1
-    return Bottleneck(
-        FrameConv(width_in, inner, 1, bias=False),
-        conv(inner, inner, *steps),
-        FrameConv(inner, 4 * inner, 1, bias=False),
-        inner,
-        4 * inner,
-        _shortcut(width_in, 4 * inner, *steps),
-    )
+    convs = _pointwise(width_in, inner), conv(inner, inner, *steps), _pointwise(inner, 4 * inner)
+    return Bottleneck(*convs, inner, 4 * inner, _shortcut(width_in, 4 * inner, *steps))
 
 
 def _shortcut(width_in: int, width: int, stride: int, frame_stride: int) -> nn.Module | None:
@@ -219,7 +198,7 @@ def _frame_parts(temporal_pooling: bool) -> Parts:
 
 
 def _i3d_parts(last_pool: str, temporal_pooling: bool) -> Parts:
-    # without temporal pooling the last pool has no padding, and 8 frames become 7: so the paper's FLOPs come out
+    # without temporal pooling the last pool has no padding, and 8 frames become 7: this gives the paper's FLOPs
     kernel, padding = (3, 1) if temporal_pooling or last_pool == "code" else (2, 0)
     last = nn.MaxPool3d(kernel, (2 if temporal_pooling else 1, 2, 2), padding)
     return Parts(_stem_conv(7), _clip_conv, _pointwise, _clip_pool, (*_first_pools(temporal_pooling), last))
@@ -240,8 +219,11 @@ def _clip_pool() -> nn.Module:
     return nn.MaxPool3d(3, 1, 1)
 
 
-BACKBONES: dict[str, tuple[Callable[..., Network], str]] = {
-    "resnet18": (partial(resnet, depth=18), "ResNet-18"),
-    "resnet50": (partial(resnet, depth=50), "ResNet-50"),
-    "inception_v1": (inception_v1, "InceptionV1"),
-}
+def __getattr__(name: str) -> Callable[..., Network]:
+    """Return the maker of a network by its name, STRATEGY_BACKBONE."""
+    strategy, _, backbone = name.partition("_")
+    if strategy in STRATEGIES and backbone == "inception_v1":
+        return partial(inception_v1, strategy=strategy)
+    if strategy in STRATEGIES and backbone in ("resnet18", "resnet50"):
+        return partial(resnet, strategy=strategy, depth=int(backbone.removeprefix("resnet")))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

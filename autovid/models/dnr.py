@@ -1,4 +1,6 @@
-"""Putting dynamic normalization and relay (seed-dnr) into networks that see frames by 2-D convolutions.
+"""The module dnr: dynamic normalization and relay in networks with 2-D convolutions over frames.
+
+Cai et al., "Dynamic Normalization and Relay for Video Action Recognition", NeurIPS 2021, and its supplement.
 
 In a bottleneck, the norm after the first 1 x 1 convolution is relayed from layer to layer, the norm after the 3 x 3
 from group to group of frames; the last norm of the branch, the shortcut's and the stem's stay as they are. Before the
@@ -32,7 +34,7 @@ def attach_dnr(
     reduction: int = 4,
     direction: Direction = "forward",
 ) -> None:
-    """`group` is the seed's d_r, in frames, `reduction` its r; `direction` is the temporal relay's."""
+    """Relay norms: `group` is the paper's d_r, in frames, `reduction` its r; `direction` is the temporal relay's."""
     for option, value in (("group", group), ("reduction", reduction)):
         if value < 1:
             raise ConfigError(f"module dnr, option {option}: at least 1, but it is {value}")
@@ -51,7 +53,7 @@ def attach_dnr(
 
 
 def _relay_layers(stage: list[Block], reduction: int) -> None:
-    """One LSTM for the stage. It is a submodule of the first block's norm alone: its weights are saved once."""
+    """Put one LSTM into the stage, a submodule of the first block's norm alone: its weights are saved once."""
     width = stage[0].norm1.num_features
     relay = LayerRelay(width, reduction)
     for block in stage:
@@ -61,7 +63,7 @@ def _relay_layers(stage: list[Block], reduction: int) -> None:
 
 
 def _fitting(net: Network) -> list[Block]:
-    """The network's blocks, if each is a bottleneck or basic block without convolutions over time."""
+    """Return the network's blocks, if each is a bottleneck or basic block without convolutions over time."""
     blocks = net.blocks()
     known = [block for block in blocks if isinstance(block, Block)]
     if not known or len(known) < len(blocks):
@@ -76,7 +78,7 @@ def _fitting(net: Network) -> list[Block]:
 
 
 def _convolves_over_time(weight: Tensor) -> bool:
-    """True for the weight of a 3-D convolution; one of single channels over time alone is a learned shift."""
+    """Return True for the weight of a 3-D convolution; one of single channels over time alone is a learned shift."""
     if weight.dim() != 5 or weight.shape[2] == 1:
         return False
     return not (weight.shape[1] == weight.shape[3] == weight.shape[4] == 1)

@@ -1,4 +1,4 @@
-"""Hand-designed networks as data (`NetworkSpec`), and the one function that builds whatever can be built."""
+"""Hand-designed networks as data (`NetworkSpec`), and the one function that builds any network."""
 
 import hashlib
 import json
@@ -13,9 +13,8 @@ from autovid.config import dump_yaml, read_yaml
 from autovid.config.resources import experiments_dir, search_spaces_dir
 from autovid.errors import ConfigError, did_you_mean
 from autovid.models.builder import SearchNetwork, build_space
-from autovid.models.modules import attach
+from autovid.models.modules import attach, check_options
 from autovid.models.network import Network, lay_out
-from autovid.models.options import check_options
 from autovid.models.registry import NETWORKS
 from autovid.space import Architecture, SearchSpace, load_architecture
 from autovid.space.schema import Reference
@@ -24,7 +23,7 @@ Option = bool | int | float | str | list[int]
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"modules": "with"}):
-    """What `autovid.build` needs to make a hand-designed network; None is the network's own default."""
+    """A hand-designed network as data; None is the network's own default."""
 
     network: str
     classes: int | None = None
@@ -42,7 +41,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     @property
     def reference(self) -> Reference:
-        """The input at which its figures count."""
+        """The input that its figures are for."""
         net = build_network(self, device="meta")
         return Reference.of(net.clip, net.classes)
 
@@ -55,23 +54,23 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         options: Mapping[str, Option] = {},
         modules: Mapping[str, Mapping[str, Option]] = {},
     ) -> "NetworkSpec":
-        """The same with other sizes (None: as they are), and with these options and modules as well."""
+        """Return a copy with other sizes (None: as they are), and with these options and modules as well."""
         return NetworkSpec(
             network=self.network,
             classes=classes or self.classes,
             frames=frames or self.frames,
             crop=crop or self.crop,
             options={**self.options, **options},
-            modules={**self.modules, **{name: dict(given) for name, given in modules.items()}},
+            modules={**self.modules, **{name: dict(own) for name, own in modules.items()}},
         )
 
     def to_yaml(self) -> str:
-        """The text of a file that `autovid train` and `autovid.build` take."""
+        """Return the text of a file that `autovid train` and `autovid.build` take."""
         content: dict[str, Any] = msgspec.to_builtins(self)
         return dump_yaml({key: value for key, value in content.items() if value not in (None, {})})
 
     def save(self, path: str | Path) -> None:
-        """Writes the network as YAML."""
+        """Write the network as YAML."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
@@ -103,7 +102,7 @@ def build(
     modules: Modules = (),
     **options: Any,
 ) -> Network:
-    """A hand-designed network by name, the network of an architecture or of a YAML file, or the supernet of a space.
+    """Build a network by name, of an architecture or of a YAML file, or the supernet of a space.
 
     It takes clips (B, 3, T, H, W), normalised as `net.clip` says, and gives logits (B, classes). `frames`, `crop`,
     `modules` (["rms"], or {"rms": {"kernel": 3}}) and options are those of hand-designed networks.
@@ -112,32 +111,32 @@ def build(
     if isinstance(what, str | Path):
         what = load_model(what)
     if isinstance(what, NetworkSpec):
-        asked = modules if isinstance(modules, Mapping) else {name: {} for name in modules}
-        return build_network(what.changed(classes=classes, frames=frames, crop=crop, options=options, modules=asked))
+        added = modules if isinstance(modules, Mapping) else {name: {} for name in modules}
+        return build_network(what.changed(classes=classes, frames=frames, crop=crop, options=options, modules=added))
     if frames or crop or modules or options:
         raise ConfigError("frames, crop, modules and options are for networks by name; an architecture has its own")
     return build_space(what.as_space() if isinstance(what, Architecture) else what, classes)
 
 
 def build_network(spec: NetworkSpec, device: str = "cpu") -> Network:
-    """The network that a spec asks for, in channels_last_3d. Raises ConfigError."""
+    """Build the network of a spec, in channels_last_3d. Raises ConfigError."""
     if spec.network not in NETWORKS:
         raise ConfigError(no_network(spec.network))
-    make = NETWORKS[spec.network].make
+    make = NETWORKS.load(spec.network)
     sizes = {"classes": spec.classes, "frames": spec.frames, "crop": spec.crop}
     if beside := sorted(sizes.keys() & spec.options):
         raise ConfigError(f"{beside[0]} is given beside the options of a network, not among them")
-    given = {**{name: size for name, size in sizes.items() if size is not None}, **spec.options}
-    check_options(spec.network, make, given)
+    options = {**{name: size for name, size in sizes.items() if size is not None}, **spec.options}
+    check_options(spec.network, make, options)
     with torch.device(device):
-        net = make(**given)
+        net: Network = make(**options)
         attach(net, spec.modules, spec.network)
     net.spec = spec
     return lay_out(net)
 
 
 def no_network(name: str) -> str:
-    """Says so, and what to do."""
+    """Return the message for an unknown network."""
     return f"there is no network {name!r}; {did_you_mean(name, NETWORKS)}autovid list models shows all"
 
 
@@ -145,7 +144,7 @@ BINARY = (".onnx", ".pt2", ".pt", ".pth", ".safetensors")
 
 
 def load_model(what: str | Path) -> Model:
-    """A hand-designed network by its name, or what the YAML file of one or of an architecture holds."""
+    """Load a hand-designed network by its name, or a network or an architecture from a YAML file."""
     if str(what) in NETWORKS:
         return NetworkSpec(network=str(what))
     if not Path(what).suffix and not Path(what).exists():

@@ -1,14 +1,16 @@
-"""Image networks, on which random mean scaling is compared too (seed-rms, section B.3); an image is a clip of a frame.
+"""Image networks, with which RMS is compared, too; an image is a clip of one frame.
 
-He et al., "Deep residual learning" (2016): ResNet-50 for ImageNet is the one of the video networks; ResNet-110 for
-CIFAR has three stages of 18 basic blocks, numbered 2 to 4 like those of the others, and shortcuts without weights.
+Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020, section B.3 of the
+supplement; He et al., "Deep residual learning for image recognition", 2016, arXiv 1512.03385: ResNet-50 for ImageNet is
+the one of the video networks; ResNet-110 for CIFAR has three stages of 18 basic blocks, numbered 2 to 4 like those of
+the others, and shortcuts without weights.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv
+from autovid.layers.convolutions import FrameConv
 from autovid.layers.residual import BasicBlock, Residual
 from autovid.models.deep_analysis import resnet
 from autovid.models.network import Network
@@ -18,12 +20,12 @@ CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of
 
 
 def resnet50_imagenet(*, classes: int = 1000, frames: int = 1, crop: int = 224, dropout: float = 0.0) -> Network:
-    """ResNet-50 for images. Of more frames the logits are averaged."""
+    """Build ResNet-50 for images. Of more frames the logits are averaged."""
     return resnet(strategy="tsn", depth=50, classes=classes, frames=frames, crop=crop, dropout=dropout)
 
 
 def resnet110_cifar(*, classes: int = 100, frames: int = 1, crop: int = 32, dropout: float = 0.0) -> Network:
-    """ResNet-110 for images of 32 x 32. Of more frames the logits are averaged."""
+    """Build ResNet-110 for images of 32 x 32. Of more frames the logits are averaged."""
     clip = Clip(frames, crop, sampling="uniform", mean=CIFAR_MEAN, std=CIFAR_STD)
     stem = nn.Sequential(FrameConv(3, 16, 3, padding=1, bias=False), nn.BatchNorm3d(16), nn.ReLU(inplace=True))
     stages = make_stages((18, 18, 18), _basic, 16, (16, 32, 64))
@@ -43,10 +45,6 @@ class PaddedShortcut(nn.Module):
 
 
 def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
-    return BasicBlock(
-        FrameConv(width_in, inner, 3, stride=stride, padding=1, bias=False),
-        FrameConv(inner, inner, 3, padding=1, bias=False),
-        inner,
-        inner,
-        PaddedShortcut(inner) if stride > 1 else None,
-    )
+    first = FrameConv(width_in, inner, 3, stride=stride, padding=1, bias=False)
+    second = FrameConv(inner, inner, 3, padding=1, bias=False)
+    return BasicBlock(first, second, inner, inner, PaddedShortcut(inner) if stride > 1 else None)

@@ -1,7 +1,8 @@
 """InceptionV1 for clips: three convolutions, nine inception modules, four max-pools, a classifier of every frame.
 
-Szegedy et al., "Going deeper with convolutions" (2015), as torchvision's GoogLeNet has it, whose weights the networks
-of seed-deep-analysis start from: batch norm after every convolution, and 3 x 3 where the paper's branch is 5 x 5.
+Szegedy et al., "Going deeper with convolutions", 2015, arXiv 1409.4842, as torchvision's GoogLeNet, whose weights the
+networks of Chen et al., "Deep Analysis", 2021, arXiv 2010.11757, start from: batch norm after every convolution, and 3
+x 3 where the paper's branch is 5 x 5.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.models.network import Network, he_init
+from autovid.models.network import StepNetwork, he_init
 
 WIDTHS = {
     "3a": (192, 64, 96, 128, 16, 32, 32),
@@ -28,65 +29,17 @@ WIDTHS = {
 EPS = 1e-3  # of every batch norm
 
 
-class Parts(NamedTuple):
-    """What makes an InceptionV1 see images, or clips: its convolutions and pools, without what follows them."""
-
-    stem: nn.Module  # 7 x 7, 3 -> 64 channels
-    conv: Callable[[int, int], nn.Module]  # 3 x 3, channels in and out
-    pointwise: Callable[[int, int], nn.Module]
-    pool: Callable[[], nn.Module]  # 3 x 3, stride 1, inside the modules
-    pools: tuple[nn.Module, nn.Module, nn.Module, nn.Module]  # stride 2: after conv1, before the modules 3a, 4a and 5a
-
-
-class ConvUnit(nn.Module):
-    """A convolution, batch norm and ReLU: (B, C, T, H, W) -> (B, width, T', H', W')."""
-
-    def __init__(self, conv: nn.Module, width: int) -> None:
-        super().__init__()
-        self.conv, self.norm = conv, nn.BatchNorm3d(width, eps=EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
-
-
-class Inception(nn.Module):
-    """Four branches side by side: (B, C, T, H, W) -> (B, width, T, H, W).
-
-    `enter` is before the two branches with a 3 x 3 convolution; the identity unless something is put there.
-    """
-
-    def __init__(self, parts: Parts, widths: tuple[int, int, int, int, int, int, int]) -> None:
-        super().__init__()
-        width_in, one, inner2, two, inner3, three, pooled = widths
-        self.width = one + two + three + pooled
-        self.enter: nn.Module = nn.Identity()
-
-        def reduced(inner: int, width: int) -> nn.Sequential:
-            first = ConvUnit(parts.pointwise(width_in, inner), inner)
-            return nn.Sequential(first, ConvUnit(parts.conv(inner, width), width))
-
-        self.branch1 = ConvUnit(parts.pointwise(width_in, one), one)
-        self.branch2 = reduced(inner2, two)
-        self.branch3 = reduced(inner3, three)
-        self.branch4 = nn.Sequential(parts.pool(), ConvUnit(parts.pointwise(width_in, pooled), pooled))
-
-    def forward(self, x: Tensor) -> Tensor:
-        entered = self.enter(x)
-        return torch.cat([self.branch1(x), self.branch2(entered), self.branch3(entered), self.branch4(x)], 1)
-
-
-class InceptionV1(Network):
+class InceptionV1(StepNetwork):
     """Clip (B, 3, T, H, W) -> logits (B, classes), the mean of the time steps'.
 
-    `layers` are run in their order; `after` holds what is put behind some of them, by the same names. `widths` are the
+    `layers` run in their order; `after` has the modules behind some of them, by the same names. `widths` are the
     channels of the layers that have weights.
     """
 
     widths: Mapping[str, int]
 
-    def __init__(self, parts: Parts, classes: int, clip: Clip, dropout: float) -> None:
-        super().__init__()
-        self.clip, self.classes = clip, classes
+    def __init__(self, parts: "Parts", classes: int, clip: Clip, dropout: float) -> None:
+        super().__init__(classes, clip)
         modules = {f"inception{name}": Inception(parts, widths) for name, widths in WIDTHS.items()}
         stem = {
             "conv1": ConvUnit(parts.stem, 64),
@@ -108,14 +61,59 @@ class InceptionV1(Network):
         nn.init.zeros_(self.classifier.bias)
 
     def cam_layer(self) -> nn.Module:
-        """The last inception module; what may follow it, an aggregation over time, can make a map negative."""
+        """Return the last inception module; an aggregation over time behind it could make the map negative."""
         return self.layers["inception5b"]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         for name, layer in self.layers.items():
             x = layer(x)
             if name in self.after:
                 x = self.after[name](x)
-        steps_BTC = x.mean((3, 4)).transpose(1, 2)
-        logits: Tensor = self.classifier(self.dropout(steps_BTC)).mean(1)
-        return logits
+        return x
+
+
+class Inception(nn.Module):
+    """Four branches side by side: (B, C, T, H, W) -> (B, width, T, H, W).
+
+    `enter` is before the two branches with a 3 x 3 convolution; the identity by default.
+    """
+
+    def __init__(self, parts: "Parts", widths: tuple[int, int, int, int, int, int, int]) -> None:
+        super().__init__()
+        width_in, one, inner2, two, inner3, three, pooled = widths
+        self.width = one + two + three + pooled
+        self.enter: nn.Module = nn.Identity()
+
+        def reduced(inner: int, width: int) -> nn.Sequential:
+            first = ConvUnit(parts.pointwise(width_in, inner), inner)
+            return nn.Sequential(first, ConvUnit(parts.conv(inner, width), width))
+
+        self.branch1 = ConvUnit(parts.pointwise(width_in, one), one)
+        self.branch2 = reduced(inner2, two)
+        self.branch3 = reduced(inner3, three)
+        self.branch4 = nn.Sequential(parts.pool(), ConvUnit(parts.pointwise(width_in, pooled), pooled))
+
+    def forward(self, x: Tensor) -> Tensor:
+        entered = self.enter(x)
+        return torch.cat([self.branch1(x), self.branch2(entered), self.branch3(entered), self.branch4(x)], 1)
+
+
+class ConvUnit(nn.Module):
+    """A convolution, batch norm and ReLU: (B, C, T, H, W) -> (B, width, T', H', W')."""
+
+    def __init__(self, conv: nn.Module, width: int) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, nn.BatchNorm3d(width, eps=EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Parts(NamedTuple):
+    """Convolutions and pools of an InceptionV1 for images, or for clips, without norms and ReLUs."""
+
+    stem: nn.Module  # 7 x 7, 3 -> 64 channels
+    conv: Callable[[int, int], nn.Module]  # 3 x 3, channels in and out
+    pointwise: Callable[[int, int], nn.Module]
+    pool: Callable[[], nn.Module]  # 3 x 3, stride 1, inside the modules
+    pools: tuple[nn.Module, nn.Module, nn.Module, nn.Module]  # stride 2: after conv1, before the modules 3a, 4a and 5a

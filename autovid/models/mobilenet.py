@@ -1,15 +1,15 @@
 """TSM-MobileNetV2: inverted residuals over every frame, with channels shifted between frames where they can be.
 
-Sandler et al., "MobileNetV2: Inverted residuals and linear bottlenecks" (2018). The shift is in front of the blocks
-that expand and have a shortcut, ten of them, as in the TSM repository.
+Sandler et al., "MobileNetV2: Inverted residuals and linear bottlenecks", 2018, arXiv 1801.04381. The shift is in front
+of the blocks that expand and have a shortcut, ten of them, as in the TSM repository.
 """
 
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv
+from autovid.layers.convolutions import FrameConv
 from autovid.layers.temporal_shift import TemporalShift
-from autovid.models.network import Network, he_init
+from autovid.models.network import StepNetwork, he_init, make_classifier
 from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -18,7 +18,7 @@ WIDTH = 1280
 
 
 def tsm_mobilenet_v2(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> "MobileNetV2":
-    """TSM-MobileNetV2 of width 1."""
+    """Build TSM-MobileNetV2 of width 1."""
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return MobileNetV2(classes, clip, dropout)
 
@@ -34,7 +34,7 @@ class ConvNorm(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """enter -> expand -> depthwise -> project, plus the input where the shape stays; `enter` is for a shift."""
+    """A chain enter -> expand -> depthwise -> project, plus the input if the shape stays; `enter` is for a shift."""
 
     def __init__(self, width_in: int, width: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -50,12 +50,11 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class MobileNetV2(Network):
+class MobileNetV2(StepNetwork):
     """Clip (B, 3, T, H, W) -> logits (B, classes): every frame is classified, and the logits are averaged."""
 
     def __init__(self, classes: int, clip: Clip, dropout: float) -> None:
-        super().__init__()
-        self.clip, self.classes = clip, classes
+        super().__init__(classes, clip)
         self.stem = ConvNorm(3, 32, 3, stride=2)
         self.stages = nn.ModuleList()
         width_in = 32
@@ -68,26 +67,15 @@ class MobileNetV2(Network):
         self.head = ConvNorm(width_in, WIDTH, 1)
         he_init(self)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(WIDTH, classes)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))
+        self.classifier = make_classifier(WIDTH, classes)
 
     def cam_layer(self) -> nn.Module:
         return self.head
 
     def features(self, x: Tensor) -> Tensor:
-        """The last map: (B, WIDTH, T, H / 32, W / 32)."""
+        """Return the last map: (B, WIDTH, T, H / 32, W / 32)."""
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
         out: Tensor = self.head(x)
         return out
-
-    def classify(self, x: Tensor) -> Tensor:
-        """(B, WIDTH, T, H, W) -> (B, classes): the mean of the frames' logits."""
-        frames_BTC = x.mean((3, 4)).transpose(1, 2)
-        logits: Tensor = self.classifier(self.dropout(frames_BTC)).mean(1)
-        return logits

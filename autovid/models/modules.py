@@ -1,43 +1,154 @@
-"""The modules that combine with networks, by name: one file in `autovid/layers`, one line here.
+"""The modules that combine with networks: regularisers, and the attachment of any module by its name.
 
-A module puts itself into a network that is built already: into the places of its residual blocks (`Network.blocks`),
-or at its input.
+A module is put into a built network: into the places of its residual blocks (`Network.blocks`), or at its input. The
+regularisers are those of Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition",
+CVPR 2020, and its supplement: `rms` and its rivals `random_drop`, `shake_drop`, `cutmix`. Those of residual branches go
+into the blocks' place `leave`, after the last batch norm of the branch and before the addition, behind those that are
+in it already.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from torch import nn
 
 from autovid.errors import ConfigError
-from autovid.models import regularisers
-from autovid.models.dnr import attach_dnr
+from autovid.layers.cutmix import CutMix
+from autovid.layers.drop import RandomDrop, ShakeDrop, survival_rates
+from autovid.layers.residual import Residual
+from autovid.layers.rms import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
 from autovid.models.network import DoesNotFit, Network
-from autovid.models.options import check_options
+from autovid.models.registry import MODULES
 
-
-class Module(NamedTuple):
-    """`attach(net, **options)` changes the network in place and raises DoesNotFit where it cannot."""
-
-    attach: Callable[..., None]
-    about: str
-
-
-MODULES: dict[str, Module] = {
-    "dropout": Module(regularisers.attach_dropout, "another rate of the dropout before the classifier"),
-    "rms": Module(regularisers.attach_rms, "random mean scaling of the last stages' residual branches"),
-    "random_drop": Module(regularisers.attach_random_drop, "stochastic depth: residual branches left out at random"),
-    "shake_drop": Module(regularisers.attach_shake_drop, "residual branches left out, their gradient scaled at random"),
-    "dnr": Module(attach_dnr, "batch norm made dynamic, relayed through time and layers, in networks over frames"),
-    "cutmix": Module(regularisers.attach_cutmix, "clips with a box of another clip, labels blended"),
-}
+LAST = 0.5  # survival of the last block; the supplement's section D, and the papers cited there
 
 
 def attach(net: Network, modules: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    """Puts `modules` (name -> options) into the network called `name`, in the order given. Raises ConfigError."""
+    """Put `modules` (name -> options) into the network called `name`, in this order. Raises ConfigError."""
     for module, options in modules.items():
         if module not in MODULES:
             raise ConfigError(f"there is no module {module!r}; choose among {', '.join(MODULES)}")
-        check_options(f"module {module}", MODULES[module].attach, options, skip=1)
+        function = MODULES.load(module)
+        check_options(f"module {module}", function, options, skip=1)
         try:
-            MODULES[module].attach(net, **options)
+            function(net, **options)
         except DoesNotFit as error:
             raise DoesNotFit(f"{module} does not fit {name}: {error}") from None
+
+
+def check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any], skip: int = 0) -> None:
+    """Raise ConfigError for an option that `function` does not take, or of the wrong type.
+
+    `name` is the network's or the module's, for the message; the first `skip` parameters are not options.
+    """
+    target = getattr(function, "func", function)
+    bound = set(getattr(function, "keywords", {}))
+    known = [option for option in list(inspect.signature(target).parameters)[skip:] if option not in bound]
+    hints = get_type_hints(target)
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+        if get_origin(hints[option]) is Literal and value not in (choices := get_args(hints[option])):
+            raise ConfigError(f"{name}, option {option}: one of {', '.join(choices)}, but it is {value!r}")
+        try:
+            msgspec.convert(value, hints[option])
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{name}, option {option}: {str(error).lower()}, but it is {value!r}") from None
+
+
+def attach_dropout(net: Network, rate: float = 0.5) -> None:
+    """Set the rate of the dropout before the classifier."""
+    layers = [module for module in net.modules() if isinstance(module, nn.Dropout)]
+    if not layers:
+        raise DoesNotFit("its classifier has no dropout")
+    for layer in layers:
+        layer.p = _checked("rate", rate, 0, 0.99)
+
+
+def attach_rms(
+    net: Network,
+    filter: Literal["average", "gaussian"] = "average",
+    kernel: int | list[int] | None = None,
+    range: float = 1.0,
+    stages: list[int] | None = None,
+    sigma: float = 1.0,
+    literal: bool = False,
+) -> None:
+    """Put random mean scaling into the blocks of `stages`, by default res4 and res5, as far as they exist.
+
+    `kernel` is one size or [t, h, w], all odd; by default 3, and [1, 3, 3] in CSN. `sigma`, in positions, and
+    `literal`, the weights of the supplement's equation 1, whose sum is not 1, are the Gaussian filter's.
+    """
+    sizes = _kernel(net.rms_kernel if kernel is None else kernel)
+    if filter == "average" and (literal or sigma != 1.0):
+        raise ConfigError("module rms, options sigma and literal: they are for filter: gaussian")
+    _checked("range", range, 0, 1e3)
+    _checked("sigma", sigma, 0.01, 1e3)
+    for block in _blocks_of(net, stages):
+        smooth = AverageFilter(sizes) if filter == "average" else GaussianFilter(sizes, sigma, literal)
+        _leave(block, RandomMeanScaling(smooth, range))
+
+
+def attach_random_drop(net: Network) -> None:
+    """Put stochastic depth into every block, survival falling linearly with depth to 0.5."""
+    for block, survival in _by_depth(net):
+        _leave(block, RandomDrop(survival))
+
+
+def attach_shake_drop(net: Network, beta_max: float = 1.0, level: Literal["batch", "pixel"] = "batch") -> None:
+    """Put ShakeDrop into every block, survival falling linearly with depth to 0.5.
+
+    The paper takes `beta_max` 0.5 on Mini-Kinetics, where 1 did not converge.
+    """
+    _checked("beta_max", beta_max, 0, 1)
+    for block, survival in _by_depth(net):
+        _leave(block, ShakeDrop(survival, beta_max, level))
+
+
+def attach_cutmix(net: Network, probability: float = 1.0) -> None:
+    """Blend training batches by CutMix with this probability."""
+    net.mix = CutMix(_checked("probability", probability, 0, 1))
+
+
+def _blocks(net: Network) -> list[Residual]:
+    if blocks := net.blocks():
+        return blocks
+    raise DoesNotFit("it has no residual blocks")
+
+
+def _by_depth(net: Network) -> list[tuple[Residual, float]]:
+    """Return every block with its survival probability; two streams side by side are equally deep."""
+    blocks = _blocks(net)
+    places = sorted({(block.stage, block.index) for block in blocks})
+    rates = dict(zip(places, survival_rates(len(places), LAST)))
+    return [(block, rates[block.stage, block.index]) for block in blocks]
+
+
+def _blocks_of(net: Network, stages: list[int] | None) -> list[Residual]:
+    """Return the blocks of these stages, which must exist; by default of res4 and res5, as far as they exist."""
+    blocks = _blocks(net)
+    existing = {block.stage for block in blocks}
+    chosen = {4, 5} & existing if stages is None else set(stages)
+    if not chosen or chosen - existing:
+        raise DoesNotFit(f"it has the stages {', '.join(map(str, sorted(existing)))}; name some of them as `stages`")
+    return [block for block in blocks if block.stage in chosen]
+
+
+def _leave(block: Residual, module: nn.Module) -> None:
+    empty = isinstance(block.leave, nn.Identity)
+    block.leave = module if empty else nn.Sequential(block.leave, module)
+
+
+def _kernel(kernel: int | list[int] | Kernel) -> Kernel:
+    sizes = [kernel] * 3 if isinstance(kernel, int) else list(kernel)
+    if len(sizes) != 3 or any(size < 1 or size % 2 == 0 for size in sizes):
+        raise ConfigError(f"module rms, option kernel: one odd size or three, as [1, 3, 3], but it is {kernel!r}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _checked(option: str, value: float, low: float, high: float) -> float:
+    if not low <= value <= high:
+        raise ConfigError(f"option {option} must lie in {low:g} to {high:g}, but it is {value:g}")
+    return value

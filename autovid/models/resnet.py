@@ -1,6 +1,6 @@
 """Residual networks for clips: a stem, four stages of residual blocks, and a classifier of every time step.
 
-He et al., "Deep residual learning" (2016), as the video networks of the seed papers use it (systems.md, section 6): the
+He et al., "Deep residual learning for image recognition", 2016, arXiv 1512.03385, as video networks use it: the last
 map is averaged over space, every time step is classified, and the logits are averaged over time.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.frames import FrameConv, FrameMaxPool
-from autovid.layers.residual import Bottleneck, Residual
-from autovid.models.network import Network, he_init
+from autovid.layers.convolutions import FrameConv, FrameMaxPool
+from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.models.network import StepNetwork, he_init, make_classifier
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -21,10 +21,67 @@ MakeBlock = Callable[[int, int, int, int, int], Residual]
 """(stage 2..5, index in it, channels in, channels inside, spatial stride) -> block"""
 
 
+class ResNet(StepNetwork):
+    """Clip (B, 3, T, H, W) -> logits (B, classes). `pools` go between the stages, after res2, res3 and res4."""
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: nn.ModuleList,
+        pools: Sequence[nn.Module | None],
+        width: int,
+        classes: int,
+        clip: Clip,
+        dropout: float,
+    ) -> None:
+        super().__init__(classes, clip)
+        self.stem, self.stages = stem, stages
+        self.pools = nn.ModuleList(pool or nn.Identity() for pool in pools)
+        he_init(self)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = make_classifier(width, classes)
+
+    def cam_layer(self) -> nn.Module:
+        return self.stages[-1]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the map of res5: (B, C, T', H / 32, W / 32)."""
+        x = self.stem(x)
+        for stage, pool in zip(self.stages, [*self.pools, nn.Identity()]):
+            x = pool(stage(x))
+        return x
+
+
+class PooledResNet(ResNet):
+    """A ResNet that averages its last map over time and space, and classifies once, as PySlowFast's 3-D networks.
+
+    With `zero_gamma` its blocks start as the identity.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: nn.ModuleList,
+        width: int,
+        classes: int,
+        clip: Clip,
+        dropout: float,
+        zero_gamma: bool,
+    ) -> None:
+        super().__init__(stem, stages, [None] * (len(stages) - 1), width, classes, clip, dropout)
+        if zero_gamma:
+            zero_last_norms(self)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, classes)."""
+        logits: Tensor = self.classifier(self.dropout(x.mean((2, 3, 4))))
+        return logits
+
+
 def make_stages(
     depths: Sequence[int], make: MakeBlock, width_in: int = 64, widths: Sequence[int] = INNER
 ) -> nn.ModuleList:
-    """res2 ... res5, each a Sequential of residual blocks; the first block of all stages but res2 has stride 2.
+    """Return res2 ... res5, each a Sequential of residual blocks; the first block of all stages but res2 has stride 2.
 
     `widths` are the channels inside the blocks.
     """
@@ -67,44 +124,8 @@ def frame_bottleneck(width_in: int, inner: int, stride: int, bias: bool = False)
     )
 
 
-class ResNet(Network):
-    """Clip (B, 3, T, H, W) -> logits (B, classes). `pools` go between the stages, after res2, res3 and res4."""
-
-    def __init__(
-        self,
-        stem: nn.Module,
-        stages: nn.ModuleList,
-        pools: Sequence[nn.Module | None],
-        width: int,
-        classes: int,
-        clip: Clip,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.clip, self.classes = clip, classes
-        self.stem, self.stages = stem, stages
-        self.pools = nn.ModuleList(pool or nn.Identity() for pool in pools)
-        he_init(self)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, classes)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))
-
-    def cam_layer(self) -> nn.Module:
-        return self.stages[-1]
-
-    def features(self, x: Tensor) -> Tensor:
-        """The map of res5: (B, C, T', H / 32, W / 32)."""
-        x = self.stem(x)
-        for stage, pool in zip(self.stages, [*self.pools, nn.Identity()]):
-            x = pool(stage(x))
-        return x
-
-    def classify(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, classes): the mean of the time steps' logits."""
-        steps_BTC = x.mean((3, 4)).transpose(1, 2)
-        logits: Tensor = self.classifier(self.dropout(steps_BTC)).mean(1)
-        return logits
+def zero_last_norms(net: nn.Module) -> None:
+    """Set the scale of the last norm of every residual block to zero, so that a new block is the identity."""
+    for module in net.modules():
+        if isinstance(module, BasicBlock | Bottleneck):
+            nn.init.zeros_((module.norm3 if isinstance(module, Bottleneck) else module.norm2).weight)

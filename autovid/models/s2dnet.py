@@ -1,7 +1,7 @@
-"""S2DNet: a small network sees the whole clip in outline, and says where a larger one should look for details.
+"""S2DNet: a small network over the whole clip in outline, and a larger one over details that the first locates.
 
-Liang et al., "Delving into details: Synopsis-to-detail networks for video recognition" (2022): seed-s2dnet, systems.md
-section 5, and the authors' code where these are silent. Ours: how many frames the clip has (the authors sample from
+Liang et al., "Delving into details: Synopsis-to-detail networks for video recognition", ECCV 2022, its supplement, and
+the authors' code for open points. Ours: how many frames the clip has (the authors sample from
 every other frame of the video) and its size, the default fusion `add`, and that sizes follow the crop.
 """
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.layers.convolutions import channels_last
 from autovid.layers.detail_sampler import Locator, grid, sample, sample_uniformly
 from autovid.layers.residual import Residual
-from autovid.layers.tensors import channels_last
 from autovid.models.deep_analysis import tsm_resnet50
 from autovid.models.mobilenet import WIDTH, tsm_mobilenet_v2
-from autovid.models.network import Network
+from autovid.models.network import Network, make_classifier
 from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
 
 CONTEXT = 256  # features of the context m
@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
 
 
 class Places:
-    """Where the context m is fused into the detail network (seed, Table 2). Raises ConfigError for no such place."""
+    """Places of the fusion of the context m into the detail network (supplement, Table 2). Raises ConfigError."""
 
     def __init__(self, after: Sequence[int], classifier: bool) -> None:
         if not set(after) <= set(STAGES) or len(set(after)) < len(after):
@@ -71,13 +71,13 @@ def s2dnet(
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "S2DNet":
-    """The network for Something-Something V2, hence 174 classes: TSM-MobileNetV2 and TSM-ResNet-50.
+    """Build the network for Something-Something V2, hence 174 classes: TSM-MobileNetV2 and TSM-ResNet-50.
 
     `fuse_after` are the stages of the detail network behind which the context m is fused in, out of res2 to res4;
-    `fuse_in_classifier` is whether the classifier takes it too. The default is row d0 of the seed's Table 2.
-    `frames` are what both choose from. `stage_one` is the share of training in which the sampler rests (seed: 40 of
-    120 epochs, 50 of 150). The clip that the details are cut from is in no reachable text: 32 frames of 160x160 keep
-    the sampler's products, which no table counts, within the published 22 GFLOPs; a larger crop enlarges everything.
+    with `fuse_in_classifier` the classifier takes it, too. The default is row d0 of the supplement's Table 2. Both
+    networks choose from `frames`. `stage_one` is the fraction of training in which the sampler rests (paper: 40 of 120
+    epochs, 50 of 150). The size of the clip is ours: with 32 frames of 160x160 the sampler's products, which no table
+    counts, stay within the published 22 GFLOPs; a larger crop enlarges everything.
     """
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     places = Places(fuse_after, fuse_in_classifier)
@@ -99,7 +99,7 @@ def s2dnet_mini_kinetics(
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "S2DNet":
-    """The network for Mini-Kinetics, hence 200 classes; sizes of the authors' configuration."""
+    """Build the network for Mini-Kinetics, hence 200 classes; sizes of the authors' configuration."""
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     places = Places(fuse_after, fuse_in_classifier)
     net = TSMS2DNet(MINI_KINETICS, classes, clip, top_k, temporal_filter, fusion, places, dropout)
@@ -110,7 +110,7 @@ def s2dnet_mini_kinetics(
 class S2DNet(Network):
     """Clip (B, 3, T, H, W) -> logits (B, classes), those of the detail network.
 
-    What the two networks are is a subclass's to say: `outline` for the synopsis, `details` for the other.
+    A subclass defines the two networks: `outline` for the synopsis, `details` for the other.
     """
 
     detail: Network
@@ -140,33 +140,33 @@ class S2DNet(Network):
         self._loss_gradient: Tensor | float = 1.0
 
     def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The synopsis network: frames (B, 3, T, H, W) -> its last map (B, C, T, h, w) and its logits (B, classes)."""
+        """Run the synopsis network: frames (B, 3, T, H, W) -> its last map (B, C, T, h, w) and logits (B, classes)."""
         raise NotImplementedError
 
     def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
-        """The detail network: frames, the context m (B, CONTEXT) and s (B, classes) -> logits (B, classes)."""
+        """Run the detail network: frames, the context m (B, CONTEXT) and s (B, classes) -> logits (B, classes)."""
         raise NotImplementedError
 
     def blocks(self) -> list[Residual]:
         return self.detail.blocks()
 
     def freeze_sampler(self, frozen: bool) -> None:
-        """Stage one of training: uniform time and the centre crop, and the locator rests. Stage two: everything."""
+        """Switch to stage one of training, without locator (uniform time, centre crop), or to stage two, with it."""
         self.frozen = frozen
         self.locator.requires_grad_(not frozen)
 
-    def begin_step(self, share: float) -> None:
-        self.freeze_sampler(share < self.stage_one)
+    def begin_step(self, progress: float) -> None:
+        self.freeze_sampler(progress < self.stage_one)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._recognise(x)[0]
 
     def cam_layer(self) -> nn.Module:
-        """That of the detail network."""
+        """Return the layer of the detail network."""
         return self.detail.cam_layer()
 
     def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the detail network is shown, which may lie between frames, and is only a part of them."""
+        """Return the input of the detail network, which may lie between frames, and is only a part of them."""
         outline, first = self.outline(synopsis(x, self.frames, self.synopsis_crop))
         likely, length, count = likely_classes(first, self.top_k), x.shape[2], self.detail_frames
         if self.frozen:
@@ -179,23 +179,21 @@ class S2DNet(Network):
         return self._sample(x, outline, likely), places
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross entropy of the details, with label smoothing, and a tenth of the synopsis'."""
-        targets = y
-        if self.mix is not None:
-            x, targets = self.mix(x, F.one_hot(y, self.classes).float())
+        """Return the details' cross entropy, with label smoothing, plus a tenth of the synopsis', and the logits."""
+        x, targets = self.mixed(x, y)
         logits, first = self._recognise(x)
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=SMOOTHING)
         loss = loss + SYNOPSIS_WEIGHT * F.cross_entropy(first.float(), targets)
         if loss.requires_grad:
-            loss.register_hook(self._note_loss_gradient)  # type: ignore[no-untyped-call]
+            loss.register_hook(self._keep_loss_gradient)  # type: ignore[no-untyped-call]
         return loss, logits
 
     def _recognise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits of the detail network and of the synopsis network."""
+        """Return the logits of the detail network and of the synopsis network."""
         outline, first = self.outline(synopsis(x, self.frames, self.synopsis_crop))
         likely = likely_classes(first, self.top_k)
-        seen = self.context_dropout(outline.mean((2, 3, 4)))
-        context = F.relu(self.context(torch.cat([likely.to(seen.dtype), seen], 1)))
+        features = self.context_dropout(outline.mean((2, 3, 4)))
+        context = F.relu(self.context(torch.cat([likely.to(features.dtype), features], 1)))
         return self.details(self._sample(x, outline.detach(), likely), context, likely), first
 
     def _sample(self, x: Tensor, outline: Tensor, likely: Tensor) -> Tensor:
@@ -207,13 +205,13 @@ class S2DNet(Network):
             volume.register_hook(self._normalise)  # type: ignore[no-untyped-call]
         return volume
 
-    def _note_loss_gradient(self, grad: Tensor) -> None:
+    def _keep_loss_gradient(self, grad: Tensor) -> None:
         self._loss_gradient = grad.detach()
 
     def _normalise(self, grad: Tensor) -> Tensor:
-        """The gradient of every sampled clip in -1..1, so that no look weighs more than another.
+        """Scale the gradient of every sampled clip to -1..1, so that all clips weigh alike.
 
-        Times the gradient of the loss: it is 1 but for the scale of fp16, which the optimizer will divide by.
+        It is multiplied by the gradient of the loss, 1 but for the scale of fp16, which the optimizer divides by.
         """
         peak = grad.abs().amax((1, 2, 3, 4), keepdim=True)
         return grad / peak.clamp_min(torch.finfo(grad.dtype).tiny) * self._loss_gradient
@@ -260,7 +258,7 @@ class TSMS2DNet(S2DNet):
 
 
 class Add(nn.Module):
-    """x + W m on every position of a map x (B, C, T, H, W), with the context m (B, CONTEXT)."""
+    """The sum x + W m on every position of a map x (B, C, T, H, W), with the context m (B, CONTEXT)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -271,7 +269,7 @@ class Add(nn.Module):
 
 
 class Concat1x1(nn.Module):
-    """ReLU of a 1x1x1 convolution of [x, m], as in the authors' code; the share of m is computed once for a clip."""
+    """The ReLU of a 1x1x1 convolution of [x, m], as in the authors' code; the part of m is computed once a clip."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -279,15 +277,15 @@ class Concat1x1(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         of_map, of_context = self.conv.weight[:, : x.shape[1]], self.conv.weight[:, x.shape[1] :]
-        shared = F.linear(context, of_context.flatten(1))[..., None, None, None]
-        return F.relu(pointwise_conv3d(x, channels_last(of_map)) + shared.to(x.dtype))
+        offset = F.linear(context, of_context.flatten(1))[..., None, None, None]
+        return F.relu(pointwise_conv3d(x, channels_last(of_map)) + offset.to(x.dtype))
 
 
 FUSIONS: dict[Fusion, type[Add] | type[Concat1x1]] = {"add": Add, "concat1x1": Concat1x1}
 
 
 def synopsis(x: Tensor, frames: int, crop: int) -> Tensor:
-    """Frames from the first to the last of x (B, 3, T, H, W), evenly; each resized to `crop`, nearest pixels."""
+    """Take frames evenly from the first to the last of x (B, 3, T, H, W), each resized to `crop`, nearest pixels."""
     of = torch.arange(frames, device=x.device) * (x.shape[2] - 1) // max(1, frames - 1)
     chosen = x.permute(0, 2, 3, 4, 1).index_select(1, of)
     images = F.interpolate(chosen.flatten(0, 1).permute(0, 3, 1, 2), size=(crop, crop))
@@ -295,7 +293,7 @@ def synopsis(x: Tensor, frames: int, crop: int) -> Tensor:
 
 
 def likely_classes(logits: Tensor, top_k: TopK) -> Tensor:
-    """s (B, classes): ones at the likeliest classes, without gradient; `soft`: their softmax, with gradient."""
+    """Return s (B, classes): ones at the likeliest classes, without gradient; `soft`: their softmax, with gradient."""
     best = logits.detach().topk(min(LIKELY, logits.shape[1]), 1).indices
     hard = torch.zeros_like(logits).scatter(1, best, 1.0).detach()
     if top_k == "hard":
@@ -304,8 +302,5 @@ def likely_classes(logits: Tensor, top_k: TopK) -> Tensor:
 
 
 def classifier(width: int, classes: int, context: bool) -> nn.Linear:
-    """A classifier of [features, m, s], or without m; of averaged features, which is the average of their logits."""
-    layer = nn.Linear(width + CONTEXT * context + classes, classes)
-    nn.init.normal_(layer.weight, 0.0, 0.01)
-    nn.init.zeros_(layer.bias)
-    return layer
+    """Return a classifier of [features, m, s], or without m; of averaged features, to average their logits."""
+    return make_classifier(width + CONTEXT * context + classes, classes)

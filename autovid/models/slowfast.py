@@ -1,10 +1,11 @@
-"""SlowFast and SlowOnly: a path that sees few frames with many channels, and one that sees all with few.
+"""SlowFast and SlowOnly: a path of few frames with many channels, and one of all frames with few channels.
 
-Feichtenhofer et al., "SlowFast networks for video recognition" (2019), as in PySlowFast; SlowOnly by Table A1 of
-seed-rms. `SlowFast 8x8` is 8 frames for the slow path, 8 apart; the fast path sees `alpha` times as many with an eighth
-of the channels, and a lateral convolution over time adds twice its channels to the slow path's before every stage.
+Feichtenhofer et al., "SlowFast networks for video recognition", 2019, arXiv 1812.03982, as in PySlowFast; SlowOnly by
+Table A1 of Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020.
+`SlowFast 8x8` is 8 frames for the slow path, 8 apart; the fast path sees `alpha` times as many with an eighth of the
+channels, and a lateral convolution over time adds twice its channels to the slow path's before every stage.
 
-What differs: the slow path takes every alpha-th frame, from the first on, as the paper says; PySlowFast's loader
+Different here: the slow path takes every alpha-th frame, from the first on, as the paper says; PySlowFast's loader
 spreads the same number evenly from the first frame to the last. Convolutions that span one frame have 4-D weights.
 """
 
@@ -15,12 +16,10 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.frames import FrameConv, FrameMaxPool
+from autovid.layers.convolutions import FrameConv, FrameMaxPool, TemporalConv
 from autovid.layers.residual import BasicBlock, Bottleneck, Residual
-from autovid.layers.temporal_conv import TemporalConv
-from autovid.models.network import Network, every_frame, he_init
-from autovid.models.pooled import PooledResNet, zero_last_norms
-from autovid.models.resnet import DEPTHS, make_stages
+from autovid.models.network import Network, every_frame, he_init, make_classifier
+from autovid.models.resnet import DEPTHS, PooledResNet, make_stages, zero_last_norms
 
 BETA = 8  # the fast path has 1 / BETA of the channels
 SLOW_KERNELS = {2: 1, 3: 1, 4: 3, 5: 3}  # temporal kernels of res2 ... res5
@@ -28,7 +27,7 @@ FAST_KERNELS = {2: 3, 3: 3, 4: 3, 5: 3}
 
 
 class Pathway(nn.Module):
-    """A stem and four stages. The network runs them, since the paths meet in between."""
+    """A stem and four stages. The network runs them, since the laterals join the paths in between."""
 
     def __init__(self, stem: nn.Module, stages: nn.ModuleList) -> None:
         super().__init__()
@@ -56,9 +55,7 @@ class SlowFast(Network):
         if zero_gamma:
             zero_last_norms(self)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(2048 + 2048 // BETA, classes)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier = make_classifier(2048 + 2048 // BETA, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         slow, fast = self.slow.stem(x[:, :, :: self.alpha]), self.fast.stem(x)
@@ -69,14 +66,14 @@ class SlowFast(Network):
         return logits
 
     def cam_layer(self) -> nn.Module:
-        """res5 of the slow path."""
+        """Return res5 of the slow path."""
         return self.slow.stages[-1]
 
     def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return every_frame(x, self.alpha)
 
     def blocks(self) -> list[Residual]:
-        """The blocks of the slow path."""
+        """Return the blocks of the slow path."""
         return [module for module in self.slow.modules() if isinstance(module, Residual)]
 
 
@@ -92,7 +89,7 @@ def slowfast(
     zero_gamma: bool = True,
     dropout: float = 0.5,
 ) -> Network:
-    """A SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`.
+    """Build a SlowFast network; `lateral` is the temporal kernel of the connections. Frames are a multiple of `alpha`.
 
     Without `lateral_norm` the connections are convolutions alone, with no batch norm and no ReLU, as in MMAction2.
     Without `zero_gamma` the last norm of every block starts with scale 1, as the others do; PySlowFast's start with 0.
@@ -117,7 +114,7 @@ def slowonly(
     zero_gamma: bool = True,
     dropout: float = 0.5,
 ) -> Network:
-    """The slow path by itself, on frames `stride` apart, by default as many as span 64; `zero_gamma` as above."""
+    """Build the slow path by itself, on frames `stride` apart, by default as many as span 64; `zero_gamma` as above."""
     basic = depth < 50
     make = _basic if basic else partial(_bottleneck, SLOW_KERNELS, 1, False)
     clip, width = Clip(frames or 64 // stride, crop, stride), 512 if basic else 2048
@@ -143,18 +140,13 @@ def make_conv(width_in: int, width: int, temporal_kernel: int, kernel: int, stri
 def _bottleneck(
     kernels: dict[int, int], beta: int, meets: bool, stage: int, index: int, width_in: int, inner: int, stride: int
 ) -> Residual:
-    """`meets`: the lateral's channels, 2 / BETA of the slow path's, join the input of the stage."""
+    """Build a bottleneck; `meets`: the lateral's channels, 2 / BETA of the slow path's, join the stage's input."""
     inner = inner // beta
     if meets and index == 0:
         width_in += 2 * width_in // BETA
-    return Bottleneck(
-        make_conv(width_in, inner, kernels[stage], 1),
-        make_conv(inner, inner, 1, 3, stride),
-        make_conv(inner, 4 * inner, 1, 1),
-        inner,
-        4 * inner,
-        _shortcut(width_in, 4 * inner, stride),
-    )
+    first, second = make_conv(width_in, inner, kernels[stage], 1), make_conv(inner, inner, 1, 3, stride)
+    last = make_conv(inner, 4 * inner, 1, 1)
+    return Bottleneck(first, second, last, inner, 4 * inner, _shortcut(width_in, 4 * inner, stride))
 
 
 def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
@@ -173,3 +165,11 @@ def _lateral(width: int, kernel: int, alpha: int, norm: bool) -> nn.Module:
     """Fast (B, C, alpha * T, H, W) -> (B, 2 C, T, H, W), to be joined to the slow path's channels."""
     conv = TemporalConv(width, 2 * width, kernel, alpha)
     return nn.Sequential(conv, *([nn.BatchNorm3d(2 * width), nn.ReLU(inplace=True)] if norm else []))
+
+
+slowfast_r50_8x8 = partial(slowfast, depth=50, alpha=4, lateral=7)
+slowfast_r50_4x16 = partial(slowfast, depth=50, alpha=8, lateral=5)
+slowfast_r101_8x8 = partial(slowfast, depth=101, alpha=4, lateral=5)
+slowonly_r34_8x8 = partial(slowonly, depth=34, stride=8)
+slowonly_r50_8x8 = partial(slowonly, depth=50, stride=8)
+slowonly_r50_4x16 = partial(slowonly, depth=50, stride=16)

@@ -1,6 +1,7 @@
 """TANet: a ResNet-50 of every frame with a temporal adaptive module in front of the 3x3 convolution of every block.
 
-Liu et al., "TAM: Temporal adaptive module for video recognition" (2021), laid out as MMAction2's TANet.
+Liu et al., "TAM: Temporal adaptive module for video recognition", 2021, arXiv 2005.06803, laid out as MMAction2's
+TANet.
 """
 
 from collections import OrderedDict
@@ -15,12 +16,12 @@ from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, f
 
 
 def tanet_resnet50(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> Network:
-    """TANet-R50. It sees `frames` frames and no other number: the module learns weights over them."""
+    """Build TANet-R50, for exactly `frames` frames: the module learns weights over them."""
 
     def block(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
-        made = frame_bottleneck(width_in, inner, stride)
-        made.conv2 = nn.Sequential(OrderedDict(adaptive=TemporalAdaptive(inner, frames), conv=made.conv2))
-        return made
+        bottleneck = frame_bottleneck(width_in, inner, stride)
+        bottleneck.conv2 = nn.Sequential(OrderedDict(adaptive=TemporalAdaptive(inner, frames), conv=bottleneck.conv2))
+        return bottleneck
 
     clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     stages = make_stages(DEPTHS[50], block)

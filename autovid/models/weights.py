@@ -1,4 +1,4 @@
-"""Weights of a network from a file of their own: safetensors, with what they need in its header."""
+"""Weights of a network from a file of their own: safetensors, with the options that they need in its header."""
 
 import json
 import re
@@ -17,7 +17,7 @@ HEAD = re.compile(r"^((synopsis|detail)\.)?(classifier|sites\.classifier\.output
 
 
 def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> None:
-    """Puts the weights of a file of `Imported.save`, or of a checkpoint's model.safetensors, into `net`.
+    """Load the weights of a file of `Imported.save`, or of a checkpoint's model.safetensors, into `net`.
 
     With `new_head` all but the classifier's, which stays as it is.
     Raises ConfigError where the file cannot be read, is of another network, or of one with other options.
@@ -47,7 +47,7 @@ def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> N
 
 
 def check_finite(state: Mapping[str, Tensor], file: str | Path) -> None:
-    """Raises ConfigError for weights that no network computes with."""
+    """Raise ConfigError for weights that no network computes with."""
     for name, value in state.items():
         if not value.isfinite().all():
             raise ConfigError(f"{file}: {name} holds values that are not finite; the training that wrote it diverged")

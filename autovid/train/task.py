@@ -14,7 +14,7 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
-from autovid.layers.sync_batch import share_batches, variance_needed
+from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
@@ -43,7 +43,7 @@ class TrainingTask(Task):
     ) -> None:
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
         self.steps, self.facts = steps, facts
-        share_batches(self.net, norms=recipe.sync_norm)
+        convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
         self.average = _average(self.net, recipe.ema) if recipe.ema else None
         self.scaler = self._new_scaler()

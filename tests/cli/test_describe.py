@@ -215,7 +215,7 @@ def test_list_shows_every_experiment_under_its_command(capsys: pytest.CaptureFix
 
 
 def test_list_alone_shows_all_that_its_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = ("spaces", "blocks", "fusions", "attentions", "models", "modules", "experiments")
+    kinds = ("spaces", "blocks", "fusions", "attentions", "models", "modules", "layouts", "experiments")
     assert shown(["list"], capsys) == "".join(shown(["list", kind], capsys) for kind in kinds)
     whole = json.loads(shown(["list", "--json"], capsys))
     assert whole == {kind: json.loads(shown(["list", kind, "--json"], capsys))[kind] for kind in kinds}

@@ -13,7 +13,7 @@ import torch
 import autovid
 from autovid.cli import main
 from autovid.models import MODULES, NETWORKS, Network
-from autovid.models.modules import DoesNotFit, Module
+from autovid.models.network import DoesNotFit
 
 TINY = ["--epochs", "1", "--batch", "12", "--frames", "4", "--crop", "32", "--lr", "0.01"]
 TINY += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--recipe", "proxy"]
@@ -43,8 +43,21 @@ def scale(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise DoesNotFit("it has no zero")
         given.update(factor=factor, stages=[*stages])
 
-    monkeypatch.setitem(MODULES, "scale", Module(attach, "does nothing, by a factor"))
+    monkeypatch.setitem(MODULES._registered, "scale", ("does nothing, by a factor", attach))
     return given
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"]])
+def test_what_can_be_chosen_is_shown_without_torch(words: list[str]) -> None:
+    """In a process of its own, since this one has torch; importing it takes seconds."""
+    code = (
+        "import contextlib, sys; from autovid.cli import main\n"
+        f"with contextlib.suppress(SystemExit): main({words!r})\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout
 
 
 def test_list_shows_every_network_and_module_with_a_line(
@@ -52,9 +65,9 @@ def test_list_shows_every_network_and_module_with_a_line(
 ) -> None:
     assert main(["list", "models"]) == 0
     shown = capsys.readouterr().out
-    assert all(f" {name} " in shown and entry.about in shown for name, entry in NETWORKS.items())
+    assert all(f" {name} " in shown and about in shown for name, about in NETWORKS.about().items())
     assert main(["list", "models", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"models": {name: e.about for name, e in NETWORKS.items()}}
+    assert json.loads(capsys.readouterr().out) == {"models": NETWORKS.about()}
     assert main(["list", "modules", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["modules"]["scale"] == "does nothing, by a factor"
 

@@ -11,7 +11,7 @@ from rounding import distance, room
 from torch.utils.flop_counter import FlopCounterMode
 
 from autovid.kernels.pointwise import pointwise_conv3d
-from autovid.layers.tensors import channels_last
+from autovid.layers.convolutions import channels_last
 
 
 @pytest.fixture(params=[1, 2], autouse=True)

@@ -12,10 +12,10 @@ from torch import Tensor
 from autovid.layers.detail_sampler import (
     Location,
     Locator,
+    apply_filters,
     gaussian_filters,
     grid,
     interpolate_time,
-    look,
     sample,
     sample_uniformly,
 )
@@ -90,8 +90,8 @@ def test_filtering_is_three_sums() -> None:
         gaussian_filters(columns, 7),
     )
     # three means in turn of numbers below 4: some 50 roundings of 2^-24 of them
-    torch.testing.assert_close(look(x, times, rows, columns, "gaussian"), by_hand, rtol=1e-4, atol=1e-5)
-    plain = look(x.contiguous(), times, rows, columns, "gaussian")
+    torch.testing.assert_close(apply_filters(x, times, rows, columns, "gaussian"), by_hand, rtol=1e-4, atol=1e-5)
+    plain = apply_filters(x.contiguous(), times, rows, columns, "gaussian")
     torch.testing.assert_close(plain, by_hand, rtol=1e-4, atol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_location_and_scale_have_gradients(temporal_filter: str) -> None:
     x = torch.randn(1, 2, 6, 7, 8, dtype=torch.float64)
     place = [torch.rand(1, 3), torch.rand(1, 3, 4), torch.rand(1, 3, 5)]
     inputs = [(p.double() * 3 + 0.7).requires_grad_() for p in place]
-    assert torch.autograd.gradcheck(lambda t, r, c: look(x, t, r, c, temporal_filter), inputs)
+    assert torch.autograd.gradcheck(lambda t, r, c: apply_filters(x, t, r, c, temporal_filter), inputs)
 
 
 def test_a_new_locator_looks_at_the_middle_and_space_hears_of_time() -> None:

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from autovid.errors import ConfigError
 from autovid.layers.cutmix import CutMix, box
-from autovid.layers.random_drop import RandomDrop, survival_rates
+from autovid.layers.drop import RandomDrop, ShakeDrop, survival_rates
 from autovid.layers.residual import Residual
 from autovid.layers.rms import AverageFilter, GaussianFilter, RandomMeanScaling
-from autovid.layers.shake_drop import ShakeDrop
 from autovid.models import Network, build
 from autovid.models.network import DoesNotFit
 
@@ -183,7 +182,7 @@ def test_dropout_sets_the_rate() -> None:
 
 
 def test_a_network_without_blocks_has_no_place() -> None:
-    from autovid.models.regularisers import attach_random_drop, attach_rms
+    from autovid.models.modules import attach_random_drop, attach_rms
 
     class Bare(Network):
         pass

@@ -10,7 +10,7 @@ from workers import together
 
 from autovid import distributed
 from autovid.blocks.elastic import ElasticBatchNorm
-from autovid.layers.sync_batch import batch_norm, share_batches
+from autovid.layers.sync_batch import batch_norm, convert_sync_batch
 from autovid.models import build
 from autovid.models.network import Network
 
@@ -30,7 +30,7 @@ def make(name: str, modules: Modules) -> Network:
 def learn(name: str, modules: Modules) -> dict[str, Tensor]:
     """Gradients and statistics after one pass over four clips, however many workers there are."""
     net = make(name, modules)
-    share_batches(net)
+    convert_sync_batch(net)
     x = torch.randn(CLIPS, 3, 4, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     x = x.contiguous(memory_format=torch.channels_last_3d)
     size, rank = distributed.size(), distributed.rank()
@@ -99,5 +99,5 @@ def test_one_worker_computes_as_torch_does() -> None:
     assert torch.equal(ours, F.batch_norm(x, torch.zeros(3), torch.ones(3), None, None, True, 0.1, 1e-5))
     net = make("tsn_resnet50", {})
     before = list(net.modules())
-    share_batches(net)
+    convert_sync_batch(net)
     assert all(a is b for a, b in zip(before, net.modules(), strict=True))

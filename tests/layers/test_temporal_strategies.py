@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from rounding import UNIT, distance, room
 from torch import Tensor, nn
 
-from autovid.layers.frames import FrameConv
+from autovid.layers.convolutions import FrameConv, TemporalConv
 from autovid.layers.non_local import NonLocalBlock
 from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation, weigh_frames
-from autovid.layers.temporal_conv import TemporalConv
 from autovid.layers.temporal_shift import TemporalShift, shift
 
 

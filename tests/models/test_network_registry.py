@@ -107,7 +107,7 @@ def test_alone(name: str, tmp_path: Path) -> None:
     counted = autovid.count(ghost(name))
     assert counted.params == parameters(net)
     assert counted.macs == sum(counted.macs_by_kind.values()) > 0
-    assert NETWORKS[name].about
+    assert NETWORKS.about()[name]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

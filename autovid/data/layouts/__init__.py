@@ -1,33 +1,18 @@
 """The layouts that data sets are distributed in: for each a reader of its own lists.
 
-A reader takes the folder of the data set and the number of the official fold, and returns a `Layout`. Readers are named
-in LAYOUTS by their place, and loaded when they are used.
+A reader takes the folder of the data set and the number of the official fold, and returns a `Layout`. To add one: a
+function in a file, and a line in LAYOUTS.
 """
 
 import re
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from autovid.data.file_lookup import SPLITS
 from autovid.data.index import Video
 from autovid.errors import DataError
-
-LAYOUTS = {
-    "kinetics400": "autovid.data.layouts.kinetics:read_kinetics400",
-    "kinetics200": "autovid.data.layouts.kinetics:read_kinetics200",
-    "ssv1": "autovid.data.layouts.something:read_v1",
-    "ssv2": "autovid.data.layouts.something:read_v2",
-    "moments": "autovid.data.layouts.actions:read_moments",
-    "ucf101": "autovid.data.layouts.actions:read_ucf101",
-    "hmdb51": "autovid.data.layouts.actions:read_hmdb51",
-    "ibm": "autovid.data.layouts.path_lists:read_ibm",
-    "cifar100": "autovid.data.layouts.pictures:read_cifar100",
-    "imagenet": "autovid.data.layouts.pictures:read_imagenet",
-    "folders": "autovid.data.layouts.own:read_folders",
-    "csv": "autovid.data.layouts.own:read_csv",
-}
+from autovid.registry import Registry
 
 
 class ListedVideo(NamedTuple):
@@ -62,11 +47,35 @@ class Layout(NamedTuple):
     exact: bool = False
 
 
-def read_layout(name: str, root: Path, fold: int) -> Layout:
-    """Read the lists of a data set in the folder `root`; `name` is a key of LAYOUTS. Raises DataError."""
-    module, _, function = LAYOUTS[name].partition(":")
-    layout: Layout = getattr(import_module(module), function)(root, fold)
-    return layout
+LAYOUTS: Registry[Callable[[Path, int], Layout]] = Registry(
+    "data set",
+    "autovid.layouts",
+    {
+        name: (about, f"autovid.data.layouts.{place}")
+        for name, about, place in (
+            (
+                "kinetics400",
+                "Kinetics-400: the official CSV files or lists of `path label`",
+                "kinetics:read_kinetics400",
+            ),
+            (
+                "kinetics200",
+                "the 200 largest classes of Kinetics-400, by a seed",
+                "kinetics:read_kinetics200",
+            ),
+            ("ssv1", "Something-Something V1: folders of frames", "something:read_v1"),
+            ("ssv2", "Something-Something V2: WebM files", "something:read_v2"),
+            ("moments", "Moments in Time", "actions:read_moments"),
+            ("ucf101", "UCF101, one of three folds", "actions:read_ucf101"),
+            ("hmdb51", "HMDB51, one of three folds", "actions:read_hmdb51"),
+            ("ibm", "lists of `path start end label`, as of the paper Deep Analysis", "path_lists:read_ibm"),
+            ("cifar100", "CIFAR-100 in binary files", "pictures:read_cifar100"),
+            ("imagenet", "ImageNet: a folder of images a class", "pictures:read_imagenet"),
+            ("folders", "your own videos, a folder a class", "own:read_folders"),
+            ("csv", "your own CSV file of path, label", "own:read_csv"),
+        )
+    },
+)
 
 
 def files(root: Path, pattern: str) -> list[Path]:
