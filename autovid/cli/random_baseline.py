@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autovid.cli import experiments, options, training_options, trials
+from autovid.cli import launch, options, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
-    experiments.positional(parser)
-    experiments.arguments(parser, " (with EXPERIMENT)")
+    """Add the arguments."""
+    training.experiment_argument(parser)
+    training.experiment_arguments(parser, " (with EXPERIMENT)")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: that of --searched)")
     parser.add_argument("--flops", metavar="MIN:MAX", help="range in GFLOPs (default: --searched's, 2 %% either way)")
     options.latency(parser)
@@ -30,8 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--searched", type=_searched, metavar="WHAT", help="a search's or training's directory, or a YAML file"
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/random-SPACE)")
-    training_options.arguments(parser)
-    trials.arguments(parser)
+    training.arguments(parser)
+    launch.trial_arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
@@ -45,14 +45,14 @@ def run(args: argparse.Namespace) -> None:
     from autovid.studies.random_baseline import macs_at, predicted
 
     keep_memory()
-    trials.check_alone(args)
+    launch.check_trials(args)
     job = _experiment(args) if args.experiment else _flags(args)
     space, flops, n, recipe = job.space, job.flops, job.n, job.recipe
     if args.dry_run:
         return _show_plan(job)
     if not job.data:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
-    videos, source = training_options.open_data(job.data, recipe.seed)
+    videos, source = training.open_data(job.data, recipe.seed)
     out = args.out or options.run_directory(f"random-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
     if rival is not None and flops is not None and (note := outside_note(macs_at(space, rival.arch), flops)):
@@ -85,7 +85,7 @@ def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
         found = run_trials(
             [job.name for job in jobs],
             lambda number, _: jobs[number].run(trainer, folder),
-            **trials.options_of(args),
+            **launch.trial_options(args),
             resume_command=options.resume_command(out),
         )
         for trial in found:
@@ -131,8 +131,8 @@ def _flags(args: argparse.Namespace) -> _Job:
     if flops is not None:
         check_range(space.cost_table(), *flops)
     draw(space, 1, 0, flops, latency)
-    recipe = training_options.recipe_from(args, space, experiments.settings_of(args.settings))
-    return _Job(space, flops, latency, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+    recipe = training.recipe_from(args, space, training.settings_of(args.settings))
+    return _Job(space, flops, latency, args.n or 16, recipe, args.data or training.SYNTHETIC)
 
 
 def _searched(text: str) -> Path:
@@ -163,8 +163,8 @@ def _experiment(args: argparse.Namespace) -> _Job:
     if path is None:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "random-baseline")
-    flags = experiments.flag_settings(args, training_options.RECIPE, "recipe.")
-    flags += experiments.flag_settings(args, ("space", "flops"), "")
+    flags = training.flag_settings(args, training.RECIPE, "recipe.")
+    flags += training.flag_settings(args, ("space", "flops"), "")
     loaded = load_experiment(path, [*args.settings, *flags])
     space, experiment = loaded.model, loaded.experiment
     assert isinstance(space, SearchSpace)
@@ -181,7 +181,7 @@ def _show_plan(job: _Job) -> None:
 
     assert job.experiment is not None
     arch = draw(job.space, job.n, job.recipe.seed, job.flops, job.latency)[0]
-    videos = training_options.open_data(job.data, job.recipe.seed)[0] if job.data else None
+    videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
     within = " and ".join(str(ends) for ends in (job.flops, job.latency) if ends)
     print(f"{job.n} architectures of {within}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, launch, options
+from autovid.cli import launch, options, training
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -18,8 +18,8 @@ RECIPE = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    experiments.positional(parser)
-    experiments.arguments(parser, " (with EXPERIMENT)")
+    training.experiment_argument(parser)
+    training.experiment_arguments(parser, " (with EXPERIMENT)")
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )
@@ -58,8 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.machine(parser)
 
 
-def stem(args: argparse.Namespace) -> str:
-    """What the run directory is called. Raises ConfigError and CostRangeError for what cannot be searched."""
+def run_name(args: argparse.Namespace) -> str:
+    """Return the name of the run directory. Raises ConfigError and CostRangeError for what cannot be searched."""
     from autovid.search import Target, settle
     from autovid.search.latency import latency_of_parts
     from autovid.space import load_space
@@ -73,7 +73,7 @@ def stem(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import announce_search, show_found
+    from autovid.cli.console import announce_search, show_search_result
     from autovid.kernels.allocator import keep_memory
     from autovid.search import search
 
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         resume_command=options.resume_command(out),
     )
-    show_found(found, str(args.data or "DATA"))
+    show_search_result(found, str(args.data or "DATA"))
     return 0
 
 
@@ -164,7 +164,7 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
     if path is None:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "search")
-    flags = experiments.flag_settings(args, RECIPE, "recipe.")
+    flags = training.flag_settings(args, RECIPE, "recipe.")
     flags += ["recipe.in_range=true"] * args.in_range + [f"flops={json.dumps(args.flops)}"] * bool(args.flops)
     flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + launch.settings(args)
     return load_search(path, [*args.settings, *flags], args.latency is not None)
