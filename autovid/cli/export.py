@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="weights, unless WHAT is a training: a safetensors file, or a training's run directory (default: random ones)",
+        help="weights of a WHAT that is no training: a safetensors file or a training's run (default: random ones)",
     )
 
 
