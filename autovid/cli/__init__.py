@@ -10,6 +10,7 @@ from typing import NoReturn
 from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
 from autovid.errors import AutovidError, RunError, did_you_mean
+from autovid.kernels.allocator import keep_memory
 
 COMMANDS = {
     "search": "search a space for a network in a range of FLOPs",
@@ -31,6 +32,10 @@ COMMANDS = {
     "describe": "describe a network, an architecture, a space or a run, stage by stage",
     "list": "list spaces, networks, modules, blocks and experiments",
 }
+COMPUTING = (
+    *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
+    *("predict", "export", "cam", "report"),
+)
 
 EPILOG = """exit codes: 0 success, 2 wrong usage or a wrong file, 3 no architecture in the range,
 4 missing or broken data, 5 a run directory that is in use, damaged or of another configuration,
@@ -61,6 +66,8 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
             return launch.start(args, arguments, main)
         launch.check(args)
         with terminable(), launch.joined(args):
+            if args.command in COMPUTING:
+                keep_memory()
             return int(args.run(args) or 0)
     except AutovidError as error:
         launch.report(error, args.command)

@@ -58,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     from autovid.data.views import views_name
     from autovid.errors import RunError
     from autovid.fileio import explained
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.run import Progress
@@ -66,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise RunError(f"{args.out} exists already; choose another -o")
-    keep_memory()
     views = views_name(args.views)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)

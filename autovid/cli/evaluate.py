@@ -27,12 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
-    from autovid.kernels.allocator import keep_memory
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
     from autovid.train.evaluate import confusion_file
 
-    keep_memory()
     trained = open_trained(args.directory, args.device)
     if trained.step < trained.steps:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)

@@ -36,9 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Export a network, and print a summary."""
     from autovid.export import find_source, write_export
     from autovid.export.manifest import caution
-    from autovid.kernels.allocator import keep_memory
 
-    keep_memory()
     source = find_source(args.what, args.weights)
     if warning := caution(source.trained):
         hint = "" if source.trained else "; give --weights"

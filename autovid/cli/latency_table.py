@@ -23,14 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure blocks and write the table; Ctrl-C keeps finished measurements."""
     from autovid.costs import latency_table
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.measure.memory import check_batch
     from autovid.space import load_space
     from autovid.studies import measure_blocks
 
-    keep_memory()
     space = load_space(args.space)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)

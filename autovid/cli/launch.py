@@ -87,13 +87,13 @@ def start(args: argparse.Namespace, arguments: Sequence[str], main: Callable[...
     """
     if _several():
         raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --workers out")
-    from autovid.cluster import Workers, run_workers
+    from autovid.cluster import WorkerGroup, run_workers
 
     command = importlib.import_module(f"autovid.cli.{args.command}")
     name = command.run_name(args)  # before anything is started: mistakes are reported here, once
     out = args.out or options.run_directory(name, args.resume)
     own = [*arguments, *([] if args.out else ["-o", str(out)])]
-    workers = Workers(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
+    workers = WorkerGroup(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
     return run_workers(partial(_work, main, own), workers, address=args.address, retries=args.retries)
 
 
@@ -121,9 +121,9 @@ def joined(args: argparse.Namespace) -> Iterator[None]:
         raise ConfigError(f"one process does this; several (WORLD_SIZE is set) can do {', '.join(COMMANDS)}")
     from autovid import distributed
 
-    with distributed.joined():
+    with distributed.process_group():
         go_on_after_a_restart(args)
-        if distributed.is_first():
+        if distributed.is_rank0():
             yield
             return
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -139,8 +139,8 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
         raise ConfigError("with --max-restarts give -o, so that a restart finds the run")
     restart = distributed.largest([restart])[0]  # nodes count their own
     if restart:
-        args.resume = distributed.from_first(lambda: (Path(args.out) / "config.yaml").is_file())
-        if distributed.is_first():
+        args.resume = distributed.broadcast_from_rank0(lambda: (Path(args.out) / "config.yaml").is_file())
+        if distributed.is_rank0():
             print(f"restart {restart} of {most}: going on in {args.out}", file=sys.stderr)
 
 

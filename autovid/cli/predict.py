@@ -39,9 +39,7 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from autovid.export import open_classifier, predict
-    from autovid.kernels.allocator import keep_memory
 
-    keep_memory()
     model, code = open_classifier(args.model, args.device), 0
     if model.caution:
         print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)

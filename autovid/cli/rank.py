@@ -24,11 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw architectures, evaluate them with the supernet, train them, and correlate."""
     from autovid.cli.random_baseline import on_ray
-    from autovid.kernels.allocator import keep_memory
     from autovid.run import Interrupted
     from autovid.studies import Ranking, Trainer, open_supernet, rank
 
-    keep_memory()
     supernet = open_supernet(args.search, args.part)
     recipe = training.recipe_from(args, supernet.space)
     videos, source = training.open_data(args.data, recipe.seed)

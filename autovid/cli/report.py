@@ -23,10 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the page."""
     from autovid.errors import ConfigError
-    from autovid.kernels.allocator import keep_memory
     from autovid.report.page import write_report
 
-    keep_memory()
     out = args.out or args.runs[0] / "report.html"
     if out.suffix != ".html":
         raise ConfigError(f"-o {out}: the report is a page; give its name the ending .html")

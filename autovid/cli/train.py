@@ -48,12 +48,10 @@ def run(args: argparse.Namespace) -> None:
 
     from autovid.cli.console import copyable, panel
     from autovid.errors import DataError
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
 
-    keep_memory()
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:

@@ -178,7 +178,7 @@ def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
 
 def _named(args: argparse.Namespace) -> TrainingJob:
     """Make an experiment of a network, an architecture or a run, and flags."""
-    from autovid.data.published import DataSet
+    from autovid.data.index import DataSet
     from autovid.models import NetworkSpec
     from autovid.train import find_model
     from autovid.train.experiment import Experiment, RecipeValues, Start

@@ -123,7 +123,7 @@ def evaluate(
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
-    progress = progress if distributed.is_first() else None
+    progress = progress if distributed.is_rank0() else None
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
@@ -157,7 +157,7 @@ def evaluate(
         top1_of_classes=dict(zip(videos.classes, measured.of_classes())),
         **_cost(trained, clip, views),
     )
-    if distributed.is_first():
+    if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
         write_atomic(confusion_file(file), _confusion_table(videos.classes, measured))
         write_atomic(file, evaluation.to_json())
@@ -216,9 +216,9 @@ def evaluate_network(
 ) -> Accuracy:
     """Measure the accuracy over `videos`, except broken ones. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    share = (distributed.rank(), distributed.size())
+    shard = (distributed.rank(), distributed.size())
     loader = ClipLoader(
-        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, share=share
+        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard
     )
     average = ViewAverage(len(videos), net.classes)
     total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))

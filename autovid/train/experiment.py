@@ -26,8 +26,8 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.config import Layers, read_layers
-from autovid.data.crops import jitter_range
-from autovid.data.published import DataSet
+from autovid.data.index import DataSet
+from autovid.data.transforms import jitter_range
 from autovid.data.views import views_name
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network, load_model

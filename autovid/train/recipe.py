@@ -19,7 +19,7 @@ import msgspec
 
 from autovid.clip import MOST, Clip
 from autovid.data.auto_augment import Augment
-from autovid.data.crops import Crops, jitter_range
+from autovid.data.transforms import Crops, jitter_range
 from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network

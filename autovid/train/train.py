@@ -59,14 +59,14 @@ def train_model(
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
     config = train_config(model, videos, recipe, weights, new_head)
     with shared_run(out, config, kind=KIND, resume=resume) as run:
-        if (finished := distributed.from_first(lambda: read_finished(run.path, videos, views))) is not None:
+        if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
         if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
         task = _task(model, videos, recipe, run.path, compute, workers, source, weights, new_head)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
-        distributed.copy_from_first(list(task.evaluated.buffers()))  # statistics that the workers did not share
+        distributed.broadcast_(list(task.evaluated.buffers()))  # statistics that the workers did not share
         trained = Trained(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
@@ -134,6 +134,6 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
-        share=(distributed.rank(), distributed.size()),
+        shard=(distributed.rank(), distributed.size()),
         **options,
     )
