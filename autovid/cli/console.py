@@ -46,25 +46,25 @@ def announce_search(
         console.print(text, style="yellow", highlight=False)
 
 
-def show_search_result(found: "Found", data: str) -> None:
+def show_search_result(result: "Found", data: str) -> None:
     """Print the result of a search. `data` is the option for its videos."""
-    arch, out = found.architecture, found.path
-    minutes = f"{found.seconds / 60:.1f} min"
-    title = f"found in {minutes}" if found.first == 0 else f"found, {minutes} after step {found.first}"
-    notes = _verdict(arch, found.searched)
-    if found.faults:
-        notes.append(f"[yellow]{found.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
-    panel(title if found.seconds else "found", notes)
+    arch, out = result.architecture, result.path
+    minutes = f"{result.seconds / 60:.1f} min"
+    title = f"found in {minutes}" if result.first == 0 else f"found, {minutes} after step {result.first}"
+    notes = _verdict(arch, result.searched)
+    if result.faults:
+        notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
+    panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
     copyable(_next(out, out, _data(out, data)))
 
 
-def show_derived(arch: "Architecture", file: Path, found: "Searched", run: Path, data: str) -> None:
+def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
     """Print a derived architecture."""
-    notes = _verdict(arch, found)
-    if not found.finished:
+    notes = _verdict(arch, searched)
+    if not searched.finished:
         notes.append(
-            f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
+            f"[yellow]the search stands at step {searched.step} of {searched.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
     copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])

@@ -215,7 +215,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _even(text: str) -> int:
-    """An even number above 0."""
+    """Read an even number above 0."""
     value = options.positive(text)
     if value % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd; H.264 stores even sides")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -31,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the description."""
     from autovid.cli.describe_network import describe_network, show_network, show_verification, verify_count
     from autovid.errors import ConfigError
     from autovid.models import NetworkSpec

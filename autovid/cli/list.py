@@ -7,11 +7,13 @@ Groups = dict[str, dict[str, str]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("what", nargs="?", choices=list(KINDS), help="only these")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the lists."""
     listed = {kind: groups() for kind, groups in KINDS.items() if args.what in (None, kind)}
     if args.json:
         print(json.dumps({kind: _flat(groups) for kind, groups in listed.items()}, indent=2))

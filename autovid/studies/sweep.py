@@ -116,7 +116,7 @@ def _values(text: str) -> list[str]:
     else:
         pieces = re.split(r",(?![^\[{]*[\]}])", values)  # no comma inside of a list
     if "" in pieces or len(set(pieces)) < len(pieces):
-        raise ConfigError(f"--over {text}: a value is empty, or there twice")
+        raise ConfigError(f"--over {text}: a value is empty, or given twice")
     return [f"{key}={piece}" for piece in pieces]
 
 
