@@ -1,4 +1,4 @@
-"""What the search commands tell a person: what will happen, what was found, where it is, what to type next."""
+"""The terminal output of the search commands: plan, result, places and next commands."""
 
 import shlex
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def announce_search(
     out: Path | str,
     constraints: "Sequence[Constraint]" = (),
 ) -> None:
-    """Before a search: what is searched, on what, how long, and where it will be."""
+    """Print the plan of a search."""
     from autovid.search.constraints import settled_note
 
     console = Console()
@@ -52,32 +52,32 @@ def announce_search(
         console.print(text, style="yellow", highlight=False)
 
 
-def show_found(found: "Found", data: str) -> None:
-    """The last screen of a search. `data`: what to type for the videos that it searched on."""
-    arch, out = found.architecture, found.path
-    minutes = f"{found.seconds / 60:.1f} min"
-    title = f"found in {minutes}" if found.first == 0 else f"found, {minutes} after step {found.first}"
-    notes = _verdict(arch, found.searched)
-    if found.faults:
-        notes.append(f"[yellow]{found.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
-    panel(title if found.seconds else "found", notes)
+def show_search_result(result: "Found", data: str) -> None:
+    """Print the result of a search. `data` is the option for its videos."""
+    arch, out = result.architecture, result.path
+    minutes = f"{result.seconds / 60:.1f} min"
+    title = f"found in {minutes}" if result.first == 0 else f"found, {minutes} after step {result.first}"
+    notes = _verdict(arch, result.searched)
+    if result.faults:
+        notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
+    panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
     copyable(_next(out, out, _data(out, data)))
 
 
-def show_architecture(arch: "Architecture", file: Path, found: "Searched", run: Path, data: str) -> None:
-    """What `derive` says."""
-    notes = _verdict(arch, found)
-    if not found.finished:
+def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
+    """Print a derived architecture."""
+    notes = _verdict(arch, searched)
+    if not searched.finished:
         notes.append(
-            f"[yellow]the search stands at step {found.step} of {found.settings.steps}: this is provisional[/]"
+            f"[yellow]the search stands at step {searched.step} of {searched.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
     copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])
 
 
 def _data(run: Path, data: str) -> str:
-    """The option for the videos of a search; the embedded ones need none."""
+    """Return the option for the videos of a search; the embedded ones need none."""
     from autovid.run import RunDirectory
 
     return (
@@ -86,7 +86,7 @@ def _data(run: Path, data: str) -> str:
 
 
 def _next(what: Path, run: Path, data: str) -> list[str]:
-    """What to type next, about the file or the run that has the architecture."""
+    """Return the next commands for the file or the run of an architecture."""
     return [
         f"next   autovid describe {quoted(what)}",
         f"       autovid train {quoted(what)}{data}  # from scratch",
@@ -96,17 +96,17 @@ def _next(what: Path, run: Path, data: str) -> list[str]:
 
 
 def quoted(path: Path) -> str:
-    """A path as it can be typed."""
+    """Quote a path for the shell."""
     return shlex.quote(str(path))
 
 
 def panel(title: str, notes: list[str]) -> None:
-    """A box of notes, which may hold rich's markup."""
+    """Print a box of notes, which may hold rich's markup."""
     Console().print(Panel("\n".join(notes), title=title, expand=False), highlight=False)
 
 
 def copyable(texts: list[str]) -> None:
-    """Lines that are to be copied, so never broken."""
+    """Print lines without breaks, for copying."""
     Console().print("\n".join(texts), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -117,7 +117,7 @@ def _figures(arch: "Architecture") -> str:
 
 
 def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
-    """What is to be known of an architecture, first of all that its supernet has learned nothing, if that is so."""
+    """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
     evidence = escape(found.evidence.sentence()) if found.settings.score == "supernet" else ""
     better = found.evidence.better_than_chance
     lines = [f"[yellow]{evidence}[/]"] if evidence and not better else []
@@ -148,14 +148,14 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
 
 
 def _power(log_probability: float) -> str:
-    """exp of a number that may be far below the smallest float."""
+    """Write exp of a number, also far below the smallest float."""
     exponent = log_probability / 2.302585092994046
     whole = int(exponent // 1)
     return f"{10 ** (exponent - whole):.1f}e{whole:+03d}" if whole < -2 else f"{10**exponent:.3f}"
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table whose first column is text and whose others are figures."""
+    """Print a table whose first column is text and whose others are figures."""
     grid = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         grid.add_column(column, justify="left" if number == 0 else "right", overflow="fold")

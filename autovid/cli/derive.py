@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import show_architecture
+    from autovid.cli.console import show_derived
     from autovid.errors import ConfigError
     from autovid.fileio import explained
     from autovid.run import write_atomic
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_architecture(arch, file, found, Path(args.search), "DATA")
+    show_derived(arch, file, found, Path(args.search), "DATA")
     return 0
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from autovid.cli import experiments, launch, options, search_by_training
+from autovid.cli import launch, options, search_by_training, training
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -19,8 +19,8 @@ RECIPE = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    experiments.positional(parser)
-    experiments.arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
+    training.experiment_argument(parser)
+    training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
     parser.add_argument(
         "--strategy", default="parsec", help="which architectures to look at: parsec (default), random, evolution"
@@ -59,8 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
-def stem(args: argparse.Namespace) -> str:
-    """What the run directory is called. Raises ConfigError and CostRangeError for what cannot be searched."""
+def run_name(args: argparse.Namespace) -> str:
+    """Return the name of the run directory. Raises ConfigError and CostRangeError for what cannot be searched."""
     from autovid.search import parse_constraints
     from autovid.space import load_space
 
@@ -72,12 +72,10 @@ def stem(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import announce_search, show_found
+    from autovid.cli.console import announce_search, show_search_result
     from autovid.errors import ConfigError
-    from autovid.kernels.allocator import keep_memory
     from autovid.search import search
 
-    keep_memory()
     if args.score == "training":
         search_by_training.run(args)
         return 0
@@ -102,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         resume_command=options.resume_command(out),
     )
-    show_found(found, str(args.data or "DATA"))
+    show_search_result(found, str(args.data or "DATA"))
     return 0
 
 
@@ -110,7 +108,7 @@ def _by_table(args: argparse.Namespace) -> int:
     """Search with scores from a table: seconds, and no data."""
     from pathlib import Path
 
-    from autovid.cli.console import show_found
+    from autovid.cli.console import show_search_result
     from autovid.search import parse_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
@@ -124,7 +122,7 @@ def _by_table(args: argparse.Namespace) -> int:
         options=read_strategy_options(args.settings)[0], seed=args.seed or 0, rounds=args.steps, resume=args.resume,
         resume_command=options.resume_command(out),
     )  # fmt: skip
-    show_found(found, "DATA")
+    show_search_result(found, "DATA")
     return 0
 
 
@@ -206,7 +204,7 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
     if path is None:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "search")
-    flags = experiments.flag_settings(args, RECIPE, "recipe.")
+    flags = training.flag_settings(args, RECIPE, "recipe.")
     flags += ["recipe.in_range=true"] * args.in_range
     flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
     flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + launch.settings(args)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from autovid.cli import experiments, options, training_options, trials
+from autovid.cli import launch, options, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,27 +30,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
-    trials.resources(group)
+    launch.trial_resources(group)
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw, train one after the other, compare."""
     from autovid.errors import DataError
-    from autovid.kernels.allocator import keep_memory
     from autovid.search.strategy import read_strategy_options, takes
     from autovid.studies import Trainer, find_rival, search_by_training
     from autovid.studies.by_training import cost_at, macs_at
     from autovid.studies.comparison import outside_note
 
-    keep_memory()
-    trials.check_alone(args)
+    launch.check_trials(args)
     job = _experiment(args) if args.experiment else _flags(args)
     space, n, recipe = job.space, job.n, job.recipe
     if args.dry_run:
         return _show_plan(job)
     if not job.data:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
-    videos, source = training_options.open_data(job.data, recipe.seed)
+    videos, source = training.open_data(job.data, recipe.seed)
     out = Path(args.out) if args.out else options.run_directory(f"random-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
     for constraint in job.constraints if rival is not None else ():
@@ -89,7 +87,7 @@ def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
         found = run_trials(
             [job.name for job in jobs],
             lambda number, _: jobs[number].run(trainer, folder),
-            **trials.options_of(args),
+            **launch.trial_options(args),
             resume_command=options.resume_command(out),
         )
         for trial in found:
@@ -132,8 +130,8 @@ def _flags(args: argparse.Namespace) -> _Job:
     if rival and not constraints:
         constraints = _like(space, args.searched, rival)
     draw(space, 1, 0, final_constraints(constraints, space))
-    recipe = training_options.recipe_from(args, space, experiments.settings_of(read_strategy_options(args.settings)[1]))
-    return _Job(space, constraints, args.n or 16, recipe, args.data or training_options.SYNTHETIC)
+    recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
+    return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC)
 
 
 def _searched(text: str) -> Path:
@@ -170,8 +168,8 @@ def _experiment(args: argparse.Namespace) -> _Job:
     if path is None:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "random-baseline")
-    flags = experiments.flag_settings(args, training_options.RECIPE, "recipe.")
-    flags += experiments.flag_settings(args, ("space",), "")
+    flags = training.flag_settings(args, training.RECIPE, "recipe.")
+    flags += training.flag_settings(args, ("space",), "")
     flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
     loaded = load_experiment(path, [*read_strategy_options(args.settings)[1], *flags])
     space, experiment = loaded.model, loaded.experiment
@@ -190,7 +188,7 @@ def _show_plan(job: _Job) -> None:
 
     assert job.experiment is not None
     arch = draw(job.space, job.n, job.recipe.seed, final_constraints(job.constraints, job.space))[0]
-    videos = training_options.open_data(job.data, job.recipe.seed)[0] if job.data else None
+    videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
     print(
         f"{job.n} architectures of {ranges_text(job.constraints, job.space)}, one after the other; "
         "the plan of the first:"

@@ -132,7 +132,7 @@ def piece_label(name: str) -> str:
 
 
 def _options(options: Mapping[str, Option]) -> list[str]:
-    """Options as a person reads them: `temporal pooling`, `no bias`, `kernel 3×5`."""
+    """Write options for a person: `temporal pooling`, `no bias`, `kernel 3×5`."""
     labels = []
     for name, value in options.items():
         label = name.replace("_", " ")

@@ -25,7 +25,7 @@ from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
-from autovid.layers.sync_batch import share_batches, variance_needed
+from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import build_space, inherit
 from autovid.search.chance import Chance
 from autovid.search.problem import Choices
@@ -68,7 +68,7 @@ class Supernet:
         if previous is not None:
             inherit(net, previous.cpu())
         self.space, self.net = space, net.to(self.compute.device)
-        share_batches(self.net)
+        convert_sync_batch(self.net)
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), lr, momentum=momentum, weight_decay=decay)
         self._streams = [None, None]
