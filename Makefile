@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # Stands while an installation is under way: one that was interrupted is begun again from nothing.
 UNDER_WAY := .venv/.installing
 
-.PHONY: search test test-machines test-oldest test-newest check bench setup clean
+.PHONY: search test test-machines test-oldest test-newest test-docs docs check bench setup clean
 
 search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
@@ -24,6 +24,14 @@ test-machines: $(STAMP)
 # With the oldest and the newest versions that setup.cfg allows, in environments of their own; PYTHON is their Python.
 test-oldest test-newest:
 	"$(PYTHON)" tests/versions.py $(@:test-%=%)
+
+# Every command of the documentation, on small videos.
+test-docs: $(STAMP)
+	.venv/bin/python -m pytest -q -n 2 -m docs tests/docs --durations=10
+
+# The site, docs/_build/html/index.html; a warning is an error.
+docs: $(STAMP)
+	.venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 check: $(STAMP)
 	.venv/bin/ruff check .
@@ -46,5 +54,5 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@rm $(UNDER_WAY) && touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-newest build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,8 +2,8 @@
 
     python bench/complexity.py [--latency] [--repeats 20] [--largest-batch 256] [--device auto] [--precision fp32]
 
-Seed-auto-tsnet, Table 4; seed-deep-analysis, Table 1; seed-dnr, Table 2; seed-s2dnet, Table 3. All are figures of
-`autovid bench`, in the views, the batch and the unit of each table (autovid/studies/bench.py says which these are).
+Supplements of Auto-TSNet, Table 4; "Deep Analysis", Table 1; DNR, Table 2; S2DNet, Table 3 (docs/papers.md). All are
+figures of `autovid bench`, in the views, the batch and the unit of each table (autovid/studies/bench.py says which).
 With --latency each table's networks also take turns on this machine: the papers' are an A100, a V100 and a 2080 Ti, so
 what can be compared is the ratio to a table's first row.
 """

@@ -1,10 +1,10 @@
-"""Dynamic normalization and relay (seed-dnr) against the plain network, side by side: prints Markdown.
+"""Dynamic normalization and relay (docs/papers.md#dnr) against the plain network, side by side: prints Markdown.
 
     python bench/dnr.py > bench/results/dnr.md
 
 Both networks take their turn in every round; a time is the quickest of its rounds, since other programs only add. On
-one thread (OMP_NUM_THREADS=1) of a CPU it is CPU time. The seed's own runs, in test on a GPU, keep 0.70 (TSN), 0.74
-(TSM), 0.64 (TANet) and 0.81 (TDN) of the baseline's videos a second (seed-dnr, Table 2).
+one thread (OMP_NUM_THREADS=1) of a CPU it is CPU time. The paper's own runs, in test on a GPU, keep 0.70
+(TSN), 0.74 (TSM), 0.64 (TANet) and 0.81 (TDN) of the baseline's videos a second (supplement, Table 2).
 """
 
 from __future__ import annotations

@@ -1,13 +1,18 @@
-"""Architectures of `two_stream` with the totals of Auto-TSNet-S, -M and -L (seed-auto-tsnet, Table 4), by solving.
+"""Architectures of `two_stream` with the totals of Auto-TSNet-S, -M and -L, by solving.
 
-    python experiments/auto_tsnet.py        writes autovid/models/auto_tsnet_*.yaml
+Paper: Gong et al., "Searching for two-stream models in multivariate space for video recognition" (2021),
+    arXiv:2108.12957, supplement, Table 4; docs/papers.md#auto-tsnet
+Command: python experiments/auto_tsnet.py        (writes autovid/models/auto_tsnet_*.yaml)
+Hardware: 1 core, AVX-512; torch 2.13
+Time: 26 seconds of processor time
+Result: totals within 3 % of the paper's, see the table
 
 The authors' architectures are not published. These are not theirs: among all architectures with the widths below, those
 nearest to X3D's block (kernels of 3, expansion 2.25; strided convolution as fusion) that have at least the parameters
 and at most the MACs asked for. Nearest is the least of distance + a * MACs - b * parameters, a sum over sites that the
 cost tables minimise exactly; a and b are bisected. MACs count at 32 frames and the crop of LeftCenterRight views.
 
-What came out (1 core, AVX-512, torch 2.13, 26 seconds of processor time), and the paper's figures beside it:
+What came out, and the paper's figures beside it:
 
 | network | crop | GFLOPs | paper | parameters (M) | paper |
 |---|---|---|---|---|---|

@@ -4,11 +4,18 @@
     python experiments/tiny_study.py table                    the paper's Table 1, each row a whole search
     python experiments/tiny_study.py baseline [-n 6]          is what is searched better than what is drawn at random
 
-`beta` is the paper's Table 1 (seed-auto-tsnet, section 1.2: 0 -> 2.76, 0.05 -> 1.93, 0.1 -> 1.56, 0.2 -> 1.39 GFLOPs
-against a range of 1.37 to 1.43) for the sparse stream of `tiny`: where the prior stands at the end of the part, before
-anything is solved. `baseline` searches once, draws n architectures from the same range, trains all of them alike.
+Paper: Gong et al., "Searching for two-stream models in multivariate space for video recognition" (2021),
+    arXiv:2108.12957, supplement, section 1.2 and Table 1: beta 0 -> 2.76, 0.05 -> 1.93, 0.1 -> 1.56, 0.2 -> 1.39 GFLOPs
+    against a range of 1.37 to 1.43; docs/papers.md#parsec
 
-What came out of `beta --steps 40` (2 cores, AVX2, torch 2.13, 2 minutes), range 2.8 to 3.0 MFLOPs:
+MACs as autovid counts them, at 16 frames of 32x32 and 12 classes.
+
+Command: python experiments/tiny_study.py beta --steps 40
+Hardware: 2 cores, AVX2; torch 2.13
+Time: 2 minutes
+Result: the expected FLOPs fall as in the paper, and auto ends inside the range of 2.8 to 3.0 MFLOPs.
+
+Table 1 for the sparse stream alone: where the prior stands at the end of the part, before anything is solved.
 
 | beta | expected MFLOPs | top MFLOPs | P(in range) | beta at the end |
 |---|---|---|---|---|
@@ -18,12 +25,14 @@ What came out of `beta --steps 40` (2 cores, AVX2, torch 2.13, 2 minutes), range
 | 0.2  | 2.786 | 2.663 | 0.132 | 0.2   |
 | auto | 2.846 | - | 0.136 | 2.192 |
 
-The expected FLOPs fall as in the paper, and auto ends inside. The single most probable architecture ("top") does not
-fall evenly: after 40 steps the prior is still wide.
-MACs as autovid counts them, at 16 frames of 32x32 and 12 classes.
+The single most probable architecture ("top") does not fall evenly: after 40 steps the prior is still wide.
 
-What came out of `table --steps 30` (one thread on 2 cores of an AMD EPYC with AVX-512, torch 2.13, 3:51 minutes of
-processor time), range 5.5 to 6 MFLOPs, where a uniform prior expects 10.1:
+Command: python experiments/tiny_study.py table --steps 30
+Hardware: one thread on 2 cores of an AMD EPYC with AVX-512; torch 2.13
+Time: 3:51 minutes of processor time
+Result: the printed column falls as in the paper, but does not come near the range of 5.5 to 6 MFLOPs.
+
+A uniform prior expects 10.1 MFLOPs.
 
 | beta | range | MFLOPs of the most probable (`derive --no-range`) | of the most probable in the range |
 |---|---|---|---|
@@ -32,14 +41,17 @@ processor time), range 5.5 to 6 MFLOPs, where a uniform prior expects 10.1:
 | 0.1  | 5.5 to 6 | 8.187  | 5.652 |
 | 0.2  | 5.5 to 6 | 7.722  | 5.655 |
 
-The printed column falls as in the paper, but does not come near the range: 30 steps a part are few, and what a part
-takes is solved into its share of the range, so that later parts see fewer FLOPs than the prior of earlier ones prefers.
-In all four the supernet is at chance in every part (held-out loss 2.48 to 2.52, chance 2.485): the table shows the
-FLOPs term at work and nothing about accuracy.
+30 steps a part are few, and what a part takes is solved into its share of the range, so that later parts see fewer
+FLOPs than the prior of earlier ones prefers. In all four the supernet is at chance in every part (held-out loss 2.48 to
+2.52, chance 2.485): the table shows the FLOPs term at work and nothing about accuracy.
 
-What came out of `baseline -n 4`, stopped after 3 of the 4 (1 thread, 30 epochs each, 7.5 to 8 MFLOPs): top-1 17.4 %
-(s.d. 10.7, best 29.2) for the random ones, 14.6 % for the searched one; chance is 8.3 %. So this proxy search of 90
-steps is no better than chance draws from the range: a disappointment, on 48 videos and one seed.
+Command: python experiments/tiny_study.py baseline -n 4        (stopped after 3 of the 4)
+Hardware: 1 thread; the processor was not noted
+Time: not noted
+Result: top-1 17.4 % (s.d. 10.7, best 29.2) for the random ones, 14.6 % for the searched one; chance is 8.3 %.
+
+Searches once, draws n architectures from the same range, 7.5 to 8 MFLOPs, trains all of them alike for 30 epochs. This
+proxy search of 90 steps is no better than chance draws from the range: a disappointment, on 48 videos and one seed.
 """
 
 import argparse

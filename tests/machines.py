@@ -32,7 +32,8 @@ NUMERICAL = (
     "tests/models", "tests/report", "tests/search", "tests/solver", "tests/studies", "tests/train", "tests/weights",
     "tests/test_distributed.py",
 )  # fmt: skip
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "")  # the thorough ones, too
+# The thorough ones, too.
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "not docs")
 QUICK = (
     "tests/models/test_builder.py", "tests/kernels/test_depthwise.py", "tests/search/test_search_on_two_workers.py",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""autovid cam: which places of which frames a network looks at."""
+"""autovid cam: the places of the frames that a network looks at."""
 
 import argparse
 import shlex
@@ -9,11 +9,11 @@ from autovid.cli import options
 from autovid.errors import printable
 
 if TYPE_CHECKING:
-    from autovid.report import Row, Subject
+    from autovid.report import LabelledNetwork, MapRow
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument("clip", type=Path, metavar="CLIP", help="a video file")
     parser.add_argument(
         "--model",
@@ -33,21 +33,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=["gradcam", "gradcam++"], default="gradcam++", help="default: gradcam++")
     parser.add_argument(
-        "--class", dest="target", metavar="N|NAME", help="what speaks for this class (default: the predicted one)"
+        "--class", dest="target", metavar="N|NAME", help="show the evidence for this class (default: the predicted one)"
     )
     parser.add_argument("-o", "--out", type=Path, help="folder of filmstrip.png and film.mp4 (default: runs/cam-CLIP)")
     options.device(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Looks, draws and says what was predicted."""
+    """Write a filmstrip and a film of the maps, and print the predictions."""
     from autovid.fileio import explained
     from autovid.kernels.allocator import keep_memory
     from autovid.report import filmstrip_png, write_film
     from autovid.run import write_atomic
 
     keep_memory()
-    rows = [_row(args, subject) for subject in _subjects(args)]
+    rows = [_row(args, network) for network in _networks(args)]
     out = args.out or options.free_directory(f"cam-{args.clip.stem}")
     with explained(f"cannot make {out}"):
         out.mkdir(parents=True, exist_ok=True)
@@ -55,46 +55,48 @@ def run(args: argparse.Namespace) -> None:
     write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
     write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
     for row in rows:
-        print(printable(f"{row.name}: {row.says}"))
+        print(printable(f"{row.name}: {row.caption}"))
     print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
 
 
-def _subjects(args: argparse.Namespace) -> "list[Subject]":
-    """The networks, in order. Raises ConfigError where weights are missing or left over."""
+def _networks(args: argparse.Namespace) -> "list[LabelledNetwork]":
+    """Open the networks, in order. Raises ConfigError where weights are missing or left over."""
     from autovid.errors import ConfigError
     from autovid.models import load_model
     from autovid.report import open_files, open_run
 
-    found, weights = [], list(args.weights)
+    networks, weights = [], list(args.weights)
     for text in args.models:
         if Path(text).is_dir():
-            found.append(open_run(Path(text), args.device))
+            networks.append(open_run(Path(text), args.device))
             continue
         load_model(text)
         if not weights:
             raise ConfigError(f"{text} holds no weights: give them with --weights FILE.safetensors, or a run directory")
-        found.append(open_files(text, weights.pop(0), args.device))
+        networks.append(open_files(text, weights.pop(0), args.device))
     if weights:
         raise ConfigError(f"--weights {weights[0]}: no --model is left that they could be of; a run has its own")
-    return found
+    return networks
 
 
-def _row(args: argparse.Namespace, subject: "Subject") -> "Row":
+def _row(args: argparse.Namespace, network: "LabelledNetwork") -> "MapRow":
     import numpy as np
     import torch
 
     from autovid.data.clips import read_clip
     from autovid.data.loader import normalised
-    from autovid.report import Row, activation_map
+    from autovid.report import MapRow, activation_map
 
-    target = None if args.target is None else subject.class_number(args.target)
-    pixels, seconds = read_clip(args.clip, subject.clip)
-    x: torch.Tensor = normalised(pixels[None], subject.clip).to(subject.device)
-    found = activation_map(subject.net, x, subject.clip, target, args.method)
-    says = f"{subject.class_name(found.target)} {100 * found.probabilities[found.target]:.1f} %"
-    best = int(found.probabilities.argmax())
-    if best != found.target:
-        says += f" (predicts {subject.class_name(best)} {100 * found.probabilities[best]:.1f} %)"
-    if not found.heat.any():
-        says += ", nothing speaks for it"
-    return Row(found, np.interp(found.places, np.arange(len(seconds)), seconds), subject.name, says)
+    target = None if args.target is None else network.class_number(args.target)
+    pixels, seconds = read_clip(args.clip, network.clip)
+    x: torch.Tensor = normalised(pixels[None], network.clip).to(network.device)
+    activation = activation_map(network.net, x, network.clip, target, args.method)
+    probabilities, target = activation.probabilities, activation.target
+    caption = f"{network.class_name(target)} {100 * probabilities[target]:.1f} %"
+    best = int(probabilities.argmax())
+    if best != target:
+        caption += f" (predicts {network.class_name(best)} {100 * probabilities[best]:.1f} %)"
+    if not activation.heat.any():
+        caption += ", no evidence for it"
+    shown_at = np.interp(activation.places, np.arange(len(seconds)), seconds)
+    return MapRow(activation, shown_at, network.name, caption)

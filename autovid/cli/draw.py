@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draws."""
-    from autovid.report.picture import find_drawable, outline, write_drawing
+    from autovid.report.drawing import find_drawable, outline, write_drawing
 
     model, prior = find_drawable(args.what)
     write_drawing(args.out, outline(network_options.apply(args, model), prior))

@@ -34,12 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Exports, and says what was written."""
-    from autovid.export import find_subject, write_export
+    from autovid.export import find_source, write_export
     from autovid.export.manifest import caution
     from autovid.kernels.allocator import keep_memory
 
     keep_memory()
-    subject = find_subject(args.what, args.weights)
+    subject = find_source(args.what, args.weights)
     if doubt := caution(subject.trained):
         hint = "" if subject.trained else "; give --weights"
         print(f"autovid export: {args.what}: {doubt}{hint}", file=sys.stderr)

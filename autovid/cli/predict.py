@@ -9,7 +9,7 @@ from autovid.cli import options
 from autovid.errors import DataError, printable
 
 if TYPE_CHECKING:
-    from autovid.export.predict import Prediction
+    from autovid.export.classifier import Prediction
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def _lines(found: "Prediction", window: float | None, number: int) -> list[str]:
 
 def _clock(seconds: float, window: float) -> str:
     """ "0:04.5", "1:02:03.0", with as many decimals as the window has."""
-    from autovid.export.predict import DECIMALS
+    from autovid.export.classifier import DECIMALS
 
     decimals = next((number for number in range(1, DECIMALS) if round(window, number) == window), DECIMALS)
     minutes, rest = divmod(round(seconds * 10**decimals), 60 * 10**decimals)

@@ -1,4 +1,4 @@
-"""model.json of an exported folder: what another program has to know of the network beside it."""
+"""model.json of an exported folder: the description of its network for other programs."""
 
 import math
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     classes: tuple[str, ...]
 
     def class_name(self, number: int) -> str:
-        """What a logit stands for."""
+        """Return the class of a logit."""
         return self.classes[number] if self.classes else f"class {number}"
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of one view, that is one clip at its crop."""
+    """The cost of one view, that is one clip at its crop."""
 
     params: int
     macs: int
@@ -52,8 +52,8 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     largest_logit: float
 
 
-class Manifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All of model.json. `file` has the weights; `found`: how the architecture came to be, `trained`: its weights.
+class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The content of model.json. `file` has the weights; `found` is the origin of the architecture, `trained` of these.
 
     The digests are those of the file of weights and of architecture.yaml; the first exports have none of the latter.
     """
@@ -70,55 +70,55 @@ class Manifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True)
     check: Check
 
     def to_json(self) -> str:
-        """For machines."""
+        """Encode as model.json."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1).decode() + "\n"
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """model.json of an exported folder, whose files must be as they were written. Raises ConfigError."""
+def read_manifest(folder: Path) -> ExportManifest:
+    """Read model.json of an exported folder, and check its files by their digests. Raises ConfigError."""
     path = folder / MANIFEST
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(path.read_bytes(), type=ExportManifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    if found.format != FORMAT:
-        raise ConfigError(f"{path}: format {found.format} is not known here; this autovid reads {FORMAT}")
-    check_interface(found, str(path))
-    _check_digest(folder / FILES[found.kind], found.sha256)
-    if found.architecture_sha256:
-        _check_digest(folder / ARCHITECTURE, found.architecture_sha256)
-    return found
-
-
-def _check_digest(file: Path, wanted: str) -> None:
-    if digest(file) != wanted:
-        raise ConfigError(f"{file} is changed or damaged: its sha256 is not the one in {MANIFEST}; export again")
+    if manifest.format != FORMAT:
+        raise ConfigError(f"{path}: format {manifest.format} is not known here; this autovid reads {FORMAT}")
+    check_interface(manifest, str(path))
+    digests = {FILES[manifest.kind]: manifest.sha256}
+    if manifest.architecture_sha256:
+        digests[ARCHITECTURE] = manifest.architecture_sha256
+    for name, sha256 in digests.items():
+        if digest(folder / name) != sha256:
+            raise ConfigError(
+                f"{folder / name} is changed or damaged: its sha256 is not the one in {MANIFEST}; export again"
+            )
+    return manifest
 
 
 def read_interface(text: str, source: str) -> Interface:
-    """An interface from JSON. Raises ConfigError."""
+    """Read an interface from JSON. Raises ConfigError."""
     try:
-        found = msgspec.json.decode(text, type=Interface)
+        interface = msgspec.json.decode(text, type=Interface)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{source}: {error}") from error
-    check_interface(found, source)
-    return found
+    check_interface(interface, source)
+    return interface
 
 
-def check_interface(found: Interface, source: str) -> None:
-    """Raises ConfigError for values that no network of ours has; the file may be anybody's."""
-    clip = found.clip
+def check_interface(interface: Interface, source: str) -> None:
+    """Raise ConfigError for values that no network of ours has; the file may be anybody's."""
+    clip = interface.clip
     sizes = all(0 < getattr(clip, name) <= MOST[name] for name in ("frames", "crop", "stride"))
     snippets = clip.sampling in ("dense", "uniform") and clip.snippet > 0 and clip.frames % clip.snippet == 0
     colours = all(map(math.isfinite, (*clip.mean, *clip.std))) and min(clip.std) > 0
     if not (sizes and snippets and colours):
         raise ConfigError(f"{source}: no such clip can be read: {clip}")
-    if found.outputs < 1 or len(found.classes) not in (0, found.outputs):
-        raise ConfigError(f"{source}: {len(found.classes)} names for {found.outputs} classes")
+    if interface.outputs < 1 or len(interface.classes) not in (0, interface.outputs):
+        raise ConfigError(f"{source}: {len(interface.classes)} names for {interface.outputs} classes")
 
 
 def caution(trained: Mapping[str, Any]) -> str:
-    """What is to be said of weights that a training has not brought to its end."""
+    """Return a warning about weights that no finished training has made; empty for others."""
     if not trained:
         return "random weights, as nothing was trained"
     step, steps = (trained.get(name) for name in ("step", "steps"))

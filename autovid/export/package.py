@@ -1,4 +1,4 @@
-"""An exported folder: written beside its place, run there and held against the network, and only then moved in."""
+"""An exported folder: written beside its place, run and compared with the network there, and only then moved."""
 
 import os
 import platform
@@ -12,10 +12,10 @@ import torch
 from autovid import __version__
 from autovid.errors import ConfigError, RunError
 from autovid.export.card import model_card
-from autovid.export.manifest import ARCHITECTURE, CARD, FILES, FORMAT, MANIFEST, Check, Kind, Manifest
+from autovid.export.classifier import Logits, open_file
+from autovid.export.manifest import ARCHITECTURE, CARD, FILES, FORMAT, MANIFEST, Check, ExportManifest, Kind
 from autovid.export.programs import needed, noise, save_onnx, save_torch, trace
-from autovid.export.runtime import Logits, open_file
-from autovid.export.subject import Subject
+from autovid.export.source import ExportSource
 from autovid.fileio import digest, explained, sync_folder, write_synced
 from autovid.models import Network
 
@@ -25,9 +25,9 @@ PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnx
 
 
 def write_export(
-    subject: Subject, kind: Kind, out: Path, notice: Callable[[str], None] = lambda line: None
-) -> Manifest:
-    """Writes the folder `out`, or nothing; `notice` is told what comes next before whatever may take long.
+    source: ExportSource, kind: Kind, out: Path, notice: Callable[[str], None] = lambda line: None
+) -> ExportManifest:
+    """Write the folder `out`, or nothing; `notice` is told what comes next before whatever may take long.
 
     Raises ConfigError where the network cannot be exported so, RunError.
     """
@@ -37,7 +37,7 @@ def write_export(
     with explained(f"cannot write {out}"):
         try:
             temporary.mkdir(parents=True)
-            manifest = _fill(temporary, subject, kind, notice)
+            manifest = _fill(temporary, source, kind, notice)
             sync_folder(temporary)
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -46,21 +46,21 @@ def write_export(
     return manifest
 
 
-def _fill(folder: Path, subject: Subject, kind: Kind, notice: Callable[[str], None]) -> Manifest:
-    write_synced(folder / ARCHITECTURE, subject.model.to_yaml().encode())
-    _write_weights(folder / FILES[kind], subject, kind, notice)
+def _fill(folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None]) -> ExportManifest:
+    write_synced(folder / ARCHITECTURE, source.model.to_yaml().encode())
+    _write_weights(folder / FILES[kind], source, kind, notice)
     notice(f"running {FILES[kind]}, to compare it with the network")
-    check = compare(subject.net, open_file(folder, kind, "cpu", subject.interface), subject, kind)
-    manifest = Manifest(
-        **{name: getattr(subject.interface, name) for name in subject.interface.__struct_fields__},
+    check = compare(source.net, open_file(folder, kind, "cpu", source.interface), source, kind)
+    manifest = ExportManifest(
+        **{name: getattr(source.interface, name) for name in source.interface.__struct_fields__},
         format=FORMAT,
         kind=kind,
         file=FILES[kind],
         sha256=digest(folder / FILES[kind]),
         architecture_sha256=digest(folder / ARCHITECTURE),
-        cost=subject.cost,
-        found=dict(subject.found),
-        trained=dict(subject.trained),
+        cost=source.cost,
+        found=dict(source.found),
+        trained=dict(source.trained),
         versions=_versions(kind),
         check=check,
     )
@@ -69,32 +69,33 @@ def _fill(folder: Path, subject: Subject, kind: Kind, notice: Callable[[str], No
     return manifest
 
 
-def _write_weights(file: Path, subject: Subject, kind: Kind, notice: Callable[[str], None]) -> None:
+def _write_weights(file: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None]) -> None:
     if kind == "safetensors":
-        state = subject.net.state_dict()
+        state = source.net.state_dict()
         # A copy of each: safetensors refuses channels_last_3d strides.
         tensors = {n: t.clone(memory_format=torch.contiguous_format) for n, t in state.items()}
-        return write_synced(file, safetensors.torch.save(tensors, {"network": subject.model.to_yaml()}))
+        return write_synced(file, safetensors.torch.save(tensors, {"network": source.model.to_yaml()}))
     notice("tracing the network with torch.export")
-    program = trace(subject.net, subject.interface.clip, subject.interface.name)
+    program = trace(source.net, source.interface.clip, source.interface.name)
     if kind == "torch":
         return save_torch(program, file)
     notice("translating it to ONNX")
-    return save_onnx(program, file, subject.interface)
+    return save_onnx(program, file, source.interface)
 
 
-def compare(net: Network, logits: Logits, subject: Subject, kind: Kind) -> Check:
-    """Runs both on the same clips, laid out in both ways. Raises ConfigError where they differ."""
-    name, difference, largest = subject.interface.name, 0.0, 0.0
+def compare(net: Network, logits: Logits, source: ExportSource, kind: Kind) -> Check:
+    """Run both on the same clips, in both memory layouts. Raises ConfigError where they differ."""
+    name, difference, largest = source.interface.name, 0.0, 0.0
     for batch in BATCHES:
-        x = noise(subject.interface.clip, batch)
+        x = noise(source.interface.clip, batch)
         with torch.no_grad():
-            want = net(x)
-        got = logits(x.contiguous() if batch == 1 else x)
-        if got.shape != want.shape or not want.isfinite().all():
-            raise ConfigError(f"{name} cannot be exported: {'not finite' if got.shape == want.shape else got.shape}")
-        difference = max(difference, float((got - want).abs().max()))
-        largest = max(largest, float(want.abs().max()))
+            expected = net(x)
+        actual = logits(x.contiguous() if batch == 1 else x)
+        if actual.shape != expected.shape or not expected.isfinite().all():
+            reason = "not finite" if actual.shape == expected.shape else actual.shape
+            raise ConfigError(f"{name} cannot be exported: {reason}")
+        difference = max(difference, float((actual - expected).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
     if not difference <= TOLERANCE * max(1.0, largest):
         raise ConfigError(
             f"{name} cannot be exported as {kind}: logits differ by {difference:.2g} from the network's "
@@ -104,5 +105,5 @@ def compare(net: Network, logits: Logits, subject: Subject, kind: Kind) -> Check
 
 
 def _versions(kind: Kind) -> dict[str, str]:
-    found = {"autovid": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    return found | {package: str(needed(package).__version__) for package in PACKAGES[kind]}
+    versions = {"autovid": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    return versions | {package: str(needed(package).__version__) for package in PACKAGES[kind]}

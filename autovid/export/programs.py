@@ -23,20 +23,20 @@ from autovid.export.manifest import Interface
 from autovid.models import Network
 
 Shape = tuple[int | str | None, ...]
-"""Without the batch's dimension; what is no number in it is not fixed."""
+"""A shape without the batch's dimension; sizes that are not fixed are symbols."""
 
 METADATA = "autovid"  # the key of an ONNX file's metadata that has the interface
 
 
 def noise(clip: Clip, batch: int) -> Tensor:
-    """Clips (batch, 3, T, H, W) of normal noise in channels_last_3d, always the same."""
+    """Make clips (batch, 3, T, H, W) of normal noise in channels_last_3d, always the same."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, clip.frames, clip.crop, clip.crop, generator=generator)
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def trace(net: Network, clip: Clip, name: str) -> torch.export.ExportedProgram:
-    """The program of a network in evaluation. Raises ConfigError where torch cannot make one."""
+    """Trace a network in evaluation. Raises ConfigError where torch cannot make one."""
     with _refused(name, "torch"), torch.no_grad(), _quiet():
         shapes = {"x": {0: torch.export.Dim("batch")}}
         program = torch.export.export(net, (noise(clip, 2),), dynamic_shapes=shapes)
@@ -49,7 +49,7 @@ def trace(net: Network, clip: Clip, name: str) -> torch.export.ExportedProgram:
 
 
 def program_shapes(program: torch.export.ExportedProgram) -> tuple[list[Shape], list[Shape]]:
-    """The shapes of what a program takes and of what it gives."""
+    """Return the shapes of a program's inputs and outputs."""
     nodes = {node.name: node for node in program.graph.nodes}
     inputs, outputs = program.graph_signature.user_inputs, program.graph_signature.user_outputs
     return [_shape(nodes.get(str(name))) for name in inputs], [_shape(nodes.get(str(name))) for name in outputs]
@@ -61,7 +61,7 @@ def _shape(node: torch.fx.Node | None) -> Shape:
 
 
 def _avoid_keywords(program: torch.export.ExportedProgram) -> None:
-    """Renames weights of modules called `nonlocal` and the like: torch writes Python that has their names in it."""
+    """Rename weights of modules called `nonlocal` and the like: torch writes Python that has their names in it."""
     for spec in program.graph_signature.input_specs:
         if spec.target is not None and spec.target in program.state_dict:
             name = ".".join(f"{part}_" if iskeyword(part) else part for part in spec.target.split("."))
@@ -70,13 +70,13 @@ def _avoid_keywords(program: torch.export.ExportedProgram) -> None:
 
 
 def save_torch(program: torch.export.ExportedProgram, file: Path) -> None:
-    """Writes what `torch.export.load` reads."""
+    """Write a file for `torch.export.load`."""
     with _quiet():
         torch.export.save(program, file)
 
 
 def save_onnx(program: torch.export.ExportedProgram, file: Path, interface: Interface) -> None:
-    """Writes an ONNX file with input `clip` and output `logits`, which says itself what clips it wants.
+    """Write an ONNX file with input `clip` and output `logits`, and the interface in its metadata.
 
     Raises ConfigError where an operation has no counterpart, or a package is missing.
     """
@@ -84,9 +84,9 @@ def save_onnx(program: torch.export.ExportedProgram, file: Path, interface: Inte
     needed("onnxscript")
     names: dict[str, Any] = {"input_names": ["clip"], "output_names": ["logits"]}
     with _refused(interface.name, "onnx"), _quiet():
-        found = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
-        assert found is not None
-        model = found.model_proto
+        exported = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+        assert exported is not None
+        model = exported.model_proto
     _rename_batch(model.graph)
     for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
         del node.metadata_props[:]  # of the exporter, for itself: half of a small file
@@ -97,7 +97,7 @@ def save_onnx(program: torch.export.ExportedProgram, file: Path, interface: Inte
 
 
 def needed(package: str) -> ModuleType:
-    """A package of the extra `onnx`. Raises ConfigError where it is not installed."""
+    """Import a package of the extra `onnx`. Raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -105,7 +105,7 @@ def needed(package: str) -> ModuleType:
 
 
 def _rename_batch(graph: Any) -> None:
-    """Calls the batch's dimension so, which has the name of torch's symbol."""
+    """Rename the batch's dimension to `batch`; it has the name of torch's symbol."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
@@ -115,7 +115,7 @@ def _rename_batch(graph: Any) -> None:
 
 @contextmanager
 def _refused(name: str, kind: str) -> Iterator[None]:
-    """Torch raises whatever it comes across in a network that it cannot take."""
+    """Turn whatever torch raises for a network that it cannot take into ConfigError."""
     try:
         yield
     except ConfigError:
@@ -130,7 +130,7 @@ def _refused(name: str, kind: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notes of torch's exporters to their developers."""
+    """Silence the notes of torch's exporters to their developers."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

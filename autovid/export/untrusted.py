@@ -1,4 +1,4 @@
-"""Loading a program of torch.export that may come from anybody.
+"""Loader of programs of torch.export that may come from anybody.
 
 `torch.export.load` unpickles what a file asks it to, loads compiled libraries out of it, and evaluates its formulas for
 sizes as Python. Files of ours need none of this: their weights are plain bytes, their operations aten's, their sizes
@@ -27,7 +27,7 @@ SIZE = re.compile(r"(Symbol\('s\d+', (positive=True, )?integer=True\)|Integer|Mu
 
 
 def load_program(file: Path) -> torch.export.ExportedProgram:
-    """The program in a .pt2 file. Raises ConfigError where it is none, or holds what could run code."""
+    """Load the program in a .pt2 file. Raises ConfigError where it is none, or could run code when it is read."""
     try:
         with zipfile.ZipFile(file) as archive:
             odd = next(_odd(archive), None)
@@ -42,7 +42,7 @@ def load_program(file: Path) -> torch.export.ExportedProgram:
 
 
 def _odd(archive: zipfile.ZipFile) -> Iterator[str]:
-    """What a file of ours would not have."""
+    """Yield things that a file of ours would not have."""
     for entry in archive.infolist():
         if not PLAIN.fullmatch(entry.filename):
             yield entry.filename
@@ -67,7 +67,7 @@ def _odd_graph(model: dict[str, Any]) -> Iterator[str]:
 
 
 def _pairs(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at whatever depth."""
+    """Yield every key with its value, at whatever depth."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield key, value

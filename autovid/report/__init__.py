@@ -1,14 +1,13 @@
-"""Pictures of what networks do."""
+"""Reports of runs, drawings of networks, and maps of what they look at."""
 
-from autovid.report.cam import METHODS, ActivationMap, activation_map
-from autovid.report.filmstrip import Row, filmstrip_png, write_film
-from autovid.report.subject import Subject, open_files, open_run
+from autovid.report.cam import METHODS, ActivationMap, LabelledNetwork, activation_map, open_files, open_run
+from autovid.report.filmstrip import MapRow, filmstrip_png, write_film
 
 __all__ = [
     "METHODS",
     "ActivationMap",
-    "Row",
-    "Subject",
+    "LabelledNetwork",
+    "MapRow",
     "activation_map",
     "filmstrip_png",
     "open_files",

@@ -1,19 +1,21 @@
-"""Activation maps: which places of which frames speak for a class.
+"""Class activation maps: which places of which frames speak for a class, and the networks that they are made of.
 
 A feature map A (C, t, h, w), the last before it is averaged, is summed over its channels with weights that follow from
-the gradient g of the class's logit S at every position, and of the sum only what is positive counts.
+the gradient g of the class's logit S at every position, and negative values of the sum become zero.
 gradcam    w_c = mean of g_c: Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based
            localization" (2017)
 gradcam++  w_c = sum of alpha_c relu(g_c), alpha = g^2 / (2 g^2 + g^3 sum of A_c): Chattopadhay et al., "Grad-CAM++:
            generalized gradient-based visual explanations for deep convolutional networks" (2018), equation 19 for
            Y = exp(S); the factor exp(S) of every weight is left out, as the map is scaled to its peak
 
-Both are defined on images; here, as for the figures of seed-dnr, positions are those of all time steps together, and
-the peak is that of the whole clip (ours), so that frames can be compared.
+Both are defined on images; here positions are those of all time steps together, and the peak is that of the whole clip
+(ours), so that frames can be compared.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.errors import ConfigError
-from autovid.models import Network
+from autovid.errors import ConfigError, did_you_mean
+from autovid.kernels.compute import Compute
+from autovid.models import Network, build, load_model, load_weights
+from autovid.train import open_trained
+from autovid.train.trained import title_of
 
 
 class ActivationMap(NamedTuple):
-    """What speaks for class `target` in the t frames that a network looks at.
+    """The evidence for class `target` in the t frames that a network looks at.
 
     `heat` is in 0 ... 1, the clip's peak being 1, or zero throughout where nothing speaks for the class. `places` are
     those of the frames in the clip; they may lie between two, where a network blends frames.
@@ -41,13 +46,61 @@ class ActivationMap(NamedTuple):
     target: int
 
 
+@dataclass(frozen=True)
+class LabelledNetwork:
+    """A network with its weights on `device`, the clips it was trained for, and its classes' names, if known."""
+
+    name: str
+    net: Network
+    clip: Clip
+    classes: tuple[str, ...]
+    device: torch.device
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class."""
+        return self.classes[number] if self.classes else f"class {number}"
+
+    def class_number(self, name: str) -> int:
+        """Return the class of a name, or of a number from 0. Raises ConfigError."""
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < self.net.classes:
+            return int(name)
+        numbers = f"numbers 0 to {self.net.classes - 1}"
+        if not self.classes:
+            raise ConfigError(f"{self.name} has no class {name!r}; its names are not known; give {numbers}")
+        few = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
+        guess = did_you_mean(name, self.classes)
+        raise ConfigError(f"{self.name} has no class {name!r}; {guess}its names are {few}, or {numbers}")
+
+
+def open_run(path: Path, device: str = "auto") -> LabelledNetwork:
+    """Open the network of a training, at its latest checkpoint. Raises RunError."""
+    trained = open_trained(path, device)
+    name = f"{path.resolve().name} ({title_of(trained.model)})"
+    clip = trained.recipe.clip(trained.net.clip)
+    return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device)
+
+
+def open_files(model: str, weights: Path, device: str = "auto") -> LabelledNetwork:
+    """Open a network by its name, or of its YAML file or an architecture's, with weights from a safetensors file.
+
+    Raises ConfigError where a file cannot be read, or the weights are another network's.
+    """
+    loaded = load_model(model)
+    net = build(loaded)
+    load_weights(net, weights)
+    target = Compute(device, "fp32").device
+    return LabelledNetwork(f"{weights.stem} ({title_of(loaded)})", net.to(target), net.clip, (), target)
+
+
 def gradcam(features: Tensor, gradient: Tensor) -> Tensor:
-    """Weights (C,) of the channels of a map (C, t, h, w)."""
+    """Return the weights (C,) of the channels of a map (C, t, h, w)."""
     return gradient.mean((1, 2, 3))
 
 
 def gradcam_pp(features: Tensor, gradient: Tensor) -> Tensor:
-    """Weights (C,) of the channels of a map (C, t, h, w) that is not negative."""
+    """Return the weights (C,) of the channels of a map (C, t, h, w) that is not negative."""
     rising = F.relu(gradient)  # where g > 0, alpha g = g / (2 + g sum of A), which has no 0 / 0
     total = features.sum((1, 2, 3), keepdim=True)
     return (rising / (2 + rising * total)).sum((1, 2, 3))
@@ -59,7 +112,7 @@ METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gradcam": gradcam, "g
 def activation_map(
     net: Network, x: Tensor, clip: Clip, target: int | None = None, method: str = "gradcam++"
 ) -> ActivationMap:
-    """The map of one clip x (1, 3, T, H, W), normalised as `clip` says, for a class (default: the likeliest one).
+    """Compute the map of one clip x (1, 3, T, H, W), normalised as `clip` says, for a class, or the likeliest.
 
     The network computes as in evaluation, in the precision of x. The map is upsampled in space and time to the frames
     that the network looks at. Raises ConfigError for a method, class or network that there are no maps for.
@@ -89,7 +142,7 @@ def activation_map(
 
 
 def _forward(net: Network, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The last feature map, of which gradients can be taken, and the logits."""
+    """Return the last feature map, of which gradients can be taken, and the logits."""
     maps: list[Tensor] = []
 
     def catch(module: nn.Module, args: object, output: Tensor) -> Tensor:
@@ -117,7 +170,7 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
 
 
 def _pixels(frames: Tensor, clip: Clip) -> NDArray[np.uint8]:
-    """Normalised frames (3, t, H, W) as they look: (t, H, W, 3)."""
+    """Undo the normalisation of frames (3, t, H, W); returns pixels (t, H, W, 3)."""
     mean, std = (torch.tensor(values, device=frames.device) for values in (clip.mean, clip.std))
     colours = frames.permute(1, 2, 3, 0).float() * std + mean
     pixels: NDArray[np.uint8] = (colours * 255).round().clamp(0, 255).byte().cpu().numpy()

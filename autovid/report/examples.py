@@ -1,4 +1,4 @@
-"""Videos for a report: of the worst confusions one that is taken for the other class, and what the network looks at."""
+"""Example videos for a report: one for each of the worst confusions, one classified correctly, and their maps."""
 
 import base64
 import io
@@ -8,16 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data import Video, VideoSet, open_videos
+from autovid.data import VideoSet, open_videos
 from autovid.data.clips import read_clip
 from autovid.data.loader import normalised
 from autovid.errors import AutovidError, ConfigError, DataError
-from autovid.report.cam import ActivationMap, activation_map
+from autovid.report.cam import ActivationMap, LabelledNetwork, activation_map, open_run
 from autovid.report.filmstrip import overlay
 from autovid.report.runs import Confusion, Run
-from autovid.report.subject import Subject, open_run
 
-TRIED = 8  # videos of a class, until one is found that is taken for the other
+TRIED = 8  # videos of a class, until one is predicted as the class that is looked for
 SIDE = 104  # pixels of a frame in a strip
 COLUMNS = 8  # frames of a strip
 QUALITY = 78  # of JPEG
@@ -25,7 +24,7 @@ QUALITY = 78  # of JPEG
 Pixels = NDArray[np.uint8]
 
 
-class Look(NamedTuple):
+class VideoExample(NamedTuple):
     """A video of a class: one frame of it, a strip of its frames over those under the map, both as data URIs."""
 
     actual: str
@@ -34,71 +33,65 @@ class Look(NamedTuple):
     path: str
     frame: str
     strip: str
-    frames: int  # side by side in it
+    frames: int  # side by side in the strip
 
 
-def look(run: Run, confusions: Sequence[Confusion]) -> tuple[dict[Confusion, Look], list[Look], str]:
-    """Of each confusion an example if there is one; a hit; and why there is nothing, where there is nothing."""
-    try:
-        subject = open_run(run.path, "cpu")
-        videos = open_videos(_source(run))
-    except AutovidError as error:
-        return {}, [], f"{run.name}: no frames in the report: {error}"
-    if videos.classes != subject.classes:
-        return {}, [], f"{run.name}: no frames in the report: {_source(run)} has other classes now"
-    try:
-        examples = {one: found for one in confusions if (found := _example(subject, videos, one.actual, one.taken))}
-        hit = next((found for name in _liked(run) if (found := _example(subject, videos, name, name))), None)
-    except ConfigError as error:  # a network without such a map
-        return {}, [], f"{run.name}: no frames in the report: {error}"
-    hits = [hit] if hit else []
-    return examples, hits, ""
+class Examples(NamedTuple):
+    """The examples of a run: by confusion, and a hit; `reason` says why there are none."""
+
+    confusions: dict[Confusion, VideoExample]
+    hits: list[VideoExample]
+    reason: str = ""
 
 
-def _source(run: Run) -> str:
+def find_examples(run: Run, confusions: Sequence[Confusion]) -> Examples:
+    """Find an example of each confusion, if there is one, and a hit, in the data that the run was trained on."""
     checkpoint = run.directory.latest()
-    return str(checkpoint.state.info["source"]) if checkpoint else ""
+    source = str(checkpoint.state.info["source"]) if checkpoint else ""
+    try:
+        network = open_run(run.path, "cpu")
+        videos = open_videos(source)
+    except AutovidError as error:
+        return Examples({}, [], f"{run.name}: no frames in the report: {error}")
+    if videos.classes != network.classes:
+        return Examples({}, [], f"{run.name}: no frames in the report: {source} has other classes now")
+    top1 = {name: value for name, value in run.best[1].top1_of_classes.items() if value} if run.best else {}
+    likely = sorted(top1, key=lambda name: -top1[name])[:3]
+    try:
+        pairs = ((one, _example(network, videos, one.actual, one.predicted)) for one in confusions)
+        examples = {one: example for one, example in pairs if example}
+        hit = next((example for name in likely if (example := _example(network, videos, name, name))), None)
+    except ConfigError as error:  # a network without such a map
+        return Examples({}, [], f"{run.name}: no frames in the report: {error}")
+    return Examples(examples, [hit] if hit else [])
 
 
-def _liked(run: Run) -> list[str]:
-    """The classes that are known best, best first."""
-    best = run.best
-    known = {name: top1 for name, top1 in best[1].top1_of_classes.items() if top1} if best else {}
-    return sorted(known, key=lambda name: -known[name])[:3]
-
-
-def _example(subject: Subject, videos: VideoSet, actual: str, wanted: str) -> Look | None:
-    """The first video of class `actual` that is taken for `wanted`."""
-    mine = [video for video in videos.val if videos.classes[video.label] == actual]
-    for video in mine[:TRIED]:
+def _example(network: LabelledNetwork, videos: VideoSet, actual: str, predicted: str) -> VideoExample | None:
+    """Find the first video of class `actual` whose predicted class is `predicted`."""
+    candidates = [video for video in videos.val if videos.classes[video.label] == actual]
+    for video in candidates[:TRIED]:
         try:
-            found = _seen(subject, videos, video)
+            pixels, _ = read_clip(videos.root / video.path, network.clip, video.start, video.end)
         except DataError:
             continue  # a broken one
-        if subject.class_name(found.target) == wanted:
-            return _look(found, subject, actual, video.path)
+        x = normalised(pixels[None], network.clip).to(network.device)
+        activation = activation_map(network.net, x, network.clip)
+        if network.class_name(activation.target) == predicted:
+            return _picture(activation, actual, predicted, video.path)
     return None
 
 
-def _seen(subject: Subject, videos: VideoSet, video: Video) -> ActivationMap:
-    pixels, _ = read_clip(videos.root / video.path, subject.clip, video.start, video.end)
-    return activation_map(subject.net, normalised(pixels[None], subject.clip).to(subject.device), subject.clip)
+def _picture(activation: ActivationMap, actual: str, predicted: str, path: str) -> VideoExample:
+    count = len(activation.pixels)
+    chosen = np.linspace(0, count - 1, min(COLUMNS, count)).round().astype(int)
+    plain, warm = activation.pixels[chosen], overlay(activation.pixels[chosen], activation.heat[chosen])
+    rows = [np.concatenate([_resized(frame) for frame in frames], 1) for frames in (plain, warm)]
+    frame, strip = _uri(_resized(plain[len(plain) // 2])), _uri(np.concatenate(rows))
+    probability = float(activation.probabilities[activation.target])
+    return VideoExample(actual, predicted, probability, path, frame, strip, len(plain))
 
 
-def _look(found: ActivationMap, subject: Subject, actual: str, path: str) -> Look:
-    chosen = np.linspace(0, len(found.pixels) - 1, min(COLUMNS, len(found.pixels))).round().astype(int)
-    plain, warm = found.pixels[chosen], overlay(found.pixels[chosen], found.heat[chosen])
-    strip = np.concatenate([_row(plain), _row(warm)])
-    frame = _sized(plain[len(plain) // 2])
-    name = subject.class_name(found.target)
-    return Look(actual, name, float(found.probabilities[found.target]), path, _uri(frame), _uri(strip), len(plain))
-
-
-def _row(frames: Pixels) -> Pixels:
-    return np.concatenate([_sized(frame) for frame in frames], 1)
-
-
-def _sized(frame: Pixels) -> Pixels:
+def _resized(frame: Pixels) -> Pixels:
     from PIL import Image
 
     return np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC))

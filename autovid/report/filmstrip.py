@@ -1,6 +1,6 @@
 """Activation maps as pictures: a filmstrip, with a row for every model under the frames it saw, and a film.
 
-As Figure 1 of seed-dnr's supplement. Models that saw the same frames stand under one row of these; a model that
+Models that saw the same frames stand under one row of these; a model that
 samples others has its own.
 """
 
@@ -36,17 +36,17 @@ RATE, SHORTEST, LONGEST = 25, 2.0, 12.0  # frames a second and seconds of the fi
 MUTED = "#5c6370"
 
 
-class Row(NamedTuple):
-    """A model's map of a clip, when its frames are shown (seconds, (t,)), and what is written beside it."""
+class MapRow(NamedTuple):
+    """A model's map of a clip, the seconds (t,) at which its frames are shown, and the text beside it."""
 
-    found: ActivationMap
+    map: ActivationMap
     seconds: NDArray[np.float64]
     name: str
-    says: str
+    caption: str
 
 
 def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
-    """Frames (t, H, W, 3) without their own colours, under their heat (t, H, W) in 0 ... 1."""
+    """Blend frames (t, H, W, 3) without their own colours with their heat (t, H, W) in 0 ... 1."""
     grey = pixels @ np.array(LUMA, dtype=np.float32)
     colours = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
     opacity = COLD + (HOT - COLD) * heat[..., None]
@@ -54,8 +54,8 @@ def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
     return mixed
 
 
-def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
-    """The filmstrip as a PNG."""
+def filmstrip_png(rows: Sequence[MapRow], title: str) -> bytes:
+    """Draw the filmstrip as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,17 +65,17 @@ def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
     height = TITLE + sum((len(group) + 1) * (CAPTION + SIDE) for group in groups) + LEGEND
     figure = Figure(figsize=(width, height), dpi=160)
     FigureCanvasAgg(figure)
-    named = partial(figure.text, va="center", parse_math=False)  # names may hold dollar signs
-    named(GAP / width, 1 - TITLE / 2 / height, title, fontsize=10, weight="bold")
+    label = partial(figure.text, va="center", parse_math=False)  # names may hold dollar signs
+    label(GAP / width, 1 - TITLE / 2 / height, title, fontsize=10, weight="bold")
     top = height - TITLE
     for group in groups:
-        seconds, plain = group[0].seconds, group[0].found.pixels
+        seconds, plain = group[0].seconds, group[0].map.pixels
         _line(figure, top, plain, [f"{moment:.2f} s" for moment in seconds])
         for number, row in enumerate(group, 1):
-            here = top - number * (CAPTION + SIDE)
-            _line(figure, here, overlay(row.found.pixels, row.found.heat))
-            says = f"{row.name}: {row.says}"
-            named(GAP / width, (here - CAPTION / 2) / height, says, fontsize=8)
+            bottom = top - number * (CAPTION + SIDE)
+            _line(figure, bottom, overlay(row.map.pixels, row.map.heat))
+            caption = f"{row.name}: {row.caption}"
+            label(GAP / width, (bottom - CAPTION / 2) / height, caption, fontsize=8)
         top -= (len(group) + 1) * (CAPTION + SIDE)
     _legend(figure)
     data = io.BytesIO()
@@ -84,7 +84,7 @@ def filmstrip_png(rows: Sequence[Row], title: str) -> bytes:
 
 
 def _line(figure: "Figure", top: float, images: Pixels, captions: Sequence[str] = ()) -> None:
-    """Images side by side, `top` inches above the figure's lower edge, with room for captions over them."""
+    """Draw images side by side, `top` inches above the figure's lower edge, with room for captions over them."""
     width, height = figure.get_size_inches()
     for column, i in enumerate(_spread(len(images))):
         left, bottom = GAP + column * (SIDE + GAP), top - CAPTION - SIDE
@@ -97,7 +97,7 @@ def _line(figure: "Figure", top: float, images: Pixels, captions: Sequence[str] 
 
 
 def _legend(figure: "Figure") -> None:
-    """What the colours mean."""
+    """Explain the colours."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes(((GAP + 1.5) / width, 0.15 / height, 1.2 / width, 0.1 / height))
     axes.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=COLOURS)
@@ -106,10 +106,10 @@ def _legend(figure: "Figure") -> None:
         figure.text(x / width, 0.2 / height, text, va="center", fontsize=7, color=MUTED)
 
 
-def write_film(path: Path, rows: Sequence[Row], title: str) -> None:
-    """The film as an MP4: the frames, and beside them every model's map of them, in real time.
+def write_film(path: Path, rows: Sequence[MapRow], title: str) -> None:
+    """Write the film as an MP4: the frames, and beside them every model's map of them, in real time.
 
-    A clip shorter than 2 s is slowed down to that, one longer than 12 s sped up. Every frame is held until the next.
+    A clip shorter than 2 s is slowed down to that, one longer than 12 s sped up. Every frame stands until the next.
     Raises DataError where PyAV cannot write H.264, RunError where the file cannot be written.
     """
     if not can_write():
@@ -118,14 +118,14 @@ def write_film(path: Path, rows: Sequence[Row], title: str) -> None:
         write_video(path, _film(rows, title), quality=18, gop=RATE)
 
 
-def _film(rows: Sequence[Row], title: str) -> Iterator[Pixels]:
+def _film(rows: Sequence[MapRow], title: str) -> Iterator[Pixels]:
     tiles, captions = [], []
     for group in _groups(rows):
-        tiles.append((group[0].seconds, _tiles(group[0].found.pixels)))
+        tiles.append((group[0].seconds, _tiles(group[0].map.pixels)))
         captions.append(("frames", title))
         for row in group:
-            tiles.append((row.seconds, _tiles(overlay(row.found.pixels, row.found.heat))))
-            captions.append((row.name, row.says))
+            tiles.append((row.seconds, _tiles(overlay(row.map.pixels, row.map.heat))))
+            captions.append((row.name, row.caption))
     header = _header(captions)
     start = min(seconds[0] for seconds, _ in tiles)
     span = max(seconds[-1] + _step(seconds) for seconds, _ in tiles) - start
@@ -141,21 +141,21 @@ def _tiles(frames: Pixels) -> Pixels:
 
 
 def _step(seconds: NDArray[np.float64]) -> float:
-    """How long the last frame is held: as long as the others are on average."""
+    """Return how long the last frame stands: as long as the others do on average."""
     return float(seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
 
 
 def _header(captions: Sequence[tuple[str, str]]) -> Pixels:
-    """Two lines over every tile, (HEADER, TILE * n, 3)."""
+    """Write two lines over every tile, (HEADER, TILE * n, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(TILE * len(captions) / 100, HEADER / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    for number, (name, says) in enumerate(captions):
-        named = partial(figure.text, (number + 0.5) / len(captions), ha="center", va="center", parse_math=False)
-        named(0.66, _short(name), fontsize=9)
-        named(0.28, _short(says), fontsize=9, color=MUTED)
+    for number, (name, caption) in enumerate(captions):
+        label = partial(figure.text, (number + 0.5) / len(captions), ha="center", va="center", parse_math=False)
+        label(0.66, _short(name), fontsize=9)
+        label(0.28, _short(caption), fontsize=9, color=MUTED)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
@@ -164,18 +164,18 @@ def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _bar(width: int, share: float) -> Pixels:
-    """How far the film has come."""
+def _bar(width: int, fraction: float) -> Pixels:
+    """Draw the progress of the film."""
     bar = np.full((BAR, width, 3), 255, dtype=np.uint8)
-    bar[:, : round(width * share)] = (92, 99, 112)
+    bar[:, : round(width * fraction)] = (92, 99, 112)
     return bar
 
 
 def _spread(count: int) -> list[int]:
-    """Which of `count` frames the filmstrip shows."""
+    """Choose the frames of `count` that the filmstrip shows."""
     return [int(i) for i in np.linspace(0, count - 1, min(count, COLUMNS)).round()]
 
 
-def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows one after another that show the same frames."""
-    return [list(group) for _, group in groupby(rows, lambda row: (row.seconds.tobytes(), row.found.pixels.tobytes()))]
+def _groups(rows: Sequence[MapRow]) -> list[list[MapRow]]:
+    """Group neighbouring rows that show the same frames."""
+    return [list(group) for _, group in groupby(rows, lambda row: (row.seconds.tobytes(), row.map.pixels.tobytes()))]

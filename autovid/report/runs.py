@@ -1,11 +1,11 @@
-"""What a report reads of a run: a search, a training, a random baseline, or a ranking."""
+"""The runs of a report, read from their directories: searches, trainings, random baselines and rankings."""
 
 import csv
 import json
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from autovid.errors import ConfigError, RunError
 from autovid.models import Model, load_model
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
+from autovid.studies.rank import RankFile
 from autovid.train import as_trained
 from autovid.train.evaluate import Evaluation, confusion_file
 from autovid.train.trained import KIND as TRAINING
@@ -24,7 +25,7 @@ SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
 KINDS = (SEARCH, TRAINING, BASELINE, RANK)
 
 
-class Candidate(NamedTuple):
+class BaselineRow(NamedTuple):
     """An architecture of a random baseline: top-1 in percent, None where its training diverged."""
 
     hash: str
@@ -33,42 +34,18 @@ class Candidate(NamedTuple):
     top1: float | None
 
 
-class Ranked(msgspec.Struct):
-    """An architecture of a ranking: top-1 in percent in the supernet, and trained from scratch, None if not yet."""
-
-    hash: str
-    supernet: float
-    recalibrated: float
-    alone: float | None = None
-
-
-class Correlation(msgspec.Struct):
-    """None where there are too few architectures for it; the interval holds it with 95 % probability."""
-
-    value: float | None
-    interval: tuple[float | None, float | None]
-
-
-class Ranking(msgspec.Struct):
-    """rank.json: does the supernet rank architectures as trainings do; correlations by way and statistic."""
-
-    space: str
-    architectures: list[Ranked]
-    correlations: dict[str, dict[str, Correlation]]
-
-
 class Confusion(NamedTuple):
-    """`wrong` of the `videos` of class `actual` were taken for `taken`."""
+    """A confusion: `wrong` of the `videos` of class `actual` were predicted as class `predicted`."""
 
     actual: str
-    taken: str
+    predicted: str
     wrong: int
     videos: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its directory has it. `records` are those of metrics.jsonl, `history` those of probabilities.jsonl."""
+    """A run directory's content. `records` are those of metrics.jsonl, `history` those of probabilities.jsonl."""
 
     path: Path
     name: str
@@ -79,8 +56,8 @@ class Run:
     model: Model | None = None
     searched: Searched | None = None
     evaluations: tuple[tuple[Path, Evaluation], ...] = ()
-    candidates: tuple[Candidate, ...] = field(default=())
-    ranking: Ranking | None = None
+    baseline: tuple[BaselineRow, ...] = ()
+    ranking: RankFile | None = None
     trainings: tuple["Run", ...] = ()  # inside of a random baseline or a ranking, the first one first
 
     @property
@@ -90,70 +67,86 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.yaml holds."""
+        """The content of config.yaml."""
         return self.directory.config
+
+    @property
+    def steps(self) -> int:
+        """Finished steps."""
+        return int(self.records[-1]["step"]) + 1 if self.records else 0
 
     @property
     def best(self) -> tuple[Path, Evaluation] | None:
         """The evaluation on val with the most views; of equals one at a short side of its own, which was asked for."""
-        return max(self.evaluations, key=lambda found: (found[1].views_per_video, "@" in found[1].views), default=None)
+        return max(self.evaluations, key=lambda pair: (pair[1].views_per_video, "@" in pair[1].views), default=None)
 
     @property
     def data(self) -> str:
         """The name of its data set."""
-        given = self.config.get("data", "")
-        return str(given["name"]) if isinstance(given, dict) else str(given)
+        data = self.config.get("data", "")
+        return str(data["name"]) if isinstance(data, dict) else str(data)
 
     @cached_property
     def seconds(self) -> float:
-        """How long its steps took, or those of all its trainings.
+        """The duration of its steps, or of those of all its trainings.
 
         Breaks between two starts count as a step of the usual length.
         """
         if self.trainings:
-            return sum(one.seconds for one in self.trainings)
-        pairs = list(zip(self.records, self.records[1:]))
-        gaps = [b["time"] - a["time"] for a, b in pairs if "time" in a and "time" in b]
+            return sum(run.seconds for run in self.trainings)
+        pairs = [(a, b) for a, b in zip(self.records, self.records[1:]) if "time" in a and "time" in b]
+        gaps = [b["time"] - a["time"] for a, b in pairs]
         if not gaps:
             return 0.0
         usual = float(statistics.median(gaps))
         starts = {int(line.split(" step ")[1].split()[0]) for line in self.log if line.endswith(": starting")}
-        broken = [b["step"] in starts for a, b in pairs if "time" in a and "time" in b]
-        return usual + sum(usual if stop else gap for gap, stop in zip(gaps, broken))
+        return usual + sum(usual if b["step"] in starts else gap for (_, b), gap in zip(pairs, gaps))
 
     @property
     def begun(self) -> str:
         """The first date and time of its logs, by the clock of the machine where it ran; empty where there is none."""
-        times = [line[:19] for one in (self, *self.trainings) for line in one.log[:1] if line[:4].isdecimal()]
+        times = [line[:19] for run in (self, *self.trainings) for line in run.log[:1] if line[:4].isdecimal()]
         return min(times, default="")
 
     @property
     def command(self) -> str:
-        """What was typed to begin it, which its first training knows as well; empty where no log says."""
+        """The command that began it, which its first training knows as well; empty where no log says."""
         if self.trainings:
             return self.trainings[0].command
-        lines = [line.partition(" goes on with: ")[2] for line in self.log if " goes on with: " in line]
-        words = shlex.split(lines[0]) if lines else []
-        return shlex.join(word for word in words if word != "--resume")
+        commands = [line.partition(" goes on with: ")[2] for line in self.log if " goes on with: " in line]
+        arguments = shlex.split(commands[0]) if commands else []
+        return shlex.join(argument for argument in arguments if argument != "--resume")
 
     def confusions(self) -> list[Confusion]:
-        """What is taken for what, the most frequent first, of the best evaluation."""
+        """List the confusions of the best evaluation, the most frequent first."""
         file = confusion_file(self.best[0]) if self.best else None
         if file is None or not file.is_file():
             return []
         with file.open(encoding="utf-8", newline="") as lines:
             head, *rows = list(csv.reader(lines))
-        found = [
-            Confusion(row[0], taken, int(count), sum(map(int, row[1:])))
+        confusions = [
+            Confusion(row[0], predicted, int(count), sum(map(int, row[1:])))
             for row in rows
-            for taken, count in zip(head[1:], row[1:])
-            if taken != row[0] and int(count)
+            for predicted, count in zip(head[1:], row[1:])
+            if predicted != row[0] and int(count)
         ]
-        return sorted(found, key=lambda one: (-one.wrong / one.videos, -one.wrong, one.actual, one.taken))
+        return sorted(confusions, key=lambda one: (-one.wrong / one.videos, -one.wrong, one.actual, one.predicted))
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read runs and tell those of one name apart. Raises RunError, ConfigError."""
+    runs = [read_run(path) for path in paths]
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise ConfigError("a run is given twice; give each once")
+    names = [run.name for run in runs]
+    return [
+        run if names.count(run.name) == 1 else replace(run, name="/".join(run.path.resolve().parts[-2:]))
+        for run in runs
+    ]
 
 
 def read_run(path: Path) -> Run:
-    """Reads a run directory, also of a run that is not finished. Raises RunError, ConfigError."""
+    """Read a run directory, also of a run that is not finished. Raises RunError, ConfigError."""
     directory = RunDirectory.open(path)
     if directory.kind not in KINDS:
         raise ConfigError(
@@ -166,93 +159,69 @@ def read_run(path: Path) -> Run:
         if directory.steps():
             raise
         searched = None  # it has only begun
-    return Run(
+    model: Model | None = None
+    if (path / "architecture.yaml").is_file():  # of a training at its own clips, else at the space's reference input
+        model = as_trained(path) if directory.kind == TRAINING else load_model(path / "architecture.yaml")
+    return replace(
+        _read_logs(directory, path.resolve().name),
         path=path,
-        name=path.resolve().name,
-        directory=directory,
-        records=tuple(_records(path / "metrics.jsonl")),
-        history=tuple(_records(path / "probabilities.jsonl")),
-        log=tuple(_lines(path / "log.txt")),
-        model=_model(directory, path / "architecture.yaml"),
+        model=model,
         searched=searched,
         evaluations=tuple(_evaluations(path)),
-        candidates=tuple(_candidates(path / "table.csv")) if directory.kind == BASELINE else (),
+        baseline=tuple(_baseline(path / "table.csv")) if directory.kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
         trainings=_trainings(path) if directory.kind in (BASELINE, RANK) else (),
     )
 
 
+def _read_logs(directory: RunDirectory, name: str) -> Run:
+    records, history = (_records(directory.path / file) for file in ("metrics.jsonl", "probabilities.jsonl"))
+    return Run(directory.path, name, directory, records, history, tuple(_lines(directory.path / "log.txt")))
+
+
 def _trainings(path: Path) -> tuple[Run, ...]:
-    """What their logs say, no more."""
-    there = [RunDirectory.open(file.parent) for file in path.glob("*/config.yaml")]
-    found = [
-        Run(run.path, run.path.name, run, tuple(_records(run.path / "metrics.jsonl")), (), tuple(_lines(log)))
-        for run in there
-        if (log := run.path / "log.txt").is_file()
-    ]
-    return tuple(sorted(found, key=lambda run: (run.log[0], run.name)))
-
-
-def _model(run: RunDirectory, file: Path) -> Model | None:
-    """Of a training at its own clips, of a search at the reference input of its space."""
-    if not file.is_file():
-        return None
-    return as_trained(run.path) if run.kind == TRAINING else load_model(file)
-
-
-def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Runs under names of their own."""
-    runs = [read_run(path) for path in paths]
-    if len({run.path.resolve() for run in runs}) < len(runs):
-        raise ConfigError("a run is given twice; give each once")
-    names = [run.name for run in runs]
-    return [run if names.count(run.name) == 1 else _renamed(run) for run in runs]
-
-
-def _renamed(run: Run) -> Run:
-    values = {name: getattr(run, name) for name in Run.__dataclass_fields__}
-    return Run(**{**values, "name": "/".join(run.path.resolve().parts[-2:])})
+    """Read the logs of the runs inside, no more."""
+    directories = [RunDirectory.open(file.parent) for file in path.glob("*/config.yaml")]
+    runs = [_read_logs(run, run.path.name) for run in directories if (run.path / "log.txt").is_file()]
+    return tuple(sorted(runs, key=lambda run: (run.log[0], run.name)))
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    """Whole records: the last one may just be being written."""
-    found = []
+def _records(path: Path) -> tuple[dict[str, Any], ...]:
+    """Read whole records: the last line may still be incomplete."""
+    records = []
     for line in _lines(path):
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict) and "step" in record:
-            found.append(record)
-    return found
+            records.append(record)
+    return tuple(records)
 
 
 def _evaluations(path: Path) -> list[tuple[Path, Evaluation]]:
-    found = []
-    for file in sorted(path.glob("evaluation-*.json")):
-        try:
-            one = msgspec.json.decode(file.read_bytes(), type=Evaluation)
-        except msgspec.MsgspecError as error:
-            raise RunError(f"{file} cannot be read: {error}") from error
-        if one.split == "val":
-            found.append((file, one))
-    return found
+    pairs = [(file, _decoded(file, Evaluation)) for file in sorted(path.glob("evaluation-*.json"))]
+    return [(file, evaluation) for file, evaluation in pairs if evaluation.split == "val"]
 
 
-def _ranking(path: Path) -> Ranking | None:
+def _ranking(file: Path) -> RankFile | None:
+    return _decoded(file, RankFile) if file.is_file() else None
+
+
+def _decoded(file: Path, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ranking) if path.is_file() else None
+        return msgspec.json.decode(file.read_bytes(), type=kind)
     except msgspec.MsgspecError as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+        raise RunError(f"{file} cannot be read: {error}") from error
 
 
-def _candidates(path: Path) -> list[Candidate]:
-    rows = list(csv.DictReader(_lines(path)))
+def _baseline(path: Path) -> list[BaselineRow]:
+    rows = csv.DictReader(_lines(path))
     return [
-        Candidate(row["architecture"], row["kind"], float(row["gflops"]), float(row["top1"]) if row["top1"] else None)
+        BaselineRow(row["architecture"], row["kind"], float(row["gflops"]), float(row["top1"]) if row["top1"] else None)
         for row in rows
     ]

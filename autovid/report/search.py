@@ -1,14 +1,15 @@
-"""The report's sections about a search: how it went, and every decision over time."""
+"""The report's sections about a search: its course, and every decision over time."""
 
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
-from autovid.report.markup import Markup, join, tag
+from autovid.report.markup import section
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.search.latency import latencies_of
@@ -21,119 +22,21 @@ SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp
 FEW = 3  # decisions named as the closest and as the clearest
 
 
-def curves(runs: Sequence[Run]) -> Markup | None:
-    """Expected cost against the range, P(in range), entropy and losses, of all searches side by side."""
-    there = [run for run in runs if run.searched and len(run.records) > 1]
-    kinds = (_flops, _latency, _inside, _entropy, _losses)
-    charts = [chart for kind in kinds for run in there if (chart := kind(run, run.name if len(there) > 1 else ""))]
-    if not charts:
-        return None
-    text = (
-        "In each part of a search the prior moves towards that part's range (green). While the weights warm up, the "
-        "prior stands still."
-    )
-    return join([tag("p", text, class_="mute"), tag("div", *charts, class_="grid charts")])
+class Verdict(NamedTuple):
+    """A decision at the end: its candidates' probabilities (C,), and which was chosen.
 
-
-def _flops(run: Run, name: str) -> Markup | None:
-    assert run.searched is not None
-    searched = run.searched
-    bands = _bands(run, [searched.target.of(searched.space, number) for number in range(len(searched.settings.parts))])
-    points = []
-    if isinstance(run.model, Architecture):
-        points = _found(run, int(run.model.cost["macs"]) / 1e9, "GFLOPs")
-    return _chart(run, _named("Expected GFLOPs", name), ["expected_gflops"], bands=bands, points=points)
-
-
-def _latency(run: Run, name: str) -> Markup | None:
-    """Of a search that had a range of it."""
-    assert run.searched is not None
-    if run.searched.latency is None:
-        return None
-    points = []
-    if isinstance(run.model, Architecture) and "latency_ms" in run.model.cost:
-        points = _found(run, float(run.model.cost["latency_ms"]), "ms")
-    bands = _bands(run, latencies_of(run.searched), 1e6)
-    return _chart(run, _named("Expected latency, ms", name), ["expected_latency_ms"], bands=bands, points=points)
-
-
-def _bands(run: Run, wanted: Sequence[CostRange | None], unit: float = 1e9) -> list[Band]:
-    """The ranges of the parts that the search has come to."""
-    assert run.searched is not None
-    settings = run.searched.settings
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
-    return [
-        Band((start, settings.end(number)), (ends.low / unit, ends.high / unit))
-        for number, (start, ends) in enumerate(zip(starts, wanted))
-        if ends is not None and start <= run.records[-1]["step"]
-    ]
-
-
-def _found(run: Run, cost: float, unit: str) -> list[Point]:
-    return [Point(run.records[-1]["step"], cost, f"found: {cost:.4g} {unit}", "e", "star", "found")]
-
-
-def _inside(run: Run, name: str) -> Markup | None:
-    assert run.searched is not None
-    both = run.searched.latency is not None and bool(run.searched.settings.flops)
-    title = "P(in both ranges)" if both else "P(in range)"
-    return _chart(run, _named(title, name), ["p_in_range"], low=0.0, high=1.0)
-
-
-def _entropy(run: Run, name: str) -> Markup | None:
-    return _chart(run, _named("Entropy of the prior, nats", name), ["entropy"], low=0.0)
-
-
-def _losses(run: Run, name: str) -> Markup | None:
-    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
-    return _chart(run, _named("Loss, mean over architectures", name), list(names), names=list(names.values()))
-
-
-def _named(title: str, name: str) -> str:
-    return f"{title} · {name}" if name else title
-
-
-def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Markup | None:
-    assert run.searched is not None
-    settings = run.searched.settings
-    series = []
-    for colour, key in enumerate(keys):
-        lines = [_part(run, number, key) for number in range(len(settings.parts))]
-        points = [point for line in lines for point in (*line, (0.0, math.nan))]
-        if any(math.isfinite(y) for _, y in points):
-            series.append(Series(names[colour] if names else "", points, colour))
-    if not series:
-        return None
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
-    marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
-    return line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
-
-
-def _part(run: Run, number: int, key: str) -> list[tuple[float, float]]:
-    points = [(r["step"], r[key]) for r in run.records if r.get("part") == number and r.get(key) is not None]
-    return thin([(float(x), float(y)) for x, y in points])
-
-
-class _Verdict(NamedTuple):
-    """A decision at the end: its candidates' probabilities (C,), what was taken, and by how much that leads.
-
-    Of a search that is not finished: as it stands, with the likeliest candidate as what would be taken.
+    Of a search that is not finished: as it stands, with the most probable candidate as the choice.
     """
 
     name: str
     candidates: tuple[object, ...]
     probabilities: np.ndarray
-    taken: int
+    chosen: int
 
     @property
     def lead(self) -> float:
-        """Over the best of the others; negative where the range has made another one necessary."""
-        return float(self.probabilities[self.taken] - np.delete(self.probabilities, self.taken).max())
-
-    @property
-    def says(self) -> str:
-        """The short form."""
-        return f"{self.word} {self.points}"
+        """The lead over the best of the others; negative where the range has made another choice necessary."""
+        return float(self.probabilities[self.chosen] - np.delete(self.probabilities, self.chosen).max())
 
     @property
     def points(self) -> str:
@@ -141,109 +44,185 @@ class _Verdict(NamedTuple):
         return f"{100 * self.lead:+.0f}"
 
     @property
-    def word(self) -> str:
-        """What was taken."""
-        return _word(self.candidates[self.taken])
+    def choice(self) -> str:
+        """The chosen candidate."""
+        return _label(self.candidates[self.chosen])
+
+    @property
+    def label(self) -> str:
+        """The decision in a word."""
+        last = self.name.rpartition(".")[2]
+        return SHORT.get(last, last)
+
+    @property
+    def chances(self) -> list[str]:
+        """All candidates with their probabilities."""
+        return [f"{_label(c)}: {100 * p:.0f} %" for c, p in zip(self.candidates, self.probabilities)]
+
+
+def curves(runs: Sequence[Run]) -> Markup | None:
+    """Draw expected cost and its range, P(in range), entropy and losses, all searches side by side."""
+    searches = [run for run in runs if run.searched and len(run.records) > 1]
+    charts = [
+        chart
+        for draw in (_flops, _latency, _in_range, _entropy, _losses)
+        for run in searches
+        if (chart := draw(run, f" · {run.name}" if len(searches) > 1 else ""))
+    ]
+    return section("curves", charts=charts) if charts else None
+
+
+def _flops(run: Run, suffix: str) -> Markup | None:
+    searched: Any = run.searched
+    ranges = [searched.target.of(searched.space, number) for number in range(len(searched.settings.parts))]
+    points = []
+    if isinstance(run.model, Architecture):
+        points = _result(run, int(run.model.cost["macs"]) / 1e9, "GFLOPs")
+    return _chart(run, f"Expected GFLOPs{suffix}", ["expected_gflops"], bands=_bands(run, ranges), points=points)
+
+
+def _latency(run: Run, suffix: str) -> Markup | None:
+    searched: Any = run.searched
+    if searched.latency is None:
+        return None
+    points = []
+    if isinstance(run.model, Architecture) and "latency_ms" in run.model.cost:
+        points = _result(run, float(run.model.cost["latency_ms"]), "ms")
+    bands = _bands(run, latencies_of(searched), 1e6)
+    return _chart(run, f"Expected latency, ms{suffix}", ["expected_latency_ms"], bands=bands, points=points)
+
+
+def _bands(run: Run, ranges: Sequence[CostRange | None], unit: float = 1e9) -> list[Band]:
+    """Return the ranges of the parts that the search has begun."""
+    settings: Any = run.searched.settings if run.searched else None
+    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    return [
+        Band((start, settings.end(number)), (ends.low / unit, ends.high / unit))
+        for number, (start, ends) in enumerate(zip(starts, ranges))
+        if ends is not None and start <= run.records[-1]["step"]
+    ]
+
+
+def _result(run: Run, cost: float, unit: str) -> list[Point]:
+    return [Point(run.records[-1]["step"], cost, f"the result: {cost:.4g} {unit}", "e", "star", "result")]
+
+
+def _in_range(run: Run, suffix: str) -> Markup | None:
+    searched: Any = run.searched
+    both = searched.latency is not None and bool(searched.settings.flops)
+    title = "P(in both ranges)" if both else "P(in range)"
+    return _chart(run, f"{title}{suffix}", ["p_in_range"], low=0.0, high=1.0)
+
+
+def _entropy(run: Run, suffix: str) -> Markup | None:
+    return _chart(run, f"Entropy of the prior, nats{suffix}", ["entropy"], low=0.0)
+
+
+def _losses(run: Run, suffix: str) -> Markup | None:
+    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
+    return _chart(run, f"Loss, mean over architectures{suffix}", list(names), names=list(names.values()))
+
+
+def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Markup | None:
+    settings: Any = run.searched.settings if run.searched else None
+    series = []
+    for colour, key in enumerate(keys):
+        lines = []
+        for number in range(len(settings.parts)):
+            points = [(r["step"], r[key]) for r in run.records if r.get("part") == number and r.get(key) is not None]
+            lines += [*thin([(float(x), float(y)) for x, y in points]), (0.0, math.nan)]
+        if any(math.isfinite(y) for _, y in lines):
+            series.append(Series(names[colour] if names else "", lines, colour))
+    if not series:
+        return None
+    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
+    return line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
-    """Every decision of every search: what was taken, by how much it leads, and the probabilities over time."""
-    there = [(run, found) for run in runs if run.searched and (found := list(_verdicts(run.searched, run.model)))]
-    if not there:
+    """List every decision of every search: the choice, its lead, and the probabilities over time."""
+    searches = [(run, list(_verdicts(run.searched, run.model))) for run in runs if run.searched]
+    searches = [(run, verdicts) for run, verdicts in searches if verdicts]
+    if not searches:
         return None
-    return join(_of_run(run, verdicts, named=len(there) > 1) for run, verdicts in there)
+    parts = []
+    for run, verdicts in searches:
+        searched: Any = run.searched
+        parts.append(
+            section(
+                "decisions",
+                run=run,
+                name=run.name if len(searches) > 1 else "",
+                better=searched.evidence.better_than_chance,
+                evidence=searched.evidence.sentence(),
+                ranking=list(_clear_and_close(searched, verdicts)),
+                decisions=verdicts,
+                groups=_groups(run, verdicts),
+            )
+        )
+    return Markup().join(parts)
 
 
-def _of_run(run: Run, verdicts: Sequence[_Verdict], named: bool) -> Markup:
-    assert run.searched is not None
-    cards = tag("div", *_cards(run, verdicts), class_="cards")
-    parts = [tag("h3", run.name)] if named else []
-    marked = "the one that was taken" if run.model else "the likeliest so far"
-    text = f"Probability of each candidate over time, from 0 to 100 %; in blue {marked}, with its lead over the next. "
-    if run.model:
-        text += "In orange and with a minus: another was likelier, and the range decided."
-    else:
-        text += "The search is not finished: what it has not come to is left out, and all may change."
-    details = tag("details", tag("summary", f"All {len(verdicts)} decisions"), cards, open="" if not named else None)
-    return join([*parts, *_summary(run.searched, verdicts), tag("p", text, class_="mute"), details])
-
-
-def _verdicts(searched: Searched, arch: Model | None) -> Iterator[_Verdict]:
-    """Of what is chosen; where nothing is chosen yet, of all decisions that a part of the search has come to."""
+def _verdicts(searched: Searched, arch: Model | None) -> Iterator[Verdict]:
+    """Yield what is chosen; where nothing is chosen yet, all decisions of parts that the search has begun."""
+    named = list(zip(searched.space.decisions, searched.log_probs(searched.space)))
     if isinstance(arch, Architecture):
-        chosen = dict(arch.choices)
+        choices = dict(arch.choices)
     else:
-        named = zip(searched.space.decisions, searched.log_probs(searched.space))
-        chosen = {d.name: d.candidates[int(logp.argmax())] for d, logp in named if d.name in searched.alpha}
-    for decision, logp in zip(searched.space.decisions, searched.log_probs(searched.space)):
-        if len(logp) > 1 and chosen.get(decision.name) in decision.candidates:
-            taken = decision.candidates.index(chosen[decision.name])
-            yield _Verdict(decision.name, decision.candidates, np.exp(logp), taken)
+        choices = {d.name: d.candidates[int(logp.argmax())] for d, logp in named if d.name in searched.alpha}
+    for decision, logp in named:
+        if len(logp) > 1 and choices.get(decision.name) in decision.candidates:
+            chosen = decision.candidates.index(choices[decision.name])
+            yield Verdict(decision.name, decision.candidates, np.exp(logp), chosen)
 
 
-def _summary(searched: Searched, verdicts: Sequence[_Verdict]) -> Iterator[Markup]:
-    """What is won, of the decisions of parts whose supernet is better than chance; of others that it is not."""
-    evidence = searched.evidence
-    yield tag("p", evidence.sentence(), class_=None if evidence.better_than_chance else "note")
-    proven = {one.part for one in evidence.parts if not one.at_chance}
-    open_parts = [part for part in searched.space.parts if part.name in proven]
-    verdicts = [one for one in verdicts if any(is_searched_in(part, one.name) for part in open_parts)]
+def _clear_and_close(searched: Searched, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield lines about the decisions of parts whose supernet is better than chance."""
+    better = {part.part for part in searched.evidence.parts if not part.at_chance}
+    parts = [part for part in searched.space.parts if part.name in better]
+    verdicts = [one for one in verdicts if any(is_searched_in(part, one.name) for part in parts)]
     if not verdicts:
         return
     ranked = sorted(verdicts, key=lambda one: -one.lead)
     against = sum(one.lead < 0 for one in verdicts)
-    text = f"{sum(one.lead > 0.5 for one in verdicts)} of {len(verdicts)} decisions are won by more than 50 points"
-    text += f"; {against} went to another than the most probable candidate, for the range's sake" if against else ""
-    yield tag("p", f"{text}.")
+    line = f"{sum(one.lead > 0.5 for one in verdicts)} of {len(verdicts)} decisions lead by more than 50 points"
+    yield line + (f"; in {against} the range excluded the most probable candidate." if against else ".")
     for word, few in ("Clearest", ranked), ("Closest", sorted(verdicts, key=lambda one: abs(one.lead))):
-        yield tag("p", f"{word}: ", "; ".join(f"{one.name} {one.says}" for one in few[:FEW]), class_="mute")
+        yield f"{word}: {'; '.join(f'{one.name} {one.choice} {one.points}' for one in few[:FEW])}"
 
 
-def _cards(run: Run, verdicts: Sequence[_Verdict]) -> Iterator[Markup]:
-    """One for each stage of each stream, and for fusion and attention."""
-    groups: dict[str, list[_Verdict]] = {}
+class _Cell(NamedTuple):
+    """A decision as a card shows it."""
+
+    label: str
+    choice: str
+    points: str
+    lead: float
+    chances: list[str]
+    picture: Markup
+
+
+def _groups(run: Run, verdicts: Sequence[Verdict]) -> dict[str, dict[str, list[_Cell]]]:
+    """Group decisions into a card for each stage of each stream, and for fusion and attention; there by block."""
+    groups: dict[str, dict[str, list[_Cell]]] = {}
     for one in verdicts:
         first, second, *_ = one.name.split(".")
-        groups.setdefault(first if first in ("fusion", "attention") else f"{first} {second}", []).append(one)
-    for name, group in groups.items():
-        rows: dict[str, list[_Verdict]] = {}
-        for one in group:
-            rows.setdefault(one.name.rpartition(".")[0] if one.name.count(".") > 2 else "", []).append(one)
-        cells = [cell for place, row in rows.items() for cell in _row(run, place, row)]
-        yield tag("div", tag("h4", name), tag("div", *cells, class_="decisions"), class_="card")
+        card = first if first in ("fusion", "attention") else f"{first} {second}"
+        block = one.name.split(".")[-2] if one.name.count(".") > 2 else ""
+        cell = _Cell(one.label, one.choice, one.points, one.lead, one.chances, _history(run, one))
+        groups.setdefault(card, {}).setdefault(block, []).append(cell)
+    return groups
 
 
-def _row(run: Run, place: str, row: Sequence[_Verdict]) -> Iterator[Markup]:
-    if place:
-        yield tag("div", place.rpartition(".")[2], class_="row")
-    for one in row:
-        label = SHORT.get(one.name.rpartition(".")[2], one.name.rpartition(".")[2])
-        chances = [f"{_word(c)}: {100 * p:.0f} %" for c, p in zip(one.candidates, one.probabilities)]
-        picture = _history(run, one)
-        yield tag(
-            "div",
-            *picture,
-            tag("span", f"{label} ", class_="mute"),
-            tag("span", tag("b", one.word), f" {one.points}", class_="against" if one.lead < 0 else None),
-            tag("div", join((tag("span", chance) for chance in _listed(chances)), " "), class_="mute chances"),
-            class_="decision",
-            title=", ".join(chances),
-        )
+def _history(run: Run, one: Verdict) -> Markup:
+    records = [record[one.name] for record in run.history if len(record.get(one.name, ())) == len(one.candidates)]
+    if len(records) < 2:
+        return Markup()
+    instants = np.linspace(0, len(records) - 1, min(INSTANTS, len(records))).round().astype(int)
+    lines = list(zip(map(_label, one.candidates), np.array(records)[instants].T.tolist()))
+    return spark(lines, one.chosen, f"{one.name} over time", "b" if one.lead < 0 else "a")
 
 
-def _listed(parts: Sequence[str]) -> list[str]:
-    return [*(f"{part}," for part in parts[:-1]), *parts[-1:]]
-
-
-def _history(run: Run, one: _Verdict) -> list[Markup]:
-    known = [record[one.name] for record in run.history if len(record.get(one.name, ())) == len(one.candidates)]
-    if len(known) < 2:
-        return []
-    chosen = np.linspace(0, len(known) - 1, min(INSTANTS, len(known))).round().astype(int)
-    lines = np.array(known)[chosen].T.tolist()
-    named = list(zip(map(_word, one.candidates), lines))
-    return [spark(named, one.taken, f"{one.name} over time", "b" if one.lead < 0 else "a")]
-
-
-def _word(candidate: object) -> str:
+def _label(candidate: object) -> str:
     return str(candidate).replace("_", " ")

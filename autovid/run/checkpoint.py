@@ -18,7 +18,6 @@ import torch
 
 from autovid.errors import RunError
 from autovid.fileio import sync_folder, write_synced
-from autovid.run.plain import plain
 from autovid.run.task import TaskState
 
 FORMAT = 1
@@ -26,18 +25,18 @@ FILES = ("model.safetensors", "optim.pt", "search.safetensors", "state.json")
 
 
 class DamagedError(Exception):
-    """Why a folder is not a valid checkpoint, naming the file."""
+    """A folder that is not a valid checkpoint; the text names the file and the reason."""
 
 
 class FileSum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file must be."""
+    """Checksum and size of one file of a checkpoint."""
 
     sha256: str
     size: int  # bytes
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What manifest.json says; `config` is the hash of the run's configuration."""
+class CheckpointManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Content of manifest.json; `config` is the hash of the run's configuration."""
 
     format: int
     step: int
@@ -47,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str, keep: bool) -> Path:
-    """Writes parent/step-000123 in one move; one that is there already gives way only to the finished new one.
+    """Write parent/step-000123 in one move; an existing one is replaced only by the finished new one.
 
     Raises OSError, and TypeError for a state that the files would not give back; nothing has changed then.
     """
@@ -55,11 +54,15 @@ def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        sums = {name: _write_file(temporary / name, state) for name in FILES}
-        manifest = Manifest(FORMAT, step, keep, config_hash, sums)
+        sums = {}
+        for name in FILES:
+            data = _encode(name, state)
+            write_synced(temporary / name, data)
+            sums[name] = FileSum(hashlib.sha256(data).hexdigest(), len(data))
+        manifest = CheckpointManifest(FORMAT, step, keep, config_hash, sums)
         write_synced(temporary / "manifest.json", _sealed(msgspec.to_builtins(manifest)))
         sync_folder(temporary)
-        old = _out_of_sight(final) if final.exists() else None
+        old = _hide(final) if final.exists() else None
         os.rename(temporary, final)
         sync_folder(parent)
         if old is not None:
@@ -70,18 +73,12 @@ def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str
 
 
 def discard(folder: Path) -> None:
-    """Deletes a checkpoint: out of sight first, so that a killed process leaves no half one."""
-    shutil.rmtree(_out_of_sight(folder), ignore_errors=True)
+    """Delete a checkpoint, hidden first, so that a killed process leaves no half one."""
+    shutil.rmtree(_hide(folder), ignore_errors=True)
 
 
-def _out_of_sight(folder: Path) -> Path:
-    hidden = folder.with_name(f".tmp-old-{folder.name}-{os.getpid()}")
-    os.rename(folder, hidden)
-    return hidden
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Raises DamagedError unless every bit is as written, RunError if it comes from a newer format."""
+def read_manifest(folder: Path) -> CheckpointManifest:
+    """Read a manifest. Raises DamagedError unless every bit is as written, RunError if its format is newer."""
     data = _read_file(folder / "manifest.json")
     try:
         body = json.loads(data)
@@ -89,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest:
         if intact and body["format"] > FORMAT:
             raise RunError(f"{folder}: written by a newer autovid (format {body['format']}); use that one")
         body.pop("manifest_sha256")
-        manifest = msgspec.convert(body, Manifest)
+        manifest = msgspec.convert(body, CheckpointManifest)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
         raise DamagedError("manifest.json is damaged") from error
     if not intact or sorted(manifest.files) != sorted(FILES):
@@ -97,32 +94,61 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_checkpoint(folder: Path) -> tuple[Manifest, TaskState]:
-    """Reads and verifies every file. Raises DamagedError naming file and reason, RunError for a newer format."""
+def read_checkpoint(folder: Path) -> tuple[CheckpointManifest, TaskState]:
+    """Read and verify every file. Raises DamagedError naming file and reason, RunError for a newer format."""
     manifest = read_manifest(folder)
     if folder.name != f"step-{manifest.step:06d}":
         raise DamagedError(f"manifest.json is of step {manifest.step}")
     contents = {}
     for name in FILES:
-        data, want = _read_file(folder / name), manifest.files[name]
-        if len(data) != want.size:
-            raise DamagedError(f"{name} has {len(data)} bytes instead of {want.size}")
-        if hashlib.sha256(data).hexdigest() != want.sha256:
+        data, expected = _read_file(folder / name), manifest.files[name]
+        if len(data) != expected.size:
+            raise DamagedError(f"{name} has {len(data)} bytes instead of {expected.size}")
+        if hashlib.sha256(data).hexdigest() != expected.sha256:
             raise DamagedError(f"{name} is damaged (its sha256 differs from the manifest)")
         contents[name] = data
-    return manifest, _decode(contents)
+    try:
+        return manifest, TaskState(
+            model=safetensors.torch.load(contents["model.safetensors"]),
+            optim=torch.load(io.BytesIO(contents["optim.pt"]), map_location="cpu", weights_only=True),
+            search=safetensors.torch.load(contents["search.safetensors"]),
+            info=json.loads(contents["state.json"]),
+        )
+    except Exception as error:  # the sums are right, so another program wrote these files: any content is refused
+        raise DamagedError(f"its files cannot be read ({type(error).__name__})") from error
+
+
+def plain(value: Any, where: str, tensors: bool = False) -> Any:
+    """Copy nested dicts, lists and plain values, with tensors (if allowed) moved to the CPU.
+
+    Without tensors only what JSON keeps unchanged passes: string keys, no tuples. Raises TypeError naming the place:
+    what the file would lose silently is a bug of the caller.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if tensors and isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, list) or (tensors and isinstance(value, tuple)):
+        items = [plain(item, f"{where}[{index}]", tensors) for index, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        bad = next((key for key in value if not isinstance(key, str) and not (tensors and type(key) is int)), None)
+        if bad is not None:
+            raise TypeError(f"{where}: the key {bad!r} would not come back as it is")
+        return {key: plain(item, f"{where}.{key}", tensors) for key, item in value.items()}
+    raise TypeError(f"{where}: a {type(value).__name__} would not come back as it is")
+
+
+def _hide(folder: Path) -> Path:
+    hidden = folder.with_name(f".tmp-old-{folder.name}-{os.getpid()}")
+    os.rename(folder, hidden)
+    return hidden
 
 
 def _sealed(body: dict[str, Any]) -> bytes:
-    """The one text of a manifest, with its own checksum: any other text is a damaged one."""
+    """Return the one valid text of a manifest, its own checksum included: any other text is damaged."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**body, "manifest_sha256": digest}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _write_file(path: Path, state: TaskState) -> FileSum:
-    data = _encode(path.name, state)
-    write_synced(path, data)
-    return FileSum(hashlib.sha256(data).hexdigest(), len(data))
 
 
 def _read_file(path: Path) -> bytes:
@@ -132,31 +158,14 @@ def _read_file(path: Path) -> bytes:
         raise DamagedError(f"{path.name}: {error.strerror}") from error
 
 
-def _tensor_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
-    # A copy of each: safetensors refuses channels_last_3d strides and tensors that share memory.
-    copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-    return safetensors.torch.save(copies)
-
-
 def _encode(name: str, state: TaskState) -> bytes:
-    if name == "model.safetensors":
-        return _tensor_bytes(state.model)
-    if name == "search.safetensors":
-        return _tensor_bytes(state.search)
+    if name.endswith(".safetensors"):
+        tensors = state.model if name.startswith("model") else state.search
+        # A copy of each: safetensors refuses channels_last_3d strides and tensors that share memory.
+        copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+        return safetensors.torch.save(copies)
     if name == "state.json":
         return (json.dumps(plain(state.info, "info"), indent=1) + "\n").encode()
     buffer = io.BytesIO()
     torch.save(plain(state.optim, "optim", tensors=True), buffer)
     return buffer.getvalue()
-
-
-def _decode(contents: dict[str, bytes]) -> TaskState:
-    try:
-        return TaskState(
-            model=safetensors.torch.load(contents["model.safetensors"]),
-            optim=torch.load(io.BytesIO(contents["optim.pt"]), map_location="cpu", weights_only=True),
-            search=safetensors.torch.load(contents["search.safetensors"]),
-            info=json.loads(contents["state.json"]),
-        )
-    except Exception as error:  # the sums are right, so somebody else wrote these files: whatever they hold is refused
-        raise DamagedError(f"its files cannot be read ({type(error).__name__})") from error

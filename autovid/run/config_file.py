@@ -1,4 +1,4 @@
-"""config.yaml of a run directory: what the run was made with, and how it differs from what is asked now."""
+"""config.yaml of a run directory: the configuration of the run, and how it differs from the one of a command."""
 
 import hashlib
 import json
@@ -9,32 +9,26 @@ from typing import Any
 import msgspec
 
 from autovid import __version__
-from autovid.config import dump_yaml, read_yaml
+from autovid.config import read_yaml
 from autovid.errors import ConfigError, RunError
-from autovid.fileio import write_atomic
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
 _ABSENT = "(absent)"
 
 
 def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
-    """Those that a run was begun with; the first runs did not record torch's."""
+    """Return the versions that a run was begun with; the first runs did not record torch's."""
     return {name: str(config[name]) for name in VERSIONS if name in config}
 
 
 def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
-    """`config` as config.yaml gives it back (structs as mappings, tuples as lists), with versions and kind in front."""
+    """Return `config` as config.yaml gives it back (structs as mappings, tuples as lists), after versions and kind."""
     plain = json.loads(json.dumps(msgspec.to_builtins(config, str_keys=True)))
     return {**dict(zip(VERSIONS, (__version__, version("torch")))), "kind": kind, **plain}
 
 
-def write_config(path: Path, config: dict[str, Any]) -> None:
-    """Writes config.yaml in one move."""
-    write_atomic(path, dump_yaml(config))
-
-
 def read_config(path: Path) -> dict[str, Any]:
-    """Reads config.yaml. Raises RunError if it is not one of a run."""
+    """Read config.yaml. Raises RunError if it is not one of a run."""
     try:
         config = read_yaml(path).as_type(dict[str, Any])
     except ConfigError as error:
@@ -45,16 +39,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """sha256 over everything but the versions, which may grow between two halves of a run."""
+    """Return the sha256 of everything but the versions, which may grow between two halves of a run."""
     settings = {key: value for key, value in config.items() if key not in VERSIONS}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
-    """One "search.lr: 0.1 there, 0.05 now" for every key that differs, the versions left out."""
-    there, now = _flat(theirs), _flat(yours)
-    keys = [key for key in {**there, **now} if key not in VERSIONS]
-    pairs = [(key, there.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys]
+    """Return one "search.lr: 0.1 there, 0.05 now" for every key that differs, the versions left out."""
+    saved, current = _flat(theirs), _flat(yours)
+    keys = [key for key in {**saved, **current} if key not in VERSIONS]
+    pairs = [(key, saved.get(key, _ABSENT), current.get(key, _ABSENT)) for key in keys]
     return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
 
 

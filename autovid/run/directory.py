@@ -1,20 +1,27 @@
-"""The run directory: runs/NAME/{config.yaml, log.txt, metrics.jsonl, ..., checkpoints/step-000123/}."""
+"""The run directory: runs/NAME/{config.yaml, log.txt, metrics.jsonl, ..., checkpoints/step-000123/}.
 
+One process at a time writes it: a kernel lock, which ends with the process however it ends.
+"""
+
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autovid import distributed
+from autovid.config import dump_yaml
 from autovid.errors import RunError
-from autovid.fileio import explained, write_all
+from autovid.fileio import explained, write_all, write_atomic
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
-from autovid.run.config_file import config_hash, differences, full_config, read_config, write_config
-from autovid.run.lock import RunLock
+from autovid.run.config_file import config_hash, differences, full_config, read_config
 from autovid.run.task import TaskState
 
 NEWEST_KEPT = 2
@@ -30,33 +37,20 @@ class Checkpoint:
     state: TaskState
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _is_leftover(name: str) -> bool:
-    return name == _LOCK or (name.startswith(".") and name.endswith(".tmp"))
-
-
 class RunDirectory:
-    """Made by `create`, `open` or `create_or_resume`; the first and last hold the lock until `close`.
+    """A run on disk. `create_or_resume` locks it until `close`; `open` only reads.
 
-    `config` is what config.yaml holds: {"autovid": version, "kind": kind, ...}.
+    `config` is the content of config.yaml: {"autovid": version, "kind": kind, ...}. `locked`: this object may write.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], lock: RunLock | None) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], lock: "_RunLock | None") -> None:
         self.path, self.config, self._lock = path, config, lock
         self.kind: str = config["kind"]
         self._checkpoints = path / "checkpoints"
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any], *, kind: str) -> "RunDirectory":
-        """A new run in a missing or empty directory, locked. Raises RunError if there is anything in it."""
-        return cls.create_or_resume(path, config, kind=kind, resume=False)
-
-    @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
-        """An existing run to read from, also while it is running. Raises RunError if it is not one."""
+        """Open an existing run to read from, also while it is running. Raises RunError if it is not one."""
         path = Path(path)
         if not (path / "config.yaml").is_file():
             why = "is not a run directory of autovid (no config.yaml in it)" if path.exists() else "does not exist"
@@ -67,7 +61,7 @@ class RunDirectory:
     def create_or_resume(
         cls, path: str | Path, config: dict[str, Any], *, kind: str, resume: bool = False
     ) -> "RunDirectory":
-        """A new run, or with `resume` the one at `path`, locked. `config` holds plain values and structs.
+        """Create a run, or with `resume` go on with the one at `path`; lock it. `config`: plain values and structs.
 
         Raises RunError, and touches nothing, if the directory is in use, is not a run, was made with another
         configuration (the keys are named), exists without `resume` or is missing with it.
@@ -77,51 +71,17 @@ class RunDirectory:
         if resume and not path.is_dir():
             raise RunError(f"{path}: no run to resume there; check the name, or leave --resume out to start it")
         with explained(f"cannot make {path}"):
-            cls._refuse_foreign(path)
+            _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
-        lock = RunLock(path / _LOCK)
+        lock = _RunLock(path / _LOCK)
         try:
             with explained(f"cannot set up {path}"):
-                return cls._set_up(path, settings, lock, resume)
+                run = cls(path, _set_up(path, settings, resume), lock)
+                run._clean_up()
+                return run
         except BaseException:
             lock.release()
             raise
-
-    @staticmethod
-    def _refuse_foreign(path: Path) -> None:
-        names = [name for name in os.listdir(path) if not _is_leftover(name)] if path.exists() else []
-        if "config.yaml" in names:
-            read_config(path / "config.yaml")
-        elif names:
-            raise RunError(f"{path} is not a run directory and not empty; choose another -o")
-
-    @classmethod
-    def _set_up(cls, path: Path, settings: dict[str, Any], lock: RunLock, resume: bool) -> "RunDirectory":
-        cls._refuse_foreign(path)
-        file = path / "config.yaml"
-        if not file.exists():  # also after a process that was killed before it wrote one
-            (path / "checkpoints").mkdir(exist_ok=True)
-            write_config(file, settings)
-        elif not resume:
-            raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
-        saved = read_config(file)
-        different = differences(saved, settings)
-        if different:
-            raise RunError(f"{path} was made with another configuration ({'; '.join(different)}); choose another -o")
-        run = cls(path, saved, lock)
-        run._clean_up()
-        return run
-
-    def _clean_up(self) -> None:
-        self._checkpoints.mkdir(exist_ok=True)
-        for folder in self._checkpoints.glob(".tmp-*"):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in self.path.glob(".*.tmp"):
-            file.unlink(missing_ok=True)
-        log = self.path / "log.txt"
-        if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):  # a kill has torn the last line
-            with log.open("ab") as lines:
-                lines.write(b"\n")
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -130,18 +90,18 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Gives the directory free for others."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.release()
         self._lock = None
 
     @property
     def locked(self) -> bool:
-        """Whether this object may write into the directory."""
+        """True if this object may write into the directory."""
         return self._lock is not None
 
     def log(self, line: str) -> None:
-        """Adds a line with the time to log.txt."""
+        """Append a line with the time to log.txt."""
         assert self.locked, "opened for reading only"
         text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(line.splitlines())}\n"
         with explained(f"cannot write {self.path / 'log.txt'}"):
@@ -152,62 +112,44 @@ class RunDirectory:
                 os.close(fd)
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint folder, valid or not, ascending."""
+        """Return the steps that have a checkpoint folder, valid or not, ascending."""
         names = os.listdir(self._checkpoints) if self._checkpoints.is_dir() else []
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{6,}", name))
 
-    def _folder(self, step: int) -> Path:
-        return self._checkpoints / f"step-{step:06d}"
-
     def save(self, step: int, state: TaskState, *, keep: bool = False) -> Path:
-        """Saves the state after `step` steps; all but the newest two and those with `keep` are then deleted.
+        """Save the state after `step` steps, then delete all but the newest two and those saved with `keep`.
 
         Raises RunError if the disk refuses; the earlier checkpoints are then intact.
         """
         assert self.locked, "opened for reading only"
         with explained(f"the checkpoint of step {step} could not be saved in {self.path}"):
             path = write_checkpoint(self._checkpoints, step, state, config_hash(self.config), keep)
-            self._prune(step)
+            for old in [old for old in self.steps() if old <= step][:-NEWEST_KEPT]:
+                if not self._is_kept(old):
+                    discard(self._folder(old))
         return path
 
-    def _prune(self, newest: int) -> None:
-        for step in [step for step in self.steps() if step <= newest][:-NEWEST_KEPT]:
-            if not self._is_kept(step):
-                discard(self._folder(step))
-
     def kept(self) -> list[int]:
-        """The steps whose checkpoints were saved with `keep`, ascending."""
+        """Return the steps whose checkpoints were saved with `keep`, ascending."""
         return [step for step in self.steps() if self._is_kept(step)]
 
-    def _is_kept(self, step: int) -> bool:
-        try:
-            return read_manifest(self._folder(step)).keep
-        except DamagedError:
-            return False
-
     def load(self, step: int) -> Checkpoint:
-        """The checkpoint of one step. Raises RunError if it is missing or damaged."""
+        """Read the checkpoint of one step. Raises RunError if it is missing or damaged."""
         try:
             return self._read(step)
         except DamagedError as error:
             raise RunError(f"{self._folder(step)} is not a valid checkpoint: {error}") from error
 
-    def _read(self, step: int) -> Checkpoint:
-        manifest, state = read_checkpoint(self._folder(step))
-        if manifest.config != config_hash(self.config):
-            raise RunError(f"{self._folder(step)} does not belong to {self.path / 'config.yaml'}; restore that file")
-        return Checkpoint(step, manifest.keep, state)
+    def latest(self, notice: Callable[[str], None] = lambda line: print(line, file=sys.stderr)) -> Checkpoint | None:
+        """Read the highest valid checkpoint, or None if none was saved; damaged ones are skipped with a notice.
 
-    def latest(self, notice: Callable[[str], None] = _to_stderr) -> Checkpoint | None:
-        """The highest valid checkpoint, or None if none was saved; damaged ones are skipped with a notice.
-
-        Raises RunError if there are checkpoints and all are damaged.
+        Raises RunError if all checkpoints are damaged.
         """
         damaged: dict[int, str] = {}
         steps = self.steps()
         for step in reversed(steps):
             try:
-                found = self._read(step)
+                checkpoint = self._read(step)
             except DamagedError as error:
                 if self._folder(step).exists():  # else the process that runs here has just deleted it
                     damaged[step] = f"checkpoint step-{step:06d}: {error}"
@@ -215,16 +157,106 @@ class RunDirectory:
             for skipped, reason in damaged.items():
                 notice(f"{reason}; going back to step {step}")
                 self._set_aside(skipped)
-            return found
+            return checkpoint
         if damaged:
             why = "; ".join(damaged.values())
             raise RunError(f"{self.path} has no valid checkpoint ({why}); start again with another -o")
         return self.latest(notice) if steps != self.steps() else None
 
+    def _clean_up(self) -> None:
+        """Remove what a killed process left behind."""
+        self._checkpoints.mkdir(exist_ok=True)
+        for folder in self._checkpoints.glob(".tmp-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in self.path.glob(".*.tmp"):
+            file.unlink(missing_ok=True)
+        log = self.path / "log.txt"
+        if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):  # a kill has torn the last line
+            with log.open("ab") as lines:
+                lines.write(b"\n")
+
+    def _folder(self, step: int) -> Path:
+        return self._checkpoints / f"step-{step:06d}"
+
+    def _is_kept(self, step: int) -> bool:
+        try:
+            return read_manifest(self._folder(step)).keep
+        except DamagedError:
+            return False
+
+    def _read(self, step: int) -> Checkpoint:
+        manifest, state = read_checkpoint(self._folder(step))
+        if manifest.config != config_hash(self.config):
+            raise RunError(f"{self._folder(step)} does not belong to {self.path / 'config.yaml'}; restore that file")
+        return Checkpoint(step, manifest.keep, state)
+
     def _set_aside(self, step: int) -> None:
-        """Renames a damaged checkpoint, so that it is never counted as one of the newest."""
+        """Rename a damaged checkpoint, so that it is never counted as one of the newest."""
         if self.locked:
             target = self._checkpoints / f"damaged-{step:06d}"
             shutil.rmtree(target, ignore_errors=True)
             with explained(f"cannot rename {self._folder(step)}"):
                 os.rename(self._folder(step), target)
+
+
+@contextlib.contextmanager
+def shared_run(path: str | Path, config: dict[str, Any], *, kind: str, resume: bool = False) -> Iterator[RunDirectory]:
+    """Call `RunDirectory.create_or_resume` on rank 0; other workers get a directory that is not `locked`.
+
+    They need not see its disk. An error of rank 0 is raised on all.
+    """
+    locked: list[RunDirectory] = []
+
+    def lock_on_rank0() -> dict[str, Any]:
+        locked.append(RunDirectory.create_or_resume(path, config, kind=kind, resume=resume))
+        return locked[0].config
+
+    settings = distributed.from_first(lock_on_rank0)
+    with locked[0] if locked else RunDirectory(Path(path), settings, None) as run:
+        yield run
+
+
+class _RunLock:
+    """A lock on the file `path` until `release`. Raises RunError, naming the process, if another one holds it."""
+
+    def __init__(self, path: Path) -> None:
+        with explained(f"cannot lock {path}"):
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open is what holds the lock
+            self.release = self._file.close
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._file.seek(0)
+                holder = self._file.read(200).decode(errors="replace").strip() or "another process"
+                raise RunError(f"{path.parent} is in use by {holder}; wait for it, or choose another -o") from None
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n".encode())
+        _locks.add(self)
+
+
+_locks: "weakref.WeakSet[_RunLock]" = weakref.WeakSet()
+# A forked loader worker that outlives a killed run must not keep the run directory locked.
+os.register_at_fork(after_in_child=lambda: [lock.release() for lock in list(_locks)])
+
+
+def _refuse_foreign(path: Path) -> None:
+    names = os.listdir(path) if path.exists() else []
+    if "config.yaml" in names:
+        read_config(path / "config.yaml")
+    elif any(name != _LOCK and not re.fullmatch(r"\..*\.tmp", name) for name in names):
+        raise RunError(f"{path} is not a run directory and not empty; choose another -o")
+
+
+def _set_up(path: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """Write config.yaml of a new run, or compare that of an existing one; return its content."""
+    _refuse_foreign(path)
+    file = path / "config.yaml"
+    if not file.exists():  # also after a process that was killed before it wrote one
+        (path / "checkpoints").mkdir(exist_ok=True)
+        write_atomic(file, dump_yaml(settings))
+    elif not resume:
+        raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
+    saved = read_config(file)
+    if different := differences(saved, settings):
+        raise RunError(f"{path} was made with another configuration ({'; '.join(different)}); choose another -o")
+    return saved

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from autovid import __version__, distributed
@@ -11,14 +11,13 @@ from autovid.errors import ConfigError, RunError
 from autovid.run.directory import RunDirectory
 from autovid.run.metrics import MetricsLog
 from autovid.run.progress import Progress
-from autovid.run.seeds import seed_step
 from autovid.run.signals import Interrupted, StopRequest
-from autovid.run.task import Task
+from autovid.run.task import Task, seed_step
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A finished task: it went from step `first` (0, or where it was taken up) to `steps` in `seconds`."""
+class TaskOutcome:
+    """A finished task: it went from step `first` (0, or the step of the checkpoint) to `steps` in `seconds`."""
 
     first: int
     steps: int
@@ -35,8 +34,8 @@ def run_task(
     image_every: int = 0,
     progress: Progress | None = None,
     resume_command: str = "",
-) -> Outcome:
-    """Takes up the latest checkpoint of `run` if there is one and does the steps that are left.
+) -> TaskOutcome:
+    """Resume from the latest checkpoint of `run` if there is one and do the steps that are left.
 
     Saves every so many steps, or every so much time, after milestones and at the end; asks for histograms and
     pictures every `image_every` steps and at milestones (0: never). Raises Interrupted on Ctrl-C or SIGTERM
@@ -44,12 +43,12 @@ def run_task(
     ends the run without a new checkpoint, as the state may be half changed. Seeds the global random state at every
     step.
 
-    Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to; the
-    first alone reads and writes the directory, and the others have one that is not locked.
+    Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to;
+    rank 0 alone reads and writes the directory, and the others have one that is not locked.
     """
     if isinstance(checkpoint_every, int) and checkpoint_every < 1:
         raise ConfigError(f"a checkpoint every {checkpoint_every} steps is not possible; give 1 or more")
-    loop = _Loop(task, run, seed, checkpoint_every, image_every, progress or Progress(), resume_command)
+    loop = _TaskLoop(task, run, seed, checkpoint_every, image_every, progress or Progress(), resume_command)
     go_on = f". Go on with: {resume_command}" if resume_command else ""
     with StopRequest() as stop:
         try:
@@ -63,33 +62,30 @@ def run_task(
     return outcome
 
 
-class _Loop:
-    def __init__(
-        self,
-        task: Task,
-        run: RunDirectory,
-        seed: int,
-        every: int | timedelta,
-        image_every: int,
-        progress: Progress,
-        command: str,
-    ) -> None:
-        self.task, self.run, self.seed, self.progress = task, run, seed, progress
-        self.every, self.image_every, self.command = every, image_every, command
-        self.done = 0
-        self.signal = 0  # that any of the workers was asked to stop by
-        self.saved: int | None = None
-        self.saved_at = time.monotonic()
-        self.metrics: dict[str, float] = {}
+@dataclass
+class _TaskLoop:
+    task: Task
+    run: RunDirectory
+    seed: int
+    every: int | timedelta
+    image_every: int
+    progress: Progress
+    command: str
+    done: int = 0
+    signal: int = 0  # that any of the workers was asked to stop by
+    saved: int | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def saved_text(self) -> str:
         return "nothing saved yet" if self.saved is None else f"saved at step {self.saved}"
 
-    def go(self, stop: StopRequest) -> Outcome:
-        first, began = self.take_up(), time.monotonic()
+    def go(self, stop: StopRequest) -> TaskOutcome:
+        first, began = self.resume(), time.monotonic()
         if first == self.task.steps:
-            return Outcome(first, first, 0.0, {})
-        self.log(f"step {first} of {self.task.steps}: starting{self.together()}")
+            return TaskOutcome(first, first, 0.0, {})
+        workers = f", {distributed.size()} workers" if distributed.size() > 1 else ""
+        self.log(f"step {first} of {self.task.steps}: starting{workers}")
         if self.command:
             self.log(f"goes on with: {self.command}")
         try:
@@ -109,16 +105,16 @@ class _Loop:
         finally:
             self.progress.close()
         self.log(f"step {self.done} of {self.task.steps}: {'stopped by a signal' if self.signal else 'finished'}")
-        return Outcome(first, self.done, time.monotonic() - began, self.metrics)
+        return TaskOutcome(first, self.done, time.monotonic() - began, self.metrics)
 
-    def take_up(self) -> int:
+    def resume(self) -> int:
         checkpoint = distributed.from_first(lambda: self.run.latest(self.note))
         if checkpoint is not None:
             if checkpoint.step > self.task.steps:
                 raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
-            made_with, now = self.run.config["autovid"], __version__
-            if made_with != now:
-                self.note(f"begun with autovid {made_with}, going on with {now}: the result may differ")
+            begun_with = self.run.config["autovid"]
+            if begun_with != __version__:
+                self.note(f"begun with autovid {begun_with}, going on with {__version__}: the result may differ")
             self.task.load(checkpoint.state)
             self.done = self.saved = checkpoint.step
         return self.done
@@ -128,12 +124,9 @@ class _Loop:
             self.run.log(line)
 
     def note(self, line: str) -> None:
+        self.log(line)
         if self.run.locked:
-            self.run.log(line)
             self.progress.note(line)
-
-    def together(self) -> str:
-        return f", {distributed.size()} workers" if distributed.size() > 1 else ""
 
     def asked_to_stop(self, stop: StopRequest) -> bool:
         self.signal = distributed.largest([stop.signal or 0])[0]
@@ -143,19 +136,16 @@ class _Loop:
         seed_step(self.seed, self.done)
         self.metrics = self.task.step(self.done)
         if log is not None:
-            self.record(log)
+            log.write(self.done, self.metrics)
+            if learned := self.task.probabilities(self.done):
+                log.probabilities(self.done, learned)
+            if self.image_every and ((self.done + 1) % self.image_every == 0 or self.task.milestone(self.done + 1)):
+                log.pictures(self.done, self.task.histograms(), self.task.images())
         self.done += 1
         for line in self.task.notices():
             self.note(line)
         if log is not None:
             self.progress.update(self.done, self.task.status(), self.metrics)
-
-    def record(self, log: MetricsLog) -> None:
-        log.write(self.done, self.metrics)
-        if found := self.task.probabilities(self.done):
-            log.probabilities(self.done, found)
-        if self.image_every and ((self.done + 1) % self.image_every == 0 or self.task.milestone(self.done + 1)):
-            log.pictures(self.done, self.task.histograms(), self.task.images())
 
     def due(self) -> bool:
         if self.done == self.task.steps or self.task.milestone(self.done):

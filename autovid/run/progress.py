@@ -1,4 +1,4 @@
-"""Long work shows itself: a live block on a terminal, otherwise one plain line per interval."""
+"""The progress of long work: a live block on a terminal, otherwise one plain line per interval."""
 
 import contextlib
 import io
@@ -19,55 +19,8 @@ LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.1
 
 
-class QuietStream:
-    """A text stream whose reader may go away: what can no longer be written is dropped, and the run goes on."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or io.StringIO()  # a process without standard output has None there
-        self._gone = stream is None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Writes, with "?" for what the encoding of the stream lacks."""
-        encoding = self._stream.encoding or "utf-8"
-        self._try(self._stream.write, text.encode(encoding, "replace").decode(encoding))
-        return len(text)
-
-    def flush(self) -> None:
-        """Flushes, or notices that nobody reads."""
-        self._try(self._stream.flush)
-
-    def isatty(self) -> bool:
-        """Whether somebody looks at it on a terminal."""
-        return not self._gone and not self._stream.closed and self._stream.isatty()
-
-    def _try(self, action: Callable[..., Any], *arguments: str) -> None:
-        try:
-            if not self._gone:
-                action(*arguments)
-        except (OSError, ValueError):
-            self._gone = True
-            self._redirect_to_nowhere()
-
-    def _redirect_to_nowhere(self) -> None:
-        """Else Python would complain of the closed pipe when it flushes at its own exit."""
-        with contextlib.suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
-            os.close(null)
-
-
-def duration(seconds: float) -> str:
-    """ "0:42", "12:05" or "3:07:00"."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
 class Progress:
-    """Shows step, status, loss and time left. `stream` is standard output by default."""
+    """A display of step, status, loss and time left. `stream` is standard output by default."""
 
     def __init__(
         self, title: str = "", stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -81,7 +34,7 @@ class Progress:
         self._ends: deque[float] = deque(maxlen=100)  # when the last steps ended
 
     def start(self, total: int, done: int, status: str = "") -> None:
-        """Begins at step `done` of `total`."""
+        """Begin at step `done` of `total`."""
         self._total, self._done, self._text = total, done, status
         self._ends.clear()
         if self._stream.isatty() and os.environ.get("TERM") != "dumb":
@@ -91,7 +44,7 @@ class Progress:
         self._show()
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
-        """Called after every step."""
+        """Show the state after a step."""
         now = self._clock()
         self._done = done
         self._ends.append(now)
@@ -101,14 +54,14 @@ class Progress:
             self._show()
 
     def note(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._live:
             self._live.console.print(Text(line))
         else:
             self._print(line)
 
     def close(self) -> None:
-        """Shows the last state."""
+        """Show the last state and stop."""
         if self._shown_step != self._done:
             self._show()
         if self._live:
@@ -116,7 +69,10 @@ class Progress:
         self._live = None
 
     def time_left(self) -> float | None:
-        """Seconds, from the last hundred steps; None before the second, as the first also sets everything up."""
+        """Return the seconds left, by the last hundred steps.
+
+        None before the second one, as the first also sets everything up.
+        """
         if len(self._ends) < 2:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) * (self._total - self._done)
@@ -143,3 +99,47 @@ class Progress:
     def _print(self, line: str) -> None:
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+class QuietStream:
+    """A text stream whose reader may go away: what can no longer be written is dropped, and the run goes on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()  # a process without standard output has None there
+        self._gone = stream is None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, with "?" for what the encoding of the stream lacks."""
+        encoding = self._stream.encoding or "utf-8"
+        self._try(self._stream.write, text.encode(encoding, "replace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or notice that nobody reads."""
+        self._try(self._stream.flush)
+
+    def isatty(self) -> bool:
+        """Return True if the stream is an open terminal."""
+        return not self._gone and not self._stream.closed and self._stream.isatty()
+
+    def _try(self, action: Callable[..., Any], *arguments: str) -> None:
+        try:
+            if not self._gone:
+                action(*arguments)
+        except (OSError, ValueError):
+            self._gone = True
+            # Else Python would complain of the closed pipe when it flushes at its own exit.
+            with contextlib.suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as "0:42", "12:05" or "3:07:00"."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

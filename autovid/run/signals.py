@@ -66,23 +66,23 @@ class StopRequest:
                 return
             raise KeyboardInterrupt  # not an Exception: no handler of a broken video may swallow it
         else:
-            self.signal, self._since = number, time.monotonic()
+            self.ask(number)
             with contextlib.suppress(OSError):  # print() is not safe inside a handler
                 os.write(2, b"\nstopping after this step; once more to stop at once\n")
 
     def ask(self, number: int) -> None:
-        """As if this signal had come."""
+        """Ask to stop as this signal would."""
         if self.signal is None:
             self.signal, self._since = number, time.monotonic()
 
     def _handle_in_child(self, number: int) -> None:
-        """A forked loader worker lets Ctrl-C pass, so that the step can be finished, and ends on SIGTERM."""
+        """End a forked loader worker on SIGTERM; let Ctrl-C pass, so that the step can be finished."""
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
 def ask_to_stop(number: int) -> None:
-    """Asks every loop of this process to stop after its step, as signal `number` would; any thread may call it."""
+    """Ask every loop of this process to stop after its step, as signal `number` would; any thread may call it."""
     for request in [*StopRequest.active]:
         request.ask(number)

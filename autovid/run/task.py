@@ -1,5 +1,10 @@
-"""What the loop knows of searching and training: a task has state, steps and metrics; nothing else."""
+"""The interface between the loop and long work (search, training), and random numbers for its steps.
 
+Random numbers are pure functions of (seed, name, index): there is nothing to store, and a resumed run draws the same.
+"""
+
+import hashlib
+import random
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,39 +34,58 @@ class Task(Protocol):
 
     @abstractmethod
     def step(self, index: int) -> dict[str, float]:
-        """Does step `index` (from 0) and returns scalars to log; "loss" is shown. Raises DivergedError."""
+        """Do step `index` (from 0) and return scalars to log; "loss" is shown. Raises DivergedError."""
 
     @abstractmethod
     def state(self) -> TaskState:
-        """Everything needed to go on after the steps done so far."""
+        """Return everything needed to go on after the steps done so far."""
 
     @abstractmethod
     def load(self, state: TaskState) -> None:
-        """Takes up a saved state; tensors come on the CPU, contiguous."""
+        """Restore a saved state; its tensors are on the CPU and contiguous."""
 
     def status(self) -> str:
-        """Short text for the progress display: "sparse · 1.62 GFLOPs (target 1.37–1.43)"."""
+        """Return a short text for the progress display: "sparse · 1.62 GFLOPs (target 1.37–1.43)"."""
         return ""
 
     def milestone(self, done: int) -> bool:
-        """True if the state after `done` steps (the end of a part, say) is to be kept for good."""
+        """Return True if the state after `done` steps (the end of a part, say) is to be kept for good."""
         return False
 
     def notices(self) -> list[str]:
-        """New lines for the terminal and the log since the last call: "the part sparse has not moved"."""
+        """Return new lines for the terminal and the log since the last call: "the part sparse has not moved"."""
         return []
 
     def probabilities(self, index: int) -> dict[str, list[float]]:
-        """Distributions that are learned, by name, as they are after step `index`; empty where none are to be recorded.
+        """Return the learned distributions after step `index`, by name, for probabilities.jsonl; empty: record none.
 
-        Asked for after every step; what is given goes to probabilities.jsonl.
+        The loop calls it after every step.
         """
         return {}
 
     def histograms(self) -> dict[str, torch.Tensor]:
-        """Tensors for TensorBoard's histograms, asked for every `image_every` steps."""
+        """Return tensors for TensorBoard's histograms; the loop calls it every `image_every` steps."""
         return {}
 
     def images(self) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-        """Pictures (height, width, 3) for TensorBoard, asked for every `image_every` steps."""
+        """Return pictures (height, width, 3) for TensorBoard; the loop calls it every `image_every` steps."""
         return {}
+
+
+def derive_seed(seed: int, name: str, index: int) -> int:
+    """Return 63 bits of the sha256 of (seed, name, index)."""
+    digest = hashlib.sha256(f"{seed}\0{name}\0{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def step_generator(seed: int, name: str, index: int) -> torch.Generator:
+    """Return a fresh CPU generator for one purpose (`name`) in one step or epoch (`index`)."""
+    return torch.Generator().manual_seed(derive_seed(seed, name, index))
+
+
+def seed_step(seed: int, index: int) -> None:
+    """Seed the global random state of Python, NumPy and torch (all devices: dropout) for step `index`."""
+    value = derive_seed(seed, "step", index)
+    random.seed(value)
+    np.random.seed([value & 0xFFFFFFFF, value >> 32])
+    torch.manual_seed(value)

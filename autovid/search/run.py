@@ -16,7 +16,7 @@ from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
-from autovid.run import Outcome, Progress, run_task, shared_run, write_atomic
+from autovid.run import Progress, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.derive import LATENCY, Searched, derive, read_search
 from autovid.search.feasibility import check
@@ -102,7 +102,7 @@ def search(
         return distributed.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
 
 
-def _finish(path: Path, outcome: Outcome, faults: int) -> Found:
+def _finish(path: Path, outcome: TaskOutcome, faults: int) -> Found:
     """What the search has found, written beside it."""
     searched = read_search(path)
     arch = derive(searched)

@@ -32,14 +32,29 @@ FEWEST = 3
 WAYS = ("supernet", "recalibrated")
 
 
-class Ranked(msgspec.Struct):
-    """One architecture. Top-1 in percent on val, centre view; None: not trained yet, or diverged."""
+class RankedArchitecture(msgspec.Struct):
+    """An architecture of a ranking. Top-1 in percent on val, centre view; None: not trained yet, or diverged."""
 
     hash: str
     macs: int
     supernet: float
     recalibrated: float
     alone: float | None = None
+
+
+class Correlation(msgspec.Struct):
+    """A correlation and its 95 % interval; None where there are too few architectures for it, or all are alike."""
+
+    value: float | None
+    interval: tuple[float | None, float | None]
+
+
+class RankFile(msgspec.Struct):
+    """The content of rank.json as readers need it; correlations by way of scoring and statistic."""
+
+    space: str
+    architectures: list[RankedArchitecture]
+    correlations: dict[str, dict[str, Correlation]]
 
 
 @dataclass
@@ -51,7 +66,7 @@ class Ranking:
     n: int
     data: str
     about: str
-    entries: list[Ranked] = field(default_factory=list)
+    entries: list[RankedArchitecture] = field(default_factory=list)
 
     def correlations(self) -> dict[str, dict[str, dict[str, Any]]]:
         """By way and statistic: its value and 95 % bootstrap interval; nan where there are too few, or all ties."""
@@ -136,18 +151,20 @@ def _see(supernet: Supernet, archs: list[Architecture], trainer: Trainer, rankin
         shown.close()
 
 
-def _seen_before(folder: Path, hashes: list[str]) -> list[Ranked]:
+def _seen_before(folder: Path, hashes: list[str]) -> list[RankedArchitecture]:
     """The first entries of rank.json, without what came of them alone: the runner knows."""
     with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # msgspec's and JSON's errors are ValueErrors
-        entries = msgspec.convert(json.loads((folder / "rank.json").read_text())["architectures"], list[Ranked])
+        entries = msgspec.convert(
+            json.loads((folder / "rank.json").read_text())["architectures"], list[RankedArchitecture]
+        )
         if [entry.hash for entry in entries] == hashes[: len(entries)]:
             return [msgspec.structs.replace(entry, alone=None) for entry in entries]
     return []
 
 
-def _seen(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> Ranked:
+def _seen(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
     ways = [supernet.accuracy(arch, videos, trainer.compute, calibrated) for calibrated in (False, True)]
-    return Ranked(arch.hash, macs_at(supernet.space, arch), *ways)
+    return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), *ways)
 
 
 def _job(supernet: Supernet, arch: Architecture, number: int, n: int) -> Job:
@@ -182,7 +199,7 @@ def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
     write_atomic(folder / "rank.json", json.dumps(content, indent=1) + "\n")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Ranked.__struct_fields__)
+    writer.writerow(RankedArchitecture.__struct_fields__)
     writer.writerows(msgspec.structs.astuple(entry) for entry in ranking.entries)
     write_atomic(folder / "table.csv", text.getvalue())
     write_atomic(folder / "plot.png", rank_png(ranking))

@@ -118,3 +118,10 @@ def as_trained(what: Path | Trained) -> Model:
         return model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)
     size = {"frames": recipe.frames, "crop": recipe.crop, "stride": recipe.stride}
     return replace(model, reference=Reference(**size, classes=classes or model.reference.classes), cost={})
+
+
+def title_of(model: Model) -> str:
+    """Name a network in a few words, for pictures and tables."""
+    if isinstance(model, NetworkSpec):
+        return " + ".join([model.network, *model.modules])
+    return f"{model.space} {model.hash}"

@@ -1,6 +1,6 @@
 """Weights of other toolkits for our networks."""
 
-from autovid.weights.formats import FORMATS
+from autovid.weights.checkpoint import FORMATS
 from autovid.weights.importing import Imported, import_weights
 
 __all__ = [

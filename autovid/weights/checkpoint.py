@@ -1,4 +1,4 @@
-"""The tensors in a checkpoint of another toolkit, read without running any code that may be in it."""
+"""Checkpoints of other toolkits: their tensors, read without running any code in them, and their formats."""
 
 import re
 import warnings
@@ -12,14 +12,41 @@ import torch
 from torch import Tensor
 
 from autovid.errors import ConfigError
-from autovid.weights.name_table import Names
+from autovid.weights.image_toolkits import IBM, TDN_CODE, TORCHVISION, TSM_CODE
+from autovid.weights.name_table import Format, Names
+from autovid.weights.video_toolkits import MMACTION2, PYSLOWFAST, PYTORCHVIDEO
 
-WRAPPERS = ("model_state", "state_dict")  # where a checkpoint has its weights, beside the optimizer's state and more
+WRAPPERS = ("model_state", "state_dict")  # keys of the weights, beside the optimizer's state and more
 PREFIXES = r"^((module|state_dict)\.)+"  # of data parallel training, and of networks in networks
 
 
+# A checkpoint of IBM's TSN is written exactly like an image network of torchvision, and read as one, to the same end.
+FORMATS = {
+    "pyslowfast": Format("PySlowFast", r"^s1\.pathway0_stem\.", PYSLOWFAST),
+    "pytorchvideo": Format("pytorchvideo", r"^blocks\.0\.(conv|multipathway_blocks)\.", PYTORCHVIDEO),
+    "mmaction2": Format("MMAction2", r"^backbone\.", MMACTION2),
+    "tdn": Format("the repository of TDN", r"^base_model\.conv1_5\.", TDN_CODE, extras=r"^base_model\.conv1_temp1\."),
+    "tsm": Format(
+        "the repository of TSM",
+        r"^base_model\.(conv1|features\.0)\.",
+        TSM_CODE,
+        renames=((r"^base_model\.(fc|classifier)\.", "new_fc."),),
+    ),
+    "ibm": Format(
+        "IBM's action-recognition-pytorch", r"tam\w*\.(prev|curr|next)_se\.fc1\.|^conv1\.(conv\.)?weight:5$", IBM
+    ),
+    "torchvision": Format(
+        "torchvision",
+        r"^(conv1\.(conv\.)?|features\.0\.0\.)weight:4$",
+        TORCHVISION,
+        extras=r"^aux[12]\.",
+        images=True,
+    ),
+}
+
+
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The weights and statistics in a safetensors file or one of `torch.save`, by name.
+    """Read the weights and statistics in a safetensors file or one of `torch.save`, by name.
 
     Wrappers and prefixes are taken off, and the counters of batch norms left out: nothing depends on them.
     Raises ConfigError where there are none, and where reading would run code.
@@ -37,16 +64,26 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Names, file: str | Path) -> dict[str, Tensor]:
-    """The tensors by names to which the rules have been applied. Raises ConfigError where two come to have one name."""
-    found: dict[str, Tensor] = {}
+    """Apply rules to the names of tensors. Raises ConfigError where two get one name."""
+    result: dict[str, Tensor] = {}
     for old, tensor in tensors.items():
         name = old
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)
-        if name in found:
+        if name in result:
             raise ConfigError(f"{file} holds {name} twice, once as {old}")
-        found[name] = tensor
-    return found
+        result[name] = tensor
+    return result
+
+
+def detect(tensors: Mapping[str, Tensor], where: str) -> str:
+    """Return the name of the tensors' format: the first whose sign one of them has. Raises ConfigError."""
+    signs = [f"{name}:{tensor.dim()}" for name, tensor in tensors.items()]
+    for name, form in FORMATS.items():
+        if any(re.search(form.sign, sign) for sign in signs):
+            return name
+    few = ", ".join(list(tensors)[:3])
+    raise ConfigError(f"{where} is in none of the formats {', '.join(FORMATS)}: its first tensors are {few}")
 
 
 def _read(file: Path) -> Any:
@@ -57,8 +94,8 @@ def _read(file: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickles that it may not understand; then it raises
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it holds more than tensors ({found[1]})" if found else "it is not what torch.save writes of tensors"
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
         raise ConfigError(
             f"{file} is refused: {what}, and to read it could run code. If you trust it, "
             "save its weights alone with the toolkit that made it"

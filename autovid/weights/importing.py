@@ -1,4 +1,4 @@
-"""Weights of other toolkits for our networks, every tensor accounted for."""
+"""Import of weights from other toolkits, with every tensor accounted for."""
 
 import json
 import re
@@ -16,8 +16,7 @@ from autovid.errors import ConfigError
 from autovid.fileio import explained, write_atomic
 from autovid.models import Model, Network, NetworkSpec, build_network, load_model
 from autovid.models.weights import HEAD, check_finite
-from autovid.weights.checkpoint import read_tensors, renamed
-from autovid.weights.formats import FORMATS, detect
+from autovid.weights.checkpoint import FORMATS, detect, read_tensors, renamed
 from autovid.weights.name_table import Format, Shape, Table
 
 Inflate = Literal["copy", "divide"]
@@ -26,7 +25,7 @@ FEW = 3  # names that an error shows
 
 @dataclass(frozen=True)
 class Imported:
-    """A network with weights from elsewhere, what it is, the options of it that the weights need, and what was done."""
+    """A network with imported weights, its spec, the options that the weights need, and notes about the import."""
 
     net: Network
     spec: NetworkSpec
@@ -35,7 +34,7 @@ class Imported:
     notes: tuple[str, ...]
 
     def save(self, file: str | Path) -> Path:
-        """Writes the weights (safetensors), and beside them the network as YAML; returns the latter's path.
+        """Write the weights (safetensors), and beside them the network as YAML; return the latter's path.
 
         `autovid.load_weights(autovid.build(yaml), file)` gives the network back. Raises RunError.
         """
@@ -61,11 +60,12 @@ def import_weights(
     inflate: Inflate = "copy",
     new_head: bool = False,
 ) -> Imported:
-    """The network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
+    """Build the network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
 
     Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
     `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
-    them along time (seed-deep-analysis), or also divided by its length. With `new_head` the classifier stays as it is
+    them along time (as in "Deep Analysis of CNN-based Spatio-temporal Representations for Action Recognition", Chen et
+    al., 2021, arXiv:2010.11757), or also divided by its length. With `new_head` the classifier stays as it is
     in a new network of `classes` classes. The file must hold the network without its modules, to the last tensor: what
     these add stays as in a new network, what they replace is left out, and `notes` say so.
     Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
@@ -91,25 +91,25 @@ def import_weights(
 
 
 def _read_all(files: Sequence[str | Path]) -> dict[str, Tensor]:
-    """The tensors of all files. Raises ConfigError where two of them have one of the same name."""
-    found: dict[str, Tensor] = {}
+    """Read the tensors of all files. Raises ConfigError where two of them have one of the same name."""
+    merged: dict[str, Tensor] = {}
     for file in files:
         tensors = read_tensors(Path(file))
-        if twice := sorted(found.keys() & tensors.keys()):
+        if twice := sorted(merged.keys() & tensors.keys()):
             raise ConfigError(f"{file} holds {twice[0]}, and so does another of the files; give one for each backbone")
-        found |= tensors
-    return found
+        merged |= tensors
+    return merged
 
 
 def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
-    found = load_model(model) if isinstance(model, str | Path) else model
-    if not isinstance(found, NetworkSpec):
+    spec = load_model(model) if isinstance(model, str | Path) else model
+    if not isinstance(spec, NetworkSpec):
         raise ConfigError("an architecture of a search space has no counterpart elsewhere; give a network's name")
-    return found.changed(classes=classes)
+    return spec.changed(classes=classes)
 
 
 def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
-    """The table for a network, and the network with the options that the weights need. Raises ConfigError."""
+    """Return the table for a network, and the network with the options that the weights need. Raises ConfigError."""
     tables = form.tables_of(spec)
     if not tables:
         raise ConfigError(f"no checkpoint of {form.about} is known to fit {spec.network}")
@@ -121,7 +121,7 @@ def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
 
 
 class Transfer:
-    """From the tensors of a file into a network, by a table; `plain` is the network without its modules."""
+    """A transfer of a file's tensors into a network, by a table; `plain` is the network without its modules."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Transfer:
     ) -> None:
         self.net, self.plain, self.table, self.inflate, self.new_head = net, plain, table, inflate, new_head
         self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
-        self.given = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
+        self.tensors = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
         self.state, built = _without_counters(plain), _without_counters(net)
         self.added = [name for name in built if name not in self.state]  # by modules, and so is the next
         self.replaced = {name for name in self.state if name not in built}
@@ -145,31 +145,33 @@ class Transfer:
         self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
 
     def check(self, what: str, detected: bool) -> None:
-        """Raises ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
+        """Raise ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
 
         `what` begins the line.
         """
         skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
-        wanted = {name for names in self.sources.values() for name in names}
-        missing = [name for name in wanted if name not in self.given and name not in skipped]
-        over = [name for name in self.given if name not in wanted]
-        wrong = [line for ours in self.sources if not (self.new_head and ours in self.head) for line in self._odd(ours)]
-        odd = [f"{n} ({_kind(self.given[n])})" for n in sorted(wanted - skipped) if not _loads(self.given.get(n))]
-        faults = [*_few("missing", sorted(missing)), *_few("left over", over), *_few("of another shape", wrong)]
-        faults += _few("not of real numbers", odd)
+        expected = {name for names in self.sources.values() for name in names}
+        missing = [name for name in expected if name not in self.tensors and name not in skipped]
+        left_over = [name for name in self.tensors if name not in expected]
+        kept = [ours for ours in self.sources if not (self.new_head and ours in self.head)]
+        wrong = [line for ours in kept for line in self._misshapen(ours)]
+        checked = {name: self.tensors[name] for name in sorted(expected - skipped) if name in self.tensors}
+        unloadable = [f"{name} ({_kind(tensor)})" for name, tensor in checked.items() if not _loads(tensor)]
+        faults = [*_few("missing", sorted(missing)), *_few("left over", left_over), *_few("of another shape", wrong)]
+        faults += _few("not of real numbers", unloadable)
         if faults:
             raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
 
-    def _odd(self, ours: str) -> list[str]:
-        """The pieces of a tensor of ours that are there with another shape."""
-        found = []
-        for name, shape in self._pieces(ours):
-            if name in self.given and tuple(self.given[name].shape) != shape:
-                found.append(f"{name} is {tuple(self.given[name].shape)} there, {shape} here")
-        return found
+    def _misshapen(self, ours: str) -> list[str]:
+        """List the pieces of a tensor of ours that the file has with another shape."""
+        return [
+            f"{name} is {tuple(self.tensors[name].shape)} there, {shape} here"
+            for name, shape in self._pieces(ours)
+            if name in self.tensors and tuple(self.tensors[name].shape) != shape
+        ]
 
     def _pieces(self, ours: str) -> list[tuple[str, Shape]]:
-        """Names and shapes there of what makes up a tensor of ours."""
+        """Return their names and shapes of the pieces of a tensor of ours."""
         names, shape = self.sources[ours], tuple(self.state[ours].shape)
         if len(names) > 1:
             shape = (*shape[:2], shape[2] // len(names), *shape[3:])
@@ -178,21 +180,21 @@ class Transfer:
     def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
         head = {name for ours in self.head for name in self.sources[ours]}
         if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
-            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.given]
-            same = all(tuple(self.given[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
-            rows = [len(self.given[n]) for n, _ in pieces if same]
+            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.tensors]
+            same = all(tuple(self.tensors[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
+            rows = [len(self.tensors[n]) for n, _ in pieces if same]
             keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
             return f". Give {keep}--new-head for a new one"
         return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""
 
     def load(self) -> list[str]:
-        """Copies everything over, and says what was done beside that."""
+        """Copy all tensors, and return notes."""
         inflated = []
         state = self.net.state_dict()
         for ours, names in self.sources.items():
             if ours in self.replaced or (self.new_head and ours in self.head):
                 continue
-            parts = [self.given[name] for name in names]
+            parts = [self.tensors[name] for name in names]
             if parts[0].numel() * len(parts) < state[ours].numel():
                 inflated.append(ours)
             state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
@@ -216,7 +218,7 @@ class Transfer:
         return part / shape[2] if self.inflate == "divide" else part
 
     def _identity(self, ours: str, like: Tensor) -> Tensor:
-        """Of a norm that is not there: the statistics 0 and 1, and a scale that takes back the eps; else zero."""
+        """Return a norm's tensor that changes nothing: statistics 0 and 1, a scale that undoes the eps; else zero."""
         place, _, kind = ours.rpartition(".")
         module: nn.Module = self.plain.get_submodule(place)
         if kind == "running_var":
@@ -243,13 +245,13 @@ class Transfer:
 
 
 def _without_counters(net: Network) -> dict[str, Tensor]:
-    """The weights and statistics of a network; files count batches or do not."""
+    """Return weights and statistics of a network, without the counts of batches that some files lack."""
     return {name: tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
-def _loads(tensor: Tensor | None) -> bool:
-    """False for a tensor that is no array of floating-point numbers; one that is missing is another fault."""
-    return tensor is None or (tensor.layout is torch.strided and tensor.is_floating_point() and tensor.is_cpu)
+def _loads(tensor: Tensor) -> bool:
+    """Tell arrays of floating-point numbers."""
+    return tensor.layout is torch.strided and tensor.is_floating_point() and tensor.is_cpu
 
 
 def _kind(tensor: Tensor) -> str:

@@ -1,7 +1,7 @@
-"""How a toolkit names the tensors of a network that we have too, as tables; what reads them is in `importing.py`.
+"""Tables of names: the names that other toolkits give to the tensors of networks that we have too.
 
-A table goes from our names to theirs, since ours are known in full: what it does not produce is left over, what it
-produces and the file does not hold is missing. Nothing is matched by shape.
+A table goes from our names to theirs, since ours are known in full: a name in the file that it does not produce is left
+over, a name that it produces and the file lacks is missing. Nothing is matched by shape.
 """
 
 import re
@@ -35,30 +35,32 @@ class Table(NamedTuple):
     finish: Callable[[Network], None] | None = None  # what is left to do afterwards
 
     def theirs(self, name: str) -> list[str]:
-        """What a tensor of ours is called there, piece by piece."""
+        """Return their names of a tensor of ours, piece by piece."""
         for pattern, replacement in self.names:
             name = re.sub(pattern, replacement, name)
         parts = [part.split(",") for part in re.split(r"[{}]", name)]  # every other one is a choice
         return ["".join(choice) for choice in product(*parts)]
 
     def their_shape(self, name: str, shape: Shape) -> Shape:
-        """The shape there of a tensor of ours, or of a piece of it."""
+        """Return their shape of a tensor of ours, or of a piece of it."""
         for pattern, change in self.shapes:
             if re.search(pattern, name):
                 return change(shape)
         return shape
 
     def our_order(self, name: str, tensor: Tensor) -> Tensor:
-        """The numbers of a tensor of ours, which come in their order, in ours."""
+        """Reorder the numbers of a tensor of ours, which come in their order."""
         for pattern, change in self.order:
             if re.search(pattern, name):
                 return change(tensor)
         return tensor
 
     def is_identity(self, name: str) -> bool:
+        """Tell names of ours that theirs lack."""
         return bool(self.identity and re.search(self.identity, name))
 
     def is_fresh(self, name: str) -> bool:
+        """Tell names of ours that start as in a new network."""
         return bool(self.fresh and re.search(self.fresh, name))
 
 
@@ -73,37 +75,60 @@ class Format(NamedTuple):
     images: bool = False  # 2-D weights of an image network, to be inflated where ours span frames
 
     def tables_of(self, spec: NetworkSpec) -> list[Table]:
-        """The tables for a network, whatever options these need."""
-        given = spec.options
-        mine = [table for table in self.tables if re.fullmatch(table.networks, spec.network)]
-        return [table for table in mine if all(given.get(name) == value for name, value in table.options.items())]
+        """Return the tables for a network, whatever options these need."""
+        return [
+            table
+            for table in self.tables
+            if re.fullmatch(table.networks, spec.network)
+            and all(spec.options.get(name) == value for name, value in table.options.items())
+        ]
 
 
 def stages(before: str, after: str, first: int) -> Names:
-    """stages.0 ... stages.3 are called `after`, with a number from `first` on; `before` may precede ours."""
+    """Rename stages.0 ... stages.3 to `after` with a number from `first` on; `before` may precede ours."""
     return tuple((rf"^{before}stages\.{i}\.", after.format(i + first)) for i in range(4))
 
 
 def block_from_0() -> Names:
-    """The blocks of X3D, which we count from 1, become `.0.` and so on."""
+    """Rename the blocks of X3D, which we count from 1, to `.0.` and so on."""
     return tuple((rf"-block{number}\.", f".{number - 1}.") for number in range(1, 33))
 
 
+X3D = (
+    r"^sites\.main-stem\.weight",
+    r"^sites\.main-stem\.depthwise\.",
+    r"^sites\.main-stem\.norm\.",
+    r"\.shortcut\.",
+    r"\.shortcut_norm\.",
+    r"\.squeeze\.squeeze\.",
+    r"\.squeeze\.excite\.",
+    r"^sites\.main-head\.conv\.",
+    r"^sites\.main-head\.norm\.",
+    r"^sites\.classifier\.hidden\.",
+    r"^sites\.classifier\.output\.",
+)
+
+
+def x3d(theirs: str) -> Names:
+    """Pair the names in X3D, but for stages and layers of blocks, with theirs in the same order."""
+    return tuple(zip(X3D, theirs.split(), strict=True))
+
+
 def with_time(shape: Shape) -> Shape:
-    """A convolution of frames that they write as one of clips, one frame long: (D, C, k, k) -> (D, C, 1, k, k)."""
+    """Shape of a convolution of frames, written as one of clips, one frame long: (D, C, k, k) -> (D, C, 1, k, k)."""
     return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 else shape
 
 
 def without_time(shape: Shape) -> Shape:
-    """A convolution of clips that they have for images: (D, C, t, k, k) -> (D, C, k, k)."""
+    """Shape of a convolution of clips that they have for images: (D, C, t, k, k) -> (D, C, k, k)."""
     return (*shape[:2], *shape[3:]) if len(shape) == 5 else shape
 
 
 def as_convolution(shape: Shape) -> Shape:
-    """A linear layer that they write as a convolution: (D, C) -> (D, C, 1, 1, 1)."""
+    """Shape of a linear layer that they write as a convolution: (D, C) -> (D, C, 1, 1, 1)."""
     return (*shape, 1, 1, 1) if len(shape) == 2 else shape
 
 
 def over_time(shape: Shape) -> Shape:
-    """A convolution over time that they write in one dimension: (D, C, t, 1, 1) -> (D, C, t)."""
+    """Shape of a convolution over time that they write in one dimension: (D, C, t, 1, 1) -> (D, C, t)."""
     return shape[:3]

@@ -129,7 +129,7 @@ def test_the_table_of_an_architecture_holds_the_same_figures(
 
 def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, arch = tmp_path / "run", load_space("tiny").sample(1, seed=1)[0]
-    RunDirectory.create(run, {}, kind="search").close()
+    RunDirectory.create_or_resume(run, {}, kind="search").close()
     line = refused(["describe", str(run)], capsys)
     assert f"{run} holds no architecture.yaml" in line
     assert "finished" in line

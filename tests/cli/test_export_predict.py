@@ -15,7 +15,7 @@ import autovid
 from autovid.cli import main
 from autovid.data.loader import normalised
 from autovid.data.windows import read_windows
-from autovid.export import FILES, find_subject, package
+from autovid.export import FILES, find_source, package
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
@@ -65,7 +65,7 @@ def test_accuracy_on_the_videos_of_the_training_is_not_exported(trained: Path, t
     run = shutil.copytree(trained, tmp_path / "run")
     evaluation = json.loads((run / "evaluation-center.json").read_text())
     (run / "evaluation-center-train.json").write_text(json.dumps(evaluation | {"split": "train"}))
-    assert list(find_subject(run).trained["accuracy"]) == ["center"]
+    assert list(find_source(run).trained["accuracy"]) == ["center"]
 
 
 def test_what_a_training_knows_goes_with_its_weights(

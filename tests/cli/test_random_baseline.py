@@ -16,7 +16,7 @@ def test_it_compares_the_searched_one_with_its_like(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without --flops and --space, these are the searched one's: here of somebody's own space."""
-    with RunDirectory.create(tmp_path / "search", {}, kind="search") as search:
+    with RunDirectory.create_or_resume(tmp_path / "search", {}, kind="search") as search:
         own = (search_spaces_dir() / "tiny.yaml").read_text().replace("name: tiny", "name: own")
         (search.path / "space.yaml").write_text(own)
         searched = load_space(search.path / "space.yaml").sample(1, seed=3)[0]

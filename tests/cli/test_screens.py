@@ -30,7 +30,7 @@ def test_what_to_type_next_names_the_videos_that_were_searched_on(
     (arch,) = space.sample(1)
     arch = replace(arch, cost={"macs": 1, "params": 1}, found={"log_probability": -1.0})
     settings = settings_for(space, proxy=True, videos=1)
-    RunDirectory.create(tmp_path / "run", {"data": data}, kind="search").close()
+    RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
     found = Searched(space, settings, Target(), {}, {}, settings.steps)
     show_architecture(arch, tmp_path / "a.yaml", found, tmp_path / "run", "my videos")
     said = capsys.readouterr().out

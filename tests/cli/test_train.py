@@ -46,7 +46,7 @@ def test_the_run_of_a_search_is_an_architecture_too(
     arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = tmp_path / "search"
-    with RunDirectory.create(search, {}, kind="search"):
+    with RunDirectory.create_or_resume(search, {}, kind="search"):
         pass
     wanted = ["train", str(search), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
     assert main(wanted) == 5

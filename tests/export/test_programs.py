@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from autovid.errors import ConfigError
+from autovid.export.classifier import open_file
 from autovid.export.manifest import Kind
 from autovid.export.package import TOLERANCE, compare, write_export
 from autovid.export.programs import save_onnx, save_torch, trace
-from autovid.export.runtime import open_file
-from autovid.export.subject import Subject, find_subject
+from autovid.export.source import ExportSource, find_source
 from autovid.models import Model, Network, NetworkSpec, mobilenet
 from autovid.models.resnet import DEPTHS
 from autovid.space import Architecture, load_space
@@ -63,10 +63,10 @@ def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mobilenet, "STAGES", STAGES)
 
 
-def subject(model: Model, folder: Path) -> Subject:
+def subject(model: Model, folder: Path) -> ExportSource:
     """The network with statistics as training would leave them: nothing is zero, and nothing blows up."""
     model.save(folder / "model.yaml")
-    found = find_subject(folder / "model.yaml")
+    found = find_source(folder / "model.yaml")
     settle(found.net)
     return found
 

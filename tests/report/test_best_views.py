@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from autovid.report.runs import Run
-from autovid.report.summary import _views
+from autovid.report.summary import views_label
 from autovid.train import Evaluation
 
 
@@ -34,4 +34,4 @@ def test_the_most_views_count_and_of_equals_the_short_side_that_was_asked_for(
     run = Run(Path("run"), "run", None, (), (), (), evaluations=files)  # type: ignore[arg-type]
     assert run.best is not None
     assert run.best[1].views == best
-    assert _views(run.best[1]) == said
+    assert views_label(run.best[1]) == said

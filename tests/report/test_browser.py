@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM, Browser
 from hostile_names import HOSTILE
+from markupsafe import Markup
 
-from autovid.report.examples import Look
-from autovid.report.markup import Markup, tag
+from autovid.report.examples import SIDE, VideoExample
+from autovid.report.markup import document, section, tag
 from autovid.report.page import write_report
-from autovid.report.quality import confusion, strip
 from autovid.report.runs import Confusion
-from autovid.report.theme import style_sheet
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: apt-get install chromium, or another that is called so"
@@ -112,10 +111,10 @@ def test_what_is_pointed_at_has_a_title(browser: Browser, report: Path) -> None:
 def test_a_name_that_is_written_from_the_right_leaves_what_is_around_it_in_its_place(
     browser: Browser, tmp_path: Path, name: str
 ) -> None:
-    look = Look(name, f"{name} ", 0.25, f"val/{name}/1.mp4", "data:,", "data:,", 8)
-    lines = [tag("div", made, class_="line") for made in (confusion(Confusion(name, name, 1, 2), None), strip(look))]
-    page = tag("html", tag("meta", charset="utf-8"), Markup(f"<style>{style_sheet()}</style>"), *lines)
-    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    example = VideoExample(name, f"{name} ", 0.25, f"val/{name}/1.mp4", "data:,", "data:,", 8)
+    confusion = section("confusion", one=Confusion(name, name, 1, 2), example=None)
+    lines = [tag("div", line, class_="line") for line in (confusion, section("strip", example=example, side=SIDE))]
+    (tmp_path / "a.html").write_text(document("names", Markup().join(lines)), encoding="utf-8")
     browser.open(tmp_path / "a.html", *DESK)
     edges = browser.run(LEFT_EDGES)
     assert [len(line) for line in edges] == [4, 7]

@@ -13,9 +13,8 @@ from matplotlib.ft2font import FT2Font
 from autovid.cli import main
 from autovid.costs import count_stages
 from autovid.models import NETWORKS, NetworkSpec, build_network, load_model
-from autovid.report.drawing import draw_file
+from autovid.report.drawing import draw_file, outline, png
 from autovid.report.outline import Arrow, Boxes, architecture_outline
-from autovid.report.picture import outline, png
 from autovid.space import Architecture, load_space
 
 SVG = "{http://www.w3.org/2000/svg}"

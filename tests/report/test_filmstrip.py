@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from autovid.data import video
 from autovid.data.video import VideoFile
 from autovid.errors import DataError, RunError
-from autovid.report import ActivationMap, Row, filmstrip_png, write_film
+from autovid.report import ActivationMap, MapRow, filmstrip_png, write_film
 from autovid.report.filmstrip import HEADER, TILE, overlay
 
 GREYS = (40, 120, 200)
 
 
-def row(name: str = "a", seconds: tuple[float, ...] = (0.0, 1.0, 2.0), greys: tuple[int, ...] = GREYS) -> Row:
+def row(name: str = "a", seconds: tuple[float, ...] = (0.0, 1.0, 2.0), greys: tuple[int, ...] = GREYS) -> MapRow:
     """Grey frames that are hot in the upper left quarter."""
     pixels = np.stack([np.full((8, 8, 3), grey, dtype=np.uint8) for grey in greys])
     heat = np.zeros((len(greys), 8, 8), dtype=np.float32)
     heat[:, :4, :4] = 1
     found = ActivationMap(pixels, np.arange(len(greys), dtype=np.float64), heat, np.array([1.0], dtype=np.float32), 0)
-    return Row(found, np.array(seconds), name, "something 99.0 %")
+    return MapRow(found, np.array(seconds), name, "something 99.0 %")
 
 
-def image(rows: list[Row]) -> NDArray[np.float64]:
+def image(rows: list[MapRow]) -> NDArray[np.float64]:
     read: NDArray[np.float64] = np.asarray(matplotlib.image.imread(io.BytesIO(filmstrip_png(rows, "clip"))))
     return read
 
 
 def test_heat_is_coloured_and_cold_places_are_grey_and_darker() -> None:
-    found = row().found
+    found = row().map
     mixed = overlay(found.pixels, found.heat).astype(int)
     assert np.ptp(mixed[:, 0, 0], axis=1).min() > 50
     cold = mixed[:, 7, 7]

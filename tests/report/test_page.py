@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile_names import HOSTILE
+from markupsafe import Markup
 
 from autovid.cli import main
 from autovid.errors import RunError
 from autovid.report import page as page_module
-from autovid.report.charts import Scale, bars, spark, thin
-from autovid.report.markup import Markup, escape, tag
+from autovid.report.accuracy import PUBLISHED
+from autovid.report.charts import Axis, Bar, bars, spark, thin
+from autovid.report.markup import tag, writable
 from autovid.report.page import page, write_report
-from autovid.report.published import TABLE
 from autovid.report.runs import read_run, read_runs
 from autovid.search import read_search
 from autovid.space import load_architecture
@@ -77,7 +78,7 @@ def addresses(text: str) -> Iterator[str]:
 
 
 def test_every_section_has_something_to_say_and_is_linked(everything: Page) -> None:
-    wanted = ["found", "compare", "architecture", "search", "decisions", "accuracy", "classes"]
+    wanted = ["summary", "compare", "architecture", "search", "decisions", "accuracy", "classes"]
     assert list(everything.sections)[: len(wanted)] == wanted
     assert list(everything.sections)[-1] == "cost"
     assert [link["href"] for link in everything.of("a")] == [f"#{name}" for name in everything.sections]
@@ -86,7 +87,7 @@ def test_every_section_has_something_to_say_and_is_linked(everything: Page) -> N
 
 def test_sections_without_data_are_left_out(runs: dict[str, Path]) -> None:
     assert list(Page(page([read_run(runs["search"])])).sections) == [
-        "found",
+        "summary",
         "architecture",
         "search",
         "decisions",
@@ -94,18 +95,18 @@ def test_sections_without_data_are_left_out(runs: dict[str, Path]) -> None:
     ]
     trained = Page(page([read_run(runs["train"])])).sections
     assert {"search", "decisions", "compare"}.isdisjoint(trained)
-    assert {"found", "architecture", "accuracy", "classes", "cost"} <= set(trained)
-    assert {"architecture", "search", "classes", "looks"}.isdisjoint(Page(page([read_run(runs["random"])])).sections)
+    assert {"summary", "architecture", "accuracy", "classes", "cost"} <= set(trained)
+    assert {"architecture", "search", "classes", "maps"}.isdisjoint(Page(page([read_run(runs["random"])])).sections)
 
 
 def test_the_figures_are_those_of_the_runs(runs: dict[str, Path], everything: Page) -> None:
     arch = load_architecture(runs["search"] / "architecture.yaml")
     evaluation = read_evaluation(runs["train"])
     assert evaluation is not None
-    found = everything.sections["found"]
+    found = everything.sections["summary"]
     assert f"{arch.macs() / 1e9:.4g} GFLOPs" in found
     assert "inside the range asked for, 0.0075–0.008 GFLOPs" in found
-    assert f"names {evaluation.top1:.1f} % of 12 videos right (centre view)" in found
+    assert f"classifies {evaluation.top1:.1f} % of 12 videos correctly (centre view)" in found
     assert "2 random architectures of 0.0075–0.008 GFLOPs come to" in found
     assert arch.hash in everything.sections["architecture"]
     assert f"{evaluation.top1:.2f}" in everything.sections["compare"]
@@ -150,7 +151,7 @@ def test_what_is_taken_against_the_likelier_candidate_does_not_look_like_a_win(
         behind += len(logp) > 1 and logp[taken] < np.delete(logp, taken).max()
     assert behind > 0
     assert sum(span.get("class") == "against" for span in everything.of("span")) == behind
-    assert "another was likelier, and the range decided" in everything.sections["decisions"]
+    assert "another one was more probable, and the range excluded it" in everything.sections["decisions"]
     name = "sparse.stage1.width"
     chances = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))[name]
     named = ", ".join(f"{c}: {100 * np.exp(p):.0f} %" for c, p in zip(searched.space.candidates[name], chances))
@@ -186,14 +187,14 @@ def test_charts_of_a_search_share_their_steps(runs: dict[str, Path]) -> None:
 
 
 def test_nothing_is_drawn_of_a_bar_of_nothing() -> None:
-    drawn = bars("t", [("none", 0.0, ""), ("few", 0.25, ""), ("half", 50.0, "")])
+    drawn = bars("t", [Bar("none", 0.0, ""), Bar("few", 0.25, ""), Bar("half", 50.0, "")])
     assert re.findall(r"width:([\d.]+)%", drawn) == ["0", "0.2", "50"]
     assert re.findall(r"<b>(.*?)</b>", drawn) == ["0 %", "&lt;1 %", "50 %"]
 
 
 def test_published_networks_have_their_names(runs: dict[str, Path]) -> None:
     labels = re.findall(r">([^<]*)</text>", page([read_run(runs["train"])]))
-    assert {one.name for one in TABLE} <= set(labels)
+    assert {one.name for one in PUBLISHED} <= set(labels)
 
 
 def test_published_figures_are_marked_as_such(everything: Page) -> None:
@@ -207,7 +208,7 @@ def test_confusions_and_frames_are_those_of_the_evaluation(runs: dict[str, Path]
     wrong = [(row[0], name) for row in rows for name, n in zip(head[1:], row[1:]) if int(n) and name != row[0]]
     assert wrong
     text = everything.sections["confusions"]
-    assert sum(f"{actual} taken for {name}: 1 of 1 videos" in text for actual, name in wrong) == min(6, len(wrong))
+    assert sum(f"{actual} predicted as {name}: 1 of 1 videos" in text for actual, name in wrong) == min(6, len(wrong))
     images = everything.of("img")
     assert sum("frame" in image["alt"] for image in images) == len(images) >= 7  # of each a frame, and strips
     assert all(image["src"].startswith("data:image/jpeg;base64,/9j/") for image in images)
@@ -261,15 +262,14 @@ def test_no_name_becomes_markup(hostile: Path) -> None:
     assert HOSTILE[0] in found.sections["classes"]
     assert HOSTILE[1].replace("\x1b", "\ufffd") in found.sections["classes"]
     assert re.sub("[\u202e\u2069]", "\ufffd", HOSTILE[2]) in found.sections["classes"]
-    assert hostile.name in found.sections["found"]
+    assert hostile.name in found.sections["summary"]
     assert not re.search("[\x1b\u202e\u2069]", text)
 
 
 def test_a_plain_string_is_text_wherever_it_stands() -> None:
-    assert tag("p", "<b>", tag("i", "&"), title='"<') == '<p title="&quot;&lt;">&lt;b&gt;<i>&amp;</i></p>'
-    assert escape("\ud800\x00") == "\ufffd\ufffd"
-    assert escape(Markup("<b>")) == "<b>"
-    assert not isinstance(Markup("<b>") + "x", Markup)  # what is put together by hand is escaped again
+    assert tag("p", "<b>", tag("i", "&"), title='"<') == '<p title="&#34;&lt;">&lt;b&gt;<i>&amp;</i></p>'
+    assert writable("\ud800\x00") == "\ufffd\ufffd"
+    assert tag("p", Markup("<b/>")) == "<p><b/></p>"
 
 
 def test_runs_of_one_name_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -285,11 +285,11 @@ def test_a_search_that_has_only_begun_and_a_torn_log(runs: dict[str, Path], tmp_
     with (begun / "metrics.jsonl").open("a") as log:
         log.write('{"step": 9, "lo')
     found = Page(page([read_run(begun)])).sections
-    assert "is not finished; it stands at step 9 of 9" in found["found"]
+    assert "is not finished; it stands at step 9 of 9" in found["summary"]
     shutil.rmtree(begun / "checkpoints")
     for name in ("metrics.jsonl", "probabilities.jsonl"):
         (begun / name).unlink()
-    assert "is not finished; it stands at step 0" in Page(page([read_run(begun)])).sections["found"]
+    assert "is not finished; it stands at step 0" in Page(page([read_run(begun)])).sections["summary"]
 
 
 def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
@@ -303,7 +303,7 @@ def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
     known = [d for d in searched.space.decisions if len(d.candidates) > 1 and not d.name.startswith("attention")]
     assert len(cells) == len(known) < len(searched.space.decisions)
     text = re.sub(r"\s+", " ", found.sections["decisions"])
-    assert "in blue the likeliest so far, with its lead over the next. The search is not finished: " in text
+    assert "in blue the most probable so far, with its lead over the next. The search is not finished: " in text
     logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))
     name = "sparse.stage1.width"
     best, next_best = sorted(np.exp(logp[name]))[:-3:-1]
@@ -322,12 +322,12 @@ def test_data_that_is_gone_leaves_the_frames_out_and_says_so(
         (hostile.parent / "gone").rename(data)
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "no frames in the report: " in line
-    assert "looks" not in Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections
+    assert "maps" not in Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections
 
 
 def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("autovid: 0.1.0\nkind: rank\ndata: {name: few}\n")
-    assert "nothing is trained yet" in Page(page([read_run(tmp_path)])).sections["found"]
+    assert "nothing is trained yet" in Page(page([read_run(tmp_path)])).sections["summary"]
     entry = {"hash": "a1", "macs": 9, "supernet": 12.5, "recalibrated": 25.0, "alone": 50.0}
     unknown = {"value": None, "interval": [None, None]}
     known = {"value": 0.5, "interval": [-0.25, 0.75]}
@@ -338,8 +338,8 @@ def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
     }
     (tmp_path / "rank.json").write_text(json.dumps(content))
     found = Page(page([read_run(tmp_path)])).sections
-    assert "ranks 1 architectures" in found["found"]
-    assert "supernet: Kendall's tau 0.50 (-0.25 to 0.75)." in found["found"]
+    assert "ranks 1 architectures" in found["summary"]
+    assert "supernet: Kendall's tau 0.50 (-0.25 to 0.75)." in found["summary"]
     for way in (12.5, 25):
         assert f"a1: {way:.2f} % in the supernet, 50.00 % trained from scratch" in found["accuracy"]
     assert "b2" not in found["accuracy"]
@@ -398,7 +398,7 @@ def test_a_report_of_the_same_runs_is_the_same(runs: dict[str, Path], tmp_path: 
     ],
 )
 def test_ticks_are_round_and_inside(low: float, high: float, log: bool, ticks: list[float]) -> None:
-    assert Scale(low, high, 0, 100, log).ticks() == pytest.approx(ticks)  # a product or two of Python's floats
+    assert Axis(low, high, 0, 100, log).ticks() == pytest.approx(ticks)  # a product or two of Python's floats
 
 
 def test_long_lines_are_thinned_to_means() -> None:

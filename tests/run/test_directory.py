@@ -20,7 +20,7 @@ def contents(path: Path) -> dict[str, tuple[bytes | None, float]]:
 
 def test_the_configuration_comes_back_with_kind_and_versions(tmp_path: Path) -> None:
     config = {"flops": (1.37, 1.43), "tiny": 1e-05, "name": "yes", "range": "1:30", "none": None, "empty": {}}
-    RunDirectory.create(tmp_path / "run", config, kind="train").close()
+    RunDirectory.create_or_resume(tmp_path / "run", config, kind="train").close()
     run = RunDirectory.open(tmp_path / "run")
     assert run.kind == "train"
     assert run.config["autovid"] == autovid.__version__

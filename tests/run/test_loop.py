@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy import Toy, ctrl_c, diverge, same, start
 
 from autovid.errors import ConfigError, DivergedError, RunError
-from autovid.run import Interrupted, Outcome, RunDirectory, TaskState, run_task
+from autovid.run import Interrupted, RunDirectory, TaskOutcome, TaskState, run_task
 
 
-def go(run: RunDirectory, task: Toy, **options: Any) -> Outcome:
+def go(run: RunDirectory, task: Toy, **options: Any) -> TaskOutcome:
     return run_task(task, run, seed=1, **{"checkpoint_every": 3, **options})
 
 
@@ -78,7 +78,7 @@ def test_how_often_it_saves_changes_nothing(tmp_path: Path, whole: RunDirectory)
 def test_a_finished_run_has_nothing_left_to_do(whole: RunDirectory) -> None:
     before = (whole.path / "metrics.jsonl").read_bytes()
     with start(whole.path, resume=True) as run:
-        assert go(run, Toy(hooks=dict.fromkeys(range(10), diverge))) == Outcome(10, 10, 0.0, {})
+        assert go(run, Toy(hooks=dict.fromkeys(range(10), diverge))) == TaskOutcome(10, 10, 0.0, {})
     assert (whole.path / "metrics.jsonl").read_bytes() == before
 
 

@@ -22,7 +22,7 @@ from workers import together
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.run import Interrupted, TaskState
-from autovid.run.seeds import seed_step
+from autovid.run.task import seed_step
 from autovid.search import search, settings_for
 from autovid.search.run import Found
 from autovid.search.settings import SearchSettings

@@ -20,7 +20,7 @@ from autovid.search import search, settings_for
 from autovid.space import load_space
 from autovid.studies import open_supernet, rank
 from autovid.studies.correlation import kendall
-from autovid.studies.rank import Ranked, Ranking, rank_png
+from autovid.studies.rank import RankedArchitecture, Ranking, rank_png
 
 SPACE = load_space("tiny")
 TRAINING = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
@@ -79,14 +79,14 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
 ) -> None:
     asked: list[str] = []
 
-    def seen(supernet: Any, arch: Any, *given: object) -> Ranked:
+    def seen(supernet: Any, arch: Any, *given: object) -> RankedArchitecture:
         asked.append(arch.hash)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return Ranked(arch.hash, 1, 10.0 * len(asked), 20.0)
+        return RankedArchitecture(arch.hash, 1, 10.0 * len(asked), 20.0)
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_seen", seen)
-    monkeypatch.setattr("autovid.studies.random_baseline.Job.run", lambda *given: "not trained here")
+    monkeypatch.setattr(sys.modules["autovid.studies.random_baseline"].Job, "run", lambda *given: "not trained here")
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130
@@ -143,7 +143,7 @@ class Top1:
 def test_correlations_leave_out_what_has_no_accuracy() -> None:
     ranking = Ranking("tiny", "sparse", 5, "few", "alone for 1 epoch")
     pairs = [(10.0, 20.0, 30.0), (20.0, 10.0, 40.0), (30.0, 40.0, 50.0), (40.0, 30.0, 60.0), (50.0, 50.0, None)]
-    ranking.entries = [Ranked(str(i), 1, *pair) for i, pair in enumerate(pairs)]
+    ranking.entries = [RankedArchitecture(str(i), 1, *pair) for i, pair in enumerate(pairs)]
     found = ranking.correlations()
     assert found["supernet"]["Kendall's tau"]["value"] == 1
     assert found["recalibrated"]["Kendall's tau"]["value"] == kendall([2, 1, 4, 3], [1, 2, 3, 4])  # the same ratio
@@ -151,7 +151,7 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")
     ranking.data = r"$\frac$"
-    ranking.entries = [Ranked(str(i), 1, 8.0, i, 10.0 + i) for i in range(3)]
+    ranking.entries = [RankedArchitecture(str(i), 1, 8.0, i, 10.0 + i) for i in range(3)]
     assert ranking.lines()[1] == "supernet: no ranking, since all have the same accuracy, there or alone"
     assert ranking.lines()[2].startswith("recalibrated: Kendall's tau 1.00 (")
     ranking.entries = ranking.entries[:1]

@@ -104,9 +104,10 @@ def test_the_random_baseline_is_planned(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_it_says_where_it_is_from(path: Path) -> None:
-    """A header names the section of the seed."""
-    first = path.read_text(encoding="utf-8").split("\n\n")[0]
-    assert "(seed-" in first or "of seed-" in first
+    """A header names the paper, and the section of its supplement."""
+    header = path.read_text(encoding="utf-8").partition("# Command:")[0]
+    assert "(supplement, " in header or "of the supplement" in header
+    assert "docs/papers.md#" in header
 
 
 # -- two steps

@@ -139,10 +139,13 @@ def test_unknown_views_and_splits_are_refused(run: Path, videos: VideoSet) -> No
 def test_only_a_training_can_be_opened(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
         open_trained(tmp_path)
-    with RunDirectory.create(tmp_path / "search", {}, kind="search"), pytest.raises(RunError, match="autovid search"):
+    with (
+        RunDirectory.create_or_resume(tmp_path / "search", {}, kind="search"),
+        pytest.raises(RunError, match="autovid search"),
+    ):
         open_trained(tmp_path / "search")
     with (
-        RunDirectory.create(tmp_path / "new", {"recipe": {}}, kind="train"),
+        RunDirectory.create_or_resume(tmp_path / "new", {"recipe": {}}, kind="train"),
         pytest.raises(RunError, match="checkpoint"),
     ):
         open_trained(tmp_path / "new")

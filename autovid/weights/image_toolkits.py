@@ -1,13 +1,13 @@
-"""Names in torchvision's ResNets, GoogLeNet and MobileNet-V2 for images, and in IBM's action-recognition-pytorch.
+"""Names in torchvision's image networks, in IBM's action-recognition-pytorch and in the repositories of TSM and TDN.
 
-The latter, written like them, holds networks of seed-deep-analysis: TSN, TAM, Conv, I3D and S3D over ResNets and
-InceptionV1.
+IBM's toolkit holds TSN, TAM, Conv, I3D and S3D over ResNets and InceptionV1: "Deep Analysis of CNN-based
+Spatio-temporal Representations for Action Recognition", Chen et al., 2021, arXiv:2010.11757.
 """
 
 from autovid.models import Network
 from autovid.models.mobilenet import STAGES
 from autovid.models.tdn import TDN
-from autovid.weights.name_table import Names, Table, stages, with_time, without_time
+from autovid.weights.name_table import Names, Table, over_time, stages, with_time, without_time
 
 CLIPS = ((r"weight$", with_time),)
 IMAGES = ((r"weight$", without_time),)
@@ -18,7 +18,7 @@ BEHIND_TIME = r"(conv3|branch[23]\.1)\.norm\."  # S3D's norms behind the convolu
 
 
 def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc", before: str = "") -> Names:
-    """A ResNet but for what is inside of its blocks; `before`, a pattern, precedes our names."""
+    """Name a ResNet except the insides of its blocks; `before`, a pattern, precedes our names."""
     return (
         (rf"^{before}stem\.0\.", f"{prefix}conv1."),
         (rf"^{before}stem\.1\.", f"{prefix}bn1."),
@@ -29,18 +29,18 @@ def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc", before: s
 
 
 def mobilenet_v2(before: str = "") -> Names:
-    """MobileNet-V2: a row of `features`; in a block, a pair for each layer but the last, whose two stand by themselves.
+    """Name MobileNet-V2: a row of `features`; in a block, a pair for each layer but the last, whose two are separate.
 
     `before`, a pattern, precedes our names.
     """
-    found = [(rf"^{before}stem\.", "features.0."), (rf"^{before}head\.", "features.18.")]
+    names = [(rf"^{before}stem\.", "features.0."), (rf"^{before}head\.", "features.18.")]
     blocks = [(stage, index) for stage, (_, _, depth, _) in enumerate(STAGES) for index in range(depth)]
     for number, (stage, index) in enumerate(blocks, 1):
         ours, theirs = rf"^{before}stages\.{stage}\.{index}\.", f"features.{number}.conv."
         paired = ["expand", "depthwise"] if STAGES[stage][0] > 1 else ["depthwise"]
-        found += [(rf"{ours}{layer}\.", f"{theirs}{place}.") for place, layer in enumerate(paired)]
-        found += [(rf"{ours}project\.{part}\.", f"{theirs}{len(paired) + part}.") for part in (0, 1)]
-    return (*found, (rf"^{before}classifier\.", "classifier.1."))
+        names += [(rf"{ours}{layer}\.", f"{theirs}{place}.") for place, layer in enumerate(paired)]
+        names += [(rf"{ours}project\.{part}\.", f"{theirs}{len(paired) + part}.") for part in (0, 1)]
+    return (*names, (rf"^{before}classifier\.", "classifier.1."))
 
 
 INCEPTION: Names = (
@@ -53,7 +53,7 @@ INCEPTION: Names = (
 
 
 def _start_differences(net: Network) -> None:
-    """The short-term module of TDN starts from the image convolution, as in the authors' code."""
+    """Start the short-term module of TDN from the image convolution, as in the authors' code."""
     assert isinstance(net, TDN)
     net.short_term.start_from_image()
 
@@ -119,5 +119,73 @@ IBM = (
         r"s3d_inception_v1",
         ((BEHIND_TIME, r"\1.bn_t."), (r"\.conv\.temporal\.", ".conv_t."), *INCEPTION),
         CLIPS,
+    ),
+)
+
+IN_BASE = resnet("base_model.", head="new_fc")
+SHIFTED: Names = ((r"(layer\d\.\d+)\.conv1\.", r"\1.conv1.net."),)
+NON_LOCAL_BLOCKS: Names = ((r"(layer2\.[02]|layer3\.[024])\.(?!after)", r"\1.block."),)  # those with a block behind
+NON_LOCAL: Names = (
+    (r"\.after\.query\.", ".nl.theta."),
+    (r"\.after\.key\.", ".nl.phi.0."),
+    (r"\.after\.value\.", ".nl.g.0."),
+    (r"\.after\.extend\.", ".nl.W.0."),
+    (r"\.after\.norm\.", ".nl.W.1."),
+)
+
+
+def _tsm_mobilenet_v2() -> Names:
+    """Name one row of `features`, and in a block one row of layers, of which some have no weights."""
+    names = [(r"^stem\.", "base_model.features.0."), (r"^head\.", "base_model.features.18.")]
+    number = 0
+    for stage, (expansion, _, depth, _) in enumerate(STAGES):
+        for index in range(depth):
+            number += 1
+            ours, theirs = rf"^stages\.{stage}\.{index}\.", f"base_model.features.{number}.conv."
+            places = {"expand": 0, "depthwise": 3, "project": 6} if expansion > 1 else {"depthwise": 0, "project": 3}
+            for layer, place in places.items():
+                net = ".net" if layer == "expand" and index else ""  # the shifted ones
+                names += [(rf"{ours}{layer}\.0\.", f"{theirs}{place}{net}.")]
+                names += [(rf"{ours}{layer}\.1\.", f"{theirs}{place + 1}.")]
+    return (*names, (r"^classifier\.", "new_fc."))
+
+
+TSM_CODE = (
+    Table(
+        r"tsm_resnet50",
+        (*IN_BASE, *NORMS, *SHIFTED, *NON_LOCAL_BLOCKS, *NON_LOCAL),
+        ((r"\.after\..*weight$", with_time),),
+        options={"non_local": True},
+    ),
+    Table(r"tsm_resnet\d+", (*IN_BASE, *NORMS, *SHIFTED)),
+    Table(r"tsn_resnet\d+", (*IN_BASE, *NORMS)),
+    Table(r"tsm_mobilenet_v2", _tsm_mobilenet_v2()),
+)
+
+DIFFERENCE = {
+    "squeeze.0": "conv1",
+    "squeeze.1": "bn1",
+    "smooth": "conv2",
+    "coarse.0": "conv3_smallscale2",
+    "coarse.1": "bn3_smallscale2",
+    "fine.0": "conv3_smallscale4",
+    "fine.1": "bn3_smallscale4",
+    "excite.0": "conv3",
+    "excite.1": "bn3",
+}
+TDN_CODE = (
+    Table(
+        r"tdn_resnet50",
+        (
+            (r"^short_term\.image_conv\.", "base_model.conv1_temp."),
+            (r"^short_term\.stem\.", "base_model.conv1_5."),
+            (r"^short_term\.res2\.", "base_model.resnext_layer1."),
+            *resnet("base_model.", "layer{}_bak", "new_fc"),
+            *NORMS,
+            *BEHIND_MODULE,
+            *((rf"\.conv2\.difference\.{ours}\.", f".mse.{theirs}.") for ours, theirs in DIFFERENCE.items()),
+            (r"\.conv2\.shift\.", ".shift.conv."),
+        ),
+        ((r"\.shift\.weight$", over_time),),
     ),
 )

@@ -1,11 +1,10 @@
-"""What is exported: a network with its weights, in evaluation and on the CPU, and everything that is known of it."""
+"""The source of an export: a network with its weights, in evaluation and on the CPU, and all that is known of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from autovid.clip import Clip
@@ -20,12 +19,14 @@ from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained
 from autovid.train.evaluate import read_evaluation
-from autovid.train.trained import KIND, find_weights
+from autovid.train.trained import KIND, find_weights, title_of
+
+FIGURES = ("top1", "top5", "decoded", "data", "split", "crop")  # of an evaluation, kept with the weights
 
 
 @dataclass(frozen=True)
-class Subject:
-    """`model` builds `net`; `trained` says where the weights come from, and is empty where nothing was trained."""
+class ExportSource:
+    """A network to export, which `model` builds; `trained` is the origin of its weights, empty for random ones."""
 
     stem: str
     model: Model
@@ -36,8 +37,8 @@ class Subject:
     trained: Mapping[str, Any]
 
 
-def find_subject(what: str | Path, weights: Path | None = None) -> Subject:
-    """A training's run directory; or a network's name, a YAML file of one or of an architecture, a search's run.
+def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
+    """Open a training's run directory; or a network's name, a YAML file of one or of an architecture, a search's run.
 
     These have weights in a safetensors file or a training's run, `weights`, or else random ones.
     Raises ConfigError and RunError.
@@ -61,39 +62,35 @@ def find_subject(what: str | Path, weights: Path | None = None) -> Subject:
         trained["weights"] = weights.resolve().name
     if path.is_dir() and isinstance(model, Architecture):
         model = replace(model, found={**model.found, **recorded_versions(RunDirectory.open(path).config)})
-    return _subject(stem, model, net, net.clip, (), trained)
+    return _source(stem, model, net, net.clip, (), trained)
 
 
-def _of_training(path: Path) -> Subject:
-    found = open_trained(path, "cpu")
+def _of_training(path: Path) -> ExportSource:
+    opened = open_trained(path, "cpu")
     config = RunDirectory.open(path).config
     trained: dict[str, Any] = {
         "on": config["data"]["name"],
-        "step": found.step,
-        "steps": found.steps,
+        "step": opened.step,
+        "steps": opened.steps,
         "recipe": config["recipe"],
         **recorded_versions(config),
     }
     files = sorted(path.glob("evaluation-*.json"))
     views = dict.fromkeys([*BY_NUMBER.values(), *(file.stem.removeprefix("evaluation-") for file in files)])
     read = {name: read_evaluation(path, name) for name in views}
-    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step) == ("val", found.step)}
-    trained["accuracy"] = {name: _accuracy(msgspec.to_builtins(one)) for name, one in accuracy.items()}
-    clip = found.recipe.clip(found.net.clip)
-    return _subject(path.resolve().name, found.model, found.net, clip, found.classes, trained)
+    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step) == ("val", opened.step)}
+    trained["accuracy"] = {name: {key: getattr(one, key) for key in FIGURES} for name, one in accuracy.items()}
+    clip = opened.recipe.clip(opened.net.clip)
+    return _source(path.resolve().name, opened.model, opened.net, clip, opened.classes, trained)
 
 
-def _accuracy(evaluation: dict[str, Any]) -> dict[str, Any]:
-    return {key: evaluation[key] for key in ("top1", "top5", "decoded", "data", "split", "crop")}
-
-
-def _subject(
+def _source(
     stem: str, model: Model, net: Network, clip: Clip, classes: tuple[str, ...], trained: dict[str, Any]
-) -> Subject:
+) -> ExportSource:
     net = net.float().eval().requires_grad_(False)
-    figures = count(net, clip)
+    total = count(net, clip)
     reference = Reference.of(clip, net.classes)
-    cost = Cost(params=figures.params, macs=figures.macs, gflops=figures.macs / 1e9, convention=convention(reference))
+    cost = Cost(params=total.params, macs=total.macs, gflops=total.macs / 1e9, convention=convention(reference))
     found: dict[str, Any] = {}
     if isinstance(model, NetworkSpec):
         kept: Model = model.changed(classes=net.classes, frames=clip.frames, crop=clip.crop)
@@ -101,12 +98,5 @@ def _subject(
         found = {"space": model.space, **model.found}
         costs = {"macs": cost.macs, "gflops": round(cost.gflops, 6), "params": cost.params}
         kept = Architecture(model.space, model.network, reference, model.choices, costs, model.found)
-    interface = Interface(name=title(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
-    return Subject(stem, kept, net, interface, cost, found, trained)
-
-
-def title(model: Model) -> str:
-    """A network in a few words."""
-    if isinstance(model, NetworkSpec):
-        return " + ".join([model.network, *model.modules])
-    return f"{model.space} {model.hash}"
+    interface = Interface(name=title_of(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
+    return ExportSource(stem, kept, net, interface, cost, found, trained)

@@ -1,0 +1,199 @@
+"""Classifiers of videos, opened from a training's run, an exported folder or an ONNX file, and their predictions."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export.passes import move_to_device_pass
+
+from autovid.data.loader import normalised
+from autovid.data.windows import read_windows
+from autovid.errors import ConfigError, DivergedError
+from autovid.export.manifest import (
+    ARCHITECTURE,
+    FILES,
+    MANIFEST,
+    Interface,
+    Kind,
+    caution,
+    read_interface,
+    read_manifest,
+)
+from autovid.export.programs import METADATA, Shape, needed, program_shapes
+from autovid.export.untrusted import load_program
+from autovid.kernels.compute import find_device
+from autovid.models import build, load_model, load_weights
+from autovid.train import open_trained
+from autovid.train.trained import title_of
+
+TOP = 5  # classes of a prediction
+DECIMALS = 6  # of seconds
+PIXELS_AT_ONCE = 2**23  # of clips: bounds the memory
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+Logits = Callable[[Tensor], Tensor]
+"""Clips (B, 3, T, H, W), normalised, on the CPU -> logits (B, classes), fp32, on the CPU."""
+
+
+@dataclass(frozen=True)
+class VideoClassifier:
+    """A function `logits` of clips that `interface` describes; `caution` says why its predictions may be poor."""
+
+    interface: Interface
+    logits: Logits
+    caution: str = ""
+
+
+class Guess(msgspec.Struct, frozen=True):
+    """A class and its probability; `index` is its logit's number."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """The five likeliest classes from `start` to `end` (seconds), over as many `clips`, whose softmax is averaged."""
+
+    video: str
+    start: float
+    end: float
+    clips: int
+    top: tuple[Guess, ...]
+
+
+def open_classifier(what: Path, device: str = "auto") -> VideoClassifier:
+    """Open a training's run directory, an exported folder or an ONNX file of ours, on a device.
+
+    An exported program is run as such. Raises ConfigError and RunError.
+    """
+    if (what / MANIFEST).is_file():
+        manifest = read_manifest(what)
+        return VideoClassifier(manifest, open_file(what, manifest.kind, device, manifest), caution(manifest.trained))
+    if what.is_dir():
+        return _of_training(what, device)
+    if what.suffix == ".onnx":
+        session = _session(what, device)
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+        if text is None:
+            raise ConfigError(f"{what} does not say what clips it wants; give one that autovid export has written")
+        interface = read_interface(text, str(what))
+        return VideoClassifier(interface, _of_session(session, interface, what))
+    if (what.parent / MANIFEST).is_file():
+        raise ConfigError(f"{what} is a part of an exported folder; give the folder, {what.parent}")
+    raise ConfigError(f"{what} is no run directory, exported folder or ONNX file; give one of these")
+
+
+def predict(classifier: VideoClassifier, video: Path, window: float | None = None) -> Iterator[Prediction]:
+    """Predict each window of so many seconds, or the whole video.
+
+    Raises DataError at frames that cannot be read, ConfigError for windows shorter than a frame, DivergedError for
+    logits that are not finite.
+    """
+    interface, clip = classifier.interface, classifier.interface.clip
+    batch = max(1, PIXELS_AT_ONCE // (clip.frames * clip.crop**2))
+    for start, end, pixels in read_windows(video, clip, window):
+        parts = [
+            classifier.logits(normalised(part, clip)) for part in np.split(pixels, range(batch, len(pixels), batch))
+        ]
+        probabilities = torch.softmax(torch.cat(parts), 1).mean(0)
+        if not probabilities.isfinite().all():
+            raise DivergedError(f"{interface.name} gives nan or inf for {video}; train it again")
+        values, numbers = probabilities.topk(min(TOP, interface.outputs))
+        top = tuple(Guess(interface.class_name(i), i, p) for i, p in zip(numbers.tolist(), values.tolist()))
+        yield Prediction(str(video), round(start, DECIMALS), round(end, DECIMALS), len(pixels), top)
+
+
+def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Logits:
+    """Open the weights file of an exported folder. Raises ConfigError, also for one of another interface."""
+    file = folder / FILES[kind]
+    if kind == "onnx":
+        return _of_session(_session(file, device), interface, file)
+    where = find_device(device)
+    if kind == "torch":
+        program = load_program(file)
+        _check_shapes(interface, file, *program_shapes(program))
+        if where.type != "cpu":
+            program = move_to_device_pass(program, where)
+        return _of_module(program.module(), where)
+    net = build(load_model(folder / ARCHITECTURE))
+    load_weights(net, file)
+    _check_shapes(interface, file, [(3, net.clip.frames, net.clip.crop, net.clip.crop)], [(net.classes,)])
+    return _of_module(net.eval().to(where), where)
+
+
+def _check_shapes(interface: Interface, file: Path, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> None:
+    """Raise ConfigError where the shapes of a network, without the batch's dimension, are not those of `interface`."""
+    clip = (3, interface.clip.frames, interface.clip.crop, interface.clip.crop)
+    if list(inputs) != [clip] or list(outputs) != [(interface.outputs,)]:
+        expected, actual = _shapes([clip], [(interface.outputs,)]), _shapes(inputs, outputs)
+        raise ConfigError(f"{file} takes {actual} classes, and is said to take {expected}; export it again")
+
+
+def _shapes(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> str:
+    """Write "clips 3x16x64x64 to 12"."""
+    clips, classes = (" and ".join("x".join(map(str, one)) for one in some) or "none" for some in (inputs, outputs))
+    return f"clips {clips} to {classes}"
+
+
+def _of_module(module: Callable[[Tensor], Tensor], device: torch.device) -> Logits:
+    def logits(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return module(x.to(device)).float().cpu()
+
+    return logits
+
+
+def _of_training(path: Path, device: str) -> VideoClassifier:
+    opened = open_trained(path, device)
+    net, compute = opened.net.eval(), opened.compute
+    interface = Interface(
+        name=title_of(opened.model),
+        hash=opened.model.hash,
+        outputs=net.classes,
+        clip=opened.recipe.clip(net.clip),
+        classes=opened.classes,
+    )
+
+    def logits(x: Tensor) -> Tensor:
+        with torch.no_grad(), compute.autocast("forward"):
+            return net(x.to(compute.device)).float().cpu()  # type: ignore[no-any-return]
+
+    return VideoClassifier(interface, logits, caution({"step": opened.step, "steps": opened.steps}))
+
+
+def _session(file: Path, device: str) -> Any:
+    """Open an ONNX file in onnxruntime. Raises ConfigError."""
+    runtime = needed("onnxruntime")
+    available = runtime.get_available_providers()
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    kind = match[1] if match else device
+    if kind == "auto":
+        kind = "cuda" if PROVIDERS["cuda"] in available else "cpu"
+    if PROVIDERS.get(kind) not in available:
+        raise ConfigError(f"this onnxruntime has no device {device}; use --device cpu, or pip install onnxruntime-gpu")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    number = {"device_id": int(match[2])} if match and match[2] and kind == "cuda" else {}
+    try:
+        return runtime.InferenceSession(str(file), options, providers=[(PROVIDERS[kind], number)])
+    except Exception as error:  # onnxruntime has an exception for every status, without a class in common
+        raise ConfigError(f"{file} is no ONNX file that can be read: {str(error).splitlines()[0]}") from error
+
+
+def _of_session(session: Any, interface: Interface, file: Path) -> Logits:
+    inputs, outputs = ([tuple(one.shape[1:]) for one in some] for some in (session.get_inputs(), session.get_outputs()))
+    _check_shapes(interface, file, inputs, outputs)
+    name = session.get_inputs()[0].name
+
+    def logits(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: x.contiguous().numpy()})[0])
+
+    return logits
