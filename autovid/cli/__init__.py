@@ -10,6 +10,7 @@ from typing import NoReturn
 from autovid.cli import launch
 from autovid.cli.termination import exit_code, terminable
 from autovid.errors import AutovidError, RunError
+from autovid.plugins import load_plugins
 
 COMMANDS = {
     "search": "search a space for a network in a FLOPs range",
@@ -31,6 +32,10 @@ COMMANDS = {
     "describe": "a network, an architecture, a space or a run, stage by stage",
     "list": "the spaces, networks, modules and experiments there are",
 }
+
+WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights"}
+PLUGIN = """Python code of your own to run first, with blocks or operations that the network has; may be repeated;
+FILE.py@SHA256 also allows what was made with another content of the file"""
 
 EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
 4 missing or broken data, 5 a run directory in use, made with another configuration or damaged, or a file that
@@ -54,6 +59,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         parser.print_help()
         return 0
     try:
+        load_plugins(getattr(args, "plugin", ()))
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
@@ -86,4 +92,6 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
             module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
             module.arguments(command)
             command.set_defaults(run=module.run)
+            if name in WITH_PLUGINS:
+                command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
     return parser

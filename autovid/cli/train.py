@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     """Trains, evaluates the centre view, and says what came out."""
     from rich.markup import escape
 
-    from autovid.cli.console import copyable, panel
+    from autovid.cli.console import copyable, panel, plugin_words
     from autovid.errors import DataError
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         f"[dim]{found.convention}[/]",
     ]
     panel(f"trained for {recipe.length}", notes)
-    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr"])
+    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr{plugin_words()}"])
 
 
 def _other_views(job: experiments.Job, out: Path) -> list[str]:

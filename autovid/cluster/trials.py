@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from autovid.cluster.connect import ClusterError, connected, wait_for_room
 from autovid.errors import AutovidError
+from autovid.plugins import load_plugins, loaded_plugins
 from autovid.run.signals import Interrupted
 
 
@@ -181,6 +182,7 @@ def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -
     import ray
 
     stored = ray.put(work)  # once for all trials: what it holds may be large
+    plugins = loaded_plugins()
 
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
@@ -194,6 +196,7 @@ def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -
             return
         mailbox.post("begin", (number, mailbox.begin(str(number))))
         try:
+            load_plugins(plugins)
             with mailbox.serving():
                 result = ray.get(stored)(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
             mailbox.post("result", (number, result))
