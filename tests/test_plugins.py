@@ -98,7 +98,6 @@ def test_without_it_the_line_to_type_is_said(
     space_file: Path, plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = saved(space_file, plugin)
-    forget_plugins()
     assert main(["describe", str(file)]) == 2
     assert "needs scale.py, which defines scale: add --plugin scale.py" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"attention.*'scale'; there are skip, glore, nonlocal; .* --plugin FILE.py"):

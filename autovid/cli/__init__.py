@@ -10,7 +10,7 @@ from typing import NoReturn
 from autovid.cli import launch
 from autovid.cli.termination import exit_code, terminable
 from autovid.errors import AutovidError, RunError
-from autovid.plugins import load_plugins
+from autovid.plugins import forget_plugins, load_plugins
 
 COMMANDS = {
     "search": "search a space for a network in a FLOPs range",
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         parser.print_help()
         return 0
     try:
+        forget_plugins()  # of an earlier command in this process
         load_plugins(getattr(args, "plugin", ()))
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)

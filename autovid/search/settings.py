@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from autovid.clip import MOST
-from autovid.data.crops import jitter_range
+from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
 from autovid.search.feasibility import settle
 from autovid.search.part_targets import Target

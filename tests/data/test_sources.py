@@ -127,6 +127,16 @@ def load(tmp_path: Path, text: str) -> VideoSet:
     return open_videos(table(tmp_path, text, "a.mp4", "b.mp4", "in/c d.mp4"), holdout=0)
 
 
+def test_relative_paths_are_those_of_the_folder_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "videos" / "walk").mkdir(parents=True)
+        (tmp_path / name / "videos" / "walk" / "a.mp4").touch()
+        (tmp_path / name / "set.csv").write_text("path,label\nvideos/walk/a.mp4,walk\n", encoding="utf-8")
+    for name, source in (("one", "videos"), ("two", "set.csv")):
+        monkeypatch.chdir(tmp_path / name)
+        assert len(open_videos(source).train) == 1
+
+
 def test_a_csv_with_names(tmp_path: Path) -> None:
     found = load(tmp_path, "a.mp4,run\nb.mp4,jump\n\nin/c d.mp4,run\n")
     assert found.classes == ("jump", "run")

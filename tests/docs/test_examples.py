@@ -11,7 +11,7 @@ from autovid.blocks.registry import ATTENTIONS, BLOCKS
 from autovid.cli import main
 from autovid.export import FILES
 from autovid.models import inherit
-from autovid.plugins import forget_plugins, load_plugins
+from autovid.plugins import load_plugins
 from autovid.space import load_architecture, load_space
 from autovid.testing import check_block, check_operation
 
@@ -60,7 +60,6 @@ def test_from_a_search_to_predictions(tiny_videos: Path, tmp_path: Path, capsys:
         ["predict", str(folder), str(video), "--device", "cpu"],
     ]
     for words in commands:
-        forget_plugins()
         assert main(words) == 2
         assert "--plugin " in capsys.readouterr().err
         assert main([*words, *PLUGINS]) == 0, words
@@ -80,9 +79,7 @@ def test_a_training_does_not_go_on_with_another_content(
     space.sample(1)[0].save(tmp_path / "a.yaml")
     words = ["train", str(tmp_path / "a.yaml"), "--data", str(tiny_videos), *SMALL, "--epochs", "1"]
     words += ["-o", str(tmp_path / "run"), "--plugin", str(ATTENTION), "--plugin", str(copy)]
-    forget_plugins()
     assert main(words) == 0
     copy.write_text(copy.read_text() + "\n")
-    forget_plugins()
     assert main([*words, "--resume"]) == 2
     assert "was made with another my_conv2plus1d.py" in capsys.readouterr().err

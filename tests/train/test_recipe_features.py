@@ -27,7 +27,7 @@ from autovid.run import Interrupted, RunDirectory
 from autovid.train import Recipe, make_recipe, open_trained
 from autovid.train.optimizer import make_optimizer
 from autovid.train.recipe import Multiples, RecipeError
-from autovid.train.task import Training, prepare
+from autovid.train.task import TrainingTask, prepare
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ class Clips:
             yield Batch(x, torch.randint(12, (self.batch,), generator=rng), torch.arange(self.batch))
 
 
-def task_of(net: Network, steps: int = 3, **changes: Any) -> Training:
-    return Training(net, Clips(), recipe(batch=4, **changes), Compute("cpu", "fp32"), steps, {})  # type: ignore[arg-type]
+def task_of(net: Network, steps: int = 3, **changes: Any) -> TrainingTask:
+    return TrainingTask(net, Clips(), recipe(batch=4, **changes), Compute("cpu", "fp32"), steps, {})  # type: ignore[arg-type]
 
 
 class Plain(Network):
