@@ -107,9 +107,11 @@ class Site:
         variables = dict(self.variables)
         return variables["width_in"] == variables["width"]
 
-    def variable(self, decision: str) -> str:
-        """The block's name for a decision."""
-        return next(name for name, of in self.variables if of == decision)
+    def width_of(self, one: Input, choice: Choice) -> int:
+        """The number of channels that an input has for a choice."""
+        if isinstance(one.width, int):
+            return one.width
+        return next(int(choice[name]) for name, of in self.variables if of == one.width)
 
     def choice(self, choices: Mapping[str, Value]) -> Choice:
         """The values of its variables, by the block's names, in an architecture with these choices."""

@@ -46,7 +46,7 @@ def trace(block: Block[Any], site: Site, choice: Choice, inputs: Sequence[Input]
 
 def example(one: Input, site: Site, choice: Choice) -> Tensor:
     """Noise in the shape of what a site reads of one clip: a map in channels_last_3d, or a vector."""
-    width = one.width if isinstance(one.width, int) else int(choice[site.variable(one.width)])
+    width = site.width_of(one, choice)
     if one.size is None:
         return torch.randn(1, width)
     return torch.randn(1, width, *one.size).contiguous(memory_format=torch.channels_last_3d)
