@@ -12,6 +12,7 @@ from autovid.blocks.registry import ATTENTIONS
 from autovid.cli import main
 from autovid.errors import ConfigError
 from autovid.plugins import forget_plugins, load_plugins, loaded_plugins, plugin_records
+from autovid.run import RunDirectory
 from autovid.space import load_architecture, load_space
 
 pytestmark = pytest.mark.usefixtures("without_plugins")
@@ -184,3 +185,13 @@ def test_a_record_that_is_no_record_is_refused(space_file: Path, plugin: Path) -
     file.write_text(text.replace(sha256, "0123"))
     with pytest.raises(ConfigError, match=r"arch.yaml:\d+: plugins"):
         load_architecture(file)
+
+
+def test_a_run_says_which_plugins_it_was_made_with(plugin: Path, tmp_path: Path) -> None:
+    load_plugins([plugin])
+    with RunDirectory.create_or_resume(tmp_path / "run", {}, kind="search"):
+        pass
+    assert RunDirectory.open(tmp_path / "run").kind == "search"
+    forget_plugins()
+    with pytest.raises(ConfigError, match="run .* needs scale.py, which defines scale"):
+        RunDirectory.open(tmp_path / "run")
