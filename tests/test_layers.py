@@ -10,6 +10,7 @@ ROOT = Path(autovid.__file__).parent
 LINES = (
     ("errors",),
     ("clip", "fileio", "registry"),
+    ("plugins",),
     ("distributed", "config"),
     ("solver", "kernels"),
     ("measure",),

@@ -11,6 +11,7 @@ from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
 from autovid.errors import AutovidError, RunError, did_you_mean
 from autovid.kernels.allocator import keep_memory
+from autovid.plugins import forget_plugins, load_plugins
 
 COMMANDS = {
     "search": "search a space for a network in a range of FLOPs",
@@ -37,6 +38,10 @@ COMPUTING = (
     *("predict", "export", "cam", "report"),
 )
 
+WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights"}
+PLUGIN = """Python code of your own to run first, with blocks or operations that the network has; may be repeated;
+FILE.py@SHA256 also allows what was made with another content of the file"""
+
 EPILOG = """exit codes: 0 success, 2 wrong usage or a wrong file, 3 no architecture in the range,
 4 missing or broken data, 5 a run directory that is in use, damaged or of another configuration,
 or a file that cannot be read or written, 6 a loss that is not finite, 7 another worker has failed,
@@ -62,6 +67,8 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         parser.print_help()
         return 0
     try:
+        forget_plugins()  # of an earlier command in this process
+        load_plugins(getattr(args, "plugin", ()))
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
@@ -96,4 +103,6 @@ def _parser(needed: str | None) -> argparse.ArgumentParser:
             module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
             module.arguments(command)
             command.set_defaults(run=module.run)
+            if name in WITH_PLUGINS:
+                command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
     return parser

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from autovid.costs import convention, recorded_costs
+from autovid.plugins import plugin_paths
 from autovid.space.space import rough
 
 if TYPE_CHECKING:
@@ -88,11 +89,16 @@ def _data(run: Path, data: str) -> str:
 def _next(what: Path, run: Path, data: str) -> list[str]:
     """Return the next commands for the file or the run of an architecture."""
     return [
-        f"next   autovid describe {quoted(what)}",
-        f"       autovid train {quoted(what)}{data}  # from scratch",
-        f"       autovid derive {quoted(run)} --flops MIN:MAX  # another range, from the same search",
-        f"       autovid random-baseline --searched {quoted(what)}{data}  # against random ones",
+        f"next   autovid describe {quoted(what)}{plugin_words()}",
+        f"       autovid train {quoted(what)}{data}{plugin_words()}  # from scratch",
+        f"       autovid derive {quoted(run)} --flops MIN:MAX{plugin_words()}  # another range, from the same search",
+        f"       autovid random-baseline --searched {quoted(what)}{data}{plugin_words()}  # against random ones",
     ]
+
+
+def plugin_words() -> str:
+    """The options for the plugins of this command, which the next one needs, too."""
+    return "".join(f" --plugin {quoted(path)}" for path in plugin_paths())
 
 
 def quoted(path: Path) -> str:

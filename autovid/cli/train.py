@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, evaluate the centre view, and print the results."""
     from rich.markup import escape
 
-    from autovid.cli.console import copyable, panel
+    from autovid.cli.console import copyable, panel, plugin_words
     from autovid.errors import DataError
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         f"[dim]{evaluation.convention}[/]",
     ]
     panel(f"trained for {recipe.length}", notes)
-    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr"])
+    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr{plugin_words()}"])
 
 
 def _other_views(job: training.TrainingJob, out: Path) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from autovid.blocks.block import Choice, Value
 from autovid.blocks.site import Site
+from autovid.blocks.trace import check_costs
 from autovid.errors import ConfigError
 from autovid.solver.cost_range import Quantity
 from autovid.solver.table import CostTable, Factor
@@ -47,6 +48,7 @@ class SiteTable(CostTable):
         candidates = space.candidates
         self.sites: list[tuple[Site, Factor]] = []
         for site in sites(space.network, self.reference):
+            check_costs(site, candidates)
             costs = [price(site, site.choice(choices)) for choices in site_choices(site, candidates)]
             if max(costs) > LARGEST:
                 much = f"{max(costs):.3g} {quantity.atom} in {site.name} alone"
