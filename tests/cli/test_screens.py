@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autovid.cli.console import announce_search, copyable, show_architecture
+from autovid.cli.console import announce_search, copyable, show_derived
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
 from autovid.search import Searched, settings_for
@@ -32,7 +32,7 @@ def test_what_to_type_next_names_the_videos_that_were_searched_on(
     settings = settings_for(space, proxy=True, videos=1)
     RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
     found = Searched(space, settings, (), {}, {}, settings.steps)
-    show_architecture(arch, tmp_path / "a.yaml", found, tmp_path / "run", "my videos")
+    show_derived(arch, tmp_path / "a.yaml", found, tmp_path / "run", "my videos")
     said = capsys.readouterr().out
     assert f"autovid train {tmp_path / 'a.yaml'}{option}  # from scratch\n" in said
     assert f"autovid random-baseline --searched {tmp_path / 'a.yaml'}{option}  # against random ones\n" in said
