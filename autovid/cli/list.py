@@ -86,8 +86,15 @@ def _attentions() -> Groups:
     return {"": ATTENTIONS.about()}
 
 
+def _strategies() -> Groups:
+    from autovid.search.registry import STRATEGIES
+
+    return {"": STRATEGIES.about()}
+
+
 KINDS = {
     "spaces": _spaces,
+    "strategies": _strategies,
     "blocks": _blocks,
     "fusions": _fusions,
     "attentions": _attentions,

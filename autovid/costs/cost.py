@@ -4,7 +4,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from autovid.errors import ConfigError
 from autovid.solver import CostTable, Quantity
@@ -30,7 +30,7 @@ class Cost(ABC):
     file: ClassVar[str] = ""  # name, in a run directory, of the file that the cost is read from
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "Cost":
         """The cost, from its file; one without a file needs none. Raises ConfigError."""
         return cls()
 

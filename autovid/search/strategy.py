@@ -2,10 +2,9 @@
 
 A space says what can be built, constraints say what it may cost, a strategy says which architectures to look at next
 and which to take. The supernet and its training belong to none of them. `autovid.testing.check_strategy` checks a
-strategy of one's own; docs/strategies.md shows one. Shapes: K architectures, D decisions.
+strategy of one's own; docs/howto/strategy.md shows one. Shapes: K architectures, D decisions.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.config.document import read_yaml_text
-from autovid.errors import ConfigError, did_you_mean
+from autovid.errors import ConfigError
 from autovid.search.constraints import PartConstraint
 from autovid.search.problem import Choices, Problem
+from autovid.search.registry import STRATEGIES
 from autovid.space import SearchSpace
 
 State = dict[str, Any]
@@ -84,24 +84,6 @@ class Strategy(Protocol):
         """Take up a saved state."""
 
 
-STRATEGIES = {
-    "parsec": ("a prior over architectures that learns between updates", "autovid.search.strategies.parsec:Parsec"),
-    "random": ("the best of some random architectures", "autovid.search.strategies.random:RandomSearch"),
-    "evolution": ("regularised evolution: children of the best", "autovid.search.strategies.evolution:Evolution"),
-}  # fmt: skip
-
-
-def strategy_class(name: str) -> type[Strategy]:
-    """Return the registered strategy `name`. Raises ConfigError."""
-    if name not in STRATEGIES:
-        raise ConfigError(
-            f"there is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}there are {', '.join(STRATEGIES)}"
-        )
-    module, _, attribute = STRATEGIES[name][1].partition(":")
-    loaded: type[Strategy] = getattr(importlib.import_module(module), attribute)
-    return loaded
-
-
 def read_strategy_options(pairs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Split KEY=VALUE pairs: the values of `strategy.KEY`, and the pairs of other keys. Raises ConfigError."""
     options, others = {}, []
@@ -117,7 +99,7 @@ def read_strategy_options(pairs: Sequence[str]) -> tuple[dict[str, Any], list[st
 
 def strategy_settings(name: str, values: Mapping[str, Any]) -> Any:
     """Return the settings of a strategy, with `values` for some of them. Raises ConfigError with the key."""
-    kind = strategy_class(name).Settings
+    kind = STRATEGIES.load(name).Settings
     known = {field.name for field in msgspec.structs.fields(kind)}
     if odd := sorted(values.keys() - known):
         raise ConfigError(f"strategy.{odd[0]}: the strategy {name} has {', '.join(sorted(known))}")
@@ -129,9 +111,9 @@ def strategy_settings(name: str, values: Mapping[str, Any]) -> Any:
 
 def takes(name: str, key: str) -> bool:
     """Say whether a strategy has a setting."""
-    return key in {field.name for field in msgspec.structs.fields(strategy_class(name).Settings)}
+    return key in {field.name for field in msgspec.structs.fields(STRATEGIES.load(name).Settings)}
 
 
 def make_strategy(name: str, problem: Problem, values: Mapping[str, Any]) -> Strategy:
     """Make a strategy for a problem. Raises ConfigError for a name or settings that cannot be."""
-    return strategy_class(name)(problem, strategy_settings(name, values))
+    return STRATEGIES.load(name)(problem, strategy_settings(name, values))

@@ -9,8 +9,9 @@ import pytest
 
 from autovid.errors import ConfigError
 from autovid.search.problem import Choices, Problem
+from autovid.search.registry import STRATEGIES
 from autovid.search.strategies.random import RandomSearch, RandomSettings
-from autovid.search.strategy import STRATEGIES, Scores, make_strategy, strategy_class
+from autovid.search.strategy import Scores, make_strategy
 from autovid.testing import check_strategy, small_problem
 
 SMALL = {
@@ -82,7 +83,7 @@ def test_evolution_finds_better_architectures_than_random_search_on_planted_scor
     def best(name: str, options: dict[str, Any], seed: int) -> float:
         strategy = make_strategy(name, replace(problem, seed=seed), options)
         rng, scored = np.random.default_rng(seed), []
-        for step in range(strategy_class(name).Settings(**options).rounds):  # type: ignore[attr-defined]
+        for step in range(STRATEGIES.load(name).Settings(**options).rounds):  # type: ignore[attr-defined]
             rows = strategy.ask(step, rng)
             quality = _planted(rows, problem)
             scored.append(quality.max())
