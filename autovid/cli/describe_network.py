@@ -10,7 +10,8 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
     """Everything that is said of it, counted at the spec's clip and classes or else the network's own."""
     import msgspec
 
-    from autovid.costs import convention, count_stages
+    from autovid.costs import convention
+    from autovid.costs.count import count_stages
     from autovid.models import build_network
     from autovid.space.schema import Reference
 

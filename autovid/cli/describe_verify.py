@@ -12,7 +12,7 @@ def verified(subject: "Model", content: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
     from autovid.clip import Clip
-    from autovid.costs import verify
+    from autovid.costs.verify import verify
     from autovid.models import NetworkSpec, build, build_network
 
     frames, crop, classes = (content["input"][key] for key in ("frames", "crop", "classes"))

@@ -81,11 +81,19 @@ def _attentions() -> Groups:
     return {"": ATTENTIONS.about()}
 
 
+def _costs() -> Groups:
+    """By name; the option is the name, but --flops for the MACs."""
+    from autovid.costs import COSTS
+
+    return {"": COSTS.about()}
+
+
 KINDS = {
     "spaces": _spaces,
     "blocks": _blocks,
     "fusions": _fusions,
     "attentions": _attentions,
+    "costs": _costs,
     "models": _models,
     "modules": _modules,
     "experiments": _experiments,

@@ -24,7 +24,7 @@ from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory
 from autovid.run.config_file import differences, full_config
 from autovid.search import Constraint
-from autovid.search.constraints import final_constraints, or_reach, uniform
+from autovid.search.constraints import or_reach, uniform, whole_constraints
 from autovid.solver import UNLIMITED, CostRange, TableConstraint, sample_within
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.comparison import Comparison, Entry, write_comparison
@@ -123,11 +123,12 @@ def random_baseline(
     """
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
-    archs = draw(space, n, seed, final_constraints(constraints, space))
+    archs = draw(space, n, seed, whole_constraints(constraints, space))
     macs = [macs_at(space, arch) for arch in archs]
     config = _config(space, constraints, archs, seed, trainer, rival)
     with RunDirectory.create_or_resume(out, config, kind="random-baseline", resume=resume) as run:
         videos, shown = trainer.videos, _shown_macs(constraints, macs)
+        costs = [constraint.cost for constraint in constraints if constraint.cost != Macs()]
         comparison = Comparison(
             space.name, tuple(constraints), shown, space.reference, videos.name, len(videos.classes), trainer.recipe, n
         )  # fmt: skip
@@ -135,13 +136,13 @@ def random_baseline(
         entries: list[Entry | None] = [None] * len(jobs)
         if rival is not None and rival.evaluation is not None:
             macs_of_it = macs_at(space, rival.arch)
-            comparison.entries = [_entry("searched", rival.arch, macs_of_it, rival.evaluation, comparison.others)]
+            comparison.entries = [_entry("searched", rival.arch, macs_of_it, rival.evaluation, costs)]
         done = list(comparison.entries)
         for number, found in runner(jobs, trainer, run.path):
             job = jobs[number]
             run.log(f"{job.name}: {found if isinstance(found, str) else f'top-1 {found.top1:.2f} %'}")
             evaluation = None if isinstance(found, str) else found
-            entries[number] = _entry(job.kind, job.arch, job.macs, evaluation, comparison.others)
+            entries[number] = _entry(job.kind, job.arch, job.macs, evaluation, costs)
             comparison.entries = done + [entry for entry in entries if entry is not None]
             write_comparison(run.path, comparison)
             report(comparison)
