@@ -50,7 +50,7 @@ _HOMES = {
     "load_model": "autovid.models",
     "load_weights": "autovid.models",
     "import_weights": "autovid.weights",
-    "count": "autovid.costs",
+    "count": "autovid.costs.count",
     "evaluate": "autovid.api",
     "predict": "autovid.api",
 }

@@ -39,7 +39,7 @@ import torch
 
 from autovid.blocks.block import Choice
 from autovid.blocks.site import Site
-from autovid.costs import count
+from autovid.costs.count import count
 from autovid.models import build
 from autovid.solver import CostTable, Factor
 from autovid.space import Architecture, Decision, SearchSpace, load_space

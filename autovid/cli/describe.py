@@ -91,7 +91,9 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     """Describe an architecture, site by site."""
     import torch
 
-    from autovid.costs import convention, count
+    from autovid.costs import Memory, convention
+    from autovid.costs.count import count
+    from autovid.costs.step_memory import step_peak
     from autovid.models import build
 
     table = arch.as_space().cost_table(**counted)
@@ -100,11 +102,13 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
         net = build(arch, reference.classes)
     clip = type(net.clip)(reference.frames, reference.crop, net.clip.stride)
     figures = count(net, clip)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for site, factor in table.sites:
         choice = site.choice(arch.choices)
         costs = {"macs": int(factor.table.sum()), "params": site.block.params(site, choice)}
+        costs["memory_bytes"] = site.block.activation_bytes(site, choice)
         rows.append({"site": site.name, "is": site.summary(choice), **costs})
+    memory = sum(row["memory_bytes"] for row in rows)
     return {
         "hash": arch.hash,
         "space": arch.space,
@@ -113,6 +117,9 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
         "gflops": figures.macs / 1e9,
         "macs_by_kind": figures.macs_by_kind,
         "convention": convention(reference),
+        "memory_bytes": memory,
+        "memory_convention": Memory().convention(reference),
+        "step_peak_bytes": step_peak(build(arch, reference.classes), clip, memory),
         "input": {"frames": reference.frames, "crop": reference.crop, "classes": reference.classes},
         "found": dict(arch.found),
         "choices": dict(arch.choices),
@@ -126,28 +133,36 @@ def _stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     sums: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = row["site"].rpartition(".block")[0] or row["site"]
-        entry = sums.setdefault(name, {"stage": name, "blocks": 0, "macs": 0, "params": 0})
+        entry = sums.setdefault(name, {"stage": name, "blocks": 0, "macs": 0, "params": 0, "memory_bytes": 0})
         entry["blocks"] += name != row["site"]
-        entry["macs"] += row["macs"]
-        entry["params"] += row["params"]
+        for cost in ("macs", "params", "memory_bytes"):
+            entry[cost] += row[cost]
     return list(sums.values())
 
 
 def _show_architecture(content: dict[str, Any]) -> None:
     from autovid.cli.console import table
 
-    rows = [[r["site"], r["is"], f"{r['macs'] / 1e6:,.2f}", f"{r['params']:,}"] for r in content["sites"]]
+    rows = [[r["site"], r["is"], *_costs(r)] for r in content["sites"]]
     for stage in content["stages"]:
         if stage["blocks"]:
             name = f"{stage['stage']}, {stage['blocks']} {'block' if stage['blocks'] == 1 else 'blocks'}"
-            rows.append([name, "", f"{stage['macs'] / 1e6:,.2f}", f"{stage['params']:,}"])
-    rows.append(["all", "", f"{content['macs'] / 1e6:,.2f}", f"{content['params']:,}"])
+            rows.append([name, "", *_costs(stage)])
+    rows.append(["all", "", *_costs(content)])
     figures = f"{content['macs'] / 1e9:.4f} GFLOPs, {content['params'] / 1e6:.2f} M parameters"
     title = f"architecture {content['hash']} of {content['space']}: {figures}"
-    table(title, ["site", "is", "MMACs", "parameters"], rows)
-    print(content["convention"])
+    table(title, ["site", "is", "MMACs", "parameters", "memory (MB)"], rows)
+    print(f"{content['convention']}\n{content['memory_convention']}")
+    if content["step_peak_bytes"] is not None:
+        peak = f"{content['step_peak_bytes'] / 1e6:,.1f} MB"
+        print(f"measured: a training step of one clip takes {peak} at its peak, with weights and gradients (CPU, fp32)")
     for key, value in content["found"].items():
         print(f"  {key}: {value}")
+
+
+def _costs(figures: dict[str, Any]) -> list[str]:
+    """MMACs, parameters and MB of activations, of a site, a stage or all."""
+    return [f"{figures['macs'] / 1e6:,.2f}", f"{figures['params']:,}", f"{figures['memory_bytes'] / 1e6:,.2f}"]
 
 
 def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, Any]:

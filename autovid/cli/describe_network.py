@@ -11,7 +11,8 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
     """Count a network at the spec's clip and classes, or else its own."""
     import msgspec
 
-    from autovid.costs import convention, count_stages
+    from autovid.costs import convention
+    from autovid.costs.count import count_stages
     from autovid.models import build_network
     from autovid.space.schema import Reference
 
@@ -73,7 +74,7 @@ def verify_count(model: "Model", content: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
     from autovid.clip import Clip
-    from autovid.costs import verify
+    from autovid.costs.verify import verify
     from autovid.models import NetworkSpec, build, build_network
 
     frames, crop, classes = (content["input"][key] for key in ("frames", "crop", "classes"))

@@ -92,12 +92,20 @@ def _strategies() -> Groups:
     return {"": STRATEGIES.about()}
 
 
+def _costs() -> Groups:
+    """By name; the option is the name, but --flops for the MACs."""
+    from autovid.costs import COSTS
+
+    return {"": COSTS.about()}
+
+
 KINDS = {
     "spaces": _spaces,
     "strategies": _strategies,
     "blocks": _blocks,
     "fusions": _fusions,
     "attentions": _attentions,
+    "costs": _costs,
     "models": _models,
     "modules": _modules,
     "layouts": _layouts,

@@ -11,10 +11,6 @@ from typing import Any
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
-COSTS = {
-    "flops": "GFLOPs (1e9 MACs)",
-    "latency": "ms, as --latency-table predicts it",
-}
 MOST_SEED = 2**63 - 1
 
 
@@ -90,29 +86,43 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
 
 
 def constraints(parser: argparse.ArgumentParser) -> None:
-    """The range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
+    """A range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
+    from autovid.costs import COSTS
+
     about = "constraints, any of them together: MIN:MAX, :MAX, MIN: of the whole network, PART=MIN:MAX of a part"
     group = parser.add_argument_group(about)
-    for option, text in COSTS.items():
-        group.add_argument(f"--{option}", action="append", default=[], metavar="MIN:MAX", help=text)
-    group.add_argument("--latency-table", type=Path, metavar="FILE", help="made by autovid latency-table")
+    for name, sentence in COSTS.about().items():
+        cost = COSTS.load(name)
+        text = f"{cost.quantity.unit}: {sentence}"
+        group.add_argument(f"--{cost.option}", action="append", default=[], metavar="MIN:MAX", help=text)
+        if cost.file:
+            text = f"made by autovid {cost.option}-table"
+            group.add_argument(f"--{cost.option}-table", type=Path, metavar="FILE", help=text)
 
 
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
     """The texts of the ranges that were given, by the cost's option. Raises ConfigError for a table without a range."""
+    from autovid.costs import cost_names
     from autovid.errors import ConfigError
 
-    given = {option: getattr(args, option) for option in COSTS if getattr(args, option)}
-    if args.latency_table is not None and "latency" not in given:
-        raise ConfigError("--latency-table without a range; give --latency MIN:MAX, too")
+    given = {option: texts for option in cost_names() if (texts := getattr(args, option))}
+    for option in cost_names():
+        if getattr(args, f"{option}_table", None) is not None and option not in given:
+            raise ConfigError(f"--{option}-table without a range; give --{option} MIN:MAX, too")
     return given
 
 
 def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, Path]:
     """The files of costs that need one; where none is given, that which the directory `run` has kept."""
-    kept = run / "latency.json" if run is not None else None
-    file = args.latency_table or (kept if kept is not None and kept.is_file() else None)
-    return {"latency": file} if file else {}
+    from autovid.costs import COSTS
+
+    files = {}
+    for cost in map(COSTS.load, COSTS):
+        kept = run / cost.file if run is not None and cost.file else None
+        file = getattr(args, f"{cost.option}_table", None) or (kept if kept is not None and kept.is_file() else None)
+        if file is not None:
+            files[cost.option] = file
+    return files
 
 
 def machine(parser: argparse.ArgumentParser) -> None:

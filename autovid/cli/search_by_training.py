@@ -111,7 +111,7 @@ def _flags(args: argparse.Namespace) -> _Job:
     """What the flags alone ask for."""
     from autovid.errors import ConfigError
     from autovid.search import read_constraints
-    from autovid.search.constraints import final_constraints
+    from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
     from autovid.studies.by_training import draw
@@ -129,7 +129,7 @@ def _flags(args: argparse.Namespace) -> _Job:
     constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args, args.searched))
     if rival and not constraints:
         constraints = _like(space, args.searched, rival)
-    draw(space, 1, 0, final_constraints(constraints, space))
+    draw(space, 1, 0, whole_constraints(constraints, space))
     recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
     return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC)
 
@@ -158,7 +158,7 @@ def _experiment(args: argparse.Namespace) -> _Job:
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
     from autovid.search import read_constraints
-    from autovid.search.constraints import final_constraints
+    from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import SearchSpace
     from autovid.studies.by_training import draw
@@ -175,24 +175,21 @@ def _experiment(args: argparse.Namespace) -> _Job:
     space, experiment = loaded.model, loaded.experiment
     assert isinstance(space, SearchSpace)
     constraints = read_constraints(space, experiment.constraints, options.cost_files(args))
-    draw(space, 1, 0, final_constraints(constraints, space))
+    draw(space, 1, 0, whole_constraints(constraints, space))
     n, data = args.n or experiment.architectures, args.data or experiment.data
     return _Job(space, constraints, n, loaded.recipe, data, experiment)
 
 
 def _show_plan(job: _Job) -> None:
     """The plan of the first architecture, which is like the others'."""
-    from autovid.search.constraints import final_constraints, ranges_text
+    from autovid.search.constraints import ranges_text, whole_constraints
     from autovid.studies.by_training import draw
     from autovid.train.plan import make_plan
 
     assert job.experiment is not None
-    arch = draw(job.space, job.n, job.recipe.seed, final_constraints(job.constraints, job.space))[0]
+    arch = draw(job.space, job.n, job.recipe.seed, whole_constraints(job.constraints, job.space))[0]
     videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
-    print(
-        f"{job.n} architectures of {ranges_text(job.constraints, job.space)}, one after the other; "
-        "the plan of the first:"
-    )
+    print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 

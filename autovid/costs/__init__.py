@@ -1,32 +1,25 @@
-"""Costs of networks: MACs and parameters, and latency by a measured table."""
+"""Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py, verify.py."""
 
-from autovid.costs.cost import COSTS, Cost, cost_class, cost_names, make_cost, recorded_costs
-from autovid.costs.count import Count, Stage, count, count_stages
+from autovid.costs.closed_form import Macs, Memory, Params
+from autovid.costs.cost import COSTS, Cost, cost_names, make_cost, recorded_costs
 from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
-from autovid.costs.macs import Macs
-from autovid.costs.verify import Verification, verify
 from autovid.space.site_table import GFLOPS, MacsTable, convention, gflops
 
 __all__ = [
     "COSTS",
     "GFLOPS",
     "Cost",
-    "Count",
     "Latency",
     "LatencyFile",
     "Macs",
     "MacsTable",
-    "Stage",
-    "Verification",
+    "Memory",
+    "Params",
     "convention",
-    "cost_class",
     "cost_names",
-    "count",
-    "count_stages",
     "gflops",
     "latency_table",
     "make_cost",
     "read_latency_file",
     "recorded_costs",
-    "verify",
 ]

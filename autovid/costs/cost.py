@@ -1,21 +1,27 @@
 """A cost: a quantity that an architecture uses up, given as a table over a space; and the registry of costs."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from autovid.errors import ConfigError
+from autovid.registry import Registry
 from autovid.solver import CostTable, Quantity
 from autovid.space.schema import Reference
 from autovid.space.space import Architecture, SearchSpace
 
-# name: a sentence, and the place of the class; a cost of your own is a file and a line here
-COSTS = {
-    "macs": ("multiply-accumulates of convolution, linear and matmul", "autovid.costs.macs:Macs"),
-    "latency": ("time of a forward pass, as a table of measured blocks predicts it", "autovid.costs.latency:Latency"),
-}
+COSTS: "Registry[type[Cost]]" = Registry(
+    "cost",
+    "autovid.costs",
+    {
+        "macs": ("multiply-accumulates of convolution, linear and matmul", "autovid.costs.closed_form:Macs"),
+        "params": ("parameters with the reference number of classes", "autovid.costs.closed_form:Params"),
+        "latency": ("time of a forward pass, by a table of measured blocks", "autovid.costs.latency:Latency"),
+        "memory": ("activations that backward keeps of one clip, in fp32", "autovid.costs.closed_form:Memory"),
+    },
+)
+"""Costs that a search can be constrained by: one file of code, one line here."""
 
 
 class Cost(ABC):
@@ -66,7 +72,7 @@ class Cost(ABC):
 
 def make_cost(name: str, path: Path | None = None) -> Cost:
     """The registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
-    kind = cost_class(name)
+    kind = COSTS.load(name)
     if kind.file and path is None:
         raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
     return kind.read(path or Path())
@@ -74,17 +80,10 @@ def make_cost(name: str, path: Path | None = None) -> Cost:
 
 def cost_names() -> dict[str, str]:
     """The names of all costs by their options."""
-    return {cost_class(name).option: name for name in COSTS}
+    return {COSTS.load(name).option: name for name in COSTS}
 
 
 def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
     """The costs in units that an architecture's file has recorded."""
-    known = {kind: kind.recorded(figures) for kind in map(cost_class, COSTS)}
+    known = {kind: kind.recorded(figures) for kind in map(COSTS.load, COSTS)}
     return {kind: value for kind, value in known.items() if value is not None}
-
-
-def cost_class(name: str) -> type[Cost]:
-    """The class of the registered cost `name`."""
-    module, _, attribute = COSTS[name][1].partition(":")
-    kind: type[Cost] = getattr(importlib.import_module(module), attribute)
-    return kind

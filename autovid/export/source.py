@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from autovid.clip import Clip
-from autovid.costs import convention, count
+from autovid.costs import convention
+from autovid.costs.count import count
 from autovid.data.views import BY_NUMBER
 from autovid.errors import ConfigError
 from autovid.export.manifest import Cost, Interface

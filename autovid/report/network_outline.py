@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from autovid.blocks.site import Size
-from autovid.costs import Stage, count_stages, gflops
+from autovid.costs import gflops
+from autovid.costs.count import Stage, count_stages
 from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.factory import Option

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from autovid.config import dump_yaml
-from autovid.costs import COSTS, cost_class, recorded_costs
+from autovid.costs import COSTS, recorded_costs
 from autovid.report.charts import Bar, bars
 from autovid.report.drawing import draw, outline, prior_of
 from autovid.report.markup import isolated, section
@@ -124,7 +124,7 @@ def comparison(runs: Sequence[Run]) -> Markup | None:
 
 def _other_costs() -> dict[str, str]:
     """Return the title and the key of every cost beside the MACs and the parameters."""
-    kinds = [kind for kind in map(cost_class, COSTS) if kind.name not in ("macs", "params")]
+    kinds = [kind for kind in map(COSTS.load, COSTS) if kind.name not in ("macs", "params")]
     return {f"{kind.quantity.what} ({kind.quantity.unit})": kind.metric for kind in kinds}
 
 

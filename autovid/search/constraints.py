@@ -19,6 +19,7 @@ from autovid.errors import ConfigError, CostRangeError
 from autovid.solver import (
     CostRange,
     CostTable,
+    Factor,
     TableConstraint,
     most_probable_within,
     probability_in_range,
@@ -55,6 +56,11 @@ class Constraint:
     def say(self, ends: CostRange) -> str:
         """ "1.37–1.43 GFLOPs"."""
         return self.cost.quantity.say(*ends)
+
+    def spoken(self) -> list[str]:
+        """The ranges that the user gave, for a sentence."""
+        named = [f"{self.say(self.parts[name])} at the end of part {name}" for name in self.parts if name in self.own]
+        return [*([self.say(self.whole)] if self.whole else []), *named]
 
     def record(self) -> dict[str, Any]:
         """An entry of a configuration, from which `from_record` makes the same constraint."""
@@ -146,6 +152,32 @@ def final_constraints(constraints: Sequence[Constraint], space: SearchSpace) -> 
     return [PartConstraint(c.cost.table(space), ends, c.cost) for c, ends in limited]
 
 
+def whole_constraints(constraints: Sequence[Constraint], space: SearchSpace) -> list[PartConstraint]:
+    """The constraints of the finished network, and those on parts that the user gave, over the whole space."""
+    inside = final_constraints(constraints, space)
+    for number, part in enumerate(space.parts[:-1]):
+        limited = [c for c in constraints if part.name in c.own]
+        inside += [PartConstraint(_part_table(c.cost, number, space), c.parts[part.name], c.cost) for c in limited]
+    return inside
+
+
+def _part_table(cost: Cost, number: int, space: SearchSpace) -> CostTable:
+    """The cost of the network as it stands at the end of a part, over the decisions of the whole space."""
+    part_space = space.part_space(number, {})
+    table, names = cost.table(part_space), [decision.name for decision in part_space.decisions]
+    whole = {decision.name: i for i, decision in enumerate(space.decisions)}
+    factors, constant = [], table.constant
+    for factor in table.factors:
+        fixed = tuple(axis for axis, d in enumerate(factor.scope) if table.sizes[d] == 1)
+        scope = tuple(whole[names[d]] for axis, d in enumerate(factor.scope) if axis not in fixed)
+        costs = factor.table.squeeze(fixed)
+        if scope:
+            factors.append(Factor(scope, costs))
+        else:
+            constant += int(costs)
+    return CostTable(factors, constant, space.sizes, table.quantity)
+
+
 def or_reach(constraints: Sequence[TableConstraint], table: CostTable) -> Sequence[TableConstraint]:
     """The constraints; where there is none, everything that `table` reaches."""
     return constraints or [TableConstraint(table, CostRange(table.smallest()[0], table.largest()[0]))]
@@ -156,16 +188,9 @@ def option_names(constraints: Sequence[Constraint]) -> str:
     return ", ".join(f"--{constraint.cost.option}" for constraint in constraints)
 
 
-def ranges_text(constraints: Sequence[Constraint], space: SearchSpace) -> str:
+def ranges_text(constraints: Sequence[Constraint]) -> str:
     """ "1.37–1.43 GFLOPs and 20–25 ms", and "0.7–0.8 GFLOPs at the end of part sparse"; "none" without a range."""
-    texts = []
-    for constraint in constraints:
-        ranges = {name: constraint.parts[name] for name in sorted(constraint.own)}
-        final = constraint.final(space)
-        ranges.pop(space.parts[-1].name, None)
-        texts += [constraint.say(final)] if final is not None else []
-        texts += [f"{constraint.say(ends)} at the end of part {name}" for name, ends in ranges.items()]
-    return " and ".join(texts) or "none"
+    return " and ".join(text for constraint in constraints for text in constraint.spoken()) or "none"
 
 
 def settled_note(constraints: Sequence[Constraint]) -> str:

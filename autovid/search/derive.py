@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.costs import Cost, Macs, cost_class, cost_names, make_cost
+from autovid.costs import COSTS, Cost, Macs, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
-from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text
+from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.scored import ScoredArchitectures
 from autovid.search.settings import SearchSettings
@@ -104,7 +104,7 @@ def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
     """The constraints of a search, with the files of their costs that its run has kept. Raises ConfigError."""
     names = cost_names()
     return tuple(
-        Constraint.from_record(make_cost(names[option], directory.path / cost_class(names[option]).file), record)
+        Constraint.from_record(make_cost(names[option], directory.path / COSTS.load(names[option]).file), record)
         for option, record in directory.config["constraints"].items()
     )
 
@@ -123,13 +123,14 @@ def derive(
     asked = searched.constraints if own else tuple(constraints or ())
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
-        row = searched.strategy().candidates(1, final_constraints(asked, searched.space), rng)[0]
+        limits = (final_constraints if own else whole_constraints)(asked, searched.space)
+        row = searched.strategy().candidates(1, limits, rng)[0]
         return _described(searched, searched.space.architecture(row), 0.0, asked)
     problem: CostRangeError | None = None
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
-        inside = or_reach(final_constraints(asked, space), Macs().table(space))
+        inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
         try:
-            best = most_probable_within(inside, searched.log_probs(space))
+            best = most_probable_within(or_reach(inside, Macs().table(space)), searched.log_probs(space))
         except CostRangeError as error:
             problem = error
             continue
@@ -151,7 +152,7 @@ def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequen
         "proxy": settings.proxy,
         **_evidence(searched),
         **searched.versions,
-        "range": ranges_text(asked, searched.space),
+        "range": ranges_text(asked),
     }
     if told := [c.cost.convention(arch.reference) for c in asked if c.cost != Macs()]:
         how["conventions"] = "; ".join(told)

@@ -3,9 +3,9 @@
 from autovid.solver.constrained_sampling import sample_in_range
 from autovid.solver.cost_range import UNLIMITED, CostRange, Quantity
 from autovid.solver.distribution import Probability, probability_in_range
-from autovid.solver.several_constraints import TableConstraint, most_probable_within, sample_within
+from autovid.solver.several_constraints import most_probable_within, sample_within
 from autovid.solver.solve import Solution, in_order_of_probability, most_probable
-from autovid.solver.table import CostTable, Factor
+from autovid.solver.table import CostTable, Factor, TableConstraint
 
 __all__ = [
     "UNLIMITED",

@@ -1,73 +1,59 @@
-"""Two costs at once: the most probable architecture inside both ranges, and draws from both.
+"""Several costs at once: the most probable architecture inside all ranges, and draws from them.
 
-The first range is met exactly by the solvers of one cost; the second cost enters as a price on every outcome. With a
-price l, the solver maximises log P(A) - l cost(A), so a larger l leads to a smaller cost, and
+The first range is met exactly by the solvers of one cost; every other cost enters as a price on every outcome. With
+prices l_i the solver maximises log P(A) - sum_i l_i cost_i(A), so a larger l_i leads to a smaller cost_i, and
 
-    log P(A) <= max_A' [log P(A') - l cost(A')] + l t,    t the end of the second range that the price pushes away from,
+    log P(A) <= max_A' [log P(A') - sum_i l_i cost_i(A')] + sum_i l_i t_i,    t_i the end that l_i pushes away from,
 
-bounds what any A inside both can have (Lagrangian relaxation). The price with the smallest bound is found by bisection;
-from there architectures come in falling order of the priced score until the bound says that none can be better. Where
-none inside both has come in bounded time (many are equally probable, as before a search), draws are searched for it.
+bounds what any A inside all ranges can have, whatever the prices (Lagrangian relaxation). Prices come from a bisection
+for each cost in turn: with two costs that gives the smallest bound, with more a good one. From there architectures
+come in falling order of the priced score until the bound says that none can be better. Where none inside has come in
+bounded time (many are equally probable, as before a search), draws are searched for it.
 
-For draws, proposals are priced so that they fall into the second range often, and what the price has changed is undone
-by rejection, so that they follow the prior given both ranges, whatever the price.
+For draws, proposals are priced so that they fall into the other ranges often, and what the prices have changed is
+undone by rejection, so that they follow the prior given all ranges, whatever the prices.
 """
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
 from autovid.solver.best_first import SearchTooLongError, best_in_range
 from autovid.solver.binned_dp import Floats
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
-from autovid.solver.cost_range import CostRange
 from autovid.solver.elimination import Ints
 from autovid.solver.prior import Prior
 from autovid.solver.range_check import check_range
 from autovid.solver.solve import Solution, most_probable
-from autovid.solver.table import CostTable
+from autovid.solver.table import TableConstraint, aligned
 
 _ENOUGH = 3_000  # architectures in order of the priced score: some 10 s
-_STEPS = 6  # of bisection for the best; each takes some 0.2 s
-_TRIALS = 24  # of prices for draws
-_BATCH = 256  # draws that a price is tried on
-_PATIENCE = 200  # batches without one inside both ranges
+_BISECTIONS = 6  # for the best; each takes some 0.2 s
+_TRIALS = 16  # of bisection for draws
+_ROUNDS = 2  # over the prices of several costs
+_BATCH = 256  # draws that prices are tried on
+_PATIENCE = 200  # batches without one inside all ranges
 _CLOSE = 1e-9  # of log-probabilities that count as equal
+Side = Callable[[Floats, int], int]  # of the i-th other cost at prices (M,), see _Several
 _SHARPNESS = (4.0, 1.0, 0.01)  # powers of the prior that probable architectures are drawn by
 
 
-@dataclass(frozen=True)
-class TableConstraint:
-    """A cost and the range that it must lie in. Several constraints are over tables of one space."""
-
-    table: CostTable
-    range: CostRange
-
-    def inside(self, choices_ND: Ints) -> NDArray[np.bool_]:
-        """True for each architecture, (N,), whose cost lies in the range."""
-        return self.range.holds(self.table.total(choices_ND))
-
-    def __str__(self) -> str:
-        return self.table.quantity.say(*self.range)
-
-
 def most_probable_within(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> Solution:
-    """The most probable architecture inside one or two ranges; `cost` is that of the first.
+    """The most probable architecture inside all ranges; `cost` is that of the first constraint.
 
-    With two it is proven, but for `gap`: no other one inside both is more than that more probable (its logarithm).
+    With several it is proven, but for `gap`: no other one inside is more than that more probable (its logarithm).
 
     Raises:
         CostRangeError: there is none, or none is found in bounded time; the message says what is reachable.
     """
     if len(constraints) == 1:
         return most_probable(constraints[0].table, logp, *constraints[0].range)
-    return _Pair(constraints, logp).most_probable()
+    return _Several(constraints, logp).most_probable()
 
 
 def sample_within(
@@ -77,135 +63,172 @@ def sample_within(
     rng: np.random.Generator,
     distinct: bool = False,
 ) -> Ints:
-    """`n` architectures, choices (n, D), drawn from the prior given one or two ranges. As `sample_in_range`.
+    """`n` architectures, choices (n, D), drawn from the prior given all ranges. As `sample_in_range`.
 
     Raises:
         CostRangeError: as above, or fewer than `n` distinct ones are found in bounded time.
     """
     if len(constraints) == 1:
         return sample_in_range(constraints[0].table, logp, *constraints[0].range, n, rng, distinct)
-    return _Pair(constraints, logp).sample(n, rng, distinct)
+    several = _Several(constraints, logp)
+    rows = several.draw(n, rng, distinct)
+    if len(rows) < n:
+        raise several.none_found(len(rows), n)
+    return rows
 
 
 def likely_within(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike], n: int) -> Ints:
-    """Probable architectures inside one or two ranges, in no order: distinct choices (N, D), N at most twice `n`.
+    """Probable architectures inside all ranges, in no order: distinct choices (N, D), N at most twice `n`.
 
     They are drawn, always the same ones, from the prior and from its fourth power; where these find none, almost
-    uniformly. With two ranges they are what is found in bounded time, which may be none.
+    uniformly. With several ranges they are those found in bounded time, perhaps none.
     """
-    found = np.zeros((0, len(logp)), np.int64)
+    rows = np.zeros((0, len(logp)), np.int64)
     for sharpness in _SHARPNESS:
-        if sharpness >= 1 or not len(found):
+        if sharpness >= 1 or not len(rows):
             powers = [sharpness * np.asarray(x, np.float64) for x in logp]
             with contextlib.suppress(CostRangeError):
-                found = np.concatenate([found, _some(constraints, powers, n, np.random.default_rng(0))])
-    return np.unique(found, axis=0)
+                rows = np.concatenate([rows, _some(constraints, powers, n, np.random.default_rng(0))])
+    return np.unique(rows, axis=0)
 
 
 def _some(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator) -> Ints:
-    """At most `n` draws; of two ranges those of _PATIENCE batches."""
+    """At most `n` draws; of several ranges those of _PATIENCE batches."""
     if len(constraints) == 1:
         return sample_in_range(constraints[0].table, logp, *constraints[0].range, n, rng)
-    pair = _Pair(constraints, logp)
-    drawn = np.zeros((0, len(logp)), np.int64)
-    for batch in islice(pair.batches(rng), _PATIENCE):
-        drawn = np.concatenate([drawn, batch])
-        if len(drawn) >= n:
-            break
-    return pair.prior.original(drawn[:n])
+    return _Several(constraints, logp).draw(n, rng, batches=_PATIENCE)
 
 
-class _Pair:
-    """Two constraints under one prior. `sign` is what the price must have to push towards the second range."""
+class _Several:
+    """Constraints under one prior: the first one exact, the others (M) priced; all tables are restricted to it.
+
+    A side is -1 where a cost is below its range, 1 above, 0 inside; it is the sign of the price that pushes back.
+    """
 
     def __init__(self, constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> None:
-        first, second = constraints
-        self.logp = logp
-        self.prior, other = Prior(first.table, logp), Prior(second.table, logp)
-        self.table, self.priced, self.constraints = self.prior.table, other.table, (first, second)
-        self.range = check_range(self.table, *first.range)
-        self.low, self.high = check_range(self.priced, *second.range)
-        pairs = zip(self.table.steps, self.priced.steps, strict=True)
-        assert all(a.decisions == b.decisions and a.cost_OR.shape == b.cost_OR.shape for a, b in pairs)
+        self.constraints, self.logp = constraints, logp
+        tables = aligned([constraint.table for constraint in constraints])
+        self.prior = Prior(tables[0], logp)
+        self.table, self.priced = self.prior.table, [Prior(table, logp).table for table in tables[1:]]
+        self.range = check_range(self.table, *constraints[0].range)
+        ends = [check_range(table, *c.range) for table, c in zip(self.priced, constraints[1:])]
+        self.low_M, self.high_M = np.array(ends, np.int64).T
+        self.spans_M = [max(1.0, float(table.largest()[0] - table.smallest()[0])) for table in self.priced]
 
-    def weights(self, price: float, chance: float = 1.0) -> list[Floats]:
-        """Of outcomes, (O, R): `chance` times their log-probability, less the price of their second cost."""
-        pairs = zip(self.prior.weights, self.priced.steps)
-        return [chance * weight - price * (step.cost_OR - step.cost_OR.min()) for weight, step in pairs]
+    def weights(self, prices_M: Floats, chance: float = 1.0) -> list[Floats]:
+        """Of outcomes, (O, R): `chance` times their log-probability, less the prices of their other costs."""
+        weights = [chance * weight for weight in self.prior.weights]
+        for price, table in zip(prices_M.tolist(), self.priced):
+            weights = [w - price * (step.cost_OR - step.cost_OR.min()) for w, step in zip(weights, table.steps)]
+        return weights
 
-    def outside(self, choices: Ints) -> int:
-        """-1 where the second cost is below its range, 1 above, 0 inside."""
-        cost = self.second(choices)
-        return int(cost > self.high) - int(cost < self.low)
+    def costs(self, rows_ND: Ints) -> Ints:
+        """The other costs, (N, M)."""
+        return np.stack([table.total(rows_ND) for table in self.priced], axis=1)
 
-    def second(self, choices: Ints) -> int:
-        return int(self.priced.total(choices[None])[0])
+    def sides(self, choices: Ints) -> Ints:
+        """The side of each other cost of one architecture, (M,)."""
+        costs_M = self.costs(choices[None])[0]
+        return np.asarray((costs_M > self.high_M).astype(np.int64) - (costs_M < self.low_M))
 
-    def best(self, price: float, chance: float = 1.0) -> Ints:
+    def best(self, prices_M: Floats, chance: float = 1.0) -> Ints:
         """The architecture of the first range with the best priced score. Raises CostRangeError where there is none."""
-        found = next(best_in_range(self.table, self.weights(price, chance), *self.range), None)
-        if found is None:  # the error of the one range says what is near
+        best = next(best_in_range(self.table, self.weights(prices_M, chance), *self.range), None)
+        if best is None:  # the error of the one range says what is near
             return most_probable(self.table, self.prior.logp, *self.range).choices
-        return found[0]
+        return best[0]
 
-    def check(self, sign: int) -> None:
-        """Raises CostRangeError where even the extreme of the second cost does not reach its range."""
-        extreme = self.best(float(sign), chance=0.0)
-        if self.outside(extreme) == sign:
-            first, second = self.constraints
-            says = self.priced.quantity
+    def extreme(self, i: int, sign: int) -> Ints:
+        """The architecture of the first range with the least (sign 1) or the most of another cost."""
+        return self.best(float(sign) * np.eye(len(self.priced))[i], chance=0.0)
+
+    def check(self, i: int, sign: int) -> None:
+        """Raises CostRangeError where even the extreme of another cost does not reach its range."""
+        extreme = self.extreme(i, sign)
+        if self.sides(extreme)[i] == sign:
+            first, other, says = self.constraints[0], self.constraints[i + 1], self.priced[i].quantity
             raise CostRangeError(
-                f"no architecture has both {first} and {second}: with {first} the {says.what} reaches "
-                f"{'down' if sign > 0 else 'up'} to {says.text(self.second(extreme), digits=5)} {says.unit}"
+                f"no architecture has both {first} and {other}: with {first} the {says.what} reaches "
+                f"{'down' if sign > 0 else 'up'} to {self._text(i, extreme)} {says.unit}"
             )
+
+    def none_found(self, number: int = 0, wanted: int = 1) -> CostRangeError:
+        """The error for ranges that hold too few architectures, or too few that are found."""
+        first, *others = self.constraints
+        spans = []
+        for i, table in enumerate(self.priced):
+            least, most = (self._text(i, self.extreme(i, sign)) for sign in (1, -1))
+            spans.append(f"the {table.quantity.what} goes from {least} to {most} {table.quantity.unit}")
+        many = f"only {number} of {wanted} architectures" if number else "no architecture"
+        all_of = f"{'both ' if len(others) == 1 else ''}{', '.join(map(str, [first, *others[:-1]]))} and {others[-1]}"
+        return CostRangeError(
+            f"{many} with {all_of} found in bounded time; with {first} {' and '.join(spans)}: widen a range"
+        )
+
+    def _text(self, i: int, choices: Ints) -> str:
+        return self.priced[i].quantity.text(int(self.costs(choices[None])[0, i]), digits=5)
+
+    def crossed(self, i: int, prices_M: Floats, side: Side, trials: int, stop: bool) -> Floats:
+        """Prices with another i-th one, so that `side` of them is no longer what it was, but only just.
+
+        `stop` at the first that brings the cost inside.
+        """
+        first, unit_M = side(prices_M, i), np.eye(len(prices_M))[i]
+        if first == 0:
+            return prices_M
+        low, high = 0.0, first / self.spans_M[i]  # beside the old price
+        while (now := side(prices_M + high * unit_M, i)) == first and abs(high) < 1e6:
+            low, high = high, 4 * high
+        for _ in range(trials):
+            if stop and now == 0:
+                break
+            middle = (low + high) / 2
+            now = side(prices_M + middle * unit_M, i)
+            low, high = (middle, high) if now == first else (low, middle)
+        return np.asarray(prices_M + high * unit_M)
+
+    def prices(self, side: Side, trials: int, stop: bool) -> Floats:
+        """Prices (M,) at which the `side` of each other cost has just crossed the near end of its range, in turn."""
+        prices_M = np.zeros(len(self.priced))
+        for i in list(range(len(prices_M))) * (_ROUNDS if len(prices_M) > 1 else 1):
+            prices_M = self.crossed(i, prices_M, side, trials, stop)
+        return prices_M
 
     # -- the most probable
 
     def most_probable(self) -> Solution:
-        plain = self.best(0.0)
-        sign = self.outside(plain)
-        if sign == 0:
+        plain = self.best(np.zeros(len(self.priced)))
+        sides_M = self.sides(plain).tolist()
+        if not any(sides_M):
             return self._solution(plain, 0.0)
-        self.check(sign)
-        price = self._price(sign)
-        return self._walk(price)
+        for i, side in enumerate(sides_M):
+            if side:
+                self.check(i, side)
+        return self._walk(self.prices(lambda p, i: int(self.sides(self.best(p))[i]), _BISECTIONS, stop=False))
 
-    def _price(self, sign: int) -> float:
-        """The price at which the best architecture comes across the near end of the second range."""
-        low, high = 0.0, sign / max(1.0, float(self.priced.largest()[0] - self.priced.smallest()[0]))
-        while self.outside(self.best(high)) == sign and abs(high) < 1e6:
-            low, high = high, 4 * high
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            if self.outside(self.best(middle)) == sign:
-                low = middle
-            else:
-                high = middle
-        return high
-
-    def _walk(self, price: float) -> Solution:
-        """Falling priced scores until none to come can be better than the best inside both ranges."""
-        room = max(price * self.low, price * self.high)
-        found, best, bound, end = None, -math.inf, math.inf, False
-        walk = _in_time(best_in_range(self.table, self.weights(price), *self.range))
+    def _walk(self, prices_M: Floats) -> Solution:
+        """Falling priced scores until none to come can be better than the best inside all ranges."""
+        most = float(np.maximum(prices_M * self.low_M, prices_M * self.high_M).sum())
+        solution, best, bound, end = None, -math.inf, math.inf, False
+        walk = _in_time(best_in_range(self.table, self.weights(prices_M), *self.range))
         while best < bound - _CLOSE:
             choices, end = next(walk)
             if choices is None:
                 bound = best if end else bound
                 break
             logprob = self.prior.logprob(choices)
-            bound = logprob - price * self.second(choices) + room
-            if self.outside(choices) == 0 and logprob > best:
-                found, best = choices, logprob
-        if found is None and end:
-            raise self._none()
-        return self._drawn(bound) if found is None else self._solution(found, max(0.0, bound - best))
+            bound = logprob - float(prices_M @ self.costs(choices[None])[0]) + most
+            if not self.sides(choices).any() and logprob > best:
+                solution, best = choices, logprob
+        if solution is None and end:
+            raise self.none_found()
+        return self._drawn(bound) if solution is None else self._solution(solution, max(0.0, bound - best))
 
     def _drawn(self, bound: float) -> Solution:
         """The most probable of some draws."""
         rows = likely_within(self.constraints, self.logp, _BATCH)
         if not len(rows):
-            raise self._none()
+            raise self.none_found()
         logp = [x - np.logaddexp.reduce(x) for x in (np.asarray(x, np.float64) for x in self.logp)]
         logprob_N = np.sum([x[column] for x, column in zip(logp, rows.T)], axis=0)
         best = int(logprob_N.argmax())
@@ -217,88 +240,60 @@ class _Pair:
         cost = int(self.table.total(choices[None])[0])
         return Solution(self.prior.original(choices), self.prior.logprob(choices), cost, gap if gap > _CLOSE else 0.0)
 
-    def _none(self, found: int = 0, wanted: int = 1) -> CostRangeError:
-        first, second = self.constraints
-        says = self.priced.quantity
-        ends = " to ".join(says.text(self.second(self.best(sign, chance=0.0)), digits=5) for sign in (1.0, -1.0))
-        many = f"only {found} of {wanted} architectures" if found else "no architecture"
-        return CostRangeError(
-            f"{many} with both {first} and {second} found in bounded time; with {first} the {says.what} goes from "
-            f"{ends} {says.unit}: widen a range"
-        )
-
     # -- draws
 
-    def sample(self, n: int, rng: np.random.Generator, distinct: bool) -> Ints:
-        batches = self.batches(rng)
-        drawn: list[Ints] = []
-        met: set[bytes] = set()
+    def draw(self, n: int, rng: np.random.Generator, distinct: bool = False, batches: int | None = None) -> Ints:
+        """Up to `n` draws (N, D), fewer where _PATIENCE batches bring no new one, or from so many `batches`."""
+        drawn: dict[object, Ints] = {}
         idle = 0
-        while len(drawn) < n:
+        for batch in islice(self.batches(rng), batches):
             before = len(drawn)
-            for row in next(batches):
-                if not (distinct and row.tobytes() in met):
-                    drawn.append(row)
-                met.add(row.tobytes())
+            for row in batch:
+                drawn.setdefault(row.tobytes() if distinct else len(drawn), row)
             idle = idle + 1 if len(drawn) == before else 0
-            if idle > _PATIENCE:
-                raise self._none(len(drawn), n)
-        return self.prior.original(np.stack(drawn[:n])) if n else np.zeros((0, len(self.table.sizes)), np.int64)
+            if len(drawn) >= n or idle > _PATIENCE:
+                break
+        rows = np.array([*drawn.values()][:n], np.int64).reshape(-1, len(self.table.sizes))
+        return self.prior.original(rows)
 
     def batches(self, rng: np.random.Generator) -> Iterator[Ints]:
         """Draws without end, choices (N, D) on the restricted table; N is often 0 where a range is narrow.
 
-        Raises CostRangeError where nothing can be inside both.
+        Raises CostRangeError where nothing can be inside all.
         """
-        for sign in (1, -1):
-            self.check(sign)
-        price, sampler = self._proposals(rng)
+        for i in range(len(self.priced)):
+            for sign in (1, -1):
+                self.check(i, sign)
+        prices_M = self.prices(lambda p, i: self._side(i, self._sampler(p), rng), _TRIALS, stop=True)
+        sampler = self._sampler(prices_M)
         while True:
-            yield self._accepted(price, sampler, rng)
+            yield self._accepted(prices_M, sampler, rng)
 
-    def _accepted(self, price: float, sampler: Sampler, rng: np.random.Generator) -> Ints:
-        """What is left of a batch of proposals once what the price has changed is undone."""
+    def _accepted(self, prices_M: Floats, sampler: Sampler, rng: np.random.Generator) -> Ints:
+        """A batch of proposals less those that the prices have made too frequent."""
         rows = sampler.independent(_BATCH, rng)
-        costs = self.priced.total(rows)
-        inside = (costs >= self.low) & (costs <= self.high)
-        most = max(price * self.low, price * self.high)
-        return np.asarray(rows[inside & (np.log(1 - rng.random(len(rows))) <= price * costs - most)])
+        costs_NM = self.costs(rows)
+        inside = ((costs_NM >= self.low_M) & (costs_NM <= self.high_M)).all(axis=1)
+        most = np.maximum(prices_M * self.low_M, prices_M * self.high_M).sum()
+        return np.asarray(rows[inside & (np.log(1 - rng.random(len(rows))) <= costs_NM @ prices_M - most)])
 
-    def _proposals(self, rng: np.random.Generator) -> tuple[float, Sampler]:
-        """A price whose draws often lie in the second range, or next to it, and a sampler with it."""
-        sampler = self._sampler(0.0)
-        first = self._side(sampler, rng)
-        low, high = 0.0, first / max(1.0, float(self.priced.largest()[0] - self.priced.smallest()[0]))
-        crossed, side = False, first
-        for _ in range(_TRIALS):
-            if side == 0:
-                break
-            price = (low + high) / 2 if crossed else high
-            sampler = self._sampler(price)
-            side = self._side(sampler, rng)
-            if side == first:  # not far enough
-                low, high = price, high if crossed else 4 * price
-            else:
-                crossed, high = True, price
-        return (0.0 if first == 0 else price), sampler
+    def _sampler(self, prices_M: Floats) -> Sampler:
+        return Sampler(self.prior, self.range, self.weights(prices_M) if prices_M.any() else None)
 
-    def _sampler(self, price: float) -> Sampler:
-        return Sampler(self.prior, self.range, self.weights(price) if price else None)
-
-    def _side(self, sampler: Sampler, rng: np.random.Generator) -> int:
-        """On which side of the second range most draws lie; 0 where enough of them lie inside."""
-        costs = self.priced.total(sampler.independent(_BATCH, rng))
-        if ((costs >= self.low) & (costs <= self.high)).mean() > 0.1:
+    def _side(self, i: int, sampler: Sampler, rng: np.random.Generator) -> int:
+        """The side of another cost that most draws lie on; 0 where enough of them lie inside."""
+        costs = self.costs(sampler.independent(_BATCH, rng))[:, i]
+        if ((costs >= self.low_M[i]) & (costs <= self.high_M[i])).mean() > 0.1:
             return 0
-        return 1 if np.median(costs) > (self.low + self.high) / 2 else -1
+        return 1 if np.median(costs) > (self.low_M[i] + self.high_M[i]) / 2 else -1
 
 
-def _in_time(found: Iterator[tuple[Ints, int]]) -> Iterator[tuple[Ints | None, bool]]:
+def _in_time(architectures: Iterator[tuple[Ints, int]]) -> Iterator[tuple[Ints | None, bool]]:
     """The choices that come in bounded time; then None, and whether these were all."""
     end = False
     try:
         number = 0
-        for choices, _ in islice(found, _ENOUGH):
+        for choices, _ in islice(architectures, _ENOUGH):
             number += 1
             yield choices, False
         end = number < _ENOUGH

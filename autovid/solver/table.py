@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autovid.solver.cost_range import PLAIN, Quantity
+from autovid.solver.cost_range import PLAIN, CostRange, Quantity
 from autovid.solver.elimination import Ints, Step, plan
 
 _CHUNK = 2048  # architectures at a time: index and gathered costs stay in the L2 cache
@@ -147,3 +147,41 @@ class CostTable:
             raise ValueError("a decision without candidates")
         factors = [Factor(f.scope, np.asarray(f.table[np.ix_(*(keep[d] for d in f.scope))])) for f in self.factors]
         return CostTable(factors, self.constant, [len(k) for k in keep], self.quantity)
+
+
+@dataclass(frozen=True)
+class TableConstraint:
+    """A cost and the range that it must lie in. Several constraints are over tables of one space."""
+
+    table: CostTable
+    range: CostRange
+
+    def inside(self, choices_ND: Ints) -> NDArray[np.bool_]:
+        """True for each architecture, (N,), whose cost lies in the range."""
+        return self.range.holds(self.table.total(choices_ND))
+
+    def __str__(self) -> str:
+        return self.table.quantity.say(*self.range)
+
+
+def aligned(tables: Sequence[CostTable]) -> list[CostTable]:
+    """The tables with factors over the same scopes, so that all are added up in the same steps.
+
+    A factor goes to the first factor of the others that reads all its decisions.
+    """
+    scopes = [factor.scope for factor in tables[0].factors]
+    for factor in (factor for table in tables[1:] for factor in table.factors):
+        if not any(set(factor.scope) <= set(scope) for scope in scopes):
+            scopes.append(factor.scope)
+    return [table if [f.scope for f in table.factors] == scopes else _along(table, scopes) for table in tables]
+
+
+def _along(table: CostTable, scopes: Sequence[tuple[int, ...]]) -> CostTable:
+    whole = [np.zeros([table.sizes[d] for d in scope], np.int64) for scope in scopes]
+    for factor in table.factors:
+        place = next(i for i, scope in enumerate(scopes) if set(factor.scope) <= set(scope))
+        axes = sorted(range(len(factor.scope)), key=lambda axis: scopes[place].index(factor.scope[axis]))
+        shape = [table.sizes[d] if d in factor.scope else 1 for d in scopes[place]]
+        whole[place] += factor.table.transpose(axes).reshape(shape)
+    factors = [Factor(scope, costs) for scope, costs in zip(scopes, whole)]
+    return CostTable(factors, table.constant, table.sizes, table.quantity)

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.costs import convention, count
+from autovid.costs import convention
+from autovid.costs.count import count
 from autovid.data.views import views_of
 from autovid.measure.machine import device_name, hardware, versions
 from autovid.measure.memory import check_batch, fits_on_cuda, largest_batch, most_clips, peak_memory

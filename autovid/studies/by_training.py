@@ -26,7 +26,7 @@ from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.run.config_file import differences, full_config
 from autovid.search import Constraint, derive, read_search
-from autovid.search.constraints import final_constraints, or_reach, uniform
+from autovid.search.constraints import or_reach, uniform, whole_constraints
 from autovid.search.problem import Choices, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
@@ -127,6 +127,7 @@ class TrainingEvaluator:
         self.space, self.comparison, self.trainer, self.run = space, comparison, trainer, run
         self.rival, self.report, self.runner = rival, report, runner
         self._results: dict[str, Entry] = {}
+        self._costs = [constraint.cost for constraint in comparison.constraints if constraint.cost != Macs()]
         self._open_range = comparison.macs.high == UNLIMITED or not comparison.macs.low
         if rival is not None and rival.evaluation is not None:
             self._keep("searched", rival.arch, rival.evaluation)
@@ -163,7 +164,7 @@ class TrainingEvaluator:
 
     def _keep(self, kind: str, arch: Architecture, evaluation: Evaluation | None) -> None:
         macs = macs_at(self.space, arch)
-        self._results[arch.hash] = _entry(kind, arch, macs, evaluation, self.comparison.others)
+        self._results[arch.hash] = _entry(kind, arch, macs, evaluation, self._costs)
         self.comparison.entries = list(self._results.values())
         if self._open_range:
             costs = [entry.macs for entry in self.comparison.entries]
@@ -220,7 +221,7 @@ def search_by_training(
     comparison = Comparison(
         space.name, tuple(constraints), asked, space.reference, videos.name, len(videos.classes), recipe, n, strategy
     )
-    whole_problem(space, final_constraints(constraints, space)).sample(min(n, 1), np.random.default_rng(seed))
+    whole_problem(space, whole_constraints(constraints, space)).sample(min(n, 1), np.random.default_rng(seed))
     check_space(out, space)
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)

@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def others(self) -> list[Cost]:
-        """The costs with a range beside the MACs and the parameters, which are always shown."""
+        """The costs with a range beside MACs and parameters, which always have a column."""
         return [c.cost for c in self.constraints if c.cost.name not in ("macs", "params")]
 
     def accuracies(self, kind: str) -> list[tuple[float, float, str]]:
@@ -63,9 +63,9 @@ class Comparison:
         """The table as text, the best first."""
         ranked = sorted(self.entries, key=lambda entry: -1.0 if entry.top1 is None else entry.top1, reverse=True)
         return [
-            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", *(_number(e.others[c.name], 1 / c.quantity.atoms, "-")
-             for c in self.others), _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"),
-             _number(e.top5, 1, "-"))
+            (e.hash, e.kind, f"{e.macs / 1e9:.4f}",
+             *(_number(e.cost(c), 1 / c.quantity.atoms, "-") for c in self.others), _number(e.params, 1e-6, "-"),
+             _number(e.top1, 1, "diverged"), _number(e.top5, 1, "-"))
             for e in ranked
         ]  # fmt: skip
 
@@ -89,10 +89,9 @@ class Comparison:
         """A note on a searched architecture that lies outside a range; else empty."""
         ranges = {c.cost: c.whole for c in self.constraints if c.whole is not None}
         ranges.setdefault(Macs(), self.macs)
-        return " ".join(
-            filter(None, (outside_note(cost, e.cost(cost), ends) for e in self.entries if e.kind == "searched"
-                          for cost, ends in ranges.items()))
-        )  # fmt: skip
+        searched = [entry for entry in self.entries if entry.kind == "searched"]
+        notes = [outside_note(cost, e.cost(cost), ends) for e in searched for cost, ends in ranges.items()]
+        return " ".join(filter(None, notes))
 
     def about(self) -> str:
         """The conditions under which the figures hold."""
@@ -103,8 +102,8 @@ class Comparison:
         )
 
     def within(self) -> str:
-        """The ranges, that of the MACs among them."""
-        texts = [c.say(c.whole) for c in self.constraints if c.whole is not None]
+        """The ranges, with that of the MACs first where none was asked for."""
+        texts = [text for constraint in self.constraints for text in constraint.spoken()]
         if all(c.cost != Macs() for c in self.constraints):
             texts = [Macs.quantity.say(*self.macs), *texts]
         return ", ".join(texts)
@@ -149,7 +148,7 @@ def _csv(comparison: Comparison) -> str:
     names = [cost.metric for cost in costs]
     writer.writerow(["architecture", "kind", "macs", "gflops", *names, "params", "top1", "top5", "convention"])
     for e in comparison.entries:
-        values = [None if (n := e.others[cost.name]) is None else n / cost.quantity.atoms for cost in costs]
+        values = [None if (n := e.cost(cost)) is None else n / cost.quantity.atoms for cost in costs]
         writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, *values, e.params, e.top1, e.top5, conventions])
     return text.getvalue()
 

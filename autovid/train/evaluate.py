@@ -16,7 +16,8 @@ from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
-from autovid.costs import convention, count
+from autovid.costs import convention
+from autovid.costs.count import count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
 from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from autovid.costs import Count, convention, count
+from autovid.costs import convention
+from autovid.costs.count import Count, count
 from autovid.data import VideoSet
 from autovid.data.views import views_of
 from autovid.models import Model, Network, NetworkSpec, build, build_network

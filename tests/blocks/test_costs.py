@@ -1,10 +1,8 @@
 """What blocks say of their costs, against networks that run: parameters, and what backward keeps of a clip."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor, nn
+from activations import kept
 
 from autovid.models import build
 from autovid.models.builder import module_name
@@ -40,18 +38,3 @@ def test_activations_are_what_backward_keeps_of_a_clip(name: str, frames: int, c
         clip = torch.randn(1, 3, frames, crop, crop).contiguous(memory_format=torch.channels_last_3d)
         expected = sum(site.block.activation_bytes(site, site.choice(arch.choices)) for site in net.plan)
         assert kept(net, lambda net=net, clip=clip: net(clip), [clip]) == expected, arch.choices
-
-
-def kept(module: nn.Module, call: Callable[[], Tensor], inputs: list[Tensor]) -> int:
-    """Bytes behind the tensors that autograd saves: each memory once, none of inputs, parameters and statistics."""
-    own = {t.untyped_storage().data_ptr() for t in [*inputs, *module.parameters(), *module.buffers()]}
-    saved: dict[int, Tensor] = {}
-
-    def see(tensor: Tensor) -> Tensor:
-        if tensor.dim() and tensor.untyped_storage().data_ptr() not in own:
-            saved[tensor.untyped_storage().data_ptr()] = tensor  # kept alive, so that no memory is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
-        call()
-    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())

@@ -13,6 +13,7 @@ import autovid
 from autovid.cli import main
 from autovid.clip import Clip
 from autovid.config.resources import experiments_dir, search_spaces_dir
+from autovid.costs import Memory
 from autovid.run import RunDirectory
 from autovid.space import Architecture, load_space
 
@@ -99,6 +100,10 @@ def test_every_site_costs_what_a_trace_of_its_module_says(tmp_path: Path, capsys
         assert row["params"] == sum(p.numel() for p in modules[name].parameters()), name
 
 
+def three_costs(row: dict[str, Any]) -> list[str]:
+    return [f"{row['macs'] / 1e6:,.2f}", f"{row['params']:,}", f"{row['memory_bytes'] / 1e6:,.2f}"]
+
+
 def test_the_table_of_an_architecture_holds_the_same_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,10 +114,11 @@ def test_the_table_of_an_architecture_holds_the_same_figures(
     figures |= {
         f"{s['stage']}, {s['blocks']} block{'s' * (s['blocks'] > 1)}": s for s in found["stages"] if s["blocks"]
     }
-    assert {name: [f"{row['macs'] / 1e6:,.2f}", f"{row['params']:,}"] for name, row in figures.items()} == {
-        name: row for name, row in rows.items() if name != "all"
-    }
-    assert rows["all"] == [f"{found['macs'] / 1e6:,.2f}", f"{found['params']:,}"]
+    wanted = {name: row for name, row in rows.items() if name != "all"}
+    assert {name: three_costs(row) for name, row in figures.items()} == wanted
+    assert rows["all"] == three_costs(found)
+    assert found["memory_bytes"] == Memory().of(arch)
+    assert f"takes {found['step_peak_bytes'] / 1e6:,.1f} MB at its peak" in text.replace("\n", " ")
     assert "sparse.stage2, 2 blocks" in rows
     assert f"architecture {arch.hash} of tiny" in text
     assert found["convention"] in text.replace("\n", "")
@@ -215,7 +221,10 @@ def test_list_shows_every_experiment_under_its_command(capsys: pytest.CaptureFix
 
 
 def test_list_alone_shows_all_that_its_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = ("spaces", "blocks", "fusions", "attentions", "models", "modules", "layouts", "experiments")
+    kinds = (
+        *("spaces", "strategies", "blocks", "fusions", "attentions", "costs"),
+        *("models", "modules", "layouts", "experiments"),
+    )
     assert shown(["list"], capsys) == "".join(shown(["list", kind], capsys) for kind in kinds)
     whole = json.loads(shown(["list", "--json"], capsys))
     assert whole == {kind: json.loads(shown(["list", kind, "--json"], capsys))[kind] for kind in kinds}

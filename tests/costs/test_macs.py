@@ -10,7 +10,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.costs import count
+from autovid.costs.count import count
 from autovid.errors import ConfigError
 from autovid.models import build
 from autovid.space import Architecture, list_spaces, load_space

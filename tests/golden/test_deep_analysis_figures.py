@@ -6,7 +6,7 @@ Counts are integers; where the paper has decimals, they are rounded as Python do
 
 import pytest
 
-from autovid.costs import Count, count
+from autovid.costs.count import Count, count
 from autovid.models import NetworkSpec, build_network
 
 

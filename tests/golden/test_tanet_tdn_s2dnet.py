@@ -9,7 +9,7 @@ import pytest
 
 import autovid
 from autovid.config.resources import experiments_dir
-from autovid.costs import Count
+from autovid.costs.count import Count
 from autovid.models import NetworkSpec, build_network
 from autovid.train.experiment import load_experiment
 

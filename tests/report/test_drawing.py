@@ -11,7 +11,7 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from autovid.cli import main
-from autovid.costs import count_stages
+from autovid.costs.count import count_stages
 from autovid.models import NETWORKS, NetworkSpec, build_network, load_model
 from autovid.report.drawing import draw_file, outline, png
 from autovid.report.outline import Arrow, Boxes, architecture_outline

@@ -24,7 +24,7 @@ def test_open_ends_and_parts_are_read() -> None:
     assert constraint.parts == {"sparse": CostRange(2_000_000, UNLIMITED)}
     assert constraint.texts() == [":0.008", "sparse=0.002:"]
     text = "at most 0.008 GFLOPs and at least 0.002 GFLOPs at the end of part sparse"
-    assert ranges_text([constraint], SPACE) == text
+    assert ranges_text([constraint]) == text
     assert read_constraints(SPACE, {"flops": ":0.008,sparse=0.002:"}) == (constraint,)
     assert read_constraints(SPACE, {"flops": []}) == ()
 

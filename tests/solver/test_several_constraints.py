@@ -19,6 +19,7 @@ from autovid.solver import (
     several_constraints,
 )
 from autovid.solver.several_constraints import likely_within
+from autovid.solver.table import aligned
 
 
 def other(table: CostTable, seed: int, like: float = 0.5) -> CostTable:
@@ -56,6 +57,60 @@ def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> 
         assert found.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
         # joint.py counts as equal what differs by 1e-9.
         assert found.logprob == pytest.approx(logs[inside].max(), rel=0, abs=1e-9 + tie(logp))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_three_ranges_the_answer_is_inside_all_and_the_gap_covers_the_list(seed: int) -> None:
+    rng = np.random.default_rng(10 + seed)
+    table = chain(rng, 2, 2, 1000)
+    tables = [table, other(table, seed), other(table, seed + 50, like=0.1)]
+    logp, choices = prior(table, rng, 2.0), every(table)
+    logs, costs = logprobs(logp, choices), [one.total(choices) for one in tables]
+    ends = [(0.3, 0.7), (0.1, 0.5), [(0.2, 0.4), (0.75, 0.9)][seed % 2]]
+    constraints = [TableConstraint(t, span(c, *e)) for t, c, e in zip(tables, costs, ends)]
+    inside = np.all([constraint.inside(choices) for constraint in constraints], axis=0)
+    assert inside.any()
+    found = most_probable_within(constraints, logp)
+    assert all(constraint.inside(found.choices[None]).all() for constraint in constraints)
+    assert found.logprob <= logs[inside].max() + tie(logp)
+    assert logs[inside].max() <= found.logprob + found.gap + 1e-9 + tie(logp)  # equal are those closer than 1e-9
+    rows = sample_within(constraints, logp, 8, np.random.default_rng(0))
+    assert all(constraint.inside(rows).all() for constraint in constraints)
+
+
+def test_draws_follow_the_prior_given_three_ranges() -> None:
+    rng = np.random.default_rng(0)
+    table = chain(rng, 2, 1, 1000)
+    tables = [table, other(table, 1), other(table, 2, like=0.1)]
+    logp, choices = prior(table, rng), every(table)
+    ends = [(0.2, 0.8), (0.0, 0.2), (0.5, 0.9)]
+    constraints = [TableConstraint(t, span(t.total(choices), *e)) for t, e in zip(tables, ends)]
+    inside = np.all([constraint.inside(choices) for constraint in constraints], axis=0)
+    assert 5 < inside.sum() < 0.1 * len(choices)
+    drawn = sample_within(constraints, logp, 4000, np.random.default_rng(1))
+    exact = np.exp(logprobs(logp, choices)) * inside
+    seen = np.bincount(np.ravel_multi_index(tuple(drawn.T), table.sizes), minlength=len(choices)) / 4000
+    # as below: total variation of 4,000 draws of some dozens of architectures
+    assert np.abs(seen - exact / exact.sum()).sum() / 2 < 0.06
+
+
+def test_costs_over_other_scopes_are_added_up_alike() -> None:
+    """A cost that not every piece of a network has, and one that is written piece by piece in another order."""
+    rng = np.random.default_rng(3)
+    table = chain(rng, 2, 2, 1000)
+    second = other(table, 3)
+    last = second.factors[-1]
+    turned = Factor(last.scope[::-1], np.ascontiguousarray(last.table.transpose()))
+    pieces = CostTable([turned, *second.factors[:-2]], 7, table.sizes, MILLISECONDS)
+    rows = np.stack([rng.integers(0, n, 50) for n in table.sizes], axis=1)
+    first, along = aligned([table, pieces])
+    assert first is table
+    assert [f.scope for f in along.factors] == [f.scope for f in table.factors]
+    assert (along.total(rows) == pieces.total(rows)).all()
+    fewer, whole = aligned([pieces, table])
+    assert (fewer.total(rows) == pieces.total(rows)).all()
+    assert (whole.total(rows) == table.total(rows)).all()
+    assert [f.scope for f in fewer.factors] == [f.scope for f in whole.factors]
 
 
 def test_draws_follow_the_prior_given_both_ranges() -> None:

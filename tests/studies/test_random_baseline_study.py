@@ -8,7 +8,8 @@ import pytest
 from small import ARCH, SPACE, recipe, train
 from stopping import StopAt
 
-from autovid.costs import Latency, LatencyFile, Macs, count
+from autovid.costs import Latency, LatencyFile, Macs
+from autovid.costs.count import count
 from autovid.costs.latency import distinct_blocks
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError

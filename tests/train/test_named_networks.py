@@ -10,7 +10,7 @@ from stopping import StopAt
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.costs import count
+from autovid.costs.count import count
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, RunError
 from autovid.models import NETWORKS, Network, NetworkSpec, load_model

@@ -12,7 +12,7 @@ from stopping import StopAt
 from tolerance import rounding
 
 from autovid.blocks.elastic import ElasticBatchNorm
-from autovid.costs import count
+from autovid.costs.count import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.kernels.compute import Compute
