@@ -1,4 +1,4 @@
-"""What a searched network asks of whatever can stand in it.
+"""The agreement between a searched network and the blocks that stand in it.
 
 A block is an object without state that knows everything about one kind of module: how it is built, what it costs, what
 tells it from others and how it is labelled. The module that it builds is called with the maps that its site reads, and
@@ -61,7 +61,7 @@ class Block(Protocol[S]):
         """Bytes that backward keeps of what the module computes, in fp32; of inputs, weights and statistics none."""
 
     def key(self, site: S, choice: Choice) -> str:
-        """What it computes, on what, in words: equal keys, equal work. Empty where nothing stands."""
+        """Text that names the work: equal texts, equal work. Empty where nothing stands."""
 
     def label(self, site: S, choice: Choice) -> tuple[str, ...]:
-        """What tells it from its like, in up to three short parts, for pictures and tables."""
+        """Up to three short texts that tell it from its like, for pictures and tables."""

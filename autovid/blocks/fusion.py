@@ -29,7 +29,7 @@ class FusionBlock(Operations[FusionSite]):
         return Fusions(self.modules(site, candidates))
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """Of the operation, and the sum."""
+        """The operation's, and the sum."""
         if choice["operation"] == SKIP:
             return 0
         return super().activation_bytes(site, choice) + map_bytes(choice["width"], site.size)
@@ -64,7 +64,7 @@ class FusionOperation:
         return project + ElasticBatchNorm.params(choice["width"])
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """What goes into the convolution, a copy, and into the norm."""
+        """A copy that goes into the convolution, and the norm's."""
         gathered = map_bytes(choice["width_in"] * self.gathered(site), site.size)
         return gathered + ElasticBatchNorm.activation_bytes(choice["width"], site.size)
 

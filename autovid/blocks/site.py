@@ -86,7 +86,7 @@ class Site:
 
     @property
     def size_in(self) -> Size:
-        """Of the map that it reads first."""
+        """The size of the map that it reads first."""
         size = self.inputs[0].size
         assert size is not None, f"{self.name} reads a vector"
         return size
@@ -118,7 +118,7 @@ class Site:
         return {name: choices[of] if isinstance(of, str) else of for name, of in self.variables}
 
     def summary(self, choice: Choice) -> str:
-        """What stands here, in a line."""
+        """A line about what stands here for a choice."""
         parts = [f"{choice['width']} ch"] if self.shape == "box" else []
         parts += self.block.label(self, choice)
         if self.stride > 1:

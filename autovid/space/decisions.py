@@ -1,4 +1,4 @@
-"""What a macro table leaves open: the decisions of a network, each with candidates."""
+"""The decisions that a macro table leaves open, each with candidates."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ Price = Callable[[Site, Choice], int]
 
 
 class SiteTable(CostTable):
-    """What every architecture of a space costs at one input, exact to the last atom."""
+    """The costs of all architectures of a space at one input, exact to the last atom."""
 
     def __init__(
         self,

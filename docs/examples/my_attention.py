@@ -40,7 +40,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @ATTENTIONS.register("row", "every position attends to the positions of its row")
 class RowAttention(AttentionOperation):
-    """What `Row` costs, and how it is built: large enough for all candidates of the width."""
+    """The costs of `Row`, and how it is built: large enough for all candidates of the width."""
 
     def build(self, site: AttentionSite, candidates: Candidates) -> nn.Module:
         return Row(max(candidates["width"]))

@@ -40,7 +40,7 @@ class Conv2Plus1D(nn.Module):
 
 @BLOCKS.register("conv2plus1d", "convolution over space, then over time, as in R(2+1)D")
 class Conv2Plus1DBlock:
-    """What `Conv2Plus1D` costs, and how it is built: large enough for all candidates."""
+    """The costs of `Conv2Plus1D`, and how it is built: large enough for all candidates."""
 
     choices: ClassVar[dict[str, Any]] = {"temporal_kernel": Kernel, "spatial_kernel": Kernel, "middle": Expansion}
 
@@ -68,7 +68,7 @@ class Conv2Plus1DBlock:
         return total
 
     def activation_bytes(self, site: BlockSite, choice: Choice) -> int:
-        """What the norms keep, and what comes out of both ReLUs."""
+        """The maps that the norms keep, and those that come out of both ReLUs."""
         width, middle = choice["width"], _middle(choice)
         total = ElasticBatchNorm.activation_bytes(middle, site.size) + map_bytes(middle, site.size)
         total += ElasticBatchNorm.activation_bytes(width, site.size) + map_bytes(width, site.size)
