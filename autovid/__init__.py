@@ -8,11 +8,14 @@
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from autovid.errors import AutovidError
 
 if TYPE_CHECKING:
+    from autovid.api import evaluate, predict, search, train
     from autovid.costs.count import count
     from autovid.models import NetworkSpec, build, load_model, load_weights
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space
@@ -26,11 +29,15 @@ __all__ = [
     "SearchSpace",
     "build",
     "count",
+    "evaluate",
     "import_weights",
     "load_architecture",
     "load_model",
     "load_space",
     "load_weights",
+    "predict",
+    "search",
+    "train",
 ]
 
 _HOMES = {
@@ -44,11 +51,29 @@ _HOMES = {
     "load_weights": "autovid.models",
     "import_weights": "autovid.weights",
     "count": "autovid.costs",
+    "evaluate": "autovid.api",
+    "predict": "autovid.api",
 }
+_PACKAGES = ("search", "train")  # which are called, too
+
+
+class _CallablePackage(ModuleType):
+    """A package whose name is a function, too: `autovid.search(...)` beside `autovid.search.strategy`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        function = getattr(importlib.import_module("autovid.api"), self.__name__.rpartition(".")[2])
+        return function(*arguments, **options)
+
+
+def callable_package(name: str) -> None:
+    """Let calls of the package `name` go to the function of that name in autovid.api."""
+    sys.modules[name].__class__ = _CallablePackage
 
 
 def __getattr__(name: str) -> Any:
     """Loads what is asked for on first use, so that `import autovid` costs nothing."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"autovid.{name}")
     raise AttributeError(f"module 'autovid' has no attribute {name!r}")

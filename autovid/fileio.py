@@ -3,11 +3,16 @@
 import contextlib
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autovid.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextlib.contextmanager
@@ -64,6 +69,13 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def png_bytes(figure: "Figure") -> bytes:
+    """Encode a figure of matplotlib as PNG, the same at every time."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return data.getvalue()
 
 
 def digest(path: Path) -> str:

@@ -1,20 +1,29 @@
 """Extension points: what can be chosen by name, listed without loading it.
 
 A line is a name, a sentence and a place in the code as text, `package.module:attribute`, which is imported when it is
-used. Installed packages add lines by entry points, of which the metadata alone are read until one is used; code that
-runs already adds them by `register`.
+used. Installed packages add lines by entry points, of which the metadata alone are read until one is used. Code that
+runs adds classes by `register`: a plugin's file (`autovid.plugins`), or a program of the user's.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from autovid.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 C = TypeVar("C")
+
+
+class Registered(NamedTuple):
+    """A class or function that running code has added; `source` is the name of the plugin, or empty."""
+
+    about: str
+    loaded: Any
+    source: str
 
 
 class Registry(Generic[T]):
@@ -24,10 +33,15 @@ class Registry(Generic[T]):
     takes; `lines` are the package's own.
     """
 
+    everything: ClassVar[list["Registry[Any]"]] = []
+    _plugin: ClassVar[str] = ""  # whose code runs now
+
     def __init__(self, kind: str, group: str, lines: Mapping[str, tuple[str, str]]) -> None:
         self.kind, self.group = kind, group
         self._lines = lines
-        self._registered: dict[str, tuple[str, Any]] = {}
+        self._loaded: dict[str, Any] = {}
+        self._registered: dict[str, Registered] = {}
+        self.everything.append(self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.about())
@@ -39,45 +53,63 @@ class Registry(Generic[T]):
         """The sentence of every name; of an installed one the package that brings it."""
         ours = {name: about for name, (about, _) in self._lines.items()}
         installed = {name: f"from {_package(point)}" for name, point in self._installed.items()}
-        return {**ours, **installed, **{name: about for name, (about, _) in self._registered.items()}}
+        return {**ours, **installed, **{name: one.about for name, one in self._registered.items()}}
 
     def load(self, name: str) -> T:
-        """What the name stands for. Raises ConfigError where it is unknown, or an installed one cannot be imported."""
+        """The object of a name. Raises ConfigError where it is unknown, or an installed one cannot be imported."""
         if name in self._registered:
-            return cast(T, self._registered[name][1])
-        if name in self._lines:
-            module, _, attribute = self._lines[name][1].partition(":")
-            loaded = getattr(importlib.import_module(module), attribute)
-            self._registered[name] = (self._lines[name][0], loaded)
-            return cast(T, loaded)
-        if name not in self._installed:
-            raise ConfigError(self.unknown(name))
-        try:
-            return cast(T, self._installed[name].load())
-        except Exception as error:  # anything may go wrong in somebody else's module
-            package = _package(self._installed[name])
-            raise ConfigError(f"the {self.kind} {name} of {package} cannot be loaded: {error!r}") from error
+            return cast(T, self._registered[name].loaded)
+        if name not in self._loaded:
+            self._loaded[name] = self._import(name)
+        return cast(T, self._loaded[name])
+
+    def source(self, name: str) -> str | None:
+        """The origin of a name that is not autovid's own: a plugin, a package, or empty for the program that runs."""
+        if name in self._registered:
+            return self._registered[name].source
+        return None if name in self._lines else _package(self._installed[name])
 
     def register(self, name: str, about: str) -> Callable[[C], C]:
         """Decorator that adds a class or function under this name. Raises ConfigError for a name that is taken."""
 
         def add(loaded: C) -> C:
             if name in self:
-                raise ConfigError(f"there is a {self.kind} called {name} already; choose another name")
-            self._registered[name] = (about, loaded)
+                raise ConfigError(f"the name {name} is taken by another {self.kind}; choose one of your own")
+            self._registered[name] = Registered(about, loaded, Registry._plugin)
             return loaded
 
         return add
 
+    def of_plugin(self, plugin: str) -> list[str]:
+        """The names that a plugin has registered."""
+        return [name for name, one in self._registered.items() if one.source == plugin]
+
+    def forget(self, plugin: str) -> None:
+        """Take out whatever a plugin has registered."""
+        self._registered = {name: one for name, one in self._registered.items() if one.source != plugin}
+
     def unknown(self, name: object) -> str:
         """The message for a name that is not in the registry."""
         hint = did_you_mean(str(name), self)
-        return f"no {self.kind} is called {str(name)[:60]!r}; {hint}autovid list {self.listed} shows them"
+        shown = f"no {self.kind} is called {str(name)[:60]!r}; {hint}autovid list {self.listed} shows them"
+        return f"{shown}; one of your own comes with --plugin FILE.py"
 
     @property
     def listed(self) -> str:
-        """What to type after `autovid list`."""
+        """The word after `autovid list`."""
         return self.group.rpartition(".")[2]
+
+    def _import(self, name: str) -> Any:
+        if name in self._lines:
+            module, _, attribute = self._lines[name][1].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        if name not in self._installed:
+            raise ConfigError(self.unknown(name))
+        try:
+            return self._installed[name].load()
+        except Exception as error:  # anything may go wrong in somebody else's module
+            package = _package(self._installed[name])
+            raise ConfigError(f"the {self.kind} {name} of {package} cannot be loaded: {error!r}") from error
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
@@ -90,6 +122,20 @@ class Registry(Generic[T]):
                 )
             points[point.name] = point
         return points
+
+
+@contextlib.contextmanager
+def registering(plugin: str) -> Iterator[None]:
+    """Inside, whatever is registered belongs to this plugin; where its code fails, nothing of it stays."""
+    Registry._plugin = plugin
+    try:
+        yield
+    except BaseException:
+        for registry in Registry.everything:
+            registry.forget(plugin)
+        raise
+    finally:
+        Registry._plugin = ""
 
 
 def _package(point: EntryPoint) -> str:

@@ -19,7 +19,8 @@ from fvcore.nn import FlopCountAnalysis
 from hardware import hardware
 
 import autovid
-from autovid.solver import in_order_of_probability, most_probable, parse_gflops, probability_in_range, sample_in_range
+from autovid.costs import GFLOPS
+from autovid.solver import in_order_of_probability, most_probable, probability_in_range, sample_in_range
 
 
 def seconds(work: Callable[[], Any], rounds: int) -> float:
@@ -76,7 +77,7 @@ def speed(space: Any, table: Any, count: int, rounds: int, rng: np.random.Genera
 
 def questions(table: Any, flops: str, rounds: int, rng: np.random.Generator) -> None:
     """For the uniform prior, a random one (normal logits) and a concentrated one (30 times as large)."""
-    low, high = parse_gflops(flops)
+    low, high = GFLOPS.parse(flops)
     logits = [rng.normal(size=n) for n in table.sizes]
     print(f"\n## The range {flops} GFLOPs\n\nCPU milliseconds, after the first call.\n")
     print("| prior | P(in range) | it, 1,024 bins | 16,384 bins | most probable | next 100 | 16 draws | 16 distinct |")

@@ -34,7 +34,8 @@ from autovid.data import ClipLoader, VideoSet, open_videos
 from autovid.kernels.compute import Compute
 from autovid.models import build, load_model
 from autovid.run import seed_step
-from autovid.search import SearchTask, settings_for
+from autovid.search import settings_for
+from autovid.search.run import supernet_search
 from autovid.space import load_space
 from autovid.train.recipe import make_recipe
 from autovid.train.task import Training, prepare
@@ -85,7 +86,7 @@ def searching(videos: VideoSet) -> Any:
     space = load_space("tiny")
     batch = CLIPS * distributed.size()
     settings = settings_for(space, proxy=True, videos=10**6, batch=batch, steps=10**6)
-    return SearchTask(space, videos, settings, Compute("cpu", "fp32"))
+    return supernet_search(space, videos, settings, Compute("cpu", "fp32"))
 
 
 TASKS = {

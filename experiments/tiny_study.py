@@ -61,7 +61,8 @@ from autovid.data import VideoSet, open_videos
 from autovid.kernels.allocator import keep_memory
 from autovid.kernels.compute import Compute
 from autovid.run import seed_step
-from autovid.search import SearchTask, settings_for
+from autovid.search import parse_constraints, settings_for
+from autovid.search.run import supernet_search
 from autovid.space import load_space
 
 RANGE = "0.0028:0.0030"  # GFLOPs of the sparse stream, where a uniform prior expects 0.00385
@@ -74,9 +75,9 @@ def search_sparse(videos: VideoSet, beta: float | str, steps: int, seed: int = 0
     space = load_space("tiny")
     settings = settings_for(
         space, proxy=True, videos=len(videos.train) // 2, steps=steps, beta=beta, seed=seed, batch=batch, arch_lr=0.1,
-        flops=(f"sparse={RANGE}",),
     )  # fmt: skip
-    task = SearchTask(space, videos, settings, Compute("cpu", "fp32"))
+    constraints = parse_constraints(space, {"flops": f"sparse={RANGE}"})
+    task = supernet_search(space, videos, settings, Compute("cpu", "fp32"), constraints)
     metrics: dict[str, float] = {}
     for index in range(settings.end(0)):
         seed_step(seed, index)

@@ -2,10 +2,13 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from autovid.plugins import forget_plugins
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore Ctrl-C
 # One thread: small operations, and programs beside other tests, would spend their time waiting for a second one. Every
@@ -20,6 +23,14 @@ torch.set_num_threads(threads)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is read from or written to the cache of whoever runs the tests; commands started by tests inherit it."""
     os.environ["AUTOVID_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def without_plugins() -> Iterator[None]:
+    """What a test loads is forgotten after it, so that the next begins like a new process."""
+    forget_plugins()
+    yield
+    forget_plugins()
 
 
 @pytest.fixture(scope="session")

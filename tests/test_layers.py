@@ -10,6 +10,7 @@ ROOT = Path(autovid.__file__).parent
 LINES = (
     ("errors",),
     ("clip", "fileio", "registry"),
+    ("plugins",),
     ("distributed", "config"),
     ("solver", "kernels"),
     ("measure",),
@@ -26,7 +27,7 @@ LINES = (
     ("weights",),
     ("cluster", "export", "report"),
     ("testing",),
-    ("cli",),
+    ("api", "cli"),
 )
 LINE = {folder: number for number, line in enumerate(LINES) for folder in line}
 MODULES = {

@@ -70,7 +70,7 @@ def test_running_code_registers_a_name_once() -> None:
 
     assert things.load("mine") is Mine
     assert things.about()["mine"] == "of my own"
-    with pytest.raises(ConfigError, match="there is a thing called path already"):
+    with pytest.raises(ConfigError, match="the name path is taken by another thing"):
         things.register("path", "")(Mine)
 
 

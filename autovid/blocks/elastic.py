@@ -71,6 +71,31 @@ class ElasticDepthwise(nn.Module):
         return width * temporal_kernel * spatial_kernel**2
 
 
+class ElasticConv(nn.Module):
+    """t x k x k convolution without bias, same padding, spatial stride; smaller kernels are the middle."""
+
+    centred = True
+
+    def __init__(self, width_in: int, width: int, temporal_kernel: int, spatial_kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = (1, stride, stride)
+        kernel = (temporal_kernel, spatial_kernel, spatial_kernel)
+        self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, *kernel)))
+
+    def forward(self, x: Tensor, width: int, temporal_kernel: int, spatial_kernel: int) -> Tensor:
+        weight = slice_shared(self.weight, width, x.shape[1], temporal_kernel, spatial_kernel, spatial_kernel)
+        padding = (temporal_kernel // 2, spatial_kernel // 2, spatial_kernel // 2)
+        return F.conv3d(x, weight, stride=self.stride, padding=padding)
+
+    @staticmethod
+    def macs(width_in: int, width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
+        return width_in * width * temporal_kernel * spatial_kernel**2 * size_out.positions
+
+    @staticmethod
+    def params(width_in: int, width: int, temporal_kernel: int, spatial_kernel: int) -> int:
+        return width_in * width * temporal_kernel * spatial_kernel**2
+
+
 class ElasticBatchNorm(nn.Module):
     """Batch normalisation of however many channels come in.
 

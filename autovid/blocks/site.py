@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from autovid.blocks.block import SKIP, Block, Candidates, Choice, Value
-from autovid.blocks.registry import BLOCKS, FRAME
+from autovid.blocks.registry import ATTENTIONS, BLOCKS, FRAME, FUSIONS
+from autovid.registry import Registry
 
 Shape = Literal["box", "badge", "arrow", "foot"]
 """How a site is drawn: a box of its stream, a badge on it, an arrow between streams, or a line below all streams."""
@@ -74,6 +75,10 @@ class Site:
         """The object that knows all about what stands here."""
         return FRAME.load(self.kind)()
 
+    def definition(self, choice: Choice) -> "tuple[Registry[Any], str] | None":
+        """The registry and the name of what stands here, where that can be chosen and is not skipped."""
+        return None
+
     @property
     def scope(self) -> tuple[str, ...]:
         """The decisions that it depends on."""
@@ -102,9 +107,11 @@ class Site:
         variables = dict(self.variables)
         return variables["width_in"] == variables["width"]
 
-    def variable(self, decision: str) -> str:
-        """The block's name for a decision."""
-        return next(name for name, of in self.variables if of == decision)
+    def width_of(self, one: Input, choice: Choice) -> int:
+        """The number of channels that an input has for a choice."""
+        if isinstance(one.width, int):
+            return one.width
+        return next(int(choice[name]) for name, of in self.variables if of == one.width)
 
     def choice(self, choices: Mapping[str, Value]) -> Choice:
         """The values of its variables, by the block's names, in an architecture with these choices."""
@@ -145,6 +152,9 @@ class BlockSite(Site):
     def block(self) -> Block[Any]:
         return BLOCKS.load(self.kind)()
 
+    def definition(self, choice: Choice) -> tuple[Registry[Any], str]:
+        return BLOCKS, self.kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class FusionSite(Site):
@@ -158,6 +168,9 @@ class FusionSite(Site):
 
     shape: ClassVar[Shape] = "arrow"
 
+    def definition(self, choice: Choice) -> tuple[Registry[Any], str] | None:
+        return None if choice["operation"] == SKIP else (FUSIONS, choice["operation"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSite(Site):
@@ -166,6 +179,9 @@ class AttentionSite(Site):
     keys: int
 
     shape: ClassVar[Shape] = "badge"
+
+    def definition(self, choice: Choice) -> tuple[Registry[Any], str] | None:
+        return None if choice["operation"] == SKIP else (ATTENTIONS, choice["operation"])
 
 
 @dataclass(frozen=True, kw_only=True)

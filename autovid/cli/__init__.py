@@ -8,82 +8,101 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autovid.cli import launch
-from autovid.cli.termination import exit_code, terminable
-from autovid.errors import AutovidError, RunError
+from autovid.cli.launch import exit_code, terminable
+from autovid.errors import AutovidError, RunError, did_you_mean
+from autovid.kernels.allocator import keep_memory
+from autovid.plugins import forget_plugins, load_plugins
 
 COMMANDS = {
-    "search": "search a space for a network in a FLOPs range",
-    "derive": "freeze the most probable architecture of a search",
-    "train": "train a network, or a frozen architecture, from scratch",
-    "evaluate": "top-1 and top-5 of a trained run, averaged over views",
-    "random-baseline": "train architectures drawn at random from a FLOPs range",
-    "export": "a network as a folder that stands alone: weights, a torch program, or ONNX",
-    "predict": "the likeliest classes of videos, whole or along their timeline",
-    "sweep": "train with every combination of some values, side by side",
-    "cam": "what trained networks look at in a video: activation maps as a filmstrip and a film",
-    "draw": "a picture of a network: its streams, blocks, kernels, fusion and attention",
-    "report": "a page about runs: what was found, how, how good it is, what it cost",
-    "bench": "size, latency, throughput and memory of networks, side by side",
-    "rank": "whether a search's supernet ranks architectures as trainings from scratch do",
-    "latency-table": "the latency of every block of a space on this machine, for --latency",
-    "data": "indexes of data sets as they are distributed, Mini- sets, checking, small copies",
-    "import-weights": "weights of another toolkit, for a network of ours",
-    "describe": "a network, an architecture, a space or a run, stage by stage",
-    "list": "the spaces, networks, modules and experiments there are",
+    "search": "search a space for a network in a range of FLOPs",
+    "derive": "write the most probable architecture of a search",
+    "train": "train a network, or an architecture of a search, from scratch",
+    "evaluate": "measure top-1 and top-5 of a trained network, averaged over views",
+    "random-baseline": "train architectures drawn at random from a range of FLOPs",
+    "export": "write a network to a folder of its own: weights, a torch program, or ONNX",
+    "predict": "predict the classes of videos, whole or along their timeline",
+    "sweep": "train with every combination of some values, in parallel",
+    "cam": "draw class activation maps of trained networks on a video, as a filmstrip and a film",
+    "draw": "draw a network: its streams, blocks, kernels, fusion and attention",
+    "report": "write an HTML page about runs: results, search, accuracy and costs",
+    "bench": "measure size, latency, throughput and memory of networks, and compare them",
+    "rank": "compare a supernet's ranking of architectures with that of trainings from scratch",
+    "latency-table": "measure the latency of every block of a space on this machine, for --latency",
+    "data": "prepare data sets: write an index, draw a Mini set, check, or resize videos",
+    "import-weights": "import weights of another toolkit into a network",
+    "describe": "describe a network, an architecture, a space or a run, stage by stage",
+    "list": "list spaces, networks, modules, blocks and experiments",
 }
+COMPUTING = (
+    *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
+    *("predict", "export", "cam", "report"),
+)
 
-EPILOG = """exit codes: 0 done, 2 wrong usage or a wrong file, 3 a FLOPs range that cannot be met,
-4 missing or broken data, 5 a run directory in use, made with another configuration or damaged, or a file that
-the machine refuses, 6 a loss that is not finite, 7 another worker has gone, 130 stopped by Ctrl-C,
-143 by SIGTERM, 138 by SIGUSR1 (saved: go on with --resume)"""
+WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights"}
+PLUGIN = """Python code of your own to run first, with blocks or operations that the network has; may be repeated;
+FILE.py@SHA256 also allows what was made with another content of the file"""
+
+EPILOG = """exit codes: 0 success, 2 wrong usage or a wrong file, 3 no architecture in the range,
+4 missing or broken data, 5 a run directory that is in use, damaged or of another configuration,
+or a file that cannot be read or written, 6 a loss that is not finite, 7 another worker has failed,
+130 stopped by Ctrl-C, 143 by SIGTERM, 138 by SIGUSR1 (saved: continue with --resume)"""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser that reports a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
-    """Runs one command and returns its exit code. `started`: this is one of --workers already."""
+    """Run one command and return its exit code. `started`: this process is one of --workers already."""
     arguments = [*(sys.argv[1:] if argv is None else argv)]  # `list` may be our own module of that name here
-    parser = _parser(next((a for a in arguments if a in COMMANDS), None))
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    parser = _parser(name)
+    if name is not None and name not in COMMANDS:
+        parser.error(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}".rstrip("; "))
     args = parser.parse_args(arguments)
     if args.command is None:
         parser.print_help()
         return 0
     try:
+        forget_plugins()  # of an earlier command in this process
+        load_plugins(getattr(args, "plugin", ()))
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
         with terminable(), launch.joined(args):
+            if args.command in COMPUTING:
+                keep_memory()
             return int(args.run(args) or 0)
     except AutovidError as error:
         launch.report(error, args.command)
         return error.exit_code
     except KeyboardInterrupt as stop:
         return exit_code(stop)
-    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # what nobody closer has explained
+    except OSError as error:  # one that no caller has explained
         refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         launch.report(refused, args.command)
         return refused.exit_code
 
 
-def _parser(wanted: str | None) -> argparse.ArgumentParser:
-    """The parser, with the arguments of the one command that is wanted."""
+def _parser(needed: str | None) -> argparse.ArgumentParser:
+    """Make the parser, with the arguments of the one command that is needed."""
     from autovid import __version__
 
-    parser = _Parser(prog="autovid", description="Searches networks for video recognition.", epilog=EPILOG)
+    parser = _Parser(prog="autovid", description="Search, train and run networks for video recognition.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"autovid {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name == wanted:
+        if name == needed:
             module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
             module.arguments(command)
             command.set_defaults(run=module.run)
+            if name in WITH_PLUGINS:
+                command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
     return parser

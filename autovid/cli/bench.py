@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import options
-from autovid.cli.termination import exit_code
+from autovid.cli.launch import exit_code
 
 if TYPE_CHECKING:
     from autovid.studies import Bench
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "what",
         nargs="+",
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=options.not_negative,
         default=256,
         metavar="N",
-        help="that throughput is tried with (256); 0: no throughput",
+        help="largest batch for the throughput (256); 0: no throughput",
     )
     parser.add_argument("--frames", type=options.positive, help="of the clips (default: each network's own)")
     parser.add_argument(
@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measuring(parser: argparse.ArgumentParser, compiling: bool = True) -> None:
-    """Where and how it is measured."""
+    """Add the options of the machine."""
     group = parser.add_argument_group("machine")
     options.device(group)
     group.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="default fp32")
@@ -54,34 +54,32 @@ def measuring(parser: argparse.ArgumentParser, compiling: bool = True) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, and shows and keeps what came out, also after Ctrl-C."""
+    """Measure networks, print and write the results, also after Ctrl-C."""
     from autovid.data.views import views_name
     from autovid.errors import RunError
     from autovid.fileio import explained
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.run import Progress
     from autovid.studies import Bench, BenchSettings, open_measured, write_bench
 
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
-        raise RunError(f"{args.out} is there already; choose another -o")
-    keep_memory()
+        raise RunError(f"{args.out} exists already; choose another -o")
     views = views_name(args.views)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
-    candidates = [
+    networks = [
         open_measured(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
         for what in args.what
     ]
     settings = BenchSettings(views=views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)
-    bench = Bench(candidates, settings, args.compile)
-    out = args.out or options.free_directory(f"bench-{candidates[0].name}")
+    bench = Bench(networks, settings, args.compile)
+    out = args.out or options.free_directory(f"bench-{networks[0].name}")
     with explained(f"cannot make {out}"):
         out.mkdir(parents=True, exist_ok=True)
     code = 0
     try:
-        bench.measure(Progress(f"bench of {len(candidates)} on {compute.device}"), lambda: write_bench(out, bench))
+        bench.measure(Progress(f"bench of {len(networks)} on {compute.device}"), lambda: write_bench(out, bench))
     except KeyboardInterrupt as stop:
         print("stopped; what is measured:")
         code = exit_code(stop)

@@ -42,11 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write a filmstrip and a film of the maps, and print the predictions."""
     from autovid.fileio import explained
-    from autovid.kernels.allocator import keep_memory
     from autovid.report import filmstrip_png, write_film
     from autovid.run import write_atomic
 
-    keep_memory()
     rows = [_row(args, network) for network in _networks(args)]
     out = args.out or options.free_directory(f"cam-{args.clip.stem}")
     with explained(f"cannot make {out}"):

@@ -1,4 +1,4 @@
-"""autovid data: indexes of data sets, and what is done to whole data sets."""
+"""autovid data: indexes of data sets, checks and small copies."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autovid.cli import options
-from autovid.cli.termination import exit_code
+from autovid.cli.launch import exit_code
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
@@ -21,7 +21,7 @@ KEYFRAMES = 12
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     _index_arguments(commands.add_parser("index", help="the index of a data set as it is distributed"))
     _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of its classes"))
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does one of them; the exit code."""
+    """Run one of them, and return the exit code."""
     work = {"index": _index, "mini": _mini, "check": _check, "resize": _resize}[args.what]
     return int(work(args))
 
@@ -54,14 +54,14 @@ def _index(args: argparse.Namespace) -> int:
 
     out = args.out or args.folder / f"{args.name}.csv"
     videos, left_out = read_data_set(args.name, args.folder, fold=args.fold, seed=args.seed)
-    made = {
+    origin = {
         "by": "autovid data index",
         "of": args.name,
         "fold": args.fold,
         "seed": args.seed,
         "left out": len(left_out),
     }
-    write_index(out, videos, made)
+    write_index(out, videos, origin)
     listed = out.with_name(out.stem + ".left-out.csv")
     listed.unlink(missing_ok=True)
     if left_out:
@@ -92,9 +92,9 @@ def _mini(args: argparse.Namespace) -> int:
     from autovid.data.index import write_index
     from autovid.data.tools.mini import mini
 
-    chosen, made = mini(open_videos(args.index), args.seed, args.classes)
+    chosen, origin = mini(open_videos(args.index), args.seed, args.classes)
     out = args.out or _named(Path(args.index)).with_name(f"{chosen.name}.csv")
-    write_index(out, chosen, made)
+    write_index(out, chosen, origin)
     _say(out, chosen)
     seen = {video.label for video in chosen.train}
     if empty := [name for label, name in enumerate(chosen.classes) if label not in seen]:
@@ -176,8 +176,8 @@ def _resize(args: argparse.Namespace) -> int:
     with _stoppable():
         copy, broken = resize(videos, args.out, small, journal, _workers(args), Progress(f"copying {videos.name}"))
     index, listed = args.out / f"{videos.name}.csv", args.out / f"{videos.name}.left-out.csv"
-    made = {"by": "autovid data resize", "of": str(args.index), "short": args.short, "keyframes": small.keyframes}
-    write_index(index, copy, made)
+    origin = {"by": "autovid data resize", "of": str(args.index), "short": args.short, "keyframes": small.keyframes}
+    write_index(index, copy, origin)
     write_atomic(listed, broken_table(broken))
     _say(index, copy)
     if broken:
@@ -190,7 +190,7 @@ def _resize(args: argparse.Namespace) -> int:
 
 
 def _named(index: Path) -> Path:
-    """The same, ending in a name: `.` has none beside which something could be put."""
+    """Return the path with a name at its end, which `.` lacks."""
     return index if index.name not in ("", "..") else Path(os.path.abspath(index))
 
 
@@ -205,7 +205,7 @@ def _workers(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Says after Ctrl-C that nothing is lost."""
+    """Explain after Ctrl-C that the work can go on."""
     from autovid.run import Interrupted
 
     try:
@@ -215,7 +215,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _even(text: str) -> int:
-    """An even number above 0."""
+    """Read an even number above 0."""
     value = options.positive(text)
     if value % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd; H.264 stores even sides")

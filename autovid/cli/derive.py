@@ -10,12 +10,6 @@ from autovid.cli import options
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("search", metavar="RUN", help="run directory of a search")
     parser.add_argument(
-        "--flops",
-        metavar="MIN:MAX",
-        help="another range in GFLOPs; all decisions are then open again, under what was learned",
-    )
-    options.latency(parser)
-    parser.add_argument(
         "--no-range",
         action="store_true",
         help="the most probable architecture of the prior, whatever it costs (as a search without a range gives it)",
@@ -29,29 +23,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the same architecture at another input and depth, e.g. crop=224 (S to M) or crop=312,depth=5.0 (to L); "
         "keys crop, frames, depth",
     )
+    options.constraints(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import show_architecture
+    from autovid.cli.console import show_derived
     from autovid.errors import ConfigError
     from autovid.fileio import explained
     from autovid.run import write_atomic
-    from autovid.search import derive, read_search
-    from autovid.search.derive import LATENCY
-    from autovid.solver import parse_gflops
+    from autovid.search import derive, read_constraints, read_search
 
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
     if file.suffix not in (".yaml", ".yml") and not file.is_dir():
         raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
     if file.is_dir():
         raise ConfigError(f"-o {file} is a folder; give the name of a file, such as {file / 'architecture.yaml'}")
-    if args.no_range and (args.flops or args.latency):
-        raise ConfigError("--no-range asks for no range at all; leave out --flops and --latency")
+    ranges = options.ranges(args)
+    if args.no_range and ranges:
+        raise ConfigError(f"--no-range asks for no range at all; leave out --{' and --'.join(ranges)}")
     scale = _scale(args.scale) if args.scale else {}
-    wanted = parse_gflops(args.flops) if args.flops else None
     found = read_search(args.search)
-    latency = options.latency_range(args, Path(args.search) / LATENCY)
-    arch = derive(found, wanted, latency, no_range=args.no_range)
+    others = read_constraints(found.space, ranges, options.cost_files(args, Path(args.search)))
+    arch = derive(found, others or None, no_range=args.no_range)
     if scale:
         from autovid.search.derive import described_scale
 
@@ -59,20 +52,24 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_architecture(arch, file, found, Path(args.search), "DATA")
+    show_derived(arch, file, found, Path(args.search), "DATA")
     return 0
 
 
 def _name(args: argparse.Namespace) -> str:
     """The search's own architecture has the plain name; others say what they are."""
     words = [
-        args.flops and args.flops.replace(":", "-"),
-        args.latency and f"{args.latency.replace(':', '-')}ms",
+        *(_word(option, text) for option, texts in options.ranges(args).items() for text in texts),
         args.no_range and "no-range",
         args.scale and args.scale.replace("=", "").replace(",", "-"),
     ]
     suffix = "-".join(word for word in words if word)
     return f"architecture-{suffix}.yaml" if suffix else "architecture.yaml"
+
+
+def _word(option: str, text: str) -> str:
+    """A range in a file's name: 1.37-1.43 of --flops, latency20-25 of --latency."""
+    return ("" if option == "flops" else option) + text.replace(":", "-").replace("=", "").replace(",", "-")
 
 
 def _scale(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -24,41 +25,41 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="also count a pass on the CPU by fvcore and by torch's counter, and say what makes the difference to ours",
+        help="also count a pass on the CPU by fvcore and by torch's counter, and explain the differences",
     )
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     network_options.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.describe_network import describe_network, show_network
-    from autovid.cli.describe_verify import show_verified, verified
+    """Print the description."""
+    from autovid.cli.describe_network import describe_network, show_network, show_verification, verify_count
     from autovid.errors import ConfigError
     from autovid.models import NetworkSpec
     from autovid.space import Architecture
 
-    subject = network_options.apply(args, _find(args.what))
+    model = network_options.apply(args, _find(args.what))
     counted = {"crop": args.crop, "frames": args.frames, "classes": args.classes}
-    if isinstance(subject, NetworkSpec):
-        subject = subject.changed(**counted)
-        content = describe_network(subject)
+    if isinstance(model, NetworkSpec):
+        model = model.changed(**counted)
+        content = describe_network(model)
         show = show_network
-    elif isinstance(subject, Architecture):
-        content = _architecture(subject, counted)
+    elif isinstance(model, Architecture):
+        content = _architecture(model, counted)
         show = _show_architecture
     elif args.verify:
         raise ConfigError(f"{args.what} is a space: --verify runs one network; give an architecture of it, or a run")
     else:
-        content = _space(subject, counted)
+        content = _space(model, counted)
         show = _show_space
     if args.verify:
-        content["verify"] = verified(subject, content)
+        content["verify"] = verify_count(model, content)
     if args.json:
         print(json.dumps(content, indent=2))
         return 0
     show(content)
     if args.verify:
-        show_verified(content["verify"])
+        show_verification(content["verify"])
     return 0
 
 
@@ -87,7 +88,7 @@ def _find(what: str) -> "Model | SearchSpace":
 
 
 def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[str, Any]:
-    """Everything that is said of an architecture, site by site."""
+    """Describe an architecture, site by site."""
     import torch
 
     from autovid.costs import convention, count
@@ -121,7 +122,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
 
 
 def _stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The sums of the stages, whose blocks are the sites `stream.stageN.blockM`; other sites as they are."""
+    """Sum up stages, whose blocks are the sites `stream.stageN.blockM`; other sites as they are."""
     sums: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = row["site"].rpartition(".block")[0] or row["site"]
@@ -150,7 +151,7 @@ def _show_architecture(content: dict[str, Any]) -> None:
 
 
 def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, Any]:
-    """Everything that is said of a space, part by part."""
+    """Describe a space, part by part."""
     from autovid.space.decisions import is_searched_in
 
     table = space.cost_table(**counted)
@@ -199,13 +200,13 @@ def _show_space(content: dict[str, Any]) -> None:
     ]
     table("search parts", ["part", "decisions", "GFLOPs with it", "fraction of the range", "epochs"], rows)
     print("decisions")
-    for names, candidates in _alike(content["decisions"]).items():
+    for names, candidates in _grouped(content["decisions"]).items():
         print(f"  {names}: {candidates}")
     print(content["convention"])
 
 
-def _alike(decisions: dict[str, list[Any]]) -> dict[str, str]:
-    """Decisions of one kind with the same candidates together, as `4 x sparse.*.expansion`; one alone by its name."""
+def _grouped(decisions: dict[str, list[Any]]) -> dict[str, str]:
+    """Group decisions of one kind with the same candidates, as `4 x sparse.*.expansion`; one alone by its name."""
     kinds: dict[str, dict[str, list[str]]] = {}
     for name, candidates in decisions.items():
         pieces = name.split(".")

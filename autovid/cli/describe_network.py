@@ -1,13 +1,14 @@
-"""What `autovid describe` says of a hand-designed network."""
+"""`autovid describe` of a hand-designed network, and --verify: our count beside those of fvcore and torch."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autovid.models import NetworkSpec
+    from autovid.models import Model, NetworkSpec
 
 
 def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
-    """Everything that is said of it, counted at the spec's clip and classes or else the network's own."""
+    """Count a network at the spec's clip and classes, or else its own."""
     import msgspec
 
     from autovid.costs import convention, count_stages
@@ -34,7 +35,7 @@ def describe_network(spec: "NetworkSpec") -> dict[str, Any]:
 
 
 def show_network(content: dict[str, Any]) -> None:
-    """The same as a table."""
+    """Print the content of `describe_network` as a table."""
     from autovid.cli.console import table
 
     rows = [[s["name"], f"{s['macs'] / 1e6:,.2f}", f"{s['params']:,}"] for s in content["stages"]]
@@ -49,19 +50,60 @@ def show_network(content: dict[str, Any]) -> None:
 
 
 def _title(content: dict[str, Any]) -> str:
-    words = [content["network"], *(f"{key}={value}" for key, value in content["options"].items())]
-    return " ".join([*words, *(f"with {_module(*one)}" for one in content["with"].items())])
+    parts = [content["network"], *(f"{key}={value}" for key, value in content["options"].items())]
+    return " ".join([*parts, *(f"with {_module(*one)}" for one in content["with"].items())])
 
 
 def _module(name: str, options: dict[str, Any]) -> str:
-    given = ",".join(f"{key}={value}" for key, value in options.items())
-    return f"{name}:{given}" if given else name
+    pairs = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}:{pairs}" if pairs else name
 
 
 def _clip(clip: dict[str, Any]) -> str:
-    """ "32 frames of 224x224, at a stride of 2; RGB in 0..1, minus [...], over [...]"."""
+    """Write "32 frames of 224x224, at a stride of 2; RGB in 0..1, minus [...], over [...]"."""
     snippet, uniform = clip["snippet"], clip["sampling"] == "uniform"
     each = "one" if snippet == 1 else f"{snippet} in a row"
     drawn = f"{each} of each equal part of the video" if uniform else f"at a stride of {clip['stride']}"
     normal = f"RGB in 0..1, minus {list(clip['mean'])}, over {list(clip['std'])}"
     return f"{clip['frames']} frames of {clip['crop']}x{clip['crop']}, {drawn}; {normal}"
+
+
+def verify_count(model: "Model", content: dict[str, Any]) -> dict[str, Any]:
+    """Count a model three times at the input of `content`, and explain the differences."""
+    import msgspec
+
+    from autovid.clip import Clip
+    from autovid.costs import verify
+    from autovid.models import NetworkSpec, build, build_network
+
+    frames, crop, classes = (content["input"][key] for key in ("frames", "crop", "classes"))
+    line = f"autovid describe · one pass of {frames} x {crop}² under fvcore, one under torch's counter: takes seconds"
+    print(line, file=sys.stderr, flush=True)
+    if isinstance(model, NetworkSpec):
+        net, ours, ours_is = build_network(model), content["macs"], "counted without data, on the meta device"
+    else:
+        net, ours = build(model, classes), sum(site["macs"] for site in content["sites"])
+        ours_is = "in closed form, site by site"
+    return {"ours_is": ours_is, **msgspec.to_builtins(verify(net, Clip(frames, crop), ours))}
+
+
+def show_verification(verified: dict[str, Any]) -> None:
+    """Print the counts as a table whose columns add up to ours."""
+    from autovid.cli.console import table
+
+    rows = [["counted", *(f"{verified[who]:,}" for who in ("ours", "fvcore", "torch"))]]
+    rows += [[row["what"], "", _signed(row["fvcore"]), _signed(row["torch"])] for row in verified["rows"]]
+    rest = verified["unexplained"]
+    rows.append(["unexplained", "", _signed(rest["fvcore"]) or "0", _signed(rest["torch"]) or "0"])
+    rows.append(["MACs", *[f"{verified['ours']:,}"] * 3])
+    table("", ["MACs of a clip", "ours", "fvcore", "torch (FLOPs)"], rows)
+    print(f"ours: {verified['ours_is']}")
+    unnamed = ", ".join(f"{name} {n}" for name, n in verified["no_formula"].items())
+    if unnamed:
+        print(f"not in ours, and fvcore has no formula: {unnamed}")
+    differ = f"{rest['fvcore']:,} MACs against fvcore, {rest['torch']:,} against torch's counter"
+    print(f"unexplained: {differ if rest['fvcore'] or rest['torch'] else 0}")
+
+
+def _signed(macs: int) -> str:
+    return f"{macs:+,}" if macs else ""

@@ -8,7 +8,7 @@ from autovid.cli import network_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draws."""
+    """Draw a network."""
     from autovid.report.drawing import find_drawable, outline, write_drawing
 
     model, prior = find_drawable(args.what)

@@ -9,7 +9,7 @@ from autovid.errors import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -28,30 +28,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="weights of what is no training: a safetensors file, or a training's run directory (default: random ones)",
+        help="weights of a WHAT that is no training: a safetensors file or a training's run (default: random ones)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Exports, and says what was written."""
+    """Export a network, and print a summary."""
     from autovid.export import find_source, write_export
     from autovid.export.manifest import caution
-    from autovid.kernels.allocator import keep_memory
 
-    keep_memory()
-    subject = find_source(args.what, args.weights)
-    if doubt := caution(subject.trained):
-        hint = "" if subject.trained else "; give --weights"
-        print(f"autovid export: {args.what}: {doubt}{hint}", file=sys.stderr)
-    out = args.out or Path("exports") / f"{subject.stem}-{args.format}"
-    found = write_export(subject, args.format, out, _say)
-    print(f"{found.name}: {found.cost.gflops:.4g} GFLOPs a clip, {found.cost.params / 1e6:.2f} M parameters")
-    batches = " and ".join(map(str, found.check.batches))
-    print(f"run and compared: logits differ by {found.check.difference:.1g} at most, in batches of {batches}")
-    print(f"in {shlex.quote(str(out))}: {found.file}, model.json, architecture.yaml, README.md")
+    source = find_source(args.what, args.weights)
+    if warning := caution(source.trained):
+        hint = "" if source.trained else "; give --weights"
+        print(f"autovid export: {args.what}: {warning}{hint}", file=sys.stderr)
+    out = args.out or Path("exports") / f"{source.stem}-{args.format}"
+    manifest = write_export(source, args.format, out, _say)
+    print(f"{manifest.name}: {manifest.cost.gflops:.4g} GFLOPs a clip, {manifest.cost.params / 1e6:.2f} M parameters")
+    batches = " and ".join(map(str, manifest.check.batches))
+    print(f"run and compared: logits differ by {manifest.check.difference:.1g} at most, in batches of {batches}")
+    print(f"in {shlex.quote(str(out))}: {manifest.file}, model.json, architecture.yaml, README.md")
     print(f"next   autovid predict {shlex.quote(str(out))} VIDEO")
 
 
 def _say(line: str) -> None:
-    """What it is at, beside what it has to say in the end."""
+    """Print the current work to standard error."""
     print(f"autovid export · {printable(line)}", file=sys.stderr, flush=True)

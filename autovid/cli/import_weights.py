@@ -10,7 +10,7 @@ FORMATS = ("pyslowfast", "pytorchvideo", "mmaction2", "tdn", "tsm", "ibm", "torc
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "files",
         type=Path,
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="the safetensors file to write, and beside it OUT.yaml with the network",
     )
-    parser.add_argument("--format", choices=FORMATS, help="default: told by the names in the file")
+    parser.add_argument("--format", choices=FORMATS, help="default: detected by the names in the file")
     parser.add_argument(
         "--inflate",
         choices=["copy", "divide"],
@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Imports, says what was done, and writes."""
+    """Import weights, print notes, and write the files."""
     import torch
 
     from autovid.errors import ConfigError
@@ -54,11 +54,11 @@ def run(args: argparse.Namespace) -> None:
     spec = network_options.apply(args, load_model(args.model))
     if isinstance(spec, NetworkSpec):
         spec = spec.changed(frames=args.frames, crop=args.crop)
-    torch.manual_seed(0)  # what is new in the network is the same each time
-    found = import_weights(
+    torch.manual_seed(0)  # new weights are the same each time
+    imported = import_weights(
         args.files, spec, args.classes, format=args.format, inflate=args.inflate, new_head=args.new_head
     )
-    beside = found.save(args.out)
-    for note in found.notes:
+    beside = imported.save(args.out)
+    for note in imported.notes:
         print(note)
     print(f"weights in {shlex.quote(str(args.out))}, the network in {shlex.quote(str(beside))}")

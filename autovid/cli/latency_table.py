@@ -5,39 +5,35 @@ import shlex
 from pathlib import Path
 
 from autovid.cli import bench, options
-from autovid.cli.termination import exit_code
+from autovid.cli.launch import exit_code
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: latency-SPACE-DEVICE-PRECISION.json")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on in the file; what is measured is not measured again"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue in the file without repeating measurements")
     parser.add_argument("--batch", type=options.positive, default=1, metavar="N", help="clips at once (1)")
     parser.add_argument("--repeats", type=options.positive, default=20, metavar="N", help="of each block (20)")
     bench.measuring(parser, compiling=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures and writes; Ctrl-C leaves what is measured."""
+    """Measure blocks and write the table; Ctrl-C keeps finished measurements."""
     from autovid.costs import latency_table
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.measure.memory import check_batch
     from autovid.space import load_space
     from autovid.studies import measure_blocks
 
-    keep_memory()
     space = load_space(args.space)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
-    at = space.reference
-    check_batch(args.batch, 4 * 3 * at.frames * at.crop**2, compute.device)
+    reference = space.reference
+    check_batch(args.batch, 4 * 3 * reference.frames * reference.crop**2, compute.device)
     out = args.out or Path(f"latency-{space.name}-{compute.device.type}-{args.precision}.json")
     try:
         file = measure_blocks([space], out, compute, batch=args.batch, repeats=args.repeats, resume=args.resume)

@@ -1,13 +1,17 @@
-"""A command that several processes run together, as torchrun or Ray start them: the first speaks for all."""
+"""Processes of a command: workers that torchrun or Ray starts, trials on Ray, and signals that end it."""
 
 import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from autovid.cli import options
 from autovid.errors import AutovidError, ConfigError
@@ -15,8 +19,12 @@ from autovid.errors import AutovidError, ConfigError
 COMMANDS = ("search", "train", "evaluate")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM as an exception."""
+
+
 def number() -> int:
-    """Which of the workers this process is, from 0; 0 also where there is but one."""
+    """Return the number of this worker, from 0; also 0 for a single process."""
     return int(os.environ.get("RANK", "0")) if _several() else 0
 
 
@@ -25,7 +33,7 @@ def _several() -> bool:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """--workers and what goes with it."""
+    """Add --workers and the options that go with it."""
     group = parser.add_argument_group("workers, on Ray")
     group.add_argument(
         "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
@@ -36,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def cluster(group: argparse._ArgumentGroup, failure: str, default: str = "$RAY_ADDRESS, else local") -> None:
-    """--address and --retries."""
+    """Add --address and --retries."""
     group.add_argument(
         "--address",
         help="a Ray cluster: ray://HOST:10001, HOST:6379, auto, or local, which starts one on this machine "
@@ -48,45 +56,46 @@ def cluster(group: argparse._ArgumentGroup, failure: str, default: str = "$RAY_A
 
 
 def settings(args: argparse.Namespace) -> list[str]:
-    """--workers as a key of an experiment."""
+    """Return --workers as a key of an experiment."""
     number = getattr(args, "workers_of_run", None)
     return [] if number is None else [f"workers={number}"]
 
 
-def note(wanted: int) -> None:
-    """Says so where an experiment does not run on as many workers as it is for, which its plan counts with."""
+def note(workers: int) -> None:
+    """Print a note where an experiment for `workers` workers runs on another number."""
     from autovid import distributed
 
-    if wanted not in (1, distributed.size()):
+    if workers not in (1, distributed.size()):
         print(
-            f"This experiment is for {wanted} workers and runs on {distributed.size()}, which take the same batch: "
-            f"--workers {wanted} starts as many on Ray; torchrun does, too."
+            f"This experiment is for {workers} workers and runs on {distributed.size()}, which take the same batch: "
+            f"--workers {workers} starts as many on Ray; torchrun does, too."
         )
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises ConfigError for what would do nothing without --workers."""
-    given = vars(args)
-    needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if given.get(name)]
-    if needless and "workers_of_run" in given and not args.workers_of_run:
+    """Raise ConfigError for options that have no effect without --workers."""
+    values = vars(args)
+    needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if values.get(name)]
+    trained = values.get("score") == "training"  # side by side, each on one worker
+    if needless and "workers_of_run" in values and not args.workers_of_run and not trained:
         raise ConfigError(f"--{needless[0].replace('_', '-')} is for workers on Ray: say how many with --workers")
 
 
-def start(args: argparse.Namespace, words: Sequence[str], main: Callable[..., int]) -> int:
-    """Run the command on --workers, each of which is as if torchrun had started it. The exit code of the first.
+def start(args: argparse.Namespace, arguments: Sequence[str], main: Callable[..., int]) -> int:
+    """Run the command on --workers, each as if torchrun had started it, and return the exit code of the first.
 
-    `main` is the command line's entry, which every worker calls with the words.
+    `main` is the command line's entry, which every worker calls with the arguments.
     """
     if _several():
         raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --workers out")
     from autovid.cluster import WorkerGroup, run_workers
 
     command = importlib.import_module(f"autovid.cli.{args.command}")
-    stem = command.stem(args)  # before anything is started: what cannot be run is said here, once
-    out = args.out or options.run_directory(stem, args.resume)
-    given = [*words, *([] if args.out else ["-o", str(out)])]
+    name = command.run_name(args)  # before anything is started: mistakes are reported here, once
+    out = args.out or options.run_directory(name, args.resume)
+    own = [*arguments, *([] if args.out else ["-o", str(out)])]
     workers = WorkerGroup(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
-    return run_workers(partial(_work, main, given), workers, address=args.address, retries=args.retries)
+    return run_workers(partial(_work, main, own), workers, address=args.address, retries=args.retries)
 
 
 def _cores(args: argparse.Namespace) -> int:
@@ -95,16 +104,16 @@ def _cores(args: argparse.Namespace) -> int:
     return max(1, options.cores() // int(args.workers_of_run))
 
 
-def _work(main: Callable[..., int], words: list[str]) -> int:
-    sys.argv = ["autovid", *words]  # what a stopped run says is to be typed
-    return main(words, started=True)
+def _work(main: Callable[..., int], arguments: list[str]) -> int:
+    sys.argv = ["autovid", *arguments]  # a stopped run prints the command to go on
+    return main(arguments, started=True)
 
 
 @contextlib.contextmanager
 def joined(args: argparse.Namespace) -> Iterator[None]:
-    """Inside, the command is one of $WORLD_SIZE workers; all but the first keep silent. Nothing where there is but one.
+    """Join the $WORLD_SIZE workers of a command, if there are several; all but the first keep silent.
 
-    Raises ConfigError for commands that are not made for it.
+    Raises ConfigError for commands that run in one process.
     """
     if not _several():
         yield
@@ -123,7 +132,7 @@ def joined(args: argparse.Namespace) -> Iterator[None]:
 
 
 def go_on_after_a_restart(args: argparse.Namespace) -> None:
-    """What torchrun has started anew (--max-restarts) resumes; so it must know its directory from the beginning."""
+    """Resume after a restart by torchrun (--max-restarts), for which the run directory must be known."""
     from autovid import distributed
 
     most, restart = (int(os.environ.get(f"TORCHELASTIC_{name}", "0")) for name in ("MAX_RESTARTS", "RESTART_COUNT"))
@@ -137,7 +146,73 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
 
 
 def report(error: AutovidError, command: str) -> None:
-    """Says what went wrong: once, where it went wrong on all workers alike."""
+    """Print an error; only once where it is the same on all workers."""
     who = f" (worker {number()})" if number() else ""
     if not (who and error.everywhere):
         print(f"autovid {command}{who}: {error}", file=sys.stderr)
+
+
+def trial_arguments(parser: argparse.ArgumentParser, always: bool = False) -> None:
+    """Add --address, --retries and the resources of a trial. `always`: on Ray also without --address."""
+    group = parser.add_argument_group("trials side by side, on Ray")
+    failure = "a training's process or its node has died"
+    if always:
+        cluster(group, failure)
+    else:
+        cluster(group, failure, "none: one after the other, without Ray")
+    trial_resources(group)
+
+
+def trial_resources(group: argparse._ArgumentGroup) -> None:
+    """Add --cpus-per-trial, --gpus-per-trial and --at-once."""
+    group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
+    group.add_argument(
+        "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"
+    )
+    group.add_argument("--at-once", type=options.positive, metavar="N", help="trials (default: as many as fit)")
+
+
+def check_trials(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options of trials that have no effect without --address."""
+    if not args.address and (args.cpus_per_trial != 1 or args.gpus_per_trial or args.at_once):
+        raise ConfigError(
+            "--cpus-per-trial, --gpus-per-trial and --at-once are for trials side by side: "
+            "give --address, too (local: a Ray of its own on this machine)"
+        )
+
+
+def trial_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `run_trials`."""
+    from autovid.cluster import Resources
+
+    resources = Resources(args.cpus_per_trial, args.gpus_per_trial, args.at_once or 0)
+    return {"address": args.address or os.environ.get("RAY_ADDRESS"), "resources": resources, "retries": args.retries}
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return the exit code of a stopped command: 143 by SIGTERM, 130 by Ctrl-C."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Raise Terminated at SIGTERM, so that a command without steps keeps its results as at Ctrl-C.
+
+    Loops of steps (autovid.run) have their own handler. Forked children end.
+    """
+    process = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

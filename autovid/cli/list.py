@@ -1,4 +1,4 @@
-"""autovid list: what there is."""
+"""autovid list: spaces, blocks, networks, modules and experiments."""
 
 import argparse
 import json
@@ -7,16 +7,18 @@ Groups = dict[str, dict[str, str]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("what", nargs="?", choices=list(KINDS), help="only these")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    found = {kind: groups() for kind, groups in KINDS.items() if args.what in (None, kind)}
+    """Print the lists."""
+    listed = {kind: groups() for kind, groups in KINDS.items() if args.what in (None, kind)}
     if args.json:
-        print(json.dumps({kind: _flat(groups) for kind, groups in found.items()}, indent=2))
+        print(json.dumps({kind: _flat(groups) for kind, groups in listed.items()}, indent=2))
         return 0
-    for kind, groups in found.items():
+    for kind, groups in listed.items():
         print(f"{kind}:")
         width = max(map(len, _flat(groups)), default=0)
         for group, entries in groups.items():
@@ -60,7 +62,7 @@ def _layouts() -> Groups:
 
 
 def _experiments() -> Groups:
-    """By the command that they are for."""
+    """Group experiments by their command."""
     from autovid.config import list_experiments
 
     return {f"autovid {command}": names for command, names in list_experiments().items()}

@@ -1,4 +1,4 @@
-"""What a hand-designed network takes on the command line beside its name."""
+"""Options and modules of hand-designed networks on the command line."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """--option, --temporal-pooling and --with."""
+    """Add --option, --temporal-pooling and --with."""
     group = parser.add_argument_group("hand-designed networks")
     group.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the network; may be repeated"
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def apply(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
-    """`what` with the options and modules that were asked for. Raises ConfigError where it takes none."""
+    """Change a network by options and modules. Raises ConfigError where it takes none."""
     from autovid.errors import ConfigError
     from autovid.models import NetworkSpec
 
@@ -35,10 +35,10 @@ def apply(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
     if args.temporal_pooling:
         options["temporal_pooling"] = True
     modules: dict[str, dict[str, Any]] = {}
-    for name, given in map(_module, args.modules):
+    for name, module_options in map(_module, args.modules):
         if name in modules:
-            raise ConfigError(f"--with {name} stands twice; give its options together, as --with {name}:A=1,B=2")
-        modules[name] = given
+            raise ConfigError(f"--with {name} is given twice; give its options together, as --with {name}:A=1,B=2")
+        modules[name] = module_options
     if isinstance(what, NetworkSpec):
         return what.changed(options=options, modules=modules)
     if options or modules:
@@ -47,22 +47,22 @@ def apply(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
 
 
 def _module(text: str) -> tuple[str, dict[str, Any]]:
-    """Reads `rms` or `rms:kernel=3,stages=[1,3]`."""
+    """Read `rms` or `rms:kernel=3,stages=[1,3]`."""
     name, _, options = text.partition(":")
     pieces = re.split(r",(?=\w+=)", options) if options else []  # no comma inside of a list
     return name, _options(pieces, f"--with {text}")
 
 
 def _options(pairs: list[str], where: str) -> dict[str, Any]:
-    """Reads `KEY=VALUE` texts, values as YAML has them."""
+    """Read `KEY=VALUE` texts, with values in YAML."""
     from autovid.config import parse_yaml
     from autovid.errors import ConfigError
     from autovid.models.factory import Option
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
-        if not key.isidentifier() or not value or key in found:
-            raise ConfigError(f"{where}: {pair!r} is not KEY=VALUE, or stands twice")
-        found |= parse_yaml(f"{key}: {value}", dict[str, Option], where)
-    return found
+        if not key.isidentifier() or not value or key in values:
+            raise ConfigError(f"{where}: {pair!r} is not KEY=VALUE, or is given twice")
+        values |= parse_yaml(f"{key}: {value}", dict[str, Option], where)
+    return values

@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from autovid.costs import LatencyRange
+from typing import Any
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
+COSTS = {
+    "flops": "GFLOPs (1e9 MACs)",
+    "latency": "ms, as --latency-table predicts it",
+}
 MOST_SEED = 2**63 - 1
 
 
@@ -88,31 +89,30 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
     return read
 
 
-def latency(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """--latency and --latency-table, read by `latency_range`."""
-    parser.add_argument(
-        "--latency",
-        metavar="MIN:MAX",
-        help="range of latency in ms, as --latency-table predicts it; alone or with --flops",
-    )
-    parser.add_argument("--latency-table", type=Path, metavar="FILE", help="made by autovid latency-table")
+def constraints(parser: argparse.ArgumentParser) -> None:
+    """The range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
+    about = "constraints, any of them together: MIN:MAX, :MAX, MIN: of the whole network, PART=MIN:MAX of a part"
+    group = parser.add_argument_group(about)
+    for option, text in COSTS.items():
+        group.add_argument(f"--{option}", action="append", default=[], metavar="MIN:MAX", help=text)
+    group.add_argument("--latency-table", type=Path, metavar="FILE", help="made by autovid latency-table")
 
 
-def latency_range(args: argparse.Namespace, kept: Path | None = None) -> "LatencyRange | None":
-    """What these say; `kept` is a table to use where --latency-table is left out. Raises ConfigError."""
-    from autovid.costs import LatencyRange, read_latency_file
+def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
+    """The texts of the ranges that were given, by the cost's option. Raises ConfigError for a table without a range."""
     from autovid.errors import ConfigError
-    from autovid.solver import MILLISECONDS
 
+    given = {option: getattr(args, option) for option in COSTS if getattr(args, option)}
+    if args.latency_table is not None and "latency" not in given:
+        raise ConfigError("--latency-table without a range; give --latency MIN:MAX, too")
+    return given
+
+
+def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, Path]:
+    """The files of costs that need one; where none is given, that which the directory `run` has kept."""
+    kept = run / "latency.json" if run is not None else None
     file = args.latency_table or (kept if kept is not None and kept.is_file() else None)
-    if args.latency is None:
-        if args.latency_table is not None:
-            raise ConfigError("--latency-table without a range; give --latency MIN:MAX, too")
-        return None
-    wanted = MILLISECONDS.parse(args.latency)
-    if file is None:
-        raise ConfigError("--latency needs --latency-table FILE: autovid latency-table measures one")
-    return LatencyRange(read_latency_file(file), wanted)
+    return {"latency": file} if file else {}
 
 
 def machine(parser: argparse.ArgumentParser) -> None:

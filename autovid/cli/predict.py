@@ -1,4 +1,4 @@
-"""autovid predict: what happens in videos, as a trained network sees it."""
+"""autovid predict: the classes of videos, as a trained network predicts them."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="a training's run directory, an exported folder or its ONNX file"
     )
@@ -35,20 +35,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predicts video by video. A broken one is one line, and the exit code that of broken data."""
+    """Predict video by video; a broken one prints a line and sets the exit code of broken data."""
     import msgspec
 
     from autovid.export import open_classifier, predict
-    from autovid.kernels.allocator import keep_memory
 
-    keep_memory()
     model, code = open_classifier(args.model, args.device), 0
     if model.caution:
         print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)
     for video in args.videos:
         try:
-            for number, found in enumerate(predict(model, video, args.window)):
-                lines = [msgspec.json.encode(found).decode()] if args.json else _lines(found, args.window, number)
+            for number, prediction in enumerate(predict(model, video, args.window)):
+                lines = [msgspec.json.encode(prediction).decode()]
+                if not args.json:
+                    lines = _lines(prediction, args.window, number)
                 print("\n".join(lines), flush=True)
         except DataError as error:
             code = error.exit_code
@@ -58,18 +58,18 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _lines(found: "Prediction", window: float | None, number: int) -> list[str]:
-    """The video's name and a class a line; or of windows a line each, under the video's name."""
-    heading = [printable(found.video)] if number == 0 else []
+def _lines(prediction: "Prediction", window: float | None, number: int) -> list[str]:
+    """Return the video's name and a line for each class, or a line for each window."""
+    heading = [printable(prediction.video)] if number == 0 else []
     if window is None:
-        return [*heading, *(f"  {100 * one.probability:5.1f} %  {printable(one.label)}" for one in found.top)]
-    guesses = " · ".join(f"{100 * one.probability:.1f} % {printable(one.label)}" for one in found.top)
-    start, end = (_clock(seconds, window) for seconds in (found.start, found.end))
+        return [*heading, *(f"  {100 * one.probability:5.1f} %  {printable(one.label)}" for one in prediction.top)]
+    guesses = " · ".join(f"{100 * one.probability:.1f} % {printable(one.label)}" for one in prediction.top)
+    start, end = (_clock(seconds, window) for seconds in (prediction.start, prediction.end))
     return [*heading, f"  {start} – {end}  {guesses}"]
 
 
 def _clock(seconds: float, window: float) -> str:
-    """ "0:04.5", "1:02:03.0", with as many decimals as the window has."""
+    """Write "0:04.5", "1:02:03.0", with as many decimals as the window has."""
     from autovid.export.classifier import DECIMALS
 
     decimals = next((number for number in range(1, DECIMALS) if round(window, number) == window), DECIMALS)

@@ -1,35 +1,35 @@
-"""autovid rank: whether a search's supernet ranks architectures as trainings from scratch do."""
+"""autovid rank: a supernet's ranking of architectures, and that of trainings from scratch."""
 
 import argparse
 from pathlib import Path
 
-from autovid.cli import options, training_options, trials
-from autovid.cli.termination import exit_code
+from autovid.cli import launch, options, training
+from autovid.cli.launch import exit_code
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument("search", type=Path, metavar="RUN", help="run directory of a search")
     parser.add_argument("-n", type=options.positive, default=16, help="how many architectures, 3 or more (16)")
     parser.add_argument(
-        "--part", metavar="NAME", help="whose supernet, as it was at its end (default: the part that decided the most)"
+        "--part",
+        metavar="NAME",
+        help="use the supernet of this part (default: the part with the most decisions)",
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/rank-SPACE)")
-    training_options.arguments(parser)
-    trials.arguments(parser)
+    training.arguments(parser)
+    launch.trial_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draws, evaluates with the supernet's weights, trains one after the other or on Ray, and correlates."""
-    from autovid.cli.random_baseline import on_ray
-    from autovid.kernels.allocator import keep_memory
+    """Draw architectures, evaluate them with the supernet, train them, and correlate."""
+    from autovid.cli.search_by_training import on_ray
     from autovid.run import Interrupted
     from autovid.studies import Ranking, Trainer, open_supernet, rank
 
-    keep_memory()
     supernet = open_supernet(args.search, args.part)
-    recipe = training_options.recipe_from(args, supernet.space)
-    videos, source = training_options.open_data(args.data, recipe.seed)
+    recipe = training.recipe_from(args, supernet.space)
+    videos, source = training.open_data(args.data, recipe.seed)
     out = args.out or options.run_directory(f"rank-{supernet.searched.space.name}", args.resume)
 
     def report(ranking: Ranking) -> None:

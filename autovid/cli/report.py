@@ -9,7 +9,7 @@ from autovid.errors import printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "runs",
         type=Path,
@@ -21,12 +21,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Reads, looks at some videos, writes."""
+    """Write the page."""
     from autovid.errors import ConfigError
-    from autovid.kernels.allocator import keep_memory
     from autovid.report.page import write_report
 
-    keep_memory()
     out = args.out or args.runs[0] / "report.html"
     if out.suffix != ".html":
         raise ConfigError(f"-o {out}: the report is a page; give its name the ending .html")

@@ -1,4 +1,4 @@
-"""autovid sweep: one experiment with every combination of some values, as trials of Ray Tune; one table."""
+"""autovid sweep: an experiment with every combination of some values, as trials of Ray Tune, and their table."""
 
 import argparse
 import contextlib
@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, network_options, options, training_options, trials
+from autovid.cli import launch, network_options, options, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "what", metavar="WHAT", help="as for `autovid train`: an experiment, a network, an architecture"
     )
@@ -30,10 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a key as --set has it, and its values: lr=0.1,0.2 or seed=0..3; each --over multiplies the trainings",
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/sweep-NAME)")
-    experiments.arguments(parser)
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="what each starts from, as for `autovid train`")
+    training.experiment_arguments(parser)
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="first weights of each, as for `autovid train`")
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
-    trials.arguments(parser, always=True)
+    launch.trial_arguments(parser, always=True)
     group = parser.add_argument_group("halving (ASHA): the worst trainings end early")
     group.add_argument(
         "--asha",
@@ -42,13 +42,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="after so many epochs, and 4, 16, ... times as many, only the best quarter goes on: by the accuracy on "
         "the clips of the last epoch",
     )
-    training_options.arguments(parser)
+    training.arguments(parser)
     network_options.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:
-    """Plans every combination, trains them, shows the table."""
+    """Train every combination, and print the table."""
     from autovid.errors import RunError
     from autovid.studies.sweep import combinations, sweep
 
@@ -56,39 +56,39 @@ def run(args: argparse.Namespace) -> None:
     first = next(iter(jobs.values()))
     if args.dry_run:
         print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
-        return experiments.show_plan(first, experiments.find_data(args, first)[0])
+        return training.show_plan(first, training.find_data(args, first)[0])
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
-    outcomes = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
-    _show(outcomes, out)
-    if failed := [one for one in outcomes if one.failed]:
+    results = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
+    _show(results, out)
+    if failed := [one for one in results if one.failed]:
         raise RunError(
-            f"{len(failed)} of {len(outcomes)} trainings failed, {' '.join(failed[0].settings)}: {failed[0].failed}"
+            f"{len(failed)} of {len(results)} trainings failed, {' '.join(failed[0].settings)}: {failed[0].failed}"
         )
 
 
-def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[tuple[str, ...], experiments.Job]":
-    """What each combination is to train; all are checked before the first begins. Raises ConfigError."""
-    given = [*args.settings]
+def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[tuple[str, ...], training.TrainingJob]":
+    """Return the training of each combination, all checked before the first begins. Raises ConfigError."""
+    common = [*args.settings]
     jobs = {}
     for number, pairs in enumerate(settings):
-        args.settings = [*given, *pairs]
-        with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():  # a note is said once
-            jobs[pairs] = experiments.find_job(args)
+        args.settings = [*common, *pairs]
+        with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():
+            jobs[pairs] = training.find_job(args)
     return jobs
 
 
-def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiments.Job]") -> "list[SweepTraining]":
+def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], training.TrainingJob]") -> "list[SweepTraining]":
     from autovid.errors import DataError
     from autovid.studies.sweep import SweepTraining
 
-    found: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}
+    opened: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}
     trainings = []
     for settings, job in jobs.items():
         key = (str(args.data or job.experiment.data), job.recipe.seed)
-        if key not in found:
-            found[key] = experiments.find_data(args, job)
-        videos, source = found[key]
+        if key not in opened:
+            opened[key] = training.find_data(args, job)
+        videos, source = opened[key]
         if videos is None:
             raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
         weights = job.weights and job.weights.resolve()
@@ -113,38 +113,40 @@ def _on_ray(args: argparse.Namespace, out: Path, epochs: float) -> "Runner":
     from autovid.cluster import Halving, Trial, run_trials
     from autovid.studies.sweep import SweepResult
 
-    def outcome(settings: tuple[str, ...], trial: Trial) -> SweepResult:
-        found, retries = trial.result, trial.retries
-        if found is None or isinstance(found, str):
-            failed = found or trial.failed or ("" if trial.stopped_at else "ended without a word")
+    def result(settings: tuple[str, ...], trial: Trial) -> SweepResult:
+        evaluation, retries = trial.result, trial.retries
+        if evaluation is None or isinstance(evaluation, str):
+            failed = evaluation or trial.failed or ("" if trial.stopped_at else "ended without a message")
             return SweepResult(settings, retries=retries, stopped_at=trial.stopped_at, failed=failed)
-        return SweepResult(settings, found.top1, found.top5, found.params, found.macs_per_view, retries)
+        return SweepResult(
+            settings, evaluation.top1, evaluation.top5, evaluation.params, evaluation.macs_per_view, retries
+        )
 
     def run(trainings: "Sequence[SweepTraining]", folder: Path) -> "Iterator[tuple[int, SweepResult]]":
-        found = run_trials(
+        trials = run_trials(
             [training.name for training in trainings],
             lambda number, report: trainings[number].run(folder, report),
-            **trials.options_of(args),
+            **launch.trial_options(args),
             halving=Halving(args.asha, math.ceil(epochs)) if args.asha else None,
             resume_command=options.resume_command(out),
         )
-        for trial in found:
-            yield trial.number, outcome(trainings[trial.number].settings, trial)
+        for trial in trials:
+            yield trial.number, result(trainings[trial.number].settings, trial)
 
     return run
 
 
-def _show(outcomes: "list[SweepResult]", out: Path) -> None:
+def _show(results: "list[SweepResult]", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from autovid.studies.sweep import seeds, table
 
-    head, *rows = table(outcomes)
+    head, *rows = table(results)
     shown = Table(*head)
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
-    for line in seeds(outcomes):
+    for line in seeds(results):
         print(line)
     print(f"\nwhere   {out}: table.md, table.csv, trials.json, and a run directory for each training")

@@ -1,4 +1,4 @@
-"""autovid train: an experiment, a network or an architecture."""
+"""autovid train: the training of an experiment, a network or an architecture."""
 
 import argparse
 import contextlib
@@ -7,14 +7,14 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import experiments, launch, network_options, options, training_options
+from autovid.cli import launch, network_options, options, training
 
 if TYPE_CHECKING:
     from autovid.train import Evaluation
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What may stand on the command line."""
+    """Add the arguments."""
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "architecture, or a run directory",
     )
     parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-NAME)")
-    experiments.arguments(parser)
+    training.experiment_arguments(parser)
     parser.add_argument(
         "--weights",
         type=Path,
@@ -31,40 +31,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
     launch.arguments(parser)
-    training_options.arguments(parser)
+    training.arguments(parser)
     network_options.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
-def stem(args: argparse.Namespace) -> str:
-    """What the run directory is called. Raises ConfigError for what cannot be trained."""
-    with contextlib.redirect_stdout(io.StringIO()):  # the workers will say it
-        return f"train-{experiments.find_job(args).name}"
+def run_name(args: argparse.Namespace) -> str:
+    """Return the name of the run directory. Raises ConfigError for what cannot be trained."""
+    with contextlib.redirect_stdout(io.StringIO()):  # the workers print it
+        return f"train-{training.find_job(args).name}"
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains, evaluates the centre view, and says what came out."""
+    """Train, evaluate the centre view, and print the results."""
     from rich.markup import escape
 
-    from autovid.cli.console import copyable, panel
+    from autovid.cli.console import copyable, panel, plugin_words
     from autovid.errors import DataError
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
 
-    keep_memory()
-    job = experiments.find_job(args)
-    videos, source = experiments.find_data(args, job)
+    job = training.find_job(args)
+    videos, source = training.find_data(args, job)
     if args.dry_run:
-        return experiments.show_plan(job, videos)
+        return training.show_plan(job, videos)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)
-    found = train_model(
+    evaluation = train_model(
         job.model,
         videos,
         recipe,
@@ -81,24 +79,24 @@ def run(args: argparse.Namespace) -> None:
     )
     path = shlex.quote(str(out))
     notes = [
-        _line(found, "centre view"),
+        _line(evaluation, "centre view"),
         *_other_views(job, out),
-        *map(escape, training_options.broken(found, path)),
-        f"{found.gflops_per_view:.4g} GFLOPs a view, {found.params / 1e6:.2f} M parameters",
-        f"[dim]{found.convention}[/]",
+        *map(escape, training.broken(evaluation, path)),
+        f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
+        f"[dim]{evaluation.convention}[/]",
     ]
     panel(f"trained for {recipe.length}", notes)
-    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr"])
+    copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr{plugin_words()}"])
 
 
-def _other_views(job: experiments.Job, out: Path) -> list[str]:
-    """A line for each evaluation beyond the centre view's."""
+def _other_views(job: training.TrainingJob, out: Path) -> list[str]:
+    """Return a line for each evaluation other than the centre view's."""
     from autovid.train.evaluate import read_evaluation
 
-    found = [read_evaluation(out, views) for views in job.experiment.views if views != "center"]
-    return [_line(one, one.views) for one in found if one is not None]
+    evaluations = [read_evaluation(out, views) for views in job.experiment.views if views != "center"]
+    return [_line(one, one.views) for one in evaluations if one is not None]
 
 
-def _line(found: "Evaluation", views: str) -> str:
-    top1, top5 = training_options.percent(found.top1), training_options.percent(found.top5)
-    return f"[bold]top-1 {top1}, top-5 {top5}[/] on {found.decoded} of {found.videos} videos, {views}"
+def _line(evaluation: "Evaluation", views: str) -> str:
+    top1, top5 = training.percent(evaluation.top1), training.percent(evaluation.top5)
+    return f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos, {views}"

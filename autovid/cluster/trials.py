@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from autovid.cluster.connect import ClusterError, connected, wait_for_capacity
 from autovid.errors import AutovidError
+from autovid.plugins import load_plugins, loaded_plugins
 from autovid.run.signals import Interrupted
 
 
@@ -184,6 +185,7 @@ def _trainable(work: Callable[[int, Report], Any], channel: Any, folder: str) ->
     import ray
 
     stored = ray.put(work)  # once for all trials: what it holds may be large
+    plugins = loaded_plugins()
 
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
@@ -197,6 +199,7 @@ def _trainable(work: Callable[[int, Report], Any], channel: Any, folder: str) ->
             return
         channel.post("begin", (number, channel.begin(str(number))))
         try:
+            load_plugins(plugins)
             with channel.serving():
                 result = ray.get(stored)(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
             channel.post("result", (number, result))

@@ -7,21 +7,23 @@ measured, and how, is `autovid.measure`'s to say.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from autovid.blocks.block import Choice
 from autovid.blocks.site import Site
+from autovid.costs.cost import Cost
 from autovid.errors import ConfigError
-from autovid.solver.cost_range import MILLISECONDS, CostRange
-from autovid.solver.several_constraints import Limit
-from autovid.solver.table import CostTable
+from autovid.solver import CostTable, Quantity
 from autovid.space.layout import sites
+from autovid.space.schema import Reference
 from autovid.space.site_table import SiteTable, site_choices
 from autovid.space.space import SearchSpace
 
+MILLISECONDS = Quantity("latency", "ms", "nanoseconds", 10**6, "20:25")
 FORMAT = 1
 LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
 
@@ -78,23 +80,32 @@ def read_latency_file(path: str | Path) -> LatencyFile:
     return found
 
 
-class LatencyRange(NamedTuple):
-    """A range of latency, in nanoseconds, and the file that says what architectures take."""
+@dataclass(frozen=True)
+class Latency(Cost):
+    """The latency that a file predicts."""
 
-    file: LatencyFile
-    range: CostRange
+    times: LatencyFile = field(hash=False)
 
-    def of(self, space: SearchSpace) -> Limit:
-        """The limit that it is for a space, or a part of one. Raises ConfigError where the file lacks blocks."""
-        return Limit(latency_table(space, self.file), self.range)
+    name, option, quantity, metric, file = "latency", "latency", MILLISECONDS, "latency_ms", "latency.json"
+
+    @classmethod
+    def read(cls, path: Path) -> "Latency":
+        return cls(read_latency_file(path))
+
+    def content(self) -> bytes:
+        return msgspec.json.encode(self.times)
+
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> CostTable:
+        if reference not in (None, space.reference):
+            raise ConfigError("a latency table is of one input, the space's reference; leave the other one out")
+        return latency_table(space, self.times)
+
+    def convention(self, reference: Reference) -> str:
+        return f"latency predicted for {self.times.about()}"
 
     def record(self) -> dict[str, str]:
-        """What a configuration says of it; the table by its content."""
-        content = hashlib.sha256(msgspec.json.encode(self.file, order="sorted")).hexdigest()
-        return {"range": str(self), "table": content[:12]}
-
-    def __str__(self) -> str:
-        return MILLISECONDS.say(*self.range)
+        content = hashlib.sha256(msgspec.json.encode(self.times, order="sorted")).hexdigest()
+        return {"table": content[:12]}
 
 
 def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:

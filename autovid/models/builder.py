@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.blocks.site import Site
+from autovid.blocks.trace import check_costs
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.layers.residual import Residual
@@ -91,6 +92,7 @@ def module_name(site: Site) -> str:
 
 def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Module:
     """The module at a site, large enough for all candidates of its decisions."""
+    check_costs(site, candidates)
     module = site.block.build(site, site.candidates(candidates))
     if isinstance(module, Residual):  # counted as residual networks do: stage1 of a space is 2, block1 is 0 (ours)
         module.stage, module.index = site.stage + 1, site.index
@@ -105,7 +107,7 @@ def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork
     return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
-def inherit(target: SearchNetwork, source: SearchNetwork) -> None:
+def inherit(target: nn.Module, source: nn.Module) -> None:
     """Copies into `target` whatever weights and statistics `source` has for the same places.
 
     Smaller takes the slice that it used in larger: leading channels, the middle of a kernel. What the source does not

@@ -16,6 +16,7 @@ from autovid.models.builder import SearchNetwork, build_space
 from autovid.models.modules import attach, check_options
 from autovid.models.network import Network, lay_out
 from autovid.models.registry import NETWORKS
+from autovid.plugins import load_plugins
 from autovid.space import Architecture, SearchSpace, load_architecture
 from autovid.space.schema import Reference
 
@@ -82,7 +83,9 @@ Modules = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 
 @overload
-def build(what: Architecture | SearchSpace, classes: int | None = None) -> SearchNetwork: ...
+def build(
+    what: Architecture | SearchSpace, classes: int | None = None, *, plugins: Sequence[str | Path] = ()
+) -> SearchNetwork: ...
 @overload
 def build(
     what: NetworkSpec | str | Path,
@@ -91,6 +94,7 @@ def build(
     frames: int | None = None,
     crop: int | None = None,
     modules: Modules = (),
+    plugins: Sequence[str | Path] = (),
     **options: Any,
 ) -> Network: ...
 def build(
@@ -100,14 +104,17 @@ def build(
     frames: int | None = None,
     crop: int | None = None,
     modules: Modules = (),
+    plugins: Sequence[str | Path] = (),
     **options: Any,
 ) -> Network:
     """Build a network by name, of an architecture or of a YAML file, or the supernet of a space.
 
     It takes clips (B, 3, T, H, W), normalised as `net.clip` says, and gives logits (B, classes). `frames`, `crop`,
-    `modules` (["rms"], or {"rms": {"kernel": 3}}) and options are those of hand-designed networks.
+    `modules` (["rms"], or {"rms": {"kernel": 3}}) and options are those of hand-designed networks; `plugins` are files
+    of code to run first, with blocks and operations of your own.
     Raises ConfigError for an unknown name, option or module, and for a module that does not fit.
     """
+    load_plugins(plugins)
     if isinstance(what, str | Path):
         what = load_model(what)
     if isinstance(what, NetworkSpec):

@@ -4,7 +4,6 @@ Models that saw the same frames stand under one row of these; a model that
 samples others has its own.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from autovid.data.transforms import resize
 from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
-from autovid.fileio import explained
+from autovid.fileio import explained, png_bytes
 from autovid.report.cam import ActivationMap
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
 
 def filmstrip_png(rows: Sequence[MapRow], title: str) -> bytes:
     """Draw the filmstrip as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     groups = _groups(rows)
@@ -64,7 +62,6 @@ def filmstrip_png(rows: Sequence[MapRow], title: str) -> bytes:
     width = columns * (SIDE + GAP) + GAP
     height = TITLE + sum((len(group) + 1) * (CAPTION + SIDE) for group in groups) + LEGEND
     figure = Figure(figsize=(width, height), dpi=160)
-    FigureCanvasAgg(figure)
     label = partial(figure.text, va="center", parse_math=False)  # names may hold dollar signs
     label(GAP / width, 1 - TITLE / 2 / height, title, fontsize=10, weight="bold")
     top = height - TITLE
@@ -78,9 +75,7 @@ def filmstrip_png(rows: Sequence[MapRow], title: str) -> bytes:
             label(GAP / width, (bottom - CAPTION / 2) / height, caption, fontsize=8)
         top -= (len(group) + 1) * (CAPTION + SIDE)
     _legend(figure)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return data.getvalue()
+    return png_bytes(figure)
 
 
 def _line(figure: "Figure", top: float, images: Pixels, captions: Sequence[str] = ()) -> None:

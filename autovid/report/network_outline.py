@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from autovid.blocks.site import Size
-from autovid.costs import Stage, count_stages
+from autovid.costs import Stage, count_stages, gflops
 from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.factory import Option
 from autovid.models.mobilenet import InvertedResidual
 from autovid.models.s2dnet import S2DNet
 from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Kind, Outline, measures
-from autovid.solver import gflops
 from autovid.train.trained import title_of
 
 FEWEST = 4  # pieces with feature maps that make a stream of a child of the network
@@ -133,7 +132,7 @@ def piece_label(name: str) -> str:
 
 
 def _options(options: Mapping[str, Option]) -> list[str]:
-    """Options as a person reads them: `temporal pooling`, `no bias`, `kernel 3×5`."""
+    """Write options for a person: `temporal pooling`, `no bias`, `kernel 3×5`."""
     labels = []
     for name, value in options.items():
         label = name.replace("_", " ")

@@ -10,7 +10,7 @@ import numpy as np
 
 from autovid.blocks.block import SKIP, Choice
 from autovid.blocks.site import Site, Size
-from autovid.solver import gflops
+from autovid.costs import gflops
 from autovid.space import Architecture
 
 Kind = Literal["stem", "block", "attention"]

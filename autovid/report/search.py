@@ -1,19 +1,19 @@
 """The report's sections about a search: its course, and every decision over time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
+from autovid.costs import Cost, Macs
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import section
 from autovid.report.runs import Run
 from autovid.search import Searched
-from autovid.search.latency import latencies_of
-from autovid.solver import CostRange
+from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
 from autovid.space.decisions import is_searched_in
 
@@ -65,65 +65,61 @@ def curves(runs: Sequence[Run]) -> Markup | None:
     searches = [run for run in runs if run.searched and len(run.records) > 1]
     charts = [
         chart
-        for draw in (_flops, _latency, _in_range, _entropy, _losses)
+        for draw in (_costs, _in_range, _entropy, _losses)
         for run in searches
-        if (chart := draw(run, f" · {run.name}" if len(searches) > 1 else ""))
+        for chart in draw(run, f" · {run.name}" if len(searches) > 1 else "")
     ]
     return section("curves", charts=charts) if charts else None
 
 
-def _flops(run: Run, suffix: str) -> Markup | None:
+def _costs(run: Run, suffix: str) -> Iterator[Markup]:
+    """Draw the expected MACs, and every cost with a range."""
     searched: Any = run.searched
-    ranges = [searched.target.of(searched.space, number) for number in range(len(searched.settings.parts))]
-    points = []
-    if isinstance(run.model, Architecture):
-        points = _result(run, int(run.model.cost["macs"]) / 1e9, "GFLOPs")
-    return _chart(run, f"Expected GFLOPs{suffix}", ["expected_gflops"], bands=_bands(run, ranges), points=points)
+    ranges: dict[Cost, Mapping[str, CostRange]] = {Macs(): {}}
+    ranges |= {constraint.cost: constraint.parts for constraint in searched.constraints}
+    for cost, parts in ranges.items():
+        value = cost.recorded(run.model.cost) if isinstance(run.model, Architecture) else None
+        points = [] if value is None else _result(run, value, cost.quantity.unit)
+        title = f"Expected {cost.quantity.what}, {cost.quantity.unit}{suffix}"
+        yield from _chart(run, title, [f"expected_{cost.metric}"], bands=_bands(run, parts, cost), points=points)
 
 
-def _latency(run: Run, suffix: str) -> Markup | None:
-    searched: Any = run.searched
-    if searched.latency is None:
-        return None
-    points = []
-    if isinstance(run.model, Architecture) and "latency_ms" in run.model.cost:
-        points = _result(run, float(run.model.cost["latency_ms"]), "ms")
-    bands = _bands(run, latencies_of(searched), 1e6)
-    return _chart(run, f"Expected latency, ms{suffix}", ["expected_latency_ms"], bands=bands, points=points)
-
-
-def _bands(run: Run, ranges: Sequence[CostRange | None], unit: float = 1e9) -> list[Band]:
-    """Return the ranges of the parts that the search has begun."""
+def _bands(run: Run, ranges: Mapping[str, CostRange], cost: Cost) -> list[Band]:
+    """Return the ranges of the parts that the search has begun; an open end is that of the curve."""
     settings: Any = run.searched.settings if run.searched else None
+    values = [r[key] for r in run.records if (key := f"expected_{cost.metric}") in r]
     starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
-    return [
-        Band((start, settings.end(number)), (ends.low / unit, ends.high / unit))
-        for number, (start, ends) in enumerate(zip(starts, ranges))
-        if ends is not None and start <= run.records[-1]["step"]
-    ]
+    bands = []
+    for number, (start, part) in enumerate(zip(starts, settings.parts)):
+        ends = ranges.get(part.name)
+        if ends is not None and start <= run.records[-1]["step"]:
+            low, high = (end / cost.quantity.atoms for end in ends)
+            low = low if ends.low else min([*values, high])
+            high = high if ends.high != UNLIMITED else max([*values, low])
+            bands.append(Band((start, settings.end(number)), (low, high)))
+    return bands
 
 
 def _result(run: Run, cost: float, unit: str) -> list[Point]:
     return [Point(run.records[-1]["step"], cost, f"the result: {cost:.4g} {unit}", "e", "star", "result")]
 
 
-def _in_range(run: Run, suffix: str) -> Markup | None:
+def _in_range(run: Run, suffix: str) -> Iterator[Markup]:
     searched: Any = run.searched
-    both = searched.latency is not None and bool(searched.settings.flops)
-    title = "P(in both ranges)" if both else "P(in range)"
+    title = "P(in all ranges)" if len(searched.constraints) > 1 else "P(in range)"
     return _chart(run, f"{title}{suffix}", ["p_in_range"], low=0.0, high=1.0)
 
 
-def _entropy(run: Run, suffix: str) -> Markup | None:
+def _entropy(run: Run, suffix: str) -> Iterator[Markup]:
     return _chart(run, f"Entropy of the prior, nats{suffix}", ["entropy"], low=0.0)
 
 
-def _losses(run: Run, suffix: str) -> Markup | None:
+def _losses(run: Run, suffix: str) -> Iterator[Markup]:
     names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
     return _chart(run, f"Loss, mean over architectures{suffix}", list(names), names=list(names.values()))
 
 
-def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Markup | None:
+def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Iterator[Markup]:
     settings: Any = run.searched.settings if run.searched else None
     series = []
     for colour, key in enumerate(keys):
@@ -134,10 +130,10 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
         if any(math.isfinite(y) for _, y in lines):
             series.append(Series(names[colour] if names else "", lines, colour))
     if not series:
-        return None
+        return
     starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
     marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
-    return line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
+    yield line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
@@ -170,7 +166,7 @@ def _verdicts(searched: Searched, arch: Model | None) -> Iterator[Verdict]:
     if isinstance(arch, Architecture):
         choices = dict(arch.choices)
     else:
-        choices = {d.name: d.candidates[int(logp.argmax())] for d, logp in named if d.name in searched.alpha}
+        choices = {d.name: d.candidates[int(logp.argmax())] for d, logp in named if d.name in searched.learned}
     for decision, logp in named:
         if len(logp) > 1 and choices.get(decision.name) in decision.candidates:
             chosen = decision.candidates.index(choices[decision.name])

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from autovid.config import dump_yaml
+from autovid.costs import COSTS, cost_class, recorded_costs
 from autovid.report.charts import Bar, bars
 from autovid.report.drawing import draw, outline, prior_of
 from autovid.report.markup import isolated, section
@@ -52,16 +53,14 @@ def _search(run: Run) -> str:
     inside = f", inside the range asked for, {asked}" if asked else ""
     if asked == "none":
         inside = "; no range was asked for"
-    if searched.latency and "latency_ms" in arch.cost:
-        inside += (
-            f"; {arch.cost['latency_ms']:.4g} ms are predicted, inside the range asked for, {searched.latency} "
-            f"({searched.latency.file.about()})"
-        )
+    told = f" ({arch.found['conventions']})" if "conventions" in arch.found else ""
+    others = list(recorded_costs(arch.cost).items())[1:]
+    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others)
     size = searched.space.size
     number = f"{size:,}" if size < 1e6 else f"{float(size):.1e}" if size < 1e300 else "countless"
     return Markup(
-        ": of {} architectures of {} the search chose one of <b>{:.4g} GFLOPs</b> and {:.2f} M parameters{}."
-    ).format(number, searched.space.name, arch.cost["macs"] / 1e9, arch.cost["params"] / 1e6, inside)
+        ": of {} architectures of {} the search chose one of <b>{:.4g} GFLOPs</b> and {:.2f} M parameters{}{}{}."
+    ).format(number, searched.space.name, arch.cost["macs"] / 1e9, arch.cost["params"] / 1e6, costs, inside, told)
 
 
 def _notes(run: Run) -> list[str]:
@@ -82,8 +81,8 @@ def _baseline(run: Run) -> str:
     if not random:
         return "a random baseline in which nothing is trained yet."
     spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
-    ranges = (run.config.get("flops"), run.config.get("latency", {}).get("range"))
-    within = " and ".join(ends for ends in ranges if ends not in (None, "None"))
+    ranges = [f"{one['whole']} {one['unit']}" for one in run.config.get("constraints", {}).values() if "whole" in one]
+    within = " and ".join(ranges)
     sentence = (
         f"{len(random)} random architectures of {within} come to {statistics.mean(random):.1f} %{spread}, the best to "
         f"{max(random):.1f} %"
@@ -123,18 +122,23 @@ def comparison(runs: Sequence[Run]) -> Markup | None:
     return section("comparison", names=[run.name for run in runs], rows=shown)
 
 
+def _other_costs() -> dict[str, str]:
+    """Return the title and the key of every cost beside the MACs and the parameters."""
+    kinds = [kind for kind in map(cost_class, COSTS) if kind.name not in ("macs", "params")]
+    return {f"{kind.quantity.what} ({kind.quantity.unit})": kind.metric for kind in kinds}
+
+
 def _column(run: Run) -> dict[str, str]:
     """Return what a comparison says of a run, empty where it is not known: the same keys for every run."""
     column = {"kind": run.kind, "network": title_of(run.model) if run.model else ""}
-    column |= dict.fromkeys(("GFLOPs", "input", "latency (ms), predicted", "parameters (M)"), "")
+    column |= dict.fromkeys(("GFLOPs", "input", *_other_costs(), "parameters (M)"), "")
     if isinstance(run.model, Architecture):
         reference, cost = run.model.reference, run.model.cost
         column["input"] = f"{reference.frames} × {reference.crop}²"
         if cost:
             column["GFLOPs"] = f"{cost['macs'] / 1e9:.4g}"
             column["parameters (M)"] = f"{cost['params'] / 1e6:.2f}"
-        if "latency_ms" in cost:
-            column["latency (ms), predicted"] = f"{cost['latency_ms']:.4g}"
+        column |= {name: f"{cost[metric]:.4g}" for name, metric in _other_costs().items() if metric in cost}
     column |= {"data": run.data, "views": "", "top-1 (%)": "", "top-5 (%)": ""}
     if run.best:
         best = run.best[1]

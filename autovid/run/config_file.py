@@ -11,6 +11,7 @@ import msgspec
 from autovid import __version__
 from autovid.config import read_yaml
 from autovid.errors import ConfigError, RunError
+from autovid.plugins import plugin_records
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
 _ABSENT = "(absent)"
@@ -23,7 +24,8 @@ def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
 
 def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return `config` as config.yaml gives it back (structs as mappings, tuples as lists), after versions and kind."""
-    plain = json.loads(json.dumps(msgspec.to_builtins(config, str_keys=True)))
+    plugins = {"plugins": records} if (records := plugin_records()) else {}
+    plain = json.loads(json.dumps(msgspec.to_builtins({**plugins, **config}, str_keys=True)))
     return {**dict(zip(VERSIONS, (__version__, version("torch")))), "kind": kind, **plain}
 
 

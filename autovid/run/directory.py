@@ -20,6 +20,7 @@ from autovid import distributed
 from autovid.config import dump_yaml
 from autovid.errors import RunError
 from autovid.fileio import explained, write_all, write_atomic
+from autovid.plugins import require_plugins
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
 from autovid.run.config_file import config_hash, differences, full_config, read_config
 from autovid.run.task import TaskState
@@ -50,12 +51,17 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
-        """Open an existing run to read from, also while it is running. Raises RunError if it is not one."""
+        """Open an existing run to read from, also while it is running.
+
+        Raises RunError if it is not one, ConfigError if it was made with plugins that are not loaded.
+        """
         path = Path(path)
         if not (path / "config.yaml").is_file():
             why = "is not a run directory of autovid (no config.yaml in it)" if path.exists() else "does not exist"
             raise RunError(f"{path} {why}; give one such as runs/NAME")
-        return cls(path, read_config(path / "config.yaml"), None)
+        config = read_config(path / "config.yaml")
+        require_plugins(config.get("plugins", {}), f"run {path}")
+        return cls(path, config, None)
 
     @classmethod
     def create_or_resume(

@@ -1,5 +1,6 @@
 """From a finished (or stopped) search to a frozen architecture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,33 +8,34 @@ import msgspec
 import numpy as np
 import torch
 
-from autovid.costs import LatencyRange, MacsTable, latency_table, read_latency_file
+from autovid.costs import Cost, Macs, cost_class, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
-from autovid.search.part_targets import Target
+from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text
+from autovid.search.problem import whole_problem
+from autovid.search.scored import ScoredArchitectures
 from autovid.search.settings import SearchSettings
-from autovid.solver import CostRange, Limit, most_probable_within
-from autovid.solver.cost_range import MILLISECONDS
+from autovid.search.strategy import Strategy, make_strategy
+from autovid.solver import most_probable_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space
 from autovid.space.schema import Value
 
-LATENCY = "latency.json"  # in a run directory: the table of the search
-RANGES = ("range", "latency_range", "latency_on", "proven_within")  # of what an architecture was found for
+RANGES = ("range", "conventions", "proven_within")  # of what an architecture was found for
 
 
 class Searched(msgspec.Struct):
-    """What a search has learned: the prior over every decision, and what its parts chose."""
+    """A search as its run directory has it: what it has learned, what its parts chose, what it has scored."""
 
     space: SearchSpace
     settings: SearchSettings
-    target: Target
-    alpha: dict[str, np.ndarray]
+    constraints: tuple[Constraint, ...]
+    learned: dict[str, np.ndarray]  # log-probabilities of decisions, where the strategy learns a distribution
     chosen: dict[str, Value]
     step: int
-    latency: LatencyRange | None = None
+    state: dict[str, Any] = {}  # of the strategy
     versions: dict[str, str] = {}  # of autovid and torch, as far as the run has recorded them
     evidence: Evidence = Evidence()  # whether the supernet is better than chance
 
@@ -47,9 +49,17 @@ class Searched(msgspec.Struct):
 
     def _log_prob(self, name: str, candidates: tuple[Value, ...]) -> np.ndarray:
         everything = self.space.candidates[name]
-        alpha = torch.from_numpy(self.alpha.get(name, np.zeros(len(everything)))).double()
-        logp = torch.log_softmax(alpha, 0).numpy()
-        return logp[[everything.index(candidate) for candidate in candidates]]
+        uniform = np.full(len(everything), -np.log(len(everything)))
+        return self.learned.get(name, uniform)[[everything.index(candidate) for candidate in candidates]]
+
+    def strategy(self) -> Strategy:
+        """Return the strategy as it stands, over the whole space. Only for one that learns no distribution."""
+        problem = whole_problem(
+            self.space, final_constraints(self.constraints, self.space), learned=self.learned, seed=self.settings.seed
+        )
+        strategy = make_strategy(self.settings.strategy, problem, self.settings.options)
+        strategy.load(self.state)
+        return strategy
 
 
 def read_search(run: str | Path) -> Searched:
@@ -61,17 +71,24 @@ def read_search(run: str | Path) -> Searched:
     checkpoint = directory.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet; go on with: autovid search ... -o {path} --resume")
-    settings = msgspec.convert(directory.config["settings"], SearchSettings)
     space = load_space(path / "space.yaml")
-    evidence = evidence_against_chance(path / "metrics.jsonl", checkpoint.step, settings, chance_of(checkpoint.state))
+    try:
+        settings = msgspec.convert(directory.config["settings"], SearchSettings)
+        constraints = read_recorded(directory)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise RunError(f"{path} is a search of another version of autovid ({error}); search again") from None
+    evidence = Evidence()
+    if settings.score == "supernet":
+        chance = chance_of(checkpoint.state)
+        evidence = evidence_against_chance(path / "metrics.jsonl", checkpoint.step, settings, chance)
     return Searched(
         space,
         settings,
-        Target.parse(settings.flops, space),
+        constraints,
         {name: tensor.numpy() for name, tensor in checkpoint.state.search.items()},
         dict(checkpoint.state.info["chosen"]),
         checkpoint.step,
-        latency_of(directory),
+        checkpoint.state.optim.get("strategy", {}),
         recorded_versions(directory.config),
         evidence,
     )
@@ -83,83 +100,93 @@ def chance_of(state: TaskState) -> Chance:
     return Chance(*recorded) if recorded else Chance.uniform(len(state.model["sites.classifier.output.bias"]))
 
 
-def latency_of(directory: RunDirectory) -> LatencyRange | None:
-    """The range of latency that a search was given, with the table that it has kept. Raises ConfigError."""
-    record, path = directory.config.get("latency"), directory.path
-    if record is None:
-        return None
-    kept = read_latency_file(path / LATENCY)
-    return LatencyRange(kept, MILLISECONDS.parse(record["range"].removesuffix(" ms").replace("–", ":")))
+def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
+    """The constraints of a search, with the files of their costs that its run has kept. Raises ConfigError."""
+    names = cost_names()
+    return tuple(
+        Constraint.from_record(make_cost(names[option], directory.path / cost_class(names[option]).file), record)
+        for option, record in directory.config["constraints"].items()
+    )
 
 
 def derive(
-    found: Searched, wanted: CostRange | None = None, latency: LatencyRange | None = None, *, no_range: bool = False
+    searched: Searched, constraints: Sequence[Constraint] | None = None, *, no_range: bool = False
 ) -> Architecture:
-    """The most probable architecture inside a range of FLOPs, of latency, or both; with `no_range` of the whole prior.
+    """The most probable architecture inside all ranges of the finished network; with `no_range` of the whole prior.
 
-    With the search's own ranges, what the parts have chosen stands. With others, with none, or where what they have
-    chosen leaves no way into the ranges, all decisions are open again, each under the prior that its part has learned.
-    One range that is given takes the place of both.
+    With the search's own constraints (None), what the parts have chosen stands. With others, with none, or where what
+    they have chosen leaves no way into the ranges, all decisions are open again, each under the prior that its part
+    has learned. Constraints that are given take the place of all of the search's.
     Raises CostRangeError when the ranges hold nothing.
     """
-    own = found.target.final(found.space), found.latency
-    asked = own if wanted is None and latency is None and not no_range else (wanted, latency)
+    own = constraints is None and not no_range
+    asked = searched.constraints if own else tuple(constraints or ())
+    if not searched.learned:
+        rng = np.random.default_rng(searched.settings.seed)
+        row = searched.strategy().candidates(1, final_constraints(asked, searched.space), rng)[0]
+        return _described(searched, searched.space.architecture(row), 0.0, asked)
     problem: CostRangeError | None = None
-    for there in [found.space.fix(found.chosen), found.space] if asked == own else [found.space]:
-        table = there.cost_table()
+    for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
+        inside = or_reach(final_constraints(asked, space), Macs().table(space))
         try:
-            best = most_probable_within(limits_of(there, table, *asked), found.log_probs(there))
+            best = most_probable_within(inside, searched.log_probs(space))
         except CostRangeError as error:
             problem = error
             continue
-        return _described(found, there.architecture(best.choices), best.gap, *asked, no_range)
+        return _described(searched, space.architecture(best.choices), best.gap, asked)
     assert problem is not None
     raise problem
 
 
-def limits_of(
-    space: SearchSpace, table: MacsTable, flops: CostRange | None, latency: LatencyRange | None
-) -> list[Limit]:
-    """The limits that ranges are in a space; where none is given, the FLOPs that it reaches."""
-    found = [Limit(table, flops)] if flops else []
-    found += [latency.of(space)] if latency else []
-    return found or [Limit(table, CostRange(table.smallest()[0], table.largest()[0]))]
-
-
-def _described(
-    found: Searched,
-    arch: Architecture,
-    gap: float,
-    wanted: CostRange | None,
-    latency: LatencyRange | None,
-    no_range: bool,
-) -> Architecture:
-    settings = found.settings
-    log_prob = float(sum(found.log_probs(found.space)[i][j] for i, j in enumerate(found.space.index([arch])[0])))
+def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint]) -> Architecture:
+    settings = searched.settings
     how: dict[str, Any] = {
         "by": "autovid search",
-        "log_probability": round(log_prob, 6),
-        "samples": settings.samples,
-        "beta": settings.beta,
+        "strategy": settings.strategy,
+        "score": settings.score,
+        **_judgement(searched, arch),
+        **settings.options,
         "seed": settings.seed,
-        "steps": f"{found.step} of {settings.steps}",
+        "steps": f"{searched.step} of {settings.steps}",
         "proxy": settings.proxy,
-        "better_than_chance": found.evidence.better_than_chance,
-        "evidence": found.evidence.sentence(),
-        **found.versions,
+        **_evidence(searched),
+        **searched.versions,
+        "range": ranges_text(asked, searched.space),
     }
-    if wanted is not None:
-        how["range"] = str(wanted)
-    elif latency is None and (no_range or not found.target.own):
-        how["range"] = "none"
-    macs = arch.macs()
-    cost: dict[str, Any] = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(arch)}
-    if latency is not None:
-        how["latency_range"], how["latency_on"] = str(latency), latency.file.about()
-        cost["latency_ms"] = round(latency_table(arch.as_space(), latency.file).smallest()[0] / 1e6, 4)
+    if told := [c.cost.convention(arch.reference) for c in asked if c.cost != Macs()]:
+        how["conventions"] = "; ".join(told)
     if gap:
         how["proven_within"] = round(gap, 6)  # no other one's log-probability is larger by more
+    cost = figures(arch, [constraint.cost for constraint in asked])
     return Architecture(arch.space, arch.network, arch.reference, arch.choices, cost, how)
+
+
+def _evidence(searched: Searched) -> dict[str, Any]:
+    """Return how the supernet compares with chance, where there is one."""
+    if searched.settings.score != "supernet":
+        return {}
+    evidence = searched.evidence
+    return {"better_than_chance": evidence.better_than_chance, "evidence": evidence.sentence()}
+
+
+def _judgement(searched: Searched, arch: Architecture) -> dict[str, Any]:
+    """Return how probable an architecture is, or how it was scored."""
+    row = searched.space.index([arch])[0]
+    if searched.learned:
+        log_probs = searched.log_probs(searched.space)
+        return {"log_probability": round(float(sum(log_probs[i][j] for i, j in enumerate(row))), 6)}
+    scored = ScoredArchitectures(whole_problem(searched.space))
+    scored.load(searched.state["scored"])
+    at = scored.rows.index(tuple(row.tolist())) if tuple(row.tolist()) in scored.rows else None
+    return {"scored": "no"} if at is None else {"log_likelihood": round(scored.scores[at], 6)}
+
+
+def figures(arch: Architecture, costs: Sequence[Cost] = ()) -> dict[str, Any]:
+    """The costs of an architecture as its file has them: MACs and parameters, and those asked for."""
+    found = {**Macs().figures(arch.macs()), "params": parameters(arch)}
+    for cost in costs:
+        found |= cost.figures(cost.of(arch))
+    return found
 
 
 def parameters(arch: Architecture) -> int:
@@ -175,7 +202,5 @@ def described_scale(
 ) -> Architecture:
     """`Architecture.scaled` with its figures counted again; its probability is that of what it was scaled from."""
     scaled = arch.scaled(crop, frames, depth)
-    macs = scaled.macs()
-    cost = {"macs": macs, "gflops": round(macs / 1e9, 6), "params": parameters(scaled)}
     found = {key: value for key, value in scaled.found.items() if key not in RANGES}
-    return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, cost, found)
+    return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, figures(scaled), found)

@@ -1,16 +1,16 @@
 """An experiment for `autovid search`: a space, a range of FLOPs and what differs from the space's own recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from autovid.config import read_layers
-from autovid.costs import convention
+from autovid.costs import Macs, convention
 from autovid.data.index import DataSet
-from autovid.search.feasibility import settle
-from autovid.search.part_targets import Target
+from autovid.search.constraints import Constraint, settled_note
+from autovid.search.part_ranges import parse_constraints
 from autovid.search.settings import SearchSettings, settings_for
 from autovid.space import SearchSpace, load_space
 
@@ -35,15 +35,17 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class SearchExperiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the file says. `flops` are as --flops has them: MIN:MAX, and PART=MIN:MAX for a part's own."""
+    """What the file says. `constraints` are as the command line has them: `flops: MIN:MAX`, or a list with PART=...."""
 
     command: Literal["search"]
     about: str
     space: str
-    flops: tuple[str, ...] = ()
+    constraints: dict[str, str | tuple[str, ...]] = {}
     dataset: DataSet
     data: str | None = None
     workers: int = 1
+    strategy: dict[str, Any] = {}  # its name, and its settings
+    score: str = "supernet"
     recipe: SearchValues = SearchValues()
 
 
@@ -52,24 +54,31 @@ class LoadedSearch(NamedTuple):
 
     experiment: SearchExperiment
     space: SearchSpace
-    latency: bool = False  # whether the command gives a range of that
+    constraints: tuple[Constraint, ...] = ()
 
     def settings(self, videos: int) -> SearchSettings:
         """Of a search in which the weights learn from `videos` videos. Raises ConfigError."""
         recipe: dict[str, Any] = msgspec.structs.asdict(self.experiment.recipe)
-        flops = self.experiment.flops
-        return settings_for(self.space, proxy=False, videos=videos, flops=flops, latency=self.latency, **recipe)
+        options = dict(self.experiment.strategy)
+        name, score = options.pop("name", "parsec"), self.experiment.score
+        return settings_for(
+            self.space, proxy=False, videos=videos, constrained=bool(self.constraints), strategy=name, score=score,
+            options=options, **recipe,
+        )  # fmt: skip
 
 
-def load_search(path: Path, settings: Sequence[str] = (), latency: bool = False) -> LoadedSearch:
-    """Reads an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
+def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
+    """Reads an experiment, with key=value `settings` on top; `files` are of costs that need one.
+
+    Raises ConfigError with file, line and key.
+    """
     layers = read_layers(path, settings, full_key)
     experiment = layers.as_type(SearchExperiment)
     with layers.at("space"):
         space = load_space(experiment.space)
-    with layers.at("flops"):
-        settle(space, Target.parse(experiment.flops, space))
-    loaded = LoadedSearch(experiment, space, latency)
+    with layers.at("constraints"):
+        constraints = parse_constraints(space, experiment.constraints, files)
+    loaded = LoadedSearch(experiment, space, constraints)
     with layers.at("recipe"):
         batch = loaded.settings(experiment.dataset.train // 2).batch
     if experiment.workers < 1 or batch % experiment.workers:
@@ -89,25 +98,27 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     `given`: whether the data is there, or only known from the paper.
     """
     experiment, space = loaded.experiment, loaded.space
-    settings, table = loaded.settings(data.train // 2), space.cost_table()
+    settings, table = loaded.settings(data.train // 2), Macs().table(space)
     each = settings.batch // experiment.workers
-    beta = settings.beta if settings.beta == "auto" else f"{settings.beta:g}"
+    options = ", ".join(f"{key} {value}" for key, value in settings.options.items())
+    strategy = f"strategy {settings.strategy} ({options})"
     reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
-    wanted = f"{' '.join(experiment.flops) or 'none'} of {reach}; beta {beta}"
-    if not experiment.flops and not loaded.latency:
-        wanted = f"none asked for: what is found may cost {reach}; beta {beta}"
+    texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in loaded.constraints]
+    asked = f"{', '.join(texts)} of {reach}; {strategy}"
+    if not texts:
+        asked = f"none asked for: what is found may cost {reach}; {strategy}"
     lines = [
         experiment.about,
         f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
-        f"range    {wanted}",
+        f"range    {asked}",
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
         f"data     {'' if given else 'none given yet; '}{data}",
-        f"batch    {settings.batch} clips = {experiment.workers} x {each}, {settings.samples} architectures a step",
+        f"batch    {settings.batch} clips = {experiment.workers} x {each}",
         f"steps    {settings.steps:,}",
     ]
-    if note := settings.settled_note():
+    if note := settled_note(loaded.constraints):
         lines.insert(3, f"         {note}")
     lines += [
         f"         {part.name}: {part.steps:,}, of them {part.warmup:,} of warm-up; lr {part.lr:g} and {part.arch_lr:g}"

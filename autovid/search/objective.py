@@ -1,4 +1,4 @@
-"""PARSEC's two gradients and the FLOPs term (seed-auto-tsnet, section 1; read as systems.md, section 1, says).
+"""PARSEC's two gradients and the term of each constrained cost (equations: docs/papers.md).
 
     m_k = softmax_k(l_k)                                  l_k: log-likelihood of the batch under A_k, detached
     cost_k = max(0, F_k / T_max - 1) + max(0, 1 - F_k / T_min)
@@ -6,14 +6,16 @@
     grad_omega = - sum_k m_k grad log P(y | X, omega, A_k)
     grad_alpha = sum_k (- m_k + beta n_k) grad log P(A_k | alpha)
 
+With several constraints (ours) each has a term beta n_k of its own, with its own cost F, range and beta.
+
 Eq. 2 prints "T_max - 1" below the fraction; this reading is the one that makes sense.
 
 Weights are in float64: those of architectures that agree in a decision may cancel, and Adam would take what float32
 leaves of them for a gradient of full size.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,24 +29,31 @@ def importance(loglik_K: Tensor) -> Tensor:
     return torch.softmax(loglik_K.detach().double(), 0)
 
 
-def excess(macs: np.ndarray, target: CostRange | None) -> np.ndarray:
+def excess(costs: np.ndarray, ends: CostRange | None) -> np.ndarray:
     """cost_k: how far outside the range each cost is, as a share of the nearer end; 0 inside. float64 (K,)."""
-    if target is None:
-        return np.zeros(len(macs))
-    over = macs / target.high - 1.0
-    under = 1.0 - macs / target.low if target.low else np.full(len(macs), -1.0)
+    if ends is None:
+        return np.zeros(len(costs))
+    over = costs / ends.high - 1.0
+    under = 1.0 - costs / ends.low if ends.low else np.full(len(costs), -1.0)
     return np.maximum(0.0, over) + np.maximum(0.0, under)
 
 
-def cost_shares(macs: np.ndarray, target: CostRange | None) -> Tensor:
+def cost_shares(costs: np.ndarray, ends: CostRange | None) -> Tensor:
     """n_k: each architecture's share of the cost, (K,); all 0 where nobody is outside the range."""
-    cost = excess(macs, target)
+    cost = excess(costs, ends)
     total = cost.sum()
     return torch.from_numpy(cost / total if total > 0 else cost)
 
 
+class CostTerm(NamedTuple):
+    """The term of one constraint: the architectures' shares n_K of the cost, and its coefficient."""
+
+    n_K: Tensor
+    beta: float
+
+
 def surrogate(
-    logprob_K: Tensor, m_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False, control: bool = False
+    logprob_K: Tensor, m_K: Tensor, terms: Sequence[CostTerm], conditioned: bool = False, control: bool = False
 ) -> Tensor:
     """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
 
@@ -56,24 +65,14 @@ def surrogate(
     `control`, of other draws: subtracts from each weight what it would be if all architectures were alike (ours). Since
     E[grad log P(A)] = 0 and that does not depend on A_k, the expected gradient is the same; its noise is not.
     """
-    weights = -m_K + beta * n_K
+    weights, alike = -m_K, torch.ones_like(m_K)
+    for n_K, beta in terms:
+        weights = weights + beta * n_K
+        alike = alike - beta * _others_cost(n_K)
     if conditioned:
         weights = weights - weights.mean()
     elif control:
-        weights = weights + (1.0 - beta * _others_cost(n_K)) / len(m_K)
-    return (weights.detach() * logprob_K).sum()
-
-
-def cost_term(logprob_K: Tensor, n_K: Tensor, beta: float, conditioned: bool = False, control: bool = False) -> Tensor:
-    """The same term of one more cost, to be added to the surrogate: sum_k beta n_k log P(A_k | alpha).
-
-    `conditioned` and `control` are as there; the draws may be conditioned on this cost's range or not.
-    """
-    weights = beta * n_K
-    if conditioned:
-        weights = weights - weights.mean()
-    elif control:
-        weights = weights - beta * _others_cost(n_K) / len(n_K)
+        weights = weights + alike / len(m_K)
     return (weights.detach() * logprob_K).sum()
 
 
@@ -83,35 +82,13 @@ def _others_cost(n_K: Tensor) -> Tensor:
     return (costs.sum() > costs).double()
 
 
-@dataclass
-class StreamingSoftmax:
-    """Weights of a softmax over values that come one by one, so that no more than one graph is ever in memory.
-
-    For each value, `weigh` gives the factor for what is new and the factor by which the sums so far shrink; at the end
-    `total` divides. The result is the softmax over all of them, up to rounding.
-    """
-
-    largest: float = -math.inf
-    total: float = 0.0
-
-    def weigh(self, value: float) -> tuple[float, float]:
-        """(weight of this value, factor for everything before it)."""
-        if value <= self.largest:
-            weight, shrink = math.exp(value - self.largest), 1.0
-        else:
-            weight, shrink = 1.0, math.exp(self.largest - value)
-            self.largest = value
-        self.total = self.total * shrink + weight
-        return weight, shrink
-
-
 class Beta:
-    """The coefficient of the cost term: a number, or `auto`: dual ascent until the expected FLOPs are in the range.
+    """The coefficient of a cost term: a number, or `auto`: dual ascent until the expected cost is in the range.
 
-    auto (ours) raises beta in proportion to how far outside the expected FLOPs are, and lets it decay inside, so that
+    auto (ours) raises beta in proportion to how far outside the expected cost is, and lets it decay inside, so that
     accuracy has its say again. A large beta also multiplies the noise of the printed estimator, which grows with
     (beta - 1) / K however alike the architectures are; so auto goes with a control variate (see `surrogate`), and the
-    search aims at the middle half of the range, so that the expected FLOPs do not end on its edge.
+    search aims at the middle half of the range, so that the expected cost does not end on its edge.
     """
 
     START, RATE, DECAY, LARGEST = 0.1, 1.0, 0.97, 10.0
@@ -120,11 +97,16 @@ class Beta:
         self.auto = setting == "auto"
         self.value = self.START if self.auto else float(setting)
 
-    def update(self, expected: float, target: CostRange | None) -> None:
-        """One step of dual ascent on the exact expectation of the FLOPs, in MACs."""
-        if not self.auto or target is None:
+    def aim(self, ends: CostRange | None) -> CostRange | None:
+        """The range that the term pushes towards: its middle half with `auto`, else itself."""
+        return ends.middle() if self.auto and ends is not None else ends
+
+    def update(self, expected: float, ends: CostRange | None) -> None:
+        """One step of dual ascent on the exact expectation of the cost, in atoms; `ends`: the range itself."""
+        aim = self.aim(ends)
+        if not self.auto or aim is None:
             return
-        outside = float(excess(np.array([expected]), target)[0])
+        outside = float(excess(np.array([expected]), aim)[0])
         if outside > 0:
             self.value = min(self.LARGEST, self.value + self.RATE * outside)
         else:

@@ -9,28 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autovid.costs import convention
+from autovid.costs import Cost, Macs
 from autovid.search.derive import Searched
-from autovid.search.latency import latencies_of
-from autovid.search.prior import Prior
+from autovid.search.problem import Problem
 from autovid.search.settings import SearchSettings
-from autovid.solver import CostRange
-from autovid.space import Architecture, SearchSpace
+from autovid.solver import UNLIMITED, CostRange
+from autovid.space import Architecture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
-PANELS: Any = [["flops", "inside"], ["entropy", "loss"]]
-TIMED_PANELS: Any = [["flops", "latency"], ["inside", "entropy"], ["loss", "loss"]]
 
 
-def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
+def probability_image(problem: Problem, log_probs: Sequence[np.ndarray]) -> np.ndarray:
     """The probabilities of all candidates of a part's space as an image, uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [(space.decisions[d], np.exp(prior.log_probs()[d])) for d in prior.open]
+    rows = [(problem.space.decisions[d], np.exp(log_probs[d])) for d in problem.searched]
     widest = max((len(p) for _, p in rows), default=1)
     figure = Figure(figsize=(4.5 + 0.9 * widest, 0.8 + 0.2 * max(1, len(rows))), dpi=80, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -52,28 +49,34 @@ def alpha_image(space: SearchSpace, prior: Prior) -> np.ndarray:
 def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes:
     """The whole search as a PNG: expected costs against each part's ranges, P(in range), entropy and loss over steps.
 
-    `arch` is what it has found. Latency is there where the search had a range of it.
+    `arch` is the architecture that it has found. A panel for the MACs and for each cost with a range.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    space, settings, timed = searched.space, searched.settings, searched.latency is not None
+    space, settings = searched.space, searched.settings
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(9, 7.6 if timed else 5.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplot_mosaic(TIMED_PANELS if timed else PANELS, sharex=True)
     steps = [record["step"] for record in records]
-    gflops = int(arch.cost["macs"]) / 1e9
-    found = f"{gflops:.4g} GFLOPs"
-    _curve(axes["flops"], "expected GFLOPs of the prior", steps, records, "expected_gflops", BLUE)
-    parts = range(len(settings.parts))
-    _against(axes["flops"], [searched.target.of(space, number) for number in parts], 1e9, settings, gflops)
-    if timed:
-        _curve(axes["latency"], "expected latency of the prior (ms)", steps, records, "expected_latency_ms", BLUE)
-        _against(axes["latency"], latencies_of(searched), 1e6, settings, float(arch.cost["latency_ms"]))
-        found += f", {arch.cost['latency_ms']:.4g} ms"
-    both = "P(in both ranges)" if timed and settings.flops else "P(in range)"
-    _curve(axes["inside"], both, steps, records, "p_in_range", BLUE)
+    ranges = {Macs(): {}, **{constraint.cost: constraint.parts for constraint in searched.constraints}}
+    panels = _panels([cost.name for cost in ranges])
+    figure = Figure(figsize=(9, 1 + 2.2 * len(panels)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplot_mosaic(panels, sharex=True)
+    texts = []
+    for cost, parts in ranges.items():
+        unit, end = cost.quantity.unit, cost.of(arch)
+        _curve(
+            axes[cost.name],
+            f"expected {cost.quantity.what} of the prior ({unit})",
+            steps,
+            records,
+            f"expected_{cost.metric}",
+            BLUE,
+        )
+        _against(axes[cost.name], [parts.get(part.name) for part in settings.parts], cost, settings, end)
+        texts.append(f"{end / cost.quantity.atoms:.4g} {unit}")
+    inside = "P(in all ranges)" if len(searched.constraints) > 1 else "P(in range)"
+    _curve(axes["inside"], inside, steps, records, "p_in_range", BLUE)
     axes["inside"].set_ylim(0, 1)
     _curve(axes["entropy"], "entropy of the prior (nats)", steps, records, "entropy", BLUE)
     _curve(axes["loss"], "loss: weights' half (blue), prior's half (grey)", steps, records, "loss", BLUE)
@@ -81,13 +84,19 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     for panel in axes.values():
         _mark_parts(panel, settings)
     proxy = " (proxy)" if settings.proxy else ""
-    figure.suptitle(f"search of {space.name}{proxy}: {found} found", fontsize=11)
-    told = [convention(space.reference)]
-    told += [f"latency: predicted for {searched.latency.file.about()}"] if searched.latency else []
+    figure.suptitle(f"search of {space.name}{proxy}: {', '.join(texts)} found", fontsize=11)
+    told = [cost.convention(space.reference) for cost in ranges]
     figure.supxlabel("\n".join(textwrap.fill(text, 130) for text in told), fontsize=6, color=GREY, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _panels(costs: Sequence[str]) -> Any:
+    """Two panels in a row; the last one is as wide as both where it is alone."""
+    names = [*costs, "inside", "entropy", "loss"]
+    rows = [names[i : i + 2] for i in range(0, len(names), 2)]
+    return [row if len(row) == 2 else row * 2 for row in rows]
 
 
 def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, Any]], key: str, color: str) -> None:
@@ -104,19 +113,20 @@ def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, A
     axes.set_xlabel("step", fontsize=8)
 
 
-def _against(
-    axes: "Axes", wanted: Sequence[CostRange | None], unit: float, settings: SearchSettings, found: float
-) -> None:
-    """The parts' ranges behind an expected cost, and what the architecture that was found costs, in `unit`."""
-    for number, (part, ends) in enumerate(zip(settings.parts, wanted)):
+def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, settings: SearchSettings, end: int) -> None:
+    """The parts' ranges behind an expected cost, and the cost of the architecture that was found."""
+    unit, (bottom, top) = cost.quantity.atoms, axes.get_ylim()
+    for number, (part, ends) in enumerate(zip(settings.parts, ranges)):
         if ends is not None:
             x = [settings.end(number) - part.steps, settings.end(number)]
             label = "range at the end of the part" if number == 0 else None
-            axes.fill_between(x, ends.low / unit, ends.high / unit, color=BAND, alpha=0.5, linewidth=0, label=label)
+            low = ends.low / unit if ends.low else bottom
+            high = ends.high / unit if ends.high != UNLIMITED else top
+            axes.fill_between(x, low, high, color=BAND, alpha=0.5, linewidth=0, label=label)
     axes.margins(y=0.15)  # room for a word above what was found
     last = settings.end(len(settings.parts) - 1) - 1
-    axes.plot([last], [found], "o", color="black", zorder=5)
-    axes.annotate("found", (last, found), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
+    axes.plot([last], [end / unit], "o", color="black", zorder=5)
+    axes.annotate("found", (last, end / unit), (-6, 8), textcoords="offset points", ha="right", fontsize=8)
     if axes.get_legend_handles_labels()[0]:  # a search without a range has nothing to name
         axes.legend(loc="best", fontsize=7, frameon=False)
 

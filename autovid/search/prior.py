@@ -8,27 +8,27 @@ for them, are drawn uniformly and stay uniform (ours): they have no alpha.
 Shapes: K architectures, D decisions, C_d candidates of decision d.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from autovid.space import SearchSpace
-from autovid.space.decisions import is_searched_in
-from autovid.space.schema import Part
 
 
 class Prior(nn.Module):
-    """alpha of every decision of a space that is open and that `part`, if one is given, opens.
+    """alpha of every decision of a space that is open, or of those `searched`.
 
     Always on the CPU: it is small, and every worker must draw the same.
     """
 
-    def __init__(self, space: SearchSpace, part: Part | None = None) -> None:
+    def __init__(self, space: SearchSpace, searched: Sequence[int] | None = None) -> None:
         super().__init__()
         self.names = [decision.name for decision in space.decisions]
         self.sizes = space.sizes
         undecided = [d for d, size in enumerate(self.sizes) if size > 1]
-        self.open = [d for d in undecided if part is None or is_searched_in(part, self.names[d])]
+        self.open = undecided if searched is None else list(searched)
         self.uniform = [d for d in undecided if d not in self.open]
         self.alpha = nn.ParameterList(nn.Parameter(torch.zeros(self.sizes[d])) for d in self.open)
 

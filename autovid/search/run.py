@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,20 +11,19 @@ from typing import Any
 import msgspec
 
 from autovid import distributed
-from autovid.costs import LatencyRange, convention
+from autovid.costs import convention
 from autovid.data import FaultLog, VideoSet
 from autovid.data.index import check_halves
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
-from autovid.run import Progress, TaskOutcome, run_task, shared_run, write_atomic
+from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
-from autovid.search.derive import LATENCY, Searched, derive, read_search
-from autovid.search.feasibility import check
-from autovid.search.latency import latency_of_parts
-from autovid.search.part_targets import Target
+from autovid.search.constraints import Constraint
+from autovid.search.derive import Searched, derive, read_search
 from autovid.search.picture import search_curve
 from autovid.search.settings import SearchSettings
+from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace, load_space
 
@@ -49,7 +49,7 @@ def search(
     settings: SearchSettings,
     out: str | Path,
     *,
-    latency: LatencyRange | None = None,
+    constraints: Sequence[Constraint] = (),
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
@@ -60,36 +60,21 @@ def search(
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
-    Workers (autovid.distributed) call it alike; the first writes, and all of them get what was found. Raises
-    CostRangeError at once when the ranges cannot be met, RunError when `out` is in use or holds another search.
+    `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
+    alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
+    search.
     """
-    target = Target.parse(settings.flops, space)
-    check(space, target)
-    if latency is not None:
-        latency_of_parts(space, target, latency)
     check_halves(videos)
-    config = {
-        "space": space.name,
-        "space_hash": content_hash(space),
-        "cost_convention": convention(space.reference),
-        "data": videos.name,
-        "data_fingerprint": videos.fingerprint,
-        "precision": precision,
-        "settings": settings,
-        **({"latency": latency.record()} if latency else {}),
-    }
-    distributed.broadcast_from_rank0(lambda: _check_space(Path(out), space))
+    config = {**search_config(space, videos, settings, constraints), "precision": precision}
+    distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
-        if run.locked and not (run.path / "space.yaml").exists():
-            write_atomic(run.path / "space.yaml", space.text)
-            run.log(f"costs are {convention(space.reference)}")
-        if run.locked and latency is not None and not (run.path / LATENCY).exists():
-            write_atomic(run.path / LATENCY, msgspec.json.encode(latency.file))
+        if run.locked:
+            keep_inputs(run, space, constraints)
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        task = SearchTask(space, videos, settings, compute, latency=latency, workers=workers, faults=faults)
+        task = supernet_search(space, videos, settings, compute, constraints, workers=workers, faults=faults)
         outcome = run_task(
             task,
             run,
@@ -99,16 +84,56 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        return distributed.broadcast_from_rank0(lambda: _finish(run.path, outcome, len(faults.reasons)))
+        return distributed.broadcast_from_rank0(lambda: finish(run.path, outcome, len(faults.reasons)))
 
 
-def _finish(path: Path, outcome: TaskOutcome, faults: int) -> Found:
-    """What the search has found, written beside it."""
+def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> Found:
+    """Derive the architecture of a finished search, and write it and the picture of the search beside it."""
     searched = read_search(path)
     arch = derive(searched)
     write_atomic(path / "architecture.yaml", arch.to_yaml())
     write_atomic(path / "search.png", search_curve(path / "metrics.jsonl", searched, arch))
     return Found(arch, searched, path, outcome.first, outcome.seconds, faults)
+
+
+def supernet_search(
+    space: SearchSpace,
+    videos: VideoSet,
+    settings: SearchSettings,
+    compute: Compute,
+    constraints: Sequence[Constraint] = (),
+    *,
+    workers: int = 0,
+    faults: FaultLog | None = None,
+) -> SearchTask:
+    """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
+    supernet = Supernet(videos, settings, compute, workers, faults)
+    return SearchTask(space, settings, constraints, supernet=supernet)
+
+
+def search_config(
+    space: SearchSpace, videos: VideoSet | None, settings: SearchSettings, constraints: Sequence[Constraint]
+) -> dict[str, Any]:
+    """Return what config.yaml says of a search."""
+    data = {} if videos is None else {"data": videos.name, "data_fingerprint": videos.fingerprint}
+    return {
+        "space": space.name,
+        "space_hash": content_hash(space),
+        "cost_convention": convention(space.reference),
+        **data,
+        "settings": settings,
+        "constraints": {constraint.cost.option: constraint.record() for constraint in constraints},
+    }
+
+
+def keep_inputs(run: RunDirectory, space: SearchSpace, constraints: Sequence[Constraint]) -> None:
+    """Write the space, and the files of costs, into a run directory that lacks them."""
+    if not (run.path / "space.yaml").exists():
+        write_atomic(run.path / "space.yaml", space.text)
+        run.log(f"costs are {convention(space.reference)}")
+    for cost in [constraint.cost for constraint in constraints if constraint.cost.file]:
+        if not (run.path / cost.file).exists():
+            write_atomic(run.path / cost.file, cost.content())
 
 
 def content_hash(space: SearchSpace) -> str:
@@ -124,7 +149,7 @@ def _content(space: SearchSpace) -> dict[str, Any]:
     return found
 
 
-def _check_space(out: Path, space: SearchSpace) -> None:
+def check_space(out: Path, space: SearchSpace) -> None:
     """Raises RunError, with what differs, if `out` holds a search of another space."""
     try:
         theirs = load_space(out / "space.yaml")

@@ -1,17 +1,20 @@
 """What a search is run with: the space's recipe or its proxy, with the user's changes."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from autovid.clip import MOST
 from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
-from autovid.search.feasibility import settle
-from autovid.search.part_targets import Target
+from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import Strict
+
+PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
 
 
 class PartSettings(Strict, frozen=True):
@@ -22,6 +25,12 @@ class PartSettings(Strict, frozen=True):
     warmup: int
     lr: float
     arch_lr: float
+    rounds: int = 0  # of asking, scoring and telling after the updates
+
+    @property
+    def length(self) -> int:
+        """Return the steps of the whole part."""
+        return self.steps + self.rounds
 
 
 class SearchSettings(Strict, frozen=True, omit_defaults=False):
@@ -33,13 +42,10 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     stride: int
     jitter: tuple[int, int]
     batch: int
-    flops: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()  # parts whose share of the range could not be met: their ranges in `flops` are ours
-    samples: int | Literal["auto"] = 13
-    most_samples: int = 13  # K at full entropy, for samples: auto
-    beta: float | Literal["auto"] = "auto"
-    likelihood: Literal["mean", "sum"] = "mean"
-    in_range: bool = False
+    strategy: str = "parsec"
+    score: str = "supernet"  # or training, or table:NAME
+    options: dict[str, Any] = msgspec.field(default_factory=dict)  # of the strategy
+    score_clips: int = 256  # held-out clips that architectures are scored on after the updates, always the same
     momentum: float = 0.9
     weight_decay: float = 5e-5
     seed: int = 0
@@ -48,43 +54,54 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     @property
     def steps(self) -> int:
         """Steps of all parts together."""
-        return sum(part.steps for part in self.parts)
+        return sum(part.length for part in self.parts)
+
+    def strategy_options(self, part: PartSettings) -> dict[str, Any]:
+        """Return the strategy's settings in a part: a part may have its own learning rate."""
+        own = {"arch_lr": part.arch_lr} if takes(self.strategy, "arch_lr") else {}
+        return {**self.options, **own}
 
     def locate(self, step: int) -> tuple[int, int]:
         """(number of the part, step within it) of a step of the whole search."""
         for number, part in enumerate(self.parts):
-            if step < part.steps:
+            if step < part.length:
                 return number, step
-            step -= part.steps
+            step -= part.length
         raise IndexError(step)
-
-    def settled_note(self) -> str:
-        """What is to be said of the ranges that are ours; empty where none is."""
-        ranges = [text for text in self.flops if text.split("=")[0] in self.settled]
-        if not ranges:
-            return ""
-        return f"The parts cannot use their shares of this range one after the other; ours instead: {' '.join(ranges)}"
 
     def end(self, number: int) -> int:
         """The step of the whole search at which part `number` ends."""
-        return sum(part.steps for part in self.parts[: number + 1])
+        return sum(part.length for part in self.parts[: number + 1])
 
 
 def settings_for(
-    space: SearchSpace, *, proxy: bool, videos: int, latency: bool = False, **changes: Any
+    space: SearchSpace,
+    *,
+    proxy: bool,
+    videos: int,
+    constrained: bool = True,
+    strategy: str = "parsec",
+    score: str = "supernet",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
 ) -> SearchSettings:
     """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
-    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. Ranges that cannot be met
-    one after the other are settled (room.py). `latency`: whether there is a range of that, too.
-    Raises CostRangeError for `flops` out of reach.
+    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. `constrained`: whether
+    the search has a constraint. `options` are the strategy's; those of PARSEC may also stand among the changes.
+    Raises ConfigError.
     """
     assert space.recipe is not None
     assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
     given = {key: value for key, value in changes.items() if value is not None}
+    own = {key: given.pop(key) for key in PARSEC & given.keys()}
+    if not own.get("in_range"):
+        own.pop("in_range", None)
+    if own and strategy != "parsec":
+        raise ConfigError(f"--{min(own).replace('_', '-')} is for the strategy parsec, not for {strategy}")
     recipe, small, reference = space.recipe, space.proxy, space.reference
     base = small if proxy else recipe
     values: dict[str, Any] = {
@@ -93,7 +110,6 @@ def settings_for(
         "stride": small.stride if proxy else reference.stride,
         "batch": base.batch,
         "jitter": base.jitter,
-        "samples": recipe.samples,
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
         **given,
@@ -105,8 +121,9 @@ def settings_for(
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
-    _check({"epochs": epochs or 0, "flops": (), "seed": 0, "in_range": False, **values}, latency)
-    values["most_samples"] = recipe.samples if values["samples"] == "auto" else values["samples"]
+    _check({"epochs": epochs or 0, "seed": 0, **values})
+    values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
+    rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
     per_epoch = max(1, videos // values["batch"])
     parts = []
     for part in space.parts:
@@ -115,21 +132,27 @@ def settings_for(
         length = steps or (round(epochs * per_epoch) if epochs else length)
         warmup = round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
-    asked = Target.parse(values.get("flops", ()), space)
-    target = settle(space, asked)
-    if target is not asked:
-        values["flops"] = tuple(target.texts())
-        values["settled"] = tuple(sorted(target.own.keys() - asked.own.keys()))
-    settings = SearchSettings(parts=tuple(parts), proxy=proxy, **values)
+    if rounds:
+        parts.append(PartSettings("choice", 0, 0, 0.0, 0.0, rounds))
+    settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
 
-def _check(values: dict[str, Any], latency: bool) -> None:
+def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool) -> dict[str, Any]:
+    """Return a strategy's settings: all of PARSEC's, with the space's K; of others those that were given."""
+    if strategy != "parsec":
+        return options
+    k = options.get("samples", samples)
+    options = {"samples": samples, "most_samples": samples if k == "auto" else k, "beta": "auto", **options}
+    if options.get("in_range") and not constrained:
+        raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")
+    return options
+
+
+def _check(values: dict[str, Any]) -> None:
     """Raises ConfigError for what no machine holds, and for what would have no effect."""
     for name, most in MOST.items():
         if values[name] > most:
             raise ConfigError(f"{name} {values[name]:g}: at most {most}")
     if values["seed"] < 0:
         raise ConfigError(f"seed {values['seed']}: 0 or more")
-    if values["in_range"] and not (values["flops"] or latency):
-        raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or --latency)")

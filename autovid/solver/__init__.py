@@ -1,26 +1,24 @@
 """Solving on cost tables: ranges, the most probable architecture inside them, draws from them. Numpy alone."""
 
 from autovid.solver.constrained_sampling import sample_in_range
-from autovid.solver.cost_range import GFLOPS, MILLISECONDS, CostRange, gflops, parse_gflops
+from autovid.solver.cost_range import UNLIMITED, CostRange, Quantity
 from autovid.solver.distribution import Probability, probability_in_range
-from autovid.solver.several_constraints import Limit, most_probable_within, sample_within
+from autovid.solver.several_constraints import TableConstraint, most_probable_within, sample_within
 from autovid.solver.solve import Solution, in_order_of_probability, most_probable
 from autovid.solver.table import CostTable, Factor
 
 __all__ = [
-    "GFLOPS",
-    "MILLISECONDS",
+    "UNLIMITED",
     "CostRange",
     "CostTable",
     "Factor",
-    "Limit",
     "Probability",
+    "Quantity",
     "Solution",
-    "gflops",
+    "TableConstraint",
     "in_order_of_probability",
     "most_probable",
     "most_probable_within",
-    "parse_gflops",
     "probability_in_range",
     "sample_in_range",
     "sample_within",

@@ -22,7 +22,7 @@ def check_range(table: CostTable, low: int, high: int) -> CostRange:
     if low > largest or high < smallest or low > high:
         raise CostRangeError(
             f"no architecture has {says.say(low, high)}: reachable is {says.text(smallest, ROUND_CEILING, 5)}–"
-            f"{says.text(largest, ROUND_FLOOR, 5)} {says.name}; choose a range that overlaps it"
+            f"{says.text(largest, ROUND_FLOOR, 5)} {says.unit}; choose a range that overlaps it"
         )
     inner = CostRange(*table.snap(max(low, smallest), min(high, largest)))
     if inner.low > inner.high:
@@ -40,7 +40,7 @@ def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
         near, found = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
     says = table.quantity
     places = " and ".join(says.text(int(cost)) for cost in near)
-    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.name}")
+    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.unit}")
 
 
 def _beside(table: CostTable, end: int, sign: int) -> int | None:

@@ -16,11 +16,11 @@ by rejection, so that they follow the prior given both ranges, whatever the pric
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from autovid.errors import CostRangeError
 from autovid.solver.best_first import SearchTooLongError, best_in_range
@@ -42,17 +42,22 @@ _CLOSE = 1e-9  # of log-probabilities that count as equal
 _SHARPNESS = (4.0, 1.0, 0.01)  # powers of the prior that probable architectures are drawn by
 
 
-class Limit(NamedTuple):
-    """A cost and the range that it must lie in. Several limits are over tables of one space."""
+@dataclass(frozen=True)
+class TableConstraint:
+    """A cost and the range that it must lie in. Several constraints are over tables of one space."""
 
     table: CostTable
     range: CostRange
+
+    def inside(self, choices_ND: Ints) -> NDArray[np.bool_]:
+        """True for each architecture, (N,), whose cost lies in the range."""
+        return self.range.holds(self.table.total(choices_ND))
 
     def __str__(self) -> str:
         return self.table.quantity.say(*self.range)
 
 
-def most_probable_within(limits: Sequence[Limit], logp: Sequence[ArrayLike]) -> Solution:
+def most_probable_within(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> Solution:
     """The most probable architecture inside one or two ranges; `cost` is that of the first.
 
     With two it is proven, but for `gap`: no other one inside both is more than that more probable (its logarithm).
@@ -60,25 +65,29 @@ def most_probable_within(limits: Sequence[Limit], logp: Sequence[ArrayLike]) -> 
     Raises:
         CostRangeError: there is none, or none is found in bounded time; the message says what is reachable.
     """
-    if len(limits) == 1:
-        return most_probable(limits[0].table, logp, *limits[0].range)
-    return _Pair(limits, logp).most_probable()
+    if len(constraints) == 1:
+        return most_probable(constraints[0].table, logp, *constraints[0].range)
+    return _Pair(constraints, logp).most_probable()
 
 
 def sample_within(
-    limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator, distinct: bool = False
+    constraints: Sequence[TableConstraint],
+    logp: Sequence[ArrayLike],
+    n: int,
+    rng: np.random.Generator,
+    distinct: bool = False,
 ) -> Ints:
     """`n` architectures, choices (n, D), drawn from the prior given one or two ranges. As `sample_in_range`.
 
     Raises:
         CostRangeError: as above, or fewer than `n` distinct ones are found in bounded time.
     """
-    if len(limits) == 1:
-        return sample_in_range(limits[0].table, logp, *limits[0].range, n, rng, distinct)
-    return _Pair(limits, logp).sample(n, rng, distinct)
+    if len(constraints) == 1:
+        return sample_in_range(constraints[0].table, logp, *constraints[0].range, n, rng, distinct)
+    return _Pair(constraints, logp).sample(n, rng, distinct)
 
 
-def likely_within(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int) -> Ints:
+def likely_within(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike], n: int) -> Ints:
     """Probable architectures inside one or two ranges, in no order: distinct choices (N, D), N at most twice `n`.
 
     They are drawn, always the same ones, from the prior and from its fourth power; where these find none, almost
@@ -89,15 +98,15 @@ def likely_within(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int) ->
         if sharpness >= 1 or not len(found):
             powers = [sharpness * np.asarray(x, np.float64) for x in logp]
             with contextlib.suppress(CostRangeError):
-                found = np.concatenate([found, _some(limits, powers, n, np.random.default_rng(0))])
+                found = np.concatenate([found, _some(constraints, powers, n, np.random.default_rng(0))])
     return np.unique(found, axis=0)
 
 
-def _some(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator) -> Ints:
+def _some(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike], n: int, rng: np.random.Generator) -> Ints:
     """At most `n` draws; of two ranges those of _PATIENCE batches."""
-    if len(limits) == 1:
-        return sample_in_range(limits[0].table, logp, *limits[0].range, n, rng)
-    pair = _Pair(limits, logp)
+    if len(constraints) == 1:
+        return sample_in_range(constraints[0].table, logp, *constraints[0].range, n, rng)
+    pair = _Pair(constraints, logp)
     drawn = np.zeros((0, len(logp)), np.int64)
     for batch in islice(pair.batches(rng), _PATIENCE):
         drawn = np.concatenate([drawn, batch])
@@ -107,13 +116,13 @@ def _some(limits: Sequence[Limit], logp: Sequence[ArrayLike], n: int, rng: np.ra
 
 
 class _Pair:
-    """Two limits under one prior. `sign` is what the price must have to push towards the second range."""
+    """Two constraints under one prior. `sign` is what the price must have to push towards the second range."""
 
-    def __init__(self, limits: Sequence[Limit], logp: Sequence[ArrayLike]) -> None:
-        first, second = limits
+    def __init__(self, constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> None:
+        first, second = constraints
         self.logp = logp
         self.prior, other = Prior(first.table, logp), Prior(second.table, logp)
-        self.table, self.priced, self.limits = self.prior.table, other.table, (first, second)
+        self.table, self.priced, self.constraints = self.prior.table, other.table, (first, second)
         self.range = check_range(self.table, *first.range)
         self.low, self.high = check_range(self.priced, *second.range)
         pairs = zip(self.table.steps, self.priced.steps, strict=True)
@@ -143,11 +152,11 @@ class _Pair:
         """Raises CostRangeError where even the extreme of the second cost does not reach its range."""
         extreme = self.best(float(sign), chance=0.0)
         if self.outside(extreme) == sign:
-            first, second = self.limits
+            first, second = self.constraints
             says = self.priced.quantity
             raise CostRangeError(
                 f"no architecture has both {first} and {second}: with {first} the {says.what} reaches "
-                f"{'down' if sign > 0 else 'up'} to {says.text(self.second(extreme), digits=5)} {says.name}"
+                f"{'down' if sign > 0 else 'up'} to {says.text(self.second(extreme), digits=5)} {says.unit}"
             )
 
     # -- the most probable
@@ -194,14 +203,14 @@ class _Pair:
 
     def _drawn(self, bound: float) -> Solution:
         """The most probable of some draws."""
-        rows = likely_within(self.limits, self.logp, _BATCH)
+        rows = likely_within(self.constraints, self.logp, _BATCH)
         if not len(rows):
             raise self._none()
         logp = [x - np.logaddexp.reduce(x) for x in (np.asarray(x, np.float64) for x in self.logp)]
         logprob_N = np.sum([x[column] for x, column in zip(logp, rows.T)], axis=0)
         best = int(logprob_N.argmax())
         logprob = float(logprob_N[best])
-        cost = int(self.limits[0].table.total(rows[[best]])[0])
+        cost = int(self.constraints[0].table.total(rows[[best]])[0])
         return Solution(rows[best], logprob, cost, max(0.0, bound - logprob))
 
     def _solution(self, choices: Ints, gap: float) -> Solution:
@@ -209,13 +218,13 @@ class _Pair:
         return Solution(self.prior.original(choices), self.prior.logprob(choices), cost, gap if gap > _CLOSE else 0.0)
 
     def _none(self, found: int = 0, wanted: int = 1) -> CostRangeError:
-        first, second = self.limits
+        first, second = self.constraints
         says = self.priced.quantity
         ends = " to ".join(says.text(self.second(self.best(sign, chance=0.0)), digits=5) for sign in (1.0, -1.0))
         many = f"only {found} of {wanted} architectures" if found else "no architecture"
         return CostRangeError(
             f"{many} with both {first} and {second} found in bounded time; with {first} the {says.what} goes from "
-            f"{ends} {says.name}: widen a range"
+            f"{ends} {says.unit}: widen a range"
         )
 
     # -- draws

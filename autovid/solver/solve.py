@@ -1,9 +1,8 @@
-"""Three questions about a prior and a range of cost, solved on the table instead of sampled and hoped for.
+"""The most probable architecture inside a range of cost, solved on the table instead of sampled and hoped for.
 
-Which architecture inside the range is the most probable; how much of the prior lies inside the range; draws from the
-prior conditioned on the range. A prior is independent categoricals, one vector of log-probabilities (or logits: they
-are normalised) per decision; ranges are MACs, both ends included. This file has the first question and the third;
-distribution.py has the second. Costs are binned to solve and rechecked exactly, so the answers are exact.
+A prior is independent categoricals, one vector of log-probabilities (or logits: they are normalised) per decision;
+ranges have both ends included. Costs are binned to solve and rechecked exactly, so the answers are exact. How much of
+the prior lies in a range: distribution.py; draws from the prior given a range: constrained_sampling.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from autovid.solver.table import CostTable
 
 
 class Solution(NamedTuple):
-    """An architecture: its choices (D,), the natural logarithm of its probability, its cost in MACs.
+    """An architecture: its choices (D,), the natural logarithm of its probability, its cost.
 
-    `gap`: by how much at most the logarithm of another one's could be larger; not 0 only with two costs (joint.py).
+    `gap`: by how much at most the logarithm of another one's could be larger; 0 with one cost.
     """
 
     choices: Ints

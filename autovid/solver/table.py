@@ -1,4 +1,4 @@
-"""The cost of every architecture of a space as a sum of small integer tables, exact to the last MAC.
+"""The cost of every architecture of a space as a sum of small integer tables, exact to the last atom.
 
 cost(c) = constant + sum over factors f of table_f[c[scope_f]], c one candidate for each of D decisions. Everything
 here is exact: totals in int64, the extremes by elimination (see plan.py), the mean under a prior factor by factor.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autovid.solver.cost_range import GFLOPS, Quantity
+from autovid.solver.cost_range import PLAIN, Quantity
 from autovid.solver.elimination import Ints, Step, plan
 
 _CHUNK = 2048  # architectures at a time: index and gathered costs stay in the L2 cache
@@ -22,7 +22,7 @@ _EXACT_FLOAT32 = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """What a piece of a network costs: `table[c[scope[0]], c[scope[1]], ...]` in MACs, int64."""
+    """The cost of a piece of a network: `table[c[scope[0]], c[scope[1]], ...]` in atoms, int64."""
 
     scope: tuple[int, ...]
     table: Ints
@@ -31,11 +31,11 @@ class Factor:
 class CostTable:
     """Factors in network order, a constant, and the number of candidates of each of the D decisions.
 
-    `quantity` is what the costs count; where the words below say MACs, they mean its atoms.
+    `quantity` says what the costs count, in whole atoms.
     """
 
     def __init__(
-        self, factors: Sequence[Factor], constant: int, sizes: Sequence[int], quantity: Quantity = GFLOPS
+        self, factors: Sequence[Factor], constant: int, sizes: Sequence[int], quantity: Quantity = PLAIN
     ) -> None:
         self.quantity = quantity
         self.factors = tuple(factors)
@@ -49,7 +49,7 @@ class CostTable:
                 raise ValueError(f"factor over {factor.scope} names a decision twice")
 
     def total(self, choices: ArrayLike) -> Ints:
-        """The exact cost in MACs, int64 (N,), of `choices`, integers (N, D). Millions of architectures a second."""
+        """The exact cost, int64 (N,), of `choices`, integers (N, D). Millions of architectures a second."""
         choices_ND = np.asarray(choices)
         if choices_ND.ndim != 2 or choices_ND.shape[1] != len(self.sizes) or choices_ND.dtype.kind not in "iu":
             raise ValueError(f"integer choices (N, {len(self.sizes)}) needed, got {choices_ND.shape}")
@@ -87,7 +87,7 @@ class CostTable:
 
     @cached_property
     def unit(self) -> int:
-        """Every reachable cost differs from every other by a multiple of this, in MACs."""
+        """Every reachable cost differs from every other by a multiple of this."""
         gaps = [int(np.gcd.reduce((step.cost_OR - step.cost_OR.min()).ravel())) for step in self.steps]
         return math.gcd(*gaps) or 1
 

@@ -10,11 +10,13 @@ from autovid.blocks.registry import ATTENTIONS, BLOCKS, FUSIONS
 from autovid.config import Document, plain_document
 from autovid.config.explain import describe, explain
 from autovid.errors import ConfigError
+from autovid.plugins import require_plugins
 from autovid.space.layout import depth
 from autovid.space.schema import FORMAT, SMALLEST_CROP, ArchitectureFile, NetworkConfig, Reference, Value
 
 LARGEST_NETWORK = 500  # blocks; a guard against a depth typed wrongly
 OPERATIONS = {"fusion": FUSIONS, "attention": ATTENTIONS}
+OWN = "; one of your own comes with --plugin FILE.py"
 
 
 def check_format(document: Document, number: int) -> None:
@@ -41,6 +43,10 @@ def architecture_content(document: Document) -> ArchitectureFile:
     check_old_keys(document)
     content = document.as_type(ArchitectureFile)
     check_format(document, content.format)
+    try:
+        require_plugins(content.plugins, "this architecture")
+    except ConfigError as error:
+        raise document.error(str(error), "plugins") from None
     check_network(document, content.network, content.reference)
     return content
 
@@ -134,7 +140,7 @@ def check_operation(document: Document, kind: str, value: Value, *key: str | int
     """A candidate of `kind` (fusion or attention) is skip or one of its operations."""
     if value != SKIP and value not in OPERATIONS[kind]:
         names = ", ".join([SKIP, *OPERATIONS[kind]])
-        raise document.error(f"no {OPERATIONS[kind].kind} is called {describe(value)}; there are {names}", *key)
+        raise document.error(f"no {OPERATIONS[kind].kind} is called {describe(value)}; there are {names}{OWN}", *key)
 
 
 def check_choice(document: Document, value: Value, kind: Any, *key: str | int) -> Value:

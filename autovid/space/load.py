@@ -10,6 +10,7 @@ from autovid.config import Document, read_yaml
 from autovid.config.explain import describe
 from autovid.config.resources import search_spaces_dir
 from autovid.errors import ConfigError, did_you_mean
+from autovid.plugins import load_plugins
 from autovid.space.checks import (
     OPERATIONS,
     architecture_content,
@@ -30,8 +31,12 @@ def list_spaces() -> dict[str, str]:
     return {path.stem: read_yaml(path).as_type(SpaceFile).about for path in sorted(search_spaces_dir().glob("*.yaml"))}
 
 
-def load_space(name_or_path: str | Path) -> SearchSpace:
-    """A shipped space by its name, or a user's own by the path of its YAML file. Raises ConfigError."""
+def load_space(name_or_path: str | Path, *, plugins: Sequence[str | Path] = ()) -> SearchSpace:
+    """A shipped space by its name, or a user's own by the path of its YAML file; `plugins` are files of code to run.
+
+    Raises ConfigError.
+    """
+    load_plugins(plugins)
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = search_spaces_dir() / f"{name_or_path}.yaml"
@@ -59,8 +64,12 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     return space
 
 
-def load_architecture(path: str | Path) -> Architecture:
-    """Reads an architecture file. Raises ConfigError with file, line and key for what is wrong in it."""
+def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Architecture:
+    """Reads an architecture file; `plugins` are files of code to run.
+
+    Raises ConfigError with file, line and key for what is wrong in it.
+    """
+    load_plugins(plugins)
     document = read_yaml(path)
     content = architecture_content(document)
     types = decision_types(content.network, content.reference)

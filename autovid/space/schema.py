@@ -7,6 +7,7 @@ import msgspec
 from autovid.blocks.block import Kernel, Width
 from autovid.blocks.block import Value as Value
 from autovid.clip import Clip
+from autovid.plugins import PluginRecord
 
 FORMAT = 1
 # The upper ends are guards against numbers typed wrongly.
@@ -167,5 +168,6 @@ class ArchitectureFile(Strict, frozen=True):
     reference: Reference
     choices: dict[str, Value]
     hash: str = ""
+    plugins: dict[str, PluginRecord] = {}
     cost: dict[str, Value] = {}
     found: dict[str, Value | bool] = {}

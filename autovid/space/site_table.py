@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autovid.blocks.block import Choice, Value
 from autovid.blocks.site import Site
+from autovid.blocks.trace import check_costs
 from autovid.errors import ConfigError
-from autovid.solver.cost_range import GFLOPS, Quantity
+from autovid.solver.cost_range import Quantity
 from autovid.solver.table import CostTable, Factor
 from autovid.space.checks import check_frames
 from autovid.space.layout import sites
@@ -18,6 +20,7 @@ from autovid.space.schema import Reference
 if TYPE_CHECKING:
     from autovid.space.space import Architecture, SearchSpace
 
+GFLOPS = Quantity("FLOPs", "GFLOPs", "MACs", 10**9, "1.37:1.43")
 LARGEST = 2**53  # atoms of one site: a network of 500 blocks stays within int64
 Price = Callable[[Site, Choice], int]
 """The cost of a site for one value of each of its variables, in atoms."""
@@ -32,7 +35,7 @@ class SiteTable(CostTable):
         price: Price,
         *,
         reference: Reference | None = None,
-        quantity: Quantity = GFLOPS,
+        quantity: Quantity,
         constant: int = 0,
     ) -> None:
         """Prices every site at the space's reference input or another one; `constant` is added to every architecture.
@@ -45,6 +48,7 @@ class SiteTable(CostTable):
         candidates = space.candidates
         self.sites: list[tuple[Site, Factor]] = []
         for site in sites(space.network, self.reference):
+            check_costs(site, candidates)
             costs = [price(site, site.choice(choices)) for choices in site_choices(site, candidates)]
             if max(costs) > LARGEST:
                 much = f"{max(costs):.3g} {quantity.atom} in {site.name} alone"
@@ -63,7 +67,7 @@ class MacsTable(SiteTable):
     """The MACs of every architecture of a space: of convolution, linear and matmul, for one clip."""
 
     def __init__(self, space: "SearchSpace", reference: Reference | None = None) -> None:
-        super().__init__(space, _macs, reference=reference)
+        super().__init__(space, _macs, reference=reference, quantity=GFLOPS)
 
     def macs(self, archs: "Sequence[Architecture] | np.ndarray") -> np.ndarray:
         """MACs, int64 (N,), of architectures of this space, or of their candidate numbers (N, D)."""
@@ -83,6 +87,11 @@ def site_choices(site: Site, candidates: Mapping[str, tuple[Value, ...]]) -> Ite
     """All combinations of candidates that a site can have, the last decision's running fastest."""
     for values in itertools.product(*(candidates[name] for name in site.scope)):
         yield dict(zip(site.scope, values))
+
+
+def gflops(macs: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
+    """`macs` in GFLOPs as plain decimal text without trailing zeros, to `digits` significant digits."""
+    return GFLOPS.text(macs, rounding, digits)
 
 
 def convention(reference: Reference) -> str:

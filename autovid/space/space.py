@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
@@ -16,10 +16,11 @@ import numpy as np
 from autovid.config import dump_yaml, plain_document
 from autovid.errors import ConfigError
 from autovid.fileio import explained, write_atomic
+from autovid.plugins import plugin_records
 from autovid.solver import sample_in_range
 from autovid.space.checks import architecture_content, changed_reference
 from autovid.space.decisions import Decision, decision_types, is_searched_in, with_streams
-from autovid.space.layout import depth
+from autovid.space.layout import depth, sites
 from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Recipe, Reference, Value
 from autovid.space.site_table import MacsTable, convention
 
@@ -196,6 +197,13 @@ class Architecture:
         index = (int(block.removeprefix("block")) - 1) * then // now
         return f"{stream}.{stage}.block{index + 1}.{variable}"
 
+    def _sources(self) -> Iterator[str | None]:
+        """The plugins that the blocks and operations of this architecture come from."""
+        for site in sites(self.network, self.reference):
+            if definition := site.definition(site.choice(self.choices)):
+                registry, name = definition
+                yield registry.source(name)
+
     def to_yaml(self) -> str:
         """The text of an architecture file."""
         cost = dict(self.cost) or {"macs": self.macs(), "gflops": round(self.macs() / 1e9, 6)}
@@ -204,6 +212,7 @@ class Architecture:
             "format": FORMAT,
             "space": self.space,
             "hash": self.hash,
+            "plugins": msgspec.to_builtins(plugin_records(self._sources())),
             "cost": cost,
             "found": dict(self.found),
             "reference": msgspec.to_builtins(self.reference),

@@ -3,11 +3,12 @@
 from autovid.studies.bench import Bench, BenchRow, BenchSettings
 from autovid.studies.bench_files import notes, tables, write_bench
 from autovid.studies.block_latency import block_run, measure_blocks, network_run, predicted, times_of
+from autovid.studies.by_training import Rival, Trainer, find_rival, range_around, search_by_training
 from autovid.studies.comparison import Comparison, Entry
 from autovid.studies.measured import MeasuredNetwork, measured_network, open_measured
-from autovid.studies.random_baseline import Rival, Trainer, find_rival, random_baseline, range_around
 from autovid.studies.rank import Ranking, rank
 from autovid.studies.supernet import Supernet, open_supernet
+from autovid.studies.tabular import TableEvaluator, search_by_table
 
 __all__ = [
     "Bench",
@@ -19,6 +20,7 @@ __all__ = [
     "Ranking",
     "Rival",
     "Supernet",
+    "TableEvaluator",
     "Trainer",
     "block_run",
     "find_rival",
@@ -29,9 +31,10 @@ __all__ = [
     "open_measured",
     "open_supernet",
     "predicted",
-    "random_baseline",
     "range_around",
     "rank",
+    "search_by_table",
+    "search_by_training",
     "tables",
     "times_of",
     "write_bench",

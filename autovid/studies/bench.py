@@ -104,7 +104,7 @@ class Bench:
         return self.networks[0].compute.device
 
     def about(self) -> dict[str, Any]:
-        """The conditions of all total."""
+        """Return the conditions of all measurements."""
         return {
             "hardware": hardware(),
             "device": str(self.device),

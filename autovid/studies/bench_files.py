@@ -1,13 +1,13 @@
 """The files of a benchmark, table.csv, bench.json and plot.png, and its tables for the terminal."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from autovid.data.lists import csv_text
+from autovid.fileio import png_bytes
 from autovid.run import write_atomic
 from autovid.studies.bench import Bench, BenchRow
 
@@ -91,23 +91,17 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _csv(bench: Bench) -> str:
-    text = io.StringIO()
     names = [field.name for field in msgspec.structs.fields(BenchRow)]
     about = {key: value for key, value in bench.about().items() if key in ("hardware", "device", "precision", "batch")}
-    writer = csv.DictWriter(text, [*names, *about], lineterminator="\n")
-    writer.writeheader()
-    for row in bench.rows:
-        writer.writerow({**msgspec.structs.asdict(row), **about})
-    return text.getvalue()
+    rows = [[*msgspec.structs.astuple(row), *about.values()] for row in bench.rows]
+    return csv_text([[*names, *about], *rows])
 
 
 def bench_png(bench: Bench) -> bytes:
     """Draw latency, GFLOPs and throughput as bars, a row a network."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 1.6 + 0.42 * len(bench.rows)), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     latency, cost, speed = figure.subplots(1, 3, sharey=True)
     names = [f"{row.name}\n{row.frames}x{row.crop}²" for row in bench.rows]
     _bars(
@@ -130,9 +124,7 @@ def bench_png(bench: Bench) -> bytes:
         color=MUTED,
         parse_math=False,
     )
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return data.getvalue()
+    return png_bytes(figure)
 
 
 def _bars(axes: "Axes", title: str, values: list[float | None], ends: list[float | None] | None = None) -> None:

@@ -180,7 +180,7 @@ def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
 
 def _example(site: Site, one: Input, choice: Choice, compute: Compute, batch: int, dtype: torch.dtype) -> Tensor:
     """A map of noise, or a vector, as a site reads it; of a clip the frames that a stream sees."""
-    width = one.width if isinstance(one.width, int) else int(choice[site.variable(one.width)])
+    width = site.width_of(one, choice)
     if one.size is None:
         return torch.randn(batch, width, device=compute.device, dtype=dtype)
     step = site.frame_stride

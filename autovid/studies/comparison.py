@@ -8,41 +8,52 @@ from pathlib import Path
 
 import msgspec
 
-from autovid.costs import LatencyRange, convention
+from autovid.costs import Cost, Macs, convention
 from autovid.run import write_atomic
-from autovid.solver import GFLOPS, MILLISECONDS, CostRange
-from autovid.solver.cost_range import Quantity
+from autovid.search import Constraint
+from autovid.solver import CostRange
 from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe
-
-COLUMNS = ("architecture", "kind", "GFLOPs", "params (M)", "top-1 (%)", "top-5 (%)")
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One architecture. Accuracies in percent; None where the training diverged (top-5 also with five classes)."""
 
-    kind: str  # "random" or "searched"
+    kind: str  # the strategy that drew it, or "searched"
     hash: str
     macs: int  # at the space's reference input
     params: int | None  # of the network as trained: its last layer has the classes of the data
     top1: float | None
     top5: float | None
-    latency: int | None = None  # nanoseconds, as predicted; None where there is no table, or none with its blocks
+    others: dict[str, int | None] = {}  # further costs in atoms, by name; None where a table lacks its blocks
+
+    def cost(self, cost: Cost) -> int | None:
+        """A cost in atoms; None where it is not known."""
+        return self.macs if cost == Macs() else self.others.get(cost.name)
 
 
 @dataclass
 class Comparison:
-    """Architectures of one FLOPs range trained by one recipe; `entries` grows to `n` random ones."""
+    """Architectures inside some ranges trained by one recipe; `entries` grows to `n` random ones.
+
+    `macs` is the range of MACs, that of the architectures themselves where no other was asked for.
+    """
 
     space: str
-    flops: CostRange
+    constraints: tuple[Constraint, ...]
+    macs: CostRange
     reference: Reference  # the input at which FLOPs count
     data: str
     classes: int  # of the data
     recipe: Recipe
     n: int
+    strategy: str = "random"  # by which they were drawn
     entries: list[Entry] = field(default_factory=list)
-    latency: LatencyRange | None = None  # that they were drawn from, if there was one
+
+    @property
+    def others(self) -> list[Cost]:
+        """The costs with a range beside the MACs and the parameters, which are always shown."""
+        return [c.cost for c in self.constraints if c.cost.name not in ("macs", "params")]
 
     def accuracies(self, kind: str) -> list[tuple[float, float, str]]:
         """(GFLOPs, top-1, hash) of those that have an accuracy."""
@@ -52,19 +63,21 @@ class Comparison:
         """The table as text, the best first."""
         ranked = sorted(self.entries, key=lambda entry: -1.0 if entry.top1 is None else entry.top1, reverse=True)
         return [
-            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", *([_number(e.latency, 1e-6, "-")] if self.latency else []),
-             _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"), _number(e.top5, 1, "-"))
+            (e.hash, e.kind, f"{e.macs / 1e9:.4f}", *(_number(e.others[c.name], 1 / c.quantity.atoms, "-")
+             for c in self.others), _number(e.params, 1e-6, "-"), _number(e.top1, 1, "diverged"),
+             _number(e.top5, 1, "-"))
             for e in ranked
         ]  # fmt: skip
 
     def columns(self) -> tuple[str, ...]:
-        """The names of what the rows hold."""
-        return (*COLUMNS[:3], *(["latency (ms)"] if self.latency else []), *COLUMNS[3:])
+        """The names of the columns of `rows`."""
+        others = [f"{cost.quantity.what} ({cost.quantity.unit})" for cost in self.others]
+        return ("architecture", "kind", "GFLOPs", *others, "params (M)", "top-1 (%)", "top-5 (%)")
 
     def summary(self) -> str:
         """ "16 random architectures: top-1 41.3 % (s.d. 2.0), best 44.8 %; searched 46.1 %"."""
-        random = [top1 for _, top1, _ in self.accuracies("random")]
-        text = f"{len(random)} of {self.n} random architectures"
+        random = [top1 for _, top1, _ in self.accuracies(self.strategy)]
+        text = f"{len(random)} of {self.n} {self.strategy} architectures"
         if random:
             spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
             text += f": top-1 {statistics.mean(random):.1f} %{spread}, best {max(random):.1f} %"
@@ -73,39 +86,45 @@ class Comparison:
         return text + (f"; searched {searched[0][1]:.1f} %{aside}" if searched else "")
 
     def note(self) -> str:
-        """What is to be said of a searched architecture that is not of the range; else empty."""
-        searched = [e for e in self.entries if e.kind == "searched"]
-        said = [outside_note(e.macs, self.flops) for e in searched]
-        if self.latency:
-            ends, says = self.latency.range, MILLISECONDS
-            said += [outside_note(e.latency, ends, says) for e in searched if e.latency is not None]
-        return " ".join(filter(None, said))
+        """A note on a searched architecture that lies outside a range; else empty."""
+        ranges = {c.cost: c.whole for c in self.constraints if c.whole is not None}
+        ranges.setdefault(Macs(), self.macs)
+        return " ".join(
+            filter(None, (outside_note(cost, e.cost(cost), ends) for e in self.entries if e.kind == "searched"
+                          for cost, ends in ranges.items()))
+        )  # fmt: skip
 
     def about(self) -> str:
-        """Under what conditions the figures hold."""
-        recipe, latency = self.recipe, self.latency
-        within = f"{self.flops}, {latency}" if latency else f"{self.flops}"
+        """The conditions under which the figures hold."""
+        recipe = self.recipe
         return (
-            f"space {self.space}, {within}; trained for {recipe.length} on {self.data} at {recipe.frames} "
+            f"space {self.space}, {self.within()}; trained for {recipe.length} on {self.data} at {recipe.frames} "
             f"frames of {recipe.crop}x{recipe.crop}; accuracy on val, centre view"
         )
 
+    def within(self) -> str:
+        """The ranges, that of the MACs among them."""
+        texts = [c.say(c.whole) for c in self.constraints if c.whole is not None]
+        if all(c.cost != Macs() for c in self.constraints):
+            texts = [Macs.quantity.say(*self.macs), *texts]
+        return ", ".join(texts)
+
     def conventions(self) -> str:
-        """What FLOPs, parameters and latency mean here, a line each."""
+        """The meaning of FLOPs, parameters and other costs here, a line each."""
         trained = f"of the networks as trained, with {self.classes} classes"
-        latency = f"\nlatency: predicted for {self.latency.file.about()}" if self.latency else ""
-        return f"FLOPs: {convention(self.reference)}\nparameters: {trained}{latency}"
+        others = [cost.convention(self.reference) for cost in self.others]
+        return "\n".join([f"FLOPs: {convention(self.reference)}", f"parameters: {trained}", *others])
 
 
-def outside_note(cost: int, wanted: CostRange, quantity: Quantity = GFLOPS) -> str:
-    """What is to be said of a searched architecture of this cost beside random ones of another range; else empty."""
-    low, high = wanted
-    if low <= cost <= high:
+def outside_note(cost: Cost, value: int | None, ends: CostRange) -> str:
+    """A note on a searched architecture beside random ones of another range; else empty."""
+    if value is None or ends.low <= value <= ends.high:
         return ""
-    away = f"{100 * (cost / high - 1):.2g} % above" if cost > high else f"{100 * (1 - cost / low):.2g} % below"
+    low, high = ends
+    away = f"{100 * (value / high - 1):.2g} % above" if value > high else f"{100 * (1 - value / low):.2g} % below"
     return (
-        f"The searched architecture has {quantity.text(cost, digits=4)} {quantity.name}, {away} the range of the "
-        f"random ones, {quantity.say(low, high)}: it is not compared with its like."
+        f"The searched architecture has {cost.quantity.text(value, digits=4)} {cost.quantity.unit}, {away} the range "
+        f"of the random ones, {cost.quantity.say(low, high)}: it is not compared with its like."
     )
 
 
@@ -126,11 +145,12 @@ def _csv(comparison: Comparison) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     conventions = comparison.conventions().replace("\n", "; ")
-    timed = ["latency_ms"] if comparison.latency else []
-    writer.writerow(["architecture", "kind", "macs", "gflops", *timed, "params", "top1", "top5", "convention"])
+    costs = comparison.others
+    names = [cost.metric for cost in costs]
+    writer.writerow(["architecture", "kind", "macs", "gflops", *names, "params", "top1", "top5", "convention"])
     for e in comparison.entries:
-        latency = [None if e.latency is None else e.latency / 1e6 for _ in timed]
-        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, *latency, e.params, e.top1, e.top5, conventions])
+        values = [None if (n := e.others[cost.name]) is None else n / cost.quantity.atoms for cost in costs]
+        writer.writerow([e.hash, e.kind, e.macs, e.macs / 1e9, *values, e.params, e.top1, e.top5, conventions])
     return text.getvalue()
 
 

@@ -45,11 +45,11 @@ def _draw_axes(axes: Axes, comparison: "Comparison") -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.04, y=0.15)
-    axes.update_datalim([(end / 1e9, 0) for end in comparison.flops], updatey=False)
+    axes.update_datalim([(end / 1e9, 0) for end in comparison.macs], updatey=False)
 
 
 def _draw_random(axes: Axes, comparison: "Comparison") -> None:
-    found = comparison.accuracies("random")
+    found = comparison.accuracies(comparison.strategy)
     if not found:
         return
     x, y = [point[0] for point in found], [point[1] for point in found]
@@ -57,19 +57,19 @@ def _draw_random(axes: Axes, comparison: "Comparison") -> None:
     if len(y) > 1:
         spread = statistics.stdev(y)
         axes.axhspan(mean - spread, mean + spread, color=RANDOM, alpha=0.12, linewidth=0, label="mean ± 1 s.d.")
-    axes.axhline(mean, color=RANDOM, linewidth=1, linestyle="--", label=f"mean of random, {mean:.1f} %")
-    axes.scatter(x, y, s=34, color=RANDOM, edgecolors="white", linewidths=0.6, zorder=3, label="random")
+    axes.axhline(mean, color=RANDOM, linewidth=1, linestyle="--", label=f"mean of {comparison.strategy}, {mean:.1f} %")
+    axes.scatter(x, y, s=34, color=RANDOM, edgecolors="white", linewidths=0.6, zorder=3, label=comparison.strategy)
     best = max(found, key=lambda point: point[1])
     rivals = [top1 for _, top1, _ in comparison.accuracies("searched")]
     under = bool(rivals) and 0 <= rivals[0] - best[1] < 3  # else the two labels might lie on each other
-    _label(axes, comparison, best, f"best random {best[1]:.1f} %", RANDOM, under)
+    _label(axes, comparison, best, f"best of {comparison.strategy}, {best[1]:.1f} %", RANDOM, under)
 
 
 def _draw_searched(axes: Axes, comparison: "Comparison") -> None:
     for point in comparison.accuracies("searched"):
         x, y, _ = point
         axes.scatter([x], [y], s=190, marker="*", color=SEARCHED, edgecolors="white", zorder=4, label="searched")
-        best = max((top1 for _, top1, _ in comparison.accuracies("random")), default=y)
+        best = max((top1 for _, top1, _ in comparison.accuracies(comparison.strategy)), default=y)
         _label(axes, comparison, point, f"searched {y:.1f} %", SEARCHED, under=y < best)
 
 
@@ -77,7 +77,7 @@ def _label(
     axes: Axes, comparison: "Comparison", point: tuple[float, float, str], text: str, colour: str, under: bool
 ) -> None:
     """Text above or under a point, turned inwards near the sides."""
-    low, high = (end / 1e9 for end in comparison.flops)
+    low, high = (end / 1e9 for end in comparison.macs)
     place = (point[0] - low) / (high - low) if high > low else 0.5
     side = "left" if place < 0.2 else "right" if place > 0.8 else "center"
     offset = {"left": -4, "right": 4, "center": 0}[side]

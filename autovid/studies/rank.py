@@ -6,8 +6,6 @@ DIR/
 """
 
 import contextlib
-import csv
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,14 +15,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from autovid.costs import convention
+from autovid.costs import convention, gflops
 from autovid.data import VideoSet
+from autovid.data.lists import csv_text
 from autovid.errors import ConfigError, DataError
+from autovid.fileio import png_bytes
 from autovid.run import Progress, RunDirectory, write_atomic
-from autovid.solver import gflops
 from autovid.space import Architecture
+from autovid.studies.by_training import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
 from autovid.studies.correlation import interval, kendall, spearman
-from autovid.studies.random_baseline import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
 from autovid.studies.supernet import Supernet
 
 STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
@@ -121,7 +120,7 @@ def rank(
     videos = trainer.videos
     if videos.fingerprint != supernet.fingerprint:
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
-    archs = draw(supernet.space, n, seed, supernet.range, supernet.latency)
+    archs = draw(supernet.space, n, seed, supernet.constraints)
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
         recipe = trainer.recipe
         about = f"trained alone for {recipe.length}; top-1 of val, centre view"
@@ -199,11 +198,8 @@ def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
         "correlations": _plain(ranking.correlations()),
     }
     write_atomic(folder / "rank.json", json.dumps(content, indent=1) + "\n")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RankedArchitecture.__struct_fields__)
-    writer.writerows(msgspec.structs.astuple(entry) for entry in ranking.entries)
-    write_atomic(folder / "table.csv", text.getvalue())
+    rows = [msgspec.structs.astuple(entry) for entry in ranking.entries]
+    write_atomic(folder / "table.csv", csv_text([RankedArchitecture.__struct_fields__, *rows]))
     write_atomic(folder / "plot.png", rank_png(ranking))
 
 
@@ -218,11 +214,9 @@ def _plain(value: Any) -> Any:
 
 def rank_png(ranking: Ranking) -> bytes:
     """Draw accuracy alone against the supernet's, once for each way."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     done = [e for e in ranking.entries if e.alone is not None]
     correlations = ranking.correlations()
     for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS):
@@ -236,6 +230,4 @@ def rank_png(ranking: Ranking) -> bytes:
         axes.tick_params(labelsize=7)
     figure.axes[0].set_ylabel("top-1 trained from scratch (%)", fontsize=8)
     figure.suptitle(ranking.lines()[0], fontsize=7, color="#5c6370", parse_math=False)  # a name may hold a $
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return data.getvalue()
+    return png_bytes(figure)

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autovid.clip import Clip
-from autovid.costs import LatencyRange
 from autovid.data import ClipLoader, VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
-from autovid.search.derive import limits_of
-from autovid.search.latency import latencies_of, to_draw_from
-from autovid.solver import CostRange
+from autovid.search.constraints import PartConstraint, drawable, part_constraints
 from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
 from autovid.train.evaluate import evaluate_network
@@ -30,15 +27,14 @@ CALIBRATION = 16  # batches of training clips that the statistics of norms are t
 
 @dataclass(frozen=True)
 class Supernet:
-    """The supernet of part `number`: its space, ranges of FLOPs and latency, and its weights at the part's end."""
+    """The supernet of part `number`: its space, constraints (those that can be met together) and final weights."""
 
     searched: Searched
     number: int
     space: SearchSpace
-    range: CostRange | None
+    constraints: list[PartConstraint]
     net: SearchNetwork
     fingerprint: str  # of its training data
-    latency: LatencyRange | None = None
 
     @property
     def part(self) -> str:
@@ -88,15 +84,5 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     net = build_space(part_space, classes)
     net.load_state_dict(state.model)
     fingerprint = str(directory.config["data_fingerprint"])
-    flops = searched.target.of(space, number)
-    latency = _latency(searched, number, part_space, flops)
-    return Supernet(searched, number, part_space, flops, net, fingerprint, latency)
-
-
-def _latency(searched: Searched, number: int, space: SearchSpace, flops: CostRange | None) -> LatencyRange | None:
-    """Return the part's range of latency, unless no architecture meets both that and its range of FLOPs."""
-    if searched.latency is None:
-        return None
-    latency = LatencyRange(searched.latency.file, latencies_of(searched)[number])
-    limits = limits_of(space, space.cost_table(), flops, latency)
-    return latency if to_draw_from(limits) == limits else None
+    constraints = drawable(part_constraints(searched.constraints, number, space, part_space))
+    return Supernet(searched, number, part_space, constraints, net, fingerprint)

@@ -5,8 +5,6 @@ DIR/
   KEY=VALUE,.../   a training's run directory for each combination
 """
 
-import csv
-import io
 import itertools
 import re
 import statistics
@@ -17,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from autovid.data import VideoSet
+from autovid.data.lists import csv_text
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
 from autovid.models import Model
@@ -117,7 +116,7 @@ def _values(text: str) -> list[str]:
     else:
         pieces = re.split(r",(?![^\[{]*[\]}])", values)  # no comma inside of a list
     if "" in pieces or len(set(pieces)) < len(pieces):
-        raise ConfigError(f"--over {text}: a value is empty, or there twice")
+        raise ConfigError(f"--over {text}: a value is empty, or given twice")
     return [f"{key}={piece}" for piece in pieces]
 
 
@@ -169,13 +168,12 @@ def write_tables(path: Path, outcomes: Sequence[SweepResult]) -> None:
     """Bring trials.json, table.csv and table.md up to date."""
     write_atomic(path / "trials.json", msgspec.json.format(msgspec.json.encode(outcomes)).decode() + "\n")
     keys = [pair.split("=")[0] for pair in outcomes[0].settings]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, "top1", "top5", "params", "macs_per_view", "retries", "stopped_at", "failed"])
+    columns = ["top1", "top5", "params", "macs_per_view", "retries", "stopped_at", "failed"]
+    rows: list[Sequence[object]] = [[*keys, *columns]]
     for one in outcomes:
         values = [pair.split("=", 1)[1] for pair in one.settings]
-        writer.writerow([*values, one.top1, one.top5, one.params, one.macs, one.retries, one.stopped_at, one.failed])
-    write_atomic(path / "table.csv", text.getvalue())
+        rows.append([*values, *msgspec.structs.astuple(one)[1:]])
+    write_atomic(path / "table.csv", csv_text(rows))
     head, *body = table(outcomes)
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]
     write_atomic(path / "table.md", "\n".join([*lines, "", *seeds(outcomes)]).rstrip() + "\n")

@@ -1,5 +1,6 @@
 """Training and evaluation of one network, independent of any search."""
 
+from autovid import callable_package
 from autovid.train.evaluate import Evaluation, evaluate, evaluation_file
 from autovid.train.recipe import Recipe, make_recipe
 from autovid.train.train import train_model
@@ -18,3 +19,5 @@ __all__ = [
     "open_trained",
     "train_model",
 ]
+
+callable_package(__name__)

@@ -6,8 +6,6 @@ averaged.
 """
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.costs import convention, count
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet
+from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError, DivergedError
 from autovid.kernels.compute import Compute
@@ -159,7 +158,8 @@ def evaluate(
     )
     if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
-        write_atomic(confusion_file(file), _confusion_table(videos.classes, measured))
+        rows = [[name, *row] for name, row in zip(videos.classes, measured.confusion_CC.tolist())]
+        write_atomic(confusion_file(file), csv_text([["class", *videos.classes], *rows]))
         write_atomic(file, evaluation.to_json())
     return evaluation
 
@@ -184,14 +184,6 @@ def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Pa
 def confusion_file(evaluation: Path) -> Path:
     """Return confusion-VIEWS.csv beside evaluation-VIEWS.json: a row a class, a column a predicted class."""
     return evaluation.with_name(evaluation.name.replace("evaluation-", "confusion-", 1)).with_suffix(".csv")
-
-
-def _confusion_table(classes: Sequence[str], accuracy: Accuracy) -> str:
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["class", *classes])
-    table.writerows([name, *row] for name, row in zip(classes, accuracy.confusion_CC.tolist()))
-    return out.getvalue()
 
 
 def read_evaluation(path: Path, views: str = "center") -> Evaluation | None:

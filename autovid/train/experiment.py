@@ -12,8 +12,8 @@
     recipe: {epochs: 250, batch: 64, lr: 0.2}
     views: [10-lcr]                      # of the evaluation at the end
 
-A file for `autovid random-baseline` has `command: random-baseline`, `space`, `flops` and `architectures` in place of a
-network. Those for `autovid search` are read by `autovid.search.experiment`.
+A file for `autovid random-baseline` has `command: random-baseline`, `space`, `constraints` and `architectures` in place
+of a network. Those for `autovid search` are read by `autovid.search.experiment`.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     options: dict[str, Option] = {}
     modules: dict[str, dict[str, Option]] = {}
     space: str | None = None
-    flops: str | None = None
+    constraints: dict[str, str | tuple[str, ...]] = {}
     architectures: int = 16
     dataset: DataSet
     data: str | None = None

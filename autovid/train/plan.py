@@ -69,10 +69,9 @@ def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:
         net = build(model, classes).to("meta")
     prepare(net, recipe)
     clip = recipe.clip(net.clip)
-    seen = Reference.of(clip, classes)
     how = f"{clip.stride} frames apart" if clip.sampling == "dense" else "spread over the video"
     text = f"{clip.frames} frames of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
-    return TrainingCost(count(net, clip), count_memory(net, clip), text, convention(seen))
+    return TrainingCost(count(net, clip), count_memory(net, clip), text, convention(Reference.of(clip, classes)))
 
 
 def name_of(model: Model) -> str:

@@ -7,7 +7,7 @@ Spatio-temporal Representations for Action Recognition", Chen et al., 2021, arXi
 from autovid.models import Network
 from autovid.models.mobilenet import STAGES
 from autovid.models.tdn import TDN
-from autovid.weights.name_table import Names, Table, over_time, stages, with_time, without_time
+from autovid.weights.name_table import Names, Table, conv_and_norm, over_time, stages, with_time, without_time
 
 CLIPS = ((r"weight$", with_time),)
 IMAGES = ((r"weight$", without_time),)
@@ -20,8 +20,7 @@ BEHIND_TIME = r"(conv3|branch[23]\.1)\.norm\."  # S3D's norms behind the convolu
 def resnet(prefix: str = "", layer: str = "layer{}", head: str = "fc", before: str = "") -> Names:
     """Name a ResNet except the insides of its blocks; `before`, a pattern, precedes our names."""
     return (
-        (rf"^{before}stem\.0\.", f"{prefix}conv1."),
-        (rf"^{before}stem\.1\.", f"{prefix}bn1."),
+        *conv_and_norm(rf"^{before}stem", f"{prefix}conv1", f"{prefix}bn1"),
         *stages(before, f"{prefix}{layer}.", 1),
         (r"\.shortcut\.", ".downsample."),
         (rf"^{before}classifier\.", f"{head}."),

@@ -84,6 +84,11 @@ class Format(NamedTuple):
         ]
 
 
+def conv_and_norm(ours: str, conv: str, norm: str) -> Names:
+    """Rename a convolution `ours.0` and its norm `ours.1`; `ours` is a pattern."""
+    return (rf"{ours}\.0\.", f"{conv}."), (rf"{ours}\.1\.", f"{norm}.")
+
+
 def stages(before: str, after: str, first: int) -> Names:
     """Rename stages.0 ... stages.3 to `after` with a number from `first` on; `before` may precede ours."""
     return tuple((rf"^{before}stages\.{i}\.", after.format(i + first)) for i in range(4))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autovid.models.mobilenet import STAGES
 from autovid.weights.image_toolkits import NON_LOCAL_BLOCKS
-from autovid.weights.name_table import Names, Table, as_convolution, block_from_0, stages, with_time, x3d
+from autovid.weights.name_table import Names, Table, as_convolution, block_from_0, conv_and_norm, stages, with_time, x3d
 
 CLIPS = ((r"weight$", with_time),)
 LINEAR = ((r"squeeze\.\w+\.weight$|hidden\.weight$", as_convolution),)
@@ -18,8 +18,7 @@ LETTERS = {"1": "a", "2": "b", "3": "c"}  # of the convolutions of a bottleneck
 X3D_LETTERS = {"expand": "a", "depthwise": "b", "project": "c"}
 
 PYSLOWFAST_BLOCK: Names = (
-    (r"\.shortcut\.0\.", ".branch1."),
-    (r"\.shortcut\.1\.", ".branch1_bn."),
+    *conv_and_norm(r"\.shortcut", ".branch1", ".branch1_bn"),
     *((rf"\.conv{number}\.", f".branch2.{letter}.") for number, letter in LETTERS.items()),
     *((rf"\.norm{number}\.", f".branch2.{letter}_bn.") for number, letter in LETTERS.items()),
     (r"^classifier\.", "head.projection."),
@@ -28,8 +27,7 @@ PYSLOWFAST = (
     Table(
         r"slowonly_r50_.*",
         (
-            (r"^stem\.0\.", "s1.pathway0_stem.conv."),
-            (r"^stem\.1\.", "s1.pathway0_stem.bn."),
+            *conv_and_norm(r"^stem", "s1.pathway0_stem.conv", "s1.pathway0_stem.bn"),
             *stages("", "s{}.pathway0_res", 2),
             *PYSLOWFAST_BLOCK,
         ),
@@ -39,8 +37,7 @@ PYSLOWFAST = (
         r"slowfast_.*",
         (
             *PATHS,
-            (r"^(\d)\.stem\.0\.", r"s1.pathway\1_stem.conv."),
-            (r"^(\d)\.stem\.1\.", r"s1.pathway\1_stem.bn."),
+            *conv_and_norm(r"^(\d)\.stem", r"s1.pathway\1_stem.conv", r"s1.pathway\1_stem.bn"),
             *stages(r"(\d)\.", r"s{}.pathway\1_res", 2),
             *((rf"^laterals\.{i}\.0\.", f"s{i + 1}_fuse.conv_f2s.") for i in range(4)),
             *((rf"^laterals\.{i}\.1\.", f"s{i + 1}_fuse.bn.") for i in range(4)),
@@ -66,8 +63,7 @@ PYSLOWFAST = (
 )
 
 PYTORCHVIDEO_BLOCK: Names = (
-    (r"\.shortcut\.0\.", ".branch1_conv."),
-    (r"\.shortcut\.1\.", ".branch1_norm."),
+    *conv_and_norm(r"\.shortcut", ".branch1_conv", ".branch1_norm"),
     *((rf"\.conv{number}\.", f".branch2.conv_{letter}.") for number, letter in LETTERS.items()),
     *((rf"\.norm{number}\.", f".branch2.norm_{letter}.") for number, letter in LETTERS.items()),
 )
@@ -75,8 +71,7 @@ PYTORCHVIDEO = (
     Table(
         r"slowonly_r50_.*|csn_r\d+",
         (
-            (r"^stem\.0\.", "blocks.0.conv."),
-            (r"^stem\.1\.", "blocks.0.norm."),
+            *conv_and_norm(r"^stem", "blocks.0.conv", "blocks.0.norm"),
             *stages("", "blocks.{}.res_blocks.", 1),
             *PYTORCHVIDEO_BLOCK,
             (r"^classifier\.", "blocks.5.proj."),
@@ -87,11 +82,15 @@ PYTORCHVIDEO = (
         r"slowfast_.*",
         (
             *PATHS,
-            (r"^(\d)\.stem\.0\.", r"blocks.0.multipathway_blocks.\1.conv."),
-            (r"^(\d)\.stem\.1\.", r"blocks.0.multipathway_blocks.\1.norm."),
+            *conv_and_norm(
+                r"^(\d)\.stem", r"blocks.0.multipathway_blocks.\1.conv", r"blocks.0.multipathway_blocks.\1.norm"
+            ),
             *stages(r"(\d)\.", r"blocks.{}.multipathway_blocks.\1.res_blocks.", 1),
-            (r"^laterals\.(\d)\.0\.", r"blocks.\1.multipathway_fusion.conv_fast_to_slow."),
-            (r"^laterals\.(\d)\.1\.", r"blocks.\1.multipathway_fusion.norm."),
+            *conv_and_norm(
+                r"^laterals\.(\d)",
+                r"blocks.\1.multipathway_fusion.conv_fast_to_slow",
+                r"blocks.\1.multipathway_fusion.norm",
+            ),
             *PYTORCHVIDEO_BLOCK,
             (r"^classifier\.", "blocks.6.proj."),
         ),
@@ -117,15 +116,13 @@ PYTORCHVIDEO = (
 )
 
 MM_BLOCK: Names = (
-    (r"\.shortcut\.0\.", ".downsample.conv."),
-    (r"\.shortcut\.1\.", ".downsample.bn."),
+    *conv_and_norm(r"\.shortcut", ".downsample.conv", ".downsample.bn"),
     (r"\.norm(\d)\.", r".conv\1.bn."),
     (r"\.conv(\d)\.weight$", r".conv\1.conv.weight"),
     (r"^classifier\.", "cls_head.fc_cls."),
 )
 MM_RESNET: Names = (
-    (r"^stem\.0\.", "backbone.conv1.conv."),
-    (r"^stem\.1\.", "backbone.conv1.bn."),
+    *conv_and_norm(r"^stem", "backbone.conv1.conv", "backbone.conv1.bn"),
     *stages("", "backbone.layer{}.", 1),
 )
 SHIFTED: Names = ((r"(layer\d\.\d+\.conv1\.conv)\.", r"\1.net."),)
@@ -137,13 +134,11 @@ NON_LOCAL: Names = (
     (r"\.after\.norm\.", ".non_local_block.conv_out.bn."),
 )
 MM_SLOWFAST: Names = (
-    (r"^(slow|fast)\.stem\.0\.", r"backbone.\1_path.conv1.conv."),
-    (r"^(slow|fast)\.stem\.1\.", r"backbone.\1_path.conv1.bn."),
+    *conv_and_norm(r"^(slow|fast)\.stem", r"backbone.\1_path.conv1.conv", r"backbone.\1_path.conv1.bn"),
     *stages(r"(slow|fast)\.", r"backbone.\1_path.layer{}.", 1),
     (r"^laterals\.0\.", "backbone.slow_path.conv1_lateral."),
     (r"^laterals\.(\d)\.", r"backbone.slow_path.layer\1_lateral."),
-    (r"_lateral\.0\.", "_lateral.conv."),
-    (r"_lateral\.1\.", "_lateral.bn."),
+    *conv_and_norm(r"_lateral", "_lateral.conv", "_lateral.bn"),
 )
 FAST = 256  # features of the fast path, which come first in its classifier and last in ours
 SLOW_FIRST: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (

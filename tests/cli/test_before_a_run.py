@@ -80,7 +80,7 @@ def test_trainings_refuse_the_same(
 
 def test_a_sweep_does_not_take_two_names_of_a_key_for_two_keys(capsys: pytest.CaptureFixture[str]) -> None:
     _, line = refused(["sweep", "tsn_resnet18", "--over", "lr=0.1", "--over", "recipe.lr=0.2"], capsys)
-    assert "--over lr is there twice" in line
+    assert "--over lr is given twice" in line
 
 
 # Data that cannot be divided or read

@@ -52,7 +52,7 @@ def test_a_search_without_a_range_works_from_end_to_end(
     shown = screen(capsys)
     assert "no range asked for: beta has no effect, and what is found may cost anything" in shown
     assert NONE in shown
-    assert read_yaml(out / "config.yaml").as_type(dict)["settings"]["flops"] == []
+    assert read_yaml(out / "config.yaml").as_type(dict)["constraints"] == {}
     content = (out / "architecture.yaml").read_bytes()
     assert load_architecture(out / "architecture.yaml").found["range"] == "none"
     (out / "architecture.yaml").unlink()
@@ -89,12 +89,13 @@ def test_no_range_and_a_range_is_one_line(ranged: Path, other: list[str], capsys
 
 
 def test_the_papers_row_without_a_range_has_none(capsys: pytest.CaptureFixture[str]) -> None:
-    flops = {}
+    constraints = {}
     for name in ("0", "005", "01", "02"):
         path = find_experiment(f"auto_tsnet_beta_{name}")
         assert path is not None
-        flops[name] = read_layers(path).as_type(SearchExperiment).flops
-    assert flops == {"0": (), "005": ("1.37:1.43",), "01": ("1.37:1.43",), "02": ("1.37:1.43",)}
+        constraints[name] = read_layers(path).as_type(SearchExperiment).constraints
+    asked = {"flops": "1.37:1.43"}
+    assert constraints == {"0": {}, "005": asked, "01": asked, "02": asked}
     assert main(["search", "auto_tsnet_beta_0", "--dry-run"]) == 0
     assert "range    none asked for: what is found may cost " in capsys.readouterr().out
 

@@ -121,7 +121,7 @@ def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
 
     An export's logits are as near as every export is checked to be, d; a softmax moves by 2 p (1 - p) d <= d / 2.
     """
-    monkeypatch.setattr(sys.modules["autovid.export.predict"], "TOP", 12)
+    monkeypatch.setattr(sys.modules["autovid.export.classifier"], "TOP", 12)
     shutil.copy(exported["onnx"] / "model.onnx", tmp_path / "alone.onnx")
     (want,) = predict(capsys, trained, clip)
     assert want["video"] == str(clip)

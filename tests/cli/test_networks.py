@@ -157,7 +157,7 @@ def test_mistakes_are_one_line_each_with_exit_code_2(
         ([NAME, "--with", "nothing"], "no module 'nothing'"),
         ([NAME, "--with", "scale:size=3"], "module scale has no option 'size'; it has factor, stages"),
         ([NAME, "--with", "scale:factor=0"], f"scale does not fit {NAME}: it has no zero"),
-        ([NAME, "--with", "scale", "--with", "scale:factor=2"], "--with scale stands twice"),
+        ([NAME, "--with", "scale", "--with", "scale:factor=2"], "--with scale is given twice"),
         (["csn_r50", "--option", "interaction=full"], "interaction: one of reduced, preserved, but it is 'full'"),
         (["tiny", "--temporal-pooling"], "are for hand-designed networks"),
     ]

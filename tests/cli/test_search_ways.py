@@ -3,13 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
 from autovid.cli import main
 from autovid.search import read_search
-from autovid.search.task import SearchTask
+from autovid.search.problem import Choices
+from autovid.search.strategies.parsec import Parsec
+from autovid.search.supernet import StreamingSoftmax
 from autovid.space import load_architecture
 
 SHORT = ["--steps", "2", "--batch", "4", "--decoders", "0", "--precision", "fp32"]
@@ -38,39 +40,38 @@ def test_as_many_samples_as_the_entropy_asks_for(tmp_path: Path, tiny_videos: Pa
     lines = records(out)
     assert [line["samples"] for line in lines[::2]] == [13, 13, 13]
     assert all(2 <= after["samples"] < 13 for after in lines[1::2])
-    assert all(line["beta"] == 0.1 for line in lines)
 
 
 def test_a_likelihood_summed_over_the_clips_weighs_by_their_number(
     tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, set[float]] = {"sum": set(), "mean": set()}
-    scale = SearchTask._scale
+    losses: dict[str, list[float]] = {"sum": [], "mean": []}
+    weigh = StreamingSoftmax.weigh
 
-    def watched(task: SearchTask, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
-        seen[task.settings.likelihood].add(scale(task, batch))
-        return scale(task, batch)
+    def watched(softmax: StreamingSoftmax, value: float) -> tuple[float, float]:
+        losses[kind].append(-value)
+        return weigh(softmax, value)
 
-    monkeypatch.setattr(SearchTask, "_scale", watched)
-    for kind in seen:
+    monkeypatch.setattr(StreamingSoftmax, "weigh", watched)
+    for kind in losses:
         out = tmp_path / kind
         assert search(out, tiny_videos, "--samples", "2", "--steps", "1", "--likelihood", kind) == 0
-        assert read_search(out).settings.likelihood == kind
-    assert seen == {"sum": {4.0}, "mean": {1.0}}
+        assert read_search(out).settings.options["likelihood"] == kind
+    assert losses["sum"][:2] == [4 * loss for loss in losses["mean"][:2]]  # of four clips: exact
 
 
 def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing outside the range of the part, in the warm-up as after it."""
     seen: list[bool] = []
-    draw = SearchTask._draw
+    draw = Parsec.draw
 
-    def watched(task: SearchTask, index: int, warm: bool) -> torch.Tensor:
-        drawn = draw(task, index, warm)
-        assert task.range is not None
-        seen.extend(task.range.low <= macs <= task.range.high for macs in task.table.macs(drawn.numpy()).tolist())
+    def watched(strategy: Parsec, *given: Any) -> Choices:
+        drawn = draw(strategy, *given)
+        (constraint,) = strategy.problem.constraints
+        seen.extend(constraint.inside(drawn).tolist())
         return drawn
 
-    monkeypatch.setattr(SearchTask, "_draw", watched)
+    monkeypatch.setattr(Parsec, "draw", watched)
     out = tmp_path / "run"
     assert search(out, tiny_videos, "--samples", "2", "--in-range", "--flops", "0.0075:0.008") == 0
     assert seen == [True] * 12

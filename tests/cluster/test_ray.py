@@ -25,6 +25,7 @@ from autovid.cli import main
 from autovid.cluster import Halving, Resources, Trial, connect, run_trials
 from autovid.cluster.connect import ClusterError
 from autovid.errors import ConfigError, DataError
+from autovid.plugins import load_plugins
 from autovid.run import RunDirectory
 from autovid.run.signals import Interrupted
 
@@ -190,6 +191,29 @@ def test_what_is_printed_in_a_trial_is_printed_here_and_its_mistake_is_raised_he
     with pytest.raises(DataError, match="no such video"):
         trials(work, ["a"], cluster)
     assert "hello from a trial\n" in capsys.readouterr().out
+
+
+def test_trials_run_the_plugins_of_the_command_and_no_other_content(
+    cluster: str, tmp_path: Path, without_plugins: None
+) -> None:
+    plugin = tmp_path / "own.py"
+    lines = [
+        "from autovid.blocks.registry import ATTENTIONS",
+        "@ATTENTIONS.register('own', 'nothing')",
+        "class Own: ...",
+    ]
+    plugin.write_text("\n".join(lines))
+    load_plugins([plugin])
+
+    def work(number: int, report: Any) -> bool:
+        from autovid.blocks.registry import ATTENTIONS
+
+        return "own" in ATTENTIONS
+
+    assert [trial.result for trial in trials(work, ["a", "b"], cluster)] == [True, True]
+    plugin.write_text("\n".join([*lines, "# changed"]))
+    with pytest.raises(ConfigError, match="it is another file"):
+        trials(work, ["a"], cluster)
 
 
 def test_halving_ends_the_worst_and_says_when(cluster: str, tmp_path: Path) -> None:

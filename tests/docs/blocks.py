@@ -29,7 +29,20 @@ FENCE = re.compile(r"(\s*)(`{3,})\s*(\S*).*")
 CODE = ("console", "python")
 ENDS = ("&", "|", ">", "&&", "||", ";")  # of a command, for a shell
 # Directives that show no commands of their own.
-SHOWN = ("text", "yaml", "json", "csv", "toml", "", "{toctree}", "{include}", "{note}", "{image}", "{figure}")
+SHOWN = (
+    "text",
+    "yaml",
+    "json",
+    "csv",
+    "toml",
+    "",
+    "{toctree}",
+    "{include}",
+    "{literalinclude}",
+    "{note}",
+    "{image}",
+    "{figure}",
+)
 
 
 class Block(NamedTuple):

@@ -91,3 +91,11 @@ def test_the_page_of_the_architecture_has_every_folder() -> None:
     told = {name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])}
     modules = {path.name for path in (ROOT / "autovid").glob("[!_]*.py")}
     assert told == modules | {path.parent.name for path in (ROOT / "autovid").glob("*/__init__.py")}
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    name = re.compile(r"`((?:autovid|bench|docs|experiments|search_spaces|tests)/[\w./-]*)`")
+    named = {(page.name, path) for page in PAGES for path in name.findall(page.read_text(encoding="utf-8"))}
+    gone = [pair for pair in named if "NAME" not in pair[1] and not (ROOT / pair[1]).exists()]
+    assert named
+    assert not sorted(gone)

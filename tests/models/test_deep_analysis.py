@@ -13,8 +13,8 @@ from autovid.errors import ConfigError
 from autovid.layers.non_local import NonLocalBlock
 from autovid.layers.residual import Residual
 from autovid.models import Network, NetworkSpec, build_network
-from autovid.models.deep_analysis import BACKBONES, STRATEGIES
 from autovid.models.images import PaddedShortcut
+from autovid.models.registry import BACKBONES, STRATEGIES
 
 NAMES = [f"{strategy}_{backbone}" for strategy in STRATEGIES for backbone in BACKBONES]
 

@@ -28,9 +28,9 @@ from autovid.kernels.compute import Measured
 from autovid.kernels.depthwise import Kernels
 from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory
-from autovid.search import search, settings_for
+from autovid.search import parse_constraints, search, settings_for
 from autovid.search.run import Found
-from autovid.search.task import SearchTask
+from autovid.search.supernet import Supernet
 from autovid.space import load_space
 
 OPERATIONS = ("open", "write", "fsync", "close", "rename", "replace", "mkdir", "unlink", "rmdir", "ftruncate")
@@ -54,12 +54,18 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
         seed=3,
     )
-    options: dict[str, Any] = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress}
+    constraints = parse_constraints(space, {"flops": "0.0075:0.008"})
+    options: dict[str, Any] = {
+        "constraints": constraints,
+        "checkpoint_every": 1,
+        "device": "cpu",
+        "precision": "fp32",
+        "progress": progress,
+    }
     with patch("autovid.kernels.compute.measured", lambda: Measured("another", kernels, Precision())):
-        return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
+        return search(space, open_videos(data), settings, out, constraints=constraints, resume=out.exists(), **options)
 
 
 def moments(seed: int) -> list[Moment]:
@@ -86,9 +92,9 @@ class Killer:
         for name in OPERATIONS:
             setattr(os, name, self._before(name, getattr(os, name)))
         RunDirectory.save = self._inside("save", RunDirectory.save)  # type: ignore[method-assign]
-        autovid.search.run._finish = self._inside("end", autovid.search.run._finish)
-        loss = SearchTask._loss
-        SearchTask._loss = lambda *given: (self._pass("loss", ""), loss(*given))[1]  # type: ignore[method-assign]
+        autovid.search.run.finish = self._inside("end", autovid.search.run.finish)
+        logits = Supernet._logits
+        Supernet._logits = lambda *given: (self._pass("loss", ""), logits(*given))[1]  # type: ignore[method-assign]
 
     def _inside(self, where: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*given: Any, **named: Any) -> Any:

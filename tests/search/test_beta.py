@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from autovid.costs import GFLOPS
 from autovid.data import open_videos
-from autovid.search.part_targets import parse_gflops
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_flops_fall_as_beta_rises_and_auto_ends_inside_the_range(
     study: ModuleType, betas: tuple[float | str, ...], batch: int
 ) -> None:
     """The shape of seed-auto-tsnet's Table 1, in the expected FLOPs of the sparse part of `tiny`."""
-    videos, wanted = open_videos("synthetic"), parse_gflops(study.RANGE)
+    videos, wanted = open_videos("synthetic"), GFLOPS.parse(study.RANGE)
     ends = {beta: study.search_sparse(videos, beta, steps=40, batch=batch)["expected_gflops"] for beta in betas}
     fixed = [ends[beta] for beta in betas if beta != "auto"]
     assert fixed == sorted(fixed, reverse=True), ends

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from autovid.search.objective import cost_shares, cost_term, excess, importance, surrogate
+from autovid.search.objective import CostTerm, cost_shares, excess, importance, surrogate
 from autovid.solver import CostRange
 
 ODDS = ((1, 2, 3), (2, 1), (1, 3, 2, 1))  # P(candidate) over that of one with odds of 1, in three decisions
@@ -67,9 +67,8 @@ def test_a_sample_as_the_prior_has_it_gives_the_exact_gradient(betas: tuple[floa
     macs_K, latency_K = cost_shares(every.macs_K, FLOPS), cost_shares(every.latency_K, LATENCY)
     assert ((macs_K > 0).any(), (latency_K > 0).any()) == (True, True)
     logprob_K = every.logprob()
-    loss = surrogate(logprob_K, importance(every.loglik_K), macs_K, betas[0], True, control)
-    if betas[1]:
-        loss = loss + cost_term(logprob_K, latency_K, betas[1], True, control)
+    terms = [CostTerm(macs_K, betas[0]), CostTerm(latency_K, betas[1])]
+    loss = surrogate(logprob_K, importance(every.loglik_K), terms, True, control)
     error = (every.gradient(loss) - exact(every, betas)).abs().max()
     assert error < 1e-12, error
 
@@ -86,7 +85,7 @@ def test_the_mean_over_all_triples_is_that_with_the_exact_normaliser(beta: float
         which = torch.tensor(triple)
         m_K, n_K = importance(once.loglik_K[which]), cost_shares(once.macs_K[which.numpy()], outside)
         p = p_A[which].prod()
-        estimated = estimated + p * surrogate(logprob_A[which], m_K, n_K, beta, conditioned=True)
+        estimated = estimated + p * surrogate(logprob_A[which], m_K, [CostTerm(n_K, beta)], conditioned=True)
         wanted = wanted + p * ((beta * n_K - m_K) * (logprob_A[which] - mean_logprob)).sum()
     error = once.gradient(estimated - wanted).abs().max()
     assert error < 1e-12, error
@@ -97,5 +96,5 @@ def test_architectures_that_are_alike_push_nothing_whatever_beta() -> None:
     every = population()
     alike = torch.full((len(every.macs_K),), 1 / len(every.macs_K), dtype=torch.float64)
     logprob_K = every.logprob()
-    loss = surrogate(logprob_K, alike, alike, 10.0, True) + cost_term(logprob_K, alike, 10.0, True)
+    loss = surrogate(logprob_K, alike, [CostTerm(alike, 10.0), CostTerm(alike, 10.0)], True)
     assert every.gradient(loss).abs().max() < 1e-12

@@ -3,6 +3,7 @@
 import io
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from autovid.cli import _parser, main, random_baseline
-from autovid.costs import LatencyFile, LatencyRange, latency_table, read_latency_file
+from autovid.cli import _parser, main, search_by_training
+from autovid.costs import Latency, LatencyFile, Macs, latency_table, read_latency_file
 from autovid.costs.latency import distinct_blocks
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
@@ -21,21 +22,21 @@ from autovid.kernels.compute import Compute
 from autovid.report.runs import read_run
 from autovid.report.search import curves
 from autovid.run import Progress
-from autovid.search import derive, read_search, search, settings_for
-from autovid.search.feasibility import decided
-from autovid.search.latency import LatencyTerm, choose_timely, latencies_of, latency_of_parts, probability_within
-from autovid.search.part_targets import Target
+from autovid.search import Constraint, PartConstraint, derive, read_search, resolve_part_ranges, search, settings_for
+from autovid.search.constraints import drawable, final_constraints, part_constraints, probability_inside
+from autovid.search.feasibility import Feasibility, choose, decided
+from autovid.search.objective import Beta, CostTerm, cost_shares, surrogate
 from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
-from autovid.search.run import Found
-from autovid.search.task import SearchTask
-from autovid.solver import CostRange
-from autovid.solver.several_constraints import Limit
+from autovid.search.run import Found, supernet_search
+from autovid.search.strategies.parsec import Parsec
+from autovid.search.strategy import Scores, make_strategy
+from autovid.solver import CostRange, TableConstraint
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
 from autovid.space.site_table import site_choices
 from autovid.studies import open_supernet
-from autovid.studies.random_baseline import draw
+from autovid.studies.by_training import draw
 
 SPACE = load_space("tiny")
 FLOPS = CostRange(7_500_000, 8_000_000)
@@ -59,16 +60,28 @@ FILE = made_up(SPACE)
 TABLE = latency_table(SPACE, FILE)
 
 
-def typical(low: float = 0.4, high: float = 0.6, flops: CostRange | None = FLOPS) -> LatencyRange:
+MACS = Constraint(Macs(), FLOPS)
+
+
+def inside(*constraints: Constraint) -> list[PartConstraint]:
+    """The ranges of the finished network."""
+    return final_constraints(constraints, SPACE)
+
+
+def typical(low: float = 0.4, high: float = 0.6, flops: bool = True) -> Constraint:
     """A range between two quantiles of what architectures of the FLOPs range take."""
-    rows = SPACE.index(draw(SPACE, 200, 0, flops))
+    rows = SPACE.index(draw(SPACE, 200, 0, inside(MACS) if flops else []))
     ends = np.quantile(TABLE.total(rows), [low, high])
-    return LatencyRange(FILE, CostRange(int(ends[0]), int(ends[1])))
+    return timed(int(ends[0]), int(ends[1]))
 
 
-def within(latency: LatencyRange, archs: list[Any]) -> bool:
-    costs = TABLE.total(SPACE.index(archs))
-    return bool(((costs >= latency.range.low) & (costs <= latency.range.high)).all())
+def timed(low: int, high: int, file: LatencyFile | None = None) -> Constraint:
+    return Constraint(Latency(file or FILE), CostRange(low, high))
+
+
+def within(latency: Constraint, archs: list[Any]) -> bool:
+    assert latency.whole is not None
+    return bool(latency.whole.holds(TABLE.total(SPACE.index(archs))).all())
 
 
 def test_a_latency_is_the_sum_of_its_blocks_and_the_overhead() -> None:
@@ -108,17 +121,17 @@ def test_a_table_of_another_input_or_space_and_a_broken_file_are_refused(tmp_pat
 
 def test_random_architectures_lie_in_both_ranges() -> None:
     latency = typical()
-    archs = draw(SPACE, 20, 0, FLOPS, latency)
+    archs = draw(SPACE, 20, 0, inside(MACS, latency))
     assert len(set(archs)) == 20
     assert within(latency, archs)
     assert all(FLOPS.low <= arch.macs() <= FLOPS.high for arch in archs)
-    alone = draw(SPACE, 20, 0, None, latency)
+    alone = draw(SPACE, 20, 0, inside(latency))
     assert within(latency, alone)
     assert not all(FLOPS.low <= arch.macs() <= FLOPS.high for arch in alone)
-    assert draw(SPACE, 5, 0, FLOPS) == SPACE.sample(5, 0, FLOPS)
-    slow = LatencyRange(FILE, CostRange(TABLE.largest()[0], TABLE.largest()[0] + 1))
+    assert draw(SPACE, 5, 0, inside(MACS)) == SPACE.sample(5, 0, FLOPS)
+    slow = timed(TABLE.largest()[0], TABLE.largest()[0] + 1)
     with pytest.raises(CostRangeError, match="the latency reaches up to"):
-        draw(SPACE, 2, 0, FLOPS, slow)
+        draw(SPACE, 2, 0, inside(MACS, slow))
 
 
 def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
@@ -126,40 +139,49 @@ def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
     prior = Prior(there)
     table = latency_table(there, FILE)
     low = table.smallest()[0]
-    term = LatencyTerm(there, LatencyRange(FILE, CostRange(low, low)), CostRange(low, low + 1000), "auto")
-    before, generator = term.expected(prior.log_probs()), torch.Generator().manual_seed(0)
+    ends, beta = CostRange(low, low + 1000), Beta("auto")
+
+    def expected() -> float:
+        return table.expected([np.exp(logp) for logp in prior.log_probs()])
+
+    before, generator = expected(), torch.Generator().manual_seed(0)
     adam = torch.optim.Adam(prior.parameters(), 0.2)
+    alike = torch.full((32,), 1 / 32, dtype=torch.float64)
     for _ in range(15):
         archs_KD = prior.sample(32, generator)
         adam.zero_grad()
-        term.loss(prior.log_prob(archs_KD), archs_KD).backward()
+        term = CostTerm(cost_shares(table.total(archs_KD.numpy()), beta.aim(ends)), beta.value)
+        surrogate(prior.log_prob(archs_KD), alike, [term], control=True).backward()
         adam.step()
-        term.update(prior.log_probs())
-    after = term.expected(prior.log_probs())
+        beta.update(expected(), ends)
+    after = expected()
     assert after < before - 0.2 * (before - low)
 
 
 def test_inside_its_ranges_a_search_weighs_latency_like_flops(tiny_videos: Path) -> None:
     """Draws that are all one architecture, which is too slow: the weights of a conditioned prior cancel."""
-    changes = {"flops": ("0.0075:0.008",), "in_range": True, "batch": 2, "crop": 16}
+    changes: dict[str, Any] = {"in_range": True, "batch": 2, "crop": 16}
     settings = settings_for(SPACE, proxy=True, videos=12, **changes)
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
-    slowest, choices = latency_table(task.there, FILE).largest()
-    wanted = CostRange(slowest // 4, slowest // 2)
-    task.timed = LatencyTerm(task.there, LatencyRange(FILE, wanted), wanted, "auto")
-    batch = torch.zeros(2, 3, 16, 16, 16), torch.tensor([0, 1])
-    task._learn_prior(batch, torch.from_numpy(np.repeat(choices[None], 3, axis=0)))
-    largest = max(float(alpha.grad.abs().max()) for alpha in task.prior.alpha if alpha.grad is not None)
+    constraints = resolve_part_ranges(SPACE, [MACS, typical()])
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    slowest, choices = latency_table(task.problem.space, FILE).largest()
+    macs, latency = task.problem.constraints
+    slow = replace(latency, range=CostRange(slowest // 4, slowest // 2))
+    strategy = make_strategy("parsec", replace(task.problem, constraints=(macs, slow)), {"in_range": True})
+    alike = np.full(3, -2.5)
+    strategy.tell(np.repeat(choices[None], 3, axis=0), Scores(alike, alike, np.zeros(3, np.int64), 2, 2.5))
+    assert isinstance(strategy, Parsec)
+    largest = max(float(alpha.grad.abs().max()) for alpha in strategy.prior.alpha if alpha.grad is not None)
     assert largest < 1e-12  # float64 until the end: weights of 1/3 and beta/3, below 1, cancel to some 1e-16
 
 
 def test_parts_may_use_what_they_use_on_average() -> None:
-    latency = typical()
-    ranges = latency_of_parts(SPACE, Target(FLOPS), latency)
-    assert ranges[-1] == latency.range
+    _, latency = resolve_part_ranges(SPACE, [MACS, typical()])
+    ranges = [latency.parts[part.name] for part in SPACE.parts]
+    assert ranges[-1] == latency.whole
     assert 0 < ranges[0].low < ranges[1].low < ranges[2].low
-    with pytest.raises(CostRangeError, match="--latency: no architecture has both"):
-        latency_of_parts(SPACE, Target(FLOPS), LatencyRange(FILE, CostRange(1, TABLE.smallest()[0] + 1)))
+    with pytest.raises(CostRangeError, match="--flops, --latency: no architecture has both"):
+        resolve_part_ranges(SPACE, [MACS, timed(1, TABLE.smallest()[0] + 1)])
 
 
 @pytest.fixture(scope="module")
@@ -174,96 +196,92 @@ def coarse() -> LatencyFile:
     return made_up(SPACE, blocks={k: t if k in early else 1_000_000 * (1 + t % 2) for k, t in FILE.blocks.items()})
 
 
-def narrow(file: LatencyFile) -> LatencyRange:
+def narrow(file: LatencyFile) -> Constraint:
     """Around what a typical architecture of the FLOPs range takes."""
     table = latency_table(SPACE, file)
-    middle = int(np.sort(table.total(SPACE.index(draw(SPACE, 21, 0, FLOPS))))[10])
-    return LatencyRange(file, CostRange(middle - 20_000, middle + 20_000))
+    middle = int(np.sort(table.total(SPACE.index(draw(SPACE, 21, 0, inside(MACS)))))[10])
+    return timed(middle - 20_000, middle + 20_000, file)
 
 
-@pytest.mark.parametrize("flops", [FLOPS, None])
-def test_what_a_part_takes_can_still_come_into_both_ranges(coarse: LatencyFile, flops: CostRange | None) -> None:
-    latency, target, table = narrow(coarse), Target(flops), latency_table(SPACE, coarse)
-    ranges = latency_of_parts(SPACE, target, latency)
-    space, rng = SPACE, np.random.default_rng(2)
+@pytest.mark.parametrize("flops", [True, False])
+def test_a_part_chooses_what_can_still_come_into_all_ranges(coarse: LatencyFile, flops: bool) -> None:
+    latency = narrow(coarse)
+    constraints = resolve_part_ranges(SPACE, [MACS, latency] if flops else [latency])
+    feasibility = Feasibility(SPACE, constraints)
+    chosen: dict[str, Any] = {}
+    rng = np.random.default_rng(2)
     for number in range(len(SPACE.parts)):
-        there = SPACE.part_space(number, {d.name: d.candidates[0] for d in space.decisions if len(d.candidates) == 1})
+        there = SPACE.part_space(number, chosen)
         log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
-        own, wanted = [Limit(latency.of(there).table, ranges[number])], target.of(SPACE, number)
-        own = [Limit(there.cost_table(), wanted), *own] if wanted else own
-        arch = choose_timely(space, number, there, log_probs, target, latency, own)
-        assert arch is not None
-        if wanted:
-            assert wanted.low <= there.cost_table().macs([arch])[0] <= wanted.high
-        space = space.fix(decided(SPACE, number, arch))
-    (last,) = space.sample(1)
-    assert latency.range.low <= table.total(SPACE.index([last]))[0] <= latency.range.high
-    assert flops is None or flops.low <= last.macs() <= flops.high
+        arch = choose(feasibility, number, there, log_probs)
+        for constraint in part_constraints(constraints, number, SPACE, there):
+            assert constraint.inside(there.index([arch])).all(), (number, str(constraint))
+        chosen = decided(SPACE, number, arch)
+    (last,) = SPACE.fix(chosen).sample(1)
+    assert all(constraint.inside(SPACE.index([last])).all() for constraint in inside(*constraints))
 
 
 def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
     coarse: LatencyFile, tiny_videos: Path, tmp_path: Path
 ) -> None:
     latency = narrow(coarse)
-    arch = searched(tmp_path / "run", tiny_videos, latency, ("0.0075:0.008",)).architecture
+    arch = searched(tmp_path / "run", tiny_videos, MACS, latency).architecture
     chosen = read_search(tmp_path / "run").chosen
     assert any(name.startswith("sparse.") for name in chosen)
     assert {name: arch.choices[name] for name in chosen} == chosen
-    assert latency.range.low <= latency.of(arch.as_space()).table.smallest()[0] <= latency.range.high
+    assert latency.whole is not None
+    assert latency.whole.low <= latency.cost.of(arch) <= latency.whole.high
 
 
 def test_how_much_of_a_prior_lies_in_both_ranges_is_that_of_the_list() -> None:
     there = SPACE.part_space(0, {})
-    limits = [Limit(there.cost_table(), CostRange(2_800_000, 3_400_000)), latency_limit(there, 0.2, 0.7)]
+    constraints = [TableConstraint(there.cost_table(), CostRange(2_800_000, 3_400_000)), quantiles(there, 0.2, 0.7)]
     rng = np.random.default_rng(0)
     log_probs = [np.log(rng.dirichlet(np.full(size, 5.0))) for size in there.sizes]
     every = np.indices(there.sizes).reshape(len(there.sizes), -1).T
-    inside = [(c >= limit.range.low) & (c <= limit.range.high) for limit in limits for c in [limit.table.total(every)]]
+    held = [limit.inside(every) for limit in constraints]
     chance = np.exp(np.sum([logp[column] for logp, column in zip(log_probs, every.T)], axis=0))
-    exact = [float(chance[one].sum()) for one in (inside[0] & inside[1], inside[1])]
+    exact = [float(chance[one].sum()) for one in (held[0] & held[1], held[1])]
     assert 0.02 < exact[0] < 0.8 * exact[1]
-    # two limits are counted in bins, which decides, on any machine; rounding in float64 is far below
-    assert probability_within(limits, log_probs, 2048) == pytest.approx(exact[0], abs=0.025)
-    assert probability_within(limits[1:], log_probs, 16384) == pytest.approx(exact[1], abs=1e-6)
+    # two ranges are counted in draws, one in bins, which decides, on any machine; rounding in float64 is far below
+    assert probability_inside(constraints, log_probs, 2048) == pytest.approx(exact[0], abs=0.025)
+    assert probability_inside(constraints[1:], log_probs, 16384) == pytest.approx(exact[1], abs=1e-6)
 
 
-def latency_limit(there: SearchSpace, low: float, high: float) -> Limit:
+def quantiles(there: SearchSpace, low: float, high: float) -> TableConstraint:
     """Between two quantiles of what uniform draws take."""
     table = latency_table(there, FILE)
     ends = np.quantile(table.total(there.index(there.sample(400, seed=1))), [low, high])
-    return Limit(table, CostRange(int(ends[0]), int(ends[1])))
+    return TableConstraint(table, CostRange(int(ends[0]), int(ends[1])))
 
 
-@pytest.mark.parametrize("flops", [("0.0075:0.008",), ()])
-def test_in_range_draws_from_the_range_of_latency_too(flops: tuple[str, ...], tiny_videos: Path) -> None:
+@pytest.mark.parametrize("flops", [True, False])
+def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: Path) -> None:
     given: dict[str, Any] = {"steps": 2, "samples": 6, "batch": 4, "crop": 16, "jitter": (16, 20), "in_range": True}
-    settings = settings_for(SPACE, proxy=True, videos=12, flops=flops, latency=True, **given)
-    latency = typical(flops=FLOPS if flops else None)
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), latency=latency)
-    assert len(task.limits) == len(flops) + 1
-    for warm in (True, False):
-        rows = task._draw(0, warm).numpy()
-        for limit in task.limits:
-            costs = limit.table.total(rows)
-            assert ((costs >= limit.range.low) & (costs <= limit.range.high)).all()
-    if not flops:
-        with pytest.raises(ConfigError, match="--flops MIN:MAX .or --latency"):
-            settings_for(SPACE, proxy=True, videos=12, flops=flops, **given)
+    settings = settings_for(SPACE, proxy=True, videos=12, **given)
+    constraints = resolve_part_ranges(SPACE, [MACS, typical()] if flops else [typical(flops=False)])
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    assert len(drawable(task.problem.constraints)) == len(task.problem.constraints) == flops + 1
+    for step in (0, 1):
+        rows = task.strategy.draw(step, None, np.random.default_rng(step))
+        assert all(constraint.inside(rows).all() for constraint in task.problem.constraints)
+    with pytest.raises(ConfigError, match="--flops MIN:MAX .or another"):
+        settings_for(SPACE, proxy=True, videos=12, constrained=False, **given)
 
 
 def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
     settings = settings_for(SPACE, proxy=True, videos=12, steps=2, samples=2, batch=4, crop=16, jitter=(16, 20))
-    latency = typical(flops=None)
-    task = SearchTask(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), latency=latency)
-    low, high = (end / 1e6 for end in task.latencies[0])
+    constraints = resolve_part_ranges(SPACE, [typical(flops=False)])
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    low, high = (end / 1e6 for end in task.problem.constraints[0].range)
     for expected, lines in ((low, 0), (high, 0), (high * 1.01, 1), (low * 0.99, 1)):
-        task.watch.see(task, 1, {"expected_latency_ms": expected})
+        task.monitor.on_step_end(task, 1, {"expected_latency_ms": expected})
         said = [line for line in task.notices() if "ends outside its range" in line]
         assert len(said) == lines
         assert all(f"{expected:.4g} ms expected" in line for line in said)
 
 
-def searched(out: Path, videos: Path, latency: LatencyRange, flops: tuple[str, ...], **options: Any) -> Found:
+def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) -> Found:
     small: dict[str, Any] = {
         "steps": options.pop("steps", 1),
         "samples": 2,
@@ -272,52 +290,56 @@ def searched(out: Path, videos: Path, latency: LatencyRange, flops: tuple[str, .
         "jitter": (16, 20),
         "seed": 3,
     }
-    settings = settings_for(SPACE, proxy=True, videos=12, flops=flops, **small)
+    settings = settings_for(SPACE, proxy=True, videos=12, **small)
     options = {"device": "cpu", "precision": "fp32", "checkpoint_every": 1, **options}
-    return search(SPACE, open_videos(videos), settings, out, latency=latency, **options)
+    resolved = resolve_part_ranges(SPACE, constraints)
+    return search(SPACE, open_videos(videos), settings, out, constraints=resolved, **options)
 
 
 def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_path: Path) -> None:
     latency = typical()
-    found = searched(tmp_path / "run", tiny_videos, latency, ("0.0075:0.008",))
+    found = searched(tmp_path / "run", tiny_videos, MACS, latency)
     arch = found.architecture
     assert within(latency, [arch])
     assert FLOPS.low <= arch.macs() <= FLOPS.high
     # written with four decimals
     assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
-    assert "made up" in str(arch.found["latency_on"])
+    assert "made up" in str(arch.found["conventions"])
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(record["expected_latency_ms"] > 0 and record["latency_beta"] > 0 for record in records)
+    assert all(record["expected_latency_ms"] > 0 for record in records)
+    assert all(record["latency_beta"] > 0 for record in records if not record["warmup"])
     again = read_search(tmp_path / "run")
-    assert again.latency == latency
+    assert again.constraints == resolve_part_ranges(SPACE, [MACS, latency])
     shown(tmp_path / "run", latency)
     assert derive(again) == arch
     other = typical(0.8, 0.9)
-    assert within(other, [derive(again, FLOPS, other)])
-    alone = derive(again, None, LatencyRange(FILE, CostRange(TABLE.smallest()[0], TABLE.smallest()[0])))
-    assert "range" not in alone.found
+    assert within(other, [derive(again, [MACS, other])])
+    smallest = TABLE.smallest()[0]
+    alone = derive(again, [timed(smallest, smallest)])
+    assert "GFLOPs" not in str(alone.found["range"])
     file = tmp_path / "t.json"
     file.write_bytes(msgspec.json.encode(FILE))
-    low, high = (end / 1e6 for end in other.range)
+    low, high = (end / 1e6 for end in other.whole or ())
     assert main(["derive", str(tmp_path / "run"), "--latency", f"{low}:{high}"]) == 0  # by the table that it has kept
-    (written,) = (tmp_path / "run").glob("architecture-*ms.yaml")
+    (written,) = (tmp_path / "run").glob("architecture-latency*.yaml")
     assert "latency_ms" in written.read_text()
 
 
-def shown(run: Path, latency: LatencyRange) -> None:
+def shown(run: Path, latency: Constraint) -> None:
     """What others make of a search with a range of latency."""
     found, arch = read_search(run), load_architecture(run / "architecture.yaml")
     height = len(matplotlib.image.imread(io.BytesIO(search_curve(run / "metrics.jsonl", found, arch)), format="png"))
     assert height > 800  # a row more
     page = str(curves([read_run(run)]))
-    assert f"found: {arch.cost['latency_ms']:.4g} ms" in page
-    assert page.index("Expected latency, ms") < page.index("P(in both ranges)")
+    assert f"the result: {arch.cost['latency_ms']:.4g} ms" in page
+    assert page.index("Expected latency, ms") < page.index("P(in all ranges)")
     supernet = open_supernet(run, "sparse")
-    assert supernet.latency == LatencyRange(FILE, latencies_of(found)[0])
-    job = random_baseline._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
-    assert job.latency == latency
-    assert job.flops is not None
-    assert job.flops.low < arch.macs() < job.flops.high
+    assert [c.range for c in supernet.constraints] == [c.parts["sparse"] for c in found.constraints]
+    job = search_by_training._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
+    macs, other = job.constraints
+    assert (other.cost, other.whole) == (latency.cost, latency.whole)
+    assert macs.whole is not None
+    assert macs.whole.low < arch.macs() < macs.whole.high
 
 
 def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path, tmp_path: Path) -> None:
@@ -327,20 +349,20 @@ def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path
             if done == 4:  # saved is step 3, the first of the two of a part
                 raise KeyboardInterrupt
 
-    latency = typical(flops=None)
-    whole = searched(tmp_path / "whole", tiny_videos, latency, (), steps=2)
+    latency = typical(flops=False)
+    whole = searched(tmp_path / "whole", tiny_videos, latency, steps=2)
     with pytest.raises(Exception, match="stopped at once"):
-        searched(tmp_path / "halves", tiny_videos, latency, (), steps=2, progress=Stop())
-    other = LatencyRange(made_up(SPACE, overhead=8), latency.range)
+        searched(tmp_path / "halves", tiny_videos, latency, steps=2, progress=Stop())
+    other = replace(latency, cost=Latency(made_up(SPACE, overhead=8)))
     with pytest.raises(RunError, match=r"latency\.table"):
-        searched(tmp_path / "halves", tiny_videos, other, (), steps=2, resume=True)
-    halves = searched(tmp_path / "halves", tiny_videos, latency, (), steps=2, resume=True)
+        searched(tmp_path / "halves", tiny_videos, other, steps=2, resume=True)
+    halves = searched(tmp_path / "halves", tiny_videos, latency, steps=2, resume=True)
     assert halves.architecture == whole.architecture
     assert within(latency, [whole.architecture])
-    for name, alpha in read_search(tmp_path / "whole").alpha.items():
-        assert np.array_equal(alpha, read_search(tmp_path / "halves").alpha[name])
+    for name, logp in read_search(tmp_path / "whole").learned.items():
+        assert np.array_equal(logp, read_search(tmp_path / "halves").learned[name])
     betas = [
-        [json.loads(line)["latency_beta"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        [json.loads(line).get("latency_beta") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("whole", "halves")
     ]
     assert betas[0] == betas[1]

@@ -1,13 +1,19 @@
 """What a search says of a part that went wrong, and that it says nothing of one that did not."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from autovid.costs import Macs
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
-from autovid.search import settings_for
+from autovid.search import PartConstraint, settings_for
+from autovid.search.prior import Prior
+from autovid.search.run import supernet_search
+from autovid.search.strategies.parsec import Parsec
 from autovid.search.task import SearchTask
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
@@ -23,7 +29,18 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="module")
 def task(space: SearchSpace, tiny_videos: Path) -> SearchTask:
     settings = settings_for(space, proxy=True, videos=12, steps=4, samples=2, batch=4, crop=16, jitter=(16, 20))
-    return SearchTask(space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+    return supernet_search(space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+
+
+def prior(task: SearchTask) -> Prior:
+    """The prior of the strategy, which is PARSEC."""
+    assert isinstance(task.strategy, Parsec)
+    return task.strategy.prior
+
+
+def expected(task: SearchTask) -> float:
+    """The mean GFLOPs under the prior."""
+    return task.tables[Macs()].expected([np.exp(logp) for logp in prior(task).log_probs()]) / 1e9
 
 
 def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, float]]) -> list[str]:
@@ -31,16 +48,16 @@ def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, fl
     the others the first of theirs of 99 %."""
     task._enter(number)
     alpha = {}
-    for d in task.prior.open:
-        decision = task.there.decisions[d]
+    for d in task.problem.searched:
+        decision = task.problem.space.decisions[d]
         kind = decision.name.split(".")[0]
         wanted, p = probability.get(kind, (str(decision.candidates[0]), 0.99))
         values = [str(candidate) for candidate in decision.candidates]
         logits = torch.full((len(values),), (1 - p) / (len(values) - 1))
         logits[values.index(wanted)] = p
         alpha[decision.name] = logits.log()
-    task.prior.take(alpha)
-    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    prior(task).take(alpha)
+    task.monitor.on_step_end(task, 3, {"expected_gflops": expected(task)})
     return task.notices()
 
 
@@ -68,10 +85,10 @@ def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.28)}) == []
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.25)}) == []
     task._enter(ATTENTION)
-    first, second = task.prior.open
-    names = [task.there.decisions[d].name for d in (first, second)]
-    task.prior.take({names[0]: torch.tensor([9.0, 0.0, 0.0]), names[1]: torch.tensor([0.0, 9.0, 0.0])})
-    task.watch.see(task, 3, {"expected_gflops": task._expected() / 1e9})
+    first, second = task.problem.searched
+    names = [task.problem.space.decisions[d].name for d in (first, second)]
+    prior(task).take({names[0]: torch.tensor([9.0, 0.0, 0.0]), names[1]: torch.tensor([0.0, 9.0, 0.0])})
+    task.monitor.on_step_end(task, 3, {"expected_gflops": expected(task)})
     assert task.notices() == []
 
 
@@ -81,10 +98,13 @@ def test_a_part_without_skips_never_collapses_onto_them(task: SearchTask) -> Non
 
 def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
     task._enter(ATTENTION)
-    task.prior.take({task.prior.names[d]: torch.tensor([0.0, 3.0, 0.0]) for d in task.prior.open})
-    task.range = CostRange(7_500_000, 8_000_000)
+    names = [task.problem.space.decisions[d].name for d in task.problem.searched]
+    prior(task).take({name: torch.tensor([0.0, 3.0, 0.0]) for name in names})
+    ends = CostRange(7_500_000, 8_000_000)
+    limit = PartConstraint(task.problem.space.cost_table(), ends, Macs())
+    task.problem = replace(task.problem, constraints=(limit,))
     for gflops, says in [(0.0074, ["0.0074"]), (0.0076, []), (0.008, []), (0.01, ["0.01"])]:
-        task.watch.see(task, 3, {"expected_gflops": gflops})
+        task.monitor.on_step_end(task, 3, {"expected_gflops": gflops})
         start = "part attention ends outside its range: "
         asked = " GFLOPs expected, 0.0075–0.008 GFLOPs asked for"
         assert [line.split(";")[0] for line in task.notices()] == [f"{start}{figure}{asked}" for figure in says]
@@ -93,7 +113,7 @@ def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
 def test_notices_come_at_the_ends_of_a_part_alone_and_once(task: SearchTask) -> None:
     task._enter(ATTENTION)
     for local, says in enumerate(["2 decisions, ", "", "", "hardly moved"]):
-        task.watch.see(task, local, {"expected_gflops": task._expected() / 1e9})
+        task.monitor.on_step_end(task, local, {"expected_gflops": expected(task)})
         lines = task.notices()
         assert len(lines) == bool(says)
         assert all(says in line for line in lines)

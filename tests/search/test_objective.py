@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from autovid.search.objective import Beta, StreamingSoftmax, cost_shares, excess, importance, sample_count, surrogate
+from autovid.search.objective import (
+    Beta,
+    CostTerm,
+    cost_shares,
+    excess,
+    importance,
+    sample_count,
+    surrogate,
+)
 from autovid.search.prior import Prior
+from autovid.search.supernet import StreamingSoftmax
 from autovid.solver import CostRange
 from autovid.space import load_space
 
@@ -55,7 +64,7 @@ def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool
     which = torch.tensor([place[tuple(row)] for row in drawn_KD.tolist()])
     m_K = importance(loglik_A[which])
     n_K = cost_shares(macs_A[which.numpy()], target)
-    found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control))
+    found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, [CostTerm(n_K, beta)], control=control))
     # a mean of 400,000 draws with factors of size 1, whose deviation is 1 / sqrt(400,000) = 1.6e-3: three of them
     assert torch.allclose(found, wanted.float(), atol=5e-3), (found - wanted).abs().max()
 
@@ -74,7 +83,9 @@ def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
         which = [place[tuple(row)] for row in drawn_KD.tolist()]
         m_K, n_K = importance(loglik_A[which]), cost_shares(macs_A[which], target)
         for control, found in estimates.items():
-            found.append(gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, n_K, beta, control=control)))
+            found.append(
+                gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, [CostTerm(n_K, beta)], control=control))
+            )
     plain, controlled = (torch.stack(estimates[control]) for control in (False, True))
     noise = (plain - controlled).std(0) / len(plain) ** 0.5
     assert ((plain.mean(0) - controlled.mean(0)).abs() < 4 * noise).all()  # four deviations
@@ -93,7 +104,7 @@ def test_conditioned_draws_estimate_the_gradient_of_the_conditioned_prior() -> N
     drawn = torch.multinomial(logp_A.detach().exp(), 400_000, replacement=True, generator=generator)
     m_K, zero = importance(loglik_A[inside][drawn]), torch.zeros(len(drawn))
     logp_K = prior.log_prob(all_AD[inside][drawn])
-    found = gradient(prior, surrogate(logp_K, m_K, zero, 0.1, conditioned=True))
+    found = gradient(prior, surrogate(logp_K, m_K, [CostTerm(zero, 0.1)], conditioned=True))
     assert torch.allclose(found, wanted.float(), atol=5e-3)  # as above
 
 

@@ -8,16 +8,16 @@ import torch
 
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
-from autovid.search import settings_for
+from autovid.search import parse_constraints, settings_for
 from autovid.search.prior import Prior
-from autovid.search.task import SearchTask
+from autovid.search.run import supernet_search
 from autovid.space import SearchSpace
 from autovid.space.decisions import is_searched_in
 
 
 def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_space: SearchSpace) -> None:
     there, part = split_space.part_space(0, {}), split_space.parts[0]
-    prior = Prior(there, part)
+    prior = Prior(there, [d for d, one in enumerate(there.decisions) if is_searched_in(part, one.name)])
     assert set(prior.tensors()) == {name for name in there.candidates if name.endswith("width")}
     with torch.no_grad():
         for alpha in prior.alpha:
@@ -45,16 +45,17 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
     )
-    task = SearchTask(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
-    learned: dict[str, torch.Tensor] = {}
+    constraints = parse_constraints(split_space, {"flops": "0.0075:0.008"})
+    task = supernet_search(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
+    learned: dict[str, np.ndarray] = {}
     for step in range(task.steps):
         task.step(step)
         part = split_space.parts[task.number]
-        assert all(is_searched_in(part, name) for name in task.prior.tensors())
-        assert all(torch.equal(task.learned[name], learned[name]) for name in task.learned)  # copies
-        learned |= task.prior.tensors()
+        current = {name: logp for name, logp in task.distribution().items() if name not in task.learned}
+        assert all(is_searched_in(part, name) for name in current)
+        assert all(np.array_equal(task.learned[name], learned[name]) for name in task.learned)  # copies
+        learned |= current
     assert learned.keys() == {d.name for d in split_space.decisions if len(d.candidates) > 1}
     task._leave()
     macs = split_space.fix(task.chosen).cost_table()

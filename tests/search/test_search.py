@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from autovid.costs import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
 from autovid.models import build
-from autovid.search import derive, read_search, search, settings_for
-from autovid.search.picture import alpha_image
+from autovid.search import derive, parse_constraints, read_search, search, settings_for
+from autovid.search.picture import probability_image
 from autovid.search.prior import Prior
+from autovid.search.problem import whole_problem
 from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
 from autovid.space.decisions import is_searched_in
@@ -59,8 +61,9 @@ def test_a_search_ends_inside_its_range(finished: Path) -> None:
 def test_every_step_is_logged_with_its_figures(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(9))
-    for key in ("loss", "expected_gflops", "p_in_range", "entropy", "beta"):
+    for key in ("loss", "expected_gflops", "p_in_range", "entropy"):
         assert all(key in line for line in lines), key
+    assert all("beta" in line for line in lines if not line["warmup"])
     tops = [key for key in lines[-1] if key.startswith("top/")]
     assert tops
 
@@ -158,34 +161,39 @@ def test_tensorboard_has_every_scalar_of_the_log(finished: Path, board: EventAcc
 def test_tensorboard_has_a_histogram_of_every_alpha_at_the_end_of_its_part(
     finished: Path, board: EventAccumulator
 ) -> None:
-    learned = read_search(finished).alpha
-    assert sorted(board.Tags()["histograms"]) == sorted(f"alpha/{name}" for name in learned)
-    for name, alpha in learned.items():
-        (event,) = board.Histograms(f"alpha/{name}")
+    learned = read_search(finished).learned
+    assert sorted(board.Tags()["histograms"]) == sorted(f"log_probability/{name}" for name in learned)
+    for name, logp in learned.items():
+        (event,) = board.Histograms(f"log_probability/{name}")
         stream = name.split(".")[0]
         assert event.step == ENDS["dense" if stream == "fusion" else stream]
         value = event.histogram_value
-        assert (value.min, value.max, value.num) == (alpha.min(), alpha.max(), len(alpha))
+        assert (value.min, value.max, value.num) == (logp.min(), logp.max(), len(logp))
 
 
 def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumulator) -> None:
-    events = board.Images("alpha")
+    events = board.Images("probabilities")
     assert [event.step for event in events] == sorted(ENDS.values())
     found = read_search(finished)
     there = found.space.part_space(0, {})
-    prior = Prior(there, found.space.parts[0])
-    prior.take({name: torch.from_numpy(alpha) for name, alpha in found.alpha.items()})
+    problem = replace(
+        whole_problem(there),
+        searched=tuple(d for d, one in enumerate(there.decisions) if is_searched_in(found.space.parts[0], one.name)),
+    )
     image = matplotlib.image.imread(io.BytesIO(events[0].encoded_image_string), format="png")
-    assert ((image[:, :, :3] * 255).round() == alpha_image(there, prior)).all()
+    assert ((image[:, :, :3] * 255).round() == probability_image(problem, found.log_probs(there))).all()
     assert (events[0].width, events[0].height) == (image.shape[1], image.shape[0])
 
 
 def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp_path: Path) -> None:
     space, out = load_space("x3d"), tmp_path / "run"
     settings = settings_for(
-        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20), flops=("2:2.1",)
+        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20)
     )
-    found = search(space, open_videos(tiny_videos), settings, out, device="cpu", precision="fp32").architecture
+    constraints = parse_constraints(space, {"flops": "2:2.1"})
+    videos = open_videos(tiny_videos)
+    done = search(space, videos, settings, out, constraints=constraints, device="cpu", precision="fp32")
+    found = done.architecture
     assert load_architecture(out / "architecture.yaml") == found
     assert 2_000_000_000 <= found.macs() <= 2_100_000_000
     with torch.device("meta"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,11 +22,16 @@ from workers import together
 
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
+from autovid.models import SearchNetwork
 from autovid.run import Interrupted, TaskState
 from autovid.run.task import seed_step
-from autovid.search import search, settings_for
+from autovid.search import parse_constraints, search, settings_for
+from autovid.search.prior import Prior
+from autovid.search.problem import Choices
 from autovid.search.run import Found
 from autovid.search.settings import SearchSettings
+from autovid.search.strategies.parsec import Parsec
+from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask
 from autovid.space import load_space
 
@@ -43,7 +49,6 @@ def tiny_settings() -> SearchSettings:
         batch=4,
         crop=16,
         jitter=(16, 20),
-        flops=("0.0075:0.008",),
     )
 
 
@@ -55,7 +60,7 @@ class Step:
     """A step of the search: the state before it, and what came of it."""
 
     before: TaskState
-    archs: Tensor
+    archs: Choices
     metrics: dict[str, float]
     gradients: Tensors  # of the weights, on which SGD has acted
     weights: Tensors
@@ -63,20 +68,40 @@ class Step:
     alpha: Tensors
 
 
-class InDouble(SearchTask):
-    """A search whose supernet computes in float64 up to the logits; the loss, alpha and its gradient are float32."""
+class SupernetInDouble(Supernet):
+    """A supernet that computes in float64 up to the logits; the loss, alpha and its gradient are float32."""
 
-    def _enter(self, *given: Any) -> None:
-        super()._enter(*given)
+    def open(self, *given: Any) -> None:
+        super().open(*given)
         self.net.double()
 
-    def _batch(self, which: int, index: int) -> tuple[Tensor, Tensor]:
-        x, y = super()._batch(which, index)
+    def _batch(self, half: int) -> tuple[Tensor, Tensor]:
+        x, y = super()._batch(half)
         return x.double(), y
 
-    def _draw(self, index: int, warm: bool) -> Tensor:
-        self.archs = super()._draw(index, warm)
-        return self.archs
+
+class InDouble(SearchTask):
+    """A search with such a supernet, whose draws and gradients are kept."""
+
+    def _enter(self, number: int) -> None:
+        super()._enter(number)
+        draw = self.strategy.draw
+
+        def kept(*given: Any) -> Choices:
+            self.archs = draw(*given)
+            return self.archs
+
+        self.strategy.draw = kept  # type: ignore[method-assign]
+
+    @property
+    def prior(self) -> Prior:
+        assert isinstance(self.strategy, Parsec)
+        return self.strategy.prior
+
+    @property
+    def net(self) -> SearchNetwork:
+        assert self.supernet is not None
+        return self.supernet.net
 
     def seen_step(self, index: int) -> Step:
         before = copy.deepcopy(self.state())
@@ -95,7 +120,9 @@ class InDouble(SearchTask):
 
 
 def in_double(data: Path) -> InDouble:
-    return InDouble(load_space("tiny"), open_videos(data), tiny_settings(), Compute("cpu", "fp32"))
+    settings = tiny_settings()
+    supernet = SupernetInDouble(open_videos(data), settings, Compute("cpu", "fp32"), 0, None)
+    return InDouble(load_space("tiny"), settings, supernet=supernet)
 
 
 def all_steps(data: Path) -> list[Step]:
@@ -111,8 +138,8 @@ def test_two_workers_do_the_same_step_as_one(tiny_videos: Path) -> None:
         alone.load(copy.deepcopy(first.before))
         whole = alone.seen_step(index)
         # random numbers and alpha are the same bits, so the draw is too
-        assert torch.equal(first.archs, second.archs)
-        assert torch.equal(first.archs, whole.archs)
+        assert np.array_equal(first.archs, second.archs)
+        assert np.array_equal(first.archs, whole.archs)
         assert first.metrics == second.metrics  # to the bit: computed from what was summed over both
         same_step(first, whole, alone.settings)
         learned += bool(whole.alpha_gradients)
@@ -168,27 +195,31 @@ def largest(tensors: Tensors) -> float:
 def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: Any) -> Found:
     progress = StopAt(stop_at, signal.SIGUSR1) if stop_at else None
     options = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress, **options}
-    return search(load_space("tiny"), open_videos(data), tiny_settings(), out, **options)
+    space = load_space("tiny")
+    constraints = parse_constraints(space, {"flops": "0.0075:0.008"})
+    return search(space, open_videos(data), tiny_settings(), out, constraints=constraints, **options)
 
 
 def watched_search(out: Path, data: Path) -> dict[str, Any]:
     """A search, and what this worker has drawn and learned in it: in memory, not as the first one has saved it."""
     seen: dict[str, Any] = {"archs": [], "alpha": [], "losses": []}
-    step, draw = SearchTask.step, SearchTask._draw
+    step, draw = SearchTask.step, Parsec.draw
 
-    def watch_draw(task: SearchTask, index: int, warm: bool) -> Tensor:
-        seen["archs"].append(draw(task, index, warm))
+    def watch_draw(strategy: Parsec, *given: Any) -> Choices:
+        seen["archs"].append(draw(strategy, *given))
         return seen["archs"][-1]  # type: ignore[no-any-return]
 
     def watch_step(task: SearchTask, index: int) -> dict[str, float]:
         metrics = step(task, index)
-        seen["alpha"].append(task.prior.tensors())
+        assert isinstance(task.strategy, Parsec)
+        assert task.supernet is not None
+        seen["alpha"].append(task.strategy.prior.tensors())
         seen["losses"].append(metrics["loss"])
-        seen["weights"] = {name: value.clone() for name, value in task.net.state_dict().items()}
+        seen["weights"] = {name: value.clone() for name, value in task.supernet.net.state_dict().items()}
         return metrics
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SearchTask, "_draw", watch_draw)
+        patch.setattr(Parsec, "draw", watch_draw)
         patch.setattr(SearchTask, "step", watch_step)
         seen["found"] = tiny_search(out, data).architecture.hash
     return seen
@@ -206,7 +237,7 @@ Pair = tuple[Path, list[dict[str, Any]]]
 def test_both_workers_learn_the_same_bit_for_bit(pair: Pair) -> None:
     """A sum over workers has the same bits on all, alpha is the first one's, and all else is computed from these."""
     first, second = pair[1]
-    assert all(torch.equal(a, b) for a, b in zip(first["archs"], second["archs"], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first["archs"], second["archs"], strict=True))
     for one, two in zip(first["alpha"], second["alpha"], strict=True):
         assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])

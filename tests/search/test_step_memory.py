@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import settings_for
-from autovid.search.task import SearchTask
+from autovid.search.run import supernet_search
 from autovid.space import load_space
 
 
@@ -50,20 +50,23 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
     settings = settings_for(
         load_space("tiny"), proxy=True, videos=12, steps=4, samples=samples, batch=4, crop=16, jitter=(16, 20)
     )
-    task = SearchTask(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
-    largest = torch.from_numpy(task.table.largest()[1])[None]
-    monkeypatch.setattr(task, "_draw", lambda index, warm: largest.repeat(settings.samples, 1))
+    task = supernet_search(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
+    largest = task.problem.space.cost_table().largest()[1][None].repeat(samples, axis=0)
+    monkeypatch.setattr(task.strategy, "draw", lambda *given: largest)
+    monkeypatch.setattr(task.strategy, "ask", lambda *given: largest)
+    supernet = task.supernet
+    assert supernet is not None
     task.step(0)  # momentum is there from now on
     graphs: list[int] = []
-    loss = task._loss
+    logits = supernet._logits
 
-    def measured(batch: Any, arch: Any, kind: str) -> torch.Tensor:
+    def measured(x: Any, choices: Any, kind: str) -> torch.Tensor:
         before = live.now
-        found = loss(batch, arch, kind)
+        found = logits(x, choices, kind)
         graphs.append(live.now - before)
         return found
 
-    monkeypatch.setattr(task, "_loss", measured)
+    monkeypatch.setattr(supernet, "_logits", measured)
     with LiveBytes() as live:
         metrics = task.step(1)
     assert "held_out_loss" in metrics  # it has moved the prior as well

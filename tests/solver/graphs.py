@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from autovid.costs import GFLOPS
 from autovid.solver.table import CostTable, Factor
 
 
@@ -80,7 +81,7 @@ def chain(rng: np.random.Generator, stages: int, depth: int, top: int, unit: int
             costs = rng.integers(0, top // unit, [sizes[d] for d in scope]) * unit
             factors.append(Factor(scope, costs))
         before = (width,)
-    return CostTable(factors, 7 * unit, sizes)
+    return CostTable(factors, 7 * unit, sizes, GFLOPS)
 
 
 def two_stream() -> CostTable:
@@ -132,4 +133,4 @@ def two_stream() -> CostTable:
         stage_of_stream("sparse", sparse, 8, stage, depth)
         stage_of_stream("dense", dense, 32, stage, depth)
         joints(stage)
-    return CostTable(factors, 31_234_560, sizes)
+    return CostTable(factors, 31_234_560, sizes, GFLOPS)

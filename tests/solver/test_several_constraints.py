@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from graphs import chain, every, logprobs, prior, tie, uniform
 
+from autovid.costs.latency import MILLISECONDS
 from autovid.errors import CostRangeError
-from autovid.solver import CostRange, CostTable, Factor, Limit, most_probable_within, sample_within, several_constraints
-from autovid.solver.cost_range import MILLISECONDS
+from autovid.solver import (
+    CostRange,
+    CostTable,
+    Factor,
+    TableConstraint,
+    most_probable_within,
+    sample_within,
+    several_constraints,
+)
 from autovid.solver.several_constraints import likely_within
 
 
@@ -37,12 +45,12 @@ def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> 
         ranges = span(costs, 0.3, 0.6), span(seconds, *ends)
         inside = (costs >= ranges[0].low) & (costs <= ranges[0].high)
         inside &= (seconds >= ranges[1].low) & (seconds <= ranges[1].high)
-        limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+        constraints = [TableConstraint(table, ranges[0]), TableConstraint(second, ranges[1])]
         if not inside.any():
             with pytest.raises(CostRangeError):
-                most_probable_within(limits, logp)
+                most_probable_within(constraints, logp)
             continue
-        found = most_probable_within(limits, logp)
+        found = most_probable_within(constraints, logp)
         assert ranges[0].low <= found.cost <= ranges[0].high
         assert ranges[1].low <= second.total(found.choices[None])[0] <= ranges[1].high
         assert found.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
@@ -59,8 +67,8 @@ def test_draws_follow_the_prior_given_both_ranges() -> None:
     ranges = span(costs, 0.2, 0.8), span(seconds, 0.0, 0.1)
     inside = (costs >= ranges[0].low) & (costs <= ranges[0].high) & (seconds <= ranges[1].high)
     assert 5 < inside.sum() < 0.05 * len(choices)
-    limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
-    drawn = sample_within(limits, logp, 4000, np.random.default_rng(1))
+    constraints = [TableConstraint(table, ranges[0]), TableConstraint(second, ranges[1])]
+    drawn = sample_within(constraints, logp, 4000, np.random.default_rng(1))
     exact = np.exp(logprobs(logp, choices)) * inside
     exact /= exact.sum()
     numbers = np.ravel_multi_index(tuple(drawn.T), table.sizes)
@@ -68,10 +76,10 @@ def test_draws_follow_the_prior_given_both_ranges() -> None:
     assert seen[~inside].sum() == 0
     # Total variation of 4,000 draws of 16 architectures: 0.4 * sqrt(16 / 4000) = 0.025 in the mean, +- 0.005.
     assert np.abs(seen - exact).sum() / 2 < 0.05
-    different = sample_within(limits, logp, 5, np.random.default_rng(1), distinct=True)
+    different = sample_within(constraints, logp, 5, np.random.default_rng(1), distinct=True)
     assert len(np.unique(different, axis=0)) == 5
     with pytest.raises(CostRangeError, match=f"only {inside.sum()} of {inside.sum() + 1}"):
-        sample_within(limits, logp, int(inside.sum()) + 1, np.random.default_rng(1), distinct=True)
+        sample_within(constraints, logp, int(inside.sum()) + 1, np.random.default_rng(1), distinct=True)
 
 
 def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,24 +88,24 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypat
     second = other(table, 3)
     middle = (table.smallest()[0] + table.largest()[0]) // 2
     first = CostRange(middle * 98 // 100, middle * 102 // 100)
-    typical = second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))
+    typical = second.total(sample_within([TableConstraint(table, first)], uniform(table), 64, rng))
     spread = int(typical.std())
     away = int(typical.mean()) - 4 * spread  # four standard deviations: a draw in 30,000 would have it
-    limits = [Limit(table, first), Limit(second, CostRange(away, away + spread // 2))]
-    found = most_probable_within(limits, prior(table, rng))
-    for row in [found.choices, *sample_within(limits, uniform(table), 4, rng)]:
-        for limit in limits:
-            assert limit.range.low <= limit.table.total(row[None])[0] <= limit.range.high
+    constraints = [TableConstraint(table, first), TableConstraint(second, CostRange(away, away + spread // 2))]
+    found = most_probable_within(constraints, prior(table, rng))
+    for row in [found.choices, *sample_within(constraints, uniform(table), 4, rng)]:
+        for constraint in constraints:
+            assert constraint.range.low <= constraint.table.total(row[None])[0] <= constraint.range.high
     assert found.gap < 0.5
     searches: list[object] = []
     search = several_constraints.best_in_range
     monkeypatch.setattr(several_constraints, "best_in_range", lambda *given: searches.append(given) or search(*given))
     least = second.smallest()[0]
-    limits = [Limit(table, first), Limit(second, CostRange(least, least + spread))]
+    constraints = [TableConstraint(table, first), TableConstraint(second, CostRange(least, least + spread))]
     message = "no architecture has both .* GFLOPs and .* ms: with .* GFLOPs the latency reaches down to .* ms"
     for ask in (most_probable_within, lambda *given: sample_within(*given, 1, rng)):
         with pytest.raises(CostRangeError, match=message):
-            ask(limits, uniform(table))
+            ask(constraints, uniform(table))
     assert len(searches) == 3  # the best there is, and twice the end of the reach: 0.2 s each
 
 
@@ -109,11 +117,14 @@ def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: 
     second = other(table, 3)
     middle = (table.smallest()[0] + table.largest()[0]) // 2
     first = CostRange(middle * 98 // 100, middle * 102 // 100)
-    typical = int(np.median(second.total(sample_within([Limit(table, first)], uniform(table), 64, rng))))
-    limits = [Limit(table, first), Limit(second, CostRange(typical, typical + typical // 1000))]
-    found = most_probable_within(limits, uniform(table))
-    for limit in limits:
-        assert limit.range.low <= limit.table.total(found.choices[None])[0] <= limit.range.high
+    typical = int(np.median(second.total(sample_within([TableConstraint(table, first)], uniform(table), 64, rng))))
+    constraints = [
+        TableConstraint(table, first),
+        TableConstraint(second, CostRange(typical, typical + typical // 1000)),
+    ]
+    found = most_probable_within(constraints, uniform(table))
+    for constraint in constraints:
+        assert constraint.range.low <= constraint.table.total(found.choices[None])[0] <= constraint.range.high
     assert found.cost == table.total(found.choices[None])[0]
     assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes), rel=0, abs=tie(uniform(table)))
 
@@ -133,13 +144,13 @@ def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     ranges = first, CostRange(int(fastest[0]), int(fastest[5]))
     inside &= seconds <= ranges[1].high
     there = {tuple(row) for row in choices[inside]}
-    limits = [Limit(table, ranges[0]), Limit(second, ranges[1])]
+    constraints = [TableConstraint(table, ranges[0]), TableConstraint(second, ranges[1])]
     with pytest.raises(CostRangeError, match="only . of 10000"):
-        sample_within(limits, logp, 10_000, np.random.default_rng(0))
-    rows = likely_within(limits, logp, 10_000)
+        sample_within(constraints, logp, 10_000, np.random.default_rng(0))
+    rows = likely_within(constraints, logp, 10_000)
     assert 1 < len(rows) <= len(there)
     assert {tuple(row) for row in rows} <= there
-    impossible = [limits[0], Limit(second, CostRange(int(seconds.min()) - 5, int(seconds.min()) - 1))]
+    impossible = [constraints[0], TableConstraint(second, CostRange(int(seconds.min()) - 5, int(seconds.min()) - 1))]
     assert len(likely_within(impossible, logp, 10)) == 0
 
 
@@ -149,6 +160,6 @@ def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:
     second, logp = other(table, 2), prior(table, rng)
     logp[0][0] = logp[1][1] = -np.inf
     costs, seconds = table.total(every(table)), second.total(every(table))
-    limits = [Limit(table, span(costs, 0.2, 0.8)), Limit(second, span(seconds, 0.2, 0.4))]
-    rows = [most_probable_within(limits, logp).choices, *sample_within(limits, logp, 20, rng)]
+    constraints = [TableConstraint(table, span(costs, 0.2, 0.8)), TableConstraint(second, span(seconds, 0.2, 0.4))]
+    rows = [most_probable_within(constraints, logp).choices, *sample_within(constraints, logp, 20, rng)]
     assert all(row[0] != 0 and row[1] != 1 for row in rows)

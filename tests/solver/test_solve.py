@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from graphs import chain, every, logprobs, prior, random_table, tie, two_stream, uniform
 
+from autovid.costs import gflops
 from autovid.errors import CostRangeError
 from autovid.solver import best_first, binned_dp
-from autovid.solver.cost_range import gflops
 from autovid.solver.solve import in_order_of_probability, most_probable
 from autovid.solver.table import CostTable, Factor
 

@@ -122,7 +122,7 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys:
     (tmp_path / "mine").write_text("hello")
     for out in (tmp_path, tmp_path / "mine"):
         assert main(["bench", "tsn_resnet18", "-o", str(out)]) == 5
-        assert "is there already; choose another -o" in capsys.readouterr().err
+        assert "exists already; choose another -o" in capsys.readouterr().err
     assert (tmp_path / "mine").read_text() == "hello"
 
 

@@ -8,19 +8,29 @@ import pytest
 from small import ARCH, SPACE, recipe, train
 from stopping import StopAt
 
-from autovid.costs import LatencyFile, LatencyRange, count
+from autovid.costs import Latency, LatencyFile, Macs, count
 from autovid.costs.latency import distinct_blocks
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, CostRangeError, DivergedError, RunError
 from autovid.models import build
 from autovid.run import Interrupted, Progress, RunDirectory
+from autovid.search import Constraint
 from autovid.solver import CostRange
-from autovid.studies import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
+from autovid.studies import Comparison, Entry, Trainer, find_rival, range_around, search_by_training
+from autovid.studies.by_training import cost_at
 from autovid.studies.comparison import write_comparison
-from autovid.studies.random_baseline import predicted
 from autovid.train.task import TrainingTask
 
 FLOPS = CostRange(11_000_000, 12_000_000)
+
+
+def flops(low: int, high: int) -> tuple[Constraint, ...]:
+    return (Constraint(Macs(), CostRange(low, high)),)
+
+
+def comparison_of(n: int, *others: Constraint, data: str = "few", **options: Any) -> Comparison:
+    constraints = (*flops(*FLOPS), *others)
+    return Comparison("tiny", constraints, FLOPS, SPACE.reference, data, 12, recipe(), n, **options)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +59,9 @@ def trainer(videos: VideoSet, **options: Any) -> Trainer:
 
 
 def baseline(out: Path, videos: VideoSet, **options: Any) -> Comparison:
-    given = {"flops": FLOPS, "n": 3, "trainer": trainer(videos), **options}
-    return random_baseline(SPACE, out=out, **given)
+    given = {"constraints": flops(*FLOPS), "trainer": trainer(videos), **options}
+    architectures = {"architectures": given.pop("n", 3)}
+    return search_by_training(SPACE, out=out, options=architectures, **given)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -94,9 +105,9 @@ def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"n": 2}, "n: 3 there, 2 now"),
-        ({"seed": 1}, "seed: 0 there, 1 now"),
-        ({"flops": CostRange(11_000_000, 12_100_000)}, "flops"),
+        ({"n": 2}, r"settings\.options\.architectures: 3 there, 2 now"),
+        ({"seed": 1}, r"settings\.seed: 0 there, 1 now"),
+        ({"constraints": flops(11_000_000, 12_100_000)}, r"constraints\.flops\.whole: 0\.011:0\.012 there"),
     ],
 )
 def test_another_configuration_is_refused(
@@ -157,11 +168,11 @@ def test_one_that_diverges_is_an_entry_without_accuracy(
 
 def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(videos: VideoSet, tmp_path: Path) -> None:
     with pytest.raises(CostRangeError) as error:
-        baseline(tmp_path / "b", videos, flops=CostRange(10**12, 2 * 10**12))
+        baseline(tmp_path / "b", videos, constraints=flops(10**12, 2 * 10**12))
     assert error.value.exit_code == 3
     smallest, _ = SPACE.cost_table().smallest()
     with pytest.raises(CostRangeError):
-        baseline(tmp_path / "b", videos, flops=CostRange(smallest, smallest), n=1000)
+        baseline(tmp_path / "b", videos, constraints=flops(smallest, smallest), n=1000)
     for n in (0, 10_001):
         with pytest.raises(ConfigError, match=f"^{n} architectures: give 1 to 10,000"):
             baseline(tmp_path / "b", videos, n=n)
@@ -169,7 +180,7 @@ def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(video
 
 
 def test_a_searched_one_outside_the_range_is_noted_wherever_it_is_compared(tmp_path: Path) -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1)
+    comparison = comparison_of(1)
     comparison.entries += [
         Entry("random", name, 11_100_000, 1_000_000, top1, 80.0) for name, top1 in (("a", 4), ("c", 44))
     ]
@@ -207,7 +218,7 @@ def test_the_range_around_an_architecture_is_two_percent_either_side() -> None:
 
 
 def test_a_comparison_in_which_nothing_has_an_accuracy_is_drawn_too(tmp_path: Path) -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few $^$", 12, recipe(), 2)  # which is no formula
+    comparison = comparison_of(2, data="few $^$")  # which is no formula
     comparison.entries.append(Entry("random", "abc", 11_500_000, None, None, None))
     write_comparison(tmp_path, comparison)
     assert (tmp_path / "plot.png").stat().st_size > 1000
@@ -220,14 +231,13 @@ def test_a_range_of_latency_adds_a_column_and_is_held_against_the_searched_one(t
         space="tiny", frames=16, crop=32, classes=12, batch=1, device="cpu", hardware="a machine", precision="fp32",
         threads=1, versions={}, blocks=blocks, overhead=0,
     )  # fmt: skip
-    time = predicted(ARCH, LatencyRange(file, CostRange(0, 1)))
+    time = cost_at(ARCH, Latency(file))
     assert time is not None
     assert time % 100_000 == 0
-    latency = LatencyRange(file, CostRange(time // 2, time * 2))
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1, latency=latency)
-    comparison.entries.append(Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0, time))
-    comparison.entries.append(Entry("searched", "b", 11_200_000, 1_000_000, 50.0, 80.0, int(time * 2.1)))
-    comparison.entries.append(Entry("random", "c", 11_200_000, 1_000_000, 30.0, 80.0, None))
+    comparison = comparison_of(1, Constraint(Latency(file), CostRange(time // 2, time * 2)))
+    comparison.entries.append(Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0, {"latency": time}))
+    comparison.entries.append(Entry("searched", "b", 11_200_000, 1_000_000, 50.0, 80.0, {"latency": int(time * 2.1)}))
+    comparison.entries.append(Entry("random", "c", 11_200_000, 1_000_000, 30.0, 80.0, {"latency": None}))
     write_comparison(tmp_path, comparison)
     assert [row["latency_ms"] for row in table(tmp_path)] == [f"{time / 1e6}", f"{int(time * 2.1) / 1e6}", ""]
     assert comparison.columns()[2:5] == ("GFLOPs", "latency (ms)", "params (M)")
@@ -235,16 +245,15 @@ def test_a_range_of_latency_adds_a_column_and_is_held_against_the_searched_one(t
     assert all(len(row) == len(comparison.columns()) for row in comparison.rows())
     assert f"has {time * 2.1 / 1e6:g} ms, 5 % above the range of the random ones" in comparison.note()
     assert "0.011–0.012 GFLOPs" not in comparison.note()  # which it is in
-    assert "latency: predicted for a machine" in (tmp_path / "table.md").read_text()
-    other = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 1, comparison.entries)
+    assert "latency predicted for a machine" in (tmp_path / "table.md").read_text()
+    other = comparison_of(1, entries=comparison.entries)
     write_comparison(tmp_path, other)
     assert "latency" not in (tmp_path / "table.md").read_text() + (tmp_path / "table.csv").read_text()
-    assert predicted(ARCH, None) is None
-    assert predicted(ARCH, LatencyRange(msgspec.structs.replace(file, blocks={}), latency.range)) is None
+    assert cost_at(ARCH, Latency(msgspec.structs.replace(file, blocks={}))) is None
 
 
 def test_the_table_has_the_best_first() -> None:
-    comparison = Comparison("tiny", FLOPS, SPACE.reference, "few", 12, recipe(), 2)
+    comparison = comparison_of(2)
     comparison.entries += [
         Entry("random", "a", 11_100_000, 1_000_000, 40.0, 80.0),
         Entry("searched", "b", 11_200_000, 1_200_000, 50.0, None),

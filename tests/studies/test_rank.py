@@ -16,7 +16,7 @@ from autovid.data import open_videos
 from autovid.errors import ConfigError, DataError
 from autovid.kernels.compute import Compute
 from autovid.models import build_space, inherit
-from autovid.search import search, settings_for
+from autovid.search import parse_constraints, search, settings_for
 from autovid.space import load_space
 from autovid.studies import open_supernet, rank
 from autovid.studies.correlation import kendall
@@ -30,12 +30,13 @@ TRAINING += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Path:
     small: dict[str, Any] = {"steps": 1, "samples": 2, "batch": 4, "crop": 16, "jitter": (16, 20), "seed": 3}
-    settings = settings_for(SPACE, proxy=True, videos=12, flops=("0.0075:0.008",), **small)
+    settings = settings_for(SPACE, proxy=True, videos=12, **small)
     out = tmp_path_factory.mktemp("rank") / "search"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
         patch.setattr("autovid.search.run.search_curve", lambda *given: b"")
-        search(SPACE, open_videos(tiny_videos), settings, out, device="cpu", precision="fp32")
+        constraints = parse_constraints(SPACE, {"flops": "0.0075:0.008"})
+        search(SPACE, open_videos(tiny_videos), settings, out, constraints=constraints, device="cpu", precision="fp32")
     return out
 
 
@@ -60,7 +61,8 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     content = json.loads((tmp_path / "r" / "rank.json").read_text())
     found = content["architectures"]
     assert len({entry["hash"] for entry in found}) == 3
-    low, high = open_supernet(searched, "sparse").range or (0, 0)
+    (constraint,) = open_supernet(searched, "sparse").constraints
+    low, high = constraint.range
     assert all(low <= entry["macs"] <= high for entry in found)
     assert all((tmp_path / "r" / f"arch-{entry['hash']}" / "evaluation-center.json").is_file() for entry in found)
     assert set(content["correlations"]) == {"supernet", "recalibrated"}
@@ -86,7 +88,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
         return RankedArchitecture(arch.hash, 1, 10.0 * len(asked), 20.0)
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_evaluate", seen)
-    monkeypatch.setattr(sys.modules["autovid.studies.random_baseline"].Job, "run", lambda *given: "not trained here")
+    monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *given: "not trained here")
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130

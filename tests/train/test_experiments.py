@@ -92,7 +92,8 @@ def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str])
 def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(path), "--dry-run"]) == 0
     shown, given = capsys.readouterr().out, plain(path)
-    assert f"range    {given['flops'][0] if 'flops' in given else 'none asked for: what is found may cost'} " in shown
+    asked = given.get("constraints", {}).get("flops", "none asked for: what is found may cost")
+    assert f"range    {asked} " in shown
     assert f"beta {given['recipe']['beta']}\n" in shown
     assert "256 clips = 32 x 8, 13 architectures" in shown
 

@@ -1,0 +1,219 @@
+"""What the commands do, from Python: search, derive, train, evaluate, predict. The same code, with the same defaults.
+
+    run = autovid.search(space="tiny", constraints={"flops": "0.0071:0.0079"}, out="runs/tiny")
+    arch = run.derive()
+    trained = autovid.train(arch, data="my_videos", out="runs/mine")
+    autovid.evaluate(trained, views="10-lcr").top1
+
+Each function shows its progress where it runs: a live block on a terminal, lines elsewhere, as in a notebook.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from autovid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autovid.export.classifier import Prediction
+    from autovid.models import Model
+    from autovid.search.derive import Searched
+    from autovid.space import Architecture, SearchSpace
+    from autovid.train import Evaluation
+
+SYNTHETIC = "synthetic"
+Ranges = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """A search in its run directory."""
+
+    path: Path
+
+    @property
+    def searched(self) -> "Searched":
+        """What the search has learned so far. Raises RunError."""
+        from autovid.search import read_search
+
+        return read_search(self.path)
+
+    def derive(
+        self, constraints: Ranges | None = None, *, latency_table: str | Path | None = None, no_range: bool = False
+    ) -> "Architecture":
+        """Return the search's architecture, or with `constraints` another one from the same search.
+
+        Raises CostRangeError where the constraints hold nothing.
+        """
+        from autovid.search import derive, read_constraints
+
+        searched = self.searched
+        if constraints is None:
+            return derive(searched, no_range=no_range)
+        kept = self.path / "latency.json"
+        table = Path(latency_table) if latency_table else kept if kept.is_file() else None
+        files = {"latency": table} if table else {}
+        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training in its run directory, and its accuracy on val, centre view."""
+
+    path: Path
+    evaluation: "Evaluation"
+
+
+def search(
+    space: "SearchSpace | str | Path" = "two_stream",
+    constraints: Ranges = MappingProxyType({}),
+    *,
+    data: str | Path = SYNTHETIC,
+    out: str | Path | None = None,
+    strategy: str = "parsec",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    recipe: Literal["proxy", "full"] | None = None,
+    latency_table: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    decoders: int = 0,
+    resume: bool = False,
+    **changes: Any,
+) -> SearchRun:
+    """Search a space, as `autovid search` does, and return the finished run.
+
+    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic", for
+    which `recipe` is "proxy" unless told otherwise. `options` are the strategy's. `changes`: epochs, steps, batch, lr,
+    arch_lr, frames, crop, stride, jitter. `out` is a new directory (default: runs/search-SPACE).
+    Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
+    """
+    from autovid.data import halves, open_videos
+    from autovid.kernels.allocator import keep_memory
+    from autovid.search.part_ranges import parse_constraints
+    from autovid.search.run import search as run_search
+    from autovid.search.settings import settings_for
+    from autovid.space import SearchSpace, load_space
+
+    keep_memory()
+    what = space if isinstance(space, SearchSpace) else load_space(space)
+    files = {"latency": Path(latency_table)} if latency_table else {}
+    resolved = parse_constraints(what, constraints, files)
+    videos = open_videos(str(data), seed=seed)
+    settings = settings_for(
+        what,
+        proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC),
+        videos=len(halves(videos.train, seed)[0]),
+        constrained=bool(resolved),
+        strategy=strategy,
+        options=options,
+        seed=seed,
+        **changes,
+    )
+    path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
+    found = run_search(
+        what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
+        resume=resume,
+    )  # fmt: skip
+    return SearchRun(found.path)
+
+
+def train(
+    what: "Model | SearchRun | str | Path",
+    *,
+    data: str | Path = SYNTHETIC,
+    out: str | Path | None = None,
+    recipe: Literal["proxy", "full"] | None = None,
+    weights: str | Path | None = None,
+    new_head: bool = False,
+    views: Sequence[str] = ("center",),
+    device: str = "auto",
+    decoders: int = 0,
+    resume: bool = False,
+    **changes: Any,
+) -> TrainedRun:
+    """Train a network from scratch, as `autovid train` does, and evaluate it.
+
+    `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. `changes` are of the
+    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
+    Raises ConfigError, DataError, RunError, DivergedError.
+    """
+    from autovid.data import open_videos
+    from autovid.kernels.allocator import keep_memory
+    from autovid.kernels.compute import Compute
+    from autovid.run import Progress
+    from autovid.train import find_model, make_recipe, train_model
+    from autovid.train.trained import find_weights
+
+    keep_memory()
+    place = what.path if isinstance(what, SearchRun) else what
+    model = find_model(place) if isinstance(place, str | Path) else place
+    plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
+    videos = open_videos(str(data), seed=plan.seed)
+    path = Path(out) if out is not None else _free_directory("train")
+    evaluation = train_model(
+        model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
+        compute=Compute(device, plan.precision), workers=decoders,
+        weights=find_weights(Path(weights)) if weights else None, new_head=new_head, views=views, resume=resume,
+        progress=Progress(f"train on {videos.name} · {path}"),
+    )  # fmt: skip
+    return TrainedRun(path, evaluation)
+
+
+def _free_directory(name: str) -> Path:
+    """Return runs/NAME, or with a number where that is taken."""
+    taken = Path("runs") / name
+    others = (Path("runs") / f"{name}-{number}" for number in count(2))
+    return next(path for path in chain([taken], others) if not path.exists())
+
+
+def evaluate(
+    run: TrainedRun | str | Path,
+    *,
+    views: str = "center",
+    data: str | Path | None = None,
+    split: Literal["val", "train"] = "val",
+    device: str = "auto",
+    decoders: int = 0,
+) -> "Evaluation":
+    """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
+
+    `data` is what it was trained on unless given. Raises ConfigError, DataError, RunError.
+    """
+    from autovid.data import open_videos
+    from autovid.kernels.allocator import keep_memory
+    from autovid.run import Progress
+    from autovid.train import evaluate as evaluate_training
+    from autovid.train import open_trained
+
+    keep_memory()
+    path = run.path if isinstance(run, TrainedRun) else Path(run)
+    trained = open_trained(path, device)
+    videos = open_videos(str(data) if data is not None else trained.source, seed=trained.recipe.seed)
+    return evaluate_training(trained, videos, views, split, workers=decoders, progress=Progress(f"evaluate {path}"))
+
+
+def predict(
+    model: TrainedRun | str | Path,
+    videos: str | Path | Sequence[str | Path],
+    *,
+    window: float | None = None,
+    device: str = "auto",
+) -> "list[Prediction]":
+    """Predict what happens in videos, as `autovid predict` does, with a training or an exported folder.
+
+    One prediction for each video, or for every `window` seconds of it. Raises ConfigError, DataError, RunError.
+    """
+    from autovid.export import open_classifier
+    from autovid.export import predict as predict_video
+    from autovid.kernels.allocator import keep_memory
+
+    keep_memory()
+    if window is not None and not 0 < window < float("inf"):
+        raise ConfigError(f"window {window}: give a number of seconds above 0")
+    classifier = open_classifier(model.path if isinstance(model, TrainedRun) else Path(model), device)
+    paths = [videos] if isinstance(videos, str | Path) else videos
+    return [prediction for video in paths for prediction in predict_video(classifier, Path(video), window)]

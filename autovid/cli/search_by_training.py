@@ -1,0 +1,219 @@
+"""autovid search --score training: every architecture that the strategy asks for is trained from scratch."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from autovid.cli import launch, options, training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from autovid.search import Constraint
+    from autovid.space import Architecture, SearchSpace
+    from autovid.studies import Comparison, Trainer
+    from autovid.studies.by_training import Job, Runner
+    from autovid.train import Evaluation, Recipe
+    from autovid.train.experiment import Experiment
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What `--score training` takes beside the arguments of a search."""
+    group = parser.add_argument_group("with --score training: every architecture is trained from scratch")
+    group.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
+    group.add_argument(
+        "--searched", type=_searched, metavar="WHAT", help="a search's or training's directory, or a YAML file"
+    )
+    group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
+    group.add_argument(
+        "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
+    )
+    group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    launch.trial_resources(group)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, train one after the other, compare."""
+    from autovid.errors import DataError
+    from autovid.search.strategy import read_strategy_options, takes
+    from autovid.studies import Trainer, find_rival, search_by_training
+    from autovid.studies.by_training import cost_at, macs_at
+    from autovid.studies.comparison import outside_note
+
+    launch.check_trials(args)
+    job = _experiment(args) if args.experiment else _flags(args)
+    space, n, recipe = job.space, job.n, job.recipe
+    if args.dry_run:
+        return _show_plan(job)
+    if not job.data:
+        raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
+    videos, source = training.open_data(job.data, recipe.seed)
+    out = Path(args.out) if args.out else options.run_directory(f"random-{space.name}", args.resume)
+    rival = find_rival(args.searched, videos, recipe) if args.searched else None
+    for constraint in job.constraints if rival is not None else ():
+        assert rival is not None
+        cost = constraint.cost
+        value = macs_at(space, rival.arch) if cost.name == "macs" else cost_at(rival.arch, cost)
+        if constraint.whole is not None and (note := outside_note(cost, value, constraint.whole)):
+            print(note)  # now, not after days
+    strategy_options = read_strategy_options(args.settings)[0]
+    if takes(args.strategy, "architectures"):
+        strategy_options.setdefault("architectures", n)
+    if args.address and takes(args.strategy, "batch"):
+        strategy_options.setdefault("batch", n)
+    comparison = search_by_training(
+        space,
+        job.constraints,
+        Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
+        out,
+        strategy=args.strategy,
+        options=strategy_options,
+        seed=recipe.seed,
+        rival=rival,
+        resume=args.resume,
+        report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
+        **({"runner": on_ray(args, out)} if args.address else {}),
+    )
+    _show(comparison, out)
+
+
+def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
+    """All of them side by side, as trials of Ray Tune."""
+    from autovid.cluster import run_trials
+
+    def run(jobs: "Sequence[Job]", trainer: "Trainer", folder: Path) -> "Iterator[tuple[int, Evaluation | str]]":
+        folder = folder.resolve()
+        found = run_trials(
+            [job.name for job in jobs],
+            lambda number, _: jobs[number].run(trainer, folder),
+            **launch.trial_options(args),
+            resume_command=options.resume_command(out),
+        )
+        for trial in found:
+            yield trial.number, trial.failed or trial.result
+
+    return run
+
+
+class _Job(NamedTuple):
+    """What is to be drawn, and how it is trained."""
+
+    space: "SearchSpace"
+    constraints: "Sequence[Constraint]"
+    n: int
+    recipe: "Recipe"
+    data: str | None
+    experiment: "Experiment | None" = None
+
+
+def _flags(args: argparse.Namespace) -> _Job:
+    """What the flags alone ask for."""
+    from autovid.errors import ConfigError
+    from autovid.search import read_constraints
+    from autovid.search.constraints import final_constraints
+    from autovid.search.strategy import read_strategy_options
+    from autovid.space import load_space
+    from autovid.studies.by_training import draw
+    from autovid.train import find_architecture
+
+    if args.dry_run:
+        raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
+    if args.steps or args.arch_lr:
+        raise ConfigError("--steps and --arch-lr are for a supernet; give --epochs and --lr for trainings")
+    ranges = options.ranges(args)
+    if not (args.searched or ranges):
+        raise ConfigError("--flops MIN:MAX (or another range) is needed, or --searched to compare with its like")
+    rival = find_architecture(args.searched) if args.searched else None
+    space = load_space(args.space or _space_of(args.searched, rival))
+    constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args, args.searched))
+    if rival and not constraints:
+        constraints = _like(space, args.searched, rival)
+    draw(space, 1, 0, final_constraints(constraints, space))
+    recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
+    return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC)
+
+
+def _searched(text: str) -> Path:
+    """A run's architecture.yaml stands for the run, which knows more of it."""
+    path = Path(text)
+    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
+    return path.parent if whole else path
+
+
+def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
+    """A range of MACs around an architecture, and the other ranges of its search, if `path` is a search's run."""
+    from autovid.costs import Macs
+    from autovid.run import RunDirectory
+    from autovid.search import Constraint
+    from autovid.search.derive import read_recorded
+    from autovid.studies import range_around
+
+    recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()
+    return [Constraint(Macs(), range_around(space, rival)), *(c for c in recorded if c.cost != Macs())]
+
+
+def _experiment(args: argparse.Namespace) -> _Job:
+    """What an experiment asks for, with the flags on top."""
+    from autovid.config import check_command, find_experiment
+    from autovid.errors import ConfigError
+    from autovid.search import read_constraints
+    from autovid.search.constraints import final_constraints
+    from autovid.search.strategy import read_strategy_options
+    from autovid.space import SearchSpace
+    from autovid.studies.by_training import draw
+    from autovid.train.experiment import load_experiment
+
+    path = find_experiment(args.experiment)
+    if path is None:
+        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
+    check_command(path, "random-baseline")
+    flags = training.flag_settings(args, training.RECIPE, "recipe.")
+    flags += training.flag_settings(args, ("space",), "")
+    flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
+    loaded = load_experiment(path, [*read_strategy_options(args.settings)[1], *flags])
+    space, experiment = loaded.model, loaded.experiment
+    assert isinstance(space, SearchSpace)
+    constraints = read_constraints(space, experiment.constraints, options.cost_files(args))
+    draw(space, 1, 0, final_constraints(constraints, space))
+    n, data = args.n or experiment.architectures, args.data or experiment.data
+    return _Job(space, constraints, n, loaded.recipe, data, experiment)
+
+
+def _show_plan(job: _Job) -> None:
+    """The plan of the first architecture, which is like the others'."""
+    from autovid.search.constraints import final_constraints, ranges_text
+    from autovid.studies.by_training import draw
+    from autovid.train.plan import make_plan
+
+    assert job.experiment is not None
+    arch = draw(job.space, job.n, job.recipe.seed, final_constraints(job.constraints, job.space))[0]
+    videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
+    print(
+        f"{job.n} architectures of {ranges_text(job.constraints, job.space)}, one after the other; "
+        "the plan of the first:"
+    )
+    print(make_plan(arch, job.recipe, job.experiment, videos))
+    print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
+
+
+def _space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
+    """Where the searched architecture comes from: the space that its search has kept, or the shipped one it names."""
+    if path is None or rival is None:
+        return "two_stream"
+    return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
+
+
+def _show(comparison: "Comparison", out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for number, name in enumerate(comparison.columns()):
+        table.add_column(name, justify="right" if number > 1 else "left", no_wrap=number == 0)
+    for row in comparison.rows():
+        table.add_row(*row, style="bold" if row[1] == "searched" else "")
+    Console().print(table)
+    said = [comparison.summary(), comparison.note(), comparison.about(), comparison.conventions()]
+    print("\n".join(line for line in said if line))
+    print(f"\nwhere   {out}: table.md, table.csv, plot.png, and a run directory for each architecture")

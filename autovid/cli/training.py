@@ -1,0 +1,234 @@
+"""Arguments of the commands that train, and the training that they ask for: an experiment, or a network and flags."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autovid.cli import launch, network_options, options
+from autovid.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from autovid.data import VideoSet
+    from autovid.models import Model
+    from autovid.space import SearchSpace
+    from autovid.train import Evaluation, Recipe
+    from autovid.train.experiment import Experiment
+
+SYNTHETIC = "synthetic"
+RECIPE = (
+    "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
+    "precision",
+)  # fmt: skip
+
+
+class TrainingJob(NamedTuple):
+    """A training to run: the network, the recipe, and the rest of the experiment."""
+
+    model: "Model"
+    recipe: "Recipe"
+    experiment: "Experiment"
+    name: str  # of the run directory
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the first weights. Raises ConfigError where the experiment needs one and has none."""
+        from autovid.train.trained import find_weights
+
+        start = self.experiment.start
+        if start is None:
+            return None
+        if start.file is None:
+            raise ConfigError(
+                f"this experiment starts from {start.about or 'weights'}: give --weights FILE "
+                "(autovid import-weights makes one, a run directory is one), or --set start=null to start from scratch"
+            )
+        return find_weights(Path(start.file))
+
+    @property
+    def new_head(self) -> bool:
+        """True where the classifier starts anew."""
+        return self.experiment.start is not None and self.experiment.start.new_head
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --data, --recipe and everything that changes the recipe."""
+    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=options.EMBEDDED)
+    parser.add_argument(
+        "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
+    )
+    group = parser.add_argument_group("recipe")
+    group.add_argument(
+        "--recipe",
+        choices=["proxy", "full"],
+        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data)",
+    )
+    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30")
+    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8")
+    group.add_argument("--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion")
+    group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
+    options.clips(group)
+    group.add_argument(
+        "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
+    )
+    group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    options.machine(parser)
+
+
+def recipe_from(
+    args: argparse.Namespace, what: "Model | SearchSpace", settings: Mapping[str, Any] = MappingProxyType({})
+) -> "Recipe":
+    """Make the recipe that the flags and `settings` ask for, with a note on the terminal if it is the proxy."""
+    from rich.console import Console
+
+    from autovid.train import make_recipe
+
+    proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
+    if proxy:
+        text = (
+            f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
+            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: --data and --recipe full."
+        )
+        Console().print(text, style="yellow", highlight=False)
+    return recipe
+
+
+def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """Add --set and --dry-run; `when` says in which case they are allowed."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="a key of the recipe or of the experiment, as YAML: lr=0.1, options.frames=4; may be repeated" + when,
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan, check everything, and train nothing" + when
+    )
+
+
+def experiment_argument(parser: argparse.ArgumentParser) -> None:
+    """Add EXPERIMENT, for commands that may go without one."""
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
+
+
+def find_job(args: argparse.Namespace) -> TrainingJob:
+    """Return the training that the arguments ask for. Raises ConfigError."""
+    from autovid.config import find_experiment
+    from autovid.models import NETWORKS
+
+    path = None if args.what in NETWORKS else find_experiment(args.what)
+    return _named(args) if path is None else _experiment(args, path)
+
+
+def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | None", str]:
+    """Open the videos, and return their source; None where an experiment has no data yet."""
+    source = args.data or job.experiment.data
+    return open_data(source, job.recipe.seed) if source else (None, "")
+
+
+def show_plan(job: TrainingJob, videos: "VideoSet | None") -> None:
+    """Print the plan, and arguments that are still missing. Raises ConfigError, DataError."""
+    from autovid.train.plan import make_plan
+
+    print(make_plan(job.model, job.recipe, job.experiment, videos))
+    missing = [] if videos else ["--data"]
+    if job.experiment.start is not None and job.experiment.start.file is None:
+        missing.append("--weights")
+    elif job.experiment.start is not None and job.weights is not None:
+        check_file(job.weights)
+    print(f"\nto be given: {', '.join(missing)}" if missing else "\nready; nothing was trained (--dry-run)")
+
+
+def check_file(path: Path) -> None:
+    """Raise ConfigError where there is no such file."""
+
+    if not path.is_file():
+        raise ConfigError(f"--weights {path}: no such file")
+
+
+def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
+    """Return the flags on the command line as key=value."""
+    values = {name: getattr(args, name) for name in names}
+    return [f"{prefix}{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+
+
+def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
+    from autovid.config import check_command
+    from autovid.space import SearchSpace
+    from autovid.train.experiment import load_experiment
+
+    check_command(path, "train")
+    if args.recipe:
+        raise ConfigError("--recipe is for networks and architectures; an experiment has its own: change it with --set")
+    settings = [*args.settings, *flag_settings(args, RECIPE, "recipe."), *launch.settings(args)]
+    if args.weights is not None:
+        settings.append(f"start.file={json.dumps(str(args.weights))}")
+    if args.new_head:
+        settings.append("start.new_head=true")
+    loaded = load_experiment(path, settings)
+    assert not isinstance(loaded.model, SearchSpace)
+    model = network_options.apply(args, loaded.model)
+    return TrainingJob(model, loaded.recipe, loaded.experiment, path.stem)
+
+
+def _named(args: argparse.Namespace) -> TrainingJob:
+    """Make an experiment of a network, an architecture or a run, and flags."""
+    from autovid.data.index import DataSet
+    from autovid.models import NetworkSpec
+    from autovid.train import find_model
+    from autovid.train.experiment import Experiment, RecipeValues, Start
+
+    model = network_options.apply(args, find_model(args.what))
+    recipe = recipe_from(args, model, settings_of(args.settings))
+    name = f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash
+    start = Start("weights", str(args.weights), args.new_head) if args.weights else None
+    dataset = DataSet(args.data or SYNTHETIC, model.reference.classes, 1, 1)
+    experiment = Experiment(
+        about=f"train {name}",
+        dataset=dataset,
+        data=SYNTHETIC,
+        start=start,
+        recipe=RecipeValues(**{field: getattr(recipe, field) for field in recipe.__struct_fields__}),
+    )
+    return TrainingJob(model, recipe, experiment, name)
+
+
+def settings_of(pairs: list[str]) -> dict[str, Any]:
+    """Read --set of a command without an experiment: keys of the recipe alone. Raises ConfigError."""
+    from typing import get_type_hints
+
+    from autovid.config import parse_yaml
+    from autovid.train import Recipe
+
+    kinds = get_type_hints(Recipe)
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.removeprefix("recipe.").partition("=")
+        if key not in kinds or not value:
+            hint = did_you_mean(key, kinds) or "the keys of a recipe are " + ", ".join(kinds)
+            raise ConfigError(f"--set {pair}: give KEY=VALUE; {hint}")
+        settings |= parse_yaml(f"{key}: {value}", dict[str, kinds[key]], f"--set {pair}")  # type: ignore[valid-type]
+    return settings
+
+
+def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
+    """Open videos, and return the name under which any later process opens them again."""
+    from autovid.data import open_videos
+
+    return open_videos(source, seed=seed), source if source == SYNTHETIC else str(Path(source).resolve())
+
+
+def broken(evaluation: "Evaluation", path: str) -> list[str]:
+    """Return a line about videos that could not be read, if there are any."""
+    left_out = evaluation.videos - evaluation.decoded
+    return [f"{left_out} broken videos are left out; they are listed in {path}/faults.jsonl"] if left_out else []
+
+
+def percent(value: float | None) -> str:
+    """Write "41.67 %", or a dash for None."""
+    return "-" if value is None else f"{value:.2f} %"

@@ -1,0 +1,90 @@
+"""A cost: a quantity that an architecture uses up, given as a table over a space; and the registry of costs."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from autovid.errors import ConfigError
+from autovid.solver import CostTable, Quantity
+from autovid.space.schema import Reference
+from autovid.space.space import Architecture, SearchSpace
+
+# name: a sentence, and the place of the class; a cost of your own is a file and a line here
+COSTS = {
+    "macs": ("multiply-accumulates of convolution, linear and matmul", "autovid.costs.macs:Macs"),
+    "latency": ("time of a forward pass, as a table of measured blocks predicts it", "autovid.costs.latency:Latency"),
+}
+
+
+class Cost(ABC):
+    """One cost. Costs are whole atoms of `quantity`; two costs are equal if their tables are."""
+
+    name: ClassVar[str]
+    option: ClassVar[str]  # on the command line, and the key in YAML and in Python
+    quantity: ClassVar[Quantity]
+    metric: ClassVar[str]  # key of a figure in units: in metrics, and in an architecture's file
+    digits: ClassVar[int] = 4  # that an architecture's file has after the point
+    by_fraction: ClassVar[bool] = False  # whether a part's range is the space's cost_fraction of the whole range
+    file: ClassVar[str] = ""  # name, in a run directory, of the file that the cost is read from
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The cost, from its file; one without a file needs none. Raises ConfigError."""
+        return cls()
+
+    def content(self) -> bytes:
+        """The content of the file, for a run directory."""
+        return b""
+
+    @abstractmethod
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> CostTable:
+        """The cost of every architecture of a space, at its reference input or another. Raises ConfigError."""
+
+    @abstractmethod
+    def convention(self, reference: Reference) -> str:
+        """The meaning of a figure, in a line."""
+
+    def of(self, arch: Architecture, reference: Reference | None = None) -> int:
+        """The cost of one architecture, in atoms. Raises ConfigError."""
+        return self.table(arch.as_space(), reference).smallest()[0]
+
+    def figures(self, cost: int) -> dict[str, int | float]:
+        """The keys of an architecture's file for a cost in atoms."""
+        return {self.metric: round(cost / self.quantity.atoms, self.digits)}
+
+    @classmethod
+    def recorded(cls, figures: Mapping[str, Any]) -> float | None:
+        """The cost in units that an architecture's file has recorded, or None."""
+        return figures.get(cls.metric)
+
+    def record(self) -> dict[str, str]:
+        """Entries of a configuration that tell this cost from another of the same name."""
+        return {}
+
+
+def make_cost(name: str, path: Path | None = None) -> Cost:
+    """The registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
+    kind = cost_class(name)
+    if kind.file and path is None:
+        raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
+    return kind.read(path or Path())
+
+
+def cost_names() -> dict[str, str]:
+    """The names of all costs by their options."""
+    return {cost_class(name).option: name for name in COSTS}
+
+
+def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
+    """The costs in units that an architecture's file has recorded."""
+    known = {kind: kind.recorded(figures) for kind in map(cost_class, COSTS)}
+    return {kind: value for kind, value in known.items() if value is not None}
+
+
+def cost_class(name: str) -> type[Cost]:
+    """The class of the registered cost `name`."""
+    module, _, attribute = COSTS[name][1].partition(":")
+    kind: type[Cost] = getattr(importlib.import_module(module), attribute)
+    return kind

@@ -1,0 +1,1 @@
+"""The strategies that come with autovid, one file each."""

@@ -1,0 +1,128 @@
+"""PARSEC: a probabilistic supernet whose prior over architectures learns from the likelihood of drawn ones.
+
+Casale, Gordon and Fusi, "Probabilistic neural architecture search" (2019, arXiv 1902.05116); with a range of cost in
+the loss as in "Auto-TSNet: two-stream networks by neural architecture search" (docs/papers.md gives the equations; they
+are in autovid/search/objective.py). One update draws K architectures; the weights learn from them, weighted by their
+likelihood, and after the warm-up the prior learns from the same K on held-out clips.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import ClassVar, Literal
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from autovid.costs import Macs
+from autovid.search.constraints import PartConstraint
+from autovid.search.objective import Beta, CostTerm, cost_shares, importance, sample_count, surrogate
+from autovid.search.prior import Prior
+from autovid.search.problem import Choices, Problem
+from autovid.search.strategy import Scores, State
+
+
+class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How PARSEC learns.
+
+    `samples`: K, or "auto": in proportion to the prior's entropy, at most `most_samples`; `beta`: weight of the cost
+    term, or "auto"; `likelihood`: mean or sum over the clips of a batch; `in_range`: draw only inside the constraints;
+    `arch_lr`: Adam's learning rate for alpha.
+    """
+
+    samples: int | Literal["auto"] = 13
+    most_samples: int = 13
+    beta: float | Literal["auto"] = "auto"
+    likelihood: Literal["mean", "sum"] = "mean"
+    in_range: bool = False
+    arch_lr: float = 0.015
+
+
+class Parsec:
+    """The prior over the decisions that are searched, and how it learns."""
+
+    Settings: ClassVar = ParsecSettings
+    weighting: Literal["equal", "likelihood"] = "likelihood"
+    interleaved = True
+
+    def __init__(self, problem: Problem, settings: ParsecSettings) -> None:
+        self.problem, self.settings = problem, settings
+        self.prior = Prior(problem.space, problem.searched)
+        self.adam = torch.optim.Adam(self.prior.parameters(), settings.arch_lr) if problem.searched else None
+        self.betas = [Beta(settings.beta) for _ in problem.constraints]
+        self._drawn: tuple[int, Choices] | None = None
+
+    def draw(self, step: int, n: int | None, rng: np.random.Generator) -> Choices:
+        warm = step < self.problem.warmup
+        uniform = self.prior.uniform_entropy()
+        entropy = uniform if warm else self.prior.entropy()
+        k = n or sample_count(self.settings.samples, self.settings.most_samples, entropy, uniform)
+        log_probs = self.problem.uniform() if warm else self.prior.log_probs()
+        if self.settings.in_range:
+            choices = self.problem.sample(k, rng, log_probs=log_probs)
+        else:
+            choices = self.problem.sample(k, rng, log_probs=log_probs, constraints=())
+        self._drawn = (step, choices)
+        return choices
+
+    def ask(self, step: int, rng: np.random.Generator) -> Choices:
+        if step < self.problem.warmup or self.adam is None:
+            return np.zeros((0, len(self.problem.space.sizes)), np.int64)
+        if self._drawn is not None and self._drawn[0] == step:
+            return self._drawn[1]
+        return self.draw(step, None, rng)
+
+    def tell(self, choices: Choices, scores: Scores) -> dict[str, float]:
+        """One step of Adam on PARSEC's surrogate."""
+        assert self.adam is not None
+        factor = float(scores.clips) if self.settings.likelihood == "sum" else 1.0
+        loglik_K = torch.from_numpy(scores.log_likelihood_K) * factor
+        terms = [
+            CostTerm(cost_shares(limit.table.total(choices), beta.aim(limit.range)), beta.value)
+            for limit, beta in zip(self.problem.constraints, self.betas)
+        ]
+        self.adam.zero_grad()
+        logprob_K, control = self.prior.log_prob(torch.from_numpy(choices)), self.settings.beta == "auto"
+        conditioned = self.settings.in_range and bool(self.problem.constraints)
+        torch.autograd.backward(surrogate(logprob_K, importance(loglik_K), terms, conditioned, control))
+        self.adam.step()
+        return self._move_betas()
+
+    def _move_betas(self) -> dict[str, float]:
+        probabilities = [np.exp(logp) for logp in self.prior.log_probs()]
+        metrics = {}
+        for limit, beta in zip(self.problem.constraints, self.betas):
+            beta.update(limit.table.expected(probabilities), limit.range)
+            metrics["beta" if limit.cost == Macs() else f"{limit.cost.name}_beta"] = beta.value
+        return metrics
+
+    def candidates(self, n: int, constraints: Sequence[PartConstraint], rng: np.random.Generator) -> Choices:
+        rows = islice(self.problem.best_first(self._joint(), constraints), n)
+        return np.stack(list(rows))
+
+    def _joint(self) -> list[NDArray[np.float64]]:
+        """The prior, with what earlier parts have learned for their decisions."""
+        log_probs = self.prior.log_probs()
+        for d, decision in enumerate(self.problem.space.decisions):
+            learned = d not in self.problem.searched and decision.name in self.problem.learned
+            if learned and len(decision.candidates) > 1:
+                log_probs[d] = self.problem.learned[decision.name]
+        return log_probs
+
+    def distribution(self) -> list[NDArray[np.float64]] | None:
+        return self.prior.log_probs()
+
+    def state(self) -> State:
+        return {
+            "alpha": self.prior.tensors(),
+            "adam": self.adam.state_dict() if self.adam else {},
+            "beta": [beta.value for beta in self.betas],
+        }
+
+    def load(self, state: State) -> None:
+        self.prior.take(state["alpha"])
+        if self.adam:
+            self.adam.load_state_dict(state["adam"])
+        for beta, value in zip(self.betas, state["beta"], strict=True):
+            beta.value = value

@@ -1,0 +1,137 @@
+"""Search strategies: what one is made from, what it is asked for, and what it learns from.
+
+A space says what can be built, constraints say what it may cost, a strategy says which architectures to look at next
+and which to take. The supernet and its training belong to none of them. `autovid.testing.check_strategy` checks a
+strategy of one's own; docs/strategies.md shows one. Shapes: K architectures, D decisions.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from autovid.config.document import read_yaml_text
+from autovid.errors import ConfigError, did_you_mean
+from autovid.search.constraints import PartConstraint
+from autovid.search.problem import Choices, Problem
+from autovid.space import SearchSpace
+
+State = dict[str, Any]
+"""Nested dicts and lists of plain values and tensors: what torch.load(weights_only=True) gives back."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good K architectures are on the same held-out clips.
+
+    `log_likelihood_K`: the mean of log p(label) over the clips, in nats; `standard_error_K`: of that mean;
+    `correct_K`: how many of `clips` clips were classified right; `chance`: the loss of the best constant answer.
+    """
+
+    log_likelihood_K: NDArray[np.float64]
+    standard_error_K: NDArray[np.float64]
+    correct_K: NDArray[np.int64]
+    clips: int
+    chance: float
+
+
+class Evaluator(Protocol):
+    """Scores architectures: by the supernet, by training each alone, or from a table."""
+
+    def score(self, space: SearchSpace, choices: Choices, split: str, clips: int | None) -> Scores:
+        """Score architectures of `space` on `clips` clips of a split (always the same ones; None: the next batch)."""
+
+
+class Strategy(Protocol):
+    """Decides what to draw, what to score, and what to take.
+
+    `weighting` says how the losses of an update's architectures are weighted: "equal", or by their "likelihood", as
+    PARSEC does. `interleaved`: whether `ask` and `tell` come between the updates of the weights, or after them.
+    """
+
+    Settings: ClassVar[type[msgspec.Struct]]
+    weighting: Literal["equal", "likelihood"]
+    interleaved: bool
+
+    def __init__(self, problem: Problem, settings: Any) -> None: ...
+
+    def draw(self, step: int, n: int | None, rng: np.random.Generator) -> Choices:
+        """Architectures for update `step` of the weights: `n` of them, or as many as the strategy wants."""
+
+    def ask(self, step: int, rng: np.random.Generator) -> Choices:
+        """Architectures to be scored now; none, (0, D), during the warm-up. `rng` is the same as that of `draw`."""
+
+    def tell(self, choices: Choices, scores: Scores) -> dict[str, float]:
+        """Learn from scores; return figures for the log."""
+
+    def candidates(self, n: int, constraints: Sequence[PartConstraint], rng: np.random.Generator) -> Choices:
+        """Distinct architectures inside `constraints` and feasible, the best first: (at most `n`, D).
+
+        Raises CostRangeError where there is none.
+        """
+
+    def distribution(self) -> list[NDArray[np.float64]] | None:
+        """Log-probabilities of every candidate of every decision, where the strategy learns a distribution."""
+
+    def state(self) -> State:
+        """Everything that is needed to go on."""
+
+    def load(self, state: State) -> None:
+        """Take up a saved state."""
+
+
+STRATEGIES = {
+    "parsec": ("a prior over architectures that learns between updates", "autovid.search.strategies.parsec:Parsec"),
+    "random": ("the best of some random architectures", "autovid.search.strategies.random:RandomSearch"),
+    "evolution": ("regularised evolution: children of the best", "autovid.search.strategies.evolution:Evolution"),
+}  # fmt: skip
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Return the registered strategy `name`. Raises ConfigError."""
+    if name not in STRATEGIES:
+        raise ConfigError(
+            f"there is no strategy {name!r}; {did_you_mean(name, STRATEGIES)}there are {', '.join(STRATEGIES)}"
+        )
+    module, _, attribute = STRATEGIES[name][1].partition(":")
+    loaded: type[Strategy] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def read_strategy_options(pairs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Split KEY=VALUE pairs: the values of `strategy.KEY`, and the pairs of other keys. Raises ConfigError."""
+    options, others = {}, []
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key.startswith("strategy.") or not equals:
+            others.append(pair)
+            continue
+        value = read_yaml_text(f"value: {text}", f"--set {pair}").as_type(dict[str, Any])["value"]
+        options[key.removeprefix("strategy.")] = value
+    return options, others
+
+
+def strategy_settings(name: str, values: Mapping[str, Any]) -> Any:
+    """Return the settings of a strategy, with `values` for some of them. Raises ConfigError with the key."""
+    kind = strategy_class(name).Settings
+    known = {field.name for field in msgspec.structs.fields(kind)}
+    if odd := sorted(values.keys() - known):
+        raise ConfigError(f"strategy.{odd[0]}: the strategy {name} has {', '.join(sorted(known))}")
+    try:
+        return msgspec.convert(dict(values), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"strategy {name}: {error}") from None
+
+
+def takes(name: str, key: str) -> bool:
+    """Say whether a strategy has a setting."""
+    return key in {field.name for field in msgspec.structs.fields(strategy_class(name).Settings)}
+
+
+def make_strategy(name: str, problem: Problem, values: Mapping[str, Any]) -> Strategy:
+    """Make a strategy for a problem. Raises ConfigError for a name or settings that cannot be."""
+    return strategy_class(name)(problem, strategy_settings(name, values))

@@ -1,0 +1,187 @@
+"""The supernet of a search: how its shared weights learn, and how good it takes architectures to be.
+
+It belongs to no strategy. A graph of one architecture at a time is in memory, however many an update has.
+
+Workers (autovid.distributed) draw the same architectures, and each sees its shard of the batch; losses are averaged
+over the workers before they weigh anything, and so are the gradients of the paths that were drawn.
+
+The paper prints the optimizer, rate, momentum and weight decay 5e-5. Ours, where it is silent: the decay is on all
+weights of the supernet, batch norms among them (in training it is not on those, see autovid/train/recipe.py). How
+weights begin: see autovid/models/builder.py. Shapes: K architectures, D decisions, B clips.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autovid import distributed
+from autovid.clip import Clip
+from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
+from autovid.errors import DivergedError
+from autovid.kernels.compute import Compute
+from autovid.layers.sync_batch import convert_sync_batch, variance_needed
+from autovid.models import build_space, inherit
+from autovid.search.chance import Chance
+from autovid.search.problem import Choices
+from autovid.search.settings import SearchSettings
+from autovid.search.strategy import Scores
+from autovid.space import SearchSpace
+
+WEIGHTS, HELD_OUT = 0, 1  # the halves of the training videos
+
+
+class Supernet:
+    """One network over a space; `open` makes it, `learn` moves its weights, `score` judges architectures.
+
+    Satisfies `autovid.search.strategy.Evaluator`.
+    """
+
+    def __init__(
+        self, videos: VideoSet, settings: SearchSettings, compute: Compute, workers: int, faults: FaultLog | None
+    ) -> None:
+        self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
+        clip = Clip(settings.frames, settings.crop, settings.stride)
+        parts = halves(videos.train, settings.seed)
+        self.chance = Chance.of((video.label for video in parts[HELD_OUT]), self.classes)
+        self._loaders = [
+            ClipLoader(
+                part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,
+                workers=workers, jitter=settings.jitter, flip=videos.flip, faults=faults,
+                shard=(distributed.rank(), distributed.size()),
+            )
+            for number, part in enumerate(parts)
+        ]  # fmt: skip
+        self._streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
+        self._step, self._last = 0, settings.steps
+
+    def open(self, space: SearchSpace, seed: int, lr: float) -> None:
+        """Make the network of `space`, with the weights that there are for the same places, and a new optimizer."""
+        previous = getattr(self, "net", None)
+        torch.manual_seed(seed)  # the weights are drawn from the global generator
+        net = build_space(space, self.classes)
+        if previous is not None:
+            inherit(net, previous.cpu())
+        self.space, self.net = space, net.to(self.compute.device)
+        convert_sync_batch(self.net)
+        momentum, decay = self.settings.momentum, self.settings.weight_decay
+        self.sgd = torch.optim.SGD(self.net.parameters(), lr, momentum=momentum, weight_decay=decay)
+        self._streams = [None, None]
+
+    def begin_step(self, step: int, last: int) -> None:
+        """Say which step of the search is done next, and where its part ends: batches are read ahead up to there."""
+        self._step, self._last = step, last
+
+    def learn(self, choices: Choices, weighting: Literal["equal", "likelihood"], scale: str, lr: float) -> float:
+        """Do one update of the weights on the next batch; return the mean loss of the architectures.
+
+        `weighting` "likelihood" is PARSEC's: -sum_k m_k log p(y | A_k), m the softmax of the log-likelihoods, which are
+        means over the batch, or with `scale` "sum" sums. Raises DivergedError before a weight moves.
+        """
+        x, y = self._batch(WEIGHTS)
+        factor = float(len(y) * distributed.size()) if scale == "sum" else 1.0
+        self.net.train()
+        self.sgd.zero_grad(set_to_none=True)
+        weights, losses = StreamingSoftmax(), []
+        with variance_needed():
+            for row in choices:
+                loss = F.cross_entropy(self._logits(x, row, "train"), y)
+                losses.append(self._finite(distributed.mean([float(loss.detach())])[0]))
+                weight, shrink = weights.weigh(-losses[-1] * factor if weighting == "likelihood" else 0.0)
+                self._scale_gradients(shrink)
+                torch.autograd.backward(loss * weight)
+        self._scale_gradients(1.0 / weights.total)
+        distributed.average_gradients(self.net.parameters())
+        for group in self.sgd.param_groups:
+            group["lr"] = lr
+        self.sgd.step()
+        return float(np.mean(losses))
+
+    def score(self, space: SearchSpace, choices: Choices, split: str = "held-out", clips: int | None = None) -> Scores:
+        """Score architectures of the network's space on the held-out half, by forward passes alone.
+
+        `clips`: on the first so many, always the same; None: on the next batch of the step.
+        Norms use the statistics of each batch. Raises DivergedError for a loss that is not finite.
+        """
+        batches = []
+        with variance_needed(), torch.no_grad(), self.net.scoring():
+            for x, y in self._held_out(clips):
+                batches.append([self._judge(x, y, row) for row in choices])
+        figures_NK4 = np.array(batches).reshape(len(batches), len(choices), 4)
+        count = figures_NK4[:, :, 3].sum(0)
+        loss_K = (
+            figures_NK4[0, :, 0] if len(batches) == 1 else (figures_NK4[:, :, 0] * figures_NK4[:, :, 3]).sum(0) / count
+        )
+        loss_K = np.array([self._finite(loss) for loss in distributed.mean(loss_K.tolist())])
+        square_K = np.array(distributed.mean((figures_NK4[:, :, 1].sum(0) / count).tolist()))
+        correct_K = distributed.size() * np.array(distributed.mean(figures_NK4[:, :, 2].sum(0).tolist()))
+        seen = int(count[0]) * distributed.size()
+        error_K = np.sqrt(np.maximum(0.0, square_K - loss_K**2) / max(1, seen - 1))
+        return Scores(-loss_K, error_K, correct_K.round().astype(np.int64), seen, self.chance.loss)
+
+    def _judge(self, x: Tensor, y: Tensor, choices: Any) -> tuple[float, float, float, float]:
+        """Return mean loss, sum of squared losses, correct clips, clips."""
+        logits = self._logits(x, choices, "forward")
+        losses = F.cross_entropy(logits, y, reduction="none").double()
+        correct = float((logits.argmax(1) == y).sum())
+        return float(F.cross_entropy(logits, y)), float((losses**2).sum()), correct, float(len(y))
+
+    def _held_out(self, clips: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        if clips is None:
+            yield self._batch(HELD_OUT)
+            return
+        for batch in self._loaders[HELD_OUT].batches(0, -(-clips // self.settings.batch)):
+            yield batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+
+    def _batch(self, half: int) -> tuple[Tensor, Tensor]:
+        stream = self._streams[half]
+        if stream is None or stream[0] != self._step:
+            stream = (self._step, self._loaders[half].batches(self._step, self._last))
+        batch = next(stream[1])
+        self._streams[half] = (self._step + 1, stream[1])
+        return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+
+    def _logits(self, x: Tensor, choices: Any, kind: str) -> Tensor:
+        with self.compute.autocast(kind):
+            logits: Tensor = self.net(x, self.space.architecture(choices))
+        return logits.float()
+
+    def _scale_gradients(self, factor: float) -> None:
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        if factor != 1.0 and gradients:
+            torch._foreach_mul_(gradients, factor)
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss of an architecture is {loss}; nothing was changed in this step: go on from the last "
+                "checkpoint with a smaller --lr"
+            )
+        return loss
+
+
+@dataclass
+class StreamingSoftmax:
+    """Weights of a softmax over values that come one by one, so that no more than one graph is ever in memory.
+
+    For each value, `weigh` gives the factor for what is new and the factor by which the sums so far shrink; at the end
+    `total` divides. The result is the softmax over all of them, up to rounding.
+    """
+
+    largest: float = -math.inf
+    total: float = 0.0
+
+    def weigh(self, value: float) -> tuple[float, float]:
+        """Return (weight of this value, factor for everything before it)."""
+        if value <= self.largest:
+            weight, shrink = math.exp(value - self.largest), 1.0
+        else:
+            weight, shrink = 1.0, math.exp(self.largest - value)
+            self.largest = value
+        self.total = self.total * shrink + weight
+        return weight, shrink

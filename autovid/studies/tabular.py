@@ -1,0 +1,141 @@
+"""Scores from a table: architectures of a space that were all trained before, so that a strategy runs in seconds.
+
+As NAS-Bench-101 does for images (Ying et al., 2019, arXiv 1902.09635). A table is a JSON file.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from autovid.errors import ConfigError
+from autovid.fileio import digest
+from autovid.run import Progress, RunDirectory, run_task
+from autovid.search import Constraint
+from autovid.search.problem import Choices
+from autovid.search.run import Found, check_space, finish, keep_inputs, search_config
+from autovid.search.settings import PartSettings, SearchSettings
+from autovid.search.strategy import Scores, strategy_settings, takes
+from autovid.search.task import SearchTask
+from autovid.space import SearchSpace
+from autovid.space.schema import Value
+
+FORMAT = 1
+ROUNDS = 60  # of asking, for a strategy that does not say how many
+
+
+class TrainedArchitecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One architecture: its choices by decision, and of each seed its loss (nats) and correct clips on val."""
+
+    choices: dict[str, Value]
+    loss: list[float]
+    correct: list[int]
+
+
+class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`."""
+
+    format: int = FORMAT
+    space: str
+    about: str = ""
+    clips: int
+    chance: float
+    architectures: list[TrainedArchitecture]
+
+
+class TableEvaluator:
+    """Looks scores up: the mean over the seeds of every architecture."""
+
+    def __init__(self, file: TableFile, path: Path) -> None:
+        self.file, self.path = file, path
+        self._rows = {_key(one.choices): one for one in file.architectures}
+
+    @classmethod
+    def read(cls, path: Path) -> "TableEvaluator":
+        """Read a table. Raises ConfigError where the file is missing or not a table."""
+        try:
+            file = msgspec.json.decode(path.read_bytes(), type=TableFile)
+        except OSError as error:
+            raise ConfigError(f"table {path}: {error.strerror}") from None
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{path} is not a table of architectures: {error}") from None
+        if file.format != FORMAT:
+            raise ConfigError(f"{path} has format {file.format}; this autovid reads {FORMAT}")
+        odd = [one for one in file.architectures if not one.loss or len(one.loss) != len(one.correct)]
+        if odd or file.clips < 1:
+            raise ConfigError(f"{path}: every architecture needs a loss and a number of correct clips for each seed")
+        return cls(file, path)
+
+    def score(self, space: SearchSpace, choices: Choices, split: str = "val", clips: int | None = None) -> Scores:
+        """Look up architectures of `space`, choices (K, D). Raises ConfigError for one that the table lacks."""
+        rows = [self._row(space, row) for row in choices]
+        losses = [np.array(one.loss) for one in rows]
+        return Scores(
+            -np.array([loss.mean() for loss in losses]),
+            np.array([_error(loss) for loss in losses]),
+            np.array([round(float(np.mean(one.correct))) for one in rows], np.int64),
+            self.file.clips,
+            self.file.chance,
+        )
+
+    def _row(self, space: SearchSpace, choices: NDArray[np.int64]) -> TrainedArchitecture:
+        arch = space.architecture(choices)
+        try:
+            return self._rows[_key(arch.choices)]
+        except KeyError:
+            raise ConfigError(
+                f"{self.path}: architecture {arch.hash} of space {space.name} is not in the table"
+            ) from None
+
+
+def _error(loss: NDArray[np.float64]) -> float:
+    """The standard error of the mean over seeds; 0 where there is one."""
+    return float(loss.std(ddof=1) / np.sqrt(len(loss))) if len(loss) > 1 else 0.0
+
+
+def _key(choices: Mapping[str, Value]) -> tuple[tuple[str, float | str], ...]:
+    """The choices in an order of their own, numbers as floats, so that 3 and 3.0 are one expansion."""
+    items = choices.items()
+    return tuple(sorted((name, float(value) if isinstance(value, int) else value) for name, value in items))
+
+
+def search_by_table(
+    space: SearchSpace,
+    constraints: Sequence[Constraint],
+    table: Path,
+    out: Path,
+    *,
+    strategy: str = "random",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    seed: int = 0,
+    rounds: int | None = None,
+    resume: bool = False,
+    resume_command: str = "",
+    progress: Progress | None = None,
+) -> Found:
+    """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
+
+    Raises ConfigError for a table that cannot be read or lacks an architecture, and what `search` raises.
+    """
+    evaluator = TableEvaluator.read(table)
+    if evaluator.file.space != space.name:
+        raise ConfigError(f"{table} has architectures of space {evaluator.file.space}, not of {space.name}")
+    asked: int = rounds or int(getattr(strategy_settings(strategy, options), "rounds", ROUNDS))
+    arch_lr = 0.1 if takes(strategy, "arch_lr") else 0.0
+    reference = space.reference
+    settings = SearchSettings(
+        parts=(PartSettings("choice", 0, 0, 0.0, arch_lr, asked),), frames=reference.frames, crop=reference.crop,
+        stride=reference.stride, jitter=(reference.crop, reference.crop), batch=1, strategy=strategy,
+        score=f"table:{table.name}", options=dict(options), seed=seed,
+    )  # fmt: skip
+    config = {**search_config(space, None, settings, constraints), "table": digest(table)}
+    check_space(out, space)
+    with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
+        keep_inputs(run, space, constraints)
+        task = SearchTask(space, settings, constraints, evaluator=evaluator)
+        outcome = run_task(task, run, seed=seed, progress=progress, resume_command=resume_command)
+        return finish(run.path, outcome)

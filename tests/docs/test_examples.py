@@ -1,0 +1,85 @@
+"""The examples of code of one's own, from a search to a training and an exported folder, on small videos."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import autovid
+from autovid.blocks.registry import ATTENTIONS, BLOCKS
+from autovid.cli import main
+from autovid.export import FILES
+from autovid.models import inherit
+from autovid.plugins import load_plugins
+from autovid.space import load_architecture, load_space
+from autovid.testing import check_block, check_operation
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+ATTENTION, BLOCK = EXAMPLES / "my_attention.py", EXAMPLES / "my_conv2plus1d.py"
+PLUGINS = ["--plugin", str(ATTENTION), "--plugin", str(BLOCK)]
+SMALL = ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--recipe", "proxy", "--batch", "4"]
+
+pytestmark = pytest.mark.usefixtures("without_plugins")
+
+
+def test_they_keep_their_side_of_the_agreement() -> None:
+    load_plugins([ATTENTION, BLOCK])
+    check_operation(ATTENTIONS.load("row")(), "attention")
+    candidates = {"temporal_kernel": (1, 3), "spatial_kernel": (3, 5), "middle": (0.75, 1.5)}
+    check_block(BLOCKS.load("conv2plus1d")(), candidates)
+
+
+def test_supernet_and_frozen_network_are_equal_to_the_bit() -> None:
+    space = load_space(EXAMPLES / "my_space.yaml", plugins=[ATTENTION, BLOCK])
+    supernet, x = autovid.build(space), torch.randn(2, 3, 8, 32, 32)
+    with torch.no_grad():
+        for arch in space.sample(6, seed=1):
+            supernet.train()(x, arch)
+            net = autovid.build(arch)
+            inherit(net, supernet)
+            assert torch.equal(net.eval()(x), supernet.eval()(x, arch))
+            assert autovid.count(net).macs == arch.macs()
+
+
+def test_from_a_search_to_predictions(tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if each command were a process of its own: without its plugins it says which it needs."""
+    run, arch, trained, folder = (tmp_path / name for name in ("search", "arch.yaml", "train", "export"))
+    data = ["--data", str(tiny_videos)]
+    searching = ["search", "--space", str(EXAMPLES / "my_space.yaml"), *data, *SMALL, "--steps", "3", "--samples", "3"]
+    training = ["train", str(arch), *data, *SMALL, "--epochs", "1", "-o", str(trained)]
+    video = next(tiny_videos.glob("val/*/*.mp4"))
+    commands = [
+        [*searching, "-o", str(run)],
+        ["derive", str(run), "-o", str(arch)],
+        ["describe", str(arch)],
+        ["draw", str(arch), "-o", str(tmp_path / "a.svg")],
+        training,
+        ["evaluate", str(trained), *data, "--device", "cpu"],
+        ["export", str(trained), "-o", str(folder)],
+        ["predict", str(folder), str(video), "--device", "cpu"],
+    ]
+    for words in commands:
+        assert main(words) == 2
+        assert "--plugin " in capsys.readouterr().err
+        assert main([*words, *PLUGINS]) == 0, words
+        shown = capsys.readouterr().out
+        for line in shown.splitlines():  # what to type next
+            assert "autovid train" not in line or "--plugin" in line
+    assert "my_conv2plus1d.py" in (run / "config.yaml").read_text()
+    assert set(load_architecture(arch).choices) == set(load_space(EXAMPLES / "my_space.yaml").candidates)
+    assert (folder / FILES["safetensors"]).is_file()
+
+
+def test_a_training_does_not_go_on_with_another_content(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copy(BLOCK, tmp_path))
+    space = load_space(EXAMPLES / "my_space.yaml", plugins=[ATTENTION, copy])
+    space.sample(1)[0].save(tmp_path / "a.yaml")
+    words = ["train", str(tmp_path / "a.yaml"), "--data", str(tiny_videos), *SMALL, "--epochs", "1"]
+    words += ["-o", str(tmp_path / "run"), "--plugin", str(ATTENTION), "--plugin", str(copy)]
+    assert main(words) == 0
+    copy.write_text(copy.read_text() + "\n")
+    assert main([*words, "--resume"]) == 2
+    assert "was made with another my_conv2plus1d.py" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""Strategies: each keeps the rules that `check_strategy` states, and the check finds who does not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autovid.errors import ConfigError
+from autovid.search.problem import Choices, Problem
+from autovid.search.strategies.random import RandomSearch, RandomSettings
+from autovid.search.strategy import STRATEGIES, Scores, make_strategy, strategy_class
+from autovid.testing import check_strategy, small_problem
+
+SMALL = {
+    "parsec": {"samples": 3},
+    "random": {"architectures": 6, "batch": 2},
+    "evolution": {"population": 4, "sample": 2, "batch": 2},
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_our_strategies_keep_the_rules(name: str) -> None:
+    check_strategy(lambda problem: make_strategy(name, problem, SMALL[name]), small_problem())
+
+
+@pytest.mark.parametrize("options", [{"in_range": True}, {"samples": "auto"}, {"beta": 0.1, "likelihood": "sum"}])
+def test_parsec_keeps_the_rules_with_its_settings(options: dict[str, Any]) -> None:
+    check_strategy(lambda problem: make_strategy("parsec", problem, {"samples": 3, **options}), small_problem())
+
+
+class Outside(RandomSearch):
+    def candidates(self, n: int, constraints: Sequence[Any], rng: np.random.Generator) -> Choices:
+        return np.zeros((1, len(self.problem.space.sizes)), np.int64)
+
+
+class Forgetful(RandomSearch):
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "asked": 0}
+
+
+class Unsteady(RandomSearch):
+    def draw(self, step: int, n: int | None, rng: np.random.Generator) -> Choices:
+        return super().draw(step, n, np.random.default_rng())
+
+
+class Meddling(RandomSearch):
+    def tell(self, choices: Choices, scores: Scores) -> dict[str, float]:
+        choices[:] = 0
+        return super().tell(choices, scores)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Outside, "outside the constraints"),
+        (Forgetful, "saved and loaded"),
+        (Unsteady, "equal seeds"),
+        (Meddling, "tell changes"),
+    ],
+)
+def test_the_check_finds_a_strategy_that_breaks_a_rule(kind: type[RandomSearch], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_strategy(lambda problem: kind(problem, RandomSettings(architectures=6, batch=2)), small_problem())
+
+
+def test_random_search_takes_the_best_that_it_has_scored() -> None:
+    problem = small_problem()
+    strategy = make_strategy("random", problem, {"architectures": 8, "batch": 8})
+    rows = strategy.ask(0, np.random.default_rng(0))
+    quality = np.arange(8.0)
+    strategy.tell(rows, Scores(quality, quality, np.zeros(8, np.int64), 10, 2.0))
+    best = strategy.candidates(3, problem.constraints, np.random.default_rng(0))
+    assert np.array_equal(best, rows[[7, 6, 5]])
+
+
+def test_evolution_finds_better_architectures_than_random_search_on_planted_scores() -> None:
+    """Scores that are a sum over decisions; both score 200 architectures. Ten seeds of each."""
+    problem = small_problem()
+
+    def best(name: str, options: dict[str, Any], seed: int) -> float:
+        strategy = make_strategy(name, replace(problem, seed=seed), options)
+        rng, scored = np.random.default_rng(seed), []
+        for step in range(strategy_class(name).Settings(**options).rounds):  # type: ignore[attr-defined]
+            rows = strategy.ask(step, rng)
+            quality = _planted(rows, problem)
+            scored.append(quality.max())
+            k = len(rows)
+            strategy.tell(rows, Scores(quality, np.zeros(k), np.zeros(k, np.int64), 10, 2.0))
+        return float(max(scored))
+
+    evolution = [best("evolution", {"population": 24, "sample": 8, "rounds": 25, "batch": 8}, s) for s in range(10)]
+    random = [best("random", {"architectures": 200, "batch": 8}, s) for s in range(10)]
+    assert np.mean(evolution) > np.mean(random) + np.std(random)
+
+
+def _planted(rows: Choices, problem: Problem) -> np.ndarray:
+    worth = np.random.default_rng(5).normal(size=(len(problem.space.sizes), max(problem.space.sizes)))
+    return np.asarray(worth[np.arange(rows.shape[1]), rows].sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("parsek", {}, "did you mean parsec"),
+        ("evolution", {"populaton": 3}, "strategy.populaton: the strategy evolution has"),
+        ("evolution", {"population": "many"}, "population"),
+    ],
+)
+def test_a_wrong_name_or_setting_is_one_line(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_strategy(name, small_problem(), options)
