@@ -189,7 +189,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Moments(torch.autograd.Function):
-    """Moments with their own gradient: autograd would keep the centred map, and sweep over maps five times, not once."""
+    """Moments with their own gradient: autograd keeps the centred map, and sweeps five times over maps, not once."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

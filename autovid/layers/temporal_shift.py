@@ -14,7 +14,7 @@ from autovid.kernels.tracing import is_traced
 
 
 class TemporalShift(nn.Module):
-    """A shift of C // `fold_div` of C channels from frame t + 1, of the next as many from frame t - 1; zeros at the ends.
+    """A shift of C // `fold_div` of C channels from frame t + 1, as many from t - 1; zeros at the ends.
 
     `fold_div` is called so in the authors' code.
     """
