@@ -88,12 +88,12 @@ def name_of_attempt(store: Any, rank: int, size: int) -> str:
         agreed: str = store.get(f"autovid/answer to {name}").decode()
         store.add(f"autovid/heard {agreed}", 1)
         return agreed
-    asked = [f"autovid/asked by {other}" for other in range(1, size)]
+    requests = [f"autovid/asked by {other}" for other in range(1, size)]
     end = time.monotonic() + PATIENCE.total_seconds()
     while store.add(f"autovid/heard {name}", 0) < size - 1:
         if time.monotonic() > end:
             raise dist.DistError(f"not all of {size} workers have come")
-        for key in asked:
+        for key in requests:
             if store.check([key]):
                 store.set(f"autovid/answer to {store.get(key).decode()}", name)
         time.sleep(0.02)

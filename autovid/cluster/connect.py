@@ -105,8 +105,13 @@ def wait_for_capacity(number: int, cpus: int, gpus: float) -> None:
 
     Raises ClusterError where they are not after JOINING seconds: Ray itself would wait for ever.
     """
+    import ray
+
     started, said = time.monotonic(), False
-    while (fitting := capacity(nodes := _nodes(), cpus, gpus)) < number:
+    while True:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        if (fitting := capacity(nodes, cpus, gpus)) >= number:
+            return
         shortage = f"room for {fitting} of {number} processes of {cpus} CPUs and {gpus:g} GPUs each"
         if time.monotonic() - started >= JOINING:
             sizes = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes[:4])
@@ -116,12 +121,6 @@ def wait_for_capacity(number: int, cpus: int, gpus: float) -> None:
             print(f"the cluster has {shortage}; waiting for more nodes, {JOINING:g} s at most", flush=True)
             said = True
         time.sleep(1)
-
-
-def _nodes() -> list[dict[str, float]]:
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def capacity(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:

@@ -194,8 +194,8 @@ def _trainable(work: Callable[[int, Report], Any], channel: Any, folder: str) ->
 
         number = int(config["number"])
         enter_folder(folder)
-        if asked := channel.stopped():
-            channel.post("error", Interrupted(asked, "stopped before it began"))
+        if stop_signal := channel.stopped():
+            channel.post("error", Interrupted(stop_signal, "stopped before it began"))
             return
         channel.post("begin", (number, channel.begin(str(number))))
         try:

@@ -94,7 +94,8 @@ def _name_entries(value: Any, steps: list[Any], fails: Callable[[], bool]) -> Ke
             if not isinstance(value, dict):
                 break
             step = _guilty_key(value, fails)
-        if step is None or not _has(value, step):
+        known = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        if step not in known:
             break
         path.append(step)
         value = value[step]
@@ -110,10 +111,6 @@ def _guilty_key(mapping: dict[str, Any], fails: Callable[[], bool]) -> str | Non
             return key
     mapping.update(everything)
     return None
-
-
-def _has(value: Any, step: str | int) -> bool:
-    return step in value if isinstance(value, dict) else isinstance(value, list) and step in range(len(value))
 
 
 def _types_at(value: Any, schema: Any, path: KeyPath) -> Iterator[inspect.Type]:

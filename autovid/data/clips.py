@@ -162,7 +162,9 @@ def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.in
     one random offset into the segment that all segments share.
     """
     if clip.sampling == "uniform":
-        return _uniform(n, clip, rng.random())
+        segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
+        first = np.floor((np.arange(segments) + rng.random()) * starts / segments).astype(np.int64)
+        return _snippets(first, n, clip)
     latest = max(0, n - span(clip))
     return _dense(n, clip, int(rng.integers(latest + 1)))
 
@@ -206,11 +208,6 @@ def _cut(seconds: NDArray[np.float64], end: float, length: float | None) -> Iter
 
 def _dense(n: int, clip: Clip, start: int) -> NDArray[np.int64]:
     return np.minimum(start + clip.stride * np.arange(clip.frames), n - 1)
-
-
-def _uniform(n: int, clip: Clip, offset: float) -> NDArray[np.int64]:
-    segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
-    return _snippets(np.floor((np.arange(segments) + offset) * starts / segments).astype(np.int64), n, clip)
 
 
 def _shifted(n: int, clip: Clip, shifts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
 FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})(?P<suffix>\.jpe?g)", re.IGNORECASE)
@@ -35,8 +36,13 @@ class FileLookup:
         name = PurePosixPath(listed)
         parts = _parts(name)
         fitting = [path for path in self._by_stem.get(parts[-1], ()) if _parts(path)[-len(parts) :] == parts]
-        fitting.sort(key=lambda path: (path != name, not _in_split(path, split), path.suffix != name.suffix, path))
-        return str(fitting[0]) if fitting else None
+        words = SPLITS.get(split, set())
+
+        def order(path: PurePosixPath) -> tuple[Any, ...]:
+            in_split = any(words & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
+            return path != name, not in_split, path.suffix != name.suffix, path
+
+        return str(min(fitting, key=order)) if fitting else None
 
 
 def videos_below(top: Path) -> Iterator[Path]:
@@ -81,11 +87,6 @@ def _parts(path: PurePosixPath) -> tuple[str, ...]:
     """Return the parts of a path without extension; in composed form, since some systems store them decomposed."""
     bare = path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path
     return tuple(unicodedata.normalize("NFC", part) for part in bare.parts)
-
-
-def _in_split(path: PurePosixPath, split: str) -> bool:
-    words = SPLITS.get(split, set())
-    return any(words & set(re.split(r"[^a-z]+", part.lower())) for part in path.parts[:-1])
 
 
 def record_of(path: str) -> tuple[str, int | None]:

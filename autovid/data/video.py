@@ -301,7 +301,9 @@ def write_video(
         stamp = -1
         for number, frame in enumerate(frames):
             if stream is None:
-                rate = 25 if seconds is None else _mean_rate(seconds)
+                length = 0.0 if seconds is None else float(seconds[-1] - seconds[0])
+                mean = 25.0 if seconds is None or length <= 0 else (len(seconds) - 1) / length
+                rate = Fraction(min(max(mean, 1.0), 1000.0)).limit_denominator(1001)
                 # On AVX-512, x264's macroblock tree gives other bytes at times; with many key frames it gains nothing.
                 options = {"crf": str(quality), "preset": "veryfast", "mbtree": "0"}
                 stream = container.add_stream("libx264", rate=rate, options=options)
@@ -317,13 +319,6 @@ def write_video(
                 picture.pts, picture.time_base = stamp, Fraction(1, CLOCK)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-
-
-def _mean_rate(seconds: NDArray[np.float64]) -> Fraction:
-    """Return frames a second, as a fraction that formats can hold."""
-    length = float(seconds[-1] - seconds[0])
-    rate = (len(seconds) - 1) / length if length > 0 else 25.0
-    return Fraction(min(max(rate, 1.0), 1000.0)).limit_denominator(1001)
 
 
 def can_write() -> bool:

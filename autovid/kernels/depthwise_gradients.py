@@ -121,7 +121,7 @@ PAIRS = 40 * 40  # pairs of pixels up to which their products, of which most are
 
 
 def is_small(grad: Tensor, x: Tensor, kernel: Sequence[int], stride: Size3) -> bool:
-    """Whether `pairs_weight_gradient` is the fastest: on maps smaller than the kernel, where oneDNN has no fast 2-D
+    """Return True if `pairs_weight_gradient` is fastest: on maps smaller than the kernel, where oneDNN has no fast 2-D
     weight gradient (10 to 100 times, as measured); on larger ones it has a better one. No stride in time.
     """
     smaller = any(size < k + s - 1 for size, k, s in zip(x.shape[3:], kernel[1:], stride[1:]))

@@ -189,7 +189,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Moments(torch.autograd.Function):
-    """By itself, autograd would keep the centred map and read and write maps five times in place of once."""
+    """Moments with their own gradient: autograd keeps the centred map, and sweeps five times over maps, not once."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

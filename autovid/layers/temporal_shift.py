@@ -14,17 +14,17 @@ from autovid.kernels.tracing import is_traced
 
 
 class TemporalShift(nn.Module):
-    """Of every `share` channels the first comes from frame t + 1, the second from frame t - 1; zeros at the ends.
+    """A shift of C // `fold_div` of C channels from frame t + 1, as many from t - 1; zeros at the ends.
 
-    With C channels the first C // share are the ones from t + 1, the next C // share the ones from t - 1.
+    `fold_div` is called so in the authors' code.
     """
 
-    def __init__(self, share: int = 8) -> None:
+    def __init__(self, fold_div: int = 8) -> None:
         super().__init__()
-        self.share = share
+        self.fold_div = fold_div
 
     def forward(self, x: Tensor) -> Tensor:
-        fold = x.shape[1] // self.share
+        fold = x.shape[1] // self.fold_div
         recorded = torch.compiler.is_exporting() or is_traced()
         return _shift_by_padding(x, fold) if recorded else shift(x, fold)
 

@@ -12,7 +12,6 @@ from typing import Literal
 from torch import nn
 
 from autovid.clip import Clip
-from autovid.kernels.depthwise_gradients import Size3
 from autovid.layers.convolutions import DepthwiseConv3d, PointwiseConv3d
 from autovid.layers.residual import Bottleneck, Residual
 from autovid.models.network import Network
@@ -48,13 +47,9 @@ def csn(
 def _bottleneck(preserved: bool, stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
     width, steps = 4 * inner, (stride, stride, stride)
     shortcut = nn.Sequential(PointwiseConv3d(width_in, width, steps), nn.BatchNorm3d(width)) if index == 0 else None
-    convs = PointwiseConv3d(width_in, inner), _separated(preserved, inner, steps), PointwiseConv3d(inner, width)
-    return Bottleneck(*convs, inner, width, shortcut)
-
-
-def _separated(preserved: bool, width: int, stride: Size3) -> nn.Module:
-    depthwise = DepthwiseConv3d(width, 3, stride)
-    return nn.Sequential(PointwiseConv3d(width, width), nn.BatchNorm3d(width), depthwise) if preserved else depthwise
+    first, separated = PointwiseConv3d(width_in, inner), DepthwiseConv3d(inner, 3, steps)
+    middle = nn.Sequential(PointwiseConv3d(inner, inner), nn.BatchNorm3d(inner), separated) if preserved else separated
+    return Bottleneck(first, middle, PointwiseConv3d(inner, width), inner, width, shortcut)
 
 
 csn_r50, csn_r101, csn_r152 = (partial(csn, depth=depth) for depth in (50, 101, 152))

@@ -6,6 +6,7 @@ every other frame of the video) and its size, the default fusion `add`, and that
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,13 +35,15 @@ Fusion = Literal["add", "concat1x1"]
 
 
 class Sizes(NamedTuple):
-    """Frames and pixels of the synopsis and of the details, for a clip of `crop` pixels."""
+    """Frames and pixels of the synopsis and of the details, for clips of `frames` and `crop`, and the classes."""
 
     synopsis_frames: int
     synopsis_crop: int
     detail_frames: int
     detail_crop: int
     crop: int
+    frames: int = 64
+    classes: int = 400
 
 
 class Places:
@@ -54,15 +57,12 @@ class Places:
         self.after, self.classifier = sorted(after), classifier
 
 
-SSV2 = Sizes(8, 144, 12, 144, crop=160)
-MINI_KINETICS = Sizes(16, 144, 16, 112, crop=224)
-
-
-def s2dnet(
+def make_s2dnet(
     *,
-    classes: int = 174,
-    frames: int = 32,
-    crop: int = 160,
+    sizes: Sizes,
+    classes: int | None = None,
+    frames: int | None = None,
+    crop: int | None = None,
     top_k: TopK = "hard",
     temporal_filter: TemporalFilter = "gaussian",
     fusion: Fusion = "add",
@@ -71,7 +71,7 @@ def s2dnet(
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "S2DNet":
-    """Build the network for Something-Something V2, hence 174 classes: TSM-MobileNetV2 and TSM-ResNet-50.
+    """Build TSM-MobileNetV2 and TSM-ResNet-50; by default with the classes, frames and crop of `sizes`.
 
     `fuse_after` are the stages of the detail network behind which the context m is fused in, out of res2 to res4;
     with `fuse_in_classifier` the classifier takes it, too. The default is row d0 of the supplement's Table 2. Both
@@ -79,32 +79,17 @@ def s2dnet(
     epochs, 50 of 150). The size of the clip is ours: with 32 frames of 160x160 the sampler's products, which no table
     counts, stay within the published 22 GFLOPs; a larger crop enlarges everything.
     """
-    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    size = frames or sizes.frames, crop or sizes.crop
+    clip = Clip(*size, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     places = Places(fuse_after, fuse_in_classifier)
-    net = TSMS2DNet(SSV2, classes, clip, top_k, temporal_filter, fusion, places, dropout)
+    net = TSMS2DNet(sizes, classes or sizes.classes, clip, top_k, temporal_filter, fusion, places, dropout)
     net.stage_one = stage_one
     return net
 
 
-def s2dnet_mini_kinetics(
-    *,
-    classes: int = 200,
-    frames: int = 64,
-    crop: int = 224,
-    top_k: TopK = "hard",
-    temporal_filter: TemporalFilter = "gaussian",
-    fusion: Fusion = "add",
-    fuse_after: Sequence[int] = (3, 4),
-    fuse_in_classifier: bool = True,
-    stage_one: float = 1 / 3,
-    dropout: float = 0.5,
-) -> "S2DNet":
-    """Build the network for Mini-Kinetics, hence 200 classes; sizes of the authors' configuration."""
-    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    places = Places(fuse_after, fuse_in_classifier)
-    net = TSMS2DNet(MINI_KINETICS, classes, clip, top_k, temporal_filter, fusion, places, dropout)
-    net.stage_one = stage_one
-    return net
+# The networks for Something-Something V2, and for Mini-Kinetics with the sizes of the authors' configuration.
+s2dnet = partial(make_s2dnet, sizes=Sizes(8, 144, 12, 144, crop=160, frames=32, classes=174))
+s2dnet_mini_kinetics = partial(make_s2dnet, sizes=Sizes(16, 144, 16, 112, crop=224, frames=64, classes=200))
 
 
 class S2DNet(Network):

@@ -139,18 +139,16 @@ def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
 
 def copy_names(paths: list[str], extension: str) -> dict[str, str]:
     """Return the name of each copy: another extension; the old one stays in the name where two would be the same."""
-    bare = {path: _bare(path) + extension for path in paths}
+    bare = {}
+    for path in paths:
+        stem, suffix = os.path.splitext(path)
+        bare[path] = (stem if suffix.lower() in EXTENSIONS else path) + extension
     count = Counter(bare.values())
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return {
         path: name if count[name] == 1 and name not in folders else f"{path}{extension or '.frames'}"
         for path, name in bare.items()
     }
-
-
-def _bare(path: str) -> str:
-    whole = PurePosixPath(path)
-    return str(whole.with_suffix("")) if whole.suffix.lower() in EXTENSIONS else path
 
 
 def _copied(videos: VideoSet, out: Path, results: list[VideoResult]) -> VideoSet:
