@@ -1,10 +1,9 @@
-"""Files that are there whole or not at all, also after a killed process; and the cache of what can be made again."""
+"""Files that exist whole or not at all, also after a killed process; and the cache of files that can be rebuilt."""
 
 import contextlib
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from autovid.errors import ConfigError, RunError
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns the machine's refusals (disk full, no permission, quota) into one `RunError` line."""
+    """Turn the machine's refusals (disk full, no permission, quota) into one `RunError` line."""
     try:
         yield
     except OSError as error:
@@ -23,14 +22,14 @@ def explained(what: str) -> Iterator[None]:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes every byte: `os.write` alone may stop half-way on a full disk and only say how far it came."""
+    """Write every byte: `os.write` alone may stop half-way on a full disk and only say how far it came."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Writes a new file and waits until the disk has it."""
+    """Write a new file and wait until the disk has it."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         write_all(fd, data)
@@ -40,7 +39,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the names inside a folder (new files, renames) are on the disk."""
+    """Wait until the names inside a folder (new files, renames) are on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -52,7 +51,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Replaces `path` by `data` (text as UTF-8) in one move: a reader sees the old file or the new, never half.
+    """Replace `path` by `data` (text as UTF-8) in one move: a reader sees the old file or the new, never half.
 
     Raises RunError if the file cannot be written; the old one is then untouched.
     """
@@ -68,7 +67,7 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file. Raises ConfigError where it cannot be read."""
+    """Return the SHA-256 of a file. Raises ConfigError where it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -76,22 +75,13 @@ def digest(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """$AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid."""
-    if chosen := os.environ.get("AUTOVID_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autovid"
+    """Return $AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid."""
+    own, parent = os.environ.get("AUTOVID_CACHE"), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(parent) / "autovid"
 
 
 def cache_file(name: str, data: bytes) -> None:
-    """Writes a file of the cache in one move; does nothing where the cache cannot be written."""
-    folder = cache_folder()
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        number, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(data)
-            os.replace(temporary, folder / name)
-        except OSError:
-            os.unlink(temporary)
-            raise
+    """Write a file of the cache in one move; do nothing where the cache cannot be written."""
+    with contextlib.suppress(OSError, RunError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_atomic(cache_folder() / name, data)

@@ -20,7 +20,7 @@ from autovid.kernels.allocator import keep_memory
 from autovid.kernels.compute import Compute
 from autovid.models import NetworkSpec
 from autovid.run import Progress
-from autovid.studies import Bench, BenchSettings, Figures, candidate_of
+from autovid.studies import Bench, BenchRow, BenchSettings, measured_network
 
 
 class Row(NamedTuple):
@@ -131,21 +131,21 @@ def show(table: Table, args: argparse.Namespace) -> None:
         print(f"\n{table.note}")
 
 
-def benched(table: Table, args: argparse.Namespace) -> list[Figures]:
+def benched(table: Table, args: argparse.Namespace) -> list[BenchRow]:
     """Ours, in the table's views and batch; throughput where that is what it gives."""
     compute = Compute(args.device, args.precision)
     candidates = [
-        candidate_of(row.title, row.spec(), compute, crop=row.crop, frames=row.frames, views=table.views)
+        measured_network(row.title, row.spec(), compute, crop=row.crop, frames=row.frames, views=table.views)
         for row in table.rows
     ]
     most = args.largest_batch if table.pace == "videos/s" else 0
     bench = Bench(candidates, BenchSettings(views=table.views, batch=table.batch, repeats=args.repeats, most=most))
     if args.latency:
         bench.measure(Progress(table.title, stream=sys.stderr))
-    return bench.figures
+    return bench.rows
 
 
-def counted(table: Table, row: Row, found: Figures) -> list[str]:
+def counted(table: Table, row: Row, found: BenchRow) -> list[str]:
     """What is printed, and what ours has that no clock measures."""
     return [
         row.title,
@@ -159,7 +159,7 @@ def counted(table: Table, row: Row, found: Figures) -> list[str]:
     ]
 
 
-def measured(table: Table, found: Figures) -> list[str]:
+def measured(table: Table, found: BenchRow) -> list[str]:
     """Ours in the table's unit, and the median over rounds of the time over the first row's."""
     if table.pace == "videos/s":
         pace, ratio = found.videos_per_second, found.clips_per_second_ratio

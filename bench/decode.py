@@ -35,7 +35,7 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video
-from autovid.data.frame_folder import open_video, write_frames
+from autovid.data.images import open_video, write_frames
 from autovid.data.tools.resize import JPEG_QUALITY, QUALITY
 from autovid.data.video import write_video
 

@@ -74,7 +74,7 @@ def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Calla
             model = model.changed(classes=len(videos.classes), frames=frames, crop=crop)
         net = prepare(build(model, classes=len(videos.classes)), recipe)
         share = (distributed.rank(), distributed.size())
-        loader = ClipLoader(videos.train, videos.root, recipe.clip(net.clip), batch=batch, train=True, share=share)
+        loader = ClipLoader(videos.train, videos.root, recipe.clip(net.clip), batch=batch, train=True, shard=share)
         return Training(net, loader, recipe, Compute("cpu", "fp32"), 10**6, {})
 
     return make
@@ -140,14 +140,14 @@ def main() -> None:
     parser.add_argument("--as-worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.as_worker:
-        with distributed.joined():
+        with distributed.process_group():
             print(json.dumps(work(args.steps, args.as_worker)))
         return
-    from autovid.data.synthetic import Recipe, write_synthetic
+    from autovid.data.synthetic import SyntheticRecipe, write_synthetic
 
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "videos"
-        write_synthetic(data, Recipe(train=8, val=1, frames=32, side=72))
+        write_synthetic(data, SyntheticRecipe(train=8, val=1, frames=32, side=72))
         kinds = {"1 worker": (1, False), f"{args.workers} workers, apart": (args.workers, True)}
         kinds[f"{args.workers} workers"] = (args.workers, False)
         found = {kind: workers(*how, args.steps, str(data)) for kind, how in kinds.items()}

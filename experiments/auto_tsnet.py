@@ -31,25 +31,19 @@ M leave little choice: so many parameters for so few MACs stand in the last stag
 import argparse
 import tempfile
 from dataclasses import replace
-from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
-from autovid.blocks.attention import ATTENTIONS
-from autovid.blocks.elastic import Pointwise
-from autovid.blocks.fusion import FUSIONS
-from autovid.blocks.mbconv3d import MBConv3d
-from autovid.blocks.site import AttentionSite, BlockSite, FusionSite, HeadSite
+from autovid.blocks.block import Choice
+from autovid.blocks.site import Site
 from autovid.costs import count
 from autovid.models import build
 from autovid.solver import CostTable, Factor
 from autovid.space import Architecture, Decision, SearchSpace, load_space
-from autovid.space.layout import sites
+from autovid.space.site_table import SiteTable
 
 X3D = {"temporal_kernel": 3, "spatial_kernel": 3, "expansion": 2.25, "fusion": "strided_conv"}
 TO = Path(__file__).resolve().parents[1] / "autovid" / "models"
@@ -112,7 +106,7 @@ class Solver:
 
     def __init__(self, space: SearchSpace, wanted: Wanted) -> None:
         self.space, self.most = space, wanted.macs
-        self.macs, self.params = space.cost_table(crop=wanted.seen), params_table(space)
+        self.macs, self.params = space.cost_table(crop=wanted.seen), SiteTable(space, params_of)
         self.distance = dict.fromkeys((factor.scope for factor in self.macs.factors), 0)
         distances = dict(enumerate(map(distance, space.decisions, range(len(space.decisions)))))
         for factor in self.macs.factors:  # every decision's distance goes into the first table that has it
@@ -152,47 +146,9 @@ def distance(decision: Decision, number: int) -> np.ndarray:
     return np.array(steps) * (1 + number * 17 % 101 / 1000)
 
 
-def params_table(space: SearchSpace) -> CostTable:
-    """The parameters of every architecture, as a cost table over the same decisions as the MACs."""
-    number = {decision.name: i for i, decision in enumerate(space.decisions)}
-    factors = []
-    for site in sites(space.network):
-        values = [space.candidates[name] for name in site.scope]
-        sizes = [params(site, dict(zip(site.scope, combination))) for combination in product(*values)]
-        table = np.array(sizes, np.int64).reshape([len(v) for v in values])
-        if site.scope:
-            factors.append(Factor(tuple(number[name] for name in site.scope), table))
-    first = np.zeros((1, len(space.sizes)), np.int64)
-    rest = figures(space.architecture(first[0])).params - int(CostTable(factors, 0, space.sizes).total(first)[0])
-    return CostTable(factors, rest, space.sizes)
-
-
-def params(site: Any, chosen: dict[str, Any]) -> int:
-    """Of the module at a site, but for what does not depend on choices."""
-
-    def width(name: str | int) -> int:
-        return name if isinstance(name, int) else int(chosen[name])
-
-    match site:
-        case BlockSite():
-            own = tuple(chosen[name] for name in site.scope[-3:])
-            return size(MBConv3d, (width(site.width_in),), (chosen[site.width],), *own, site.stride, site.squeeze)
-        case FusionSite():
-            widths = width(site.width_source), width(site.width_target)
-            return size(FUSIONS[chosen[site.name]], *widths, site.ratio, site.kernel)
-        case AttentionSite():
-            return (
-                0 if chosen[site.name] == "skip" else size(ATTENTIONS[chosen[site.name]], width(site.width), site.keys)
-            )
-        case HeadSite():
-            return size(Pointwise, width(site.width_in), site.width)
-    return 0
-
-
-@cache
-def size(kind: type[nn.Module], *arguments: Any) -> int:
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in kind(*arguments).parameters())
+def params_of(site: Site, choice: Choice) -> int:
+    """The parameters at a site."""
+    return site.block.params(site, choice)
 
 
 def figures(arch: Architecture) -> Any:

@@ -25,8 +25,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train/CLASS/*.mp4 and val/CLASS/*.mp4: 12 classes, 2 and 1 videos each, 16 frames of 40x40."""
-    from autovid.data.synthetic import Recipe, write_synthetic
+    from autovid.data.synthetic import SyntheticRecipe, write_synthetic
 
     folder = tmp_path_factory.mktemp("tiny_videos")
-    write_synthetic(folder, Recipe(train=2, val=1, frames=16, side=40))
+    write_synthetic(folder, SyntheticRecipe(train=2, val=1, frames=16, side=40))
     return folder

@@ -9,7 +9,7 @@ import autovid
 ROOT = Path(autovid.__file__).parent
 LINES = (
     ("errors",),
-    ("clip", "fileio"),
+    ("clip", "fileio", "registry"),
     ("distributed", "config"),
     ("solver", "kernels"),
     ("measure",),
@@ -35,8 +35,6 @@ MODULES = {
 }
 TOPS = {"__init__", "__main__"}
 ONLY = {"av": "data/video.py", "yaml": "config", "ray": "cluster"}
-# Still to be turned around: a space makes its own table of MACs.
-UPWARD = {"space/architecture.py imports autovid.costs", "space/space.py imports autovid.costs"}
 
 
 def run_imports(node: ast.AST) -> Iterator[str]:
@@ -68,7 +66,7 @@ def test_every_folder_imports_only_from_lines_above_its_own() -> None:
                 continue
             if rest[0] != folder and LINE[rest[0]] >= LINE[folder]:
                 wrong.add(f"{place} imports {module}")
-    assert not wrong - UPWARD, sorted(wrong)
+    assert not wrong, sorted(wrong)
 
 
 def test_no_circle_of_files() -> None:
@@ -83,7 +81,5 @@ def test_no_circle_of_files() -> None:
             visit(other, (*path, name))
         done.add(name)
 
-    for name in ("autovid.space.architecture", "autovid.space.space"):
-        graph[name] -= {"autovid.costs", "autovid.space.space"}  # as above
     for name in sorted(graph):
         visit(name, ())

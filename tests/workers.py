@@ -75,7 +75,7 @@ def serve() -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the work prints must not come between
-    with distributed.joined():
+    with distributed.process_group():
         while True:
             try:
                 file, name, arguments = pickle.load(sys.stdin.buffer)

@@ -2,10 +2,13 @@
 
 Each is as large as its largest candidate and uses the leading channels (and the middle of a kernel) for a smaller one.
 In a frozen network the largest is the only one. Supernet and frozen network run the same operations on the same numbers
-in the same memory layout (`part`), so that their results have the same bits, on every processor: no library has
+in the same memory layout (`slice_shared`), so that their results have the same bits, on every processor: no library has
 anything to tell them by. How many channels come in is read off the input; how many go out is the caller's to say.
 
 Sharing by slices is ours: the paper does not say how its supernet shares weights.
+
+What a layer costs stands beside its `forward`: MACs, parameters and, where backward keeps more than maps that go in or
+come out, the bytes of that.
 
 Shapes: B batch, C channels, T frames, H height, W width.
 """
@@ -20,8 +23,10 @@ from autovid.kernels.pointwise import pointwise_conv3d
 from autovid.layers.sync_batch import batch_norm
 from autovid.layers.tensors import channels_last, he_normal
 
+FLOAT = 4  # bytes
 
-class Pointwise(nn.Module):
+
+class ElasticPointwise(nn.Module):
     """1x1x1 convolution without bias: (B, C, T, H, W) -> (B, out, T, H, W), with spatial stride."""
 
     def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
@@ -30,14 +35,19 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return pointwise_conv3d(x, part(self.weight, width, x.shape[1]), self.stride)
+        return pointwise_conv3d(x, slice_shared(self.weight, width, x.shape[1]), self.stride)
 
     @staticmethod
     def macs(width_in: int, width: int, size: Size) -> int:
+        """`size` is that of the map that comes out."""
         return width_in * width * size.positions
 
+    @staticmethod
+    def params(width_in: int, width: int) -> int:
+        return width_in * width
 
-class Depthwise(nn.Module):
+
+class ElasticDepthwise(nn.Module):
     """Depthwise t x k x k convolution without bias, same padding, spatial stride; smaller kernels are the middle."""
 
     centred = True
@@ -49,15 +59,19 @@ class Depthwise(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, 1, *kernel)))
 
     def forward(self, x: Tensor, temporal_kernel: int, spatial_kernel: int) -> Tensor:
-        weight = part(self.weight, x.shape[1], 1, temporal_kernel, spatial_kernel, spatial_kernel)
+        weight = slice_shared(self.weight, x.shape[1], 1, temporal_kernel, spatial_kernel, spatial_kernel)
         return depthwise_conv3d(x, weight, self.stride)
 
     @staticmethod
     def macs(width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
         return width * temporal_kernel * spatial_kernel**2 * size_out.positions
 
+    @staticmethod
+    def params(width: int, temporal_kernel: int, spatial_kernel: int) -> int:
+        return width * temporal_kernel * spatial_kernel**2
 
-class Norm(nn.Module):
+
+class ElasticBatchNorm(nn.Module):
     """Batch normalisation of however many channels come in.
 
     While `scoring`, it normalises with the statistics of the batch and leaves the running ones alone: the running ones
@@ -77,14 +91,23 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
-        weight, bias = part(self.weight, c), part(self.bias, c)
+        weight, bias = slice_shared(self.weight, c), slice_shared(self.bias, c)
         if self.scoring:
             return batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
-        mean, var = part(self.running_mean, c), part(self.running_var, c)
+        mean, var = slice_shared(self.running_mean, c), slice_shared(self.running_var, c)
         return batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
 
+    @staticmethod
+    def params(width: int) -> int:
+        return 2 * width
 
-def part(whole: Tensor, *sizes: int) -> Tensor:
+    @staticmethod
+    def activation_bytes(width: int, size: Size) -> int:
+        """The map that comes in, and each channel's mean and deviation."""
+        return map_bytes(width, size) + 2 * FLOAT * width
+
+
+def slice_shared(whole: Tensor, *sizes: int) -> Tensor:
     """The part of a shared tensor that has these sizes, laid out in memory as the tensor of a frozen network is.
 
     It is the leading part of the first two dimensions, and the middle of a kernel's. Libraries choose how to sum by
@@ -107,7 +130,7 @@ def part(whole: Tensor, *sizes: int) -> Tensor:
     return sliced.reshape(-1).view(sliced.shape)  # as in `channels_last`, for sizes of 1
 
 
-class Affine(nn.Module):
+class ElasticLinear(nn.Module):
     """A linear layer (B, in) -> (B, out) that takes however many features come in."""
 
     def __init__(self, width_in: int, width: int, bias: bool = True) -> None:
@@ -116,12 +139,16 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        weight = part(self.weight, width, x.shape[1])
-        return F.linear(x, weight, None if self.bias is None else part(self.bias, width))
+        weight = slice_shared(self.weight, width, x.shape[1])
+        return F.linear(x, weight, None if self.bias is None else slice_shared(self.bias, width))
 
     @staticmethod
     def macs(width_in: int, width: int) -> int:
         return width_in * width
+
+    @staticmethod
+    def params(width_in: int, width: int, bias: bool = True) -> int:
+        return (width_in + bias) * width
 
 
 class SqueezeExcite(nn.Module):
@@ -130,8 +157,8 @@ class SqueezeExcite(nn.Module):
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
         self.reduction = reduction
-        self.squeeze = Affine(width, squeezed(width, reduction))
-        self.excite = Affine(squeezed(width, reduction), width)
+        self.squeeze = ElasticLinear(width, squeezed(width, reduction))
+        self.excite = ElasticLinear(squeezed(width, reduction), width)
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
@@ -142,9 +169,24 @@ class SqueezeExcite(nn.Module):
     def macs(width: int, reduction: int) -> int:
         return 2 * width * squeezed(width, reduction)
 
+    @staticmethod
+    def params(width: int, reduction: int) -> int:
+        inner = squeezed(width, reduction)
+        return ElasticLinear.params(width, inner) + ElasticLinear.params(inner, width)
+
+    @staticmethod
+    def activation_bytes(width: int, reduction: int, size: Size) -> int:
+        """The map that comes in, its mean, the squeezed features and the gates."""
+        return map_bytes(width, size) + FLOAT * (2 * width + squeezed(width, reduction))
+
 
 def squeezed(width: int, reduction: int) -> int:
     """Width inside squeeze-excitation: width / reduction to the nearest multiple of 8, never below 90 % of it."""
     exact = width / reduction
     rounded = max(8, int(exact + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
+def map_bytes(width: int, size: Size) -> int:
+    """Bytes of a feature map of one clip in fp32."""
+    return FLOAT * width * size.positions

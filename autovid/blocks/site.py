@@ -1,10 +1,19 @@
-"""Sites: the places of a network that become one module each.
+"""Sites: the places of a network, each of which a block fills with one module.
 
-A site names the decisions it depends on (`scope`) and the size of what it sees, so that the builder can make it, a cost
-can price it, and nobody else has to know the macro table.
+A site says what its block reads, what it depends on and what the macro table settles, so that a block needs to know
+nothing else. What it depends on has two names: the block's own (`expansion`) and that of the decision of the space
+(`sparse.stage1.block2.expansion`).
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from autovid.blocks.block import SKIP, Block, Candidates, Choice, Value
+from autovid.blocks.registry import BLOCKS, FRAME
+
+Shape = Literal["box", "badge", "arrow", "foot"]
+"""How a site is drawn: a box of its stream, a badge on it, an arrow between streams, or a line below all streams."""
 
 
 class Size(NamedTuple):
@@ -22,77 +31,153 @@ class Size(NamedTuple):
     def positions(self) -> int:
         return self.frames * self.height * self.width
 
+    def __str__(self) -> str:
+        return f"{self.frames}x{self.height}x{self.width}"
 
-class StemSite(NamedTuple):
-    """The first layers of a stream."""
+
+class Input(NamedTuple):
+    """A feature map that a site reads: the stream's, of so many channels (or a decision's name) and this size.
+
+    Without a size it is a vector of features for each clip.
+    """
+
+    stream: str
+    width: int | str
+    size: Size | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A place of a network: what stands there takes the `inputs` and gives the next map of `stream`.
+
+    `variables` pairs the block's names for what it depends on with a decision's name or a number, `width_in` and
+    `width` among them. `place` is stem, stage1, stage2, ..., head or classifier.
+    """
 
     name: str
+    kind: str  # of block, by its name in a registry
+    place: str
     stream: str
-    scope: tuple[str, ...]
-    width: int
+    inputs: tuple[Input, ...]
+    variables: tuple[tuple[str, int | str], ...]
+    size: Size  # of the map that it gives
+    stage: int = 0  # from 1; 0 outside of stages
+    index: int = 0  # of a block in its stage
+    stride: int = 1
+    frame_stride: int = 1  # of a stem: it sees every so many-th frame of the clip
+
+    shape: ClassVar[Shape] = "box"
+    reads_clip: ClassVar[bool] = False
+
+    @property
+    def block(self) -> Block[Any]:
+        """The object that knows all about what stands here."""
+        return FRAME.load(self.kind)()
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The decisions that it depends on."""
+        return tuple({of: None for _, of in self.variables if isinstance(of, str)})
+
+    @property
+    def size_in(self) -> Size:
+        """Of the map that it reads first."""
+        size = self.inputs[0].size
+        assert size is not None, f"{self.name} reads a vector"
+        return size
+
+    @property
+    def own(self) -> list[str]:
+        """The decisions that are made here: its block's, and at the first block of a stage the stage's width."""
+        first = self.stage and not self.index
+        return [
+            of
+            for name, of in self.variables
+            if isinstance(of, str) and (of.startswith(self.name) or (first and name == "width"))
+        ]
+
+    @property
+    def keeps_width(self) -> bool:
+        """True where as many channels go out as come in, whatever is chosen."""
+        variables = dict(self.variables)
+        return variables["width_in"] == variables["width"]
+
+    def variable(self, decision: str) -> str:
+        """The block's name for a decision."""
+        return next(name for name, of in self.variables if of == decision)
+
+    def choice(self, choices: Mapping[str, Value]) -> Choice:
+        """The values of its variables, by the block's names, in an architecture with these choices."""
+        return {name: choices[of] if isinstance(of, str) else of for name, of in self.variables}
+
+    def summary(self, choice: Choice) -> str:
+        """What stands here, in a line."""
+        parts = [f"{choice['width']} ch"] if self.shape == "box" else []
+        parts += self.block.label(self, choice)
+        if self.stride > 1:
+            parts.append(f"stride {self.stride}")
+        if self.shape == "arrow" and choice["operation"] != SKIP:
+            parts.append(f"{self.inputs[0].stream} → {self.stream}")
+        return ", ".join(parts)
+
+    def candidates(self, candidates: Mapping[str, tuple[Value, ...]]) -> Candidates:
+        """All values of its variables, by the block's names, in a space with these candidates."""
+        return {name: candidates[of] if isinstance(of, str) else (of,) for name, of in self.variables}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemSite(Site):
+    """The first layers of a stream."""
+
     temporal_kernel: int
     spatial_kernel: int
 
+    reads_clip: ClassVar[bool] = True
 
-class BlockSite(NamedTuple):
-    """One MBConv3d block. `width_in` is a decision's name, or a number for what the stem gives."""
 
-    name: str
-    stream: str
-    scope: tuple[str, ...]
-    width_in: str | int
-    stride: int
-    squeeze: int  # reduction of squeeze-excitation; 0 for none
-    downsampling: int  # total spatial stride before this block
+@dataclass(frozen=True, kw_only=True)
+class BlockSite(Site):
+    """One block of a stage; `squeeze` is the reduction of squeeze-excitation, 0 for none."""
+
+    squeeze: int
 
     @property
-    def width(self) -> str:
-        return f"{self.name.rsplit('.', 1)[0]}.width"
+    def block(self) -> Block[Any]:
+        return BLOCKS.load(self.kind)()
 
 
-class FusionSite(NamedTuple):
-    """A point where one stream's features are added to the other's."""
+@dataclass(frozen=True, kw_only=True)
+class FusionSite(Site):
+    """A point where one stream's features are added to another's; `ratio` source frames for each frame of the target.
 
-    name: str
-    scope: tuple[str, ...]
-    source: str
-    target: str
-    width_source: str | int
-    width_target: str | int
-    ratio: int  # frames of the source for each frame of the target
+    Its inputs are the source's map and the target's; `width_in` is the source's, `width` the target's.
+    """
+
+    ratio: int
     kernel: int
-    downsampling: int
+
+    shape: ClassVar[Shape] = "arrow"
 
 
-class AttentionSite(NamedTuple):
-    """A point where an attention block may stand."""
+@dataclass(frozen=True, kw_only=True)
+class AttentionSite(Site):
+    """A point where an attention operation may stand, with at most `keys` x `keys` keys a frame."""
 
-    name: str
-    stream: str
-    scope: tuple[str, ...]
-    width: str
     keys: int
-    downsampling: int
+
+    shape: ClassVar[Shape] = "badge"
 
 
-class HeadSite(NamedTuple):
-    """The last 1x1x1 convolution of a stream."""
-
-    name: str
-    stream: str
-    scope: tuple[str, ...]
-    width_in: str
-    width: int
-    downsampling: int
+@dataclass(frozen=True, kw_only=True)
+class HeadSite(Site):
+    """The last 1x1x1 convolution of a stream and the mean of what it gives."""
 
 
-class ClassifierSite(NamedTuple):
-    """Pooled features of all streams, concatenated -> hidden -> classes."""
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSite(Site):
+    """Features of all streams, concatenated, to hidden ones, to classes."""
 
-    name: str
-    scope: tuple[str, ...]
-    width_in: int
-    width: int
+    classes: int
+    dropout: float
 
-
-Site = StemSite | BlockSite | FusionSite | AttentionSite | HeadSite | ClassifierSite
+    shape: ClassVar[Shape] = "foot"

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.run import Progress
-    from autovid.studies import Bench, BenchSettings, open_candidate, write_bench
+    from autovid.studies import Bench, BenchSettings, open_measured, write_bench
 
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise RunError(f"{args.out} is there already; choose another -o")
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
     candidates = [
-        open_candidate(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
+        open_measured(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
         for what in args.what
     ]
     settings = BenchSettings(views=views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)

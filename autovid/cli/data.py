@@ -48,8 +48,8 @@ def _index_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _index(args: argparse.Namespace) -> int:
+    from autovid.data.index import write_index
     from autovid.data.make_index import left_out_table, read_data_set, summary
-    from autovid.data.write_index import write_index
     from autovid.fileio import write_atomic
 
     out = args.out or args.folder / f"{args.name}.csv"
@@ -89,8 +89,8 @@ def _mini_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _mini(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
+    from autovid.data.index import write_index
     from autovid.data.tools.mini import mini
-    from autovid.data.write_index import write_index
 
     chosen, made = mini(open_videos(args.index), args.seed, args.classes)
     out = args.out or _named(Path(args.index)).with_name(f"{chosen.name}.csv")
@@ -155,10 +155,10 @@ def _resize_arguments(parser: argparse.ArgumentParser) -> None:
 def _resize(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
     from autovid.data.bad_videos import most_broken
+    from autovid.data.index import write_index
     from autovid.data.tools.check import broken_table
     from autovid.data.tools.process_videos import Journal
-    from autovid.data.tools.resize import Small, resize
-    from autovid.data.write_index import write_index
+    from autovid.data.tools.resize import CopySettings, resize
     from autovid.errors import DataError
     from autovid.fileio import explained, write_atomic
     from autovid.run import Progress
@@ -166,7 +166,7 @@ def _resize(args: argparse.Namespace) -> int:
     videos = open_videos(args.index, missing_ok=True)
     if args.index.is_dir() and args.out.resolve().is_relative_to(args.index.resolve()):
         raise DataError(f"{args.out} lies in {args.index}, where it would count as a class; give a folder beside it")
-    small = Small(args.short, None if args.jpeg else args.keyframes)
+    small = CopySettings(args.short, None if args.jpeg else args.keyframes)
 
     def journal(settings: dict[str, Any]) -> Journal:
         with explained(f"cannot write into {args.out}"):

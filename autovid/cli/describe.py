@@ -90,11 +90,10 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     """Everything that is said of an architecture, site by site."""
     import torch
 
-    from autovid.costs import convention, count, macs_table
+    from autovid.costs import convention, count
     from autovid.models import build
-    from autovid.models.builder import module_name
 
-    table = macs_table(arch.as_space(), **counted)
+    table = arch.as_space().cost_table(**counted)
     reference = table.reference
     with torch.device("meta"):
         net = build(arch, reference.classes)
@@ -102,10 +101,9 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     figures = count(net, clip)
     rows = []
     for site, factor in table.sites:
-        modules = [net.sites[key] for key in [module_name(site)] if key in net.sites]
-        params = sum(p.numel() for module in modules for p in module.parameters())
-        row = {"site": site.name, "is": _is(site, arch), "macs": int(factor.table.sum()), "params": params}
-        rows.append(row)
+        choice = site.choice(arch.choices)
+        costs = {"macs": int(factor.table.sum()), "params": site.block.params(site, choice)}
+        rows.append({"site": site.name, "is": site.summary(choice), **costs})
     return {
         "hash": arch.hash,
         "space": arch.space,
@@ -134,22 +132,6 @@ def _stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(sums.values())
 
 
-def _is(site: Any, arch: "Architecture") -> str:
-    """What stands at a site, in a few characters: `48 wide, 3x5x5, x2.25, SE`."""
-    from autovid.blocks.site import AttentionSite, BlockSite, FusionSite
-
-    choices = arch.choices
-    if isinstance(site, BlockSite):
-        t, k, e = (choices[name] for name in site.scope[-3:])
-        stride = f", stride {site.stride}" if site.stride > 1 else ""
-        return f"{choices[site.width]} wide, {t}x{k}x{k}, x{e}{', SE' if site.squeeze else ''}{stride}"
-    if isinstance(site, FusionSite):
-        return f"{choices[site.name]} {site.source} -> {site.target}"
-    if isinstance(site, AttentionSite):
-        return str(choices[site.name])
-    return f"{site.width} wide"
-
-
 def _show_architecture(content: dict[str, Any]) -> None:
     from autovid.cli.console import table
 
@@ -169,16 +151,22 @@ def _show_architecture(content: dict[str, Any]) -> None:
 
 def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, Any]:
     """Everything that is said of a space, part by part."""
-    from autovid.space.space import opens
+    from autovid.space.decisions import is_searched_in
 
     table = space.cost_table(**counted)
     parts = []
     for number, part in enumerate(space.parts):
         reach = space.part_space(number, {}).cost_table(**counted)
-        names = [d.name for d in space.decisions if opens(part, d.name)]
+        names = [d.name for d in space.decisions if is_searched_in(part, d.name)]
         costs = [reach.smallest()[0], reach.largest()[0]]
         parts.append(
-            {"name": part.name, "decisions": len(names), "share": part.share, "macs": costs, "epochs": part.epochs}
+            {
+                "name": part.name,
+                "decisions": len(names),
+                "cost_fraction": part.cost_fraction,
+                "macs": costs,
+                "epochs": part.epochs,
+            }
         )
     return {
         "space": space.name,
@@ -204,12 +192,12 @@ def _show_space(content: dict[str, Any]) -> None:
             p["name"],
             str(p["decisions"]),
             f"{p['macs'][0] / 1e9:.4g} to {p['macs'][1] / 1e9:.4g}",
-            f"{p['share']:g}",
+            f"{p['cost_fraction']:g}",
             f"{p['epochs']:g}",
         ]
         for p in content["parts"]
     ]
-    table("search parts", ["part", "decisions", "GFLOPs with it", "share of the range", "epochs"], rows)
+    table("search parts", ["part", "decisions", "GFLOPs with it", "fraction of the range", "epochs"], rows)
     print("decisions")
     for names, candidates in _alike(content["decisions"]).items():
         print(f"  {names}: {candidates}")

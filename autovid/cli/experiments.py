@@ -128,7 +128,7 @@ def _experiment(args: argparse.Namespace, path: Path) -> Job:
 
 def _named(args: argparse.Namespace) -> Job:
     """A network, an architecture or a run: an experiment that nobody has written down."""
-    from autovid.data.published import DataSet
+    from autovid.data.index import DataSet
     from autovid.models import NetworkSpec
     from autovid.train import find_model
     from autovid.train.experiment import Experiment, RecipeValues, Start

@@ -79,13 +79,13 @@ def start(args: argparse.Namespace, words: Sequence[str], main: Callable[..., in
     """
     if _several():
         raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --workers out")
-    from autovid.cluster import Workers, run_workers
+    from autovid.cluster import WorkerGroup, run_workers
 
     command = importlib.import_module(f"autovid.cli.{args.command}")
     stem = command.stem(args)  # before anything is started: what cannot be run is said here, once
     out = args.out or options.run_directory(stem, args.resume)
     given = [*words, *([] if args.out else ["-o", str(out)])]
-    workers = Workers(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
+    workers = WorkerGroup(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
     return run_workers(partial(_work, main, given), workers, address=args.address, retries=args.retries)
 
 
@@ -113,9 +113,9 @@ def joined(args: argparse.Namespace) -> Iterator[None]:
         raise ConfigError(f"one process does this; several (WORLD_SIZE is set) can do {', '.join(COMMANDS)}")
     from autovid import distributed
 
-    with distributed.joined():
+    with distributed.process_group():
         go_on_after_a_restart(args)
-        if distributed.is_first():
+        if distributed.is_rank0():
             yield
             return
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -131,8 +131,8 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
         raise ConfigError("with --max-restarts give -o, so that a restart finds the run")
     restart = distributed.largest([restart])[0]  # nodes count their own
     if restart:
-        args.resume = distributed.from_first(lambda: (Path(args.out) / "config.yaml").is_file())
-        if distributed.is_first():
+        args.resume = distributed.broadcast_from_rank0(lambda: (Path(args.out) / "config.yaml").is_file())
+        if distributed.is_rank0():
             print(f"restart {restart} of {most}: going on in {args.out}", file=sys.stderr)
 
 

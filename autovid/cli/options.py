@@ -154,7 +154,7 @@ def run_directory(stem: str, resume: bool) -> Path:
     """
     from autovid import distributed
 
-    return distributed.from_first(lambda: _newest(stem)) if resume else free_directory(stem)
+    return distributed.broadcast_from_rank0(lambda: _newest(stem)) if resume else free_directory(stem)
 
 
 def _newest(stem: str) -> Path:
@@ -181,7 +181,7 @@ def free_directory(stem: str) -> Path:
     """runs/STEM, or with a number where that is taken: the same for all workers."""
     from autovid import distributed
 
-    return distributed.from_first(lambda: _free(stem))
+    return distributed.broadcast_from_rank0(lambda: _free(stem))
 
 
 def _free(stem: str) -> Path:

@@ -133,7 +133,7 @@ def _flags(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "Search
 def _experiment(args: argparse.Namespace) -> tuple["SearchSpace", "VideoSet", "SearchSettings"] | None:
     """What an experiment asks for, with the flags on top; None after a dry run."""
     from autovid.data import halves, open_videos
-    from autovid.data.published import DataSet
+    from autovid.data.index import DataSet
     from autovid.errors import DataError
     from autovid.search.experiment import search_plan
 

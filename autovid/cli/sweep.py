@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from autovid.data import VideoSet
-    from autovid.studies.sweep import Outcome, Runner, Training
+    from autovid.studies.sweep import Runner, SweepResult, SweepTraining
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +78,9 @@ def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[
     return jobs
 
 
-def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiments.Job]") -> "list[Training]":
+def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiments.Job]") -> "list[SweepTraining]":
     from autovid.errors import DataError
-    from autovid.studies.sweep import Training
+    from autovid.studies.sweep import SweepTraining
 
     found: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}
     trainings = []
@@ -93,7 +93,7 @@ def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiment
             raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
         weights = job.weights and job.weights.resolve()
         trainings.append(
-            Training(
+            SweepTraining(
                 settings,
                 job.model,
                 job.recipe,
@@ -111,16 +111,16 @@ def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], experiment
 
 def _on_ray(args: argparse.Namespace, out: Path, epochs: float) -> "Runner":
     from autovid.cluster import Halving, Trial, run_trials
-    from autovid.studies.sweep import Outcome
+    from autovid.studies.sweep import SweepResult
 
-    def outcome(settings: tuple[str, ...], trial: Trial) -> Outcome:
+    def outcome(settings: tuple[str, ...], trial: Trial) -> SweepResult:
         found, retries = trial.result, trial.retries
         if found is None or isinstance(found, str):
             failed = found or trial.failed or ("" if trial.stopped_at else "ended without a word")
-            return Outcome(settings, retries=retries, stopped_at=trial.stopped_at, failed=failed)
-        return Outcome(settings, found.top1, found.top5, found.params, found.macs_per_view, retries)
+            return SweepResult(settings, retries=retries, stopped_at=trial.stopped_at, failed=failed)
+        return SweepResult(settings, found.top1, found.top5, found.params, found.macs_per_view, retries)
 
-    def run(trainings: "Sequence[Training]", folder: Path) -> "Iterator[tuple[int, Outcome]]":
+    def run(trainings: "Sequence[SweepTraining]", folder: Path) -> "Iterator[tuple[int, SweepResult]]":
         found = run_trials(
             [training.name for training in trainings],
             lambda number, report: trainings[number].run(folder, report),
@@ -134,7 +134,7 @@ def _on_ray(args: argparse.Namespace, out: Path, epochs: float) -> "Runner":
     return run
 
 
-def _show(outcomes: "list[Outcome]", out: Path) -> None:
+def _show(outcomes: "list[SweepResult]", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 

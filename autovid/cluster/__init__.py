@@ -1,6 +1,6 @@
-"""Ray: one run on many workers (Ray Train), many trainings side by side (Ray Tune). The only room that imports ray."""
+"""Ray: one run on many workers (Ray Train), many trainings side by side (Ray Tune). No other folder imports ray."""
 
 from autovid.cluster.trials import Halving, Resources, Trial, run_trials
-from autovid.cluster.workers import Workers, run_workers
+from autovid.cluster.workers import WorkerGroup, run_workers
 
-__all__ = ["Halving", "Resources", "Trial", "Workers", "run_trials", "run_workers"]
+__all__ = ["Halving", "Resources", "Trial", "WorkerGroup", "run_trials", "run_workers"]

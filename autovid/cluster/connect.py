@@ -1,7 +1,7 @@
-"""A Ray cluster to compute on: one that is there, or one of our own on this machine.
+"""A Ray cluster to compute on: an existing one, or one of our own on this machine.
 
-Our own listens on loopback alone, wants a token that nobody else has, and has no dashboard. What it opens there, on
-ports that it finds free: the control store (gcs_server), the node (raylet, two), the agent of runtime environments, and
+Our own listens on loopback alone, asks for a token that nobody else has, and has no dashboard. It opens there, on free
+ports: the control store (gcs_server), the node (raylet, two), the agent of runtime environments, and
 one for each process. torch's meeting point of several workers (TCPStore) listens on every interface all the same.
 """
 
@@ -21,22 +21,22 @@ from autovid.errors import AutovidError, ConfigError
 LOCAL = "local"
 WITH_TOKENS = (2, 52)  # Ray before it ignores RAY_AUTH_MODE
 PATIENCE = 10.0  # seconds
-JOINING = 120.0  # seconds for which nodes are waited for that are still to join
+JOINING = 120.0  # seconds to wait for nodes that are still to join
 
 
 class ClusterError(AutovidError):
-    """The cluster is not there, or has not got what was asked of it (exit code 7)."""
+    """A cluster that does not answer, or lacks the resources that are asked for (exit code 7)."""
 
     exit_code = 7
 
 
 @contextlib.contextmanager
 def connected(address: str | None, cpus: int, gpus: float) -> Iterator[str | None]:
-    """Inside, Ray is connected to `address`: a cluster's, `ray://HOST:PORT`, `auto`, or `local` for one of our own.
+    """Connect Ray to `address` inside the context: a cluster's, `ray://HOST:PORT`, `auto`, or `local` for our own.
 
-    None: what $RAY_ADDRESS says, else local. A local one has at least `cpus` CPUs, even where the machine has fewer.
-    Gives the folder that Ray may write its notes into: one that goes afterwards where the cluster is our own, or None,
-    which is Ray's own on a cluster's head. Raises ConfigError where `gpus` are more than a local machine has,
+    None: $RAY_ADDRESS, else local. A local one has at least `cpus` CPUs, even where the machine has fewer.
+    Yields the folder for Ray's own files: a temporary one where the cluster is our own, or None, which is Ray's default
+    on a cluster's head. Raises ConfigError where `gpus` are more than a local machine has,
     ClusterError where there is no cluster at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
@@ -56,7 +56,7 @@ def connected(address: str | None, cpus: int, gpus: float) -> Iterator[str | Non
 
 @contextlib.contextmanager
 def _locally() -> Iterator[str]:
-    """The environment of a cluster of our own, which Ray reads when it is imported and when it starts."""
+    """Set the environment of a cluster of our own, which Ray reads when it is imported and when it starts."""
     # the switch that keeps Ray on loopback, by default on macOS and Windows alone
     ours = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     before = {name: os.environ.get(name) for name in ours}
@@ -76,7 +76,7 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         raise ConfigError("this process is connected to Ray already; call ray.shutdown() first")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != LOCAL:
-        _knock(address)
+        _check_listening(address)
         try:
             ray.init(address=address, **quiet)
         except Exception as error:  # grpc's, Ray's and the operating system's
@@ -88,32 +88,32 @@ def _start(address: str, cpus: int, gpus: float) -> None:
         raise ClusterError(f"Ray starts no processes from a path with a space, {sys.prefix}: install autovid elsewhere")
     import torch
 
-    there = torch.cuda.device_count()
-    if gpus > there:
+    available = torch.cuda.device_count()
+    if gpus > available:
         raise ConfigError(
-            f"{gpus:g} GPUs are asked for, and this machine has {there}; ask for fewer, or give --address"
+            f"{gpus:g} GPUs are asked for, and this machine has {available}; ask for fewer, or give --address"
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        ray.init(address=LOCAL, num_cpus=max(cpus, cores), num_gpus=there, include_dashboard=False, **quiet)
+        ray.init(address=LOCAL, num_cpus=max(cpus, cores), num_gpus=available, include_dashboard=False, **quiet)
     except Exception as error:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from error
 
 
-def wait_for_room(number: int, cpus: int, gpus: float) -> None:
-    """Waits until the nodes are large enough for `number` processes of `cpus` and `gpus` each, be they busy or not.
+def wait_for_capacity(number: int, cpus: int, gpus: float) -> None:
+    """Wait until the nodes are large enough for `number` processes of `cpus` and `gpus` each, be they busy or not.
 
     Raises ClusterError where they are not after JOINING seconds: Ray itself would wait for ever.
     """
     started, said = time.monotonic(), False
-    while (found := room(nodes := _nodes(), cpus, gpus)) < number:
-        wanted = f"room for {found} of {number} processes of {cpus} CPUs and {gpus:g} GPUs each"
+    while (fitting := capacity(nodes := _nodes(), cpus, gpus)) < number:
+        shortage = f"room for {fitting} of {number} processes of {cpus} CPUs and {gpus:g} GPUs each"
         if time.monotonic() - started >= JOINING:
-            there = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes[:4])
+            sizes = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes[:4])
             more = ", ..." if len(nodes) > 4 else ""
-            raise ClusterError(f"the cluster has {wanted}: its nodes have {there}{more}; ask for fewer, or add nodes")
+            raise ClusterError(f"the cluster has {shortage}: its nodes have {sizes}{more}; ask for fewer, or add nodes")
         if not said:
-            print(f"the cluster has {wanted}; waiting for more nodes, {JOINING:g} s at most", flush=True)
+            print(f"the cluster has {shortage}; waiting for more nodes, {JOINING:g} s at most", flush=True)
             said = True
         time.sleep(1)
 
@@ -124,19 +124,19 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def room(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:
-    """How many processes fit on nodes with these resources; a share of a GPU is always one of the same GPU."""
+def capacity(nodes: Sequence[dict[str, float]], cpus: int, gpus: float) -> int:
+    """Return the number of processes that fit on these nodes; a fraction of a GPU is always of one GPU."""
     places = 0
     for node in nodes:
-        there = node.get("GPU", 0.0)
+        node_gpus = node.get("GPU", 0.0)
         by_cpu = int(node.get("CPU", 0.0) // cpus)
-        by_gpu = by_cpu if not gpus else int(there) * int(1 / gpus + 1e-9) if gpus < 1 else int(there // gpus)
+        by_gpu = by_cpu if not gpus else int(node_gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node_gpus // gpus)
         places += min(by_cpu, by_gpu)
     return places
 
 
-def _knock(address: str) -> None:
-    """Raises ClusterError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+def _check_listening(address: str) -> None:
+    """Raise ClusterError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
         return  # `auto`, or a name that Ray knows

@@ -1,4 +1,4 @@
-"""What the processes of a cluster and the one that the user sees say to each other: lines to print, results, "stop".
+"""Messages between the processes of a cluster and the driver: lines to print, results, requests to stop.
 
 Ray's own forwarding of logs marks every line with a process and drops what repeats. This is one small actor.
 """
@@ -15,22 +15,24 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-EVERY = 0.5  # seconds between two looks into the mailbox
+POLL_SECONDS = 0.5
 
 
 @ray.remote(num_cpus=0)
-class _Mailbox:
+class _ChannelActor:
+    """State of a channel. Its methods are those of `DriverChannel`, which says what they do."""
+
     def __init__(self) -> None:
-        self.letters: list[tuple[str, Any]] = []
+        self.messages: list[tuple[str, Any]] = []
         self.starts: dict[str, int] = {}
         self.signal = self.running = 0
 
     def post(self, kind: str, content: Any) -> None:
-        self.letters.append((kind, content))
+        self.messages.append((kind, content))
 
     def take(self) -> list[tuple[str, Any]]:
-        letters, self.letters = self.letters, []
-        return letters
+        messages, self.messages = self.messages, []
+        return messages
 
     def begin(self, name: str) -> int:
         self.starts[name] = self.starts.get(name, 0) + 1
@@ -50,60 +52,61 @@ class _Mailbox:
         return self.signal
 
 
-class Mailbox:
-    """A handle that travels to the processes of the cluster. The mailbox is on the node of whoever makes it, so that it
-    outlives the others."""
+class DriverChannel:
+    """A handle that travels to the processes of the cluster.
+
+    Its actor is on the node of the process that creates it, so that it outlives the others.
+    """
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = _Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        self._actor = _ChannelActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
     def post(self, kind: str, content: Any) -> None:
-        """Sends something to the user's process, and waits until it is there."""
-        ray.get(self._actor.post.remote(kind, content))
+        """Send a message to the driver, and wait until it has arrived."""
+        self._call("post", kind, content)
 
     def take(self) -> list[tuple[str, Any]]:
-        """All (kind, content) that have come since the last time, in their order."""
-        letters: list[tuple[str, Any]] = ray.get(self._actor.take.remote())
-        return letters
+        """Return all (kind, content) that have arrived since the last call, in their order."""
+        return list(self._call("take"))
 
     def begin(self, name: str) -> int:
-        """Notes that something begins; returns how often it has begun before."""
-        before: int = ray.get(self._actor.begin.remote(name))
-        return before
+        """Count the start of a process; return the number of its earlier starts."""
+        return int(self._call("begin", name))
 
     def end(self) -> None:
-        """Notes that something that has begun has ended."""
-        ray.get(self._actor.end.remote())
+        """Count the end of a process that has called `begin`."""
+        self._call("end")
 
     def at_rest(self) -> bool:
-        """Whether everything was asked to stop, and has ended."""
-        answer: bool = ray.get(self._actor.at_rest.remote())
-        return answer
+        """Return True if all processes were asked to stop, and have ended."""
+        return bool(self._call("at_rest"))
 
     def stop(self, signal: int) -> None:
-        """Asks everything to save and stop, as this signal would."""
-        ray.get(self._actor.stop.remote(signal))
+        """Ask all processes to save and stop, as this signal would."""
+        self._call("stop", signal)
 
     def stopped(self) -> int:
-        """The signal that everything was asked to stop by, or 0."""
-        signal: int = ray.get(self._actor.stopped.remote())
-        return signal
+        """Return the signal that all processes were asked to stop by, or 0."""
+        return int(self._call("stopped"))
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return ray.get(getattr(self._actor, method).remote(*arguments))
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Inside, in a process of the cluster: what it prints goes to the user, and a stop comes from there."""
+        """Send the output of this process to the driver, and obey its requests to stop, inside the context."""
         from autovid.run.signals import ask_to_stop
 
         done = threading.Event()
 
         def listen() -> None:
-            while not done.wait(EVERY):
+            while not done.wait(POLL_SECONDS):
                 if number := self.stopped():
                     ask_to_stop(number)
 
         threading.Thread(target=listen, daemon=True).start()
-        out, err = _Lines(self, "stdout"), _Lines(self, "stderr")
+        out, err = _LineStream(self, "stdout"), _LineStream(self, "stderr")
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 yield
@@ -113,31 +116,31 @@ class Mailbox:
                 stream.end()
 
 
-class _Lines(io.TextIOBase):
+class _LineStream(io.TextIOBase):
     """A stream that posts whole lines."""
 
-    def __init__(self, mailbox: Mailbox, kind: str) -> None:
-        self._mailbox, self._kind, self._rest = mailbox, kind, ""
+    def __init__(self, channel: DriverChannel, kind: str) -> None:
+        self._channel, self._kind, self._rest = channel, kind, ""
 
     def write(self, text: str) -> int:
         whole, newline, self._rest = (self._rest + text).rpartition("\n")
         if newline:
-            self._mailbox.post(self._kind, whole + newline)
+            self._channel.post(self._kind, whole + newline)
         return len(text)
 
     def writable(self) -> bool:
         return True
 
     def end(self) -> None:
-        """Posts what has no newline yet."""
+        """Post a last line without newline."""
         if self._rest:
-            self._mailbox.post(self._kind, self._rest + "\n")
+            self._channel.post(self._kind, self._rest + "\n")
 
 
-def attend(mailbox: Mailbox, work: Callable[[], Any]) -> Iterator[tuple[str, Any]]:
-    """Runs `work` in a thread; meanwhile prints what comes, passes on Ctrl-C and SIGTERM, and yields other letters.
+def relay(channel: DriverChannel, work: Callable[[], Any]) -> Iterator[tuple[str, Any]]:
+    """Run `work` in a thread; print arriving lines, pass on Ctrl-C and SIGTERM, and yield all other messages.
 
-    Last comes ("done", what `work` returned); what it raised is raised here. A second signal raises KeyboardInterrupt.
+    The last message is ("done", result of `work`); its error is raised here. A second signal raises KeyboardInterrupt.
     """
     from autovid.run.signals import StopRequest
 
@@ -156,22 +159,22 @@ def attend(mailbox: Mailbox, work: Callable[[], Any]) -> Iterator[tuple[str, Any
         while True:
             alive = thread.is_alive()
             if stop.signal and not passed_on:
-                mailbox.stop(stop.signal)
+                channel.stop(stop.signal)
                 passed_on = True
-            for kind, content in mailbox.take():
+            for kind, content in channel.take():
                 if kind in ("stdout", "stderr"):
                     print(content, end="", file=getattr(sys, kind), flush=True)
                 else:
                     yield kind, content
             if not alive:
                 break
-            time.sleep(EVERY)
+            time.sleep(POLL_SECONDS)
     if answer[1] is not None:
         raise answer[1]
     yield "done", answer[0]
 
 
-def stay_in(folder: str) -> None:
-    """Goes where the user is, so that relative paths mean the same; Ray puts its processes elsewhere."""
+def enter_folder(folder: str) -> None:
+    """Change to the user's folder, so that relative paths mean the same; Ray puts its processes elsewhere."""
     with contextlib.suppress(OSError):  # another machine may not have it: absolute paths are needed then
         os.chdir(folder)

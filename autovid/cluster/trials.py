@@ -1,4 +1,4 @@
-"""Many trainings side by side, by Ray Tune: each with its own resources, begun again where its process dies."""
+"""Many trainings side by side, by Ray Tune: each with its own resources, restarted where its process dies."""
 
 import os
 import secrets
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from autovid.cluster.connect import ClusterError, connected, wait_for_room
+from autovid.cluster.connect import ClusterError, connected, wait_for_capacity
 from autovid.errors import AutovidError
 from autovid.run.signals import Interrupted
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial gets, and how many may run at once (0: as many as fit)."""
+    """Resources of each trial, and the number of trials at once (0: as many as fit)."""
 
     cpus: int = 1
     gpus: float = 0.0
@@ -22,8 +22,11 @@ class Resources:
 
 
 class Halving(NamedTuple):
-    """Asynchronous successive halving (ASHA): at `grace` epochs, and at each `factor` times as many, up to `most`, all
-    but the best 1 / `factor` of the trials stop."""
+    """Asynchronous successive halving (ASHA; Li et al., 2018, arXiv 1810.05934).
+
+    At `grace` epochs, and at each `factor` times as many, up to `most`, all but the best 1 / `factor` of the trials
+    stop.
+    """
 
     grace: int
     most: int
@@ -31,7 +34,7 @@ class Halving(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a trial came to. `result` is what `work` returned; None where halving stopped it, or it never ended."""
+    """The outcome of a trial. `result` is that of `work`; None where halving stopped it, or it never ended."""
 
     number: int
     result: Any
@@ -54,52 +57,52 @@ def run_trials(
     halving: Halving | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[Trial]:
-    """Runs `work(number, report)` for every name, and yields what each came to, in the order in which they end.
+    """Run `work(number, report)` for every name, and yield the outcomes, in the order in which the trials end.
 
-    A trial that dies is begun again at most `retries` times, which `say` tells; `work` goes on from what it finds on
-    disk. An AutovidError that `work` raises is raised here, once the others have saved and stopped; so do all on SIGINT
-    and SIGTERM, and Interrupted says how to go on. Raises ClusterError.
+    A trial that dies is restarted at most `retries` times, with a message to `say`; `work` goes on from its files. An
+    AutovidError that `work` raises is raised here, once the others have saved and stopped; so do all on SIGINT and
+    SIGTERM, and Interrupted says how to go on. Raises ClusterError.
     """
     if not names:
         return
     cpus = resources.cpus * (min(resources.at_once, len(names)) or 1)
     with connected(address, cpus, resources.gpus) as storage:
-        from autovid.cluster.driver_channel import Mailbox, attend
+        from autovid.cluster.driver_channel import DriverChannel, relay
 
-        wait_for_room(1, resources.cpus, resources.gpus)
-        mailbox = Mailbox()
-        tuner = _tuner(names, _in_a_trial(work, mailbox, os.getcwd()), mailbox, resources, retries, storage, halving)
-        again, ended = dict.fromkeys(range(len(names)), 0), set()
-        wrong: AutovidError | None = None
+        wait_for_capacity(1, resources.cpus, resources.gpus)
+        channel = DriverChannel()
+        tuner = _tuner(names, _trainable(work, channel, os.getcwd()), channel, resources, retries, storage, halving)
+        restarts, ended = dict.fromkeys(range(len(names)), 0), set()
+        failure: AutovidError | None = None
         try:
-            for kind, content in attend(mailbox, tuner.fit):
+            for kind, content in relay(channel, tuner.fit):
                 if kind == "begin":
                     number, before = content
                     if before:
-                        again[number] = before
+                        restarts[number] = before
                         say(f"{names[number]}: its process died; retry {before} of {retries}")
                 elif kind == "result":
                     ended.add(content[0])
-                    yield Trial(content[0], content[1], again[content[0]])
+                    yield Trial(content[0], content[1], restarts[content[0]])
                 elif kind == "error":
-                    wrong = wrong or content
-                    mailbox.stop(signal.SIGTERM)  # the others save what they have
-                elif kind == "done" and wrong is None:
-                    yield from _others(content, ended, again)
+                    failure = failure or content
+                    channel.stop(signal.SIGTERM)  # the others save what they have
+                elif kind == "done" and failure is None:
+                    yield from _others(content, ended, restarts)
         except Exception as error:  # whatever Ray makes of it
             why = str(error).strip().splitlines()[-1][:200]
             raise ClusterError(f"Ray Tune failed: {why}; go on with: {resume_command}") from error
-    if isinstance(wrong, Interrupted):
+    if isinstance(failure, Interrupted):
         done = f"stopped: {len(ended)} of {len(names)} trainings are done, the others saved"
-        raise Interrupted(wrong.signal, f"{done}. Go on with: {resume_command}")
-    if wrong is not None:
-        raise wrong
+        raise Interrupted(failure.signal, f"{done}. Go on with: {resume_command}")
+    if failure is not None:
+        raise failure
 
 
 def _tuner(
     names: Sequence[str],
     work: Callable[[dict[str, Any]], None],
-    mailbox: Any,
+    channel: Any,
     resources: Resources,
     retries: int,
     storage: str | None,
@@ -133,13 +136,13 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=retries),
             verbose=0,
             callbacks=[_silence()],
-            stop=_stopper(mailbox),
+            stop=_stopper(channel),
         ),
     )
 
 
-def _stopper(mailbox: Any) -> Any:
-    """Keeps Tune from beginning what is left, once everything was asked to stop and what ran has saved."""
+def _stopper(channel: Any) -> Any:
+    """Return a stopper that keeps Tune from starting trials after a request to stop."""
     from ray.tune import Stopper
 
     class AtRest(Stopper):
@@ -147,13 +150,13 @@ def _stopper(mailbox: Any) -> Any:
             return False
 
         def stop_all(self) -> bool:
-            return bool(mailbox.at_rest())
+            return bool(channel.at_rest())
 
     return AtRest()
 
 
 def _silence() -> Any:
-    """In place of the callback that prints a line for each trial at any verbosity."""
+    """Return a callback in place of the one that prints a line for each trial at any verbosity."""
     from ray.tune.progress_reporter import TrialProgressCallback
 
     class Silent(TrialProgressCallback):
@@ -165,19 +168,19 @@ def _silence() -> Any:
     return Silent()
 
 
-def _others(grid: Any, ended: set[int], again: dict[int, int]) -> Iterator[Trial]:
-    """The trials that have sent no result: stopped by halving, or given up."""
-    for result in grid:
+def _others(results: Any, ended: set[int], restarts: dict[int, int]) -> Iterator[Trial]:
+    """Yield the trials that have sent no result: stopped by halving, or given up."""
+    for result in results:
         number = result.config["number"]
         if number in ended:
             continue
         epoch = int((result.metrics or {}).get("epoch", 0))
         failed = str(result.error).strip().splitlines()[-1][:200] if result.error else ""
-        yield Trial(number, None, again[number], 0 if failed else epoch, failed)
+        yield Trial(number, None, restarts[number], 0 if failed else epoch, failed)
 
 
-def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -> Callable[[dict[str, Any]], None]:
-    """What Tune calls in the process of a trial, in a thread."""
+def _trainable(work: Callable[[int, Report], Any], channel: Any, folder: str) -> Callable[[dict[str, Any]], None]:
+    """Return the function that Tune calls in the process of a trial, in a thread."""
     import ray
 
     stored = ray.put(work)  # once for all trials: what it holds may be large
@@ -185,20 +188,20 @@ def _in_a_trial(work: Callable[[int, Report], Any], mailbox: Any, folder: str) -
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
-        from autovid.cluster.driver_channel import stay_in
+        from autovid.cluster.driver_channel import enter_folder
 
         number = int(config["number"])
-        stay_in(folder)
-        if asked := mailbox.stopped():
-            mailbox.post("error", Interrupted(asked, "stopped before it began"))
+        enter_folder(folder)
+        if asked := channel.stopped():
+            channel.post("error", Interrupted(asked, "stopped before it began"))
             return
-        mailbox.post("begin", (number, mailbox.begin(str(number))))
+        channel.post("begin", (number, channel.begin(str(number))))
         try:
-            with mailbox.serving():
+            with channel.serving():
                 result = ray.get(stored)(number, lambda epoch, top1: tune.report({"epoch": epoch, "top1": top1}))
-            mailbox.post("result", (number, result))
+            channel.post("result", (number, result))
         except AutovidError as error:
-            mailbox.post("error", error)
-        mailbox.end()
+            channel.post("error", error)
+        channel.end()
 
     return trial

@@ -2,8 +2,8 @@
 
 from autovid.costs.count import Count, Stage, count, count_stages
 from autovid.costs.latency import LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.costs.macs import MacsTable, convention, macs_table
 from autovid.costs.verify import Verification, verify
+from autovid.space.site_table import MacsTable, convention
 
 __all__ = [
     "Count",
@@ -16,7 +16,6 @@ __all__ = [
     "count",
     "count_stages",
     "latency_table",
-    "macs_table",
     "read_latency_file",
     "verify",
 ]

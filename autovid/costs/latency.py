@@ -6,26 +6,24 @@ measured, and how, is `autovid.measure`'s to say.
 """
 
 import hashlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
-from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite
+from autovid.blocks.block import Choice
+from autovid.blocks.site import Site
 from autovid.errors import ConfigError
 from autovid.solver.cost_range import MILLISECONDS, CostRange
 from autovid.solver.several_constraints import Limit
-from autovid.solver.table import CostTable, Factor
-from autovid.space.layout import sites, stream_size
-from autovid.space.schema import Network, Reference, Value
+from autovid.solver.table import CostTable
+from autovid.space.layout import sites
+from autovid.space.site_table import SiteTable, site_choices
 from autovid.space.space import SearchSpace
 
 FORMAT = 1
 LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
-Choices = Mapping[str, Value]
 
 
 class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -104,16 +102,15 @@ def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
 
     Raises ConfigError where the file lacks blocks of this space.
     """
-    number = {decision.name: i for i, decision in enumerate(space.decisions)}
-    factors, constant = [], file.overhead or 0
     missing: list[str] = []
-    for site in sites(space.network):
-        found = list(_times(site, space, file.blocks, missing))
-        table = np.array(found, np.int64).reshape([len(space.candidates[name]) for name in site.scope])
-        if site.scope:
-            factors.append(Factor(tuple(number[name] for name in site.scope), table))
-        else:
-            constant += int(table)
+
+    def price(site: Site, choice: Choice) -> int:
+        key = site.block.key(site, choice)
+        if key and key not in file.blocks:
+            missing.append(key)
+        return file.blocks.get(key, 0)
+
+    table = SiteTable(space, price, quantity=MILLISECONDS, constant=file.overhead or 0)
     same = (file.space, file.frames, file.crop) == (space.name, space.reference.frames, space.reference.crop)
     if file.overhead is None and (same or not missing):
         raise ConfigError("the latency table is unfinished; go on with autovid latency-table and --resume")
@@ -124,69 +121,21 @@ def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
             f"of space {file.space} at {file.frames} frames of {file.crop}x{file.crop}; make one of this space with "
             "autovid latency-table"
         )
-    return CostTable(factors, constant, space.sizes, MILLISECONDS)
+    return table
 
 
-def _times(site: Site, space: SearchSpace, blocks: Mapping[str, int], missing: list[str]) -> Iterator[int]:
-    for choices in site_choices(site, space):
-        key = block_key(site, choices, space.network, space.reference)
-        if key and key not in blocks:
-            missing.append(key)
-        yield blocks.get(key, 0)
-
-
-def site_choices(site: Site, space: SearchSpace) -> Iterator[dict[str, Value]]:
-    """All combinations of candidates that a site can have, the last decision's running fastest."""
-    for values in itertools.product(*(space.candidates[name] for name in site.scope)):
-        yield dict(zip(site.scope, values))
-
-
-def distinct_blocks(spaces: Sequence[SearchSpace]) -> dict[str, tuple[Site, dict[str, Value], SearchSpace]]:
-    """Every distinct block of some spaces, and of their parts, by its key, with a place where it stands.
+def distinct_blocks(spaces: Sequence[SearchSpace]) -> dict[str, tuple[Site, Choice]]:
+    """Every distinct block of some spaces, and of their parts, by its key, with a place and a choice that have it.
 
     What is skipped is no block.
     """
-    found: dict[str, tuple[Site, dict[str, Value], SearchSpace]] = {}
+    blocks: dict[str, tuple[Site, Choice]] = {}
     parts = [space.part_space(number, {}) for space in spaces for number in range(len(space.parts))]
     for space in [*spaces, *parts]:
-        for site in sites(space.network):
-            for choices in site_choices(site, space):
-                key = block_key(site, choices, space.network, space.reference)
-                if key:
-                    found.setdefault(key, (site, choices, space))
-    return found
-
-
-def width(of: int | str, choices: Choices) -> int:
-    """A number of channels: itself, or what is chosen for a decision."""
-    return of if isinstance(of, int) else int(choices[of])
-
-
-def block_key(site: Site, choices: Choices, network: Network, reference: Reference) -> str:
-    """What a site computes on what, in words: equal keys, equal work. Empty for "skip"."""
-
-    def at(stream: str, downsampling: int) -> str:
-        size = stream_size(network, stream, reference.frames, reference.crop, downsampling)
-        return f"on {size.frames}x{size.height}x{size.width}"
-
-    match site:
-        case StemSite():
-            every = network.streams[site.stream].every
-            kernel = f"{site.temporal_kernel}x{site.spatial_kernel}x{site.spatial_kernel}"
-            return f"stem {site.width} {kernel} every {every} {at(site.stream, 1)}"
-        case BlockSite():
-            t, k, e = (choices[name] for name in site.scope[-3:])
-            wide = f"{width(site.width_in, choices)}>{choices[site.width]}"
-            own = f"{t}x{k}x{k} x{float(e):g} stride {site.stride} squeeze {site.squeeze}"
-            return f"block {wide} {own} {at(site.stream, site.downsampling)}"
-        case FusionSite():
-            wide = f"{width(site.width_source, choices)}>{width(site.width_target, choices)}"
-            own = f"{choices[site.name]} {wide} ratio {site.ratio} kernel {site.kernel}"
-            return "" if choices[site.name] == "skip" else f"{own} {at(site.target, site.downsampling)}"
-        case AttentionSite():
-            own = f"{choices[site.name]} {choices[site.width]} keys {site.keys}"
-            return "" if choices[site.name] == "skip" else f"{own} {at(site.stream, site.downsampling)}"
-        case HeadSite():
-            return f"head {choices[site.width_in]}>{site.width} {at(site.stream, site.downsampling)}"
-        case ClassifierSite():
-            return f"classifier {site.width_in}>{site.width}>{reference.classes}"
+        candidates = space.candidates
+        for site in sites(space.network, space.reference):
+            for choices in site_choices(site, candidates):
+                choice = site.choice(choices)
+                if key := site.block.key(site, choice):
+                    blocks.setdefault(key, (site, choice))
+    return blocks

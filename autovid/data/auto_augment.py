@@ -1,4 +1,6 @@
-"""AutoAugment on every frame of a clip, by the policy found on ImageNet (Cubuk et al., CVPR 2019, arXiv 1805.09501).
+"""AutoAugment on every frame of a clip, by the policy learned on ImageNet.
+
+Cubuk et al., "AutoAugment: Learning augmentation strategies from data", CVPR 2019, arXiv 1805.09501.
 
 The paper's: 25 sub-policies of two operations, each with the probability that it is done and one of ten magnitudes
 (its appendix's table for ImageNet; where an operation takes no magnitude, it is left out here); the ranges of the
@@ -8,8 +10,8 @@ It leaves open how magnitudes fill the ranges; here as in ClassyVision, with whi
 steps from nothing to the most, to either side by a coin toss where there are two, uncovered pixels grey (128), shear
 bicubic, rotation by the nearest pixel. Other than there, rotation goes to either side too (the paper: -30 to 30
 degrees), and the last sub-policy, a repetition of the third, is not left out.
-Ours: all frames of a clip share sub-policy, coin tosses and magnitudes. What an operation reads off an image (the
-histogram, the mean grey) it reads off each frame.
+Ours: all frames of a clip share sub-policy, coin tosses and magnitudes. The histogram and the mean
+grey are each frame's own.
 
 Cost on one core: 11 ms a clip of 32 frames of 160x160 in the mean over the policy, 54 ms at most (shear); decoding,
 cropping and resizing the same clip (stride 2) of a synthetic 340x256 H.264 video takes 27 ms.
@@ -32,51 +34,51 @@ LEVELS = 10
 GREY = (128, 128, 128)
 
 
-class Step(NamedTuple):
-    """An operation of a sub-policy, how probable it is, and its magnitude (0 to 9) if it takes one."""
+class PolicyStep(NamedTuple):
+    """An operation of a sub-policy, its probability, and its magnitude (0 to 9) if it takes one."""
 
     operation: Operation
     probability: float
     magnitude: int = 0
 
 
-POLICY: tuple[tuple[Step, Step], ...] = (
-    (Step("posterize", 0.4, 8), Step("rotate", 0.6, 9)),
-    (Step("solarize", 0.6, 5), Step("autocontrast", 0.6)),
-    (Step("equalize", 0.8), Step("equalize", 0.6)),
-    (Step("posterize", 0.6, 7), Step("posterize", 0.6, 6)),
-    (Step("equalize", 0.4), Step("solarize", 0.2, 4)),
-    (Step("equalize", 0.4), Step("rotate", 0.8, 8)),
-    (Step("solarize", 0.6, 3), Step("equalize", 0.6)),
-    (Step("posterize", 0.8, 5), Step("equalize", 1.0)),
-    (Step("rotate", 0.2, 3), Step("solarize", 0.6, 8)),
-    (Step("equalize", 0.6), Step("posterize", 0.4, 6)),
-    (Step("rotate", 0.8, 8), Step("color", 0.4, 0)),
-    (Step("rotate", 0.4, 9), Step("equalize", 0.6)),
-    (Step("equalize", 0.0), Step("equalize", 0.8)),
-    (Step("invert", 0.6), Step("equalize", 1.0)),
-    (Step("color", 0.6, 4), Step("contrast", 1.0, 8)),
-    (Step("rotate", 0.8, 8), Step("color", 1.0, 2)),
-    (Step("color", 0.8, 8), Step("solarize", 0.8, 7)),
-    (Step("sharpness", 0.4, 7), Step("invert", 0.6)),
-    (Step("shear_x", 0.6, 5), Step("equalize", 1.0)),
-    (Step("color", 0.4, 0), Step("equalize", 0.6)),
-    (Step("equalize", 0.4), Step("solarize", 0.2, 4)),
-    (Step("solarize", 0.6, 5), Step("autocontrast", 0.6)),
-    (Step("invert", 0.6), Step("equalize", 1.0)),
-    (Step("color", 0.6, 4), Step("contrast", 1.0, 8)),
-    (Step("equalize", 0.8), Step("equalize", 0.6)),
+POLICY: tuple[tuple[PolicyStep, PolicyStep], ...] = (
+    (PolicyStep("posterize", 0.4, 8), PolicyStep("rotate", 0.6, 9)),
+    (PolicyStep("solarize", 0.6, 5), PolicyStep("autocontrast", 0.6)),
+    (PolicyStep("equalize", 0.8), PolicyStep("equalize", 0.6)),
+    (PolicyStep("posterize", 0.6, 7), PolicyStep("posterize", 0.6, 6)),
+    (PolicyStep("equalize", 0.4), PolicyStep("solarize", 0.2, 4)),
+    (PolicyStep("equalize", 0.4), PolicyStep("rotate", 0.8, 8)),
+    (PolicyStep("solarize", 0.6, 3), PolicyStep("equalize", 0.6)),
+    (PolicyStep("posterize", 0.8, 5), PolicyStep("equalize", 1.0)),
+    (PolicyStep("rotate", 0.2, 3), PolicyStep("solarize", 0.6, 8)),
+    (PolicyStep("equalize", 0.6), PolicyStep("posterize", 0.4, 6)),
+    (PolicyStep("rotate", 0.8, 8), PolicyStep("color", 0.4, 0)),
+    (PolicyStep("rotate", 0.4, 9), PolicyStep("equalize", 0.6)),
+    (PolicyStep("equalize", 0.0), PolicyStep("equalize", 0.8)),
+    (PolicyStep("invert", 0.6), PolicyStep("equalize", 1.0)),
+    (PolicyStep("color", 0.6, 4), PolicyStep("contrast", 1.0, 8)),
+    (PolicyStep("rotate", 0.8, 8), PolicyStep("color", 1.0, 2)),
+    (PolicyStep("color", 0.8, 8), PolicyStep("solarize", 0.8, 7)),
+    (PolicyStep("sharpness", 0.4, 7), PolicyStep("invert", 0.6)),
+    (PolicyStep("shear_x", 0.6, 5), PolicyStep("equalize", 1.0)),
+    (PolicyStep("color", 0.4, 0), PolicyStep("equalize", 0.6)),
+    (PolicyStep("equalize", 0.4), PolicyStep("solarize", 0.2, 4)),
+    (PolicyStep("solarize", 0.6, 5), PolicyStep("autocontrast", 0.6)),
+    (PolicyStep("invert", 0.6), PolicyStep("equalize", 1.0)),
+    (PolicyStep("color", 0.6, 4), PolicyStep("contrast", 1.0, 8)),
+    (PolicyStep("equalize", 0.8), PolicyStep("equalize", 0.6)),
 )
 
 
 def auto_augmented(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """(T, H, W, 3) -> the same shape: one sub-policy, drawn from `rng`, done to every frame alike."""
-    done = draw(rng)
-    return np.stack([_augmented(frame, done) for frame in frames]) if done else frames
+    operations = draw(rng)
+    return np.stack([_augmented(frame, operations) for frame in frames]) if operations else frames
 
 
 def draw(rng: np.random.Generator) -> list[tuple[Operation, float]]:
-    """The operations that one clip gets, in order, each with its strength. Takes five numbers, whatever they are."""
+    """Draw the operations of one clip, in order, each with its strength. Takes five random numbers in any case."""
     steps = POLICY[rng.integers(len(POLICY))]
     tosses = rng.random((len(steps), 2))
     return [
@@ -86,27 +88,27 @@ def draw(rng: np.random.Generator) -> list[tuple[Operation, float]]:
     ]
 
 
-def strength(step: Step, *, negative: bool) -> float:
-    """What the magnitude means: a share of the operation's range, from where it changes nothing to where most."""
+def strength(step: PolicyStep, *, negative: bool) -> float:
+    """Return the strength of a magnitude: from where the operation changes nothing to the end of its range."""
     unchanged, most = RANGES.get(step.operation, (0.0, 0.0))
     value = unchanged + (most - unchanged) * step.magnitude / (LEVELS - 1)
     return -value if negative and step.operation in SIGNED else value
 
 
-def _augmented(frame: NDArray[np.uint8], done: list[tuple[Operation, float]]) -> NDArray[np.uint8]:
+def _augmented(frame: NDArray[np.uint8], operations: list[tuple[Operation, float]]) -> NDArray[np.uint8]:
     image = Image.fromarray(frame)
-    for operation, value in done:
+    for operation, value in operations:
         image = OPERATIONS[operation](image, value)
     return np.asarray(image)
 
 
 def _rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """Counter-clockwise about the centre."""
+    """Rotate counter-clockwise about the centre."""
     return image.rotate(degrees, fillcolor=GREY)
 
 
 def _shear_x(image: Image.Image, slope: float) -> Image.Image:
-    """Every row moves to the left by `slope` times its place from the top, in pixels."""
+    """Move every row to the left by `slope` times its place from the top, in pixels."""
     matrix = (1, slope, 0, 0, 1, 0)  # from a pixel of the result to where it is read
     return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor=GREY)
 

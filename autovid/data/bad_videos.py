@@ -1,7 +1,6 @@
 """The list of broken videos of a run, and the point where there are too many."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,15 +10,14 @@ from autovid.errors import DataError
 
 
 def most_broken(total: int) -> int:
-    """How many broken videos a set of `total` may have: 1 %, and one at any size."""
+    """Return how many broken videos a set of `total` may have: 1 %, and one at any size."""
     return max(1, total // 100)
 
 
 class FaultLog:
-    """Which videos could not be read, and why: a line {"path", "reason"} of the JSON Lines `file` for each, once.
+    """The broken videos of a set of `total`, each with its reason, once, as a line {"path", "reason"} of `file`.
 
-    More than 1 % of the `total` videos of a set is too many, but a single one never is. A file that exists is gone on
-    with: what it lists is known, and counts.
+    More than 1 % is too many, but a single one never is. An existing file is continued: its videos count.
     """
 
     def __init__(self, total: int, file: Path | None = None) -> None:
@@ -28,12 +26,15 @@ class FaultLog:
         self._file = file
         if file is not None and file.exists():
             text = file.read_text(encoding="utf-8", errors="replace")
-            self.reasons.update(_listed(text))
+            for line in text.splitlines():
+                with suppress(msgspec.DecodeError, KeyError):
+                    entry = msgspec.json.decode(line, type=dict[str, str])
+                    self.reasons[entry["path"]] = entry["reason"]
             if text and not text.endswith("\n"):  # cut short by a kill: what comes must not be glued to it
                 file.write_text(text + "\n", encoding="utf-8")
 
     def add(self, path: str, reason: str) -> None:
-        """Notes a broken video. Raises DataError where it is one too many."""
+        """Record a broken video. Raises DataError where it is one too many."""
         if path not in self.reasons:
             self.reasons[path] = reason
             if self._file is not None:
@@ -46,10 +47,3 @@ class FaultLog:
                 f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}{where}. "
                 "There may be others: autovid data check finds all"
             )
-
-
-def _listed(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        with suppress(msgspec.DecodeError, KeyError):
-            entry = msgspec.json.decode(line, type=dict[str, str])
-            yield entry["path"], entry["reason"]

@@ -1,9 +1,11 @@
-"""From a video of the index to clips of pixels: what a data worker does.
+"""Clips of pixels from videos: which frames, random training clips, the views of a test, windows over a whole video.
 
-Shapes: N clips, T frames, H = W = crop.
+Uniform and dense sampling are those of Chen et al., "Deep Analysis of CNN-based Spatio-temporal Representations for
+Action Recognition", 2021, arXiv 2010.11757. Functions of a video of n frames return frame numbers in 0..n-1; where a
+video is shorter than the clip, its last frame is repeated. Shapes: N clips, T frames, H = W = crop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,30 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.clip import Clip
-from autovid.data.augment import crop_at, shrink
 from autovid.data.auto_augment import auto_augmented
-from autovid.data.color import ColorJitter
-from autovid.data.crops import Cutting
-from autovid.data.frame_folder import open_video
+from autovid.data.images import open_video
 from autovid.data.index import Video
-from autovid.data.sampling import test_indices, train_indices
+from autovid.data.transforms import ColorJitter, Cutting, crop_at, shrink
 from autovid.data.video import VideoError
 from autovid.data.views import views_of
-from autovid.errors import DataError
+from autovid.errors import ConfigError, DataError
 
 RETRIES = 100
+SLACK = 1e-3  # of a frame's time, that a window may be shorter by: so much may be lost where it is written
+MOST_CLIPS = 10  # of a window: the clips of the usual ten views
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Fault(NamedTuple):
-    """A video that could not be read."""
+    """A video that cannot be read."""
 
     path: str
     reason: str
 
 
-class Loaded(NamedTuple):
-    """Pixels (N, T, H, W, 3) of 0 to 255, the videos they show (N,), and the faults met on the way.
+class LoadedClips(NamedTuple):
+    """Pixels (N, T, H, W, 3) of 0 to 255, the videos they show (N,), and the videos that could not be read.
 
     Where colours are jittered they are float32 and may leave the range; else they are uint8.
     """
@@ -46,7 +47,7 @@ class Loaded(NamedTuple):
     faults: list[Fault]
 
 
-class Key(NamedTuple):
+class SampleKey(NamedTuple):
     """One training sample: the video whose turn it is at this place of this epoch."""
 
     epoch: int
@@ -55,7 +56,7 @@ class Key(NamedTuple):
 
 
 class ClipReader(msgspec.Struct, frozen=True):
-    """How the videos of one split become clips. Every method is a pure function of its arguments."""
+    """The reader of the clips of one split. Every method is a pure function of its arguments."""
 
     videos: tuple[Video, ...]
     root: Path
@@ -66,13 +67,13 @@ class ClipReader(msgspec.Struct, frozen=True):
     color: ColorJitter | None
     views: str
 
-    def train_clips(self, keys: Sequence[Key]) -> Loaded:
-        """One random clip for each key; a broken video is replaced by another of the split."""
+    def train_clips(self, keys: Sequence[SampleKey]) -> LoadedClips:
+        """Read one random clip for each key; another of the split stands in for a broken video."""
         faults: list[Fault] = []
         clips, videos = zip(*(self._train_clip(key, faults) for key in keys))
-        return Loaded(np.stack(clips), np.array(videos, dtype=np.int64), faults)
+        return LoadedClips(np.stack(clips), np.array(videos, dtype=np.int64), faults)
 
-    def _train_clip(self, key: Key, faults: list[Fault]) -> tuple[Pixels, int]:
+    def _train_clip(self, key: SampleKey, faults: list[Fault]) -> tuple[Pixels, int]:
         rng = generator("clip", self.seed, key.epoch, key.place)
         video = key.video
         for _ in range(RETRIES):
@@ -91,8 +92,8 @@ class ClipReader(msgspec.Struct, frozen=True):
             frames = auto_augmented(frames, rng)
         return self.color.draw(rng).apply(frames) if self.color else frames
 
-    def view_clips(self, video: int) -> Loaded:
-        """All views of one video, in order: each clip, and of each clip each crop. None where the video is broken."""
+    def view_clips(self, video: int) -> LoadedClips:
+        """Read all views of one video, in order: of each clip each crop. A broken video has none."""
         count, places, side = views_of(self.views)
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
@@ -105,13 +106,21 @@ class ClipReader(msgspec.Struct, frozen=True):
         frames = frames.reshape(count, self.clip.frames, *frames.shape[1:])
         views = np.stack([crop_at(frames, crop, place) for place in places], axis=1)
         pixels = views.reshape(-1, *views.shape[2:])
-        return Loaded(pixels, np.full(len(pixels), video, dtype=np.int64), faults)
+        return LoadedClips(pixels, np.full(len(pixels), video, dtype=np.int64), faults)
+
+
+class Window(NamedTuple):
+    """The part of a video from `start` to `end` seconds, as clips of their centre crop: uint8 (N, T, H, W, 3)."""
+
+    start: float
+    end: float
+    pixels: NDArray[np.uint8]
 
 
 def read_clip(
     path: Path, clip: Clip, start: float | None = None, end: float | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The "center" view of a video: pixels (T, H, W, 3), and when each frame is shown, (T,) seconds.
+    """Read the "center" view of a video: pixels (T, H, W, 3), and when each frame is shown, (T,) seconds.
 
     `start` and `end` are those of an index, where it names a piece of the video. Raises DataError, with the path.
     """
@@ -125,6 +134,98 @@ def read_clip(
     return crop_at(frames, clip.crop, views_of("center").places[0]), seconds
 
 
+def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterator[Window]:
+    """Read the windows of a video file or folder of frames, in order, each of `seconds`; by default one for the video.
+
+    A rest shorter than half a window joins the one before it. Each window is seen in as many clips, evenly spread, as
+    it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read, and
+    ConfigError for windows shorter than the time of a frame.
+    """
+    try:
+        with open_video(path) as file:
+            step = float(file.seconds[-1] - file.seconds[0]) / max(1, len(file) - 1)
+            if seconds is not None and seconds < step * (1 - SLACK):
+                raise ConfigError(f"{path}: windows of {seconds:g} s are shorter than a frame; give {step:.4g} or more")
+            for start, end, first, last in _cut(file.seconds, file.seconds[-1] + step, seconds):
+                indices = first + test_indices(last - first, clip, covering(last - first, clip))
+                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=clip.crop))
+                squares = crop_at(frames, clip.crop, 0.5)
+                yield Window(start, end, squares.reshape(*indices.shape, *squares.shape[1:]))
+    except VideoError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the (T,) frames of one random clip.
+
+    Dense: a random start, then every `stride`-th frame. Uniform: equal segments, as many as the clip has snippets, and
+    one random offset into the segment that all segments share.
+    """
+    if clip.sampling == "uniform":
+        return _uniform(n, clip, rng.random())
+    latest = max(0, n - span(clip))
+    return _dense(n, clip, int(rng.integers(latest + 1)))
+
+
+def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
+    """Return the (clips, T) frames of `clips` fixed clips of a video.
+
+    Dense: equally spaced starts, from the first frame to the last start that fits; one clip is the first one.
+    Uniform: the middle of each segment, shifted by i frames, -clips/2 <= i < clips/2, and never out of the segment.
+    """
+    if clip.sampling == "uniform":
+        return _shifted(n, clip, np.arange(clips) - clips // 2)
+    latest = max(0, n - span(clip))
+    return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
+
+
+def span(clip: Clip) -> int:
+    """Return the number of frames that a dense clip spans."""
+    return (clip.frames - 1) * clip.stride + 1
+
+
+def covering(frames: int, clip: Clip) -> int:
+    """Return the number of clips that cover this many frames: ten at most, one where a clip spans all of them."""
+    return 1 if clip.sampling == "uniform" else min(MOST_CLIPS, -(-frames // span(clip)))
+
+
 def generator(stream: str, *numbers: int) -> np.random.Generator:
-    """Random numbers for one purpose: a pure function of its name and these numbers."""
+    """Return the random numbers of one purpose: a pure function of its name and these numbers."""
     return np.random.default_rng((*stream.encode(), 256, *numbers))
+
+
+def _cut(seconds: NDArray[np.float64], end: float, length: float | None) -> Iterator[tuple[float, float, int, int]]:
+    """Yield start and end (seconds), first frame and the one after the last, of each window that has frames."""
+    count = 1 if length is None else max(1, int(end / length + 0.5))
+    edges = [0.0, *(number * (length or 0.0) for number in range(1, count)), float(end)]
+    places = np.searchsorted(seconds, edges).tolist()
+    for start, stop, first, last in zip(edges, edges[1:], places, [*places[1:-1], len(seconds)]):
+        if first < last:
+            yield start, stop, first, last
+
+
+def _dense(n: int, clip: Clip, start: int) -> NDArray[np.int64]:
+    return np.minimum(start + clip.stride * np.arange(clip.frames), n - 1)
+
+
+def _uniform(n: int, clip: Clip, offset: float) -> NDArray[np.int64]:
+    segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
+    return _snippets(np.floor((np.arange(segments) + offset) * starts / segments).astype(np.int64), n, clip)
+
+
+def _shifted(n: int, clip: Clip, shifts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(len(shifts), T): the middle of every segment and the frames so far beside it, at most to the segment's ends.
+
+    The ends are those of the authors' code. Where a video has fewer frames than segments, theirs draws frames at random
+    from a fixed seed; ours keeps one frame a segment.
+    """
+    segments, starts = clip.frames // clip.snippet, max(1, n - clip.snippet + 1)
+    k, twice = np.arange(segments), 2 * segments  # in whole numbers; segment k begins at k * starts / segments
+    middles = (2 * k + 1) * starts + twice * shifts[:, None]
+    return _snippets(np.clip(middles // twice, k * starts // segments, ((k + 1) * starts - 1) // segments), n, clip)
+
+
+def _snippets(first: NDArray[np.int64], n: int, clip: Clip) -> NDArray[np.int64]:
+    """(..., segments) -> (..., T): the consecutive frames of every segment's snippet."""
+    frames: NDArray[np.int64] = np.minimum(first[..., None] + np.arange(clip.snippet), n - 1)
+    return frames.reshape(*first.shape[:-1], -1)

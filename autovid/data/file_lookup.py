@@ -1,4 +1,4 @@
-"""What lies below a data set's root: videos and folders of frames, and nothing outside."""
+"""Videos and folders of frames below a data set's root, and nothing outside."""
 
 import os
 import re
@@ -17,20 +17,42 @@ SPLITS = {
 }
 
 
+class FileLookup:
+    """All videos below a root, looked up by their names in a list."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
+        for path in videos_below(root):
+            relative = PurePosixPath(path.relative_to(root).as_posix())
+            self._by_stem[_parts(relative)[-1]].append(relative)
+
+    def find(self, listed: str, split: str) -> str | None:
+        """Return the video of this name: its path or the last parts of it, with any extension, or a folder of frames.
+
+        Where there are several, the very path comes first, then one in a folder of the split, then the very extension.
+        """
+        name = PurePosixPath(listed)
+        parts = _parts(name)
+        fitting = [path for path in self._by_stem.get(parts[-1], ()) if _parts(path)[-len(parts) :] == parts]
+        fitting.sort(key=lambda path: (path != name, not _in_split(path, split), path.suffix != name.suffix, path))
+        return str(fitting[0]) if fitting else None
+
+
 def videos_below(top: Path) -> Iterator[Path]:
-    """Every video file and every folder of numbered JPEG frames below `top`, which itself is no folder of frames.
+    """Yield every video file and every folder of numbered JPEG frames below `top`, which is itself no folder of frames.
 
     A folder that holds videos is not one of frames (its pictures are previews). Names that begin with a dot are passed
     over; links to folders are not followed, links to files are found.
     """
-    folders, videos, _ = _look(top)
+    folders, videos, _ = _scan(top)
     yield from videos
     for folder in folders:
         yield from _below(folder)
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    folders, videos, frames = _look(folder)
+    folders, videos, frames = _scan(folder)
     if frames and not videos:
         yield folder
         return
@@ -39,8 +61,8 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from _below(child)
 
 
-def _look(folder: Path) -> tuple[list[Path], list[Path], bool]:
-    """Sub-folders and videos, sorted, and whether there are frames."""
+def _scan(folder: Path) -> tuple[list[Path], list[Path], bool]:
+    """Return sub-folders and videos, sorted, and True if there are frames."""
     folders, videos, frames = [], [], False
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -55,30 +77,8 @@ def _look(folder: Path) -> tuple[list[Path], list[Path], bool]:
     return sorted(folders), sorted(videos), frames
 
 
-class Tree:
-    """All videos below a root, to be found by the names that a list gives them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
-        for path in videos_below(root):
-            relative = PurePosixPath(path.relative_to(root).as_posix())
-            self._by_stem[_parts(relative)[-1]].append(relative)
-
-    def find(self, listed: str, split: str) -> str | None:
-        """The video with this name: its path, or the last parts of it, with whatever extension, or a folder of frames.
-
-        Where there are several, the very path comes first, then one in a folder of the split, then the very extension.
-        """
-        wanted = PurePosixPath(listed)
-        parts = _parts(wanted)
-        fitting = [path for path in self._by_stem.get(parts[-1], ()) if _parts(path)[-len(parts) :] == parts]
-        fitting.sort(key=lambda path: (path != wanted, not _in_split(path, split), path.suffix != wanted.suffix, path))
-        return str(fitting[0]) if fitting else None
-
-
 def _parts(path: PurePosixPath) -> tuple[str, ...]:
-    """The names on the way without the last one's extension; composed, since some systems store them decomposed."""
+    """Return the parts of a path without extension; in composed form, since some systems store them decomposed."""
     bare = path.with_suffix("") if path.suffix.lower() in EXTENSIONS else path
     return tuple(unicodedata.normalize("NFC", part) for part in bare.parts)
 
@@ -89,19 +89,19 @@ def _in_split(path: PurePosixPath, split: str) -> bool:
 
 
 def record_of(path: str) -> tuple[str, int | None]:
-    """The file that a row of an index names, and the number of the record in it, where it is `FILE.bin#NUMBER`."""
+    """Split `FILE.bin#NUMBER` into the file and the number of the record; None for a path without a record."""
     match = RECORD.fullmatch(path)
     return (match["file"], int(match["number"])) if match else (path, None)
 
 
 def leaves(root: Path, listed: str) -> bool:
-    """Whether a path of a list is none that stays inside the root, also when links are followed."""
+    """Return True unless a path of a list stays inside the root, also when links are followed."""
     path = PurePosixPath(record_of(listed)[0])
     return not path.parts or path.is_absolute() or ".." in path.parts or "\0" in listed or not inside(root, root / path)
 
 
 def inside(root: Path, path: Path) -> bool:
-    """Whether a path stays within root when links are followed."""
+    """Return True if a path stays within root when links are followed."""
     real = _real_folder(path.parent.absolute()) / path.name
     return (real.resolve() if real.is_symlink() else real).is_relative_to(_real_folder(root.absolute()))
 

@@ -1,20 +1,31 @@
-"""Images as videos of one frame: a JPEG file, or a record of CIFAR-100's binary files, which a row calls `FILE#RECORD`.
+"""Pictures read like videos: a folder of numbered JPEG frames, a JPEG image, a record of CIFAR-100 (`FILE#RECORD`).
 
 A record of CIFAR-100 is a byte of the coarse label, one of the fine label, and 3,072 of a 32 x 32 image, its red plane
 first, then green and blue, each row by row (Krizhevsky, "Learning multiple layers of features from tiny images", 2009).
 """
 
+import os
 import warnings
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from autovid.data.file_lookup import record_of
-from autovid.data.video import MAX_FRAMES, MAX_JPEG, Pixels, VideoError, check_regular
+from autovid.data.file_lookup import FRAME, record_of
+from autovid.data.video import (
+    MAX_FRAMES,
+    MAX_JPEG,
+    ClipBuffer,
+    JpegDecoder,
+    OpenVideo,
+    Pixels,
+    VideoError,
+    VideoFile,
+    check_regular,
+)
 from autovid.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg")
@@ -25,20 +36,72 @@ RECORD = LABELS + 3 * SIDE * SIDE  # bytes
 
 # What PIL raises about a file that is damaged or made to do harm.
 DAMAGE = (Image.DecompressionBombError, OSError, SyntaxError, ValueError, LookupError, TypeError, MemoryError)
+RATE = 25  # frames a second that a folder is taken to have, since it tells none
+COLOURS = ("", "img_", "image_", "frame_")  # names of colour frames that may lie beside others, of optical flow say
 
 
-class StillImage:
-    """An image, open as a video of one frame at 0 seconds. Every method raises VideoError.
+class FrameFolder(OpenVideo):
+    """An open folder of frames, or its frames numbered `start` to `end - 1`: `len()` frames in the order of numbers.
 
-    The same interface as VideoFile, but for `every`: nobody copies images.
+    Any prefix may stand before the number, with zeros in front or without (`00001.jpg`, `img_00001.jpg`, `7.jpeg`); of
+    several series the largest counts. A frame must be a file of the folder itself, no link. Every method raises
+    VideoError.
+
+    `seconds` (len,) are 25 frames a second from the first of the folder on; `numbers` (len,) are the frames' numbers,
+    which `start` and `end` refer to.
     """
 
-    seconds: NDArray[np.float64]
-
     @property
-    def marks(self) -> NDArray[np.float64]:
-        """(1,): what `start` and `end` are compared with."""
-        return self.seconds
+    def marks(self) -> NDArray[np.int64]:
+        """(len,): the values that `start` and `end` are compared with."""
+        return self.numbers
+
+    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+        self._path = path
+        self._names = _series(path)
+        self._decoder = JpegDecoder()
+        numbers = np.array(sorted(self._names), dtype=np.int64)
+        kept = (numbers >= (start or 0)) & (numbers < (np.inf if end is None else end))
+        self.numbers = numbers[kept]
+        if not len(self.numbers):
+            raise VideoError(f"no frames from number {start or 0:g} to before {np.inf if end is None else end:g}")
+        self.seconds = (self.numbers - numbers[0]) / RATE
+
+    def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
+        """Return (len(indices), ...): `take` of each of the RGB frames (H, W, 3) at these places, from 0."""
+        clip = ClipBuffer(len(indices))
+        for place in np.unique(indices).tolist():
+            clip.put(indices == place, take(self._decoder.read(self._file(int(self.numbers[place])))))
+        return clip.pixels
+
+    def every(self, short_side: int) -> Iterator[Pixels]:
+        """Yield all frames in order, RGB (H, W, 3), made small by `fit`."""
+        for number in self.numbers.tolist():
+            image = self._decoder.read(self._file(number), short_side)
+            self._check_size(number, image.shape)
+            yield image
+
+    def check(self) -> None:
+        """Decode every frame. Raises VideoError where one is damaged or of another size."""
+        for number in self.numbers.tolist():
+            frame = self._decoder.decode(self._file(number))
+            self._check_size(number, (frame.height, frame.width))
+
+    def _check_size(self, number: int, size: tuple[int, ...]) -> None:
+        if number == self.numbers[0]:
+            self._size = size
+        if size != self._size:
+            raise VideoError(f"{self._names[number]}: frames of different sizes")
+
+    def _file(self, number: int) -> Path:
+        return self._path / self._names[number]
+
+
+class StillImage(OpenVideo):
+    """An image, open as a video of one frame at 0 seconds. Every method raises VideoError.
+
+    It has no `every`: nobody copies images.
+    """
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         if start:
@@ -46,21 +109,12 @@ class StillImage:
         self._path = path
         self.seconds = np.zeros(1)
 
-    def __enter__(self) -> "StillImage":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        pass
-
-    def __len__(self) -> int:
-        return 1
-
     def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
-        """(len(indices), ...): what `take` makes of the RGB image (H, W, 3), as often as it is wanted."""
+        """Return (len(indices), ...): `take` of the RGB image (H, W, 3), repeated."""
         return np.repeat(take(self._read())[None], len(indices), axis=0)
 
     def check(self) -> None:
-        """Decodes it."""
+        """Decode the image."""
         self._read()
 
     def _read(self) -> Pixels:
@@ -68,13 +122,62 @@ class StillImage:
         return read_image(self._path) if number is None else read_record(Path(file), number)
 
 
+def open_video(
+    path: Path, start: float | None = None, end: float | None = None
+) -> VideoFile | FrameFolder | StillImage:
+    """Open a video file, a folder of frames or an image; `start` and `end` are seconds, of a folder numbers.
+
+    Raises VideoError.
+    """
+    if path.is_dir():
+        return FrameFolder(path, start, end)
+    return StillImage(path, start, end) if is_image(str(path)) else VideoFile(path, start, end)
+
+
+def write_frames(path: Path, frames: Iterable[Pixels], quality: int) -> None:
+    """Write RGB frames (H, W, 3) as path/00001.jpg and so on; `quality` is the JPEG library's, 95 its best."""
+    path.mkdir(parents=True)
+    for number, frame in enumerate(frames, 1):
+        Image.fromarray(frame).save(path / f"{number:05d}.jpg", quality=quality)
+
+
+def _series(folder: Path) -> dict[int, str]:
+    """Return the file names of the folder's frames by their numbers."""
+    all_series: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    try:
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries):
+                if count > MAX_FRAMES:
+                    raise VideoError(f"more than {MAX_FRAMES:,} files")
+                match = FRAME.fullmatch(entry.name)
+                if match and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    series = all_series[match["prefix"], match["suffix"]]
+                    if series.setdefault(int(match["number"]), entry.name) != entry.name:
+                        raise VideoError(f"two files of one number: {entry.name}, {series[int(match['number'])]}")
+    except OSError as error:
+        raise VideoError(error.strerror or str(error)) from error
+    if not all_series:
+        raise VideoError("a folder without numbered JPEG files, 00001.jpg say")
+    most = max(map(len, all_series.values()))
+    largest = sorted((name for name, series in all_series.items() if len(series) == most), key=_preferred)
+    if len(largest) > 1 and _preferred(largest[0])[0] == _preferred(largest[1])[0]:
+        firsts = sorted(min(all_series[name].values()) for name in largest)
+        raise VideoError(f"several series of frames: {', '.join(firsts)}")
+    return all_series[largest[0]]
+
+
+def _preferred(series: tuple[str, str]) -> tuple[int, str]:
+    prefix = series[0].lower()
+    return (COLOURS.index(prefix) if prefix in COLOURS else len(COLOURS)), series[0]
+
+
 def is_image(path: str) -> bool:
-    """Whether a row of an index is an image, by its name."""
+    """Return True if a row of an index is an image, by its name."""
     return record_of(path)[1] is not None or path.lower().endswith(EXTENSIONS)
 
 
 def read_image(path: Path) -> Pixels:
-    """(H, W, 3) of a JPEG file as image networks are trained on it: by libjpeg, not turned.
+    """Read (H, W, 3) of a JPEG file as image networks are trained on it: by libjpeg, not turned.
 
     A PNG file under such a name is read too, and CMYK becomes RGB: ImageNet has both. Raises VideoError.
     """
@@ -95,7 +198,7 @@ def read_image(path: Path) -> Pixels:
 
 
 def read_record(file: Path, number: int) -> Pixels:
-    """(32, 32, 3) of a record of CIFAR-100, counted from 0. Raises VideoError where the file does not have it whole."""
+    """Read (32, 32, 3) of a record of CIFAR-100, counted from 0. Raises VideoError where the file ends before."""
     check_regular(file)
     try:
         with file.open("rb") as opened:
@@ -110,7 +213,7 @@ def read_record(file: Path, number: int) -> Pixels:
 
 
 def fine_labels(file: Path) -> NDArray[np.uint8]:
-    """(N,): the fine label of each record of a file of CIFAR-100. Raises DataError where it is no such file."""
+    """Read (N,) fine labels, one a record, of a file of CIFAR-100. Raises DataError where it is no such file."""
     size = file.stat().st_size
     if not size or size % RECORD:
         raise DataError(f"{file}: {size:,} bytes are no whole records of {RECORD:,} bytes; get the file anew")

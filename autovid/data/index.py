@@ -1,15 +1,21 @@
-"""Data sets as indexes: which videos, with which labels, in which split. Nothing here touches a file."""
+"""Data sets as indexes: which videos, with which labels, in which split; and indexes on disk.
+
+An index is a CSV file; INDEX.about.json beside INDEX.csv holds what a CSV cannot say.
+"""
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from autovid.data.lists import csv_text
 from autovid.errors import DataError
+from autovid.fileio import explained, write_atomic
 
 
 class Video(msgspec.Struct, frozen=True):
@@ -24,7 +30,7 @@ class Video(msgspec.Struct, frozen=True):
 class VideoSet(msgspec.Struct, frozen=True):
     """A data set: labels index `classes`, paths are relative to `root`.
 
-    `flip`: whether a mirrored video keeps its class; it does not where left and right are classes.
+    `flip`: a mirrored video keeps its class; it does not where left and right are classes.
     """
 
     name: str
@@ -36,18 +42,43 @@ class VideoSet(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the index (classes, paths, labels, splits; not the videos' bytes): the same data, or other data."""
+        """sha256 of the index (classes, paths, labels, splits; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
         return hashlib.sha256(json.dumps(index).encode()).hexdigest()
 
 
+class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size of a data set as a paper has it, for plans of trainings whose data is not there yet."""
+
+    name: str
+    classes: int
+    train: int
+    val: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.classes} classes, {self.train:,} videos, {self.val:,} in val"
+
+
+class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Content of INDEX.about.json: `classes` in the order of the labels, those without a video included.
+
+    `flip`: a mirrored video keeps its class. `root`: the folder that the paths are relative to, where it is not that of
+    the index; it must be absolute. `made`: the provenance of the index.
+    """
+
+    classes: tuple[str, ...]
+    flip: bool = True
+    root: str | None = None
+    made: dict[str, Any] = {}
+
+
 def halves(videos: Sequence[Video], seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Two disjoint halves with the classes in equal parts: one for the weights to learn on, one for the prior."""
+    """Return two disjoint halves with the classes in equal parts: one for the weights, one for the prior."""
     return _divide(videos, 0.5, seed, keep=0)
 
 
 def check_halves(videos: VideoSet) -> None:
-    """Raises DataError where a class has one training video, which cannot be in both halves."""
+    """Raise DataError where a class has one training video, which cannot be in both halves."""
     counts = Counter(video.label for video in videos.train)
     alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
     if alone:
@@ -58,12 +89,14 @@ def check_halves(videos: VideoSet) -> None:
         )
 
 
-def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """(train, val): a random `share` of every class becomes val, but every class keeps a video to learn from."""
-    return _divide(videos, share, seed, keep=1)
+def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """Return (train, val): a random fraction of every class becomes val, but every class keeps a video in train."""
+    return _divide(videos, fraction, seed, keep=1)
 
 
-def _divide(videos: Sequence[Video], share: float, seed: int, keep: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+def _divide(
+    videos: Sequence[Video], fraction: float, seed: int, keep: int
+) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
     members: dict[int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
         members[video.label].append(i)
@@ -74,6 +107,54 @@ def _divide(videos: Sequence[Video], share: float, seed: int, keep: int) -> tupl
         own = rng.permutation(members[label]).tolist()
         seen += len(own)
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: max(0, min(len(own) - keep, int(seen * share + 0.5) - len(taken)))])
+        taken.update(own[: max(0, min(len(own) - keep, int(seen * fraction + 0.5) - len(taken)))])
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
+
+
+def metadata_path(index: Path) -> Path:
+    """Return the path of the metadata of an index."""
+    return index.with_name(index.stem + ".about.json")
+
+
+def read_metadata(index: Path) -> IndexMetadata | None:
+    """Read the metadata of an index; None where there is no such file. Raises DataError."""
+    path = metadata_path(index)
+    if not path.exists():
+        return None
+    try:
+        metadata = msgspec.json.decode(path.read_bytes(), type=IndexMetadata)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise DataError(f"{path}: {error}") from error
+    if len(set(metadata.classes)) < len(metadata.classes):
+        raise DataError(f"{path}: a class is named twice")
+    if metadata.root is not None and not Path(metadata.root).is_absolute():
+        raise DataError(f"{path}: root {metadata.root!r} must be an absolute path")
+    return metadata
+
+
+def write_index(out: Path, videos: VideoSet, provenance: dict[str, Any]) -> None:
+    """Write the metadata of the index `out`, then the index, each in one move.
+
+    Paths are relative to the folder of `out` where the videos lie below it, so that both can be moved together;
+    otherwise the metadata name the root. Raises DataError where `out` is no .csv, RunError where it cannot be written.
+    """
+    if out.suffix.lower() != ".csv":
+        raise DataError(f"{out}: an index is a .csv file")
+    with explained(f"cannot make {out.parent}"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    root, home = videos.root.resolve(), out.parent.resolve()
+    below = root.is_relative_to(home)
+    prefix = root.relative_to(home) if below else Path()
+    metadata = IndexMetadata(videos.classes, videos.flip, None if below else str(root), provenance)
+    write_atomic(metadata_path(out), msgspec.json.format(msgspec.json.encode(metadata)) + b"\n")
+    write_atomic(out, csv_text(_rows(videos, prefix)))
+
+
+def _rows(videos: VideoSet, prefix: Path) -> Iterator[list[str]]:
+    rows = [(split, video) for split in ("train", "val") for video in getattr(videos, split)]
+    parts = any(video.start is not None or video.end is not None for _, video in rows)
+    yield ["path", "label", *(["start", "end"] if parts else []), "split"]
+    for split, video in rows:
+        times = ["" if time is None else f"{time:.10g}" for time in (video.start, video.end)] if parts else []
+        yield [(prefix / video.path).as_posix(), videos.classes[video.label], *times, split]

@@ -1,6 +1,6 @@
 """Batches of clips for training and for evaluation, read in this process or in worker processes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from autovid.clip import Clip
 from autovid.data.bad_videos import FaultLog
-from autovid.data.clips import ClipReader, Key, Loaded, Pixels, generator
-from autovid.data.color import ColorJitter
-from autovid.data.crops import Crops, Cutting, jitter_range
+from autovid.data.clips import ClipReader, LoadedClips, Pixels, SampleKey, generator
 from autovid.data.index import Video
+from autovid.data.transforms import ColorJitter, Crops, Cutting, jitter_range
 from autovid.data.views import views_of
-from autovid.data.workers import Workers
+from autovid.data.workers import WorkerPool
 from autovid.errors import ConfigError, DataError
 
 
@@ -29,21 +28,21 @@ class Batch(NamedTuple):
 
 
 class ClipLoader:
-    """Clips of a split of videos, in batches. What comes out does not depend on the number of workers.
+    """Clips of a split of videos, in batches. They do not depend on the number of workers.
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
     videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
     default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
     with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment,
-    and colours as `color_jitter` and `lighting` say (`autovid.data.color`; 0 for none).
+    and colours as `color_jitter` and `lighting` say (`autovid.data.transforms`; 0 for none).
     Evaluation (`views_batches`): every video in order with its `views` (`autovid.data.views`). The short side is
     resized to the crop, or to what the views say.
 
     A broken video is noted in `faults`; training takes another of the split in its place, evaluation leaves it out
     (another would count twice).
 
-    `share` is (rank, number) of one of several loaders that have the work among them: of every training batch its part
-    of `batch` clips, in evaluation every so many-th video.
+    `shard` is (rank, number) of one of several loaders that split the work: of every training batch each has its part
+    of the `batch` clips, in evaluation every number-th video.
     `workers`: processes that read videos, 0 for none; `close` ends them, and so does the end of the program.
     Raises ConfigError; DataError where too many videos are broken or a worker process has died.
     """
@@ -67,7 +66,7 @@ class ClipLoader:
         lighting: float = 0.0,
         views: str = "center",
         faults: FaultLog | None = None,
-        share: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         low, high = jitter or jitter_range(clip.crop)
         _check(videos, clip, batch, workers, (low, high), views)
@@ -75,29 +74,30 @@ class ClipLoader:
         self.faults = FaultLog(len(videos)) if faults is None else faults
         self._seed = seed
         self._train = train
-        self._rank, self._ranks = share
+        self._rank, self._ranks = shard
         if train and batch % self._ranks:
             raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
         reader = ClipReader(tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, color, views)
-        self._workers: Workers[Any, Loaded] = Workers(reader.train_clips if train else reader.view_clips, workers)
+        read: Callable[[Any], LoadedClips] = reader.train_clips if train else reader.view_clips
+        self._workers = WorkerPool(read, workers)
         self._clip = clip
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches after which every video has had its turn."""
+        """Number of batches after which every video has had its turn."""
         return -(-len(self._labels) // self.batch)
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Batches first_step .. last_step - 1 of the endless stream of training clips."""
+        """Yield batches first_step .. last_step - 1 of the endless stream of training clips."""
         assert self._train, "a loader made with train=False has views, not batches"
         for loaded in self._loaded(self._keys(step) for step in range(first_step, last_step)):
             yield self._batch(loaded.pixels, loaded.videos)
 
     def views_batches(self) -> Iterator[Batch]:
-        """All views of all videos in order, `batch` clips at a time; the last batch may be smaller."""
+        """Yield all views of all videos in order, `batch` clips at a time; the last batch may be smaller."""
         assert not self._train, "a loader made with train=True has batches, not views"
         pixels: list[NDArray[np.uint8]] = []
         videos: list[np.int64] = []
@@ -111,17 +111,17 @@ class ClipLoader:
             yield self._batch(np.stack(pixels), np.array(videos))
 
     def close(self) -> None:
-        """Ends the worker processes, if there are any."""
+        """End the worker processes, if there are any."""
         self._workers.close()
 
-    def _keys(self, step: int) -> list[Key]:
-        """Whose turn it is in this loader's share of a batch."""
+    def _keys(self, step: int) -> list[SampleKey]:
+        """Return the samples of this loader's shard of a batch."""
         count, own = len(self._labels), self.batch // self._ranks
         first = step * self.batch + self._rank * own
         turns = (divmod(turn, count) for turn in range(first, first + own))
-        return [Key(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
+        return [SampleKey(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
 
-    def _loaded(self, tasks: Iterable[Any]) -> Iterator[Loaded]:
+    def _loaded(self, tasks: Iterable[Any]) -> Iterator[LoadedClips]:
         for loaded in self._workers.run(tasks):
             for fault in loaded.faults:
                 self.faults.add(fault.path, fault.reason)

@@ -31,7 +31,7 @@ DRIFTS = ("rising", "sinking")
 CLASSES = tuple("-".join(parts) for parts in product(SHAPES, DIRECTIONS, DRIFTS))
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class SyntheticRecipe(msgspec.Struct, frozen=True):
     """Everything the pixels depend on; `version` changes with the drawing code."""
 
     train: int = 24
@@ -42,11 +42,11 @@ class Recipe(msgspec.Struct, frozen=True):
     version: int = 3
 
 
-def synthetic_folder(cache: Path | None = None, recipe: Recipe = Recipe()) -> Path:  # noqa: B008 (frozen)
-    """The folder of the embedded data set, written at the first call (about 20 s): train/CLASS/*.mp4, val/CLASS/*.mp4.
+def synthetic_folder(cache: Path | None = None, recipe: SyntheticRecipe = SyntheticRecipe()) -> Path:  # noqa: B008 (frozen)
+    """Return the folder of the embedded data set, written at the first call (about 20 s).
 
-    `cache` defaults to `cache_folder()`. Two processes may come at once: both write, one wins. Raises DataError where
-    the cache cannot be written or PyAV lacks H.264.
+    It holds train/CLASS/*.mp4 and val/CLASS/*.mp4. `cache` defaults to `cache_folder()`. Two processes may come at
+    once: both write, one wins. Raises DataError where the cache cannot be written or PyAV lacks H.264.
     """
     name = f"synthetic-{hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()[:12]}"
     folder = (cache or cache_folder()) / name
@@ -67,8 +67,8 @@ def synthetic_folder(cache: Path | None = None, recipe: Recipe = Recipe()) -> Pa
     return folder
 
 
-def write_synthetic(folder: Path, recipe: Recipe = Recipe()) -> None:  # noqa: B008 (frozen)
-    """Writes all videos of a recipe. Raises DataError where PyAV lacks H.264."""
+def write_synthetic(folder: Path, recipe: SyntheticRecipe = SyntheticRecipe()) -> None:  # noqa: B008 (frozen)
+    """Write all videos of a recipe. Raises DataError where PyAV lacks H.264."""
     if not can_write():
         raise DataError("this PyAV cannot write H.264 (no libx264): install its wheel with 'pip install av'")
     for number, (split, name) in enumerate(product(("train", "val"), CLASSES)):
@@ -78,8 +78,8 @@ def write_synthetic(folder: Path, recipe: Recipe = Recipe()) -> None:  # noqa: B
             write_video(folder / split / name / f"{i:03d}.mp4", draw(name, recipe, rng), quality=26, gop=16)
 
 
-def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
-    """The frames of one video of class `name`, uint8 RGB (side, side, 3)."""
+def draw(name: str, recipe: SyntheticRecipe, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """Draw the frames of one video of class `name`, uint8 RGB (side, side, 3)."""
     shape, direction, drift = name.split("-")
     side = recipe.side
     dark_light = rng.permutation([0.2, 0.6])
@@ -97,7 +97,7 @@ def draw(name: str, recipe: Recipe, rng: np.random.Generator) -> Iterator[NDArra
 
 
 def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A smooth periodic colour texture between -1 and 1, (side, side, 3)."""
+    """Draw a smooth periodic colour texture between -1 and 1, (side, side, 3)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))[..., None] * side
     noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 4) ** 2))
     texture = np.fft.ifft2(noise, axes=(0, 1)).real
@@ -106,7 +106,7 @@ def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _mask(shape: str, side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
-    """How much of each pixel the shape covers, 0..1, (side, side). The image is a torus from left to right."""
+    """Return the fraction of each pixel that the shape covers, (side, side). The image is a torus left to right."""
     pixels = np.arange(side, dtype=np.float32)
     u = ((pixels[None] - x + side / 2) % side - side / 2) / radius
     v = (pixels[:, None] - y) / radius

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import av
 import numpy as np
@@ -27,6 +26,7 @@ MAX_JPEG = 1 << 26  # bytes
 NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
 Pixels: TypeAlias = NDArray[np.uint8]
+Opened = TypeVar("Opened", bound="OpenVideo")
 
 # Up to PyAV 18, metadata that is not UTF-8 is refused unless told otherwise; 19 takes any, and has no such argument.
 _ANY_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -39,8 +39,10 @@ class VideoError(Exception):
 
 
 class ClipBuffer:
-    """Frames put where they belong as they come. Collecting them first would touch twice the fresh memory, which costs
-    as much as decoding JPEG does."""
+    """Frames put where they belong as they come.
+
+    Collecting them first would touch twice the fresh memory, which costs as much as decoding JPEG does.
+    """
 
     pixels: Pixels
 
@@ -49,7 +51,7 @@ class ClipBuffer:
         self._shape: tuple[int, ...] | None = None
 
     def put(self, places: NDArray[Any], image: Pixels) -> None:
-        """One frame, to these places. Raises VideoError where it is of another size than the ones before."""
+        """Put one frame at these places. Raises VideoError where it is of another size than the ones before."""
         if self._shape is None:
             self._shape = image.shape
             self.pixels = np.empty((self._count, *image.shape), dtype=np.uint8)
@@ -58,22 +60,36 @@ class ClipBuffer:
         self.pixels[places] = image
 
 
-class VideoFile:
+class OpenVideo:
+    """A video, open as a context: `len()` frames, each shown `seconds` (len,) after the start of the whole video."""
+
+    seconds: NDArray[np.float64]
+
+    @property
+    def marks(self) -> NDArray[Any]:
+        """(len,): the values that `start` and `end` are compared with."""
+        return self.seconds
+
+    def __enter__(self: Opened) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class VideoFile(OpenVideo):
     """An open video, or its part from `start` to `end` seconds: `len()` frames in the order of presentation.
 
     Frames are found by the time stamps of a pass over the packets, which decodes nothing and trusts no header: a
     missing frame count, a variable frame rate or a start other than zero need no special care. AVI has no time stamps
     worth the name; there, frames are counted from the first one, which is slower. Every method raises VideoError.
-
-    `seconds` (len,): when each frame is shown, from the start of the whole video on.
     """
-
-    seconds: NDArray[np.float64]
-
-    @property
-    def marks(self) -> NDArray[np.float64]:
-        """(len,): what `start` and `end` are compared with."""
-        return self.seconds
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         check_regular(path)
@@ -86,41 +102,35 @@ class VideoFile:
             self._container.close()
             raise
 
-    def __enter__(self) -> "VideoFile":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Close the container."""
         self._container.close()
 
-    def __len__(self) -> int:
-        return len(self._names)
-
     def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
-        """(len(indices), ...): what `take` makes of the upright RGB frames (H, W, 3) with these numbers.
+        """Return (len(indices), ...): `take` of each of the upright RGB frames (H, W, 3) with these numbers.
 
-        Only what is wanted is decoded: from the key frame before it, without the frames that no other refers to.
+        Only these are decoded: from the key frame before it, without the frames that no other refers to.
         """
         names, scaler, clip = self._names[indices], VideoReformatter(), ClipBuffer(len(indices))
-        wanted = dict.fromkeys(np.unique(names).tolist())
+        missing = dict.fromkeys(np.unique(names).tolist())
         # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
         for decode in (self._from_key_frames, self._from_start):
-            for name, frame in decode(list(wanted)):
-                if name in wanted:
+            for name, frame in decode(list(missing)):
+                if name in missing:
                     clip.put(names == name, take(_upright(frame, scaler)))
-                    del wanted[name]
-        if wanted:
-            raise VideoError(f"{len(wanted)} of {len(np.unique(names))} frames cannot be decoded")
+                    del missing[name]
+        if missing:
+            raise VideoError(f"{len(missing)} of {len(np.unique(names))} frames cannot be decoded")
         return clip.pixels
 
     def every(self, short_side: int) -> Iterator[Pixels]:
-        """All frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError where one is missing."""
+        """Yield all frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError."""
         scaler = VideoReformatter()
         for frame in self._whole():
-            size = fit(frame.height, frame.width, short_side)
-            yield _upright(frame, scaler, size)
+            yield _upright(frame, scaler, fit(frame.height, frame.width, short_side))
 
     def check(self) -> None:
-        """Decodes every frame. Raises VideoError where one is missing, damaged or of another size."""
+        """Decode every frame. Raises VideoError where one is missing, damaged or of another size."""
         for _ in self._whole():
             pass
 
@@ -141,25 +151,25 @@ class VideoFile:
             raise VideoError(f"{len(lost)} of {len(names)} frames cannot be decoded, the first at {at:.2f} s")
 
     def _scan(self, start: float, end: float) -> NDArray[np.int64]:
-        """The names of the frames from start to end: time stamps, or where there are none, counts from 0."""
+        """Return the names of the frames from start to end: time stamps, or where there are none, counts from 0."""
         unit, origin = float(self._stream.time_base or 0), self._stream.start_time or 0
         first, last = origin + start / (unit or 1), origin + end / (unit or 1)
         if start and not self._counted:
             self._seek(int(first))
-        found = self._stamps(last)
-        keys = [stamp for stamp, key in found if key and stamp is not None]
+        stamps = self._stamps(last)
+        keys = [stamp for stamp, key in stamps if key and stamp is not None]
         if start and not self._counted and not any(stamp <= first for stamp in keys):
             self._reopen()  # the seek has gone too far
-            found = self._stamps(last)
-        if any(stamp is None for stamp, _ in found) and not self._counted:
+            stamps = self._stamps(last)
+        if any(stamp is None for stamp, _ in stamps) and not self._counted:
             self._counted = True
             self._reopen()
-            found = self._stamps(np.inf)
+            stamps = self._stamps(np.inf)
         if self._counted:
-            names, seconds = np.arange(len(found)), np.arange(len(found)) / float(self._stream.average_rate or 25)
+            names, seconds = np.arange(len(stamps)), np.arange(len(stamps)) / float(self._stream.average_rate or 25)
         else:
-            self._keys = np.unique(np.array([stamp for stamp, is_key in found if is_key], dtype=np.int64))
-            names = np.unique(np.array([stamp for stamp, _ in found], dtype=np.int64))
+            self._keys = np.unique(np.array([stamp for stamp, is_key in stamps if is_key], dtype=np.int64))
+            names = np.unique(np.array([stamp for stamp, _ in stamps], dtype=np.int64))
             names = names[names >= self._keys[0]] if len(self._keys) else names  # earlier ones cannot be decoded
             seconds = (names - origin) * unit
         inside = (seconds >= start) & (seconds < end)
@@ -170,28 +180,28 @@ class VideoFile:
         return kept
 
     def _stamps(self, last: float) -> list[tuple[int | None, bool]]:
-        """The time stamp of each packet from here to `last`, and whether it is a key frame, in the stored order."""
-        found: list[tuple[int | None, bool]] = []
+        """Return (time stamp, is a key frame) of each packet from here to `last`, in the stored order."""
+        stamps: list[tuple[int | None, bool]] = []
         for packet in self._packets():
             if not packet.is_discard:
-                found.append((packet.pts, packet.is_keyframe))
-            if len(found) > MAX_FRAMES:
+                stamps.append((packet.pts, packet.is_keyframe))
+            if len(stamps) > MAX_FRAMES:
                 raise VideoError(f"more than {MAX_FRAMES:,} frames")
             if not self._counted and packet.dts is not None and packet.dts >= last:
                 break  # nothing that follows is shown before this
-        return found
+        return stamps
 
     def _from_key_frames(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """These frames, seeking to the key frame before each group of them."""
+        """Yield these frames, seeking to the key frame before each group of them."""
         for key, run in self._runs(names):
             self._seek(key)
-            wanted = set(run)
-            for frame in self._decode(wanted, skip=True):
-                if frame.pts in wanted:
+            stamps = set(run)
+            for frame in self._decode(stamps, skip=True):
+                if frame.pts in stamps:
                     yield frame.pts, frame
 
     def _runs(self, names: list[int]) -> Iterator[tuple[int, list[int]]]:
-        """These frames in groups worth a seek each, with the key frame to seek to."""
+        """Yield these frames in groups worth a seek each, with the key frame to seek to."""
         if self._counted or not len(self._keys):
             return
         keys = self._keys[np.searchsorted(self._keys, names, "right") - 1]
@@ -202,26 +212,26 @@ class VideoFile:
                 yield int(keys[first]), names[first:last]
 
     def _from_start(self, names: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """These frames, decoding everything up to the last of them."""
+        """Yield these frames, decoding everything up to the last of them."""
         if not names:
             return
         self._reopen()
-        wanted = set(names)
-        for count, frame in enumerate(self._decode(set() if self._counted else wanted, skip=False)):
+        requested = set(names)
+        for count, frame in enumerate(self._decode(set() if self._counted else requested, skip=False)):
             name = count if self._counted else frame.pts
-            if name in wanted:
+            if name in requested:
                 yield name, frame
             if name == names[-1]:
                 return
 
-    def _decode(self, wanted: set[int], skip: bool) -> Iterator[av.VideoFrame]:
-        """Frames from here on, until the packets stamped as `wanted` are through (an empty set: until the end)."""
-        context, ahead = self._stream.codec_context, set(wanted)
+    def _decode(self, stamps: set[int], skip: bool) -> Iterator[av.VideoFrame]:
+        """Yield frames from here on, until the packets with these stamps are through (an empty set: until the end)."""
+        context, ahead = self._stream.codec_context, set(stamps)
         for packet in self._packets():
-            context.skip_frame = "NONREF" if skip and packet.pts not in wanted else "DEFAULT"
+            context.skip_frame = "NONREF" if skip and packet.pts not in stamps else "DEFAULT"
             yield from _decoded(packet)
             ahead.discard(packet.pts)
-            if wanted and not ahead:
+            if stamps and not ahead:
                 break
         yield from _decoded(context, None)  # what the decoder holds back
 
@@ -243,23 +253,23 @@ class VideoFile:
 
 
 class JpegDecoder:
-    """JPEG files to RGB by the converter of videos. Every method raises VideoError, with the name of the file."""
+    """A decoder of JPEG files to RGB by the converter of videos. Every method raises VideoError, naming the file."""
 
     def __init__(self) -> None:
         self._context: Any = av.CodecContext.create("mjpeg", "r")
         self._context.thread_count = 1
-        # Without `explode` what is missing or damaged would be made up, and nothing said.
+        # Without `explode` missing or damaged parts would be made up, with no message.
         self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
         self._scaler = VideoReformatter()
 
     def read(self, path: Path, short_side: int | None = None) -> Pixels:
-        """(H, W, 3), made small by `fit` where a short side is given."""
+        """Read (H, W, 3), made small by `fit` where a short side is given."""
         frame = self.decode(path)
         size = fit(frame.height, frame.width, short_side) if short_side else None
         return _upright(frame, self._scaler, size)
 
     def decode(self, path: Path) -> av.VideoFrame:
-        """The picture as it is stored."""
+        """Decode the picture as it is stored."""
         with _reading(f"{path.name}: "):
             with path.open("rb") as file:
                 data = file.read(MAX_JPEG)
@@ -273,7 +283,7 @@ class JpegDecoder:
 
 
 def fit(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """The size of a small copy: the short side at most `short_side`, the same proportions, both sides even."""
+    """Return (height, width) of a small copy: in proportion, the short side at most `short_side`, both sides even."""
     scale = min(1.0, short_side / min(height, width))
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
@@ -281,7 +291,7 @@ def fit(height: int, width: int, short_side: int) -> tuple[int, int]:
 def write_video(
     path: Path, frames: Iterable[Pixels], *, quality: int, gop: int, seconds: NDArray[np.float64] | None = None
 ) -> None:
-    """Writes RGB frames (H, W, 3), H and W even, as H.264 in MP4, a key frame at least every `gop`.
+    """Write RGB frames (H, W, 3), H and W even, as H.264 in MP4, a key frame at least every `gop`.
 
     `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst. `seconds`: when each frame is
     shown, rising; by default 25 a second.
@@ -310,20 +320,20 @@ def write_video(
 
 
 def _mean_rate(seconds: NDArray[np.float64]) -> Fraction:
-    """Frames a second, as a fraction that formats can hold."""
+    """Return frames a second, as a fraction that formats can hold."""
     length = float(seconds[-1] - seconds[0])
     rate = (len(seconds) - 1) / length if length > 0 else 25.0
     return Fraction(min(max(rate, 1.0), 1000.0)).limit_denominator(1001)
 
 
 def can_write() -> bool:
-    """Whether this PyAV can write H.264. Its wheels can; one built against a system's FFmpeg may not."""
+    """Return True if this PyAV can write H.264. Its wheels can; one built against a system's FFmpeg may not."""
     return "libx264" in av.codecs_available
 
 
 @contextmanager
 def _reading(what: str = "") -> Iterator[None]:
-    """Whatever the system or PyAV raises about a file is the file's fault."""
+    """Turn whatever the system or PyAV raises about a file into VideoError."""
     try:
         yield
     except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -332,7 +342,7 @@ def _reading(what: str = "") -> Iterator[None]:
 
 
 def check_regular(path: Path) -> None:
-    """Raises VideoError for what is not a file with something in it."""
+    """Raise VideoError for what is not a file with something in it."""
     with _reading():
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
@@ -343,7 +353,7 @@ def check_regular(path: Path) -> None:
 
 
 def _open(path: Path) -> tuple[Any, Any]:
-    """The container and its best video stream."""
+    """Open the container and its best video stream."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     with _reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
@@ -362,7 +372,7 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 
 def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
-    """The frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
+    """Decode the frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
     try:
         frames: list[av.VideoFrame] = source.decode(*packet)
     except (av.error.FFmpegError, ValueError):  # the latter where the decoder did not open before
@@ -371,13 +381,13 @@ def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
 
 
 def _upright(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | None = None) -> Pixels:
-    """RGB, of another size (height, width, as stored) where one is given, then turned as the file says."""
+    """Convert to RGB, of another size (height, width, as stored) where one is given, then turn as the file says."""
     if frame.is_corrupt or max(frame.width, frame.height) > MAX_SIDE:
         raise VideoError("a damaged frame")
     with _reading():
         height, width = size or (None, None)
-        filter = Interpolation.BICUBIC if size else None
         # More threads cost more than they give.
-        image = scaler.reformat(frame, width, height, "rgb24", interpolation=filter, threads=1).to_ndarray()
+        bicubic = Interpolation.BICUBIC if size else None
+        image = scaler.reformat(frame, width, height, "rgb24", interpolation=bicubic, threads=1).to_ndarray()
     turned: Pixels = np.rot90(image, round(frame.rotation / 90) % 4)
     return turned

@@ -1,15 +1,16 @@
-"""In which views a video is tested: how many clips along time, and which crops of each.
+"""The views that a video is tested in: clips along time, and crops of each.
 
 "center" is one clip and its centre crop, "lcr" one clip with a left, a centre and a right crop (the top, the middle and
 the bottom one of a video that is higher than wide); "10-center" and "10-lcr" are ten clips of these. Clips are placed
-by `sampling.test_indices`: uniform ones at the segments' middles and frames beside them, dense ones evenly from the
+by `clips.test_indices`: uniform ones at the segments' middles and frames beside them, dense ones evenly from the
 first frame to the last start that fits, or the first one alone.
 
 Crops are cut from frames whose short side is the crop's, or where a number of pixels follows, as in "center@256", that
 many: a crop of 224 leaves out a border then.
 
-In the seeds' words: 1, 3, 10 and 30 views are center, lcr, 10-center and 10-lcr; the clip level of "Deep Analysis" is
-center, its video level 10-center, and 2-lcr its two clips for Something-Something.
+Papers count views: 1, 3, 10 and 30 are center, lcr, 10-center and 10-lcr. The clip level of Chen et al., "Deep Analysis
+of CNN-based Spatio-temporal Representations for Action Recognition", 2021, arXiv 2010.11757, is center, its video level
+10-center, and 2-lcr its two clips for Something-Something.
 """
 
 import re
@@ -32,26 +33,26 @@ class Views(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Views of a video."""
+        """Number of views of a video."""
         return self.clips * len(self.places)
 
 
 def views_name(views: str) -> str:
-    """The one name of these views: "10-lcr" of "30". Raises ConfigError for what are no views."""
+    """Return the canonical name of views: "10-lcr" for "30". Raises ConfigError for an unknown name."""
     crops, at, side = views.partition("@")
     name = BY_NUMBER.get(crops, crops)
-    found = re.fullmatch(r"(?:([1-9]\d*)-)?(center|lcr)", name, re.ASCII)
+    match = re.fullmatch(r"(?:([1-9]\d*)-)?(center|lcr)", name, re.ASCII)
     known_side = re.fullmatch(r"[1-9]\d{0,5}", side, re.ASCII) and int(side) <= LARGEST["crop"]
-    if found is None or int(found[1] or 1) > MOST or (at and not known_side):
+    if match is None or int(match[1] or 1) > MOST or (at and not known_side):
         raise ConfigError(
             f"views {views!r}: give center, lcr, 10-center or 10-lcr (at most {MOST} clips), or as 1, 3, 10, 30; "
             f"the short side of frames may follow, as in center@256 (at most {LARGEST['crop']})"
         )
-    return (found[2] if found[1] == "1" else name) + at + side
+    return (match[2] if match[1] == "1" else name) + at + side
 
 
 def views_of(views: str) -> Views:
-    """What these views are. Raises ConfigError."""
+    """Parse the name of views. Raises ConfigError."""
     crops, _, side = views_name(views).partition("@")
     clips, _, places = crops.rpartition("-")
     return Views(int(clips or 1), PLACES[places], int(side) if side else None)

@@ -1,6 +1,6 @@
-"""Tasks worked off in order by a few processes, or by none.
+"""A function applied to items, in order, by a few processes or by none.
 
-Each worker has a pipe of its own and takes every n-th task, so the order needs no book-keeping and a dead worker is an
+Each worker has a pipe of its own and takes every n-th item, so the order needs no book-keeping and a dead worker is an
 end of file, not a wait. Workers leave Ctrl-C, SIGTERM and SIGUSR1 to the main process and go when it goes, however it
 goes.
 """
@@ -17,18 +17,18 @@ from typing import Any, Generic, TypeVar
 
 from autovid.errors import AutovidError, DataError
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Workers(Generic[Task, Result]):
-    """`count` processes that compute `work(task)`; started at the first use, and kept until `close`.
+class WorkerPool(Generic[Item, Result]):
+    """`count` processes that compute `work(item)`; started at the first use, and kept until `close`.
 
     `work` and everything that travels must be picklable; a script that uses workers needs the usual
     `if __name__ == "__main__":` around its work. With count = 0 all happens here, in the calling thread.
     """
 
-    def __init__(self, work: Callable[[Task], Result], count: int) -> None:
+    def __init__(self, work: Callable[[Item], Result], count: int) -> None:
         self._work = work
         self._count = count
         self._pipes: list[Connection] = []
@@ -36,14 +36,14 @@ class Workers(Generic[Task, Result]):
         self._current: object = None  # the run whose results are on their way
         _open.add(self)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """The results (not None) in the order of the tasks, each worker being at most one task ahead.
+    def run(self, items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the results (not None) in the order of the items, each worker being at most one item ahead.
 
-        What `work` raises is raised here, at its place in the order. Raises DataError where a worker has died.
+        Errors of `work` are raised here, at its place in the order. Raises DataError where a worker has died.
         A new run ends the one before.
         """
         if not self._count:
-            yield from map(self._work, tasks)
+            yield from map(self._work, items)
             return
         if self._current is not None:
             self.close()  # results of that run are still to come, and would be taken for those of this one
@@ -51,7 +51,7 @@ class Workers(Generic[Task, Result]):
             self._start()
         run = self._current = object()
         try:
-            for result in self._results(tasks):
+            for result in self._results(items):
                 yield result
                 assert self._current is run, "this run has been ended by a later one"
             self._current = None
@@ -64,12 +64,12 @@ class Workers(Generic[Task, Result]):
             if self._current is run:
                 self.close()
 
-    def _results(self, tasks: Iterable[Task]) -> Iterator[Result]:
+    def _results(self, items: Iterable[Item]) -> Iterator[Result]:
         waiting: deque[Connection] = deque()
-        for number, task in enumerate(tasks):
+        for number, item in enumerate(items):
             pipe = self._pipes[number % self._count]
             ready = _receive(waiting.popleft()) if len(waiting) == self._count else None
-            pipe.send(task)  # before the caller gets its result, so that the worker goes on meanwhile
+            pipe.send(item)  # before the caller gets its result, so that the worker goes on meanwhile
             waiting.append(pipe)
             if ready is not None:
                 yield ready
@@ -77,7 +77,7 @@ class Workers(Generic[Task, Result]):
             yield _receive(waiting.popleft())
 
     def close(self) -> None:
-        """Ends the processes; the next `run` starts new ones."""
+        """End the processes; the next `run` starts new ones."""
         for process in self._processes:
             process.kill()
         for process, pipe in zip(self._processes, self._pipes):
@@ -112,25 +112,25 @@ class Workers(Generic[Task, Result]):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_open: "weakref.WeakSet[Workers[Any, Any]]" = weakref.WeakSet()
+_open: "weakref.WeakSet[WorkerPool[Any, Any]]" = weakref.WeakSet()
 
 
 @atexit.register
 def _close_all() -> None:
-    """Before multiprocessing's own exit, which would wait for processes that ignore SIGTERM."""
+    """Close all pools before multiprocessing's own exit, which would wait for processes that ignore SIGTERM."""
     for workers in list(_open):
         workers.close()
 
 
 def _serve(work: Callable[[Any], Any], pipe: Connection) -> None:
-    """The life of a worker: until the other end of the pipe is gone."""
+    """Work until the other end of the pipe is gone."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     try:
         while True:
-            task = pipe.recv()
+            item = pipe.recv()
             try:
-                result = work(task)
+                result = work(item)
             except AutovidError as error:
                 result = error
             pipe.send(result)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
+from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
-from autovid.data.windows import read_windows
 from autovid.errors import ConfigError, DivergedError
 from autovid.export.manifest import (
     ARCHITECTURE,

@@ -36,7 +36,7 @@ class Compute:
     def __init__(self, device: str = "auto", precision: str = "auto") -> None:
         self.device = find_device(device)
         self.precision: Precision
-        self.restore(distributed.from_first(lambda: self._choose(precision)))
+        self.restore(distributed.broadcast_from_rank0(lambda: self._choose(precision)))
 
     def autocast(self, kind: str) -> AbstractContextManager[Any]:
         """The context for a pass of this kind: "train", or "forward" for one without gradient."""

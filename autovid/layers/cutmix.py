@@ -22,7 +22,7 @@ class CutMix:
             return x, targets
         height, width = x.shape[3:]
         top, bottom, left, right = box(torch.rand(3).tolist(), height, width)
-        others = distributed.share(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
+        others = distributed.shard(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
         mixed = x.clone()
         mixed[..., top:bottom, left:right] = _of_all(x[..., top:bottom, left:right])[others]
         share = (bottom - top) * (right - left) / (height * width)  # of the box as cut at the border

@@ -31,7 +31,7 @@ class RandomMeanScaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return torch.addcmul(x, self.smooth(x), distributed.share(lambda batch: self._draw(x, batch), x.shape[0]))
+        return torch.addcmul(x, self.smooth(x), distributed.shard(lambda batch: self._draw(x, batch), x.shape[0]))
 
     def _draw(self, x: Tensor, batch: int) -> Tensor:
         return x.new_empty(batch, 1, 1, 1, 1).uniform_(-self.spread, self.spread)

@@ -26,7 +26,7 @@ class ShakeDrop(nn.Module):
         if not self.training:
             return x * self.survival
         if self.level == "pixel":
-            beta = distributed.share(lambda batch: empty_like(x, batch).uniform_(), x.shape[0])
+            beta = distributed.shard(lambda batch: empty_like(x, batch).uniform_(), x.shape[0])
         else:
             beta = torch.rand((), device=x.device, dtype=x.dtype)
         out: Tensor = _Shake.apply(x, gate(self.survival, x), self.beta_max * beta)  # type: ignore[no-untyped-call]

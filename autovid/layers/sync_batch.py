@@ -123,7 +123,7 @@ class SharedDropout(nn.Dropout):
         def mask(batch: int) -> Tensor:
             return F.dropout(empty_like(input, batch).fill_(1), self.p, True)
 
-        return input * distributed.share(mask, input.shape[0])
+        return input * distributed.shard(mask, input.shape[0])
 
 
 def empty_like(x: Tensor, batch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measuring: time, memory, and the machine that figures are of."""
+"""Measurements of time and memory, and the machine that they are made on."""
 
 from autovid.measure.machine import hardware, use_threads
 

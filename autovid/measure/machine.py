@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and the memory that it can spare."""
+"""The machine of a measurement, and its spare memory."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from autovid.kernels.machine import cpu_model
 
 
 def hardware() -> str:
-    """CPU model, cores, threads in use, instruction set, GPU if any, and torch's version."""
+    """Describe the machine: CPU model, cores, threads in use, instruction set, GPU if any, and torch's version."""
     threads, isa = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     parts = [cpu_model(), f"{os.cpu_count()} cores, {threads} in use", isa, f"torch {torch.__version__}"]
     if torch.cuda.is_available():
@@ -20,20 +20,20 @@ def hardware() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of what computes, whatever is in use of it."""
+    """Return the model of a device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
 def versions() -> dict[str, str]:
-    """What may change a latency."""
-    found = {"autovid": __version__, "torch": str(torch.__version__)}
+    """Return the versions of software that may change a latency."""
+    result = {"autovid": __version__, "torch": str(torch.__version__)}
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
-    return found
+        result["cuda"] = torch.version.cuda
+    return result
 
 
 def use_threads(threads: int | None, device: torch.device) -> int:
-    """Computes with so many threads from now on; None: as it is. Raises ConfigError where it cannot."""
+    """Compute with so many threads from now on; None leaves them. Raises ConfigError where it cannot."""
     if threads is not None:
         if device.type != "cpu":
             raise ConfigError(f"--threads are those of a CPU; this is {device}")
@@ -42,20 +42,20 @@ def use_threads(threads: int | None, device: torch.device) -> int:
 
 
 def spare_memory(device: torch.device) -> int:
-    """Bytes that may still be taken: what the system says is available, or what a container's limit leaves of it."""
+    """Return the bytes that are available to the system, or less where a container has a limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    found = [_meminfo()]
+    spare = [_meminfo()]
     for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         for folder in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")):
             most, now = _number(folder / limit), _number(folder / used)
             if most is not None and now is not None:
-                found.append(most - now)
-    return max(0, min(found))
+                spare.append(most - now)
+    return max(0, min(spare))
 
 
 def _meminfo() -> int:
-    """MemAvailable of Linux; elsewhere half of the memory there is."""
+    """Return MemAvailable of Linux; elsewhere half of all memory."""
     file = Path("/proc/meminfo")
     if file.exists():
         for line in file.read_text().splitlines():
@@ -67,5 +67,5 @@ def _meminfo() -> int:
 def _number(file: Path) -> int | None:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # not there, or "max"
+    except (OSError, ValueError):  # no such file, or "max"
         return None

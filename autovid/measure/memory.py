@@ -1,8 +1,8 @@
-"""How much memory a forward pass takes, and the largest batch that fits.
+"""Memory of a forward pass, and the largest batch that fits.
 
-Peak memory is what torch's allocator has handed out at once, weights and input among it: on CUDA by its own account
-(torch.cuda.max_memory_allocated), on a CPU by torch's profiler, which sees every allocation of a tensor. What a
-library's kernels take besides, and what an allocator holds back, is in neither.
+Peak memory is the most that torch's allocator has in use at once, with weights and input: on CUDA by its own account
+(torch.cuda.max_memory_allocated), on a CPU by torch's profiler, which sees every allocation of a tensor. The workspace
+of a library's kernels, and the reserve of an allocator, are in neither.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from autovid.measure.timing import Run
 MARGIN = 0.5  # of the memory that a CPU's system can spare: what is not counted, and other programs, need some too
 
 
-def peak_memory(run: Run, held: int, device: torch.device) -> int:
-    """Bytes at the peak of a run; `held` bytes (weights and input) are there already, which CUDA counts by itself."""
+def peak_memory(run: Run, allocated: int, device: torch.device) -> int:
+    """Return the bytes at the peak of a run, with `allocated` bytes of weights and input, which CUDA counts itself."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -37,12 +37,12 @@ def peak_memory(run: Run, held: int, device: torch.device) -> int:
         if event.name() == "[memory]":
             now += event.nbytes()
             peak = max(peak, now)
-    return held + peak
+    return allocated + peak
 
 
 @contextlib.contextmanager
 def _silent_errors() -> Iterator[None]:
-    """Some versions of the profiler write a line to standard error, past Python, whenever they begin and end."""
+    """Silence standard error, to which some versions of the profiler write past Python when they begin and end."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -54,22 +54,25 @@ def _silent_errors() -> Iterator[None]:
 
 
 def most_clips(per_clip: int, fixed: int, device: torch.device, most: int) -> int:
-    """How many clips at once may be tried: on a CPU, whose system must not come to swap, those that half of its spare
-    memory holds; on CUDA, where running out is an error that can be caught, `most`. At least 1."""
+    """Return how many clips at once may be tried, at least 1.
+
+    On a CPU, whose system must not swap, as many as half of its spare memory holds; on CUDA, where running out is an
+    error that can be caught, `most`.
+    """
     if device.type == "cuda":
         return most
     return max(1, min(most, int((MARGIN * spare_memory(device) - fixed) / max(1, per_clip))))
 
 
 def check_batch(batch: int, clip_bytes: int, device: torch.device) -> None:
-    """Raises ConfigError where a CPU's memory does not hold so many clips, whatever is done with them."""
+    """Raise ConfigError where a CPU's memory does not hold so many clips by themselves."""
     most = most_clips(clip_bytes, 0, device, batch)
     if batch > most:
         raise ConfigError(f"{batch:,} clips at once do not fit into memory, about {most:,} do; give a smaller --batch")
 
 
 def largest_batch(fits: Callable[[int], bool], most: int) -> int:
-    """The largest batch up to `most` that fits: doubled until one does not, then bisected. 0 where none does."""
+    """Find the largest batch up to `most` that fits, by doubling and bisection; 0 where none does."""
     good, bad = 0, most + 1
     size = 1
     while good < most and good + 1 < bad:
@@ -84,12 +87,12 @@ def largest_batch(fits: Callable[[int], bool], most: int) -> int:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether torch's allocator has refused: a class of its own on CUDA, a sentence on a CPU."""
+    """Tell whether torch's allocator has refused: a class of its own on CUDA, a sentence on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def fits_on_cuda(run: Callable[[], object]) -> bool:
-    """Whether a run ends without running out of memory; what it had taken is given back."""
+    """Tell whether a run fits into memory, and release that memory."""
     try:
         run()
         torch.cuda.synchronize()

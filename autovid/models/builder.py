@@ -10,72 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.blocks.attention import ATTENTIONS
-from autovid.blocks.elastic import Affine, Depthwise, Norm, Pointwise
-from autovid.blocks.fusion import FUSIONS
-from autovid.blocks.mbconv3d import MBConv3d
-from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, StemSite
+from autovid.blocks.elastic import ElasticBatchNorm
+from autovid.blocks.site import Site
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.tensors import channels_last, he_normal
+from autovid.layers.residual import Residual
 from autovid.models.network import Network, every_frame
-from autovid.space.architecture import Architecture
+from autovid.space import Architecture, SearchSpace
 from autovid.space.layout import sites
-from autovid.space.space import SearchSpace
 
-Candidates = Mapping[str, tuple[Any, ...]]
 Choices = Mapping[str, Any]
-
-
-class Stem(nn.Module):
-    """1 x k x k convolution with spatial stride 2, depthwise t x 1 x 1, BN, ReLU (X3D's)."""
-
-    def __init__(self, site: StemSite) -> None:
-        super().__init__()
-        k = site.spatial_kernel
-        self.weight = nn.Parameter(he_normal(torch.empty(site.width, 3, 1, k, k)))
-        self.depthwise = Depthwise(site.width, site.temporal_kernel, 1)
-        self.norm = Norm(site.width)
-        self.temporal_kernel, self.padding = site.temporal_kernel, (0, k // 2, k // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.conv3d(x, channels_last(self.weight), stride=(1, 2, 2), padding=self.padding)
-        return F.relu(self.norm(self.depthwise(x, self.temporal_kernel, 1)))
-
-
-class Head(nn.Module):
-    """1x1x1 convolution, BN, ReLU, mean over (T, H, W): (B, C, T, H, W) -> (B, width)."""
-
-    def __init__(self, site: HeadSite, widths_in: tuple[int, ...]) -> None:
-        super().__init__()
-        self.width = site.width
-        self.conv = Pointwise(max(widths_in), site.width)
-        self.norm = Norm(site.width)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.relu(self.norm(self.conv(x, self.width))).mean((2, 3, 4))
-        return out
-
-
-class Classifier(nn.Module):
-    """Linear, ReLU, dropout, linear (X3D's, without bias in the first): (B, features) -> (B, classes)."""
-
-    def __init__(self, site: ClassifierSite, classes: int, dropout: float) -> None:
-        super().__init__()
-        self.width, self.classes = site.width, classes
-        self.hidden = Affine(site.width_in, site.width, bias=False)
-        self.dropout = nn.Dropout(dropout)
-        self.output = Affine(site.width, classes)
-        nn.init.normal_(self.output.weight, 0.0, 0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.output(self.dropout(F.relu(self.hidden(x, self.width))), self.classes)
-        return out
 
 
 class SearchNetwork(Network):
@@ -90,51 +38,28 @@ class SearchNetwork(Network):
         self.clip = Clip(space.reference.frames, space.reference.crop, space.reference.stride)
         candidates = space.candidates
         self.only: Choices | None = {n: c[0] for n, c in candidates.items()} if space.size == 1 else None
-        self.every = {name: stream.every for name, stream in space.network.streams.items()}
-        self.plan = tuple(sites(space.network))
-        self.sites = nn.ModuleDict()
-        for site in self.plan:
-            module = site_module(site, candidates, classes, space.network.dropout)
-            if module is not None:
-                self.sites[module_name(site)] = module
+        self.frame_strides = {name: stream.frame_stride for name, stream in space.network.streams.items()}
+        self.plan = tuple(sites(space.network, msgspec.structs.replace(space.reference, classes=classes)))
+        self.sites = nn.ModuleDict({module_name(site): site_module(site, candidates) for site in self.plan})
 
     def forward(self, x: Tensor, arch: Architecture | None = None) -> Tensor:
         choices = self._choices(arch)
-        maps = {name: x[:, :, ::every] if every > 1 else x for name, every in self.every.items()}
-        pooled: list[Tensor] = []
-        logits = x
+        maps = {name: x[:, :, ::step] if step > 1 else x for name, step in self.frame_strides.items()}
         for site in self.plan:
-            key = module_name(site)
-            module: Any = self.sites[key] if key in self.sites else None  # noqa: SIM401 (a ModuleDict has no get)
-            if isinstance(site, StemSite):
-                maps[site.stream] = self.sites[key](maps[site.stream])
-            elif isinstance(site, BlockSite):
-                maps[site.stream] = self.sites[key](
-                    maps[site.stream], choices[site.width], *(choices[name] for name in site.scope[-3:])
-                )
-            elif isinstance(site, FusionSite):
-                if module is not None and choices[site.name] != "skip":
-                    operation = module[choices[site.name]]
-                    target = maps[site.target]
-                    maps[site.target] = target + operation(maps[site.source], target.shape[1])
-            elif isinstance(site, AttentionSite):
-                if module is not None and choices[site.name] != "skip":
-                    maps[site.stream] = module[choices[site.name]](maps[site.stream])
-            elif isinstance(site, HeadSite):
-                pooled.append(self.sites[key](maps[site.stream]))
-            else:
-                logits = self.sites[key](torch.cat(pooled, 1))
-        return logits
+            module = self.sites[module_name(site)]
+            inputs = (maps[one.stream] for one in site.inputs)
+            maps[site.stream] = module(*inputs, choice=site.choice(choices))
+        return maps[self.plan[-1].stream]
 
     def cam_layer(self) -> nn.Module:
         """The map that the head averages, of the stream that sees the fewest frames."""
         return self.get_submodule(f"sites.{self._sparsest()}-head.relu")
 
     def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return every_frame(x, self.every[self._sparsest()])
+        return every_frame(x, self.frame_strides[self._sparsest()])
 
     def _sparsest(self) -> str:
-        return max(self.every, key=lambda name: self.every[name])
+        return max(self.frame_strides, key=lambda name: self.frame_strides[name])
 
     def _choices(self, arch: Architecture | None) -> Choices:
         if arch is not None:
@@ -146,7 +71,7 @@ class SearchNetwork(Network):
     @contextmanager
     def scoring(self) -> Iterator[None]:
         """Inside: batch statistics without touching the running ones, and no dropout; for comparing architectures."""
-        norms = [module for module in self.modules() if isinstance(module, Norm)]
+        norms = [module for module in self.modules() if isinstance(module, ElasticBatchNorm)]
         training = self.training
         self.eval()
         for norm in norms:
@@ -164,43 +89,12 @@ def module_name(site: Site) -> str:
     return site.name.replace(".", "-")
 
 
-def site_module(site: object, candidates: Candidates, classes: int, dropout: float) -> nn.Module | None:
-    """What stands at a site, large enough for all candidates; None where nothing may stand but a skip."""
-
-    def largest(width: str | int) -> int:
-        return width if isinstance(width, int) else max(candidates[width])
-
-    match site:
-        case StemSite():
-            return Stem(site)
-        case BlockSite():
-            own = [max(candidates[name]) for name in site.scope[-3:]]
-            before = site.width_in
-            widths_in = (before,) if isinstance(before, int) else None if before == site.width else candidates[before]
-            block = MBConv3d(widths_in, candidates[site.width], own[0], own[1], own[2], site.stride, site.squeeze)
-            block.stage, block.index = _place(site)
-            return block
-        case FusionSite():
-            size = (largest(site.width_source), largest(site.width_target), site.ratio, site.kernel)
-            return _choice({n: FUSIONS[n](*size) for n in candidates[site.name] if n != "skip"})
-        case AttentionSite():
-            width = largest(site.width)
-            return _choice({n: ATTENTIONS[n](width, site.keys) for n in candidates[site.name] if n != "skip"})
-        case HeadSite():
-            return Head(site, candidates[site.width_in])
-        case ClassifierSite():
-            return Classifier(site, classes, dropout)
-    raise TypeError(type(site))
-
-
-def _place(site: BlockSite) -> tuple[int, int]:
-    """Stage and index of a block as residual networks count them: stage1 of a space is 2, block1 is 0 (ours)."""
-    _, stage, block = site.name.split(".")
-    return int(stage.removeprefix("stage")) + 1, int(block.removeprefix("block")) - 1
-
-
-def _choice(modules: dict[str, nn.Module]) -> nn.ModuleDict | None:
-    return nn.ModuleDict(modules) if modules else None
+def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Module:
+    """The module at a site, large enough for all candidates of its decisions."""
+    module = site.block.build(site, site.candidates(candidates))
+    if isinstance(module, Residual):  # counted as residual networks do: stage1 of a space is 2, block1 is 0 (ours)
+        module.stage, module.index = site.stage + 1, site.index
+    return module
 
 
 def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork:

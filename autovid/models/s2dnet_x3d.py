@@ -6,16 +6,16 @@ has res3 and res4.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.blocks.elastic import Affine
-from autovid.blocks.site import BlockSite, HeadSite, StemSite
+from autovid.blocks.elastic import ElasticLinear
+from autovid.blocks.head import Classifier
 from autovid.clip import Clip
-from autovid.models.builder import Classifier, SearchNetwork, build_space, module_name
+from autovid.models.builder import SearchNetwork, build_space, module_name
 from autovid.models.s2dnet import CONTEXT, FUSIONS, Fusion, Places, S2DNet, Sizes, TemporalFilter, TopK
 from autovid.models.x3d import WIDTHS, architecture
 
@@ -63,7 +63,7 @@ class X3DS2DNet(S2DNet):
         self.synopsis = build_space(space, classes)
         self.detail: SearchNetwork = build_space(space, classes)
         head = _classifier(self.detail)
-        head.output = Affine(head.width + CONTEXT * places.classifier + classes, classes)
+        head.output = ElasticLinear(head.width + CONTEXT * places.classifier + classes, classes)
         nn.init.normal_(head.output.weight, 0.0, 0.01)
         for net in (self.synopsis, self.detail):
             _classifier(net).dropout.p = dropout
@@ -73,7 +73,7 @@ class X3DS2DNet(S2DNet):
 
     def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
         last = self._last_map(self.synopsis, x, None)
-        logits: Tensor = _classifier(self.synopsis)(last.mean((2, 3, 4)))
+        logits: Tensor = _classifier(self.synopsis).classify(last.mean((2, 3, 4)))
         return last, logits
 
     def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
@@ -87,20 +87,16 @@ class X3DS2DNet(S2DNet):
         """(B, 3, T, H, W) -> (B, MAP_WIDTH, T, H / 32, W / 32); with the context fused in if it is given."""
         choices, stage = net.only or {}, ""
         for site in net.plan:
-            if isinstance(site, BlockSite):
-                before, stage = stage, site.name.split(".")[1]
-                if context is not None and before != stage and before in self.fusions:
-                    x = self.fusions[before](x, context)
-                x = net.sites[module_name(site)](x, choices[site.width], *(choices[name] for name in site.scope[-3:]))
-            elif isinstance(site, StemSite):
-                x = net.sites[module_name(site)](x)
-            elif isinstance(site, HeadSite):
-                head: Any = net.sites[module_name(site)]
-                x = head.relu(head.norm(head.conv(x, head.width)))
-        return x
+            module: Any = net.sites[module_name(site)]
+            if site.place == "head":
+                return cast(Tensor, module.features(x))
+            if context is not None and site.place != stage and stage in self.fusions:
+                x = self.fusions[stage](x, context)
+            x, stage = module(x, choice=site.choice(choices)), site.place
+        raise AssertionError("a space without a head")
 
 
 def _classifier(net: SearchNetwork) -> Classifier:
-    found = net.sites["classifier"]
-    assert isinstance(found, Classifier)
-    return found
+    classifier = net.sites["classifier"]
+    assert isinstance(classifier, Classifier)
+    return classifier

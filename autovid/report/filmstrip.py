@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data.augment import resize
+from autovid.data.transforms import resize
 from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
 from autovid.fileio import explained

@@ -2,26 +2,20 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
-from autovid.blocks.mbconv3d import inner_width
-from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, Size, StemSite
-from autovid.costs import count, macs_table
-from autovid.models import build
-from autovid.models.builder import module_name
+from autovid.blocks.block import SKIP, Choice
+from autovid.blocks.site import Site, Size
 from autovid.solver import gflops
 from autovid.space import Architecture
-from autovid.space.layout import sites, stream_size
 
-Kind = Literal["stem", "block", "attention", "head"]
+Kind = Literal["stem", "block", "attention"]
 Prior = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
 """By decision: its candidates, and the probability of each (C,)."""
-
-FUSIONS = {"strided_conv": "strided conv", "strided_sampling": "sampling", "time_to_channel": "time → channel"}
-ATTENTIONS = {"glore": "GloRe", "nonlocal": "non-local"}
 
 
 class Box(NamedTuple):
@@ -93,115 +87,71 @@ class _Architecture:
     def __init__(self, arch: Architecture, prior: Prior) -> None:
         self.arch, self.prior = arch, prior
         self.lanes = tuple(arch.network.streams)
-        self.table = macs_table(arch.as_space())
-        with torch.device("meta"):
-            self.net = build(arch)
+        self.table = arch.as_space().cost_table()
         self.costs = {site.name: int(factor.table.sum()) for site, factor in self.table.sites}
 
     def outline(self) -> Outline:
-        figures = count(self.net)
-        at = self.arch.reference
-        cost, millions = gflops(figures.macs, digits=4), figures.params / 1e6
-        about = f"{cost} GFLOPs at {at.frames} × {at.crop}² · {millions:.2f} M parameters"
-        everything = tuple(sites(self.arch.network))
-        foot = tuple(self._foot(site) for site in everything if isinstance(site, ClassifierSite))
+        at, sites = self.arch.reference, [site for site, _ in self.table.sites]
+        macs = sum(self.costs.values())
+        params = sum(site.block.params(site, self._choice(site)) for site in sites)
+        cost = gflops(macs, digits=4)
+        about = f"{cost} GFLOPs at {at.frames} × {at.crop}² · {params / 1e6:.2f} M parameters"
+        places = groupby(sites, key=attrgetter("place"))
+        rows = tuple(row for place, group in places for row in self._rows(place, list(group)))
+        foot = tuple(Aside(self._label(site)[0], self._title(site)) for site in sites if site.shape == "foot")
         title = f"{self.arch.space} {self.arch.hash}"
-        return Outline(title, about, self.lanes, tuple(self._rows(everything)), foot, self._stages(), columns=True)
+        return Outline(title, about, self.lanes, rows, foot, self._stages(), columns=True)
 
     def _stages(self) -> tuple[tuple[str, int], ...]:
         sums: dict[str, int] = {}
-        for name, macs in self.costs.items():
-            stage = name.split(".")[0] if name.startswith(("fusion.", "attention.")) else name.partition(".block")[0]
-            stage = stage.replace(".", " ").replace("stage", "stage ")
-            sums[stage] = sums.get(stage, 0) + macs
+        for site, _ in self.table.sites:
+            place = site.place.replace("stage", "stage ")
+            stage = f"{site.stream} {place}" if site.shape == "box" else site.name.split(".")[0]
+            sums[stage] = sums.get(stage, 0) + self.costs[site.name]
         return tuple(sums.items())
 
-    def _rows(self, everything: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
-        yield self._heading("stem", [site for site in everything if isinstance(site, StemSite)])
-        yield self._across([site for site in everything if isinstance(site, StemSite)])
-        yield from self._meeting("stem", everything)
-        for number in range(1, max(len(s.stages) for s in self.arch.network.streams.values()) + 1):
-            place = f"stage{number}"
-            blocks = [site for site in everything if isinstance(site, BlockSite) and f".{place}." in site.name]
-            yield self._heading(f"stage {number}", blocks)
-            for index in range(1, 1 + max(int(site.name.rpartition("block")[2]) for site in blocks)):
-                yield self._across([site for site in blocks if site.name.endswith(f".block{index}")])
-            yield from self._meeting(place, everything)
-        heads = [site for site in everything if isinstance(site, HeadSite)]
-        yield self._heading("head", heads)
-        yield self._across(heads)
+    def _rows(self, place: str, here: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
+        """A heading, the boxes side by side, then what stands between this place and the next."""
+        boxes = [site for site in here if site.shape == "box"]
+        if boxes:
+            last = {site.stream: self._box(site) for site in boxes}
+            notes = tuple(_measures(last[lane]) if lane in last else "" for lane in self.lanes)
+            yield Heading(place.replace("stage", "stage "), notes)
+        for index in sorted({site.index for site in boxes}):
+            yield self._across([site for site in boxes if site.index == index])
+        for site in here:
+            if self._choice(site).get("operation") == SKIP:
+                continue
+            if site.shape == "arrow":
+                ends = (self.lanes.index(site.inputs[0].stream), self.lanes.index(site.stream))
+                yield Arrow(*ends, self._label(site)[0], self._title(site))
+            elif site.shape == "badge":
+                yield self._across([site])
 
-    def _heading(self, name: str, here: Sequence[StemSite | BlockSite | HeadSite]) -> Heading:
-        last = {site.stream: self._box(site) for site in here}
-        return Heading(name, tuple(_measures(last[lane]) if lane in last else "" for lane in self.lanes))
-
-    def _across(self, here: Sequence[StemSite | BlockSite | HeadSite]) -> Boxes:
+    def _across(self, here: Sequence[Site]) -> Boxes:
         boxes = {site.stream: self._box(site) for site in here}
         return Boxes(tuple(boxes.get(lane) for lane in self.lanes))
 
-    def _meeting(self, place: str, everything: Sequence[Site]) -> Iterator[Arrow | Boxes]:
-        for site in everything:
-            chosen = self.arch.choices.get(site.name)
-            if not site.name.endswith(f".{place}") or chosen in (None, "skip"):
-                continue
-            title = self._title(site, (site.name,))
-            if isinstance(site, FusionSite):
-                ends = (self.lanes.index(site.source), self.lanes.index(site.target))
-                yield Arrow(*ends, FUSIONS.get(str(chosen), str(chosen)), title)
-            elif isinstance(site, AttentionSite):
-                width, size = int(self.arch.choices[site.width]), self._size(site.stream, site.downsampling)
-                box = Box(width, size, (ATTENTIONS.get(str(chosen), str(chosen)),), title, "attention")
-                yield Boxes(tuple(box if lane == site.stream else None for lane in self.lanes))
+    def _box(self, site: Site) -> Box:
+        size = site.size if site.place != "head" else site.size_in  # before the mean
+        kind: Kind = "attention" if site.shape == "badge" else "block"
+        return Box(self._choice(site)["width"], size, self._label(site), self._title(site), kind)
 
-    def _box(self, site: StemSite | BlockSite | HeadSite) -> Box:
-        if isinstance(site, StemSite):
-            label: tuple[str, ...] = (f"1×{site.spatial_kernel}²", f"{site.temporal_kernel}×1²")
-            return Box(site.width, self._size(site.stream, 2), label, self._title(site, ()), "stem")
-        if isinstance(site, HeadSite):
-            return Box(site.width, self._size(site.stream, site.downsampling), ("1×1²",), self._title(site, ()), "head")
-        t, k, e = (self.arch.choices[name] for name in site.scope[-3:])
-        size = self._size(site.stream, site.downsampling * site.stride)
-        label = (f"{t}×{k}²", f"×{e:g}", *(["SE"] if site.squeeze else []))
-        own = site.scope[-3:] if not site.name.endswith(".block1") else (site.width, *site.scope[-3:])
-        return Box(int(self.arch.choices[site.width]), size, label, self._title(site, own))
+    def _choice(self, site: Site) -> Choice:
+        return site.choice(self.arch.choices)
 
-    def _size(self, stream: str, downsampling: int) -> Size:
-        at = self.arch.reference
-        return stream_size(self.arch.network, stream, at.frames, at.crop, downsampling)
+    def _label(self, site: Site) -> tuple[str, ...]:
+        return site.block.label(site, self._choice(site))
 
-    def _title(self, site: Site, decisions: Sequence[str]) -> str:
+    def _title(self, site: Site) -> str:
         """All that is known of a site, for who points at it."""
-        params = sum(p.numel() for p in self.net.sites[module_name(site)].parameters())
-        lines = [site.name, self._what(site), f"{self.costs[site.name] / 1e6:,.2f} MMACs, {params:,} parameters"]
-        for name in decisions:
+        params = site.block.params(site, self._choice(site))
+        costs = f"{self.costs[site.name] / 1e6:,.2f} MMACs, {params:,} parameters"
+        lines = [site.name, site.summary(self._choice(site)), costs]
+        for name in site.own:
             if name in self.prior:
                 lines.append(f"prior of {name.rpartition('.')[2].replace('_', ' ')}: {said(*self.prior[name])}")
         return "\n".join(lines)
-
-    def _what(self, site: Site) -> str:
-        choices = self.arch.choices
-        match site:
-            case StemSite():
-                side = site.spatial_kernel
-                return f"{site.width} channels, 1×{side}×{side} with stride 2, then {site.temporal_kernel}×1×1"
-            case BlockSite():
-                t, k, e = (choices[name] for name in site.scope[-3:])
-                width = int(choices[site.width])
-                extras = f", stride {site.stride}" * (site.stride > 1) + ", squeeze-excitation" * bool(site.squeeze)
-                return (
-                    f"{width} channels, kernel {t}×{k}×{k}, expansion {e:g} to {inner_width(width, float(e))}{extras}"
-                )
-            case FusionSite():
-                return f"{choices[site.name]}, from {site.source} into {site.target}"
-            case AttentionSite():
-                return f"attention: {ATTENTIONS.get(str(choices[site.name]), choices[site.name])}"
-            case HeadSite():
-                return f"1×1×1 to {site.width} channels, then averaged over time and space"
-        return f"{site.width_in} pooled features to {site.width} to {self.net.classes} classes"
-
-    def _foot(self, site: ClassifierSite) -> Aside:
-        label = f"{site.width_in} features → {site.width} → {self.net.classes} classes"
-        return Aside(label, self._title(site, ()))
 
 
 def _measures(box: Box) -> str:

@@ -10,13 +10,12 @@ from markupsafe import Markup
 from autovid.models import Model
 from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
 from autovid.report.markup import section
-from autovid.report.outline import ATTENTIONS, FUSIONS
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.search.latency import latencies_of
 from autovid.solver import CostRange
 from autovid.space import Architecture
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 INSTANTS = 40  # of a small picture
 SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp."}
@@ -182,7 +181,7 @@ def _clear_and_close(searched: Searched, verdicts: Sequence[Verdict]) -> Iterato
     """Yield lines about the decisions of parts whose supernet is better than chance."""
     better = {part.part for part in searched.evidence.parts if not part.at_chance}
     parts = [part for part in searched.space.parts if part.name in better]
-    verdicts = [one for one in verdicts if any(opens(part, one.name) for part in parts)]
+    verdicts = [one for one in verdicts if any(is_searched_in(part, one.name) for part in parts)]
     if not verdicts:
         return
     ranked = sorted(verdicts, key=lambda one: -one.lead)
@@ -226,4 +225,4 @@ def _history(run: Run, one: Verdict) -> Markup:
 
 
 def _label(candidate: object) -> str:
-    return {**FUSIONS, **ATTENTIONS}.get(str(candidate), str(candidate))
+    return str(candidate).replace("_", " ")

@@ -211,7 +211,7 @@ def shared_run(path: str | Path, config: dict[str, Any], *, kind: str, resume: b
         locked.append(RunDirectory.create_or_resume(path, config, kind=kind, resume=resume))
         return locked[0].config
 
-    settings = distributed.from_first(lock_on_rank0)
+    settings = distributed.broadcast_from_rank0(lock_on_rank0)
     with locked[0] if locked else RunDirectory(Path(path), settings, None) as run:
         yield run
 

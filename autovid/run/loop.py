@@ -108,7 +108,7 @@ class _TaskLoop:
         return TaskOutcome(first, self.done, time.monotonic() - began, self.metrics)
 
     def resume(self) -> int:
-        checkpoint = distributed.from_first(lambda: self.run.latest(self.note))
+        checkpoint = distributed.broadcast_from_rank0(lambda: self.run.latest(self.note))
         if checkpoint is not None:
             if checkpoint.step > self.task.steps:
                 raise RunError(f"{self.run.path} is at step {checkpoint.step}, past the end at {self.task.steps}")
@@ -152,7 +152,7 @@ class _TaskLoop:
             return True
         if isinstance(self.every, timedelta):
             late = time.monotonic() - self.saved_at >= self.every.total_seconds()
-            return distributed.largest([late and distributed.is_first()])[0] > 0  # clocks differ
+            return distributed.largest([late and distributed.is_rank0()])[0] > 0  # clocks differ
         return self.done % self.every == 0
 
     def save(self, log: MetricsLog | None) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from autovid.config import read_layers
 from autovid.costs import convention
-from autovid.data.published import DataSet
+from autovid.data.index import DataSet
 from autovid.search.feasibility import settle
 from autovid.search.part_targets import Target
 from autovid.search.settings import SearchSettings, settings_for

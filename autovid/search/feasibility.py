@@ -15,9 +15,9 @@ from autovid.search.part_targets import Target
 from autovid.solver import CostRange, CostTable, Solution, most_probable, sample_in_range
 from autovid.solver.distribution import reachable_costs
 from autovid.space import Architecture, SearchSpace
+from autovid.space.decisions import is_searched_in
 from autovid.space.layout import sites
 from autovid.space.schema import Value
-from autovid.space.space import opens
 
 LOOKAHEAD = 12  # architectures of the next part that are tried before its range counts as out of reach
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
@@ -93,8 +93,8 @@ def check(space: SearchSpace, target: Target) -> None:
     for number, part in enumerate(space.parts):
         wanted = target.of(space, number)
         if wanted is not None:
-            shared = part.name not in target.own and part.share < 1
-            share = f" (the share of part {part.name}, {part.share:.0%} of {target.whole})" if shared else ""
+            shared = part.name not in target.own and part.cost_fraction < 1
+            share = f" (the share of part {part.name}, {part.cost_fraction:.0%} of {target.whole})" if shared else ""
             share = f" (at the end of part {part.name})" if part.name in target.own else share
             _check_reach(space.part_space(number, {}).cost_table(), wanted, share)
     if not Room(space, target).after(-1, {}, 0):
@@ -178,12 +178,12 @@ def uniform(table: CostTable) -> list[np.ndarray]:
 def decided(space: SearchSpace, number: int, arch: Architecture) -> dict[str, Value]:
     """What an architecture of part `number` decides for good: not the "skip" that stands for what is to come."""
     done = space.parts[: number + 1]
-    return {name: value for name, value in arch.choices.items() if any(opens(part, name) for part in done)}
+    return {name: value for name, value in arch.choices.items() if any(is_searched_in(part, name) for part in done)}
 
 
 def fixed_cost(space: SearchSpace, number: int, table: MacsTable, rows: np.ndarray) -> np.ndarray:
     """MACs, int64 (N,), of choices (N, D) of part `number`, with the first candidate for what later parts decide."""
-    later = [d.name for d in space.decisions if any(opens(part, d.name) for part in space.parts[number + 1 :])]
+    later = [d.name for d in space.decisions if any(is_searched_in(part, d.name) for part in space.parts[number + 1 :])]
     rows = rows.copy()
     rows[:, [i for i, d in enumerate(table.space.decisions) if d.name in later]] = 0
     return table.macs(rows)
@@ -259,6 +259,6 @@ def _combinations(space: SearchSpace, number: int, there: SearchSpace) -> Iterat
 
 def _seen(space: SearchSpace, number: int) -> list[str]:
     """The decisions of the parts up to `number` that sites with decisions of later parts depend on."""
-    done = {d.name for d in space.decisions if any(opens(part, d.name) for part in space.parts[: number + 1])}
-    later = [site for site in sites(space.network) if any(name not in done for name in site.scope)]
+    done = {d.name for d in space.decisions if any(is_searched_in(part, d.name) for part in space.parts[: number + 1])}
+    later = [site for site in sites(space.network, space.reference) if any(name not in done for name in site.scope)]
     return [d.name for d in space.decisions if d.name in done and any(d.name in site.scope for site in later)]

@@ -20,7 +20,7 @@ from autovid.solver import CostRange, CostTable, Limit, most_probable_within, sa
 from autovid.solver.distribution import probability_in_range
 from autovid.solver.several_constraints import likely_within
 from autovid.space import Architecture, SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 DRAWS = 256  # whole networks that a part chooses among, twice
 LOG_DRAWS = 4096  # for P(in range) of two ranges in the log: off by 0.008 at most, as a standard error
@@ -188,7 +188,9 @@ def _drawn(
     space: SearchSpace, number: int, there: SearchSpace, log_probs: Sequence[np.ndarray], final: Sequence[Limit]
 ) -> np.ndarray:
     """What whole networks drawn from the final ranges are in the part's space: distinct choices, int64 (N, D)."""
-    learned = {d.name: logp for d, logp in zip(there.decisions, log_probs) if opens(space.parts[number], d.name)}
+    learned = {
+        d.name: logp for d, logp in zip(there.decisions, log_probs) if is_searched_in(space.parts[number], d.name)
+    }
     logp = [learned.get(d.name, np.zeros(len(d.candidates))) for d in space.decisions]
     rows, names = likely_within(final, logp, DRAWS), [d.name for d in space.decisions]
     columns = [rows[:, names.index(d.name)] * (len(d.candidates) > 1) for d in there.decisions]  # "skip" for later ones

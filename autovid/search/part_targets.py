@@ -45,7 +45,7 @@ class Target:
         part = space.parts[number]
         if part.name in self.own:
             return self.own[part.name]
-        return self.whole.share(part.share) if self.whole else None
+        return self.whole.share(part.cost_fraction) if self.whole else None
 
     def final(self, space: SearchSpace) -> CostRange | None:
         """The range of the finished network."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from autovid.space import SearchSpace
+from autovid.space.decisions import is_searched_in
 from autovid.space.schema import Part
-from autovid.space.space import opens
 
 
 class Prior(nn.Module):
@@ -28,7 +28,7 @@ class Prior(nn.Module):
         self.names = [decision.name for decision in space.decisions]
         self.sizes = space.sizes
         undecided = [d for d, size in enumerate(self.sizes) if size > 1]
-        self.open = [d for d in undecided if part is None or opens(part, self.names[d])]
+        self.open = [d for d in undecided if part is None or is_searched_in(part, self.names[d])]
         self.uniform = [d for d in undecided if d not in self.open]
         self.alpha = nn.ParameterList(nn.Parameter(torch.zeros(self.sizes[d])) for d in self.open)
 

@@ -78,7 +78,7 @@ def search(
         "settings": settings,
         **({"latency": latency.record()} if latency else {}),
     }
-    distributed.from_first(lambda: _check_space(Path(out), space))
+    distributed.broadcast_from_rank0(lambda: _check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked and not (run.path / "space.yaml").exists():
@@ -99,7 +99,7 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
-        return distributed.from_first(lambda: _finish(run.path, outcome, len(faults.reasons)))
+        return distributed.broadcast_from_rank0(lambda: _finish(run.path, outcome, len(faults.reasons)))
 
 
 def _finish(path: Path, outcome: TaskOutcome, faults: int) -> Found:

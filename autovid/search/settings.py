@@ -5,12 +5,12 @@ from typing import Any, Literal
 import msgspec
 
 from autovid.clip import MOST
-from autovid.data.crops import jitter_range
+from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
 from autovid.search.feasibility import settle
 from autovid.search.part_targets import Target
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_crop, check_frames
+from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import Strict
 
 

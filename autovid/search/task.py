@@ -86,7 +86,7 @@ class SearchTask(Task):
                 jitter=settings.jitter,
                 flip=videos.flip,
                 faults=faults,
-                share=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()),
             )
             for which, half in enumerate((learn, choice))
         ]
@@ -217,7 +217,7 @@ class SearchTask(Task):
             loss = loss + self.timed.loss(logprob_K, archs_KD, conditioned)
         torch.autograd.backward(loss)
         self.adam.step()
-        distributed.copy_from_first(list(self.prior.parameters()))  # other processors may round otherwise
+        distributed.broadcast_(list(self.prior.parameters()))  # other processors may round otherwise
         self.beta.update(self._expected(), aim)
         if self.timed is not None:
             self.timed.update(self.prior.log_probs())

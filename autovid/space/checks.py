@@ -1,21 +1,51 @@
 """What the types of a file cannot say of a network and of its decisions, refused by file, line and key."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from autovid.blocks.block import SKIP, mark
+from autovid.blocks.registry import ATTENTIONS, BLOCKS, FUSIONS
 from autovid.config import Document, plain_document
 from autovid.config.explain import describe, explain
+from autovid.errors import ConfigError
 from autovid.space.layout import depth
-from autovid.space.schema import ATTENTIONS, FUSIONS, Expansion, Network, Odd, Reference, Value, Width
+from autovid.space.schema import FORMAT, SMALLEST_CROP, ArchitectureFile, NetworkConfig, Reference, Value
 
 LARGEST_NETWORK = 500  # blocks; a guard against a depth typed wrongly
 OPERATIONS = {"fusion": FUSIONS, "attention": ATTENTIONS}
-KINDS: dict[str, Any] = {"width": Width, "temporal_kernel": Odd, "spatial_kernel": Odd, "expansion": Expansion}
 
 
-def check_network(document: Document, network: Network, reference: Reference) -> None:
+def check_format(document: Document, number: int) -> None:
+    """A file of a format that this version does not read is refused."""
+    if number != FORMAT:
+        raise document.error(f"format {number} is not known here; this autovid reads {FORMAT}", "format")
+
+
+def check_old_keys(document: Document) -> None:
+    """Keys that have had another name are refused by saying the new one."""
+    content = document.root.plain()
+    network, parts = (content.get(key) if isinstance(content, dict) else None for key in ("network", "parts"))
+    streams = network.get("streams") if isinstance(network, dict) else None
+    for name, stream in streams.items() if isinstance(streams, dict) else ():
+        if isinstance(stream, dict) and "every" in stream:
+            raise document.error("this key is called frame_stride now; rename it", "network", "streams", name, "every")
+    for number, part in enumerate(parts if isinstance(parts, list) else ()):
+        if isinstance(part, dict) and "share" in part:
+            raise document.error("this key is called cost_fraction now; rename it", "parts", number, "share")
+
+
+def architecture_content(document: Document) -> ArchitectureFile:
+    """The content of an architecture's document, its network and reference input checked. Raises ConfigError."""
+    check_old_keys(document)
+    content = document.as_type(ArchitectureFile)
+    check_format(document, content.format)
+    check_network(document, content.network, content.reference)
+    return content
+
+
+def check_network(document: Document, network: NetworkConfig, reference: Reference) -> None:
     """What types cannot say of a macro table: that its places exist and its streams fit each other."""
     if not network.streams:
         raise document.error("a network needs a stream", "network", "streams")
@@ -24,9 +54,15 @@ def check_network(document: Document, network: Network, reference: Reference) ->
             raise document.error(
                 "a stream's name is a plain word other than fusion and attention", "network", "streams", name
             )
-        if reference.frames % stream.every:
-            message = f"{reference.frames} reference frames are not a multiple of every: {stream.every}"
-            raise document.error(message, "network", "streams", name, "every")
+        if reference.frames % stream.frame_stride:
+            message = f"{reference.frames} reference frames are not a multiple of frame_stride: {stream.frame_stride}"
+            raise document.error(message, "network", "streams", name, "frame_stride")
+        if stream.block not in BLOCKS:
+            raise document.error(BLOCKS.unknown(stream.block), "network", "streams", name, "block")
+        for number, stage in enumerate(stream.stages):
+            if stage.block and stage.block not in BLOCKS:
+                key = ("network", "streams", name, "stages", number, "block")
+                raise document.error(BLOCKS.unknown(stage.block), *key)
     blocks = sum(depth(s.depth, network.depth_factor) for stream in network.streams.values() for s in stream.stages)
     if blocks > LARGEST_NETWORK:
         raise document.error(f"{blocks} blocks; at most {LARGEST_NETWORK} are allowed", "network")
@@ -38,7 +74,7 @@ def check_network(document: Document, network: Network, reference: Reference) ->
         _check_places(document, network.attention.after, places, "attention")
 
 
-def _check_kernels(document: Document, network: Network) -> None:
+def _check_kernels(document: Document, network: NetworkConfig) -> None:
     for name, stream in network.streams.items():
         for variable in ("temporal_kernel", "spatial_kernel"):
             check_odd(document, getattr(stream.stem, variable), "network", "streams", name, "stem", variable)
@@ -46,7 +82,7 @@ def _check_kernels(document: Document, network: Network) -> None:
         check_odd(document, network.fusion.kernel, "network", "fusion", "kernel")
 
 
-def _check_fusion(document: Document, network: Network) -> None:
+def _check_fusion(document: Document, network: NetworkConfig) -> None:
     fusion = network.fusion
     if fusion is None:
         return
@@ -55,9 +91,10 @@ def _check_fusion(document: Document, network: Network) -> None:
     source, target = network.streams[fusion.source], network.streams[fusion.target]
     if fusion.source == fusion.target:
         raise document.error("source and target are the same stream", "network", "fusion", "target")
-    if target.every % source.every:
+    if target.frame_stride % source.frame_stride:
         message = (
-            f"{fusion.target} (every {target.every}) must see a multiple of {fusion.source}'s every {source.every}"
+            f"the frame_stride of {fusion.target}, {target.frame_stride}, must be a multiple of that of "
+            f"{fusion.source}, {source.frame_stride}"
         )
         raise document.error(message, "network", "fusion")
     shared = [p for p in _places(network, fusion.source) if p in _places(network, fusion.target)]
@@ -70,11 +107,11 @@ def _check_fusion(document: Document, network: Network) -> None:
         )
 
 
-def _places(network: Network, stream: str) -> list[str]:
+def _places(network: NetworkConfig, stream: str) -> list[str]:
     return ["stem", *(f"stage{i + 1}" for i in range(len(network.streams[stream].stages)))]
 
 
-def _check_stream(document: Document, network: Network, stream: str, *key: str) -> None:
+def _check_stream(document: Document, network: NetworkConfig, stream: str, *key: str) -> None:
     if stream not in network.streams:
         raise document.error(f"no stream is called {stream}; there are {', '.join(network.streams)}", "network", *key)
 
@@ -94,27 +131,42 @@ def check_odd(document: Document, size: int, *key: str | int) -> None:
 
 
 def check_operation(document: Document, kind: str, value: Value, *key: str | int) -> None:
-    """A candidate of `kind` (fusion or attention) is one that there is."""
-    if value not in OPERATIONS[kind]:
-        raise document.error(f"no {kind} operation {value}; there are {', '.join(OPERATIONS[kind])}", *key)
+    """A candidate of `kind` (fusion or attention) is skip or one of its operations."""
+    if value != SKIP and value not in OPERATIONS[kind]:
+        names = ", ".join([SKIP, *OPERATIONS[kind]])
+        raise document.error(f"no {OPERATIONS[kind].kind} is called {describe(value)}; there are {names}", *key)
 
 
-def check_choice(document: Document, name: str, value: Value, *key: str | int) -> None:
-    """The value of one decision of an architecture, such as `sparse.stage1.block2.expansion`, is of its kind."""
-    owner, variable = name.split(".")[0], name.rsplit(".", 1)[-1]
-    if owner in OPERATIONS:
-        return check_operation(document, owner, value, *key)
-    if isinstance(value, float) and variable != "expansion":
+def check_choice(document: Document, value: Value, kind: Any, *key: str | int) -> Value:
+    """The value of a decision as its type has it. Raises ConfigError for another, and for a kernel that is even."""
+    if operations := mark(kind, "operations"):
+        check_operation(document, operations, value, *key)
+    if isinstance(value, float) and float not in get_args(kind):
         raise document.error(f"expected a whole number, found {describe(value)}", *key)
     try:
-        msgspec.convert(value, KINDS[variable])
+        converted: Value = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise document.error(explain(error, value, KINDS[variable])[0], *key) from None
-    if variable.endswith("kernel"):
-        check_odd(document, int(value), *key)
+        raise document.error(explain(error, value, kind)[0], *key) from None
+    if mark(kind, "odd"):
+        check_odd(document, int(converted), *key)
+    return converted
+
+
+def check_frames(network: NetworkConfig, frames: int) -> None:
+    """Raises ConfigError when a clip of this many frames does not divide among the streams."""
+    for name, stream in network.streams.items():
+        if frames % stream.frame_stride:
+            each = f"stream {name} takes every {stream.frame_stride}th"
+            raise ConfigError(f"{frames} frames: {each}; give a multiple of it")
+
+
+def check_crop(crop: int) -> None:
+    """Raises ConfigError when clips are too small for networks of a space."""
+    if crop < SMALLEST_CROP:
+        raise ConfigError(f"crop {crop}: at least {SMALLEST_CROP}")
 
 
 def changed_reference(reference: Reference, **changes: int | None) -> Reference:
     """The reference input with what is not None changed. Raises ConfigError for what cannot be."""
-    given = {key: value for key, value in changes.items() if value is not None}
-    return plain_document({**msgspec.to_builtins(reference), **given}, "the input").as_type(Reference)
+    changed = {key: value for key, value in changes.items() if value is not None}
+    return plain_document({**msgspec.to_builtins(reference), **changed}, "the input").as_type(Reference)

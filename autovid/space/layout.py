@@ -1,10 +1,21 @@
-"""Where everything stands in a network: the one walk that builder, cost table and description share."""
+"""Where everything stands in a network: the one walk that builder, costs, pictures and descriptions share."""
 
 import math
 from collections.abc import Iterator
 
-from autovid.blocks.site import AttentionSite, BlockSite, ClassifierSite, FusionSite, HeadSite, Site, Size, StemSite
-from autovid.space.schema import Fusion, Network, Stream
+from autovid.blocks.registry import BLOCKS
+from autovid.blocks.site import (
+    AttentionSite,
+    BlockSite,
+    ClassifierSite,
+    FusionSite,
+    HeadSite,
+    Input,
+    Site,
+    Size,
+    StemSite,
+)
+from autovid.space.schema import AttentionConfig, FusionConfig, NetworkConfig, Reference, StreamConfig
 
 
 def depth(base: int, factor: float) -> int:
@@ -12,74 +23,142 @@ def depth(base: int, factor: float) -> int:
     return max(1, math.ceil(round(base * factor, 6)))
 
 
-def sites(network: Network) -> Iterator[Site]:
-    """All sites in the order in which the network runs: stems, then stage by stage, then heads."""
-    for name, stream in network.streams.items():
-        stem = stream.stem
-        yield StemSite(f"{name}.stem", name, (), stem.width, stem.temporal_kernel, stem.spatial_kernel)
-    yield from _meeting(network, "stem", 2)
-    before = dict.fromkeys(network.streams, 2)
-    for number in range(1, max(len(s.stages) for s in network.streams.values()) + 1):
+def sites(network: NetworkConfig, reference: Reference) -> Iterator[Site]:
+    """All sites in the order in which the network runs: stems, then stage by stage, then heads.
+
+    Sizes are those of a clip of the reference input; the classifier is for its classes.
+    """
+    yield from _Walk(network, reference).sites()
+
+
+class _Walk:
+    """One pass over a macro table; `maps` are the sizes of the streams' maps so far."""
+
+    def __init__(self, network: NetworkConfig, reference: Reference) -> None:
+        self.network, self.reference = network, reference
+        self.maps = {
+            name: Size(reference.frames // stream.frame_stride, reference.crop, reference.crop)
+            for name, stream in network.streams.items()
+        }
+
+    def sites(self) -> Iterator[Site]:
+        network = self.network
         for name, stream in network.streams.items():
-            if number <= len(stream.stages):
-                yield from _stage(network, name, stream, number, before[name])
-                before[name] *= stream.stages[number - 1].stride
-        yield from _meeting(network, f"stage{number}", next(iter(before.values())))
-    for name, stream in network.streams.items():
-        width = f"{name}.stage{len(stream.stages)}.width"
-        yield HeadSite(f"{name}.head", name, (width,), width, stream.head, before[name])
-    pooled = sum(stream.head for stream in network.streams.values())
-    yield ClassifierSite("classifier", (), pooled, network.head_width)
+            yield self._stem(name, stream)
+        yield from self._meeting("stem")
+        for number in range(1, max(len(s.stages) for s in network.streams.values()) + 1):
+            for name, stream in network.streams.items():
+                if number <= len(stream.stages):
+                    yield from self._stage(name, stream, number)
+            yield from self._meeting(f"stage{number}")
+        for name, stream in network.streams.items():
+            yield self._head(name, stream)
+        yield self._classifier()
 
+    def _width(self, stream: str, place: str) -> int | str:
+        """Channels of a stream behind a place: the stem's, or a stage's decision."""
+        return self.network.streams[stream].stem.width if place == "stem" else f"{stream}.{place}.width"
 
-def _stage(network: Network, name: str, stream: Stream, number: int, before: int) -> Iterator[BlockSite]:
-    stage = stream.stages[number - 1]
-    width = f"{name}.stage{number}.width"
-    for index in range(depth(stage.depth, network.depth_factor)):
-        site = f"{name}.stage{number}.block{index + 1}"
-        first = index == 0
-        width_in = width if not first else stream.stem.width if number == 1 else f"{name}.stage{number - 1}.width"
-        widths = (width,) if isinstance(width_in, int) or width_in == width else (width_in, width)
-        own = (f"{site}.temporal_kernel", f"{site}.spatial_kernel", f"{site}.expansion")
-        yield BlockSite(
-            site,
-            name,
-            (*widths, *own),
-            width_in,
-            stage.stride if first else 1,
-            network.squeeze if index % 2 == 0 else 0,
-            before if first else before * stage.stride,
+    def _stem(self, name: str, stream: StreamConfig) -> StemSite:
+        before = self.maps[name]
+        after = self.maps[name] = before.strided(2)
+        return StemSite(
+            name=f"{name}.stem",
+            kind="stem",
+            place="stem",
+            stream=name,
+            inputs=(Input(name, 3, before),),
+            variables=(("width_in", 3), ("width", stream.stem.width)),
+            size=after,
+            temporal_kernel=stream.stem.temporal_kernel,
+            spatial_kernel=stream.stem.spatial_kernel,
+            frame_stride=stream.frame_stride,
         )
 
+    def _stage(self, name: str, stream: StreamConfig, number: int) -> Iterator[BlockSite]:
+        stage, place = stream.stages[number - 1], f"stage{number}"
+        kind, width = stage.block or stream.block, self._width(name, place)
+        for index in range(depth(stage.depth, self.network.depth_factor)):
+            stride = stage.stride if index == 0 else 1
+            before = self.maps[name]
+            after = self.maps[name] = before.strided(stride)
+            previous = "stem" if number == 1 else f"stage{number - 1}"
+            width_in = width if index else self._width(name, previous)
+            site = f"{name}.{place}.block{index + 1}"
+            own = ((choice, f"{site}.{choice}") for choice in BLOCKS.load(kind)().choices)
+            yield BlockSite(
+                name=site,
+                kind=kind,
+                place=place,
+                stream=name,
+                inputs=(Input(name, width_in, before),),
+                variables=(("width_in", width_in), ("width", width), *own),
+                size=after,
+                stage=number,
+                index=index,
+                stride=stride,
+                squeeze=self.network.squeeze if index % 2 == 0 else 0,
+            )
 
-def _meeting(network: Network, place: str, downsampling: int) -> Iterator[FusionSite | AttentionSite]:
-    """What follows a place: first the fusion, then attention."""
-    fusion, attention = network.fusion, network.attention
-    if fusion is not None and place in fusion.after:
-        yield _fusion(network, fusion, place, downsampling)
-    if attention is not None and place in attention.after:
-        name, width = f"attention.{place}", f"{attention.stream}.{place}.width"
-        yield AttentionSite(name, attention.stream, (width, name), width, attention.keys, downsampling)
+    def _meeting(self, place: str) -> Iterator[FusionSite | AttentionSite]:
+        """What follows a place: first the fusion, then attention."""
+        fusion, attention = self.network.fusion, self.network.attention
+        if fusion is not None and place in fusion.after:
+            yield self._fusion(fusion, place)
+        if attention is not None and place in attention.after:
+            yield self._attention(attention, place)
 
+    def _fusion(self, fusion: FusionConfig, place: str) -> FusionSite:
+        streams, name = self.network.streams, f"fusion.{place}"
+        source, target = (Input(end, self._width(end, place), self.maps[end]) for end in (fusion.source, fusion.target))
+        return FusionSite(
+            name=name,
+            kind="fusion",
+            place=place,
+            stream=fusion.target,
+            inputs=(source, target),
+            variables=(("width_in", source.width), ("width", target.width), ("operation", name)),
+            size=self.maps[fusion.target],
+            ratio=streams[fusion.target].frame_stride // streams[fusion.source].frame_stride,
+            kernel=fusion.kernel,
+        )
 
-def _fusion(network: Network, fusion: Fusion, place: str, downsampling: int) -> FusionSite:
-    def width(stream: str) -> str | int:
-        return network.streams[stream].stem.width if place == "stem" else f"{stream}.{place}.width"
+    def _attention(self, attention: AttentionConfig, place: str) -> AttentionSite:
+        stream, name = attention.stream, f"attention.{place}"
+        width = self._width(stream, place)
+        return AttentionSite(
+            name=name,
+            kind="attention",
+            place=place,
+            stream=stream,
+            inputs=(Input(stream, width, self.maps[stream]),),
+            variables=(("width_in", width), ("width", width), ("operation", name)),
+            size=self.maps[stream],
+            keys=attention.keys,
+        )
 
-    name, widths = f"fusion.{place}", (width(fusion.source), width(fusion.target))
-    return FusionSite(
-        name,
-        (*(w for w in widths if isinstance(w, str)), name),
-        fusion.source,
-        fusion.target,
-        *widths,
-        network.streams[fusion.target].every // network.streams[fusion.source].every,
-        fusion.kernel,
-        downsampling,
-    )
+    def _head(self, name: str, stream: StreamConfig) -> HeadSite:
+        width_in = self._width(name, f"stage{len(stream.stages)}")
+        return HeadSite(
+            name=f"{name}.head",
+            kind="head",
+            place="head",
+            stream=name,
+            inputs=(Input(name, width_in, self.maps[name]),),
+            variables=(("width_in", width_in), ("width", stream.head)),
+            size=Size(1, 1, 1),
+        )
 
-
-def stream_size(network: Network, stream: str, frames: int, crop: int, downsampling: int) -> Size:
-    """What a stream's feature map measures after this much spatial stride, for clips of `frames` x `crop` x `crop`."""
-    size = Size(frames // network.streams[stream].every, crop, crop)
-    return size.strided(downsampling)  # ceilings of quotients compose, so one division is exact
+    def _classifier(self) -> ClassifierSite:
+        heads = {name: stream.head for name, stream in self.network.streams.items()}
+        return ClassifierSite(
+            name="classifier",
+            kind="classifier",
+            place="classifier",
+            stream="classifier",
+            inputs=tuple(Input(name, width, None) for name, width in heads.items()),
+            variables=(("width_in", sum(heads.values())), ("width", self.network.head_width)),
+            size=Size(1, 1, 1),
+            classes=self.reference.classes,
+            dropout=self.network.dropout,
+        )

@@ -4,8 +4,9 @@ import fnmatch
 import re
 
 from autovid.config import Document
+from autovid.space.decisions import decision_types, is_searched_in, with_streams
 from autovid.space.schema import Part, SpaceFile
-from autovid.space.space import SearchSpace, decision_names, opens, with_streams
+from autovid.space.space import SearchSpace
 
 
 def check_name(document: Document, name: str, *key: str | int) -> None:
@@ -31,10 +32,9 @@ def check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> N
     last = len(content.parts) - 1
     if set(content.parts[last].streams) != set(content.network.streams):
         raise document.error("the last part must hold every stream", "parts", last, "streams")
-    if content.parts[last].share != 1:
-        raise document.error(
-            "the last part's share is 1: the range is that of the whole network", "parts", last, "share"
-        )
+    if content.parts[last].cost_fraction != 1:
+        message = "the last part's cost_fraction is 1: the range is that of the whole network"
+        raise document.error(message, "parts", last, "cost_fraction")
     _check_proxy(document, content)
 
 
@@ -50,23 +50,24 @@ def _check_part(document: Document, content: SpaceFile, number: int) -> None:
             raise document.error(f"no stream is called {stream}", "parts", number, "streams", index)
         if stream in part.streams[:index]:
             raise document.error(f"{stream} stands twice", "parts", number, "streams", index)
-    if before and part.share <= before[-1].share:
-        raise document.error("shares are cumulative: each is larger than the one before", "parts", number, "share")
+    if before and part.cost_fraction <= before[-1].cost_fraction:
+        message = "fractions are cumulative: each is larger than the one before"
+        raise document.error(message, "parts", number, "cost_fraction")
 
 
 def _check_search(document: Document, part: Part, number: int, space: SearchSpace, decided: dict[str, str]) -> None:
     """The patterns of a part fit decisions of its own streams that nobody has made; adds them to `decided`."""
-    held = decision_names(with_streams(space.network, part.streams))
+    own = decision_types(with_streams(space.network, part.streams), space.reference)
     for index, pattern in enumerate(part.search):
         fitting = fnmatch.filter([d.name for d in space.decisions], pattern)
         if not fitting:
             raise document.error(f"{pattern} fits no decision", "parts", number, "search", index)
         for name in fitting:
-            if name not in held:
+            if name not in own:
                 message = f"{name} is not in this part, whose streams are {', '.join(part.streams)}; add the stream"
                 raise document.error(message, "parts", number, "search", index)
     for decision in space.decisions:
-        if opens(part, decision.name):
+        if is_searched_in(part, decision.name):
             if decision.name in decided:
                 message = f"{decision.name} is already searched by {decided[decision.name]}"
                 raise document.error(message, "parts", number, "search")
@@ -82,8 +83,10 @@ def _check_proxy(document: Document, content: SpaceFile) -> None:
         if name not in names:
             raise document.error(f"no part is called {name}; there are {', '.join(names)}", "proxy", "parts", name)
     for name, stream in content.network.streams.items():
-        if content.proxy.frames % stream.every:
-            message = f"{content.proxy.frames} frames are not a multiple of stream {name}'s every {stream.every}"
+        if content.proxy.frames % stream.frame_stride:
+            message = (
+                f"{content.proxy.frames} frames are not a multiple of {name}'s frame_stride, {stream.frame_stride}"
+            )
             raise document.error(message, "proxy", "frames")
     crops = {
         "recipe": (content.recipe.jitter, content.reference.crop),

@@ -4,21 +4,17 @@ from typing import Annotated, Any
 
 import msgspec
 
+from autovid.blocks.block import Kernel, Width
+from autovid.blocks.block import Value as Value
 from autovid.clip import Clip
 
-FUSIONS = ("skip", "strided_conv", "strided_sampling", "time_to_channel")
-ATTENTIONS = ("skip", "glore", "nonlocal")
-
-# the upper ends are guards against numbers typed wrongly
+FORMAT = 1
+# The upper ends are guards against numbers typed wrongly.
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-Width = Annotated[int, msgspec.Meta(ge=4, le=4096)]
 SMALLEST_CROP = 16  # below, the last maps have no pixel of their own; at 1, oneDNN 3.12 corrupts memory in bf16
 Crop = Annotated[int, msgspec.Meta(ge=SMALLEST_CROP, le=1024)]
 Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
-Expansion = Annotated[float, msgspec.Meta(ge=0.25, le=32)]
-Odd = Annotated[int, msgspec.Meta(ge=1, le=15)]  # that it is odd is checked where files are read
-Value = int | float | str
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -29,40 +25,45 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return msgspec.convert, (msgspec.to_builtins(self), type(self))
 
 
-class Stem(Strict, frozen=True):
+class StemConfig(Strict, frozen=True):
     """First layers of a stream: a 1 x k x k convolution with spatial stride 2, then a depthwise t x 1 x 1 one."""
 
     width: Width
-    temporal_kernel: Odd = 5
-    spatial_kernel: Odd = 3
+    temporal_kernel: Kernel = 5
+    spatial_kernel: Kernel = 3
 
 
-class Stage(Strict, frozen=True):
-    """`depth` blocks before the network's depth factor; the first one has the spatial stride."""
+class StageConfig(Strict, frozen=True):
+    """`depth` blocks before the network's depth factor; the first one has the spatial stride.
+
+    `block` is their kind, the stream's unless the stage says its own.
+    """
 
     depth: Positive
     stride: Positive = 2
+    block: str = ""
 
 
-class Stream(Strict, frozen=True):
-    """One stream: it sees every `every`-th frame of the clip; `head` is the width of its last 1x1x1 convolution."""
+class StreamConfig(Strict, frozen=True):
+    """One stream: it sees every `frame_stride`-th frame; `head` is the width of its last 1x1x1 convolution."""
 
-    stem: Stem
-    stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1, max_length=8)]
+    stem: StemConfig
+    stages: Annotated[tuple[StageConfig, ...], msgspec.Meta(min_length=1, max_length=8)]
     head: Width
-    every: Positive = 1
+    frame_stride: Positive = 1
+    block: str = "mbconv3d"
 
 
-class Fusion(Strict, frozen=True):
+class FusionConfig(Strict, frozen=True):
     """Where features flow between the streams: from `source` into `target`, after the named places."""
 
     source: str
     target: str
     after: tuple[str, ...]
-    kernel: Odd = 5
+    kernel: Kernel = 5
 
 
-class Attention(Strict, frozen=True):
+class AttentionConfig(Strict, frozen=True):
     """Where attention blocks may stand: in `stream`, after the named stages."""
 
     stream: str
@@ -70,16 +71,16 @@ class Attention(Strict, frozen=True):
     keys: Positive = 8
 
 
-class Network(Strict, frozen=True):
+class NetworkConfig(Strict, frozen=True):
     """Everything about a network that is not searched (the macro table)."""
 
-    streams: dict[str, Stream]
+    streams: dict[str, StreamConfig]
     head_width: Width
     depth_factor: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1.0
     squeeze: Positive = 16
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
-    fusion: Fusion | None = None
-    attention: Attention | None = None
+    fusion: FusionConfig | None = None
+    attention: AttentionConfig | None = None
 
 
 class Reference(Strict, frozen=True):
@@ -96,22 +97,16 @@ class Reference(Strict, frozen=True):
         return cls(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
 
 
-class StreamCandidates(Strict, frozen=True):
-    """Candidates of one stream: widths per stage, and for every block its kernels and expansion."""
-
-    width: tuple[tuple[Width, ...], ...]
-    temporal_kernel: tuple[Odd, ...]
-    spatial_kernel: tuple[Odd, ...]
-    expansion: tuple[Expansion, ...]
-
-
 class Part(Strict, frozen=True):
-    """One part of the search: the streams it needs, the decisions it opens, and how long it learns."""
+    """One part of the search: the streams it needs, the decisions it opens, and how long it learns.
+
+    `cost_fraction` is the part of the network's cost that may be used when it ends.
+    """
 
     name: str
     streams: tuple[str, ...]
     search: tuple[str, ...]
-    share: Fraction
+    cost_fraction: Fraction
     epochs: Rate
     lr: Rate
     arch_lr: Rate
@@ -152,8 +147,8 @@ class SpaceFile(Strict, frozen=True):
 
     format: int
     name: str
-    network: Network
-    candidates: dict[str, StreamCandidates]
+    network: NetworkConfig
+    candidates: dict[str, dict[str, Any]]  # by stream; the keys are `width` and its blocks' choices
     reference: Reference
     recipe: Recipe
     parts: tuple[Part, ...]
@@ -168,7 +163,7 @@ class ArchitectureFile(Strict, frozen=True):
 
     format: int
     space: str
-    network: Network
+    network: NetworkConfig
     reference: Reference
     choices: dict[str, Value]
     hash: str = ""

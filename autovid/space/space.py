@@ -1,36 +1,27 @@
-"""A search space: a network's macro table and a list of decisions, each with candidates."""
+"""Search spaces, and architectures: the same with one candidate left for every decision. Data, not code."""
 
-import fnmatch
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
-from autovid.blocks.site import BlockSite
+from autovid.config import dump_yaml, plain_document
 from autovid.errors import ConfigError
-from autovid.space.architecture import Architecture
-from autovid.space.layout import sites
-from autovid.space.schema import Network, Part, Proxy, Recipe, Reference, StreamCandidates, Value
-
-if TYPE_CHECKING:
-    from autovid.costs import MacsTable
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice to be made: its name, such as `sparse.stage1.block2.expansion`, and its candidates."""
-
-    name: str
-    candidates: tuple[Value, ...]
-
-
-def rough(number: int) -> str:
-    """A count that may be larger than any float: 1.8e+79."""
-    return f"{float(number):.1e}" if number < 10**300 else f"{Decimal(number):.1e}"
+from autovid.fileio import explained, write_atomic
+from autovid.solver import sample_in_range
+from autovid.space.checks import architecture_content, changed_reference
+from autovid.space.decisions import Decision, decision_types, is_searched_in, with_streams
+from autovid.space.layout import depth
+from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Recipe, Reference, Value
+from autovid.space.site_table import MacsTable, convention
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class SearchSpace:
     """Everything that can be built from one macro table; with one candidate a decision it is one architecture."""
 
     name: str
-    network: Network
+    network: NetworkConfig
     decisions: tuple[Decision, ...]
     reference: Reference
     parts: tuple[Part, ...] = ()
@@ -48,7 +39,7 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many architectures the space holds."""
+        """The number of architectures in the space."""
         return math.prod(len(decision.candidates) for decision in self.decisions)
 
     @property
@@ -61,7 +52,7 @@ class SearchSpace:
         """The number of candidates of every decision."""
         return tuple(len(decision.candidates) for decision in self.decisions)
 
-    def index(self, archs: Iterable[Architecture]) -> np.ndarray:
+    def index(self, archs: "Iterable[Architecture]") -> np.ndarray:
         """Candidate numbers, int64 (N, D), of architectures of this space. Raises ConfigError for one that is not."""
         where = [{value: i for i, value in enumerate(d.candidates)} for d in self.decisions]
         rows = []
@@ -72,12 +63,12 @@ class SearchSpace:
                 raise ConfigError(f"architecture {arch.hash} is not of space {self.name}: {error.args[0]}") from None
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.decisions))
 
-    def architecture(self, choice: Sequence[int] | np.ndarray) -> Architecture:
+    def architecture(self, choice: Sequence[int] | np.ndarray) -> "Architecture":
         """The architecture with these candidate numbers, (D,)."""
         choices = {d.name: d.candidates[int(i)] for d, i in zip(self.decisions, choice, strict=True)}
         return Architecture(self.name, self.network, self.reference, choices)
 
-    def sample(self, n: int, seed: int = 0, macs: tuple[float, float] | None = None) -> list[Architecture]:
+    def sample(self, n: int, seed: int = 0, macs: tuple[float, float] | None = None) -> "list[Architecture]":
         """`n` architectures drawn uniformly; with `macs=(low, high)`, uniformly among the distinct ones inside.
 
         Raises ConfigError for an argument that cannot be, CostRangeError where the range does not hold so many.
@@ -91,20 +82,19 @@ class SearchSpace:
             raise ConfigError(f"sample: macs={macs} needs two finite numbers of MACs")
         if macs[0] > macs[1]:
             raise ConfigError(f"sample: macs={macs} begins above its end")
-        from autovid.solver import sample_in_range  # the one upward step: the public API is space.sample(macs=...)
-
         uniform = [np.full(size, -np.log(size)) for size in self.sizes]
         rows = sample_in_range(self.cost_table(), uniform, int(macs[0]), int(macs[1]), n, rng, distinct=True)
         return [self.architecture(row) for row in rows]
 
-    def cost_table(self, crop: int | None = None, frames: int | None = None, classes: int | None = None) -> "MacsTable":
-        """MACs of every architecture in closed form, at the reference input unless told otherwise."""
-        from autovid.costs import macs_table
+    def cost_table(self, crop: int | None = None, frames: int | None = None, classes: int | None = None) -> MacsTable:
+        """MACs of every architecture in closed form, at the reference input unless told otherwise.
 
-        return macs_table(self, crop=crop, frames=frames, classes=classes)
+        Raises ConfigError for an input that cannot be.
+        """
+        return MacsTable(self, changed_reference(self.reference, crop=crop, frames=frames, classes=classes))
 
     def fix(self, choices: Mapping[str, Value]) -> "SearchSpace":
-        """The space in which these decisions are made. Raises ConfigError for a candidate that is not there."""
+        """The space in which these decisions are made. Raises ConfigError for a value that is no candidate."""
         left = []
         for decision in self.decisions:
             value = choices.get(decision.name)
@@ -120,68 +110,116 @@ class SearchSpace:
         """
         part = self.parts[number]
         network = with_streams(self.network, part.streams)
-        made = dict(chosen)
+        choices = dict(chosen)
         for decision in self.decisions:
-            later = any(opens(part, decision.name) for part in self.parts[number + 1 :])
-            if later and decision.name not in made and "skip" in decision.candidates:
-                made[decision.name] = "skip"
-        names = decision_names(network)
-        there = replace(self, network=network, decisions=tuple(d for d in self.decisions if d.name in names))
-        return there.fix(made)
+            later = any(is_searched_in(part, decision.name) for part in self.parts[number + 1 :])
+            if later and decision.name not in choices and "skip" in decision.candidates:
+                choices[decision.name] = "skip"
+        names = decision_types(network, self.reference)
+        return replace(self, network=network, decisions=tuple(d for d in self.decisions if d.name in names)).fix(
+            choices
+        )
 
 
-def opens(part: Part, decision: str) -> bool:
-    """Whether a part of the search decides this decision."""
-    return any(fnmatch.fnmatchcase(decision, pattern) for pattern in part.search)
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture: a macro table and one candidate for every decision.
+
+    `space` is the name of the space that it comes from; `found` says how it was found.
+    """
+
+    space: str
+    network: NetworkConfig
+    reference: Reference
+    choices: Mapping[str, Value]
+    cost: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    found: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that depend on the network alone: equal networks, equal hashes, on any machine."""
+        # Numbers are written as floats, so that 3 and 3.0 are the same expansion.
+        choices = {k: float(v) if isinstance(v, int) else v for k, v in self.choices.items()}
+        network = msgspec.to_builtins(self.network)
+        for stream in network["streams"].values():
+            if "frame_stride" in stream:
+                stream["every"] = stream.pop(
+                    "frame_stride"
+                )  # its first name: hashes that were noted keep their meaning
+        content = json.dumps([network, choices], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def as_space(self) -> SearchSpace:
+        """The space with this one architecture in it, which is what the builder takes."""
+        decisions = tuple(Decision(name, (value,)) for name, value in self.choices.items())
+        return SearchSpace(self.space, self.network, decisions, self.reference)
+
+    def macs(self) -> int:
+        """MACs of one clip at the reference input."""
+        return int(self.as_space().cost_table().macs([self])[0])
+
+    def scaled(
+        self,
+        crop: int | None = None,
+        frames: int | None = None,
+        depth_factor: float | None = None,
+        stride: int | None = None,
+    ) -> "Architecture":
+        """The same architecture at another input and depth, as X3D scales S to M to L.
+
+        A deeper or shallower stage takes the choices of its blocks in proportion: block j of n from block j*m//n of m;
+        the published models' rule is not known (ours). Raises ConfigError for what no file could hold.
+        """
+        changes = {"crop": crop, "frames": frames, "stride": stride}
+        content: dict[str, Any] = {"format": FORMAT, "space": self.space, "choices": {}}
+        content["reference"] = msgspec.to_builtins(self.reference)
+        content["reference"] |= {key: value for key, value in changes.items() if value is not None}
+        content["network"] = msgspec.to_builtins(self.network)
+        if depth_factor is not None:
+            content["network"]["depth_factor"] = depth_factor
+        checked = architecture_content(plain_document(content, "the scaled architecture"))
+        names = decision_types(checked.network, checked.reference)
+        choices = {name: self.choices[self._origin(name, checked.network)] for name in names}
+        found = {**self.found, "scaled_from": self.hash}
+        return Architecture(self.space, checked.network, checked.reference, choices, {}, found)
+
+    def _origin(self, name: str, network: NetworkConfig) -> str:
+        """The decision of this architecture that one of a deeper or shallower network takes its choice from."""
+        if ".block" not in name:
+            return name
+        stream, stage, block, variable = name.split(".")
+        base = network.streams[stream].stages[int(stage.removeprefix("stage")) - 1].depth
+        now, then = depth(base, network.depth_factor), depth(base, self.network.depth_factor)
+        index = (int(block.removeprefix("block")) - 1) * then // now
+        return f"{stream}.{stage}.block{index + 1}.{variable}"
+
+    def to_yaml(self) -> str:
+        """The text of an architecture file."""
+        cost = dict(self.cost) or {"macs": self.macs(), "gflops": round(self.macs() / 1e9, 6)}
+        cost["convention"] = convention(self.reference)
+        content = {
+            "format": FORMAT,
+            "space": self.space,
+            "hash": self.hash,
+            "cost": cost,
+            "found": dict(self.found),
+            "reference": msgspec.to_builtins(self.reference),
+            "network": msgspec.to_builtins(self.network),
+            "choices": dict(self.choices),
+        }
+        return dump_yaml({key: value for key, value in content.items() if value != {}})
+
+    def save(self, path: str | Path) -> None:
+        """Write the architecture as YAML, whole or not at all. Raises RunError where it cannot be written."""
+        path = Path(path)
+        with explained(f"cannot write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, self.to_yaml())
 
 
-def with_streams(network: Network, streams: Sequence[str]) -> Network:
-    """The macro table with only these streams; a fusion that has lost an end goes too."""
-    import msgspec
-
-    kept = {name: stream for name, stream in network.streams.items() if name in streams}
-    fusion, attention = network.fusion, network.attention
-    if fusion is not None and not {fusion.source, fusion.target} <= kept.keys():
-        fusion = None
-    if attention is not None and attention.stream not in kept:
-        attention = None
-    return msgspec.structs.replace(network, streams=kept, fusion=fusion, attention=attention)
-
-
-def decision_names(network: Network) -> dict[str, None]:
-    """The names of all decisions of a macro table, in the order of its sites (a dict for its order)."""
-    return {name: None for site in sites(network) for name in site.scope}
-
-
-def decide(
-    network: Network,
-    candidates: Mapping[str, StreamCandidates],
-    fusion: tuple[str, ...],
-    attention: tuple[str, ...],
-) -> tuple[Decision, ...]:
-    """The decisions of a macro table with these candidates."""
-    found: dict[str, Decision] = {}
-    for site in sites(network):
-        for name in site.scope:
-            if name not in found:
-                found[name] = Decision(name, _candidates_of(name, site, candidates, fusion, attention))
-    return tuple(found.values())
-
-
-def _candidates_of(
-    name: str,
-    site: object,
-    candidates: Mapping[str, StreamCandidates],
-    fusion: tuple[str, ...],
-    attention: tuple[str, ...],
-) -> tuple[Value, ...]:
-    stream, *_, variable = name.split(".")
-    if stream == "fusion" and stream not in candidates:
-        return fusion
-    if stream == "attention" and stream not in candidates:
-        return attention
-    if variable == "width":
-        return candidates[stream].width[int(name.split(".")[1].removeprefix("stage")) - 1]
-    assert isinstance(site, BlockSite)
-    values: tuple[Value, ...] = getattr(candidates[stream], variable)
-    return values
+def rough(number: int) -> str:
+    """A count that may be larger than any float: 1.8e+79."""
+    return f"{float(number):.1e}" if number < 10**300 else f"{Decimal(number):.1e}"

@@ -1,12 +1,14 @@
 """Networks side by side on one machine: size, latency, throughput and memory, each as a ratio to the first.
 
-Candidates take turns, so that what the machine does besides hits all alike. Ctrl-C ends the measuring; what is measured
-is kept.
+Networks take turns, so that other work of the machine disturbs all alike. Ctrl-C ends the benchmark and keeps
+what is measured.
 
-A video costs the views that it is seen in: views x GFLOPs, views x the latency of a batch / its clips, and clips a
-second / views. What the papers print, and the settings that give the same column:
-- "Searching for Two-Stream Models", Table 4: GFLOPs and seconds of 30 views at the LeftCenterRight crop: views 10-lcr.
-- "Deep Analysis", Table 1: clips a second at the largest batch; with one clip a video (ours), videos a second: views
+The cost of a video is that of its views: views x GFLOPs, views x the latency of a batch / its clips, and clips a
+second / views. Columns of papers, and the settings for the same column:
+- "Searching for Two-Stream Models in Multivariate Space for Video Recognition", Gong et al., 2021, arXiv:2108.12957,
+  Table 4: GFLOPs and seconds of 30 views at the LeftCenterRight crop: views 10-lcr.
+- "Deep Analysis of CNN-based Spatio-temporal Representations for Action Recognition", Chen et al., 2021,
+  arXiv:2010.11757, Table 1: clips a second at the largest batch; with one clip a video (ours), videos a second: views
   center, at crop 256.
 - S2DNet, Table 3: milliseconds of a video, 16 at once and one clip each: views center, batch 16.
 """
@@ -26,7 +28,7 @@ from autovid.measure.memory import check_batch, fits_on_cuda, largest_batch, mos
 from autovid.measure.timing import Turns, quartiles, seconds
 from autovid.run import Progress
 from autovid.space.schema import Reference
-from autovid.studies.candidates import Candidate, try_out
+from autovid.studies.measured import MeasuredNetwork, try_out
 
 WARM_UP = 10  # rounds before those that count
 PASSES = 5  # rounds of a throughput, after one that does not count
@@ -37,7 +39,7 @@ MEMORY = {
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is measured. `most` is the largest batch that throughput is tried with; 0: no throughput.
+    """Settings of a benchmark. `most` is the largest batch that throughput is tried with; 0: no throughput.
 
     `views` are those of a video, by name (autovid.data.views).
     """
@@ -49,11 +51,12 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def views_per_video(self) -> int:
+        """Views of a video."""
         return views_of(self.views).total
 
 
-class Figures(msgspec.Struct, kw_only=True):
-    """Of one candidate. Times in milliseconds, of `batch` clips at once; None: not measured."""
+class BenchRow(msgspec.Struct, kw_only=True):
+    """The measurements of a network. Times in milliseconds, of `batch` clips at once; None: not measured."""
 
     name: str
     hash: str
@@ -67,7 +70,7 @@ class Figures(msgspec.Struct, kw_only=True):
     latency_median: float | None = None
     latency_q3: float | None = None
     ms_per_video: float | None = None  # median latency of all its views, `batch` at once
-    latency_ratio: float | None = None  # median over rounds of the time over the first candidate's in that round
+    latency_ratio: float | None = None  # median over rounds of the time over the first network's in that round
     repeats: int = 0
     peak_bytes: int | None = None
     largest_batch: int | None = None
@@ -82,30 +85,31 @@ class Figures(msgspec.Struct, kw_only=True):
 
 @dataclass
 class Bench:
-    """What was measured, as far as it has come. Raises ConfigError for a batch that memory cannot hold."""
+    """A benchmark, as far as it has come. Raises ConfigError for a batch that memory cannot hold."""
 
-    candidates: Sequence[Candidate]
+    networks: Sequence[MeasuredNetwork]
     settings: BenchSettings
     compiled: bool = False
-    figures: list[Figures] = field(default_factory=list)
+    rows: list[BenchRow] = field(default_factory=list)
     finished: bool = False
 
     def __post_init__(self) -> None:
-        for candidate in self.candidates:
-            check_batch(self.settings.batch, candidate.input(1).nbytes, self.device)
-        self.figures = [_counted(candidate, self.settings.views_per_video) for candidate in self.candidates]
+        for network in self.networks:
+            check_batch(self.settings.batch, network.input(1).nbytes, self.device)
+        self.rows = [_counted(network, self.settings.views_per_video) for network in self.networks]
 
     @property
     def device(self) -> torch.device:
-        return self.candidates[0].compute.device
+        """The device of all networks."""
+        return self.networks[0].compute.device
 
     def about(self) -> dict[str, Any]:
-        """The conditions of all figures."""
+        """The conditions of all total."""
         return {
             "hardware": hardware(),
             "device": str(self.device),
             "device_name": device_name(self.device),
-            "precision": self.candidates[0].compute.precision.forward,
+            "precision": self.networks[0].compute.precision.forward,
             "threads": torch.get_num_threads(),
             "compiled": self.compiled,
             "versions": versions(),
@@ -116,8 +120,8 @@ class Bench:
         }
 
     def measure(self, progress: Progress, report: Callable[[], None] = lambda: None) -> None:
-        """Latency of all, memory and largest batch of each, throughput of all; `report`: figures have come."""
-        steps = self.settings.repeats + len(self.figures) * (1 + (2 + PASSES) * bool(self.settings.most))
+        """Measure latency of all, memory and largest batch of each, throughput of all, and `report` in between."""
+        steps = self.settings.repeats + len(self.rows) * (1 + (2 + PASSES) * bool(self.settings.most))
         done = 0
         progress.start(steps, 0, "warming up")
 
@@ -129,12 +133,12 @@ class Bench:
         try:
             self._latencies(step)
             report()
-            for number, candidate in enumerate(self.candidates):
-                self._memory(number)
-                step(f"peak memory, {candidate.name}")
+            for number, network in enumerate(self.networks):
+                self.rows[number].peak_bytes = self._peak(network, self.settings.batch)
+                step(f"peak memory, {network.name}")
                 if self.settings.most:
                     self._find_largest(number, lambda text: progress.update(done, text, {}))
-                    step(f"largest batch, {candidate.name}")
+                    step(f"largest batch, {network.name}")
                 report()
             if self.settings.most:
                 self._throughputs(step)
@@ -143,86 +147,81 @@ class Bench:
             progress.close()
 
     def _latencies(self, step: Callable[[str], None]) -> None:
-        for candidate in self.candidates:
-            try_out(candidate, self.settings.batch)
-        turns = Turns([c.run(c.input(self.settings.batch)) for c in self.candidates], self.device)
+        for network in self.networks:
+            try_out(network, self.settings.batch)
+        turns = Turns([c.run(c.input(self.settings.batch)) for c in self.networks], self.device)
         turns.warm_up(min(WARM_UP, self.settings.repeats))
         try:
             for _ in range(self.settings.repeats):
                 turns.one_round()
                 step("latency")
-        finally:  # also of what an interrupt has left
+        finally:  # also after an interrupt
             self._take(turns)
 
     def _take(self, turns: Turns) -> None:
-        for number, found in enumerate(self.figures if turns.rounds else []):
+        for number, row in enumerate(self.rows if turns.rounds else []):
             q1, median, q3 = turns.quartiles(number)
-            found.latency_q1, found.latency_median, found.latency_q3 = 1e3 * q1, 1e3 * median, 1e3 * q3
-            found.latency_ratio, found.repeats = turns.ratio(number), len(turns.rounds)
-            found.ms_per_video = found.latency_median * self.settings.views_per_video / self.settings.batch
+            row.latency_q1, row.latency_median, row.latency_q3 = 1e3 * q1, 1e3 * median, 1e3 * q3
+            row.latency_ratio, row.repeats = turns.ratio(number), len(turns.rounds)
+            row.ms_per_video = row.latency_median * self.settings.views_per_video / self.settings.batch
 
-    def _memory(self, number: int) -> None:
-        self.figures[number].peak_bytes = self._peak(self.candidates[number], self.settings.batch)
-
-    def _peak(self, candidate: Candidate, batch: int) -> int:
-        x = candidate.input(batch)
-        return peak_memory(candidate.run(x), candidate.weights + x.nbytes, self.device)
+    def _peak(self, network: MeasuredNetwork, batch: int) -> int:
+        x = network.input(batch)
+        return peak_memory(network.run(x), network.weights + x.nbytes, self.device)
 
     def _find_largest(self, number: int, say: Callable[[str], None]) -> None:
-        """That which half of the spare memory holds, counted from one clip and two; on CUDA, that which does not run
-        out of it."""
-        candidate, found = self.candidates[number], self.figures[number]
-        one, two = (self._peak(candidate, batch) for batch in (1, 2))
+        """Find the batch that half of the spare memory holds, counted from one clip and two; on CUDA by trying."""
+        network, row = self.networks[number], self.rows[number]
+        one, two = (self._peak(network, batch) for batch in (1, 2))
         per_clip = max(two - one, 1)
         most = most_clips(per_clip, two - 2 * per_clip, self.device, self.settings.most)
 
         def fits(batch: int) -> bool:
-            say(f"largest batch, {candidate.name}: {batch}")
+            say(f"largest batch, {network.name}: {batch}")
             if self.device.type != "cuda":
                 return batch <= most
-            return fits_on_cuda(lambda: candidate.run(candidate.input(batch))())
+            return fits_on_cuda(lambda: network.run(network.input(batch))())
 
         best = largest_batch(fits, self.settings.most)
-        found.largest_batch, found.largest_batch_is = best, "asked" if best == self.settings.most else "memory"
+        row.largest_batch, row.largest_batch_is = best, "asked" if best == self.settings.most else "memory"
 
     def _throughputs(self, step: Callable[[str], None]) -> None:
-        """Each at its largest batch, taking turns; one batch at a time is in memory."""
-        there = [number for number, found in enumerate(self.figures) if found.largest_batch]
+        """Measure each at its largest batch, in turns; one batch at a time is in memory."""
+        fitting = [number for number, row in enumerate(self.rows) if row.largest_batch]
         rounds: list[dict[int, float]] = []
         for number in range(1 + PASSES):
             speeds = {}
-            for place in there:
-                candidate = self.candidates[place]
-                x = candidate.input(self.figures[place].largest_batch or 1)
-                speeds[place] = len(x) / seconds(candidate.run(x), self.device)
-                step(f"throughput, {candidate.name}: {len(x)} clips at once")
+            for place in fitting:
+                network = self.networks[place]
+                x = network.input(self.rows[place].largest_batch or 1)
+                speeds[place] = len(x) / seconds(network.run(x), self.device)
+                step(f"throughput, {network.name}: {len(x)} clips at once")
             if number:  # the first warms up
                 rounds.append(speeds)
                 self._take_speeds(rounds)
 
     def _take_speeds(self, rounds: list[dict[int, float]]) -> None:
-        """After each round, so that an interrupt leaves the earlier ones."""
+        """Record the rounds so far, so that an interrupt leaves them."""
         for place in rounds[0]:
-            found = self.figures[place]
-            found.clips_per_second_q1, found.clips_per_second, found.clips_per_second_q3 = quartiles(
+            row = self.rows[place]
+            row.clips_per_second_q1, row.clips_per_second, row.clips_per_second_q3 = quartiles(
                 [speeds[place] for speeds in rounds]
             )
-            found.videos_per_second = found.clips_per_second / self.settings.views_per_video
+            row.videos_per_second = row.clips_per_second / self.settings.views_per_video
             if 0 in rounds[0]:
-                found.clips_per_second_ratio = float(np.median([speeds[place] / speeds[0] for speeds in rounds]))
+                row.clips_per_second_ratio = float(np.median([speeds[place] / speeds[0] for speeds in rounds]))
 
 
-def _counted(candidate: Candidate, views: int) -> Figures:
-    figures, clip = count(candidate.plain), candidate.clip
-    seen = Reference.of(clip, candidate.plain.classes)
-    return Figures(
-        name=candidate.name,
-        hash=candidate.model.hash,
+def _counted(network: MeasuredNetwork, views: int) -> BenchRow:
+    total, clip = count(network.plain), network.clip
+    return BenchRow(
+        name=network.name,
+        hash=network.model.hash,
         frames=clip.frames,
         crop=clip.crop,
-        params=figures.params,
-        macs=figures.macs,
-        gflops_per_view=figures.macs / 1e9,
-        gflops_of_views=figures.macs * views / 1e9,
-        convention=convention(seen),
+        params=total.params,
+        macs=total.macs,
+        gflops_per_view=total.macs / 1e9,
+        gflops_of_views=total.macs * views / 1e9,
+        convention=convention(Reference.of(clip, network.plain.classes)),
     )

@@ -1,4 +1,4 @@
-"""What a bench leaves: table.csv, bench.json and plot.png in its folder, and the tables that the terminal shows."""
+"""The files of a benchmark, table.csv, bench.json and plot.png, and its tables for the terminal."""
 
 import csv
 import io
@@ -9,105 +9,73 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from autovid.run import write_atomic
-from autovid.studies.bench import Bench, Figures
+from autovid.studies.bench import Bench, BenchRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UNSTEADY = 0.2  # a spread of the quartiles, over the median, past which a ratio says little
+UNSTEADY = 0.2  # spread of the quartiles over the median, above which a ratio means little
 INK, PALE, MUTED = "#3b6ea5", "#c9d8e8", "#5c6370"
 
 
 def write_bench(folder: Path, bench: Bench) -> None:
-    """Brings the files in `folder` up to date."""
-    content = {**bench.about(), "figures": [msgspec.to_builtins(found) for found in bench.figures]}
+    """Bring the files in `folder` up to date."""
+    content = {**bench.about(), "figures": [msgspec.to_builtins(row) for row in bench.rows]}
     write_atomic(folder / "bench.json", json.dumps(content, indent=1) + "\n")
     write_atomic(folder / "table.csv", _csv(bench))
     write_atomic(folder / "plot.png", bench_png(bench))
 
 
 def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
-    """Columns and rows of tables narrow enough for any terminal; ratios are to the first candidate.
+    """Return columns and rows of tables narrow enough for any terminal; ratios are to the first network.
 
     The last one is of videos, where a video is more than one clip or clips pass several at once.
     """
-    ms = f"ms, {bench.settings.batch} clips" if bench.settings.batch > 1 else "ms"
-    size = ["network", "M params", "GFLOPs", ms, "quartiles", "ratio"]
-    sizes = [
-        [
-            _title(found),
-            f"{found.params / 1e6:.2f}",
-            f"{found.gflops_per_view:.4g}",
-            _number(found.latency_median),
-            _range(found.latency_q1, found.latency_q3),
-            _ratio(found.latency_ratio),
-        ]
-        for found in bench.figures
-    ]
+    views, batch = bench.settings.views_per_video, bench.settings.batch
+    size = ["network", "M params", "GFLOPs", f"ms, {batch} clips" if batch > 1 else "ms", "quartiles", "ratio"]
     speed = ["network", "peak MiB", "clips/s", "quartiles", "at batch", "ratio"]
-    speeds = [
-        [
-            _title(found),
-            "-" if found.peak_bytes is None else f"{found.peak_bytes / 2**20:,.0f}",
-            _number(found.clips_per_second),
-            _range(found.clips_per_second_q1, found.clips_per_second_q3),
-            _batch(found),
-            _ratio(found.clips_per_second_ratio),
-        ]
-        for found in bench.figures
-    ]
-    views = bench.settings.views_per_video
     video = [f"a video: {views} view{'s' * (views > 1)} ({bench.settings.views})", "GFLOPs", "ms", "videos/s"]
-    videos = [
-        [
-            _title(found),
-            f"{found.gflops_of_views:.4g}",
-            _number(found.ms_per_video),
-            _number(found.videos_per_second),
-        ]
-        for found in bench.figures
-    ]
-    totals = [(video, videos)] if max(views, bench.settings.batch) > 1 else []
-    return [(size, sizes), (speed, speeds), *totals]
-
-
-def _title(found: Figures) -> str:
-    return f"{found.name} {found.frames}x{found.crop}²"
+    sizes, speeds, videos = [], [], []
+    for row in bench.rows:
+        title = f"{row.name} {row.frames}x{row.crop}²"
+        latency = [_number(row.latency_median), _range(row.latency_q1, row.latency_q3), _ratio(row.latency_ratio)]
+        sizes.append([title, f"{row.params / 1e6:.2f}", f"{row.gflops_per_view:.4g}", *latency])
+        peak = "-" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f}"
+        rate = [_number(row.clips_per_second), _range(row.clips_per_second_q1, row.clips_per_second_q3)]
+        at_batch = "-" if row.largest_batch is None else f"{row.largest_batch}{'*' * (row.largest_batch_is == 'asked')}"
+        speeds.append([title, peak, *rate, at_batch, _ratio(row.clips_per_second_ratio)])
+        totals = [_number(row.ms_per_video), _number(row.videos_per_second)]
+        videos.append([title, f"{row.gflops_of_views:.4g}", *totals])
+    return [(size, sizes), (speed, speeds), *([(video, videos)] if max(views, batch) > 1 else [])]
 
 
 def notes(bench: Bench) -> list[str]:
-    """What is to be said under the table."""
+    """Return the notes under the tables."""
     about = bench.about()
     compiled = ", compiled" if bench.compiled else ""
     lines = [
         f"{about['hardware']}; {about['device']}, {about['precision']}{compiled}",
-        f"latency: {bench.settings.batch} at once, median and quartiles of {bench.figures[0].repeats} repeats in which "
-        "the candidates took turns; its ratio is the median of the ratios within a repeat",
+        f"latency: {bench.settings.batch} at once, median and quartiles of {bench.rows[0].repeats} repeats in which "
+        "the networks took turns; its ratio is the median of the ratios within a repeat",
         f"peak memory: {about['memory_is']}, at that batch",
         "FLOPs: MACs of convolution, linear and matmul at the clip named; 1 GFLOPs = 1e9 MACs",
     ]
     if len(tables(bench)) > 2:
         lines.append("of a video: views x GFLOPs, views x latency / clips at once, clips a second / views")
-    if any(_spread(found) > UNSTEADY for found in bench.figures):
+    if any(_spread(row) > UNSTEADY for row in bench.rows):
         lines.append(
             f"the latencies spread by more than {UNSTEADY:.0%}: something else runs here; better measure again"
         )
-    if any(found.largest_batch_is == "asked" for found in bench.figures):
+    if any(row.largest_batch_is == "asked" for row in bench.rows):
         lines.append(f"* more than {bench.settings.most} clips at once were not tried (--largest-batch)")
     return lines
 
 
-def _spread(found: Figures) -> float:
-    """The distance of the quartiles, as a share of the median."""
-    if found.latency_q1 is None or found.latency_q3 is None or not found.latency_median:
+def _spread(row: BenchRow) -> float:
+    """Return the distance of the quartiles, as a fraction of the median."""
+    if row.latency_q1 is None or row.latency_q3 is None or not row.latency_median:
         return 0.0
-    return (found.latency_q3 - found.latency_q1) / found.latency_median
-
-
-def _batch(found: Figures) -> str:
-    if found.largest_batch is None:
-        return "-"
-    return f"{found.largest_batch}{'*' if found.largest_batch_is == 'asked' else ''}"
+    return (row.latency_q3 - row.latency_q1) / row.latency_median
 
 
 def _number(value: float | None) -> str:
@@ -124,35 +92,35 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _csv(bench: Bench) -> str:
     text = io.StringIO()
-    names = [field.name for field in msgspec.structs.fields(Figures)]
+    names = [field.name for field in msgspec.structs.fields(BenchRow)]
     about = {key: value for key, value in bench.about().items() if key in ("hardware", "device", "precision", "batch")}
     writer = csv.DictWriter(text, [*names, *about], lineterminator="\n")
     writer.writeheader()
-    for found in bench.figures:
-        writer.writerow({**msgspec.structs.asdict(found), **about})
+    for row in bench.rows:
+        writer.writerow({**msgspec.structs.asdict(row), **about})
     return text.getvalue()
 
 
 def bench_png(bench: Bench) -> bytes:
-    """Latency, GFLOPs and throughput as bars, a row a candidate."""
+    """Draw latency, GFLOPs and throughput as bars, a row a network."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.6 + 0.42 * len(bench.figures)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(10, 1.6 + 0.42 * len(bench.rows)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     latency, cost, speed = figure.subplots(1, 3, sharey=True)
-    names = [f"{found.name}\n{found.frames}x{found.crop}²" for found in bench.figures]
+    names = [f"{row.name}\n{row.frames}x{row.crop}²" for row in bench.rows]
     _bars(
         latency,
         "latency (ms), quartiles",
-        [found.latency_median for found in bench.figures],
-        [found.latency_q3 for found in bench.figures],
+        [row.latency_median for row in bench.rows],
+        [row.latency_q3 for row in bench.rows],
     )
-    for place, found in enumerate(bench.figures):
-        if found.latency_q1 is not None and found.latency_q3 is not None:
-            latency.plot([found.latency_q1, found.latency_q3], [place, place], color=MUTED, linewidth=2)
-    _bars(cost, "GFLOPs a view", [found.gflops_per_view for found in bench.figures])
-    _bars(speed, "clips a second", [found.clips_per_second for found in bench.figures])
+    for place, row in enumerate(bench.rows):
+        if row.latency_q1 is not None and row.latency_q3 is not None:
+            latency.plot([row.latency_q1, row.latency_q3], [place, place], color=MUTED, linewidth=2)
+    _bars(cost, "GFLOPs a view", [row.gflops_per_view for row in bench.rows])
+    _bars(speed, "clips a second", [row.clips_per_second for row in bench.rows])
     latency.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)  # a name may hold a $
     latency.invert_yaxis()
     about = bench.about()
@@ -168,7 +136,7 @@ def bench_png(bench: Bench) -> bytes:
 
 
 def _bars(axes: "Axes", title: str, values: list[float | None], ends: list[float | None] | None = None) -> None:
-    """A bar a value, and the value behind it, or behind `ends`."""
+    """Draw a bar a value, and the value behind it, or behind `ends`."""
     axes.barh(range(len(values)), [value or 0.0 for value in values], color=[INK, *[PALE] * (len(values) - 1)])
     for place, (value, end) in enumerate(zip(values, ends or values)):
         axes.annotate(_number(value), (end or 0.0, place), (3, 0), textcoords="offset points", va="center", fontsize=7)

@@ -7,7 +7,7 @@ stage alone. At the end whole networks are measured, drawn from the space: the m
 of their blocks is the overhead. All of this is ours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,19 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autovid.blocks.site import AttentionSite, BlockSite, FusionSite, HeadSite, Site, Size, StemSite
-from autovid.costs.latency import LatencyFile, distinct_blocks, latency_table, read_latency_file, width
+from autovid.blocks.block import Choice
+from autovid.blocks.site import Input, Site, Size
+from autovid.costs.latency import LatencyFile, distinct_blocks, latency_table, read_latency_file
 from autovid.errors import RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import DTYPES
 from autovid.measure.machine import device_name, versions
 from autovid.measure.timing import Run, Turns
 from autovid.models import build
-from autovid.models.builder import site_module
 from autovid.run import Progress, write_atomic
 from autovid.space import Architecture, SearchSpace
-from autovid.space.layout import stream_size
-from autovid.space.schema import Value
 
 REPEATS = 20  # of a block, of which the median counts
 WARM_UP = 2
@@ -163,53 +161,31 @@ def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
     return forward
 
 
-def block_run(site: Site, choices: dict[str, Value], space: SearchSpace, compute: Compute, batch: int) -> Run:
-    """A forward pass of what stands at a site for these choices; where it is added to a map, with the addition."""
+def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
+    """A forward pass of the module at a site for one choice; where it is added to a map, with the addition."""
     torch.manual_seed(0)
-    network, at = space.network, space.reference
-    module = site_module(site, {name: (value,) for name, value in choices.items()}, at.classes, network.dropout)
-    assert module is not None
+    module = site.block.build(site, {name: (value,) for name, value in choice.items()})
     net = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     net = net.to(compute.device).eval().requires_grad_(False)
-    dtype = DTYPES[compute.precision.forward]
-
-    def size(stream: str, downsampling: int) -> Size:
-        return stream_size(network, stream, at.frames, at.crop, downsampling)
-
-    def maps(channels: int, where: Size) -> Tensor:
-        return _clips(batch, channels, where, compute, dtype)
-
-    call: Callable[[], Tensor]
-    match site:
-        case StemSite():
-            every = network.streams[site.stream].every
-            clips = _clips(batch, 3, Size(at.frames, at.crop, at.crop), compute, torch.float32)
-            call = lambda: net(clips[:, :, ::every] if every > 1 else clips)  # noqa: E731
-        case BlockSite():
-            x = maps(width(site.width_in, choices), size(site.stream, site.downsampling))
-            own = [choices[name] for name in site.scope[-3:]]
-            call = lambda: net(x, choices[site.width], *own)  # noqa: E731
-        case FusionSite():
-            wide, operation = width(site.width_target, choices), net[choices[site.name]]
-            x = maps(width(site.width_source, choices), size(site.source, site.downsampling))
-            target = maps(wide, size(site.target, site.downsampling))
-            call = lambda: target + operation(x, wide)  # noqa: E731
-        case AttentionSite():
-            x, operation = maps(int(choices[site.width]), size(site.stream, site.downsampling)), net[choices[site.name]]
-            call = lambda: operation(x)  # noqa: E731
-        case HeadSite():
-            x = maps(int(choices[site.width_in]), size(site.stream, site.downsampling))
-            call = lambda: net(x)  # noqa: E731
-        case _:
-            features = torch.randn(batch, site.width_in, device=compute.device, dtype=dtype)
-            call = lambda: net(features)  # noqa: E731
+    dtype = torch.float32 if site.reads_clip else DTYPES[compute.precision.forward]
+    maps = [_example(site, one, choice, compute, batch, dtype) for one in site.inputs]
 
     def forward() -> Tensor:
         with torch.inference_mode(), compute.autocast("forward"):
-            out: Tensor = call()
+            out: Tensor = net(*maps, choice=choice)
             return out
 
     return forward
+
+
+def _example(site: Site, one: Input, choice: Choice, compute: Compute, batch: int, dtype: torch.dtype) -> Tensor:
+    """A map of noise, or a vector, as a site reads it; of a clip the frames that a stream sees."""
+    width = one.width if isinstance(one.width, int) else int(choice[site.variable(one.width)])
+    if one.size is None:
+        return torch.randn(batch, width, device=compute.device, dtype=dtype)
+    step = site.frame_stride
+    whole = one.size._replace(frames=one.size.frames * step)
+    return _clips(batch, width, whole, compute, dtype)[:, :, ::step]
 
 
 def _clips(batch: int, channels: int, size: Size, compute: Compute, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""How well two lists rank alike: Kendall's tau-b, Spearman's rho, and bootstrap intervals of any such figure."""
+"""Rank correlation of two lists: Kendall's tau-b, Spearman's rho, and bootstrap intervals of such statistics."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,21 @@ Statistic = Callable[[np.ndarray, np.ndarray], float]
 
 
 def kendall(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's tau-b of two lists (N,), which allows for ties; nan where one of them is all ties."""
+    """Return Kendall's tau-b of two lists (N,), which allows for ties; nan where one of them is all ties."""
     a, b = (np.sign(np.subtract.outer(v, v)) for v in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm else float("nan")
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rho of two lists (N,), the correlation of their ranks, ties sharing theirs; nan where all are ties."""
+    """Return Spearman's rho of two lists (N,), the correlation of their ranks; nan where all are ties."""
     a, b = (ranks(v) - (len(np.asarray(v)) + 1) / 2 for v in (x, y))
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm else float("nan")
 
 
 def ranks(x: ArrayLike) -> np.ndarray:
-    """From 1 on, in rising order; equal values share the mean of theirs."""
+    """Rank values from 1 on, in rising order; equal values share the mean of their ranks."""
     values = np.asarray(x, np.float64)
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
@@ -33,7 +33,7 @@ def ranks(x: ArrayLike) -> np.ndarray:
 def interval(
     statistic: Statistic, x: ArrayLike, y: ArrayLike, *, draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The percentile bootstrap of a statistic over pairs (Efron, 1979), without draws that are all ties.
+    """Return the percentile bootstrap of a statistic over pairs (Efron, 1979), without draws that are all ties.
 
     (nan, nan) where fewer than three pairs are given, or all are ties.
     """
@@ -41,9 +41,9 @@ def interval(
     if len(a) < 3:
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    found = np.array([statistic(a[rows], b[rows]) for rows in rng.integers(0, len(a), (draws, len(a)))])
-    found = found[np.isfinite(found)]
-    if not len(found):
+    values = np.array([statistic(a[rows], b[rows]) for rows in rng.integers(0, len(a), (draws, len(a)))])
+    values = values[np.isfinite(values)]
+    if not len(values):
         return float("nan"), float("nan")
-    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
+    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)

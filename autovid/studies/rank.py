@@ -1,4 +1,4 @@
-"""Does the supernet rank architectures as trainings from scratch do: `n` of them, both ways.
+"""A comparison of rankings: `n` architectures by the supernet, and by trainings from scratch.
 
 DIR/
   config.yaml  log.txt  rank.json  table.csv  plot.png
@@ -59,7 +59,7 @@ class RankFile(msgspec.Struct):
 
 @dataclass
 class Ranking:
-    """What is known so far of `n` architectures."""
+    """A ranking of `n` architectures, as far as it has come."""
 
     space: str
     part: str
@@ -69,20 +69,20 @@ class Ranking:
     entries: list[RankedArchitecture] = field(default_factory=list)
 
     def correlations(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """By way and statistic: its value and 95 % bootstrap interval; nan where there are too few, or all ties."""
+        """Return value and 95 % bootstrap interval by way and statistic; nan for too few values, or all ties."""
         done = [(e, e.alone) for e in self.entries if e.alone is not None]
         alone = [top1 for _, top1 in done]
-        found: dict[str, dict[str, dict[str, Any]]] = {}
-        for way in WAYS:
-            said = [getattr(e, way) for e, _ in done]
-            found[way] = {
-                name: {"value": statistic(said, alone), "interval": list(interval(statistic, said, alone))}
+        scored = {way: [getattr(e, way) for e, _ in done] for way in WAYS}
+        return {
+            way: {
+                name: {"value": statistic(top1, alone), "interval": list(interval(statistic, top1, alone))}
                 for name, statistic in STATISTICS.items()
             }
-        return found
+            for way, top1 in scored.items()
+        }
 
     def lines(self) -> list[str]:
-        """The result in words."""
+        """Return the result in words."""
         done = sum(e.alone is not None for e in self.entries)
         lines = [f"{done} of {self.n} architectures of part {self.part} of {self.space}, {self.data}; {self.about}"]
         if done < FEWEST:
@@ -91,11 +91,11 @@ class Ranking:
             if not all(np.isfinite(s["value"]) for s in statistics.values()):
                 lines.append(f"{way}: no ranking, since all have the same accuracy, there or alone")
                 continue
-            said = [
+            figures = [
                 f"{name} {s['value']:.2f} ({s['interval'][0]:.2f} to {s['interval'][1]:.2f})"
                 for name, s in statistics.items()
             ]
-            lines.append(f"{way}: {', '.join(said)}")
+            lines.append(f"{way}: {', '.join(figures)}")
         return lines
 
 
@@ -110,11 +110,11 @@ def rank(
     report: Callable[[Ranking], None] = lambda ranking: None,
     runner: Runner = one_after_the_other,
 ) -> Ranking:
-    """Draws `n` distinct architectures of the supernet's part, from its ranges if it has any, and ranks them.
+    """Draw `n` distinct architectures of the supernet's part, from its ranges if it has any, and rank them.
 
-    Files in `out` are brought up to date after each evaluation with the supernet, which a resumed ranking does not
-    repeat, and after each training. Raises CostRangeError where there are too few, DataError
-    for other data than the search's, RunError where `out` was made with another configuration.
+    Files in `out` are updated after each evaluation with the supernet, which a resumed ranking does not repeat, and
+    after each training. Raises CostRangeError where there are too few architectures, DataError for other data than the
+    search's, RunError where `out` has another configuration.
     """
     if not FEWEST <= n <= MOST:
         raise ConfigError(f"{n} architectures cannot be ranked; give {FEWEST} to {MOST:,}")
@@ -126,33 +126,35 @@ def rank(
         recipe = trainer.recipe
         about = f"trained alone for {recipe.length}; top-1 of val, centre view"
         ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about)
-        _see(supernet, archs, trainer, ranking, run)
+        _evaluate_all(supernet, archs, trainer, ranking, run)
         jobs = [_job(supernet, arch, number, n) for number, arch in enumerate(archs, 1)]
-        for number, found in runner(jobs, trainer, run.path):
-            alone = None if isinstance(found, str) else found.top1
+        for number, result in runner(jobs, trainer, run.path):
+            alone = None if isinstance(result, str) else result.top1
             ranking.entries[number].alone = alone
-            run.log(f"{jobs[number].name}: {found if isinstance(found, str) else f'top-1 {alone:.2f} %'}")
+            run.log(f"{jobs[number].name}: {result if isinstance(result, str) else f'top-1 {alone:.2f} %'}")
             write_ranking(run.path, ranking, supernet)
             report(ranking)
     return ranking
 
 
-def _see(supernet: Supernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory) -> None:
-    """Evaluates each with the supernet's weights, but for those that an earlier start has come to."""
-    ranking.entries = _seen_before(run.path, [arch.hash for arch in archs])
+def _evaluate_all(
+    supernet: Supernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory
+) -> None:
+    """Evaluate each with the supernet's weights, except those that an earlier start has evaluated."""
+    ranking.entries = _evaluated_before(run.path, [arch.hash for arch in archs])
     shown = Progress(f"{len(archs)} architectures with the supernet")
     shown.start(len(archs), len(ranking.entries))
     try:
         for arch in archs[len(ranking.entries) :]:
-            ranking.entries.append(_seen(supernet, arch, trainer.videos, trainer))
+            ranking.entries.append(_evaluate(supernet, arch, trainer.videos, trainer))
             write_ranking(run.path, ranking, supernet)
             shown.update(len(ranking.entries), arch.hash, {})
     finally:
         shown.close()
 
 
-def _seen_before(folder: Path, hashes: list[str]) -> list[RankedArchitecture]:
-    """The first entries of rank.json, without what came of them alone: the runner knows."""
+def _evaluated_before(folder: Path, hashes: list[str]) -> list[RankedArchitecture]:
+    """Read the first entries of rank.json, without their trainings: the runner knows these."""
     with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # msgspec's and JSON's errors are ValueErrors
         entries = msgspec.convert(
             json.loads((folder / "rank.json").read_text())["architectures"], list[RankedArchitecture]
@@ -162,7 +164,7 @@ def _seen_before(folder: Path, hashes: list[str]) -> list[RankedArchitecture]:
     return []
 
 
-def _seen(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
+def _evaluate(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
     ways = [supernet.accuracy(arch, videos, trainer.compute, calibrated) for calibrated in (False, True)]
     return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), *ways)
 
@@ -186,7 +188,7 @@ def _config(supernet: Supernet, archs: list[Architecture], seed: int, trainer: T
 
 
 def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
-    """Brings rank.json, table.csv and plot.png up to date."""
+    """Bring rank.json, table.csv and plot.png up to date."""
     content = {
         "space": ranking.space,
         "part": ranking.part,
@@ -206,7 +208,7 @@ def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no nan: None."""
+    """Replace nan, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -215,19 +217,19 @@ def _plain(value: Any) -> Any:
 
 
 def rank_png(ranking: Ranking) -> bytes:
-    """Accuracy alone against the supernet's, once for each way."""
+    """Draw accuracy alone against the supernet's, once for each way."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     done = [e for e in ranking.entries if e.alone is not None]
-    found = ranking.correlations()
+    correlations = ranking.correlations()
     for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS):
         axes.scatter([getattr(e, way) for e in done], [e.alone for e in done], s=30, color="#3b6ea5", alpha=0.8)
-        tau = found[way]["Kendall's tau"]
-        said = f"Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})"
-        axes.set_title(f"{way}: {said if np.isfinite(tau['value']) else 'too few, or all alike'}", fontsize=8)
+        tau = correlations[way]["Kendall's tau"]
+        figure_text = f"Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})"
+        axes.set_title(f"{way}: {figure_text if np.isfinite(tau['value']) else 'too few, or all alike'}", fontsize=8)
         axes.set_xlabel("top-1 with the supernet's weights (%)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

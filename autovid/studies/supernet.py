@@ -1,17 +1,14 @@
-"""The supernet that a part of a search has left, and how good it takes architectures to be.
+"""The supernet of a part of a search, and its accuracy with the weights of an architecture.
 
 A search in parts has several: each part's, kept as it was at the part's end, with what earlier parts chose fixed in it
 and what later ones decide left out ("skip", or streams that are not there). The weights of one supernet can only speak
 for the architectures of its own part, so these are what is ranked: the very networks are trained from scratch.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from autovid.blocks.elastic import Norm
 from autovid.clip import Clip
 from autovid.costs import LatencyRange
 from autovid.data import ClipLoader, VideoSet
@@ -24,30 +21,32 @@ from autovid.search.derive import limits_of
 from autovid.search.latency import latencies_of, to_draw_from
 from autovid.solver import CostRange
 from autovid.space import Architecture, SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 from autovid.train.evaluate import evaluate_network
+from autovid.train.task import recalibrate
 
 CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
 
 
 @dataclass(frozen=True)
 class Supernet:
-    """Of part `number`: its space, its ranges of FLOPs and of latency, and its weights at the part's end."""
+    """The supernet of part `number`: its space, ranges of FLOPs and latency, and its weights at the part's end."""
 
     searched: Searched
     number: int
     space: SearchSpace
     range: CostRange | None
     net: SearchNetwork
-    fingerprint: str  # of the data that it has learned from
+    fingerprint: str  # of its training data
     latency: LatencyRange | None = None
 
     @property
     def part(self) -> str:
+        """The name of the part."""
         return self.searched.space.parts[self.number].name
 
     def accuracy(self, arch: Architecture, videos: VideoSet, compute: Compute, calibrated: bool) -> float:
-        """Top-1 on val, centre view, in percent, of an architecture with the supernet's weights.
+        """Return top-1 on val, centre view, in percent, of an architecture with the supernet's weights.
 
         `calibrated`: its norms' statistics are its own, taken anew on training clips; else the supernet's, which are
         averages over the architectures that were drawn.
@@ -67,45 +66,37 @@ class Supernet:
             videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
             jitter=settings.jitter, flip=videos.flip,
         )  # fmt: skip
-        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
-        usual = [norm.momentum for norm in norms]
-        net.train()
-        with torch.no_grad(), compute.autocast("forward"):
-            for count, batch in enumerate(loader.batches(0, CALIBRATION), 1):
-                for norm in norms:
-                    norm.momentum = 1 / count  # the mean over the batches
-                net(batch.x.to(compute.device))
-        for norm, momentum in zip(norms, usual):
-            norm.momentum = momentum
-        loader.close()
+        with contextlib.closing(loader):
+            recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
 
 
 def open_supernet(run: Path, part: str | None = None) -> Supernet:
-    """The supernet of a part, by default of the one that has decided the most. Raises ConfigError, RunError."""
+    """Open the supernet of a part, by default of the one with the most decisions. Raises ConfigError, RunError."""
     searched = read_search(run)
     space, directory = searched.space, RunDirectory.open(run)
     names = [p.name for p in space.parts]
     if part is not None and part not in names:
-        raise ConfigError(f"--part {part}: no part is called so; there are {', '.join(names)}")
-    decided = [sum(opens(p, decision.name) for decision in space.decisions) for p in space.parts]
+        raise ConfigError(f"--part {part}: there is no such part; give one of {', '.join(names)}")
+    decided = [sum(is_searched_in(p, decision.name) for decision in space.decisions) for p in space.parts]
     number = decided.index(max(decided)) if part is None else names.index(part)
     end = searched.settings.end(number)
     if end not in directory.steps():
         raise RunError(f"{run} has not come to the end of part {names[number]} (step {end}); go on with its search")
     state = directory.load(end).state
-    there = space.part_space(number, state.info["chosen"])
+    part_space = space.part_space(number, state.info["chosen"])
     classes = int(state.model["sites.classifier.output.weight"].shape[0])
-    net = build_space(there, classes)
+    net = build_space(part_space, classes)
     net.load_state_dict(state.model)
     fingerprint = str(directory.config["data_fingerprint"])
     flops = searched.target.of(space, number)
-    return Supernet(searched, number, there, flops, net, fingerprint, _latency(searched, number, there, flops))
+    latency = _latency(searched, number, part_space, flops)
+    return Supernet(searched, number, part_space, flops, net, fingerprint, latency)
 
 
-def _latency(searched: Searched, number: int, there: SearchSpace, flops: CostRange | None) -> LatencyRange | None:
-    """The part's range of latency, unless nothing has both that and its range of FLOPs."""
+def _latency(searched: Searched, number: int, space: SearchSpace, flops: CostRange | None) -> LatencyRange | None:
+    """Return the part's range of latency, unless no architecture meets both that and its range of FLOPs."""
     if searched.latency is None:
         return None
-    found = LatencyRange(searched.latency.file, latencies_of(searched)[number])
-    limits = limits_of(there, there.cost_table(), flops, found)
-    return found if to_draw_from(limits) == limits else None
+    latency = LatencyRange(searched.latency.file, latencies_of(searched)[number])
+    limits = limits_of(space, space.cost_table(), flops, latency)
+    return latency if to_draw_from(limits) == limits else None

@@ -1,4 +1,4 @@
-"""A sweep: one training with every combination of some values, and the table of what they came to.
+"""A sweep: one training with every combination of some values, and the table of their results.
 
 DIR/
   config.yaml  log.txt  trials.json  table.csv  table.md
@@ -30,8 +30,8 @@ Report = Callable[[int, float], None]  # (epoch, top-1 in percent on the clips i
 
 
 @dataclass(frozen=True)
-class Training:
-    """One combination: its settings, as --set has them, and all that its training takes."""
+class SweepTraining:
+    """One combination: its settings, as in --set, and all arguments of its training."""
 
     settings: tuple[str, ...]
     model: Model
@@ -46,11 +46,11 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of its run directory."""
+        """The name of its run directory."""
         return re.sub(r"[^\w=.,+-]", "_", ",".join(self.settings))[:120]
 
     def run(self, folder: Path, report: Report) -> Evaluation | str:
-        """Begins it in `folder`, goes on with it or takes what it came to; what was said where it diverged."""
+        """Begin it in `folder`, go on with it or take its result; return the message where it diverged."""
         out = folder / self.name
         try:
             return train_model(
@@ -71,8 +71,8 @@ class Training:
             return str(error)
 
 
-class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a combination came to. Accuracies in percent; `stopped_at`: epochs, where halving ended it."""
+class SweepResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The result of a combination. Accuracies in percent; `stopped_at`: epochs, where halving ended it."""
 
     settings: tuple[str, ...]
     top1: float | None = None
@@ -84,25 +84,25 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: str = ""
 
     def verdict(self) -> str:
-        """ "41.67", or why there is none."""
+        """Write "41.67", or the reason why there is none."""
         if self.top1 is not None:
             return f"{self.top1:.2f}"
         return f"stopped after {self.stopped_at} epochs" if self.stopped_at else "failed"
 
 
-Runner = Callable[[Sequence[Training], Path], Iterator[tuple[int, Outcome]]]
+Runner = Callable[[Sequence[SweepTraining], Path], Iterator[tuple[int, SweepResult]]]
 
 
 def combinations(over: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every combination of `lr=0.1,0.2` and `seed=0..3`, each as key=value pairs. Raises ConfigError."""
+    """Return every combination of `lr=0.1,0.2` and `seed=0..3`, each as key=value pairs. Raises ConfigError."""
     choices = [_values(text) for text in over]
     keys = [pairs[0].split("=")[0].removeprefix("recipe.") for pairs in choices]
     if double := next((key for key in keys if keys.count(key) > 1), None):
-        raise ConfigError(f"--over {double} is there twice; give all of its values at once: {double}=A,B,C")
-    made = list(itertools.islice(itertools.product(*choices), MOST + 1))
-    if len(made) > MOST:
+        raise ConfigError(f"--over {double} is given twice; give all of its values at once: {double}=A,B,C")
+    products = list(itertools.islice(itertools.product(*choices), MOST + 1))
+    if len(products) > MOST:
         raise ConfigError(f"--over asks for more than {MOST} trainings")
-    return made
+    return products
 
 
 def _values(text: str) -> list[str]:
@@ -122,14 +122,14 @@ def _values(text: str) -> list[str]:
 
 
 def sweep(
-    trainings: Sequence[Training],
+    trainings: Sequence[SweepTraining],
     out: Path,
     runner: Runner,
     *,
     resume: bool = False,
     say: Callable[[str], None] = print,
-) -> list[Outcome]:
-    """Runs them all and keeps the tables in `out` up to date. What is done there, or was stopped, is not done again.
+) -> list[SweepResult]:
+    """Run all trainings and keep the tables in `out` up to date; finished and stopped ones are not repeated.
 
     Raises RunError where `out` was made by another sweep, ConfigError for two combinations that are one.
     """
@@ -142,13 +142,13 @@ def sweep(
         for number, outcome in runner(left, run.path.resolve()):
             known[left[number].settings] = outcome
             run.log(f"{left[number].name}: {outcome.failed or outcome.verdict()}")
-            found = [known[training.settings] for training in trainings if training.settings in known]
-            write_tables(run.path, found)
-            say(f"{len(found)} of {len(trainings)} done · {' '.join(outcome.settings)}: top-1 {outcome.verdict()}")
+            results = [known[training.settings] for training in trainings if training.settings in known]
+            write_tables(run.path, results)
+            say(f"{len(results)} of {len(trainings)} done · {' '.join(outcome.settings)}: top-1 {outcome.verdict()}")
     return [known[training.settings] for training in trainings if training.settings in known]
 
 
-def _config(trainings: Sequence[Training]) -> dict[str, object]:
+def _config(trainings: Sequence[SweepTraining]) -> dict[str, object]:
     return {
         training.name: train_config(
             training.model, training.videos, training.recipe, training.weights, training.new_head
@@ -157,16 +157,16 @@ def _config(trainings: Sequence[Training]) -> dict[str, object]:
     }
 
 
-def read_sweep(path: Path) -> list[Outcome]:
-    """What the sweep in `path` has come to so far."""
+def read_sweep(path: Path) -> list[SweepResult]:
+    """Read the results of the sweep in `path` so far."""
     try:
-        return msgspec.json.decode((path / "trials.json").read_bytes(), type=list[Outcome])
+        return msgspec.json.decode((path / "trials.json").read_bytes(), type=list[SweepResult])
     except FileNotFoundError:
         return []
 
 
-def write_tables(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Brings trials.json, table.csv and table.md up to date."""
+def write_tables(path: Path, outcomes: Sequence[SweepResult]) -> None:
+    """Bring trials.json, table.csv and table.md up to date."""
     write_atomic(path / "trials.json", msgspec.json.format(msgspec.json.encode(outcomes)).decode() + "\n")
     keys = [pair.split("=")[0] for pair in outcomes[0].settings]
     text = io.StringIO()
@@ -181,8 +181,8 @@ def write_tables(path: Path, outcomes: Sequence[Outcome]) -> None:
     write_atomic(path / "table.md", "\n".join([*lines, "", *seeds(outcomes)]).rstrip() + "\n")
 
 
-def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """The header, then the rows: the best first."""
+def table(outcomes: Sequence[SweepResult]) -> list[list[str]]:
+    """Return the header, then the rows, the best first."""
     ranked = sorted(outcomes, key=lambda one: -1.0 if one.top1 is None else one.top1, reverse=True)
     head = [*(pair.split("=")[0] for pair in outcomes[0].settings), "top-1 (%)", "top-5 (%)", "params (M)", "retries"]
     return [head] + [
@@ -197,23 +197,23 @@ def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
     ]
 
 
-def seeds(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each combination that was trained with several seeds: mean and standard deviation of top-1."""
+def seeds(outcomes: Sequence[SweepResult]) -> list[str]:
+    """Return a line for each combination that was trained with several seeds: mean and standard deviation of top-1."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for one in outcomes:
         rest = tuple(pair for pair in one.settings if pair.split("=")[0] not in ("seed", "recipe.seed"))
         if one.top1 is not None and len(rest) < len(one.settings):
             groups.setdefault(rest, []).append(one.top1)
     return [
-        f"{' '.join(rest) or 'all'}: top-1 {statistics.mean(found):.2f} % (s.d. {statistics.stdev(found):.2f}, "
-        f"{len(found)} seeds)"
-        for rest, found in groups.items()
-        if len(found) > 1
+        f"{' '.join(rest) or 'all'}: top-1 {statistics.mean(top1):.2f} % (s.d. {statistics.stdev(top1):.2f}, "
+        f"{len(top1)} seeds)"
+        for rest, top1 in groups.items()
+        if len(top1) > 1
     ]
 
 
 class _Epochs(Progress):
-    """A display that also reports the accuracy of each epoch's training, when the epoch is over."""
+    """A progress display that also reports the accuracy of each epoch's training, when the epoch is over."""
 
     def __init__(self, title: str, recipe: Recipe, report: Report) -> None:
         super().__init__(title)

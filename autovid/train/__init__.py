@@ -1,4 +1,4 @@
-"""Training one network from scratch, and evaluating it. Knows nothing of searching."""
+"""Training and evaluation of one network, independent of any search."""
 
 from autovid.train.evaluate import Evaluation, evaluate, evaluation_file
 from autovid.train.recipe import Recipe, make_recipe

@@ -1,6 +1,7 @@
 """Top-1 and top-5 of a network on videos, each seen in one view or several (autovid.data.views).
 
-Three crops are cut at the larger size of seed-auto-tsnet's Table 3. The softmax probabilities of a video's views are
+Three crops are cut at the larger size of "Searching for Two-Stream Models in Multivariate Space for Video Recognition",
+Gong et al., 2021, arXiv:2108.12957, Table 3. The softmax probabilities of a video's views are
 averaged.
 """
 
@@ -9,10 +10,11 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
+from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
@@ -24,7 +26,6 @@ from autovid.kernels.compute import Compute
 from autovid.models import Network
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
-from autovid.train.metrics import Scores, ViewAverage, scores
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
 
@@ -32,8 +33,26 @@ PIXELS_AT_ONCE = 2**23  # in a batch of clips: bounds the memory
 SPLITS = ("val", "train")
 
 
+class Accuracy(NamedTuple):
+    """An accuracy in percent of `videos` videos; top-5 is None where five guesses cover every class.
+
+    Confusions (C, C), int64: how many videos of each class (row) were predicted as which (column).
+    """
+
+    top1: float
+    top5: float | None
+    videos: int
+    confusion_CC: Tensor
+
+    def of_classes(self) -> list[float | None]:
+        """Return top-1 of each class in percent, None for one without a video."""
+        counts = self.confusion_CC.sum(1).tolist()
+        hits = self.confusion_CC.diagonal().tolist()
+        return [100 * hit / count if count else None for hit, count in zip(hits, counts)]
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """How good a trained network is, on what, and at what cost. Accuracies in percent, GFLOPs = 1e9 MACs."""
+    """The accuracy of a trained network on a data set, and its cost. Accuracies in percent, GFLOPs = 1e9 MACs."""
 
     architecture: str  # its hash
     step: int  # of the checkpoint
@@ -58,8 +77,33 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     top1_of_classes: dict[str, float | None] = {}  # None where no video of a class was decoded
 
     def to_json(self) -> str:
-        """For machines."""
+        """Encode for machines."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1).decode() + "\n"
+
+
+class ViewAverage:
+    """An average of the softmax probabilities of all views of a video, in float64, in any order of arrival.
+
+    Shapes: B views in a batch, N videos, C classes.
+    """
+
+    def __init__(self, videos: int, classes: int) -> None:
+        self._sums_NC = torch.zeros(videos, classes, dtype=torch.float64)
+        self._views_N = torch.zeros(videos, dtype=torch.int64)
+
+    def add(self, logits_BC: Tensor, video_B: Tensor) -> None:
+        """Add the logits of some views of the videos numbered `video_B`."""
+        self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.cpu().double().softmax(1))
+        self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
+
+    def share(self) -> None:
+        """Add the sums of the other workers."""
+        distributed.add_([self._sums_NC, self._views_N])
+
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Return (probabilities (n, C), numbers (n,)) of the n videos that were seen."""
+        seen = self._views_N.nonzero().squeeze(1)
+        return self._sums_NC[seen] / self._views_N[seen, None], seen
 
 
 def evaluate(
@@ -71,20 +115,20 @@ def evaluate(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluates and writes evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
+    """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
 
     Beside it stands confusion-VIEWS.csv.
 
-    Workers (autovid.distributed) have the videos among them; the first one writes.
+    Workers (autovid.distributed) share the videos; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
-    progress = progress if distributed.is_first() else None
+    progress = progress if distributed.is_rank0() else None
     _check_classes(trained, videos)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
     faults = FaultLog(len(chosen), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
-    found = evaluate_network(
+    measured = evaluate_network(
         trained.net,
         clip,
         chosen,
@@ -95,30 +139,27 @@ def evaluate(
         faults=faults,
         progress=progress,
     )
-    data: dict[str, Any] = {
-        "data": videos.name,
-        "fingerprint": videos.fingerprint,
-        "split": split,
-        "videos": len(chosen),
-    }
     evaluation = Evaluation(
         architecture=trained.model.hash,
         step=trained.step,
         steps=trained.steps,
-        decoded=found.videos,
+        data=videos.name,
+        fingerprint=videos.fingerprint,
+        split=split,
+        videos=len(chosen),
+        decoded=measured.videos,
         views=views,
         frames=clip.frames,
         stride=clip.stride,
         crop=clip.crop,
-        top1=found.top1,
-        top5=found.top5,
-        top1_of_classes=dict(zip(videos.classes, found.of_classes())),
-        **data,
+        top1=measured.top1,
+        top5=measured.top5,
+        top1_of_classes=dict(zip(videos.classes, measured.of_classes())),
         **_cost(trained, clip, views),
     )
-    if distributed.is_first():
+    if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
-        write_atomic(confusion_file(file), _confusion_table(videos.classes, found))
+        write_atomic(confusion_file(file), _confusion_table(videos.classes, measured))
         write_atomic(file, evaluation.to_json())
     return evaluation
 
@@ -136,25 +177,25 @@ def _cost(trained: Trained, clip: Clip, views: str) -> dict[str, Any]:
 
 
 def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Path:
-    """Where `evaluate` writes in the run directory `path`."""
+    """Return the file of an evaluation in the run directory `path`."""
     return path / f"evaluation-{views}{'' if split == 'val' else f'-{split}'}.json"
 
 
 def confusion_file(evaluation: Path) -> Path:
-    """Beside evaluation-VIEWS.json: confusion-VIEWS.csv, a row a class and a column for what it was taken for."""
+    """Return confusion-VIEWS.csv beside evaluation-VIEWS.json: a row a class, a column a predicted class."""
     return evaluation.with_name(evaluation.name.replace("evaluation-", "confusion-", 1)).with_suffix(".csv")
 
 
-def _confusion_table(classes: Sequence[str], found: Scores) -> str:
+def _confusion_table(classes: Sequence[str], accuracy: Accuracy) -> str:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["class", *classes])
-    table.writerows([name, *row] for name, row in zip(classes, found.confusion_CC.tolist()))
+    table.writerows([name, *row] for name, row in zip(classes, accuracy.confusion_CC.tolist()))
     return out.getvalue()
 
 
 def read_evaluation(path: Path, views: str = "center") -> Evaluation | None:
-    """An evaluation on val in a run directory; None if there is none that can be read."""
+    """Read an evaluation on val in a run directory; None if there is none that can be read."""
     try:
         return msgspec.json.decode(evaluation_file(path, views).read_bytes(), type=Evaluation)
     except (OSError, msgspec.MsgspecError):
@@ -172,12 +213,12 @@ def evaluate_network(
     workers: int = 0,
     faults: FaultLog | None = None,
     progress: Progress | None = None,
-) -> Scores:
-    """The accuracy over `videos`, those that cannot be read left out. Raises DivergedError for a broken network."""
+) -> Accuracy:
+    """Measure the accuracy over `videos`, except broken ones. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    share = (distributed.rank(), distributed.size())
+    shard = (distributed.rank(), distributed.size())
     loader = ClipLoader(
-        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, share=share
+        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard
     )
     average = ViewAverage(len(videos), net.classes)
     total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
@@ -193,11 +234,25 @@ def evaluate_network(
                 progress.update(done, f"evaluating, {views} views", {})
     average.share()
     probabilities, seen = average.probabilities()
-    return scores(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
+    return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
+
+
+def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
+    """Count labels among the first guess and the first five; equally probable classes count as guessed before.
+
+    Confusions are of the first guess, of equally probable ones of the first class.
+    """
+    own_N1 = probabilities_NC.gather(1, labels_N[:, None])
+    rank_N = (probabilities_NC >= own_N1).sum(1)
+    count, classes = probabilities_NC.shape
+    pairs_N = labels_N * classes + probabilities_NC.argmax(1) if count else labels_N
+    confusion = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes)
+    top1, top5 = (100 * float((rank_N <= k).double().mean()) if count else 0.0 for k in (1, 5))
+    return Accuracy(top1, top5 if classes > 5 else None, count, confusion)
 
 
 def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
-    """The videos of a split. Raises ConfigError where there is no such split, DataError where it is empty."""
+    """Return the videos of a split. Raises ConfigError where there is no such split, DataError where it is empty."""
     if split not in SPLITS:
         raise ConfigError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
     chosen = videos.train if split == "train" else videos.val
@@ -208,11 +263,11 @@ def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
 
 def _check_classes(trained: Trained, videos: VideoSet) -> None:
     if videos.classes != trained.classes:
-        theirs, mine = set(videos.classes), set(trained.classes)
-        odd = ", ".join(sorted(theirs ^ mine)[:3]) or "the same in another order"
+        theirs, learned = set(videos.classes), set(trained.classes)
+        odd = ", ".join(sorted(theirs ^ learned)[:3]) or "the same in another order"
         raise DataError(
-            f"{videos.name} has {len(theirs)} classes, {trained.path} has learned {len(mine)}, and they differ ({odd})"
-            "; give the data it was trained for with --data"
+            f"{videos.name} has {len(theirs)} classes, {trained.path} has learned {len(learned)}, and they differ "
+            f"({odd}); give the data it was trained for with --data"
         )
 
 

@@ -1,16 +1,16 @@
 """An experiment: a network, a recipe and a protocol in one YAML file, as `autovid train EXPERIMENT` runs it.
 
     about: RMS on Mini-Kinetics          # a line for people
-    base: slowonly_mini_kinetics.yaml    # what is not said here stands there
+    base: slowonly_mini_kinetics.yaml    # the file with all other keys
     network: slowonly_r50_8x8            # by name, or `architecture:` and a YAML file
     options: {dropout: 0.5}
     with: {rms: {}}
-    dataset: {name: mini-kinetics, classes: 200, train: 80000, val: 5000}     # what it is meant for
-    data: null                           # where that is; usually given by --data
+    dataset: {name: mini-kinetics, classes: 200, train: 80000, val: 5000}     # the data set that it is for
+    data: null                           # its folder; usually given by --data
     workers: 4                           # processes, one a GPU, that share a batch
-    start: {about: weights of ImageNet}  # where the weights come from; the file usually by --weights
+    start: {about: weights of ImageNet}  # the first weights; the file usually by --weights
     recipe: {epochs: 250, batch: 64, lr: 0.2}
-    views: [10-lcr]                      # what it is evaluated in at the end
+    views: [10-lcr]                      # of the evaluation at the end
 
 A file for `autovid random-baseline` has `command: random-baseline`, `space`, `flops` and `architectures` in place of a
 network. Those for `autovid search` are read by `autovid.search.experiment`.
@@ -26,8 +26,8 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.config import Layers, read_layers
-from autovid.data.crops import jitter_range
-from autovid.data.published import DataSet
+from autovid.data.index import DataSet
+from autovid.data.transforms import jitter_range
 from autovid.data.views import views_name
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network, load_model
@@ -37,11 +37,11 @@ from autovid.train.recipe import Recipe, RecipeError, check_clip, check_recipe, 
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the weights come from at the start: what they are, and the file or run directory that has them."""
+    """The first weights: their description, and the file or run directory that has them."""
 
     about: str = ""
     file: str | None = None
-    new_head: bool = False  # whether the classifier starts anew
+    new_head: bool = False  # the classifier starts anew
 
 
 class RecipeValues(Recipe, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,7 +54,7 @@ class RecipeValues(Recipe, frozen=True, forbid_unknown_fields=True, kw_only=True
     jitter: tuple[int, int] = (0, 0)
 
     def complete(self, frames: int, stride: int, crop: int) -> Recipe:
-        """With what is left open, at the network's own clip."""
+        """Fill in open values at the network's own clip."""
         values = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(Recipe)}
         own = {"frames": frames, "stride": stride, "crop": self.crop or crop}
         values |= {name: values[name] or value for name, value in own.items()}
@@ -63,7 +63,7 @@ class RecipeValues(Recipe, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"modules": "with"}):
-    """What the file says."""
+    """The content of an experiment's file."""
 
     command: Literal["train", "random-baseline"] = "train"
     about: str
@@ -82,8 +82,8 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     views: tuple[str, ...] = ("center",)
 
 
-class Loaded(NamedTuple):
-    """An experiment ready to run: the file, what it says, and the network (or space) and recipe that it comes to."""
+class LoadedExperiment(NamedTuple):
+    """An experiment ready to run: the file, its content, and the network (or space) and recipe that follow."""
 
     path: Path
     experiment: Experiment
@@ -91,8 +91,8 @@ class Loaded(NamedTuple):
     recipe: Recipe
 
 
-def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
-    """Reads an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
+def load_experiment(path: Path, settings: Sequence[str] = ()) -> LoadedExperiment:
+    """Read an experiment, with key=value `settings` on top. Raises ConfigError with file, line and key."""
     layers = read_layers(path, settings, full_key)
     experiment = layers.as_type(Experiment)
     with layers.at("views"):
@@ -116,20 +116,20 @@ def load_experiment(path: Path, settings: Sequence[str] = ()) -> Loaded:
     if recipe.batch % (experiment.workers * recipe.accumulate):
         parts = f"{experiment.workers} workers" + (f" in {recipe.accumulate} parts" * (recipe.accumulate > 1))
         raise layers.error(f"a batch of {recipe.batch} clips does not divide among {parts}", "recipe", "batch")
-    return Loaded(path, experiment, model, recipe)
+    return LoadedExperiment(path, experiment, model, recipe)
 
 
 def full_key(key: str) -> str:
-    """`recipe.lr` of `lr`, and so on; what is a key of the experiment stays."""
-    mine = {field.encode_name for field in msgspec.structs.fields(Experiment)}
+    """Complete `lr` to `recipe.lr`, and so on; keys of the experiment itself stay."""
+    own = {field.encode_name for field in msgspec.structs.fields(Experiment)}
     recipe = {field.name for field in msgspec.structs.fields(Recipe)}
     first = key.split(".")[0]
-    meant = first in recipe or difflib.get_close_matches(first, recipe, n=1)  # the recipe says what is nearest
-    return f"recipe.{key}" if meant and first not in mine else key
+    in_recipe = first in recipe or difflib.get_close_matches(first, recipe, n=1)  # the recipe names the nearest key
+    return f"recipe.{key}" if in_recipe and first not in own else key
 
 
 def _own_clip(spec: NetworkSpec, layers: Layers) -> Clip:
-    """What the network takes by itself. Raises ConfigError, at the key that it is about."""
+    """Return the clip of the network itself. Raises ConfigError at the key that is wrong."""
     with contextlib.suppress(ConfigError):
         return build_network(spec, "meta").clip
     with layers.at("network"):
@@ -141,10 +141,10 @@ def _own_clip(spec: NetworkSpec, layers: Layers) -> Clip:
 
 
 def _model(path: Path, experiment: Experiment) -> Model | SearchSpace:
-    given = [name for name in ("network", "architecture", "space") if getattr(experiment, name)]
-    wanted = ["space"] if experiment.command == "random-baseline" else ["network", "architecture"]
-    if len(given) != 1 or given[0] not in wanted:
-        raise ConfigError(f"give {' or '.join(wanted)}, and nothing else in its place")
+    keys = [name for name in ("network", "architecture", "space") if getattr(experiment, name)]
+    allowed = ["space"] if experiment.command == "random-baseline" else ["network", "architecture"]
+    if len(keys) != 1 or keys[0] not in allowed:
+        raise ConfigError(f"give {' or '.join(allowed)}, and nothing else in its place")
     if experiment.space:
         return load_space(experiment.space)
     if experiment.architecture:

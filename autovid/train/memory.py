@@ -1,9 +1,9 @@
-"""How much memory a step of training takes, counted without taking it.
+"""Memory of a step of training, counted without taking it.
 
 The network runs once on the meta device, which knows shapes alone, in training mode; autograd says which tensors it
 keeps for the backward pass, and each piece of memory behind them counts once. To that come weights, gradients and
-momentum, and where asked for the average of the weights. Not counted are what a kernel needs while it runs, what the
-allocator holds back, and CUDA itself, so a device has to have more. Counted twice are maps that are copied only because
+momentum, and where asked for the average of the weights. Not counted are the workspace of kernels, the reserve
+of the allocator, and CUDA itself, so a device has to have more. Counted twice are maps that are copied only because
 shapes alone do not keep channels_last_3d through some functions: in TAM that is a seventh of the whole.
 """
 
@@ -20,25 +20,25 @@ CLIPS = 8  # so that what does not grow with the clips, copies of weights, hardl
 
 
 class Memory(NamedTuple):
-    """Bytes in fp32."""
+    """Bytes in fp32 of a network and of one clip."""
 
     of_weights: int  # and statistics
     kept_per_clip: int  # by autograd
 
     def step(self, clips: int, averaged: bool, half: bool) -> int:
-        """Bytes of a step with so many clips at once; in half precision what autograd keeps is half as large."""
+        """Return the bytes of a step with so many clips at once; half precision halves those that autograd keeps."""
         kept = self.kept_per_clip * clips // (2 if half else 1)
         return self.of_weights * (4 if averaged else 3) + kept
 
 
 def count_memory(net: Network, clip: Clip) -> Memory:
-    """Counts for clips of this size."""
+    """Count for clips of this size."""
     ghost = copy.deepcopy(net).to("meta").train()
     own = {id_of(tensor) for tensor in [*ghost.parameters(), *ghost.buffers()]}
     kept: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no two pieces of memory have one id
 
-    def see(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         if id_of(tensor) not in own and id_of(tensor) not in kept:
             kept[id_of(tensor)] = tensor.untyped_storage().nbytes()
             alive.append(tensor)
@@ -46,19 +46,19 @@ def count_memory(net: Network, clip: Clip) -> Memory:
 
     for module in ghost.modules():
         if isinstance(module, nn.Conv3d):
-            module.register_forward_hook(_laid_out)
+            module.register_forward_hook(_channels_last)
     x = torch.empty(CLIPS, 3, clip.frames, clip.crop, clip.crop, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         ghost(x.contiguous(memory_format=torch.channels_last_3d))
     weights = sum(tensor.nbytes for tensor in [*ghost.parameters(), *ghost.buffers()])
     return Memory(weights, sum(kept.values()) // CLIPS)
 
 
-def _laid_out(module: nn.Module, inputs: object, x: Tensor) -> Tensor:
-    """Shapes alone do not keep channels_last_3d through a convolution, and folding frames would then copy them."""
+def _channels_last(module: nn.Module, inputs: object, x: Tensor) -> Tensor:
+    """Restore channels_last_3d, which shapes alone lose in a convolution; folding frames would then copy them."""
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def id_of(tensor: Tensor) -> int:
-    """The same for tensors in the same memory."""
+    """Return a number that is the same for tensors in the same memory."""
     return int(tensor.untyped_storage()._cdata)

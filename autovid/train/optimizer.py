@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.errors import ConfigError
 from autovid.models.weights import HEAD
 from autovid.train.recipe import Recipe
@@ -19,12 +19,17 @@ PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum over groups of weights; `rate` of a group is its learning rate, as a multiple of the recipe's.
+    """Make SGD with momentum over groups of weights; `rate` of a group is a multiple of the recipe's learning rate.
 
     Fused: 5 times as fast on CPUs (650 tensors). The first two groups are always there, in this order, and are all
     there are where the recipe sets nothing apart: what runs from before other groups have saved can be resumed.
     """
-    norms = {id(p) for module in net.modules() if isinstance(module, Norm | _BatchNorm) for p in module.parameters()}
+    norms = {
+        id(p)
+        for module in net.modules()
+        if isinstance(module, ElasticBatchNorm | _BatchNorm)
+        for p in module.parameters()
+    }
     decay = {"weights": recipe.weight_decay, "biases": recipe.weight_decay * recipe.bias_decay}
     decay["norms"] = recipe.weight_decay * recipe.norm_decay
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {
@@ -44,7 +49,7 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def _rate(name: str, kind: str, recipe: Recipe) -> float:
-    """The multiple for a weight. A bias of the classifier has both, one of the sampler the sampler's alone."""
+    """Return the multiple for a weight. A bias of the classifier has both, one of the sampler the sampler's alone."""
     multiples = recipe.lr_multiples
     part = next((part for part, pattern in PARTS.items() if pattern.match(name)), None)
     if part == "sampler":
@@ -54,13 +59,13 @@ def _rate(name: str, kind: str, recipe: Recipe) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Gives every group its multiple of `lr`."""
+    """Give every group its multiple of `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("rate", 1.0)  # groups that an older checkpoint has brought say nothing
 
 
 def check_parts(net: nn.Module, recipe: Recipe) -> None:
-    """Raises ConfigError where the recipe has a learning rate for a part that the network lacks."""
+    """Raise ConfigError where the recipe has a learning rate for a part that the network lacks."""
     names = [name for name, _ in net.named_parameters()]
     for part, pattern in PARTS.items():
         if getattr(recipe.lr_multiples, part) != 1 and not any(map(pattern.match, names)):

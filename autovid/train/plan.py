@@ -1,4 +1,4 @@
-"""What a training will be, before it begins: its steps, learning rate, cost and memory, and what is in its way."""
+"""The plan of a training, before it begins: its steps, learning rate, cost and memory, and any obstacles."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,8 +19,8 @@ WIDTH, HEIGHT = 60, 6  # of the plot, in characters
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
-class Figures(NamedTuple):
-    """What a network costs at a recipe's clip."""
+class TrainingCost(NamedTuple):
+    """The cost of a network at a recipe's clip."""
 
     cost: Count
     memory: Memory
@@ -29,22 +29,22 @@ class Figures(NamedTuple):
 
 
 def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: VideoSet | None) -> str:
-    """The plan of an experiment; `videos` None: it counts with the data set as the paper has it. Raises ConfigError."""
+    """Write the plan of an experiment; without `videos` for the data set as the paper has it. Raises ConfigError."""
     train = experiment.dataset.train if videos is None else len(videos.train)
     classes = experiment.dataset.classes if videos is None else len(videos.classes)
-    figures = figures_of(model, recipe, classes)
+    cost = training_cost(model, recipe, classes)
     steps = recipe.steps(train)
     recipe.check_length(steps)
     clips = recipe.batch // experiment.workers // recipe.accumulate
     half = recipe.precision in ("fp16", "bf16")
-    memory = figures.memory.step(clips, recipe.ema is not None, half)
-    kept = figures.memory.kept_per_clip / (2 if half else 1)
+    memory = cost.memory.step(clips, recipe.ema is not None, half)
+    kept = cost.memory.kept_per_clip / (2 if half else 1)
     lines = [
         experiment.about,
         f"network  {name_of(model)}",
-        f"clips    {figures.clip}",
-        f"cost     {figures.cost.macs / 1e9:.4g} GFLOPs a clip, {figures.cost.params / 1e6:.2f} M parameters",
-        f"         {figures.convention}",
+        f"clips    {cost.clip}",
+        f"cost     {cost.cost.macs / 1e9:.4g} GFLOPs a clip, {cost.cost.params / 1e6:.2f} M parameters",
+        f"         {cost.convention}",
         f"data     {_data(experiment, videos)}",
         f"steps    {steps:,}: {recipe.length} of {train:,} videos, {recipe.batch} clips a step",
         f"batch    {_batch(recipe, experiment.workers)}",
@@ -60,8 +60,8 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     return "\n".join(lines)
 
 
-def figures_of(model: Model, recipe: Recipe, classes: int) -> Figures:
-    """Counted on the meta device. Raises ConfigError where the network cannot be trained by the recipe."""
+def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:
+    """Count on the meta device. Raises ConfigError where the network cannot be trained by the recipe."""
     if isinstance(model, NetworkSpec):
         spec = model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)
         net: Network = build_network(spec, "meta")
@@ -72,20 +72,20 @@ def figures_of(model: Model, recipe: Recipe, classes: int) -> Figures:
     seen = Reference.of(clip, classes)
     how = f"{clip.stride} frames apart" if clip.sampling == "dense" else "spread over the video"
     text = f"{clip.frames} frames of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
-    return Figures(count(net, clip), count_memory(net, clip), text, convention(seen))
+    return TrainingCost(count(net, clip), count_memory(net, clip), text, convention(seen))
 
 
 def name_of(model: Model) -> str:
-    """What a person calls it."""
+    """Name a model with its options."""
     if isinstance(model, NetworkSpec):
         options = [f"{key}={value}" for key, value in model.options.items()]
-        modules = [" ".join([name, *(f"{k}={v}" for k, v in given.items())]) for name, given in model.modules.items()]
+        modules = [" ".join([name, *(f"{k}={v}" for k, v in own.items())]) for name, own in model.modules.items()]
         return " + ".join([" ".join([model.network, *options]), *modules])
     return f"architecture {model.hash} of {model.space}"
 
 
 def plot(recipe: Recipe, steps: int) -> list[str]:
-    """The learning rate over the steps, HEIGHT lines of characters and an axis in epochs."""
+    """Draw the learning rate over the steps, HEIGHT lines of characters and an axis in epochs."""
     ends = [column * steps // WIDTH for column in range(WIDTH + 1)]
     rates = [recipe.lr_at((a + max(a, b - 1)) // 2, steps) for a, b in pairwise(ends)]
     top = max(rates)
@@ -155,7 +155,7 @@ def _schedule(recipe: Recipe) -> str:
 
 
 def _multiples(recipe: Recipe) -> list[str]:
-    """A line about learning rates that are not the recipe's, if there are any."""
-    given = msgspec.structs.asdict(recipe.lr_multiples)
-    apart = [f"{kind} {value:g} x" for kind, value in given.items() if value != 1]
-    return [f"         {', '.join(apart)} the rate"] if apart else []
+    """Return a line about learning rates other than the recipe's, if there are any."""
+    multiples = msgspec.structs.asdict(recipe.lr_multiples)
+    others = [f"{kind} {value:g} x" for kind, value in multiples.items() if value != 1]
+    return [f"         {', '.join(others)} the rate"] if others else []

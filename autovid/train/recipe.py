@@ -1,9 +1,11 @@
-"""How one network is trained from scratch (seed-auto-tsnet, section 3.2 and Table 3), as flags can change it.
+"""The recipe by which one network is trained from scratch, as flags can change it.
 
+"Searching for Two-Stream Models in Multivariate Space for Video Recognition", Gong et al., 2021, arXiv:2108.12957,
+section 3.2 and Table 3.
 The paper's: SGD with learning rate 0.4 at 256 clips a step, half-period cosine after a linear warm-up of 34 of 300
 epochs (256 for Auto-TSNet-L), dropout 0.5 before the classifier (a line of the architecture itself), He initialisation
 (the layers do it), scale jitter and crops by Table 3, AutoAugment on every frame.
-Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (what its search uses), no weight decay on batch norm
+Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (those of its search), no weight decay on batch norm
 (X3D's), the learning rate in proportion to the batch, the cosine from the end of the warm-up to zero.
 Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own.
 Ours as well: the proxy, 30 epochs of clips of 32 pixels, without AutoAugment because it is so short.
@@ -17,12 +19,12 @@ import msgspec
 
 from autovid.clip import MOST, Clip
 from autovid.data.auto_augment import Augment
-from autovid.data.crops import Crops, jitter_range
+from autovid.data.transforms import Crops, jitter_range
 from autovid.data.views import views_of
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
-from autovid.space.architecture import check_crop, check_frames
+from autovid.space.checks import check_crop, check_frames
 
 WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}
@@ -35,7 +37,7 @@ Sampling = Literal["dense", "uniform"]
 
 
 class RecipeError(ConfigError):
-    """A value of a recipe that cannot be; `key` is its name."""
+    """A value that a recipe cannot have; `key` is its name."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key.replace('_', ' ')} {message}")
@@ -55,7 +57,7 @@ class Multiples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that decides what training does, but the architecture and the videos."""
+    """Everything that decides a training, except the architecture and the videos."""
 
     epochs: float
     batch: int
@@ -65,7 +67,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stride: int
     crop: int
     jitter: tuple[int, int]  # of the short side, in pixels
-    augment: Augment = "none"  # by default what runs did that do not record it
+    augment: Augment = "none"  # the default is that of runs which do not record it
     momentum: float = 0.9
     weight_decay: float = 5e-5
     seed: int = 0
@@ -73,7 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sampling: Sampling | None = None  # None: the network's own
     crops: Crops = "jitter"  # how training clips are cut
     area: tuple[float, float] = (0.08, 1.0)  # of the picture, for crops: area
-    schedule: Schedule = "cosine"  # what follows the warm-up
+    schedule: Schedule = "cosine"  # after the warm-up
     milestones: tuple[float, ...] = ()  # epochs after which a multi_step schedule multiplies by `factor`
     factor: float = 0.1
     warmup_start: float | None = None  # share of lr at which the warm-up begins; None: that of its first step
@@ -81,44 +83,44 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     restarts: tuple[float, ...] = ()  # epochs after which warm-up and cosine begin anew
     nesterov: bool = False
     lr_multiples: Multiples = Multiples()
-    norm_decay: bool = False  # whether weight decay takes in the affine of norms
-    bias_decay: bool = True  # and the biases of other layers
+    norm_decay: bool = False  # weight decay of the affine parameters of norms
+    bias_decay: bool = True  # and of the biases of other layers
     accumulate: int = 1  # parts that a batch goes through the network in, one after the other
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
-    ema: float | None = None  # decay of a running average of the weights; what is evaluated then
-    sync_norm: bool = True  # whether statistics of batch norm are over all workers, or over the clips of each
+    ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place
+    sync_norm: bool = True  # statistics of batch norm over all workers, not over the clips of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
     lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
 
     @property
     def length(self) -> str:
-        """Of the training, in words."""
+        """The length of the training, in words."""
         return f"{self.epochs:g} epoch{'s' * (self.epochs != 1)}"
 
     def clip(self, net_clip: Clip) -> Clip:
-        """What the network is shown: its own normalisation, the recipe's size and sampling."""
+        """Return the clip of training: the network's normalisation, the recipe's size and sampling."""
         sampling = self.sampling or net_clip.sampling
         size = {"frames": self.frames, "stride": self.stride, "crop": self.crop}
         return msgspec.structs.replace(net_clip, sampling=sampling, **size)
 
     def steps(self, videos: int) -> int:
-        """Steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""
+        """Return the steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""
         return max(1, round(self.epochs * videos / self.batch))
 
     def warm_steps(self, steps: int) -> int:
-        """How many of `steps` steps are warm-up."""
+        """Return the number of warm-up steps among `steps`."""
         return self.warmup_steps or round(steps * self.warmup / self.epochs)
 
     def check_length(self, steps: int) -> None:
-        """Raises RecipeError for a warm-up that is not over when `steps` steps are: the rate would never be reached."""
+        """Raise RecipeError for a warm-up that is longer than `steps` steps: the rate would never be reached."""
         if self.warmup_steps >= steps:
-            wanted = "give fewer, or 0 and the warm-up in epochs (warmup)"
-            raise RecipeError("warmup_steps", f"{self.warmup_steps:,}: the whole training has {steps:,}; {wanted}")
+            advice = "give fewer, or 0 and the warm-up in epochs (warmup)"
+            raise RecipeError("warmup_steps", f"{self.warmup_steps:,}: the whole training has {steps:,}; {advice}")
 
     def _cosine_by_epoch(self, step: int, steps: int) -> float:
-        """As mmcv's hook: half a cosine over all epochs, its value at the start of each; the warm-up multiplies it."""
+        """Follow mmcv's hook: half a cosine over all epochs, one value an epoch; the warm-up multiplies it."""
         epoch, warm = math.floor(step * self.epochs / steps), self.warm_steps(steps)
         rate = self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         if step >= warm:
@@ -127,7 +129,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return rate * (start + (1 - start) * step / warm)
 
     def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
+        """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
         The cosine is half a period from the end of the warm-up on; milestones count from the very beginning.
         Between restarts it is as if each stretch were a training of its own.
@@ -145,16 +147,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
     def _in_stretch(self, step: int, steps: int) -> tuple[int, int]:
-        """Which step between two restarts a step is, and how many there are between these."""
+        """Return the number of a step since the last restart, and the steps between the two restarts around it."""
         ends = [0, *(round(steps * at / self.epochs) for at in self.restarts), steps]
         first = max(end for end in ends if end <= step)
         return step - first, min(end for end in ends if end > first) - first
 
     def recorded(self) -> dict[str, Any]:
-        """What config.yaml says: all fields, but of those from `sampling` on what differs from the default.
-
-        Runs from before these fields were there say nothing of them, and are resumed all the same.
-        """
+        """Return the entry of config.yaml: all fields; those from `sampling` on only where they are not the default."""
         fields = msgspec.structs.fields(self)
         new = [field.name for field in fields].index("sampling")
         kept = [f.name for n, f in enumerate(fields) if n < new or getattr(self, f.name) != f.default]
@@ -162,17 +161,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: Any) -> Recipe:
-    """The paper's recipe at the reference input of `what`, or a short proxy of it (ours), with `changes`.
+    """Make the paper's recipe at the reference input of `what`, or a short proxy of it (ours), with `changes`.
 
-    A change that is None is none. What is not given follows from what is: learning rate from batch, warm-up from
-    epochs, jitter from crop. What cannot take the proxy's number of frames keeps its own.
-    Raises ConfigError for values that cannot be.
+    A change that is None is ignored. Values left open follow from others: learning rate from batch, warm-up from
+    epochs, jitter from crop. A network that cannot take the proxy's number of frames keeps its own.
+    Raises ConfigError for wrong values.
     """
-    given = {name: value for name, value in changes.items() if value is not None}
+    changes = {name: value for name, value in changes.items() if value is not None}
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
-    values = {**size, **(PROXY if proxy else PAPER), **given}
-    if proxy and "frames" not in given and not _takes(what, values["frames"], values["crop"]):
+    values = {**size, **(PROXY if proxy else PAPER), **changes}
+    if proxy and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
     values.setdefault("lr", LR * values["batch"])
     values.setdefault("warmup", values["epochs"] * WARMUP)
@@ -184,7 +183,7 @@ def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: An
 
 
 def check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:
-    """Raises ConfigError where the network cannot take such clips."""
+    """Raise ConfigError where the network cannot take such clips."""
     if isinstance(what, NetworkSpec):
         build_network(what.changed(frames=frames, crop=crop), device="meta")
     else:
@@ -201,16 +200,16 @@ def _takes(what: Model | SearchSpace, frames: int, crop: int) -> bool:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises RecipeError for values that cannot be."""
+    """Raise RecipeError for wrong values."""
     for name, most in MOST.items():
         if not 0 < getattr(recipe, name) <= most:
             raise RecipeError(name, f"{getattr(recipe, name)}: give more than 0 and at most {most}")
     low, high = recipe.jitter
     if not recipe.crop <= low <= high <= MOST["crop"]:
         raise RecipeError("jitter", f"{low}:{high}: give MIN:MAX, no smaller than the crop of {recipe.crop}")
-    for name, (right, wanted) in _rules(recipe).items():
-        if not right:
-            raise RecipeError(name, f"{getattr(recipe, name)}: give {wanted}")
+    for name, (valid, advice) in _rules(recipe).items():
+        if not valid:
+            raise RecipeError(name, f"{getattr(recipe, name)}: give {advice}")
     for name, kind in CHOICES.items():
         if getattr(recipe, name) not in (choices := get_args(kind)):
             raise RecipeError(name, f"{getattr(recipe, name)!r}: choose one of {', '.join(choices)}")
@@ -220,7 +219,7 @@ CHOICES = {"augment": Augment, "precision": Precision, "crops": Crops, "schedule
 
 
 def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
-    """Of each value: whether it can be, and what can."""
+    """Return a rule for each value: its validity, and the valid values in words."""
     ends = [0.0, *recipe.milestones, recipe.epochs]
     multi = recipe.schedule == "multi_step"
     return {
@@ -268,7 +267,7 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
 
 
 def view_crop(crop: int, views: str) -> int:
-    """Table 3's evaluation crop: left, centre and right are cut at 8/7 of the training crop (160: 182).
+    """Return the crop of evaluation: left, centre and right are cut at 8/7 of the training crop (160: 182; Table 3).
 
     Raises ConfigError for views with a smaller short side.
     """

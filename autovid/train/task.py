@@ -1,8 +1,8 @@
-"""Training one network by a recipe, as a task of the run loop."""
+"""Training of one network by a recipe, as a task of the run loop."""
 
 import math
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from autovid import distributed
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
@@ -22,9 +22,11 @@ from autovid.train.recipe import Recipe
 
 MEMORY = 0.95  # of the smoothed accuracy on screen, a step
 
+Mode = Literal["train", "forward"]
 
-class Training(Task):
-    """Trains `net` on what `loader` gives; `steps` steps. `facts` go into every checkpoint's state.json.
+
+class TrainingTask(Task):
+    """Training of `net` on the batches of `loader` in `steps` steps. `facts` go into every checkpoint's state.json.
 
     Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
@@ -62,29 +64,30 @@ class Training(Task):
         if self.average is not None:
             self.average.update_parameters(self.net)
         if self.recipe.precise_norm and index == self.steps - 1:
-            self._take_statistics()
+            batches = self.loader.batches(self.steps, self.steps + self.recipe.precise_norm)
+            recalibrate(self.evaluated, batches, self.compute, "train")
         self._show(index, lr, metrics["top1"])
         return {**metrics, "lr": lr}
 
     def _learn(self, index: int) -> dict[str, float]:
-        """Forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
+        """Run forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
         x, y = self._batch(index)
         self.net.train()
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         value, top1 = 0.0, 0.0
         for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
-            share = len(y_part) / len(y)
+            fraction = len(y_part) / len(y)
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
-            value += share * self._finite(distributed.mean([loss.item()])[0], "loss", index)
-            top1 += share * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
-            self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+            value += fraction * self._finite(distributed.mean([loss.item()])[0], "loss", index)
+            top1 += fraction * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
+            self.scaler.scale(loss * fraction).backward()  # type: ignore[no-untyped-call]
         top1 = distributed.mean([top1])[0]
         return {"loss": value, "top1": top1, "grad_norm": self._move(index)}
 
     def _move(self, index: int) -> float:
-        """The optimizer's step; returns the norm of the gradient, as it was before it was clipped."""
+        """Take the optimizer's step; return the norm of the gradient, as it was before it was clipped."""
         distributed.average_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
         weights = [p for p in self.net.parameters() if p.grad is not None]
@@ -102,25 +105,8 @@ class Training(Task):
 
     @property
     def evaluated(self) -> Network:
-        """The network that counts: the average, if there is one."""
+        """The network to evaluate: the average, if there is one."""
         return self.net if self.average is None else cast("Network", self.average.module)
-
-    def _take_statistics(self) -> None:
-        """Means and variances of norms anew, with the weights as they are now: averages over the batches to come.
-
-        Wu and Johnson, "Rethinking batch in BatchNorm" (2021), and torch's swa_utils.update_bn.
-        """
-        net = self.evaluated.train()
-        norms = [module for module in net.modules() if isinstance(module, Norm | _BatchNorm)]
-        usual = [norm.momentum for norm in norms]
-        following = self.loader.batches(self.steps, self.steps + self.recipe.precise_norm)
-        with torch.no_grad(), self.compute.autocast("train"):
-            for number, batch in enumerate(following, 1):
-                for norm in norms:
-                    norm.momentum = 1 / number  # of these averages
-                net(batch.x.to(self.compute.device))
-        for norm, momentum in zip(norms, usual):
-            norm.momentum = momentum
 
     def _batch(self, index: int) -> tuple[Tensor, Tensor]:
         if self._stream is None:
@@ -170,33 +156,51 @@ class Training(Task):
         self._stream = None
 
     def _new_scaler(self) -> torch.amp.GradScaler:
-        """Scales the loss where training is in fp16, else does nothing."""
+        """Make a scaler of the loss, which does nothing unless training is in fp16."""
         enabled = self.compute.precision.train == "fp16"
         return torch.amp.GradScaler(self.compute.device.type, enabled=enabled)
 
     def close(self) -> None:
-        """Ends the loader's workers."""
+        """End the loader's workers."""
         self._stream = None
         self.loader.close()
 
 
+def recalibrate(net: Network, batches: Iterable[Batch], compute: Compute, mode: Mode) -> None:
+    """Take means and variances of batch norms anew, with the weights as they are: averages over `batches`.
+
+    Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv:2105.07576, and torch's swa_utils.update_bn.
+    """
+    norms = [module for module in net.train().modules() if isinstance(module, ElasticBatchNorm | _BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    with torch.no_grad(), compute.autocast(mode):
+        for number, batch in enumerate(batches, 1):
+            for norm in norms:
+                norm.momentum = 1 / number
+            net(batch.x.to(compute.device))
+    for norm, momentum in zip(norms, usual):
+        norm.momentum = momentum
+
+
 def _average(net: Network, decay: float) -> AveragedModel:
-    """Weights and statistics of `net`, averaged from now on."""
+    """Average weights and statistics of `net` from now on."""
     return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
 def prepare(net: Network, recipe: Recipe) -> Network:
-    """The network with what the recipe changes in it. Raises ConfigError where it cannot."""
+    """Change the network as the recipe asks. Raises ConfigError where it cannot."""
     if recipe.label_smoothing:
         if type(net).training_loss is not Network.training_loss:
             raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
         net.label_smoothing = recipe.label_smoothing
     check_parts(net, recipe)
     odd = [
-        type(m).__name__ for m in net.modules() if hasattr(m, "running_var") and not isinstance(m, Norm | _BatchNorm)
+        type(m).__name__
+        for m in net.modules()
+        if hasattr(m, "running_var") and not isinstance(m, ElasticBatchNorm | _BatchNorm)
     ]
     if recipe.precise_norm and odd:
         raise ConfigError(f"precise_norm: this network has other norms than batch norm ({odd[0]}); leave it out")
-    if not recipe.sync_norm and any(isinstance(module, Norm) for module in net.modules()):
+    if not recipe.sync_norm and any(isinstance(module, ElasticBatchNorm) for module in net.modules()):
         raise ConfigError("sync_norm: the norms of a search space's blocks are always over all workers; leave it out")
     return net

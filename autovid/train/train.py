@@ -1,9 +1,9 @@
-"""From an architecture or a spec to a trained and evaluated network in a run directory: a function of its inputs.
+"""The training of a model in a run directory, evaluated at its end: a function of its inputs.
 
 runs/NAME/
   config.yaml  architecture.yaml (also that of a network by name)  log.txt  metrics.jsonl  tensorboard/  checkpoints/
-  evaluation-center.json   what `train` measures at its end; `evaluate` adds a file for each kind of views
-  faults.jsonl             the videos that could not be read, if there were any
+  evaluation-center.json   of the centre view; `evaluate` adds a file for each kind of views
+  faults.jsonl             videos that could not be read, if there were any
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
-from autovid.train.task import Training, prepare
+from autovid.train.task import TrainingTask, prepare
 from autovid.train.trained import KIND, Trained
 
 
@@ -41,14 +41,14 @@ def train_model(
     progress: Progress | None = None,
     resume_command: str = "",
 ) -> Evaluation:
-    """Trains from scratch in the run directory `out`, or goes on there, and evaluates on val: centre view, and `views`.
+    """Train from scratch in the run directory `out`, or go on there, and evaluate on val: centre view, and `views`.
 
     With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
     classifier starts anew.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
-    precision, and takes up what a resumed run has recorded. What is finished is not done again.
+    precision, and takes up the record of a resumed run. Finished work is not repeated.
     Workers (autovid.distributed) call it alike; the first writes, and all of them get the evaluation.
     Raises ConfigError, RunError, DataError, DivergedError, Interrupted.
     """
@@ -59,29 +59,29 @@ def train_model(
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
     config = train_config(model, videos, recipe, weights, new_head)
     with shared_run(out, config, kind=KIND, resume=resume) as run:
-        if (finished := distributed.from_first(lambda: read_finished(run.path, videos, views))) is not None:
+        if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
         if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
         task = _task(model, videos, recipe, run.path, compute, workers, source, weights, new_head)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
-        distributed.copy_from_first(list(task.evaluated.buffers()))  # statistics that the workers did not share
+        distributed.broadcast_(list(task.evaluated.buffers()))  # statistics that the workers did not share
         trained = Trained(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
-        found = evaluate(trained, videos, workers=workers, progress=progress)
-        for name in (name for name in views if name != found.views):
+        evaluation = evaluate(trained, videos, workers=workers, progress=progress)
+        for name in (name for name in views if name != evaluation.views):
             evaluate(trained, videos, name, workers=workers, progress=progress)
         if run.locked:
-            run.log(f"top-1 {found.top1:.2f} % of {found.decoded} videos of val, centre view")
-    return found
+            run.log(f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view")
+    return evaluation
 
 
 def train_config(
     model: Model, videos: VideoSet, recipe: Recipe, weights: Path | None = None, new_head: bool = False
 ) -> dict[str, Any]:
-    """What config.yaml of a training says, and a resumed one is held against; of data and of weights the content."""
+    """Return the config.yaml of a training, with which a resumed one is compared; of data and weights the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
     start: dict[str, Any] = {} if weights is None else {"weights": digest(weights)}
     if new_head:
@@ -90,13 +90,10 @@ def train_config(
 
 
 def read_finished(path: Path, videos: VideoSet, views: Sequence[str] = ()) -> Evaluation | None:
-    """The centre view's evaluation on these videos, if the training in `path` has come to its end and been evaluated.
-
-    And in `views` as well.
-    """
-    found = [read_evaluation(path, name) for name in ("center", *views)]
-    done = all(one and one.step == one.steps and one.fingerprint == videos.fingerprint for one in found)
-    return found[0] if done else None
+    """Return the centre view's evaluation if the training in `path` is finished and evaluated, in `views` as well."""
+    evaluations = [read_evaluation(path, name) for name in ("center", *views)]
+    finished = all(one and one.step == one.steps and one.fingerprint == videos.fingerprint for one in evaluations)
+    return evaluations[0] if finished else None
 
 
 def _task(
@@ -109,7 +106,7 @@ def _task(
     source: str,
     weights: Path | None,
     new_head: bool,
-) -> Training:
+) -> TrainingTask:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
     net = build(model, len(videos.classes))
     if weights is not None:
@@ -118,11 +115,11 @@ def _task(
     faults = FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None)
     loader = loader_of(recipe, videos, net, workers=workers, faults=faults)
     facts = {"source": source, "classes": list(videos.classes)}
-    return Training(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)
+    return TrainingTask(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)
 
 
 def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) -> ClipLoader:
-    """The clips that a recipe trains a network on; `options` are ClipLoader's."""
+    """Open the clips that a recipe trains a network on; `options` are ClipLoader's."""
     return ClipLoader(
         videos.train,
         videos.root,
@@ -137,6 +134,6 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
-        share=(distributed.rank(), distributed.size()),
+        shard=(distributed.rank(), distributed.size()),
         **options,
     )

@@ -1,4 +1,4 @@
-"""A network as a training has left it."""
+"""Trained networks: models and weights in run directories."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ KIND = "train"
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights after `step` of `steps` steps, on the device of `compute`. `source` is where the data came from."""
+    """A network after `step` of `steps` steps, on the device of `compute`. `source` is the origin of the data."""
 
     path: Path
     model: Model
@@ -33,7 +33,7 @@ class Trained:
 
 
 def find_model(what: str | Path) -> Model:
-    """A network by its name, what a YAML file holds, or the architecture.yaml in a run directory.
+    """Load a network by its name, a YAML file, or the architecture.yaml in a run directory.
 
     Raises ConfigError, and RunError for a directory without one.
     """
@@ -41,12 +41,12 @@ def find_model(what: str | Path) -> Model:
         return load_model(what)
     run, file = RunDirectory.open(Path(what)), Path(what) / "architecture.yaml"
     if not file.is_file():
-        raise RunError(_without_one(run))
+        raise RunError(_no_architecture(run))
     return load_model(file)
 
 
-def _without_one(run: RunDirectory) -> str:
-    """Why a run has no architecture of its own."""
+def _no_architecture(run: RunDirectory) -> str:
+    """Explain why a run has no architecture of its own."""
     several = sorted(file.parent.name for file in run.path.glob("*/architecture.yaml"))
     hint = "it has no architecture.yaml yet; finish it with --resume, or autovid derive it"
     if several:
@@ -55,15 +55,15 @@ def _without_one(run: RunDirectory) -> str:
 
 
 def find_architecture(path: Path) -> Architecture:
-    """As `find_model`, and it must be an architecture of a search space."""
-    found = find_model(path)
-    if not isinstance(found, Architecture):
-        raise ConfigError(f"{path} is the network {found.network}; give an architecture of a search space here")
-    return found
+    """Load an architecture of a search space, as `find_model` does. Raises ConfigError for another network."""
+    model = find_model(path)
+    if not isinstance(model, Architecture):
+        raise ConfigError(f"{path} is the network {model.network}; give an architecture of a search space here")
+    return model
 
 
 def find_weights(path: Path) -> Path:
-    """The file of weights: `path` itself, or of a run directory the latest that a training has left there.
+    """Return the file of weights: `path` itself, or of a run directory the latest checkpoint of its training.
 
     Raises RunError where there is none yet.
     """
@@ -76,11 +76,11 @@ def find_weights(path: Path) -> Path:
 
 
 def open_trained(path: Path, device: str = "auto") -> Trained:
-    """The latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
+    """Open the latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
     run = RunDirectory.open(path)
     if run.kind != KIND:
         if not (path / "architecture.yaml").is_file():
-            raise RunError(_without_one(run))
+            raise RunError(_no_architecture(run))
         command = f"autovid train {shlex.quote(str(path))}"
         raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
     checkpoint = run.latest()
@@ -100,10 +100,10 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
 
 
 def as_trained(what: Path | Trained) -> Model:
-    """What a training trains, at the clips and classes that it trains on; an architecture's file has its space's.
+    """Return the model of a training, at the clips and classes of that training; its file has those of the space.
 
-    Before the first checkpoint the classes are not known, and are those of the file.
-    Raises RunError for a directory that is none of a training, ConfigError where its network cannot be read.
+    Before the first checkpoint the classes are those of the file.
+    Raises RunError for a directory of another kind, ConfigError where its network cannot be read.
     """
     if isinstance(what, Trained):
         model, recipe, classes = what.model, what.recipe, len(what.classes)

@@ -95,9 +95,8 @@ def test_every_site_costs_what_a_trace_of_its_module_says(tmp_path: Path, capsys
     assert sum(row["macs"] > 0 for row in found["sites"]) > 12
     for row in found["sites"]:
         name = row["site"].replace(".", "-")
-        places = [f"SearchNetwork.sites.{name}", f"SearchNetwork.sites.{name}.{row['is'].split(' ')[0]}"]
-        assert row["macs"] == sum(traced.get(place, 0) for place in places), name
-        assert row["params"] == (sum(p.numel() for p in modules[name].parameters()) if name in modules else 0), name
+        assert row["macs"] == traced.get(f"SearchNetwork.sites.{name}", 0), name
+        assert row["params"] == sum(p.numel() for p in modules[name].parameters()), name
 
 
 def test_the_table_of_an_architecture_holds_the_same_figures(
@@ -120,8 +119,9 @@ def test_the_table_of_an_architecture_holds_the_same_figures(
     is_what = {row[0]: row[1] for row in cells(text)}
     kernel = [arch.choices[f"sparse.stage3.block1.{name}"] for name in ("temporal_kernel", "spatial_kernel")]
     width = arch.choices["sparse.stage3.width"]
-    assert is_what["sparse.stage3.block1"].startswith(f"{width} wide, {kernel[0]}x{kernel[1]}x{kernel[1]}, x")
-    assert is_what["attention.stage1"] == arch.choices["attention.stage1"]
+    assert is_what["sparse.stage3.block1"].startswith(f"{width} ch, {kernel[0]}×{kernel[1]}², ×")
+    words = {"glore": "GloRe", "nonlocal": "non-local", "skip": "skip"}
+    assert is_what["attention.stage1"] == words[str(arch.choices["attention.stage1"])]
 
 
 # A run
@@ -151,8 +151,8 @@ def test_a_space_is_told_by_its_parts(name: str, capsys: pytest.CaptureFixture[s
     assert {key: tuple(value) for key, value in found["decisions"].items()} == {
         d.name: d.candidates for d in space.decisions
     }
-    assert [(p["name"], p["share"], p["epochs"]) for p in found["parts"]] == [
-        (p.name, p.share, p.epochs) for p in space.parts
+    assert [(p["name"], p["cost_fraction"], p["epochs"]) for p in found["parts"]] == [
+        (p.name, p.cost_fraction, p.epochs) for p in space.parts
     ]
     assert sum(part["decisions"] for part in found["parts"]) == sum(len(d.candidates) > 1 for d in space.decisions)
     assert found["parts"][-1]["macs"] == [found["smallest_macs"], found["largest_macs"]]
@@ -214,8 +214,8 @@ def test_list_shows_every_experiment_under_its_command(capsys: pytest.CaptureFix
     assert found["rms_mini_kinetics"] == "SlowOnly-50 with RMS on Mini-Kinetics"
 
 
-def test_list_alone_shows_all_that_the_four_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = ("spaces", "models", "modules", "experiments")
+def test_list_alone_shows_all_that_its_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = ("spaces", "blocks", "fusions", "attentions", "models", "modules", "experiments")
     assert shown(["list"], capsys) == "".join(shown(["list", kind], capsys) for kind in kinds)
     whole = json.loads(shown(["list", "--json"], capsys))
     assert whole == {kind: json.loads(shown(["list", kind, "--json"], capsys))[kind] for kind in kinds}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autovid.blocks.elastic import Affine
+from autovid.blocks.elastic import ElasticLinear
 from autovid.cli import main
 from autovid.clip import Clip
 from autovid.costs import verify
@@ -88,8 +88,8 @@ def test_what_torchs_counter_does_not_see_is_named(capsys: pytest.CaptureFixture
 def test_a_wrong_closed_form_is_unexplained(
     tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = Affine.macs
-    monkeypatch.setattr(Affine, "macs", staticmethod(lambda *widths: right(*widths) + 3))
+    right = ElasticLinear.macs
+    monkeypatch.setattr(ElasticLinear, "macs", staticmethod(lambda *widths: right(*widths) + 3))
     assert main(["describe", tiny, "--crop", "32", "--verify"]) == 0
     shown = capsys.readouterr().out
     assert "unexplained: 6 MACs against fvcore, 6 against torch's counter" in shown  # two linear layers

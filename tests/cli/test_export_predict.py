@@ -13,8 +13,8 @@ import torch
 
 import autovid
 from autovid.cli import main
+from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
-from autovid.data.windows import read_windows
 from autovid.export import FILES, find_source, package
 from autovid.space import load_space
 

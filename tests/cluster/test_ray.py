@@ -359,7 +359,7 @@ def test_what_no_node_will_ever_have_is_not_waited_for(
 def test_room_is_counted_node_by_node(cpus: int, gpus: float, number: int) -> None:
     """A process has its CPUs and GPUs on one node, and a share of a GPU on one GPU."""
     nodes = [{"CPU": 16.0, "GPU": 3.0, "memory": 1e9}, {"CPU": 4.0}, {"memory": 1e9}]
-    assert connect.room(nodes, cpus, gpus) == number
+    assert connect.capacity(nodes, cpus, gpus) == number
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"])

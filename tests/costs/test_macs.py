@@ -54,14 +54,14 @@ class TracedModules:
             net(torch.empty(1, 3, net.clip.frames, net.clip.crop, net.clip.crop, device="meta"))
         return self.total
 
-    def _run(self, module: nn.Module, forward: Callable[..., torch.Tensor], x: torch.Tensor, *choices: Any) -> Any:
+    def _run(self, module: nn.Module, forward: Callable[..., torch.Tensor], *x: torch.Tensor, choice: Any) -> Any:
         """The result of a module, without data; adds its MACs to the total."""
         parameters = tuple((name, tuple(one.shape)) for name, one in module.named_parameters())
         settings = tuple((k, v) for one in module.modules() for k, v in vars(one).items() if isinstance(v, int | tuple))
-        key = (type(module), parameters, settings, tuple(x.shape), choices)
+        key = (type(module), parameters, settings, tuple(one.shape for one in x), tuple(choice.items()))
         if key not in self.seen:
             with FlopCounterMode(display=False) as counter:
-                shape = forward(x, *choices).shape
+                shape = forward(*x, choice=choice).shape
             self.seen[key] = counter.get_total_flops() // 2, shape  # the counter has two operations for each MAC
         macs, shape = self.seen[key]
         self.total += macs

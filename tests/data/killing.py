@@ -12,8 +12,8 @@ from pathlib import Path
 
 from autovid.data import open_videos
 from autovid.data.tools.check import check
-from autovid.data.tools.process_videos import Done, Journal, Task
-from autovid.data.tools.resize import Small, resize
+from autovid.data.tools.process_videos import Journal, VideoResult, VideoTask
+from autovid.data.tools.resize import CopySettings, resize
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -42,11 +42,11 @@ def run_and_kill(lines: int, index: Path, journal: Path, what: str, *out: Path) 
     return journal.read_bytes().count(b"\n")
 
 
-def dies(task: Task) -> Done:
+def dies(task: VideoTask) -> VideoResult:
     """What a decoder with a bug may do to its process."""
     if task.path == "deadly":
         os.abort()
-    return Done(task, "")
+    return VideoResult(task, "")
 
 
 def main(index: str, journal: str, what: str, *out: str) -> None:
@@ -55,7 +55,7 @@ def main(index: str, journal: str, what: str, *out: str) -> None:
     if what == "check":
         check(videos, Journal(Path(journal), {"check of": str(videos.root.resolve())}), 2, Silent())
     else:
-        small = Small(48, None if what == "jpeg" else 12)
+        small = CopySettings(48, None if what == "jpeg" else 12)
         Path(out[0]).mkdir(exist_ok=True)
         resize(videos, Path(out[0]), small, lambda settings: Journal(Path(journal), settings), 2, Silent())
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, VideoSet, open_videos
-from autovid.data.auto_augment import OPERATIONS, POLICY, Operation, Step, auto_augmented, draw, strength
+from autovid.data.auto_augment import OPERATIONS, POLICY, Operation, PolicyStep, auto_augmented, draw, strength
 
 Pixels = NDArray[np.uint8]
 PUBLISHED = """posterize 0.4 8 rotate 0.6 9; solarize 0.6 5 autocontrast 0.6 -; equalize 0.8 - equalize 0.6 -;
@@ -61,7 +61,7 @@ def test_the_policy_is_the_published_table() -> None:
     [("rotate", 0, 30), ("shear_x", 0, 0.3), ("color", 0, 0.9), ("contrast", 0, 0.9), ("sharpness", 0, 0.9)],
 )
 def test_magnitudes_to_two_sides_run_from_nothing_to_the_most(operation: Operation, none: float, most: float) -> None:
-    steps = [Step(operation, 1.0, magnitude) for magnitude in range(10)]
+    steps = [PolicyStep(operation, 1.0, magnitude) for magnitude in range(10)]
     to_the_right = [strength(step, negative=False) for step in steps]
     assert to_the_right == pytest.approx(np.linspace(none, most, 10).tolist())
     assert [strength(step, negative=True) for step in steps] == [-value for value in to_the_right]
@@ -69,9 +69,9 @@ def test_magnitudes_to_two_sides_run_from_nothing_to_the_most(operation: Operati
 
 def test_magnitudes_of_solarize_and_posterize_fall_and_have_one_side() -> None:
     for negative in (True, False):
-        levels = [strength(Step("solarize", 1.0, magnitude), negative=negative) for magnitude in range(10)]
+        levels = [strength(PolicyStep("solarize", 1.0, magnitude), negative=negative) for magnitude in range(10)]
         assert levels == pytest.approx(np.linspace(256, 0, 10).tolist())
-        bits = [round(strength(Step("posterize", 1.0, magnitude), negative=negative)) for magnitude in range(10)]
+        bits = [round(strength(PolicyStep("posterize", 1.0, magnitude), negative=negative)) for magnitude in range(10)]
         assert bits == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
 
 

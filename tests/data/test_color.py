@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video
-from autovid.data.color import COMPONENTS, DEVIATIONS, OPERATIONS, Color, ColorJitter
 from autovid.data.loader import normalised
+from autovid.data.transforms import COMPONENTS, DEVIATIONS, OPERATIONS, Color, ColorJitter
 
 CLIP = Clip(frames=2, crop=16)
 ROOM = 5e-4  # of 255: float32 rounds values below 1000 by 3e-5, and a pixel takes three products and three sums

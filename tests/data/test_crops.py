@@ -1,20 +1,22 @@
-"""Multi-scale crops and crops by area, by their definitions; the scale jitter is `augment`'s.
+"""Multi-scale crops and crops by area, by their definitions.
 
 Sizes are integers, of draws that are the seed's on every machine: exp rounds a ratio by 1e-16, and next to no ratio is
 so near to another size.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from autovid.data.crops import PAIRS, PLACES, SCALES, AreaCrop, Crops, Cut, Cutting, MultiScaleCrop, PadCrop
+from autovid.data.transforms import PAIRS, PLACES, SCALES, AreaCrop, Crop, Crops, Cutting, MultiScaleCrop, PadCrop
 
 
 def cutting(crops: Crops, area: tuple[float, float] = (0.15, 0.75)) -> Cutting:
     return Cutting(crops, 32, (36, 45), area, True)
 
 
-def draws(crops: Crops, count: int = 400) -> list[Cut]:
+def draws(crops: Crops, count: int = 400) -> list[Crop]:
     rng = np.random.default_rng(0)
     return [cutting(crops).draw(rng) for _ in range(count)]
 
@@ -37,7 +39,7 @@ def test_area_crops_are_15_to_75_percent_of_the_picture() -> None:
 
 
 def test_an_area_that_never_fits_is_the_largest_in_the_middle() -> None:
-    cut = AreaCrop(32, ((1.0, 4 / 3),) * 10, 0.9, 0.9, False)
+    cut = AreaCrop(32, False, 0.9, 0.9, ((1.0, 4 / 3),) * 10)
     assert cut.box(100, 400) == (0, 133, 100, 133)
     assert cut.box(400, 100) == (133, 0, 133, 100)
 
@@ -65,7 +67,7 @@ def test_five_places_are_the_corners_and_the_centre() -> None:
 
 
 def test_a_side_within_three_pixels_of_the_crop_is_the_crop() -> None:
-    assert MultiScaleCrop(224, PAIRS.index((1, 1)), 0, False).box(258, 344)[2:] == (224, 224)
+    assert MultiScaleCrop(224, False, PAIRS.index((1, 1)), 0).box(258, 344)[2:] == (224, 224)
 
 
 def test_a_padded_image_is_cut_at_any_of_81_places() -> None:
@@ -84,7 +86,7 @@ def test_a_padded_image_is_cut_at_any_of_81_places() -> None:
 
 def test_a_larger_image_is_made_small_before_it_is_padded() -> None:
     frame = np.full((64, 96, 3), 200, dtype=np.uint8)
-    cut = PadCrop(32, 0.0, 0.999, False).cut(frame)
+    cut = PadCrop(32, False, 0.0, 0.999).cut(frame)
     assert (cut[:4] == 0).all()
     assert (cut[:, -4:] == 0).all()
     # torch resizes bytes with weights in fixed point, whose sum may be off by a little: one step at most
@@ -97,9 +99,9 @@ def test_every_cut_is_the_square_and_half_are_mirrored(crops: Crops) -> None:
     cuts = draws(crops, 60)
     assert {cut.cut(frame).shape for cut in cuts} == {(32, 32, 3)}
     assert 15 < sum(cut.mirror for cut in cuts) < 45
-    plain = cuts[0]._replace(mirror=False)
+    plain = replace(cuts[0], mirror=False)
     # Bytes: the same square, resized by the same code and then mirrored.
-    assert np.array_equal(plain.cut(frame)[:, ::-1], plain._replace(mirror=True).cut(frame))
+    assert np.array_equal(plain.cut(frame)[:, ::-1], replace(plain, mirror=True).cut(frame))
 
 
 def test_without_flip_nothing_is_mirrored() -> None:

@@ -15,11 +15,11 @@ from PIL import Image
 from autovid.cli import main
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FaultLog, Video, VideoSet, open_videos
-from autovid.data.frame_folder import open_video
+from autovid.data.clips import read_windows
+from autovid.data.images import open_video
 from autovid.data.loader import normalised
 from autovid.data.make_index import read_data_set
 from autovid.data.video import VideoError
-from autovid.data.windows import read_windows
 from autovid.errors import DataError
 
 

@@ -12,7 +12,7 @@ from autovid.cli import main
 from autovid.cli.data import NAMES
 from autovid.data import Video, VideoSet, open_videos
 from autovid.data.layouts import LAYOUTS
-from autovid.data.layouts.kinetics200 import choose
+from autovid.data.layouts.kinetics import choose
 from autovid.data.make_index import LeftOut, read_data_set
 from autovid.errors import DataError
 
@@ -194,8 +194,8 @@ def test_kinetics200_takes_the_largest_classes_and_as_many_of_each() -> None:
 
 def test_kinetics200_numbers_the_classes_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinetics(tmp_path)
-    monkeypatch.setattr("autovid.data.layouts.kinetics200.CLASSES", 2)
-    monkeypatch.setattr("autovid.data.layouts.kinetics200.VIDEOS", {"train": 1, "val": 5})
+    monkeypatch.setattr("autovid.data.layouts.kinetics.CLASSES", 2)
+    monkeypatch.setattr("autovid.data.layouts.kinetics.VIDEOS", {"train": 1, "val": 5})
     videos, _ = indexed("kinetics200", tmp_path, seed=3)
     assert videos.classes == ("abseiling", "tying knot (not on a tie)")
     assert [v.label for v in videos.train] == [0, 1]

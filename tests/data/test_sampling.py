@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from autovid.clip import Clip
-from autovid.data.sampling import test_indices as fixed_indices
-from autovid.data.sampling import train_indices
+from autovid.data.clips import test_indices as fixed_indices
+from autovid.data.clips import train_indices
 
 
 def rng(seed: int) -> np.random.Generator:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from autovid.data import open_videos, synthetic
-from autovid.data.synthetic import CLASSES, Recipe, draw, synthetic_folder, write_synthetic
+from autovid.data.synthetic import CLASSES, SyntheticRecipe, draw, synthetic_folder, write_synthetic
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
 from autovid.fileio import cache_folder
 
-SMALL = Recipe(train=1, val=1, frames=8, side=32)
+SMALL = SyntheticRecipe(train=1, val=1, frames=8, side=32)
 
 
 def test_the_default_set_has_twelve_balanced_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,7 +37,9 @@ def test_it_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_another_recipe_is_another_folder(tmp_path: Path) -> None:
-    assert synthetic_folder(tmp_path, SMALL) != synthetic_folder(tmp_path, Recipe(train=1, val=1, frames=9, side=32))
+    assert synthetic_folder(tmp_path, SMALL) != synthetic_folder(
+        tmp_path, SyntheticRecipe(train=1, val=1, frames=9, side=32)
+    )
 
 
 def test_two_writings_are_equal_to_the_byte(tmp_path: Path) -> None:
@@ -52,8 +54,8 @@ def test_two_writings_are_equal_to_the_byte(tmp_path: Path) -> None:
 
 def test_processes_that_come_at_once_end_with_one_whole_set(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from autovid.data.synthetic import Recipe, synthetic_folder;"
-        f"print(synthetic_folder(Path({str(tmp_path)!r}), Recipe(train=1, val=1, frames=8, side=32)))"
+        "from pathlib import Path; from autovid.data.synthetic import SyntheticRecipe, synthetic_folder;"
+        f"print(synthetic_folder(Path({str(tmp_path)!r}), SyntheticRecipe(train=1, val=1, frames=8, side=32)))"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     printed = {process.communicate()[0] for process in processes}
@@ -99,7 +101,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 
 
 def frames(name: str, seed: int) -> np.ndarray:
-    return np.stack(list(draw(name, Recipe(), np.random.default_rng(seed)))).astype(np.int16)
+    return np.stack(list(draw(name, SyntheticRecipe(), np.random.default_rng(seed)))).astype(np.int16)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -136,7 +138,7 @@ def test_the_motions_are_what_their_names_say(name: str, tmp_path: Path) -> None
 
 def write_one(folder: Path, name: str) -> Path:
     path = folder / "one.mp4"
-    synthetic.write_video(path, draw(name, Recipe(frames=12), np.random.default_rng(5)), quality=26, gop=16)
+    synthetic.write_video(path, draw(name, SyntheticRecipe(frames=12), np.random.default_rng(5)), quality=26, gop=16)
     return path
 
 

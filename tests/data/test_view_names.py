@@ -7,9 +7,9 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video
-from autovid.data.augment import shrink
-from autovid.data.frame_folder import open_video
+from autovid.data.images import open_video
 from autovid.data.loader import normalised
+from autovid.data.transforms import shrink
 from autovid.data.views import Views, views_name, views_of
 from autovid.errors import ConfigError
 

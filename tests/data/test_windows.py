@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from autovid.clip import Clip
-from autovid.data.augment import crop_at, shrink
-from autovid.data.frame_folder import open_video
-from autovid.data.sampling import test_indices as view_indices
-from autovid.data.synthetic import Recipe, draw
+from autovid.data.clips import covering, read_windows
+from autovid.data.clips import test_indices as view_indices
+from autovid.data.images import open_video
+from autovid.data.synthetic import SyntheticRecipe, draw
+from autovid.data.transforms import crop_at, shrink
 from autovid.data.video import write_video
-from autovid.data.windows import covering, read_windows
 from autovid.errors import ConfigError, DataError
 
 DENSE = Clip(4, 24, stride=2)
@@ -24,7 +24,7 @@ UNIFORM = Clip(4, 24, sampling="uniform")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2.2 s: 55 frames at 25 a second."""
     path = tmp_path_factory.mktemp("windows") / "a.mp4"
-    frames = draw("disc-left-rising", Recipe(frames=55, side=40), np.random.default_rng(0))
+    frames = draw("disc-left-rising", SyntheticRecipe(frames=55, side=40), np.random.default_rng(0))
     write_video(path, frames, quality=20, gop=12)
     return path
 
@@ -68,7 +68,7 @@ def test_clips_cover_a_window_ten_at_most() -> None:
 
 
 def test_a_single_frame_is_a_window_too(tmp_path: Path) -> None:
-    frames = draw("disc-left-rising", Recipe(frames=1, side=40), np.random.default_rng(0))
+    frames = draw("disc-left-rising", SyntheticRecipe(frames=1, side=40), np.random.default_rng(0))
     write_video(tmp_path / "one.mp4", frames, quality=20, gop=12)
     (window,) = read_windows(tmp_path / "one.mp4", DENSE, 1.0)
     assert window.pixels.shape == (1, 4, 24, 24, 3)

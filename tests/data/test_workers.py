@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autovid.data.workers import Workers
+from autovid.data.workers import WorkerPool
 from autovid.errors import DataError
 
 
@@ -34,7 +34,7 @@ def die_at_five(n: int) -> int:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_results_come_in_the_order_of_the_tasks(count: int) -> None:
-    with closing(Workers(sleepy_square, count)) as workers:
+    with closing(WorkerPool(sleepy_square, count)) as workers:
         assert list(workers.run(range(20))) == [n * n for n in range(20)]
         assert list(workers.run([3])) == [9]
         assert list(workers.run([])) == []
@@ -48,14 +48,14 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
             taken.append(n)
             yield n
 
-    with closing(Workers(sleepy_square, 2)) as workers:
+    with closing(WorkerPool(sleepy_square, 2)) as workers:
         results = workers.run(tasks())
         assert [next(results) for _ in range(3)] == [0, 1, 4]
         assert len(taken) == 5
 
 
 def test_an_error_of_a_task_comes_at_its_place_and_the_workers_live_on() -> None:
-    with closing(Workers(fail_at_five, 2)) as workers:
+    with closing(WorkerPool(fail_at_five, 2)) as workers:
         results = workers.run(range(10))
         assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
         with pytest.raises(DataError, match="five"):
@@ -64,14 +64,14 @@ def test_an_error_of_a_task_comes_at_its_place_and_the_workers_live_on() -> None
 
 
 def test_a_killed_worker_is_one_clear_error_and_not_a_wait() -> None:
-    with closing(Workers(die_at_five, 2)) as workers:
+    with closing(WorkerPool(die_at_five, 2)) as workers:
         with pytest.raises(DataError, match=r"has died \(exit code -9\).*memory"):
             list(workers.run(range(10)))
         assert list(workers.run([1])) == [1]
 
 
 def test_a_later_run_does_not_get_what_is_left_of_an_earlier_one() -> None:
-    with closing(Workers(sleepy_square, 2)) as workers:
+    with closing(WorkerPool(sleepy_square, 2)) as workers:
         first = workers.run(range(100))
         assert next(first) == 0
         second = workers.run(range(10, 20))
@@ -82,11 +82,11 @@ def test_a_later_run_does_not_get_what_is_left_of_an_earlier_one() -> None:
 
 SCRIPT = """
 import sys, time
-from autovid.data.workers import Workers
+from autovid.data.workers import WorkerPool
 from test_workers import sleepy_square
 
 if __name__ == "__main__":
-    workers = Workers(sleepy_square, 2)
+    workers = WorkerPool(sleepy_square, 2)
     results = workers.run(range(10**9))
     next(results)
     try:

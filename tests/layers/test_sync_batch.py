@@ -9,7 +9,7 @@ from torch import Tensor
 from workers import together
 
 from autovid import distributed
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.layers.sync_batch import batch_norm, share_batches
 from autovid.models import build
 from autovid.models.network import Network
@@ -67,7 +67,7 @@ def test_two_halves_make_the_whole(name: str, modules: Modules) -> None:
 
 def norm_of(x: Tensor, scoring: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A search block's norm on this worker's part of x: output, its gradients, running mean."""
-    norm = Norm(6)
+    norm = ElasticBatchNorm(6)
     norm.weight.data.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(3))
     norm.scoring = scoring
     mine = x.chunk(distributed.size())[distributed.rank()].clone().requires_grad_()

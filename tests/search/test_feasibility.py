@@ -9,7 +9,7 @@ from autovid.search.part_targets import Target
 from autovid.search.settings import settings_for
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 
 @pytest.fixture(params=["tiny", "split"])
@@ -131,6 +131,6 @@ def test_parts_that_share_a_stream_choose_one_after_the_other_into_the_range(spa
         arch, _ = choose(space, number, there, log_probs, target)
         chosen = decided(space, number, arch)
         open_now = {name for name in chosen if name in there.candidates and len(there.candidates[name]) > 1}
-        assert all(opens(part, name) for name in open_now)
+        assert all(is_searched_in(part, name) for name in open_now)
     assert 7_500_000 <= space.fix(chosen).cost_table().smallest()[0] <= 8_000_000
     assert chosen.keys() == space.candidates.keys()

@@ -14,7 +14,7 @@ import torch
 
 from autovid.cli import _parser, main, random_baseline
 from autovid.costs import LatencyFile, LatencyRange, latency_table, read_latency_file
-from autovid.costs.latency import block_key, distinct_blocks, site_choices
+from autovid.costs.latency import distinct_blocks
 from autovid.data import open_videos
 from autovid.errors import ConfigError, CostRangeError, RunError
 from autovid.kernels.compute import Compute
@@ -33,6 +33,7 @@ from autovid.solver import CostRange
 from autovid.solver.several_constraints import Limit
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
+from autovid.space.site_table import site_choices
 from autovid.studies import open_supernet
 from autovid.studies.random_baseline import draw
 
@@ -72,7 +73,8 @@ def within(latency: LatencyRange, archs: list[Any]) -> bool:
 
 def test_a_latency_is_the_sum_of_its_blocks_and_the_overhead() -> None:
     for arch in SPACE.sample(20, seed=4):
-        keys = [block_key(site, arch.choices, arch.network, arch.reference) for site in sites(arch.network)]
+        placed = sites(arch.network, arch.reference)
+        keys = [site.block.key(site, site.choice(arch.choices)) for site in placed]
         expected = 7 + sum(FILE.blocks[key] for key in keys if key)
         assert TABLE.total(SPACE.index([arch])).tolist() == [expected]
         assert latency_table(arch.as_space(), FILE).smallest()[0] == expected
@@ -85,7 +87,8 @@ def test_equal_blocks_share_an_entry_and_others_do_not() -> None:
     keys = list(distinct_blocks([SPACE]))
     assert len(keys) == len(set(keys))
     bigger = load_space("two_stream")
-    every = sum(int(np.prod([len(bigger.candidates[name]) for name in site.scope])) for site in sites(bigger.network))
+    placed, candidates = sites(bigger.network, bigger.reference), bigger.candidates
+    every = sum(int(np.prod([len(candidates[name]) for name in site.scope])) for site in placed)
     assert len(distinct_blocks([bigger])) < 0.6 * every
 
 
@@ -164,9 +167,9 @@ def coarse() -> LatencyFile:
     """What comes after the sparse stream takes whole milliseconds, so that the stream itself must fit in between."""
     part = SPACE.part_space(0, {})
     early = {
-        block_key(site, choices, SPACE.network, SPACE.reference)
-        for site in sites(part.network)
-        for choices in site_choices(site, part)
+        site.block.key(site, site.choice(choices))
+        for site in sites(part.network, part.reference)
+        for choices in site_choices(site, part.candidates)
     }
     return made_up(SPACE, blocks={k: t if k in early else 1_000_000 * (1 + t % 2) for k, t in FILE.blocks.items()})
 

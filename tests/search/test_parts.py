@@ -12,7 +12,7 @@ from autovid.search import settings_for
 from autovid.search.prior import Prior
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 
 def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_space: SearchSpace) -> None:
@@ -25,7 +25,7 @@ def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_sp
     rows = prior.sample(600, torch.Generator().manual_seed(0))
     for d, (decision, logp) in enumerate(zip(there.decisions, prior.log_probs(), strict=True)):
         size = len(decision.candidates)
-        if opens(part, decision.name):
+        if is_searched_in(part, decision.name):
             assert (rows[:, d] == 0).all()
         else:
             assert np.exp(logp) == pytest.approx(np.full(size, 1 / size))  # float64, two roundings
@@ -52,7 +52,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
     for step in range(task.steps):
         task.step(step)
         part = split_space.parts[task.number]
-        assert all(opens(part, name) for name in task.prior.tensors())
+        assert all(is_searched_in(part, name) for name in task.prior.tensors())
         assert all(torch.equal(task.learned[name], learned[name]) for name in task.learned)  # copies
         learned |= task.prior.tensors()
     assert learned.keys() == {d.name for d in split_space.decisions if len(d.candidates) > 1}

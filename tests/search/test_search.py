@@ -27,7 +27,7 @@ from autovid.search.picture import alpha_image
 from autovid.search.prior import Prior
 from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
-from autovid.space.space import opens
+from autovid.space.decisions import is_searched_in
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")
@@ -71,7 +71,7 @@ def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: P
     last: dict[str, list[float]] = {}
     for line in lines:
         number, _ = searched.settings.locate(line.pop("step"))
-        opened = [d.name for d in searched.space.decisions if opens(searched.space.parts[number], d.name)]
+        opened = [d.name for d in searched.space.decisions if is_searched_in(searched.space.parts[number], d.name)]
         assert list(line) == opened
         # written with five decimals: 4 candidates are off by half of the last each
         assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in line.values())

@@ -45,7 +45,7 @@ def test_the_published_space_has_six_variables_and_three_parts() -> None:
         ("dense", 400, 0.2, 0.015, 0.25),
         ("attention", 200, 0.2, 0.010, 0.25),
     ]
-    assert [p.share for p in space.parts] == [0.57, 0.82, 1]
+    assert [p.cost_fraction for p in space.parts] == [0.57, 0.82, 1]
 
 
 def test_sampling_is_uniform_and_a_function_of_the_seed() -> None:
@@ -237,3 +237,16 @@ def test_scaling_repeats_choices_in_proportion() -> None:
         for n, a in (("m", arch), ("l", deep))
     }
     assert depth == {"m": 11, "l": 25}
+
+
+@pytest.mark.parametrize(("new", "old"), [("frame_stride: 4", "every: 4"), ("cost_fraction: 0.85", "share: 0.85")])
+def test_a_key_of_before_is_refused_by_its_new_name(new: str, old: str, tmp_path: Path) -> None:
+    says = rf"yaml:\d+: .*this key is called {new.split(':')[0]} now"
+    (tmp_path / "a.yaml").write_text(load_space("tiny").text.replace(new, old))
+    with pytest.raises(ConfigError, match=says):
+        load_space(tmp_path / "a.yaml")
+    text = load_space("tiny").sample(1)[0].to_yaml()
+    (tmp_path / "b.yaml").write_text(text.replace(new, old))
+    if new in text:
+        with pytest.raises(ConfigError, match=says):
+            load_architecture(tmp_path / "b.yaml")

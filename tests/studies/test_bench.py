@@ -20,7 +20,7 @@ from autovid.measure.memory import largest_batch, most_clips, peak_memory
 from autovid.measure.timing import Turns
 from autovid.run import Progress
 from autovid.space import load_space
-from autovid.studies import Bench, BenchSettings, notes, open_candidate, tables
+from autovid.studies import Bench, BenchSettings, notes, open_measured, tables
 from autovid.train.recipe import view_crop
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
 
 
 def bench(**options: Any) -> Bench:
-    candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=2, crop=32)
+    candidate = open_measured("tsn_resnet18", Compute("cpu", "fp32"), frames=2, crop=32)
     return Bench([candidate], BenchSettings(**{"repeats": 6, "most": 2, **options}))
 
 
@@ -78,7 +78,7 @@ def test_a_video_takes_its_share_of_a_batch() -> None:
     """As S2DNet's Table 3, and videos a second as Deep Analysis' Table 1. Halving is exact."""
     measured = bench(batch=2, repeats=1)
     measured.measure(Progress())
-    (found,) = measured.figures
+    (found,) = measured.rows
     assert found.latency_median is not None
     assert (found.ms_per_video, found.videos_per_second) == (found.latency_median / 2, found.clips_per_second)
     columns, ((name, gflops, *_),) = tables(measured)[2]
@@ -90,19 +90,19 @@ def test_a_video_takes_its_share_of_a_batch() -> None:
 def test_views_cut_each_networks_own_crop_and_a_given_crop_stands(tmp_path: Path) -> None:
     load_space("tiny").sample(1, seed=1)[0].save(tmp_path / "a.yaml")
     compute, file = Compute("cpu", "fp32"), str(tmp_path / "a.yaml")
-    own = open_candidate(file, compute)
-    assert open_candidate(file, compute, views="10-center").clip == own.clip
-    lcr = open_candidate(file, compute, views="10-lcr")
+    own = open_measured(file, compute)
+    assert open_measured(file, compute, views="10-center").clip == own.clip
+    lcr = open_measured(file, compute, views="10-lcr")
     assert (lcr.clip.crop, lcr.model.hash) == (view_crop(own.clip.crop, "lcr"), own.model.hash)
-    assert open_candidate(file, compute, views="10-lcr", crop=40).clip.crop == 40
-    assert open_candidate("x3d_s", compute, views="10-lcr").clip.crop == 182  # Table 3 of Auto-TSNet
+    assert open_measured(file, compute, views="10-lcr", crop=40).clip.crop == 40
+    assert open_measured("x3d_s", compute, views="10-lcr").clip.crop == 182  # Table 3 of Auto-TSNet
 
 
 def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = bench()
     with pytest.raises(KeyboardInterrupt):
         stopped.measure(StopAt(4))
-    (found,) = stopped.figures
+    (found,) = stopped.rows
     assert (found.repeats, found.peak_bytes, stopped.finished) == (4, None, False)
     assert found.latency_median is not None
     monkeypatch.setattr("autovid.run.Progress", lambda title: StopAt(2))
@@ -131,7 +131,7 @@ def test_a_training_is_measured_as_it_was_trained(tiny_videos: Path, tmp_path: P
     words = ["train", str(tmp_path / "arch.yaml"), "--data", str(tiny_videos), "-o", str(tmp_path / "run")]
     words += ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--recipe", "proxy"]
     assert main([*words, "--device", "cpu", "--precision", "fp32", "--decoders", "0"]) == 0
-    found = Bench([open_candidate(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).figures[0]
+    found = Bench([open_measured(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).rows[0]
     evaluated = json.loads((tmp_path / "run" / "evaluation-center.json").read_text())
     assert (found.frames, found.crop, found.macs) == (8, 24, evaluated["macs_per_view"])
     assert found.params == evaluated["params"]
@@ -142,7 +142,7 @@ def test_a_name_is_the_network_also_where_a_folder_is_called_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tsn_resnet18").mkdir()
-    assert open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32).clip.crop == 32
+    assert open_measured("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32).clip.crop == 32
     assert main(["draw", "tsn_resnet18", "-o", "out.svg"]) == 0
 
 
@@ -151,13 +151,13 @@ def test_an_architecture_of_a_run_has_the_runs_name(tmp_path: Path) -> None:
         (tmp_path / run).mkdir()
         load_space("tiny").sample(1, seed=1)[0].save(tmp_path / run / "architecture.yaml")
     compute = Compute("cpu", "fp32")
-    names = [open_candidate(str(tmp_path / run / "architecture.yaml"), compute).name for run in ("one", "two")]
+    names = [open_measured(str(tmp_path / run / "architecture.yaml"), compute).name for run in ("one", "two")]
     assert names == ["one", "two"]
 
 
 def test_an_unsteady_measurement_says_so() -> None:
     measured = bench()
-    found = measured.figures[0]
+    found = measured.rows[0]
     found.latency_q1, found.latency_median, found.latency_q3 = 0.95, 1.0, 1.1
     assert not any("spread" in line for line in notes(measured))
     found.latency_q3 = 1.2
@@ -173,21 +173,21 @@ def test_a_name_is_no_formula(tmp_path: Path) -> None:
 
 def test_throughputs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down; the ratio does not. What does not fit at all has none."""
-    candidate = open_candidate("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32)
+    candidate = open_measured("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32)
     measured = Bench([candidate] * 3, BenchSettings(repeats=1))
-    for found, batch in zip(measured.figures, (2, 1, 0)):
+    for found, batch in zip(measured.rows, (2, 1, 0)):
         found.largest_batch = batch
     took = iter([9.0, 9.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 16.0, 16.0])
     monkeypatch.setattr("autovid.studies.bench.seconds", lambda run, device: next(took))
     measured._throughputs(lambda text: None)
-    assert [found.clips_per_second for found in measured.figures] == [0.5, 0.25, None]
-    for found in measured.figures:
+    assert [found.clips_per_second for found in measured.rows] == [0.5, 0.25, None]
+    for found in measured.rows:
         found.clips_per_second = None
     took = iter([9.0, 9.0, 1.0, 1.0, 2.0])
     with pytest.raises(StopIteration):  # in the place of Ctrl-C: the first round is kept
         measured._throughputs(lambda text: None)
-    assert [found.clips_per_second for found in measured.figures] == [2.0, 1.0, None]
-    assert [found.clips_per_second_ratio for found in measured.figures] == [1.0, 0.5, None]
+    assert [found.clips_per_second for found in measured.rows] == [2.0, 1.0, None]
+    assert [found.clips_per_second_ratio for found in measured.rows] == [1.0, 0.5, None]
 
 
 def test_runs_take_turns_and_a_ratio_is_taken_within_a_round() -> None:
@@ -227,7 +227,7 @@ def test_a_cpu_is_never_asked_for_more_than_half_of_the_memory_that_it_can_spare
     monkeypatch.setattr("autovid.measure.memory.MARGIN", 1e-9)
     small = bench(most=64)
     small.measure(Progress())
-    assert (small.figures[0].largest_batch, small.figures[0].largest_batch_is) == (1, "memory")
+    assert (small.rows[0].largest_batch, small.rows[0].largest_batch_is) == (1, "memory")
 
 
 def test_peak_memory_is_that_of_the_tensors_alive_at_once(capfd: pytest.CaptureFixture[str]) -> None:

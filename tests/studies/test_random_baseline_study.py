@@ -18,7 +18,7 @@ from autovid.solver import CostRange
 from autovid.studies import Comparison, Entry, Trainer, find_rival, random_baseline, range_around
 from autovid.studies.comparison import write_comparison
 from autovid.studies.random_baseline import predicted
-from autovid.train.task import Training
+from autovid.train.task import TrainingTask
 
 FLOPS = CostRange(11_000_000, 12_000_000)
 
@@ -32,13 +32,13 @@ def videos(tiny_videos: Path) -> VideoSet:
 def trained_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that trainings do."""
     steps: list[int] = []
-    step = Training.step
+    step = TrainingTask.step
 
-    def counted(task: Training, index: int) -> dict[str, float]:
+    def counted(task: TrainingTask, index: int) -> dict[str, float]:
         steps.append(index)
         return step(task, index)
 
-    monkeypatch.setattr(Training, "step", counted)
+    monkeypatch.setattr(TrainingTask, "step", counted)
     return steps
 
 
@@ -140,15 +140,15 @@ def test_a_finished_training_of_the_searched_one_is_taken_over(
 def test_one_that_diverges_is_an_entry_without_accuracy(
     videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, calls = Training.step, []
+    step, calls = TrainingTask.step, []
 
-    def once(task: Training, index: int) -> dict[str, float]:
+    def once(task: TrainingTask, index: int) -> dict[str, float]:
         calls.append(index)
         if len(calls) == 2:
             raise DivergedError("the loss is nan")
         return step(task, index)
 
-    monkeypatch.setattr(Training, "step", once)
+    monkeypatch.setattr(TrainingTask, "step", once)
     found = baseline(tmp_path / "b", videos)
     assert [entry.top1 is None for entry in found.entries] == [False, True, False]
     assert "diverged" in (tmp_path / "b" / "table.md").read_text()

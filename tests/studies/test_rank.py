@@ -85,7 +85,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
             raise KeyboardInterrupt
         return RankedArchitecture(arch.hash, 1, 10.0 * len(asked), 20.0)
 
-    monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_seen", seen)
+    monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_evaluate", seen)
     monkeypatch.setattr(sys.modules["autovid.studies.random_baseline"].Job, "run", lambda *given: "not trained here")
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]

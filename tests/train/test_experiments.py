@@ -19,9 +19,9 @@ from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build
 from autovid.space import SearchSpace
 from autovid.train import plan
-from autovid.train.experiment import Loaded, load_experiment
+from autovid.train.experiment import LoadedExperiment, load_experiment
 from autovid.train.recipe import Recipe, check_clip
-from autovid.train.task import Training, prepare
+from autovid.train.task import TrainingTask, prepare
 from autovid.train.train import loader_of
 
 Plain = dict[str, Any]
@@ -56,10 +56,10 @@ def once_a_base(path: Path) -> Any:
 @pytest.fixture(scope="module", autouse=True)
 def _figures_once() -> Any:
     """Networks that differ in the number of classes alone are counted once here."""
-    known: dict[tuple[object, ...], plan.Figures] = {}
-    count = plan.figures_of
+    known: dict[tuple[object, ...], plan.TrainingCost] = {}
+    count = plan.training_cost
 
-    def counted(model: Model, recipe: Recipe, classes: int) -> plan.Figures:
+    def counted(model: Model, recipe: Recipe, classes: int) -> plan.TrainingCost:
         what = model.changed(classes=1).to_yaml() if isinstance(model, NetworkSpec) else model.hash
         key = (what, recipe.frames, recipe.crop, recipe.crops, recipe.jitter, recipe.sampling, recipe.sync_norm)
         if key not in known:
@@ -67,7 +67,7 @@ def _figures_once() -> Any:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "figures_of", counted)
+        patch.setattr(plan, "training_cost", counted)
         yield
 
 
@@ -113,7 +113,7 @@ def test_it_says_where_it_is_from(path: Path) -> None:
 # -- two steps
 
 
-def reduced(path: Path) -> Loaded:
+def reduced(path: Path) -> LoadedExperiment:
     """The experiment with two small clips a step."""
     rate = min(0.01, load_experiment(path).recipe.lr)
     fixed = ["start=null", "workers=1", "precision=fp32", "batch=2", f"lr={rate}", "seed=1"]
@@ -166,7 +166,7 @@ def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
     assert isinstance(found.model, NetworkSpec)
     net = fresh(found.model, recipe)
     loader = loader_of(recipe, videos, net)
-    task = Training(net, loader, recipe, Compute("cpu", "fp32"), 2, {})
+    task = TrainingTask(net, loader, recipe, Compute("cpu", "fp32"), 2, {})
     before = next(net.parameters()).detach().clone()
     losses = [task.step(index)["loss"] for index in range(2)]
     assert all(map(math.isfinite, losses))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autovid.data.crops import jitter_range
+from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
 from autovid.space import load_space
 from autovid.train import Recipe, make_recipe

@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from torch.optim.swa_utils import update_bn
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
@@ -27,7 +27,7 @@ from autovid.run import Interrupted, RunDirectory
 from autovid.train import Recipe, make_recipe, open_trained
 from autovid.train.optimizer import make_optimizer
 from autovid.train.recipe import Multiples, RecipeError
-from autovid.train.task import Training, prepare
+from autovid.train.task import TrainingTask, prepare
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ class Clips:
             yield Batch(x, torch.randint(12, (self.batch,), generator=rng), torch.arange(self.batch))
 
 
-def task_of(net: Network, steps: int = 3, **changes: Any) -> Training:
-    return Training(net, Clips(), recipe(batch=4, **changes), Compute("cpu", "fp32"), steps, {})  # type: ignore[arg-type]
+def task_of(net: Network, steps: int = 3, **changes: Any) -> TrainingTask:
+    return TrainingTask(net, Clips(), recipe(batch=4, **changes), Compute("cpu", "fp32"), steps, {})  # type: ignore[arg-type]
 
 
 class Plain(Network):
@@ -211,7 +211,7 @@ def test_weight_decay_takes_in_norms_where_the_recipe_says_so() -> None:
     optimizer = make_optimizer(net, recipe(weight_decay=0.5, norm_decay=True, nesterov=True))
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.5}
     assert all(group["nesterov"] for group in optimizer.param_groups)
-    assert any(isinstance(module, Norm) for module in net.modules())
+    assert any(isinstance(module, ElasticBatchNorm) for module in net.modules())
 
 
 def test_what_a_network_cannot_take_is_said() -> None:

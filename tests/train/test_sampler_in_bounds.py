@@ -16,7 +16,7 @@ from autovid.layers.detail_sampler import Location
 from autovid.models.s2dnet import S2DNet, Sizes, classifier
 from autovid.train.experiment import load_experiment
 from autovid.train.recipe import Multiples, Recipe
-from autovid.train.task import Training
+from autovid.train.task import TrainingTask
 
 CLASSES, FRAMES, CROP, WIDTH = 7, 12, 32, 16
 SLOWLY = 10**6  # steps of which 50 are done: the rate stays at its highest
@@ -66,7 +66,7 @@ def trained(recipe: Recipe, steps: int) -> Looks:
     torch.manual_seed(0)
     net, seen = Small(), list[Location]()
     net.locator.register_forward_hook(lambda *call: seen.append(call[2]))
-    task = Training(net, Noise(), recipe, Compute("cpu", "fp32"), SLOWLY, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, Noise(), recipe, Compute("cpu", "fp32"), SLOWLY, {})  # type: ignore[arg-type]
     for index in range(steps):
         task.step(index)
     mu = torch.cat([torch.cat([look.time[:, :1].flatten(), look.space[..., :2].flatten()]) for look in seen])

@@ -11,7 +11,7 @@ from small import ARCH, recipe, train
 from stopping import StopAt
 from tolerance import rounding
 
-from autovid.blocks.elastic import Norm
+from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.costs import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
@@ -24,7 +24,7 @@ from autovid.space.schema import Reference
 from autovid.train import as_trained, evaluate, open_trained
 from autovid.train.evaluate import read_evaluation
 from autovid.train.optimizer import make_optimizer
-from autovid.train.task import Training
+from autovid.train.task import TrainingTask
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_run_directory_tells_everything(whole: Path, videos: VideoSet) -> No
 
 
 def test_a_finished_training_is_not_done_again(whole: Path, videos: VideoSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Training, "step", None)
+    monkeypatch.setattr(TrainingTask, "step", None)
     monkeypatch.setattr("autovid.train.train.evaluate", None)
     assert train(whole, videos, resume=True).step == 6
 
@@ -144,15 +144,15 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
     videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = []
-    step, load = Training.step, torch.optim.SGD.step
+    step, load = TrainingTask.step, torch.optim.SGD.step
 
-    def poisoned(task: Training, index: int) -> dict[str, float]:
+    def poisoned(task: TrainingTask, index: int) -> dict[str, float]:
         if index == 4:
             with torch.no_grad():
                 next(task.net.parameters()).fill_(float("nan"))
         return step(task, index)
 
-    monkeypatch.setattr(Training, "step", poisoned)
+    monkeypatch.setattr(TrainingTask, "step", poisoned)
     monkeypatch.setattr(torch.optim.SGD, "step", lambda *a, **k: moved.append(1) or load(*a, **k))
     with pytest.raises(Interrupted):
         train(tmp_path / "run", videos, progress=StopAt(3))
@@ -168,7 +168,7 @@ def test_a_gradient_that_is_not_finite_moves_no_weight() -> None:
     """Behind a loss that is."""
     net = build(ARCH, 12)
     next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-    task = Training(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
     before = [p.detach().clone() for p in net.parameters()]
     with pytest.raises(DivergedError, match="gradient is"):
         task.step(0)
@@ -185,13 +185,13 @@ def half() -> Compute:
 def test_a_gradient_too_large_for_fp16_leaves_the_step_out_and_lowers_the_scale() -> None:
     net = build(ARCH, 12)
     overflow = next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-    task = Training(net, _Constant(), recipe(), half(), 9, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, _Constant(), recipe(), half(), 9, {})  # type: ignore[arg-type]
     before = [p.detach().clone() for p in net.parameters()]
     task.step(0)
     assert task.scaler.get_scale() == 32768
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
     state = task.state()
-    again = Training(build(ARCH, 12), _Constant(), recipe(), Compute("cpu", "fp32"), 9, {})  # type: ignore[arg-type]
+    again = TrainingTask(build(ARCH, 12), _Constant(), recipe(), Compute("cpu", "fp32"), 9, {})  # type: ignore[arg-type]
     again.load(state)
     assert again.scaler.get_scale() == 32768
     overflow.remove()
@@ -202,7 +202,7 @@ def test_a_gradient_too_large_for_fp16_leaves_the_step_out_and_lowers_the_scale(
 def test_a_gradient_too_large_for_fp16_at_any_scale_has_diverged() -> None:
     net = build(ARCH, 12)
     next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
-    task = Training(net, _Constant(), recipe(), half(), 99, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, _Constant(), recipe(), half(), 99, {})  # type: ignore[arg-type]
     with pytest.raises(DivergedError, match="gradient is"):
         print([task.step(index) for index in range(99)])
     assert 0 < task.scaler.get_scale() < 1
@@ -214,7 +214,7 @@ def test_a_batch_too_large_for_the_device_is_one_line(monkeypatch: pytest.Monkey
 
     net = build(ARCH, 12)
     monkeypatch.setattr(net, "forward", full)
-    task = Training(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="8 clips a step; give a smaller --batch"):
         task.step(0)
 
@@ -231,7 +231,7 @@ def test_batch_norm_does_not_decay_and_everything_else_does() -> None:
     net = build(ARCH, 12)
     optimizer = make_optimizer(net, recipe(weight_decay=0.5))
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    norms = {id(p) for module in net.modules() if isinstance(module, Norm) for p in module.parameters()}
+    norms = {id(p) for module in net.modules() if isinstance(module, ElasticBatchNorm) for p in module.parameters()}
     assert norms
     assert all(decays[id(p)] == (0.0 if id(p) in norms else 0.5) for p in net.parameters())
 
@@ -243,7 +243,7 @@ def test_a_step_moves_every_weight_by_the_rule_of_sgd(videos: VideoSet, tmp_path
     """
     net = build(ARCH, 12)
     chosen = recipe(weight_decay=0.1)
-    task = Training(net, _Constant(), chosen, Compute("cpu", "fp32"), 2, {})  # type: ignore[arg-type]
+    task = TrainingTask(net, _Constant(), chosen, Compute("cpu", "fp32"), 2, {})  # type: ignore[arg-type]
     decays = {id(p): group["weight_decay"] for group in task.optimizer.param_groups for p in group["params"]}
     momentum = {id(p): torch.zeros_like(p) for p in net.parameters()}
     sizes = dict(momentum)

@@ -16,7 +16,7 @@ from autovid.data import open_videos
 from autovid.errors import AutovidError, ConfigError, RunError
 from autovid.models import Model, Network, NetworkSpec, build
 from autovid.run import Interrupted, RunDirectory
-from autovid.train.task import Training
+from autovid.train.task import TrainingTask
 
 TSM = NetworkSpec(network="tsm_mobilenet_v2", classes=12, frames=4, crop=32, modules={"cutmix": {}})
 Result = dict[str, Any]
@@ -25,16 +25,16 @@ Result = dict[str, Any]
 def watched(out: Path, data: Path, model: Model, changes: dict[str, Any], **options: Any) -> Result:
     """A training, and this worker's own weights after it."""
     seen: Result = {}
-    step = Training.step
+    step = TrainingTask.step
 
-    def watch(task: Training, index: int) -> dict[str, float]:
+    def watch(task: TrainingTask, index: int) -> dict[str, float]:
         metrics = step(task, index)
         seen["weights"] = {name: value.clone() for name, value in task.net.state_dict().items()}
         seen.setdefault("losses", []).append(metrics["loss"])
         return metrics
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "step", watch)
+        patch.setattr(TrainingTask, "step", watch)
         patch.setattr("autovid.train.train.build", in_double)
         found = train(out, open_videos(data), model, recipe=recipe(**changes), **options)
     return {**seen, "evaluation": msgspec.to_builtins(found)}

@@ -1,34 +1,99 @@
-"""The layouts that data sets are distributed in, one file each: what their own lists say, as rows."""
+"""The layouts that data sets are distributed in: for each a reader of its own lists.
 
-from autovid.data.layouts import (
-    cifar100,
-    classes,
-    hmdb51,
-    ibm,
-    imagenet,
-    kinetics200,
-    kinetics400,
-    moments,
-    something_v1,
-    something_v2,
-    table,
-    ucf101,
-)
-from autovid.data.layouts.layout import Layout, Reader, Row
+A reader takes the folder of the data set and the number of the official fold, and returns a `Layout`. Readers are named
+in LAYOUTS by their place, and loaded when they are used.
+"""
 
-LAYOUTS: dict[str, Reader] = {
-    "kinetics400": kinetics400.read,
-    "kinetics200": kinetics200.read,
-    "ssv1": something_v1.read,
-    "ssv2": something_v2.read,
-    "moments": moments.read,
-    "ucf101": ucf101.read,
-    "hmdb51": hmdb51.read,
-    "ibm": ibm.read,
-    "cifar100": cifar100.read,
-    "imagenet": imagenet.read,
-    "folders": classes.read,
-    "csv": table.read,
+import re
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from autovid.data.file_lookup import SPLITS
+from autovid.data.index import Video
+from autovid.errors import DataError
+
+LAYOUTS = {
+    "kinetics400": "autovid.data.layouts.kinetics:read_kinetics400",
+    "kinetics200": "autovid.data.layouts.kinetics:read_kinetics200",
+    "ssv1": "autovid.data.layouts.something:read_v1",
+    "ssv2": "autovid.data.layouts.something:read_v2",
+    "moments": "autovid.data.layouts.actions:read_moments",
+    "ucf101": "autovid.data.layouts.actions:read_ucf101",
+    "hmdb51": "autovid.data.layouts.actions:read_hmdb51",
+    "ibm": "autovid.data.layouts.path_lists:read_ibm",
+    "cifar100": "autovid.data.layouts.pictures:read_cifar100",
+    "imagenet": "autovid.data.layouts.pictures:read_imagenet",
+    "folders": "autovid.data.layouts.own:read_folders",
+    "csv": "autovid.data.layouts.own:read_csv",
 }
 
-__all__ = ["LAYOUTS", "Layout", "Row"]
+
+class ListedVideo(NamedTuple):
+    """A video as a list names it: `where` is "FILE, row N", `path` the last parts of its path.
+
+    `split` is train or val, or empty where the data set has none.
+    """
+
+    where: str
+    path: str
+    label: str
+    split: str
+    start: float | None = None
+    end: float | None = None
+
+
+Selection: TypeAlias = Callable[[list[tuple[str, Video]], tuple[str, ...], int], list[tuple[str, Video]]]
+
+
+class Layout(NamedTuple):
+    """The content of a data set's lists: its classes in the official order, and its rows.
+
+    `flip`: a mirrored video keeps its class. `choose(videos, classes, seed)` takes some of the (split, video) that
+    exist; labels keep their numbers, and classes without a video are dropped from the index afterwards. `exact`: the
+    rows are files of the folder, by their very paths.
+    """
+
+    classes: tuple[str, ...]
+    rows: Iterable[ListedVideo]
+    flip: bool = True
+    choose: Selection | None = None
+    exact: bool = False
+
+
+def read_layout(name: str, root: Path, fold: int) -> Layout:
+    """Read the lists of a data set in the folder `root`; `name` is a key of LAYOUTS. Raises DataError."""
+    module, _, function = LAYOUTS[name].partition(":")
+    layout: Layout = getattr(import_module(module), function)(root, fold)
+    return layout
+
+
+def files(root: Path, pattern: str) -> list[Path]:
+    """Return the files of this name (a glob) in the folder and in the folders right below it."""
+    paths = [path for path in [*root.glob(pattern), *root.glob(f"*/{pattern}")] if path.is_file()]
+    return sorted(path for path in paths if not path.name.startswith(".") and not path.parent.name.startswith("."))
+
+
+def one_file(root: Path, *patterns: str) -> Path:
+    """Return the file of the first of these names that exists. Raises DataError where none does, or more than one."""
+    for pattern in patterns:
+        paths = files(root, pattern)
+        if len(paths) > 1:
+            raise DataError(f"{paths[0]} and {paths[1]}: two lists of the same; leave one in {root}")
+        if paths:
+            return paths[0]
+    raise DataError(f"{root}: no {patterns[0]} here or in a folder right below; it comes with the data set")
+
+
+def split_of(path: Path) -> str | None:
+    """Return train or val where the name of a list says one of them."""
+    words = set(re.split(r"[^a-z]+", path.stem.lower()))
+    return next((split for split, names in SPLITS.items() if words & names - {"test", "testing"}), None)
+
+
+def ordered(where: Path, numbers: dict[str, int]) -> tuple[str, ...]:
+    """Return class names in the order of their numbers, which must be 0, 1, 2, ... Raises DataError."""
+    if sorted(numbers.values()) != list(range(len(numbers))) or not numbers:
+        raise DataError(f"{where}: the classes' numbers must be 0, 1, 2, ... without a gap")
+    return tuple(sorted(numbers, key=lambda name: numbers[name]))

@@ -1,66 +1,69 @@
-"""Decodes everything once, and says what is broken and why."""
+"""Decode everything once; report what is broken and why."""
 
-import csv
-import io
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data.frame_folder import FrameFolder, open_video
-from autovid.data.images import StillImage
+from autovid.data.images import open_video
 from autovid.data.index import VideoSet
-from autovid.data.tools.process_videos import Done, Journal, Part, Shows, Task, stamp, sweep, tasks
-from autovid.data.video import VideoError, VideoFile
+from autovid.data.lists import csv_text
+from autovid.data.tools.process_videos import (
+    Journal,
+    Part,
+    ProgressDisplay,
+    VideoResult,
+    VideoTask,
+    process,
+    stamp,
+    tasks,
+)
+from autovid.data.video import OpenVideo, VideoError
 
 
 class Checker(msgspec.Struct, frozen=True):
-    """Work for a sweep: every frame of a video is decoded, and every part of it looked for."""
+    """Work for `process`: every frame of a video is decoded, and every part of it looked for."""
 
     root: Path
 
-    def check(self, task: Task) -> Done:
-        """What a loader would stumble over."""
+    def check(self, task: VideoTask) -> VideoResult:
+        """Report all that a loader would stumble over."""
         path = self.root / task.path
-        seen = stamp(path)
+        state = stamp(path)
         try:
             with open_video(path) as video:
                 video.check()
-                return Done(task, seen, reasons=tuple(missing(video, part) for part in task.parts))
+                return VideoResult(task, state, reasons=tuple(missing(video, part) for part in task.parts))
         except VideoError as error:
-            return Done(task, seen, str(error))
+            return VideoResult(task, state, str(error))
 
 
-def check(videos: VideoSet, journal: Journal, workers: int, shows: Shows) -> list[tuple[str, str]]:
-    """(path, reason) of all that is broken in a data set."""
-    done = sweep(videos.root, tasks(videos), Checker(videos.root).check, journal, workers, shows)
-    return broken(done)
+def check(videos: VideoSet, journal: Journal, workers: int, progress: ProgressDisplay) -> list[tuple[str, str]]:
+    """Return (path, reason) of all that is broken in a data set."""
+    return broken(process(videos.root, tasks(videos), Checker(videos.root).check, journal, workers, progress))
 
 
-def broken(done: list[Done]) -> list[tuple[str, str]]:
-    """(path, reason) of the videos, or parts of them, that cannot be read."""
-    whole = [(one.task.path, one.reason) for one in done if one.reason]
-    return whole + [(one.task.path, reason) for one in done for reason in one.reasons if reason]
+def broken(results: list[VideoResult]) -> list[tuple[str, str]]:
+    """Return (path, reason) of the videos, or parts of them, that cannot be read."""
+    whole = [(one.task.path, one.reason) for one in results if one.reason]
+    return whole + [(one.task.path, reason) for one in results for reason in one.reasons if reason]
 
 
 def broken_table(rows: list[tuple[str, str]]) -> str:
-    """CSV with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("path", "reason"), *rows])
-    return text.getvalue()
+    """Return CSV text with a header."""
+    return csv_text([("path", "reason"), *rows])
 
 
-def missing(video: VideoFile | FrameFolder | StillImage, part: Part) -> str:
-    """Why a part is not in a video; empty where it is."""
+def missing(video: OpenVideo, part: Part) -> str:
+    """Return the reason why a part is not in a video; empty where it is."""
     if inside(video, part).any():
         return ""
     return f"no frames from {part[0] or 0:g} to {'the end' if part[1] is None else f'{part[1]:g}'}"
 
 
-def inside(video: VideoFile | FrameFolder | StillImage, part: Part) -> NDArray[np.bool_]:
-    """(len(video),): which frames of a whole video belong to a part of it."""
+def inside(video: OpenVideo, part: Part) -> NDArray[np.bool_]:
+    """Return (len(video),): True for the frames of a whole video that belong to a part of it."""
     start, end = part
     kept: NDArray[np.bool_] = video.marks >= (start or 0)
     return kept if end is None else kept & (video.marks < end)

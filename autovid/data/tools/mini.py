@@ -1,8 +1,12 @@
-"""The Mini- sets of "Deep Analysis of CNN-based Spatio-temporal Representations": half of the classes at random.
+"""The Mini- sets: half of the classes at random.
 
-Its authors have published which classes of Kinetics-400 (200) and Something-Something V2 (87) they drew:
+Chen et al., "Deep Analysis of CNN-based Spatio-temporal Representations for Action Recognition", 2021, arXiv
+2010.11757.
+
+The authors published the classes of Kinetics-400 (200) and Something-Something V2 (87) that they drew:
 `mini_classes.json`, `classes="ibm"`. Of other data sets a seed draws here, which is ours. The Mini-Kinetics-200 of Xie
-et al., "Rethinking spatiotemporal feature learning" (2018), is another set: give its classes as a file.
+et al., "Rethinking spatiotemporal feature learning", 2018, arXiv 1712.04851, is another set: give its
+classes as a file.
 """
 
 import unicodedata
@@ -14,34 +18,33 @@ import msgspec
 import numpy as np
 
 from autovid.data.index import Video, VideoSet
-from autovid.data.layouts.layout import lines
+from autovid.data.lists import lines
 from autovid.errors import DataError
 
 LISTS = Path(__file__).with_name("mini_classes.json")
 NAMED = 5  # so many names in an error
 
 
-class _Published(msgspec.Struct, forbid_unknown_fields=True):
+class _PublishedLists(msgspec.Struct, forbid_unknown_fields=True):
     source: str
     lists: dict[str, list[str]]
 
 
 def mini(videos: VideoSet, seed: int = 0, classes: str | None = None) -> tuple[VideoSet, dict[str, Any]]:
-    """The videos of some of the classes, renumbered in the same order; and how these were chosen.
+    """Return the videos of some of the classes, renumbered in the same order; and the provenance of the choice.
 
     `classes`: "ibm", or a text file with a name a line; None draws half of them (rounded down) by `seed`. Capitals,
     underscores and white space do not matter in names. Raises DataError for names that the data set does not have.
     """
-    kept, made = _drawn(videos, seed) if classes is None else _listed(videos, classes)
+    kept, provenance = _drawn(videos, seed) if classes is None else _listed(videos, classes)
     new = {old: label for label, old in enumerate(sorted(kept))}
     train, val = (
         tuple(Video(v.path, new[v.label], v.start, v.end) for v in part if v.label in new)
         for part in (videos.train, videos.val)
     )
-    chosen = VideoSet(
-        f"mini-{videos.name}", videos.root, tuple(videos.classes[i] for i in new), train, val, videos.flip
-    )
-    return chosen, {**made, "of": videos.name, "classes of it": len(videos.classes)}
+    names = tuple(videos.classes[label] for label in new)
+    chosen = VideoSet(f"mini-{videos.name}", videos.root, names, train, val, videos.flip)
+    return chosen, {**provenance, "of": videos.name, "classes of it": len(videos.classes)}
 
 
 def _drawn(videos: VideoSet, seed: int) -> tuple[list[int], dict[str, Any]]:
@@ -56,7 +59,9 @@ def _listed(videos: VideoSet, classes: str) -> tuple[list[int], dict[str, Any]]:
     labels: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(videos.classes):
         labels[_plain(name)].append(label)
-    names, source = _published(labels) if classes == "ibm" else _read(Path(classes))
+    names, source = _published(labels) if classes == "ibm" else ([name for _, name in lines(Path(classes))], classes)
+    if not names:
+        raise DataError(f"{source}: no classes; expected a name a line")
     kept = [label for name in names for label in labels.get(_plain(name), ())]
     if unknown := [name for name in names if _plain(name) not in labels]:
         some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
@@ -67,20 +72,13 @@ def _listed(videos: VideoSet, classes: str) -> tuple[list[int], dict[str, Any]]:
 
 
 def _published(labels: dict[str, list[int]]) -> tuple[list[str], str]:
-    """Of the authors' lists the one that most of these are in."""
-    published = msgspec.json.decode(LISTS.read_bytes(), type=_Published)
-    shares = {name: sum(_plain(one) in labels for one in own) / len(own) for name, own in published.lists.items()}
-    best = max(shares, key=lambda name: shares[name])
+    """Return the authors' list that shares most with these classes."""
+    published = msgspec.json.decode(LISTS.read_bytes(), type=_PublishedLists)
+    overlap = {name: sum(_plain(one) in labels for one in own) / len(own) for name, own in published.lists.items()}
+    best = max(overlap, key=lambda name: overlap[name])
     return published.lists[best], f"ibm's Mini- set of {best}"
 
 
-def _read(path: Path) -> tuple[list[str], str]:
-    names = [line for _, line in lines(path)]
-    if not names:
-        raise DataError(f"{path}: no classes; expected a name a line")
-    return names, str(path)
-
-
 def _plain(name: str) -> str:
-    """What two spellings of one class have in common."""
+    """Return the common form of the spellings of a class."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())

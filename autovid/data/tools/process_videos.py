@@ -11,34 +11,34 @@ import msgspec
 
 from autovid.data.file_lookup import record_of
 from autovid.data.index import VideoSet
-from autovid.data.workers import Workers
+from autovid.data.workers import WorkerPool
 from autovid.errors import DataError
 
 Part = tuple[float | None, float | None]  # start and end of a row of the index
 
 
-class Task(msgspec.Struct, frozen=True):
+class VideoTask(msgspec.Struct, frozen=True):
     """A file or folder of frames, relative to the set's root, with the parts of it that the index lists."""
 
     path: str
     parts: tuple[Part, ...]
 
 
-class Done(msgspec.Struct, frozen=True):
-    """What came of a task. `stamp`: the file's size and time, so that another file of this name is looked at again.
+class VideoResult(msgspec.Struct, frozen=True):
+    """The result of a task. `stamp`: the file's size and time, so that another file of this name is processed again.
 
-    `reason`: why nothing can be had of it, else empty. `reasons`: for each part, likewise. `new`: where it now lies.
+    `reason`: why it cannot be read, else empty. `reasons`: for each part, likewise. `new`: the copy.
     """
 
-    task: Task
+    task: VideoTask
     stamp: str
     reason: str = ""
     reasons: tuple[str, ...] = ()
-    new: Task | None = None
+    new: VideoTask | None = None
 
 
-class Shows(Protocol):
-    """What a sweep tells of its progress; `autovid.run.Progress` is one."""
+class ProgressDisplay(Protocol):
+    """The display that `process` updates; `autovid.run.Progress` is one."""
 
     def start(self, total: int, done: int, status: str = "") -> None: ...
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None: ...
@@ -46,9 +46,9 @@ class Shows(Protocol):
 
 
 class Journal:
-    """What is done, a JSON line each after a first line with the settings. One process at a time holds it.
+    """The results so far, a JSON line each after a first line with the settings. One process at a time has it open.
 
-    Raises DataError where another holds it, or it was begun with other settings.
+    Raises DataError where another has it, or it was begun with other settings.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -69,48 +69,53 @@ class Journal:
         elif begun != settings:
             self.close()
             raise DataError(f"{path}: was begun with {begun}, not with {settings}; remove it to begin anew")
-        found = (_decoded(line, Done) for line in lines[1:])
-        self.done = {done.task: done for done in found if done is not None}
+        results = (_decoded(line, VideoResult) for line in lines[1:])
+        self.results = {result.task: result for result in results if result is not None}
 
-    def add(self, done: Done) -> None:
-        """Notes one more."""
-        self._file.write(msgspec.json.encode(done) + b"\n")
-        self.done[done.task] = done
+    def add(self, result: VideoResult) -> None:
+        """Append a result."""
+        self._file.write(msgspec.json.encode(result) + b"\n")
+        self.results[result.task] = result
 
     def close(self) -> None:
-        """Lets others have it."""
+        """Let other processes open it."""
         self._file.close()
 
 
-def tasks(videos: VideoSet) -> list[Task]:
-    """Every file of the index once, in its order."""
+def tasks(videos: VideoSet) -> list[VideoTask]:
+    """Return a task for every file of the index, in its order."""
     parts: dict[str, list[Part]] = defaultdict(list)
     for video in (*videos.train, *videos.val):
         if (video.start, video.end) not in parts[video.path]:
             parts[video.path].append((video.start, video.end))
-    return [Task(path, tuple(own)) for path, own in parts.items()]
+    return [VideoTask(path, tuple(own)) for path, own in parts.items()]
 
 
-def sweep(
-    root: Path, todo: list[Task], work: Callable[[Task], Done], journal: Journal, workers: int, shows: Shows
-) -> list[Done]:
-    """What comes of each task, in order; those whose file is as the journal has it are not done again."""
-    open_ones = [task for task in todo if not _is_done(journal.done.get(task), root)]
-    broken = sum(bool(journal.done[task].reason) for task in todo if task in journal.done)
-    done = len(todo) - len(open_ones)
-    shows.start(len(todo), done)
+def process(
+    root: Path,
+    todo: list[VideoTask],
+    work: Callable[[VideoTask], VideoResult],
+    journal: Journal,
+    workers: int,
+    progress: ProgressDisplay,
+) -> list[VideoResult]:
+    """Do the tasks; return their results in order. A task whose file is as the journal has it is not done again."""
+    known = {task: journal.results[task] for task in todo if task in journal.results}
+    open_tasks = [task for task in todo if task not in known or known[task].stamp != stamp(root / task.path)]
+    broken, done = sum(bool(result.reason) for result in known.values()), len(todo) - len(open_tasks)
+    progress.start(len(todo), done)
     try:
-        for result in _results(work, open_ones, workers, root):
+        for result in _results(work, open_tasks, workers, root):
             journal.add(result)
             done, broken = done + 1, broken + bool(result.reason)
-            shows.update(done, f"{broken} broken" if broken else "", {})
+            progress.update(done, f"{broken} broken" if broken else "", {})
     finally:
-        shows.close()
-    return [journal.done[task] for task in todo]
+        progress.close()
+    return [journal.results[task] for task in todo]
 
 
 def stamp(path: Path) -> str:
-    """Size and time of last change; empty where there is nothing."""
+    """Return size and time of last change; empty where there is no file."""
     try:
         info = os.stat(record_of(str(path))[0])
     except OSError:
@@ -118,15 +123,13 @@ def stamp(path: Path) -> str:
     return f"{info.st_size}-{info.st_mtime_ns}"
 
 
-def _is_done(done: Done | None, root: Path) -> bool:
-    return done is not None and done.stamp == stamp(root / done.task.path)
-
-
-def _results(work: Callable[[Task], Done], todo: list[Task], workers: int, root: Path) -> Iterator[Done]:
-    """In order. Where a process dies, those that it may have died of are tried one by one, in a process each."""
+def _results(
+    work: Callable[[VideoTask], VideoResult], todo: list[VideoTask], workers: int, root: Path
+) -> Iterator[VideoResult]:
+    """Yield results in order. Where a process dies, the tasks that it may have died of get a process each."""
     waiting = deque(todo)
     while waiting:
-        pool: Workers[Task, Done] = Workers(work, workers)
+        pool: WorkerPool[VideoTask, VideoResult] = WorkerPool(work, workers)
         try:
             for result in pool.run(list(waiting)):
                 waiting.popleft()
@@ -138,12 +141,12 @@ def _results(work: Callable[[Task], Done], todo: list[Task], workers: int, root:
             pool.close()
 
 
-def _alone(work: Callable[[Task], Done], task: Task, root: Path) -> Done:
-    pool: Workers[Task, Done] = Workers(work, 1)
+def _alone(work: Callable[[VideoTask], VideoResult], task: VideoTask, root: Path) -> VideoResult:
+    pool: WorkerPool[VideoTask, VideoResult] = WorkerPool(work, 1)
     try:
         return next(pool.run([task]))
     except DataError:
-        return Done(task, stamp(root / task.path), "the process that decodes it dies")
+        return VideoResult(task, stamp(root / task.path), "the process that decodes it dies")
     finally:
         pool.close()
 

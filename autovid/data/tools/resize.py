@@ -1,6 +1,6 @@
-"""The small copy of a data set: short side 256, say, no sound, and stored so that single frames are quickly found.
+"""The small copy of a data set: short side 256, say, no sound, and quick access to single frames.
 
-H.264 with a key frame every few frames, or JPEG frames. How fast either is read: bench/results/decode.md.
+H.264 with a key frame every few frames, or JPEG frames. Their reading speeds: bench/results/decode.md.
 """
 
 import os
@@ -14,11 +14,19 @@ import msgspec
 import numpy as np
 
 from autovid.data.file_lookup import EXTENSIONS
-from autovid.data.frame_folder import FrameFolder, open_video, write_frames
-from autovid.data.images import StillImage, is_image
+from autovid.data.images import FrameFolder, StillImage, is_image, open_video, write_frames
 from autovid.data.index import Video, VideoSet
 from autovid.data.tools.check import broken, inside, missing
-from autovid.data.tools.process_videos import Done, Journal, Part, Shows, Task, stamp, sweep, tasks
+from autovid.data.tools.process_videos import (
+    Journal,
+    Part,
+    ProgressDisplay,
+    VideoResult,
+    VideoTask,
+    process,
+    stamp,
+    tasks,
+)
 from autovid.data.video import VideoError, VideoFile, write_video
 from autovid.errors import DataError, RunError
 
@@ -26,25 +34,25 @@ QUALITY = 20  # of H.264: the rate factor; hardly to be told from the original
 JPEG_QUALITY = 90
 
 
-class Small(msgspec.Struct, frozen=True):
-    """How a small copy is made: the short side in pixels (even), and how far key frames are apart, or None for JPEG."""
+class CopySettings(msgspec.Struct, frozen=True):
+    """Settings of a small copy: the short side in pixels (even), and how far key frames are apart, or None for JPEG."""
 
     short: int
     keyframes: int | None
 
 
 class Resizer(msgspec.Struct, frozen=True):
-    """Work for a sweep: one video is copied, small. The copy is there whole or not at all."""
+    """Work for `process`: one video is copied, small. The copy exists whole or not at all."""
 
     root: Path
     out: Path
-    small: Small
+    settings: CopySettings
     names: dict[str, str]
 
-    def resize(self, task: Task) -> Done:
-        """Where the copy is, and its parts; or why there is none."""
+    def resize(self, task: VideoTask) -> VideoResult:
+        """Write the copy; return its place and parts, or why there is none."""
         source, name = self.root / task.path, self.names[task.path]
-        seen, target = stamp(source), self.out / name
+        state, target = stamp(source), self.out / name
         half = target.with_name(f".{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,31 +63,31 @@ class Resizer(msgspec.Struct, frozen=True):
                 _replace(half, target)
                 reasons = tuple(missing(video, part) for part in task.parts)
                 parts = tuple(self._part(video, part) for part in task.parts)
-                return Done(task, seen, "", reasons, Task(name, parts))
+                return VideoResult(task, state, "", reasons, VideoTask(name, parts))
         except VideoError as error:
-            return Done(task, seen, str(error))
+            return VideoResult(task, state, str(error))
         except OSError as error:
             raise RunError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
             _remove(half)
 
     def _write(self, video: VideoFile | FrameFolder, half: Path) -> None:
-        frames = video.every(self.small.short)
-        if self.small.keyframes is None:
+        frames = video.every(self.settings.short)
+        if self.settings.keyframes is None:
             write_frames(half, frames, JPEG_QUALITY)
         else:
             seconds = video.seconds - video.seconds[0]
-            write_video(half, frames, quality=QUALITY, gop=self.small.keyframes, seconds=seconds)
+            write_video(half, frames, quality=QUALITY, gop=self.settings.keyframes, seconds=seconds)
         with open_video(half) as copy:
             if len(copy) != len(video):
                 raise VideoError(f"the copy would have {len(copy)} frames, not {len(video)}")
 
     def _part(self, video: VideoFile | FrameFolder, part: Part) -> Part:
-        """The same frames, as the copy counts them."""
+        """Return the part of the copy that has the same frames."""
         places = np.flatnonzero(inside(video, part))
         if part == (None, None) or not len(places):
             return part
-        if self.small.keyframes is None:  # numbers from 1
+        if self.settings.keyframes is None:  # numbers from 1
             first, last = float(places[0] + 1), float(places[-1] + 2)
         else:  # between the frames, where rounding does no harm
             times = video.seconds - video.seconds[0]
@@ -91,12 +99,12 @@ class Resizer(msgspec.Struct, frozen=True):
 def resize(
     videos: VideoSet,
     out: Path,
-    small: Small,
+    settings: CopySettings,
     open_journal: Callable[[dict[str, Any]], Journal],
     workers: int,
-    shows: Shows,
+    progress: ProgressDisplay,
 ) -> tuple[VideoSet, list[tuple[str, str]]]:
-    """The copy of a data set below the folder `out`, and (path, reason) of what is not in it.
+    """Copy a data set below the folder `out`; return the copy, and (path, reason) of what is not in it.
 
     Nothing is made larger; sound is left out, rotation done; a copy has the frames and times of its original. Raises
     DataError where a copy could take the place of a video, the journal is one of another copy, or there are images.
@@ -106,18 +114,21 @@ def resize(
     root = videos.root.resolve()
     _check_apart(videos, root, out.resolve())
     todo = tasks(videos)
-    names = copy_names([task.path for task in todo], "" if small.keyframes is None else ".mp4")
-    journal = open_journal({"of": str(root), **msgspec.to_builtins(small)})
+    names = copy_names([task.path for task in todo], "" if settings.keyframes is None else ".mp4")
+    journal = open_journal({"of": str(root), **msgspec.to_builtins(settings)})
     try:
-        _forget_removed(journal, out)
-        done = sweep(root, todo, Resizer(root, out.resolve(), small, names).resize, journal, workers, shows)
+        for task, result in list(journal.results.items()):
+            if result.new is not None and not (out / result.new.path).exists():
+                del journal.results[task]  # a copy that somebody has removed is made again
+        work = Resizer(root, out.resolve(), settings, names).resize
+        results = process(root, todo, work, journal, workers, progress)
     finally:
         journal.close()
-    return _copied(videos, out, done), broken(done)
+    return _copied(videos, out, results), broken(results)
 
 
 def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
-    """`out` may lie beside the videos, below the folder of their CSV file, but hold none of them."""
+    """Raise DataError where `out` has a video of the set; it may lie below the folder of their CSV file."""
     if root.is_relative_to(out):
         raise DataError(f"{root}, the data set, lies in {out}; give a folder of its own")
     if out.is_relative_to(root):
@@ -127,7 +138,7 @@ def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
 
 
 def copy_names(paths: list[str], extension: str) -> dict[str, str]:
-    """The name of each copy: another extension; the old one stays in the name where two would be the same."""
+    """Return the name of each copy: another extension; the old one stays in the name where two would be the same."""
     bare = {path: _bare(path) + extension for path in paths}
     count = Counter(bare.values())
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
@@ -142,20 +153,13 @@ def _bare(path: str) -> str:
     return str(whole.with_suffix("")) if whole.suffix.lower() in EXTENSIONS else path
 
 
-def _forget_removed(journal: Journal, out: Path) -> None:
-    """Copies that somebody has removed are made again."""
-    for task, done in list(journal.done.items()):
-        if done.new is not None and not (out / done.new.path).exists():
-            del journal.done[task]
-
-
-def _copied(videos: VideoSet, out: Path, done: list[Done]) -> VideoSet:
+def _copied(videos: VideoSet, out: Path, results: list[VideoResult]) -> VideoSet:
     new: dict[tuple[str, Part], tuple[str, Part]] = {}
-    for one in done:
-        if one.new is not None:
-            for part, its, reason in zip(one.task.parts, one.new.parts, one.reasons):
+    for result in results:
+        if result.new is not None:
+            for part, new_part, reason in zip(result.task.parts, result.new.parts, result.reasons):
                 if not reason:
-                    new[one.task.path, part] = one.new.path, its
+                    new[result.task.path, part] = result.new.path, new_part
     train, val = (
         tuple(
             Video(new[key][0], video.label, *new[key][1])
@@ -168,7 +172,7 @@ def _copied(videos: VideoSet, out: Path, done: list[Done]) -> VideoSet:
 
 
 def _replace(half: Path, target: Path) -> None:
-    """Puts the finished copy in its place, where one of a run may stand that was killed before it could say so."""
+    """Move the finished copy to its place, where one of a killed run may stand that is not in the journal."""
     if half.is_file():
         fd = os.open(half, os.O_RDONLY)
         os.fsync(fd)

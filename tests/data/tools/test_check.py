@@ -13,7 +13,7 @@ from PIL import Image
 from autovid.cli import main
 from autovid.data import Video, VideoSet, open_videos
 from autovid.data.tools.check import Checker, check
-from autovid.data.tools.process_videos import Journal, Task, sweep
+from autovid.data.tools.process_videos import Journal, VideoTask, process
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
 from autovid.run import Progress
@@ -124,8 +124,8 @@ def test_one_process_at_a_time_and_one_data_set_a_journal(tmp_path: Path) -> Non
 
 
 def test_a_video_that_kills_its_process_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
-    todo = [Task(name, ((None, None),)) for name in ("a", "b", "deadly", "c", "d", "e", "f", "g")]
-    done = sweep(tmp_path, todo, dies, Journal(tmp_path / "j", {}), 2, Progress())
+    todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "deadly", "c", "d", "e", "f", "g")]
+    done = process(tmp_path, todo, dies, Journal(tmp_path / "j", {}), 2, Progress())
     assert [one.task for one in done] == todo
     assert {one.task.path: one.reason for one in done if one.reason} == {"deadly": "the process that decodes it dies"}
 
@@ -140,7 +140,7 @@ def test_check_agrees_with_reading(mixed: Path, tmp_path: Path) -> None:
         places = rng.integers(len(data), size=3)
         data[places] = rng.integers(256, size=3)
         (tmp_path / f"r{i}.mp4").write_bytes(data.tobytes())
-        done = Checker(tmp_path).check(Task(f"r{i}.mp4", ((None, None),)))
+        done = Checker(tmp_path).check(VideoTask(f"r{i}.mp4", ((None, None),)))
         outcomes.add(bool(done.reason))
         if not done.reason:
             with VideoFile(tmp_path / f"r{i}.mp4") as file:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from autovid.cli import main
 from autovid.data import Video, open_videos
-from autovid.data.frame_folder import open_video
+from autovid.data.images import open_video
 from autovid.data.tools.resize import copy_names
 from autovid.data.video import fit
 

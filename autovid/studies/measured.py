@@ -1,4 +1,4 @@
-"""What is measured: a network at a clip, on a device, in a precision."""
+"""Networks to measure: at a clip, on a device, in a precision."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from autovid.train.trained import KIND, as_trained
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """`net` runs in evaluation; `plain` is the network itself where `net` is its compiled form."""
+class MeasuredNetwork:
+    """A network `net` in evaluation; `plain` is the network itself where `net` is its compiled form."""
 
     name: str
     model: Model
@@ -32,17 +32,18 @@ class Candidate:
 
     @property
     def clip(self) -> Clip:
+        """The clip that it takes."""
         return self.plain.clip
 
     def input(self, batch: int) -> Tensor:
-        """Clips as a loader gives them: random, in channels_last_3d."""
+        """Make random clips in channels_last_3d, the layout of a loader."""
         shape = (batch, 3, self.clip.frames, self.clip.crop, self.clip.crop)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(shape, generator=generator).to(self.compute.device)
         return x.contiguous(memory_format=torch.channels_last_3d)
 
     def run(self, x: Tensor) -> Callable[[], Tensor]:
-        """A forward pass over clips x."""
+        """Return a function that runs a forward pass over clips x."""
 
         def forward() -> Tensor:
             with torch.inference_mode(), self.compute.autocast("forward"):
@@ -53,11 +54,11 @@ class Candidate:
 
     @property
     def weights(self) -> int:
-        """Bytes."""
+        """Bytes of parameters and buffers."""
         return sum(tensor.nbytes for tensor in [*self.plain.parameters(), *self.plain.buffers()])
 
 
-def open_candidate(
+def open_measured(
     what: str,
     compute: Compute,
     *,
@@ -65,11 +66,11 @@ def open_candidate(
     frames: int | None = None,
     crop: int | None = None,
     views: str = "center",
-) -> Candidate:
-    """A network by its name, an architecture or a YAML file of one, or a run that has found one; random weights.
+) -> MeasuredNetwork:
+    """Open a network by its name, an architecture, a YAML file of one, or a run that has one; with random weights.
 
-    A training's is measured at the clips and classes that it was trained at. Without a `crop`, in pixels, clips have
-    the one that `views` take of the network's own: three crops are cut larger (160: 182).
+    A training's network is measured at the clips and classes of that training. Without a `crop`, in pixels, clips have
+    that of `views`: three crops are cut larger (160: 182).
 
     Raises ConfigError, RunError.
     """
@@ -77,13 +78,13 @@ def open_candidate(
     trained = what not in NETWORKS and path.is_dir() and RunDirectory.open(path).kind == KIND
     model = as_trained(path) if trained else find_model(what)
     try:
-        return candidate_of(_name(what), model, compute, compiled=compiled, frames=frames, crop=crop, views=views)
+        return measured_network(_name(what), model, compute, compiled=compiled, frames=frames, crop=crop, views=views)
     except ConfigError as error:
         where = f"{what}, at this --frames or --crop: " if frames or crop else ""
         raise ConfigError(f"{where}{error}") from None
 
 
-def candidate_of(
+def measured_network(
     name: str,
     model: Model,
     compute: Compute,
@@ -92,8 +93,8 @@ def candidate_of(
     frames: int | None = None,
     crop: int | None = None,
     views: str = "center",
-) -> Candidate:
-    """The same of a network that is known. Raises ConfigError for clips that it cannot take."""
+) -> MeasuredNetwork:
+    """Prepare a network for measuring. Raises ConfigError for clips that it cannot take."""
     torch.manual_seed(0)
     if isinstance(model, NetworkSpec):
         model = model.changed(frames=frames, crop=crop)
@@ -105,26 +106,25 @@ def candidate_of(
         plain.clip = msgspec.structs.replace(plain.clip, crop=view_crop(plain.clip.crop, views))
     plain = plain.to(compute.device).eval().requires_grad_(False)
     net: Any = torch.compile(plain) if compiled else plain
-    return Candidate(name, model, plain, net, compute)
+    return MeasuredNetwork(name, model, plain, net, compute)
 
 
 def _name(what: str) -> str:
-    """Of a run its folder's, also of the architecture.yaml in it; of another file its own."""
+    """Name a run by its folder, also by the architecture.yaml in it; another file by itself."""
     path = Path(what)
     if path.name == "architecture.yaml" or path.is_dir():
         return (path if path.is_dir() else path.parent).resolve().name
     return path.stem if path.suffix in (".yaml", ".yml") else what
 
 
-def try_out(candidate: Candidate, batch: int) -> None:
-    """The first pass, in which compilers do their work. Raises ConfigError where that fails."""
+def try_out(network: MeasuredNetwork, batch: int) -> None:
+    """Run the first pass, in which compilers work. Raises ConfigError where that fails."""
     try:
-        candidate.run(candidate.input(batch))()
+        network.run(network.input(batch))()
     except Exception as error:
         if out_of_memory(error):
-            why = f"{candidate.name}: {batch} clips at once do not fit; give a smaller --batch"
-            raise ConfigError(why) from error
-        if candidate.net is candidate.plain:
+            raise ConfigError(f"{network.name}: {batch} clips at once do not fit; give a smaller --batch") from error
+        if network.net is network.plain:
             raise
-        why = str(error).strip().splitlines()[0][:150]
-        raise ConfigError(f"{candidate.name} cannot be compiled here ({why}); leave --compile out") from error
+        reason = str(error).strip().splitlines()[0][:150]
+        raise ConfigError(f"{network.name} cannot be compiled here ({reason}); leave --compile out") from error

@@ -1,0 +1,37 @@
+"""Data of one's own: a folder with a sub-folder a class, or a CSV file, as `--data` reads them, written down anew."""
+
+from pathlib import Path
+
+from autovid.data.index import metadata_path
+from autovid.data.layouts import Layout, ListedVideo
+from autovid.data.sources import csv_labels, csv_rows, open_videos
+from autovid.errors import DataError
+
+
+def read_folders(root: Path, fold: int) -> Layout:
+    """List a sub-folder a class, or train/ and val/ with these inside; classes in alphabetical order."""
+    videos = open_videos(root, holdout=0)
+    splits = {"train": videos.train, "val": videos.val} if videos.val else {"": videos.train}
+    rows = [
+        ListedVideo(str(root), video.path, videos.classes[video.label], split)
+        for split, own in splits.items()
+        for video in own
+    ]
+    return Layout(videos.classes, rows)
+
+
+def read_csv(root: Path, fold: int) -> Layout:
+    """Read the one CSV file in the folder that is not an index of ours, its classes in the order that training takes.
+
+    Columns: `path,label[,start,end][,split]`.
+    """
+    tables = [
+        path for path in sorted(root.glob("*.csv")) if not metadata_path(path).exists() and ".left-out" not in path.name
+    ]
+    if len(tables) != 1:
+        raise DataError(f"{root}: {len(tables)} CSV files where one is expected: path,label[,start,end][,split]")
+    rows = list(csv_rows(tables[0], root))
+    if not rows:
+        raise DataError(f"{tables[0]}: no rows of path,label[,start,end[,split]]")
+    classes, labels = csv_labels(rows, None)
+    return Layout(classes, [row._replace(label=classes[label]) for row, label in zip(rows, labels)])
