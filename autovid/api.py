@@ -20,7 +20,7 @@ from autovid.errors import ConfigError
 if TYPE_CHECKING:
     from autovid.export.classifier import Prediction
     from autovid.models import Model
-    from autovid.search.derive import Searched
+    from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
     from autovid.train import Evaluation
 

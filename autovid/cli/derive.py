@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     others = read_constraints(found.space, ranges, options.cost_files(args, Path(args.search)))
     arch = derive(found, others or None, no_range=args.no_range)
     if scale:
-        from autovid.search.derive import described_scale
+        from autovid.search.derivation import described_scale
 
         arch = described_scale(arch, **scale)
     with explained(f"cannot make {file.parent}"):

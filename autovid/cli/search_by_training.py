@@ -146,7 +146,7 @@ def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[
     from autovid.costs import Macs
     from autovid.run import RunDirectory
     from autovid.search import Constraint
-    from autovid.search.derive import read_recorded
+    from autovid.search.derivation import read_recorded
     from autovid.studies import range_around
 
     recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()

@@ -7,7 +7,7 @@ from autovid import callable_package
 
 if TYPE_CHECKING:
     from autovid.search.constraints import Constraint, PartConstraint, read_constraints
-    from autovid.search.derive import Searched, derive, read_search
+    from autovid.search.derivation import Searched, derive, read_search
     from autovid.search.part_ranges import parse_constraints, resolve_part_ranges
     from autovid.search.run import Found, search
     from autovid.search.settings import SearchSettings, settings_for
@@ -35,11 +35,11 @@ _HOMES = {
     "PartConstraint": "constraints",
     "SearchSettings": "settings",
     "SearchTask": "task",
-    "Searched": "derive",
-    "derive": "derive",
+    "Searched": "derivation",
+    "derive": "derivation",
     "parse_constraints": "part_ranges",
     "read_constraints": "constraints",
-    "read_search": "derive",
+    "read_search": "derivation",
     "resolve_part_ranges": "part_ranges",
     "search": "run",
     "settings_for": "settings",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autovid.costs import Cost, Macs
-from autovid.search.derive import Searched
+from autovid.search.derivation import Searched
 from autovid.search.problem import Problem
 from autovid.search.settings import SearchSettings
 from autovid.solver import UNLIMITED, CostRange

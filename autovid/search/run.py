@@ -20,7 +20,7 @@ from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.constraints import Constraint
-from autovid.search.derive import Searched, derive, read_search
+from autovid.search.derivation import Searched, derive, read_search
 from autovid.search.picture import search_curve
 from autovid.search.settings import SearchSettings
 from autovid.search.supernet import Supernet
