@@ -108,7 +108,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
         costs = {"macs": int(factor.table.sum()), "params": site.block.params(site, choice)}
         costs["memory_bytes"] = site.block.activation_bytes(site, choice)
         rows.append({"site": site.name, "is": site.summary(choice), **costs})
-    memory = sum(row["memory_bytes"] for row in rows)
+    memory = Memory().of(arch, reference)
     return {
         "hash": arch.hash,
         "space": arch.space,

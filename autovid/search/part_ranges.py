@@ -143,7 +143,8 @@ def _with_ranges(constraint: Constraint, ranges: Mapping[str, CostRange]) -> Con
     if constraint.whole is None:
         return constraint
     ranges = {name: ends for name, ends in ranges.items() if name not in constraint.own}
-    return replace(constraint, parts={**constraint.parts, **ranges}, settled=frozenset(ranges))
+    changed = frozenset(name for name, ends in ranges.items() if ends != constraint.parts[name])
+    return replace(constraint, parts={**constraint.parts, **ranges}, settled=changed)
 
 
 def _natural(constraint: Constraint, archs: _Drawn, parts: int, span: bool) -> list[CostRange]:

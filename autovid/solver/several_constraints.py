@@ -5,13 +5,12 @@ prices l_i the solver maximises log P(A) - sum_i l_i cost_i(A), so a larger l_i 
 
     log P(A) <= max_A' [log P(A') - sum_i l_i cost_i(A')] + sum_i l_i t_i,    t_i the end that l_i pushes away from,
 
-bounds what any A inside all ranges can have, whatever the prices (Lagrangian relaxation). Prices come from a bisection
-for each cost in turn: with two costs that gives the smallest bound, with more a good one. From there architectures
-come in falling order of the priced score until the bound says that none can be better. Where none inside has come in
-bounded time (many are equally probable, as before a search), draws are searched for it.
-
-For draws, proposals are priced so that they fall into the other ranges often, and what the prices have changed is
-undone by rejection, so that they follow the prior given all ranges, whatever the prices.
+bounds what any A inside all ranges can have, whatever the prices (Lagrangian relaxation). The maximum comes from one
+dynamic programme over bins, prices from a bisection for each cost in turn: with two costs that gives the smallest
+bound, with more a good one. From there architectures come in falling order of the priced score until the bound says
+that none can be better. Where none inside has come in bounded time (many are equally probable, as before a search),
+draws are searched for it. Their proposals are priced so that they fall into the other ranges often, and what the prices
+have changed is undone by rejection, so that they follow the prior given all ranges, whatever the prices.
 """
 
 import contextlib
@@ -23,12 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
-from autovid.solver.best_first import SearchTooLongError, best_in_range
-from autovid.solver.binned_dp import Floats
+from autovid.solver.best_first import SearchTooLongError, Tree, best_in_range
+from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
+from autovid.solver.cost_range import UNLIMITED
 from autovid.solver.elimination import Ints
 from autovid.solver.prior import Prior
-from autovid.solver.range_check import check_range
+from autovid.solver.range_check import check_range, nothing_in
 from autovid.solver.solve import Solution, most_probable
 from autovid.solver.table import TableConstraint, aligned
 
@@ -111,8 +111,13 @@ class _Several:
         self.prior = Prior(tables[0], logp)
         self.table, self.priced = self.prior.table, [Prior(table, logp).table for table in tables[1:]]
         self.range = check_range(self.table, *constraints[0].range)
+        self.grid = grid_for(self.table, *self.range)
+        self.window = self.grid.window(*self.range)
+        if self.window[0] > self.window[1]:
+            raise nothing_in(self.table, *constraints[0].range)
         ends = [check_range(table, *c.range) for table, c in zip(self.priced, constraints[1:])]
         self.low_M, self.high_M = np.array(ends, np.int64).T
+        self.base_M = np.array([t.constant + sum(int(s.cost_OR.min()) for s in t.steps) for t in self.priced])
         self.spans_M = [max(1.0, float(table.largest()[0] - table.smallest()[0])) for table in self.priced]
 
     def weights(self, prices_M: Floats, chance: float = 1.0) -> list[Floats]:
@@ -131,16 +136,19 @@ class _Several:
         costs_M = self.costs(choices[None])[0]
         return np.asarray((costs_M > self.high_M).astype(np.int64) - (costs_M < self.low_M))
 
-    def best(self, prices_M: Floats, chance: float = 1.0) -> Ints:
-        """The architecture of the first range with the best priced score. Raises CostRangeError where there is none."""
-        best = next(best_in_range(self.table, self.weights(prices_M, chance), *self.range), None)
-        if best is None:  # the error of the one range says what is near
-            return most_probable(self.table, self.prior.logp, *self.range).choices
-        return best[0]
+    def best(self, prices_M: Floats, chance: float = 1.0) -> tuple[Ints, float]:
+        """The architecture with the best priced score, and that score: a bound for all of the first range.
+
+        It is the best of those that lie in the first range or, because costs are in bins, just beside it.
+        """
+        weights = self.weights(prices_M, chance)
+        levels = self.grid.solve(weights, MAX, *self.window)
+        choices, _ = next(Tree(self.grid, levels, weights, -UNLIMITED, UNLIMITED).walk())
+        return choices, float(levels[0].values_SB.max())
 
     def extreme(self, i: int, sign: int) -> Ints:
         """The architecture of the first range with the least (sign 1) or the most of another cost."""
-        return self.best(float(sign) * np.eye(len(self.priced))[i], chance=0.0)
+        return self.best(float(sign) * np.eye(len(self.priced))[i], chance=0.0)[0]
 
     def check(self, i: int, sign: int) -> None:
         """Raises CostRangeError where even the extreme of another cost does not reach its range."""
@@ -197,19 +205,21 @@ class _Several:
     # -- the most probable
 
     def most_probable(self) -> Solution:
-        plain = self.best(np.zeros(len(self.priced)))
-        sides_M = self.sides(plain).tolist()
-        if not any(sides_M):
+        plain, empty = next(_in_time(best_in_range(self.table, self.prior.weights, *self.range)))
+        if empty:
+            raise nothing_in(self.table, *self.constraints[0].range)
+        if plain is not None and not self.sides(plain).any():
             return self._solution(plain, 0.0)
-        for i, side in enumerate(sides_M):
-            if side:
-                self.check(i, side)
-        return self._walk(self.prices(lambda p, i: int(self.sides(self.best(p))[i]), _BISECTIONS, stop=False))
+        for i in range(len(self.priced)):
+            for sign in (1, -1):
+                self.check(i, sign)
+        return self._walk(self.prices(lambda p, i: int(self.sides(self.best(p)[0])[i]), _BISECTIONS, stop=False))
 
     def _walk(self, prices_M: Floats) -> Solution:
         """Falling priced scores until none to come can be better than the best inside all ranges."""
         most = float(np.maximum(prices_M * self.low_M, prices_M * self.high_M).sum())
-        solution, best, bound, end = None, -math.inf, math.inf, False
+        solution, best, end = None, -math.inf, False
+        bound = self.best(prices_M)[1] - float(prices_M @ self.base_M) + most
         walk = _in_time(best_in_range(self.table, self.weights(prices_M), *self.range))
         while best < bound - _CLOSE:
             choices, end = next(walk)
@@ -217,7 +227,7 @@ class _Several:
                 bound = best if end else bound
                 break
             logprob = self.prior.logprob(choices)
-            bound = logprob - float(prices_M @ self.costs(choices[None])[0]) + most
+            bound = min(bound, logprob - float(prices_M @ self.costs(choices[None])[0]) + most)
             if not self.sides(choices).any() and logprob > best:
                 solution, best = choices, logprob
         if solution is None and end:
