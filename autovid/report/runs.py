@@ -22,7 +22,7 @@ from autovid.train.evaluate import Evaluation, confusion_file
 from autovid.train.trained import KIND as TRAINING
 
 SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
-KINDS = (SEARCH, TRAINING, BASELINE, RANK)
+KINDS = (SEARCH, TRAINING, RANK)
 
 
 class BaselineRow(NamedTuple):
@@ -62,8 +62,8 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """search, train, random-baseline or rank."""
-        return self.directory.kind
+        """search, train, random-baseline (a search that trains what it scores) or rank."""
+        return _kind(self.directory)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -153,25 +153,35 @@ def read_run(path: Path) -> Run:
             f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings, random "
             "baselines and rankings"
         )
+    kind = _kind(directory)
     try:
-        searched = read_search(path) if directory.kind == SEARCH else None
+        searched = read_search(path) if kind == SEARCH else None
     except RunError:
         if directory.steps():
             raise
         searched = None  # it has only begun
     model: Model | None = None
-    if (path / "architecture.yaml").is_file():  # of a training at its own clips, else at the space's reference input
+    if kind != BASELINE and (path / "architecture.yaml").is_file():
+        # of a training at its own clips, else at the space's reference input
         model = as_trained(path) if directory.kind == TRAINING else load_model(path / "architecture.yaml")
+    run = _read_logs(directory, path.resolve().name)
     return replace(
-        _read_logs(directory, path.resolve().name),
+        run,
         path=path,
+        records=() if kind == BASELINE else run.records,  # its trainings have their own
         model=model,
         searched=searched,
         evaluations=tuple(_evaluations(path)),
-        baseline=tuple(_baseline(path / "table.csv")) if directory.kind == BASELINE else (),
+        baseline=tuple(_baseline(path / "table.csv")) if kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
-        trainings=_trainings(path) if directory.kind in (BASELINE, RANK) else (),
+        trainings=_trainings(path) if kind in (BASELINE, RANK) else (),
     )
+
+
+def _kind(directory: RunDirectory) -> str:
+    settings = directory.config.get("settings", {})
+    by_training = directory.kind == SEARCH and settings.get("score") == "training"
+    return BASELINE if by_training else directory.kind
 
 
 def _read_logs(directory: RunDirectory, name: str) -> Run:

@@ -77,16 +77,15 @@ def _notes(run: Run) -> list[str]:
 
 
 def _baseline(run: Run) -> str:
-    random = [row.top1 for row in run.baseline if row.kind == "random" and row.top1 is not None]
+    random = [row.top1 for row in run.baseline if row.kind != "searched" and row.top1 is not None]
     if not random:
         return "a random baseline in which nothing is trained yet."
     spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
     ranges = [f"{one['whole']} {one['unit']}" for one in run.config.get("constraints", {}).values() if "whole" in one]
     within = " and ".join(ranges)
-    sentence = (
-        f"{len(random)} random architectures of {within} come to {statistics.mean(random):.1f} %{spread}, the best to "
-        f"{max(random):.1f} %"
-    )
+    strategy, mean = run.config["settings"]["strategy"], statistics.mean(random)
+    begin = f"{len(random)} {strategy} architectures of {within} come to"
+    sentence = f"{begin} {mean:.1f} %{spread}, the best to {max(random):.1f} %"
     searched = [row.top1 for row in run.baseline if row.kind == "searched" and row.top1 is not None]
     return f"{sentence}; the searched one to {searched[0]:.1f} %." if searched else f"{sentence}."
 
