@@ -105,7 +105,7 @@ def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
     names = cost_names()
     return tuple(
         Constraint.from_record(make_cost(names[option], directory.path / COSTS.load(names[option]).file), record)
-        for option, record in directory.config["constraints"].items()
+        for option, record in directory.config.get("constraints", {}).items()
     )
 
 

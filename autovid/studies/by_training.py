@@ -221,7 +221,9 @@ def search_by_training(
     comparison = Comparison(
         space.name, tuple(constraints), asked, space.reference, videos.name, len(videos.classes), recipe, n, strategy
     )
-    whole_problem(space, whole_constraints(constraints, space)).sample(min(n, 1), np.random.default_rng(seed))
+    problem = whole_problem(space, whole_constraints(constraints, space))
+    fewest = n if hasattr(values, "architectures") else 1  # refused before anything is made
+    problem.sample(fewest, np.random.default_rng(seed), distinct=True)
     check_space(out, space)
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)
