@@ -137,7 +137,7 @@ def test_better_than_chance_is_said_and_counted(
     assert load_architecture(run / "architecture.yaml").found["better_than_chance"] is True
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "35 decisions are won by more than 50 points" in page
+    assert "35 decisions lead by more than 50 points" in page
     assert page.index("The supernet is better than chance") < page.index("are won by more than")
     assert "at chance" not in page
 
@@ -150,7 +150,7 @@ def test_what_parts_at_chance_have_decided_is_not_counted(ranged: Path, tmp_path
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "The supernet is at chance in sparse and dense: " in page
-    assert "of 2 decisions are won by more than 50 points" in page
+    assert "of 2 decisions lead by more than 50 points" in page
 
 
 def test_the_end_of_a_search_says_it(tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
