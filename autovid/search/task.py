@@ -230,7 +230,8 @@ class SearchTask(Task):
         return {names[d].name: np.exp(log_probs[d]).round(5).tolist() for d in self.problem.searched}
 
     def histograms(self) -> dict[str, Tensor]:
-        return {f"log_probability/{name}": torch.from_numpy(logp) for name, logp in self.distribution().items()}
+        current = [(name, logp) for name, logp in self.distribution().items() if name not in self.learned]
+        return {f"log_probability/{name}": torch.from_numpy(logp) for name, logp in current}
 
     def images(self) -> dict[str, np.ndarray]:
         from autovid.search.picture import probability_image

@@ -65,7 +65,7 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         "progress": progress,
     }
     with patch("autovid.kernels.compute.measured", lambda: Measured("another", kernels, Precision())):
-        return search(space, open_videos(data), settings, out, constraints=constraints, resume=out.exists(), **options)
+        return search(space, open_videos(data), settings, out, resume=out.exists(), **options)
 
 
 def moments(seed: int) -> list[Moment]:

@@ -23,7 +23,7 @@ from autovid.costs.count import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
 from autovid.models import build
-from autovid.search import derive, parse_constraints, read_search, search, settings_for
+from autovid.search import Constraint, derive, parse_constraints, read_search, search, settings_for
 from autovid.search.picture import probability_image
 from autovid.search.prior import Prior
 from autovid.search.problem import whole_problem
@@ -93,9 +93,9 @@ def test_parts_are_frozen_one_after_the_other(finished: Path) -> None:
 def test_another_range_reopens_every_decision(finished: Path) -> None:
     found = read_search(finished)
     wanted = CostRange(12_000_000, 12_100_000)
-    assert wanted.low <= derive(found, wanted).macs() <= wanted.high
+    assert wanted.low <= derive(found, [Constraint(Macs(), wanted)]).macs() <= wanted.high
     with pytest.raises(CostRangeError, match="GFLOPs"):
-        derive(found, CostRange(1, 2))
+        derive(found, [Constraint(Macs(), CostRange(1, 2))])
 
 
 @pytest.mark.parametrize(("scale", "says"), [("crop=9", "crop"), ("depth=1000", "depth"), ("frames=18", "multiple")])
