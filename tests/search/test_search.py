@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import autovid
 from autovid.cli import main
+from autovid.costs import Macs
 from autovid.costs.count import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
