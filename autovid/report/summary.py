@@ -81,7 +81,11 @@ def _baseline(run: Run) -> str:
     if not random:
         return "a random baseline in which nothing is trained yet."
     spread = f" (s.d. {statistics.stdev(random):.1f})" if len(random) > 1 else ""
-    ranges = [f"{one['whole']} {one['unit']}" for one in run.config.get("constraints", {}).values() if "whole" in one]
+    ranges = [
+        f"{one['whole'].replace(':', '–')} {one['unit']}"
+        for one in run.config.get("constraints", {}).values()
+        if "whole" in one
+    ]
     within = " and ".join(ranges)
     strategy, mean = run.config["settings"]["strategy"], statistics.mean(random)
     begin = f"{len(random)} {strategy} architectures of {within} come to"

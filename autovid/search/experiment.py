@@ -100,7 +100,9 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     experiment, space = loaded.experiment, loaded.space
     settings, table = loaded.settings(data.train // 2), Macs().table(space)
     each = settings.batch // experiment.workers
-    options = ", ".join(f"{key} {value}" for key, value in settings.options.items())
+    options = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.options.items()
+    )
     strategy = f"strategy {settings.strategy} ({options})"
     reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
     texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in loaded.constraints]

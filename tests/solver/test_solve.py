@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from graphs import chain, every, logprobs, prior, random_table, tie, two_stream, uniform
 
-from autovid.costs import gflops
 from autovid.errors import CostRangeError
 from autovid.solver import best_first, binned_dp
 from autovid.solver.solve import in_order_of_probability, most_probable
@@ -131,7 +130,7 @@ def test_a_hole_in_the_span_names_the_nearest_costs(seed):
     with pytest.raises(CostRangeError) as error:
         most_probable(table, uniform(table), int(costs[i - 1]) + 1, int(costs[i]) - 1)
     for cost in costs[i - 1 : i + 1]:
-        assert gflops(int(cost)) in str(error.value)
+        assert str(int(cost)) in str(error.value)
 
 
 def test_a_hole_in_a_big_space_names_costs_nearby():

@@ -94,8 +94,9 @@ def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -
     shown, given = capsys.readouterr().out, plain(path)
     asked = given.get("constraints", {}).get("flops", "none asked for: what is found may cost")
     assert f"range    {asked} " in shown
-    assert f"beta {given['recipe']['beta']}\n" in shown
-    assert "256 clips = 32 x 8, 13 architectures" in shown
+    assert f", beta {given['recipe']['beta']})" in shown
+    assert "256 clips = 32 x 8\n" in shown
+    assert "samples 13, " in shown
 
 
 def test_the_random_baseline_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
