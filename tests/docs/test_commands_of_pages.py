@@ -61,7 +61,10 @@ def small(command: str) -> str:
     if words[:1] != ["autovid"] or "--dry-run" in words or not words[1:] or words[1] not in SMALL:
         return command
     data = "--data my_videos" if words[1] in DATA and "--data" not in words else ""
-    return " ".join([command.split(" #")[0].rstrip(), SMALL[words[1]], data])
+    flags = SMALL[words[1]]
+    if "--strategy" in words:  # samples are PARSEC's
+        flags = flags.replace("--samples 2 ", "")
+    return " ".join([command.split(" #")[0].rstrip(), flags, data])
 
 
 def run_command(command: str, cwd: Path) -> int:
