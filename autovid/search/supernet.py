@@ -59,6 +59,7 @@ class Supernet:
         ]  # fmt: skip
         self._streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self._step, self._last = 0, settings.steps
+        self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
 
     def open(self, space: SearchSpace, seed: int, lr: float) -> None:
         """Make the network of `space`, with the weights that there are for the same places, and a new optimizer."""
@@ -135,8 +136,12 @@ class Supernet:
         if clips is None:
             yield self._batch(HELD_OUT)
             return
-        for batch in self._loaders[HELD_OUT].batches(0, -(-clips // self.settings.batch)):
-            yield batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+        if not self._kept:  # decoded once: the same clips judge every architecture
+            loader = self._loaders[HELD_OUT]
+            count = min(-(-clips // self.settings.batch), loader.steps_per_epoch)
+            self._kept = [(batch.x, batch.y) for batch in loader.batches(0, count)]
+        for x, y in self._kept:
+            yield x.to(self.compute.device), y.to(self.compute.device)
 
     def _batch(self, half: int) -> tuple[Tensor, Tensor]:
         stream = self._streams[half]
