@@ -148,7 +148,7 @@ def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
         lines.append(
             f"log-likelihood {arch.found['log_likelihood']:.4g}, the best of those scored by {found.settings.score}"
         )
-    else:
+    elif "scored" in arch.found:
         lines.append("[yellow]not scored: drawn at random from inside the range[/]")
     return lines
 

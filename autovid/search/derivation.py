@@ -176,6 +176,8 @@ def _judgement(searched: Searched, arch: Architecture) -> dict[str, Any]:
     if searched.learned:
         log_probs = searched.log_probs(searched.space)
         return {"log_probability": round(float(sum(log_probs[i][j] for i, j in enumerate(row))), 6)}
+    if "scored" not in searched.state:  # a strategy that keeps its scores in another way
+        return {}
     scored = ScoredArchitectures(whole_problem(searched.space))
     scored.load(searched.state["scored"])
     at = scored.rows.index(tuple(row.tolist())) if tuple(row.tolist()) in scored.rows else None
