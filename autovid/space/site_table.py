@@ -9,7 +9,6 @@ import numpy as np
 
 from autovid.blocks.block import Choice, Value
 from autovid.blocks.site import Site
-from autovid.blocks.trace import check_costs
 from autovid.errors import ConfigError
 from autovid.solver.cost_range import Quantity
 from autovid.solver.table import CostTable, Factor
@@ -42,6 +41,8 @@ class SiteTable(CostTable):
 
         Raises ConfigError for frames that do not divide among the streams, and for a site beyond counting.
         """
+        from autovid.blocks.trace import check_costs  # it runs blocks; spaces can be listed without torch
+
         self.space, self.reference = space, reference or space.reference
         check_frames(space.network, self.reference.frames)
         number = {decision.name: i for i, decision in enumerate(space.decisions)}

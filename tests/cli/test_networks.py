@@ -14,6 +14,7 @@ import autovid
 from autovid.cli import main
 from autovid.models import MODULES, NETWORKS, Network
 from autovid.models.network import DoesNotFit
+from autovid.registry import Registered
 
 TINY = ["--epochs", "1", "--batch", "12", "--frames", "4", "--crop", "32", "--lr", "0.01"]
 TINY += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--recipe", "proxy"]
@@ -43,7 +44,7 @@ def scale(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise DoesNotFit("it has no zero")
         given.update(factor=factor, stages=[*stages])
 
-    monkeypatch.setitem(MODULES._registered, "scale", ("does nothing, by a factor", attach))
+    monkeypatch.setitem(MODULES._registered, "scale", Registered("does nothing, by a factor", attach, ""))
     return given
 
 

@@ -167,7 +167,7 @@ def test_what_cannot_be_ranked_is_refused(searched: Path, tiny_videos: Path, tmp
 
     supernet = open_supernet(searched, "sparse")
     recipe = make_recipe(supernet.space, proxy=True)
-    with pytest.raises(ConfigError, match="no part is called"):
+    with pytest.raises(ConfigError, match="there is no such part"):
         open_supernet(searched, "nothing")
     with pytest.raises(ConfigError, match="give 3 to 10,000"):
         rank(supernet, 2, Trainer(open_videos(tiny_videos), "x", recipe), tmp_path / "r")

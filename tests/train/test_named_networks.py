@@ -14,6 +14,7 @@ from autovid.costs.count import count
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, RunError
 from autovid.models import NETWORKS, Network, NetworkSpec, load_model
+from autovid.registry import Registered
 from autovid.run import Interrupted
 from autovid.train import Recipe, evaluate, find_architecture, find_model, make_recipe, open_trained
 
@@ -100,7 +101,7 @@ def test_the_proxy_keeps_the_frames_of_a_network_that_takes_no_others(monkeypatc
             raise ConfigError(f"{frames} frames: give a multiple of 5")
         return _Plain(classes, Clip(frames, crop, stride=3))
 
-    monkeypatch.setitem(NETWORKS._registered, "fives", ("five frames each", make))
+    monkeypatch.setitem(NETWORKS._registered, "fives", Registered("five frames each", make, ""))
     spec = NetworkSpec(network="fives")
     full, proxy = make_recipe(spec), make_recipe(spec, proxy=True)
     assert (full.frames, full.crop, full.stride) == (40, 224, 3)
