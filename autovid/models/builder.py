@@ -1,6 +1,7 @@
 """The one builder: a search space becomes a network, and a space with one candidate a decision a frozen one.
 
-Supernet, half-frozen supernet of a later search part, derived model and random baseline are all `SearchNetwork`.
+Supernet, derived model and random baseline are all `SearchNetwork`. A supernet runs architectures of any part of its
+search, too: of some of its streams, and then without the fusions and columns of the classifier that belong to others.
 
 Weights begin as He et al. say (seed-auto-tsnet, 3.2). Ours, taken from X3D since the paper does not have it: the last
 batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
@@ -22,6 +23,7 @@ from autovid.errors import ConfigError
 from autovid.layers.residual import Residual
 from autovid.models.network import Network, every_frame
 from autovid.space import Architecture, SearchSpace
+from autovid.space.decisions import with_streams
 from autovid.space.layout import sites
 
 Choices = Mapping[str, Any]
@@ -40,17 +42,27 @@ class SearchNetwork(Network):
         candidates = space.candidates
         self.only: Choices | None = {n: c[0] for n, c in candidates.items()} if space.size == 1 else None
         self.frame_strides = {name: stream.frame_stride for name, stream in space.network.streams.items()}
-        self.plan = tuple(sites(space.network, msgspec.structs.replace(space.reference, classes=classes)))
+        self._plans: dict[tuple[str, ...], tuple[Site, ...]] = {}
+        self.plan = self.plan_for(tuple(self.frame_strides))
         self.sites = nn.ModuleDict({module_name(site): site_module(site, candidates) for site in self.plan})
 
     def forward(self, x: Tensor, arch: Architecture | None = None) -> Tensor:
         choices = self._choices(arch)
-        maps = {name: x[:, :, ::step] if step > 1 else x for name, step in self.frame_strides.items()}
-        for site in self.plan:
+        streams = tuple(self.frame_strides) if arch is None else tuple(arch.network.streams)
+        strides = {name: self.frame_strides[name] for name in streams}
+        maps = {name: x[:, :, ::step] if step > 1 else x for name, step in strides.items()}
+        for site in self.plan_for(streams):
             module = self.sites[module_name(site)]
             inputs = (maps[one.stream] for one in site.inputs)
             maps[site.stream] = module(*inputs, choice=site.choice(choices))
-        return maps[self.plan[-1].stream]
+        return maps[site.stream]
+
+    def plan_for(self, streams: tuple[str, ...]) -> tuple[Site, ...]:
+        """Return the sites that run, in their order, for an architecture of these streams."""
+        if streams not in self._plans:
+            reference = msgspec.structs.replace(self.space.reference, classes=self.classes)
+            self._plans[streams] = tuple(sites(with_streams(self.space.network, streams), reference))
+        return self._plans[streams]
 
     def cam_layer(self) -> nn.Module:
         """The map that the head averages, of the stream that sees the fewest frames."""

@@ -16,6 +16,7 @@ from autovid.search import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
 from autovid.space.decisions import is_searched_in
+from autovid.space.schema import JOINT
 
 INSTANTS = 40  # of a small picture
 SHORT = {"temporal_kernel": "time", "spatial_kernel": "space", "expansion": "exp."}
@@ -75,8 +76,8 @@ def curves(runs: Sequence[Run]) -> Markup | None:
 def _costs(run: Run, suffix: str) -> Iterator[Markup]:
     """Draw the expected MACs, and every cost with a range."""
     searched: Any = run.searched
-    ranges: dict[Cost, Mapping[str, CostRange]] = {Macs(): {}}
-    ranges |= {constraint.cost: constraint.parts for constraint in searched.constraints}
+    ranges: dict[Cost, Mapping[str, CostRange | None]] = {Macs(): {}}
+    ranges |= {one.cost: {**one.parts, JOINT: one.final(searched.space)} for one in searched.constraints}
     for cost, parts in ranges.items():
         value = cost.recorded(run.model.cost) if isinstance(run.model, Architecture) else None
         points = [] if value is None else _result(run, value, cost.quantity.unit)
@@ -84,11 +85,11 @@ def _costs(run: Run, suffix: str) -> Iterator[Markup]:
         yield from _chart(run, title, [f"expected_{cost.metric}"], bands=_bands(run, parts, cost), points=points)
 
 
-def _bands(run: Run, ranges: Mapping[str, CostRange], cost: Cost) -> list[Band]:
+def _bands(run: Run, ranges: Mapping[str, CostRange | None], cost: Cost) -> list[Band]:
     """Return the ranges of the parts that the search has begun; an open end is that of the curve."""
     settings: Any = run.searched.settings if run.searched else None
     values = [r[key] for r in run.records if (key := f"expected_{cost.metric}") in r]
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    starts = [settings.end(number) - part.length for number, part in enumerate(settings.parts)]
     bands = []
     for number, (start, part) in enumerate(zip(starts, settings.parts)):
         ends = ranges.get(part.name)
@@ -131,7 +132,7 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
             series.append(Series(names[colour] if names else "", lines, colour))
     if not series:
         return
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    starts = [settings.end(number) - part.length for number, part in enumerate(settings.parts)]
     marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
     yield line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
@@ -176,7 +177,7 @@ def _verdicts(searched: Searched, arch: Model | None) -> Iterator[Verdict]:
 def _clear_and_close(searched: Searched, verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield lines about the decisions of parts whose supernet is better than chance."""
     better = {part.part for part in searched.evidence.parts if not part.at_chance}
-    parts = [part for part in searched.space.parts if part.name in better]
+    parts = [part for part in searched.space.parts if part.name in better or JOINT in better]
     verdicts = [one for one in verdicts if any(is_searched_in(part, one.name) for part in parts)]
     if not verdicts:
         return

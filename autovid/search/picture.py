@@ -3,7 +3,7 @@
 import io
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from autovid.search.problem import Problem
 from autovid.search.settings import SearchSettings
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
+from autovid.space.schema import JOINT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,8 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     space, settings = searched.space, searched.settings
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     steps = [record["step"] for record in records]
-    ranges = {Macs(): {}, **{constraint.cost: constraint.parts for constraint in searched.constraints}}
+    ranges: dict[Cost, Mapping[str, CostRange | None]] = {Macs(): {}}
+    ranges |= {one.cost: {**one.parts, JOINT: one.final(space)} for one in searched.constraints}
     panels = _panels([cost.name for cost in ranges])
     figure = Figure(figsize=(9, 1 + 2.2 * len(panels)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -118,7 +120,7 @@ def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, setti
     unit, (bottom, top) = cost.quantity.atoms, axes.get_ylim()
     for number, (part, ends) in enumerate(zip(settings.parts, ranges)):
         if ends is not None:
-            x = [settings.end(number) - part.steps, settings.end(number)]
+            x = [settings.end(number) - part.length, settings.end(number)]
             label = "range at the end of the part" if number == 0 else None
             low = ends.low / unit if ends.low else bottom
             high = ends.high / unit if ends.high != UNLIMITED else top
@@ -135,7 +137,7 @@ def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
     """Names of the parts above the axes, and a line where one ends; grey where a part warms up."""
     for number, part in enumerate(settings.parts):
         end = settings.end(number)
-        start = end - part.steps
+        start = end - part.length
         if number:
             axes.axvline(start - 0.5, color=GREY, linewidth=0.7, linestyle=":")
         if part.warmup:

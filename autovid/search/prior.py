@@ -8,7 +8,7 @@ for them, are drawn uniformly and stay uniform (ours): they have no alpha.
 Shapes: K architectures, D decisions, C_d candidates of decision d.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -72,6 +72,13 @@ class Prior(nn.Module):
     def most_probable(self) -> list[int]:
         """The most probable candidate of every decision, the range aside (D,)."""
         return [int(np.argmax(logp)) for logp in self.log_probs()]
+
+    def begin(self, learned: Mapping[str, np.ndarray]) -> None:
+        """Begin at log-probabilities that earlier parts have learned, by name; uniform elsewhere."""
+        with torch.no_grad():
+            for d, alpha in zip(self.open, self.alpha):
+                if self.names[d] in learned:
+                    alpha.copy_(torch.from_numpy(learned[self.names[d]]))
 
     def tensors(self) -> dict[str, Tensor]:
         """alpha by decision name."""

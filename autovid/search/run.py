@@ -107,7 +107,7 @@ def supernet_search(
     faults: FaultLog | None = None,
 ) -> SearchTask:
     """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
-    supernet = Supernet(videos, settings, compute, workers, faults)
+    supernet = Supernet(space, videos, settings, compute, workers, faults)
     return SearchTask(space, settings, constraints, supernet=supernet)
 
 

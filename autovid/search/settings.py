@@ -12,20 +12,23 @@ from autovid.errors import ConfigError
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.space.schema import Strict
+from autovid.space.schema import JOINT, Strict
 
 PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
 
 
 class PartSettings(Strict, frozen=True):
-    """One part: how many steps, how many of them leave alpha alone, and the learning rates."""
+    """One part: how many steps, how many of them leave alpha alone, and the learning rates.
+
+    The joint phase behind the parts is one as well.
+    """
 
     name: str
     steps: int
     warmup: int
     lr: float
     arch_lr: float
-    rounds: int = 0  # of asking, scoring and telling after the updates
+    rounds: int = 0  # of asking, scoring and telling after the updates, for strategies that are asked then
 
     @property
     def length(self) -> int:
@@ -58,7 +61,9 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
 
     def strategy_options(self, part: PartSettings) -> dict[str, Any]:
         """Return the strategy's settings in a part: a part may have its own learning rate."""
-        own = {"arch_lr": part.arch_lr} if takes(self.strategy, "arch_lr") else {}
+        own: dict[str, Any] = {"arch_lr": part.arch_lr} if takes(self.strategy, "arch_lr") else {}
+        if part.name == JOINT and takes(self.strategy, "in_range"):
+            own["in_range"] = True  # what no constraint allows needs no weights any more
         return {**self.options, **own}
 
     def locate(self, step: int) -> tuple[int, int]:
@@ -132,8 +137,12 @@ def settings_for(
         length = steps or (round(epochs * per_epoch) if epochs else length)
         warmup = round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
-    if rounds:
-        parts.append(PartSettings("choice", 0, 0, 0.0, 0.0, rounds))
+    joint = small.joint if proxy else None
+    if joint is not None:
+        length = steps or (round(epochs * per_epoch) if epochs else joint.steps)
+        parts.append(PartSettings(JOINT, max(1, length), 0, lr or joint.lr, arch_lr or joint.arch_lr, rounds))
+    elif rounds:
+        parts.append(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 

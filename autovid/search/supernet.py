@@ -1,6 +1,8 @@
 """The supernet of a search: how its shared weights learn, and how good it takes architectures to be.
 
-It belongs to no strategy. A graph of one architecture at a time is in memory, however many an update has.
+It belongs to no strategy, and it holds every decision of the space until the search ends: a part of the search says
+which architectures are drawn, and drops no weights. A graph of one architecture at a time is in memory, however many an
+update has.
 
 Workers (autovid.distributed) draw the same architectures, and each sees its shard of the batch; losses are averaged
 over the workers before they weigh anything, and so are the gradients of the paths that were drawn.
@@ -13,7 +15,7 @@ weights begin: see autovid/models/builder.py. Shapes: K architectures, D decisio
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,24 +28,30 @@ from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
-from autovid.models import build_space, inherit
+from autovid.models import build_space
 from autovid.search.chance import Chance
 from autovid.search.problem import Choices
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import Scores
-from autovid.space import SearchSpace
+from autovid.space import Architecture, SearchSpace
 
 WEIGHTS, HELD_OUT = 0, 1  # the halves of the training videos
 
 
 class Supernet:
-    """One network over a space; `open` makes it, `learn` moves its weights, `score` judges architectures.
+    """One network over a space: `learn` moves its weights, `score` judges architectures.
 
     Satisfies `autovid.search.strategy.Evaluator`.
     """
 
     def __init__(
-        self, videos: VideoSet, settings: SearchSettings, compute: Compute, workers: int, faults: FaultLog | None
+        self,
+        space: SearchSpace,
+        videos: VideoSet,
+        settings: SearchSettings,
+        compute: Compute,
+        workers: int,
+        faults: FaultLog | None,
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         clip = Clip(settings.frames, settings.crop, settings.stride)
@@ -60,16 +68,13 @@ class Supernet:
         self._streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self._step, self._last = 0, settings.steps
         self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
-
-    def open(self, space: SearchSpace, seed: int, lr: float) -> None:
-        """Make the network of `space`, with the weights that there are for the same places, and a new optimizer."""
-        previous = getattr(self, "net", None)
-        torch.manual_seed(seed)  # the weights are drawn from the global generator
-        net = build_space(space, self.classes)
-        if previous is not None:
-            inherit(net, previous.cpu())
-        self.space, self.net = space, net.to(self.compute.device)
+        torch.manual_seed(settings.seed)  # the weights are drawn from the global generator
+        self.net = build_space(space, self.classes).to(compute.device)
         convert_sync_batch(self.net)
+        self.begin_part(settings.parts[0].lr)
+
+    def begin_part(self, lr: float) -> None:
+        """Begin a part with a new optimizer, and clips that are read ahead up to its end; the weights stay."""
         momentum, decay = self.settings.momentum, self.settings.weight_decay
         self.sgd = torch.optim.SGD(self.net.parameters(), lr, momentum=momentum, weight_decay=decay)
         self._streams = [None, None]
@@ -78,11 +83,14 @@ class Supernet:
         """Say which step of the search is done next, and where its part ends: batches are read ahead up to there."""
         self._step, self._last = step, last
 
-    def learn(self, choices: Choices, weighting: Literal["equal", "likelihood"], scale: str, lr: float) -> float:
+    def learn(
+        self, space: SearchSpace, choices: Choices, weighting: Literal["equal", "likelihood"], scale: str, lr: float
+    ) -> float:
         """Do one update of the weights on the next batch; return the mean loss of the architectures.
 
-        `weighting` "likelihood" is PARSEC's: -sum_k m_k log p(y | A_k), m the softmax of the log-likelihoods, which are
-        means over the batch, or with `scale` "sum" sums. Raises DivergedError before a weight moves.
+        `space` is the part's, which `choices` number the candidates of. `weighting` "likelihood" is PARSEC's:
+        -sum_k m_k log p(y | A_k), m the softmax of the log-likelihoods, which are means over the batch, or with `scale`
+        "sum" sums. Raises DivergedError before a weight moves.
         """
         x, y = self._batch(WEIGHTS)
         factor = float(len(y) * distributed.size()) if scale == "sum" else 1.0
@@ -91,7 +99,7 @@ class Supernet:
         weights, losses = StreamingSoftmax(), []
         with variance_needed():
             for row in choices:
-                loss = F.cross_entropy(self._logits(x, row, "train"), y)
+                loss = F.cross_entropy(self._logits(x, space.architecture(row), "train"), y)
                 losses.append(self._finite(distributed.mean([float(loss.detach())])[0]))
                 weight, shrink = weights.weigh(-losses[-1] * factor if weighting == "likelihood" else 0.0)
                 self._scale_gradients(shrink)
@@ -104,7 +112,7 @@ class Supernet:
         return float(np.mean(losses))
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "held-out", clips: int | None = None) -> Scores:
-        """Score architectures of the network's space on the held-out half, by forward passes alone.
+        """Score architectures of a part's space on the held-out half, by forward passes alone.
 
         `clips`: on the first so many, always the same; None: on the next batch of the step.
         Norms use the statistics of each batch. Raises DivergedError for a loss that is not finite.
@@ -112,7 +120,7 @@ class Supernet:
         batches = []
         with variance_needed(), torch.no_grad(), self.net.scoring():
             for x, y in self._held_out(clips):
-                batches.append([self._judge(x, y, row) for row in choices])
+                batches.append([self._judge(x, y, space.architecture(row)) for row in choices])
         figures_NK4 = np.array(batches).reshape(len(batches), len(choices), 4)
         count = figures_NK4[:, :, 3].sum(0)
         loss_K = (
@@ -125,9 +133,9 @@ class Supernet:
         error_K = np.sqrt(np.maximum(0.0, square_K - loss_K**2) / max(1, seen - 1))
         return Scores(-loss_K, error_K, correct_K.round().astype(np.int64), seen, self.chance.loss)
 
-    def _judge(self, x: Tensor, y: Tensor, choices: Any) -> tuple[float, float, float, float]:
+    def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> tuple[float, float, float, float]:
         """Return mean loss, sum of squared losses, correct clips, clips."""
-        logits = self._logits(x, choices, "forward")
+        logits = self._logits(x, arch, "forward")
         losses = F.cross_entropy(logits, y, reduction="none").double()
         correct = float((logits.argmax(1) == y).sum())
         return float(F.cross_entropy(logits, y)), float((losses**2).sum()), correct, float(len(y))
@@ -151,9 +159,9 @@ class Supernet:
         self._streams[half] = (self._step + 1, stream[1])
         return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
 
-    def _logits(self, x: Tensor, choices: Any, kind: str) -> Tensor:
+    def _logits(self, x: Tensor, arch: Architecture, kind: str) -> Tensor:
         with self.compute.autocast(kind):
-            logits: Tensor = self.net(x, self.space.architecture(choices))
+            logits: Tensor = self.net(x, arch)
         return logits.float()
 
     def _scale_gradients(self, factor: float) -> None:

@@ -1,8 +1,9 @@
 """The search as a task for the loop: parts one after the other; in each the supernet learns and the strategy decides.
 
 One step is one update of the weights on architectures that the strategy draws, and, for a strategy that is asked
-between the updates, one round: it asks, the evaluator scores, it is told. Other strategies are asked after the last
-part, over the whole space. Where architectures are scored without a supernet there are rounds alone.
+between the updates, one round: it asks, the evaluator scores, it is told. Behind the parts a joint phase may open all
+decisions again (ours), so that the weights see architectures that differ in any of them; strategies that are asked
+after the updates are asked at its end. Where architectures are scored without a supernet there are rounds alone.
 
 Workers (autovid.distributed) do every step together; the first one's strategy is copied to the others.
 
@@ -29,7 +30,7 @@ from autovid.search.strategy import Evaluator, Strategy, make_strategy
 from autovid.search.supernet import Supernet
 from autovid.solver import CostTable
 from autovid.space import Architecture, SearchSpace
-from autovid.space.schema import Value
+from autovid.space.schema import JOINT, Value
 
 RECORDS = 100  # of every candidate's probability, a part
 DETAIL_EVERY = 10  # steps between two records of every single decision
@@ -60,7 +61,7 @@ class SearchTask(Task):
     # -- parts
 
     def _enter(self, number: int) -> None:
-        """Begin part `number`, or the rounds after the last part."""
+        """Begin part `number`, or the joint phase."""
         self.number, settings = number, self.settings
         self.part = settings.parts[number]
         self.problem = self._problem(number)
@@ -68,11 +69,11 @@ class SearchTask(Task):
         self.tables: dict[Cost, CostTable] = {limit.cost: limit.table for limit in self.problem.constraints}
         self.tables.setdefault(Macs(), self.problem.space.cost_table())
         if self.supernet is not None and self.part.steps:
-            self.supernet.open(self.problem.space, settings.seed + number, self.part.lr)
+            self.supernet.begin_part(self.part.lr)
 
     def _problem(self, number: int) -> Problem:
         part, seed = self.settings.parts[number], self.settings.seed
-        if part.rounds:
+        if part.name == JOINT:
             constraints = final_constraints(self.feasibility.constraints, self.space)
             return whole_problem(self.space, constraints, steps=part.steps, learned=self.learned, seed=seed)
         part_space = self.space.part_space(number, self.chosen)
@@ -85,7 +86,8 @@ class SearchTask(Task):
         log_probs = self.strategy.distribution()
         if not self.strategy.interleaved or log_probs is None:
             return  # nothing is decided before the last round
-        self.chosen = decided(self.space, self.number, self._choose(log_probs))
+        last = self.number + 1 == len(self.space.parts)
+        self.chosen = {} if last else decided(self.space, self.number, self._choose(log_probs))
         decisions = self.problem.space.decisions
         self.learned |= {decisions[d].name: log_probs[d] for d in self.problem.searched}
 
@@ -119,9 +121,8 @@ class SearchTask(Task):
         assert self.supernet is not None
         lr = self.part.lr * 0.5 * (1 + math.cos(math.pi * local / self.part.steps))
         choices = self.strategy.draw(local, None, self._generator(index))
-        loss = self.supernet.learn(
-            choices, self.strategy.weighting, self.settings.options.get("likelihood", "mean"), lr
-        )
+        likelihood = self.settings.options.get("likelihood", "mean")
+        loss = self.supernet.learn(self.problem.space, choices, self.strategy.weighting, likelihood, lr)
         warm = float(local < self.part.warmup)
         return {"loss": loss, "lr": lr, "samples": float(len(choices)), "warmup": warm}
 
@@ -177,10 +178,12 @@ class SearchTask(Task):
 
     def distribution(self) -> dict[str, np.ndarray]:
         """Return the log-probabilities of every decision that was learned, by name."""
-        log_probs = self.strategy.distribution()
-        names = self.problem.space.decisions
-        current = {} if log_probs is None else {names[d].name: log_probs[d] for d in self.problem.searched}
-        return {**self.learned, **current}
+        return {**self.learned, **self._learning()}
+
+    def _learning(self) -> dict[str, np.ndarray]:
+        """Return the log-probabilities of the decisions that are searched now, by name."""
+        log_probs, decisions = self.strategy.distribution(), self.problem.space.decisions
+        return {} if log_probs is None else {decisions[d].name: log_probs[d] for d in self.problem.searched}
 
     def state(self) -> TaskState:
         supernet = self.supernet
@@ -230,8 +233,7 @@ class SearchTask(Task):
         return {names[d].name: np.exp(log_probs[d]).round(5).tolist() for d in self.problem.searched}
 
     def histograms(self) -> dict[str, Tensor]:
-        current = [(name, logp) for name, logp in self.distribution().items() if name not in self.learned]
-        return {f"log_probability/{name}": torch.from_numpy(logp) for name, logp in current}
+        return {f"log_probability/{name}": torch.from_numpy(logp) for name, logp in self._learning().items()}
 
     def images(self) -> dict[str, np.ndarray]:
         from autovid.search.picture import probability_image

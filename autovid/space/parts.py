@@ -5,7 +5,7 @@ import re
 
 from autovid.config import Document
 from autovid.space.decisions import decision_types, is_searched_in, with_streams
-from autovid.space.schema import Part, SpaceFile
+from autovid.space.schema import JOINT, Part, SpaceFile
 from autovid.space.space import SearchSpace
 
 
@@ -41,6 +41,8 @@ def check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> N
 def _check_part(document: Document, content: SpaceFile, number: int) -> None:
     part, before = content.parts[number], content.parts[:number]
     check_name(document, part.name, "parts", number, "name")
+    if part.name == JOINT:
+        raise document.error("the phase behind the parts is called joint; choose another name", "parts", number, "name")
     if part.name in [other.name for other in before]:
         raise document.error(f"two parts are called {part.name}: it stands twice", "parts", number, "name")
     if not part.streams:
@@ -50,6 +52,10 @@ def _check_part(document: Document, content: SpaceFile, number: int) -> None:
             raise document.error(f"no stream is called {stream}", "parts", number, "streams", index)
         if stream in part.streams[:index]:
             raise document.error(f"{stream} stands twice", "parts", number, "streams", index)
+    first = list(content.network.streams)[: len(part.streams)]
+    if set(part.streams) != set(first):  # the classifier's leading columns are theirs
+        message = f"a part has the first streams of network.streams, here {', '.join(first)}; order them by the parts"
+        raise document.error(message, "parts", number, "streams")
     if before and part.cost_fraction <= before[-1].cost_fraction:
         message = "fractions are cumulative: each is larger than the one before"
         raise document.error(message, "parts", number, "cost_fraction")

@@ -122,8 +122,15 @@ class PartProxy(Strict, frozen=True):
     arch_lr: Rate
 
 
+JOINT = "joint"
+"""The name of the phase behind the parts, in which all decisions are open together."""
+
+
 class Proxy(Strict, frozen=True):
-    """A search small enough for a laptop: the same parts on small clips and few steps."""
+    """A search small enough for a laptop: the same parts on small clips and few steps.
+
+    `joint`: a phase behind the last part that draws all decisions together (ours); the papers' recipe has none.
+    """
 
     frames: Positive
     crop: Crop
@@ -131,6 +138,7 @@ class Proxy(Strict, frozen=True):
     batch: Positive
     jitter: tuple[Positive, Positive]
     parts: dict[str, PartProxy]
+    joint: PartProxy | None = None
 
 
 class Recipe(Strict, frozen=True):

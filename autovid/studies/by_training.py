@@ -34,6 +34,7 @@ from autovid.search.strategy import Scores, strategy_settings
 from autovid.search.task import SearchTask
 from autovid.solver import UNLIMITED, CostRange, TableConstraint, sample_within
 from autovid.space import Architecture, SearchSpace
+from autovid.space.schema import JOINT
 from autovid.studies.comparison import Comparison, Entry, write_comparison
 from autovid.train.evaluate import Evaluation
 from autovid.train.recipe import Recipe
@@ -208,7 +209,7 @@ def search_by_training(
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
     settings = SearchSettings(
-        parts=(PartSettings("choice", 0, 0, 0.0, 0.0, rounds),), frames=recipe.frames, crop=recipe.crop,
+        parts=(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds),), frames=recipe.frames, crop=recipe.crop,
         stride=recipe.stride, jitter=recipe.jitter, batch=recipe.batch, strategy=strategy, score="training",
         options=dict(options), seed=seed,
     )  # fmt: skip

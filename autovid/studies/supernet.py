@@ -1,8 +1,8 @@
-"""The supernet of a part of a search, and its accuracy with the weights of an architecture.
+"""The supernet of a search as it was at the end of a part, and the accuracy of an architecture with its weights.
 
-A search in parts has several: each part's, kept as it was at the part's end, with what earlier parts chose fixed in it
-and what later ones decide left out ("skip", or streams that are not there). The weights of one supernet can only speak
-for the architectures of its own part, so these are what is ranked: the very networks are trained from scratch.
+A part draws its own architectures: what earlier parts chose is fixed in them, and what later ones decide is left out
+("skip", or streams that are not there). At its end the weights can speak for these architectures alone, so these are
+what is ranked: the very networks are trained from scratch. The joint phase draws from the whole space.
 """
 
 import contextlib
@@ -16,9 +16,10 @@ from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
-from autovid.search.constraints import PartConstraint, drawable, part_constraints
+from autovid.search.constraints import PartConstraint, drawable, final_constraints, part_constraints
 from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
+from autovid.space.schema import JOINT
 from autovid.train.evaluate import evaluate_network
 from autovid.train.task import recalibrate
 
@@ -27,19 +28,14 @@ CALIBRATION = 16  # batches of training clips that the statistics of norms are t
 
 @dataclass(frozen=True)
 class Supernet:
-    """The supernet of part `number`: its space, constraints (those that can be met together) and final weights."""
+    """The supernet at the end of a part: the part's space and constraints (those that can be met together), weights."""
 
     searched: Searched
-    number: int
+    part: str
     space: SearchSpace
     constraints: list[PartConstraint]
     net: SearchNetwork
     fingerprint: str  # of its training data
-
-    @property
-    def part(self) -> str:
-        """The name of the part."""
-        return self.searched.space.parts[self.number].name
 
     def accuracy(self, arch: Architecture, videos: VideoSet, compute: Compute, calibrated: bool) -> float:
         """Return top-1 on val, centre view, in percent, of an architecture with the supernet's weights.
@@ -67,22 +63,28 @@ class Supernet:
 
 
 def open_supernet(run: Path, part: str | None = None) -> Supernet:
-    """Open the supernet of a part, by default of the one with the most decisions. Raises ConfigError, RunError."""
+    """Open the supernet at the end of a part, by default of the one with the most decisions.
+
+    Raises ConfigError, RunError.
+    """
     searched = read_search(run)
     space, directory = searched.space, RunDirectory.open(run)
-    names = [p.name for p in space.parts]
+    names = [p.name for p in searched.settings.parts]
     if part is not None and part not in names:
         raise ConfigError(f"--part {part}: there is no such part; give one of {', '.join(names)}")
     decided = [sum(is_searched_in(p, decision.name) for decision in space.decisions) for p in space.parts]
+    decided += [len(space.decisions)] * (len(names) - len(space.parts))
     number = decided.index(max(decided)) if part is None else names.index(part)
     end = searched.settings.end(number)
     if end not in directory.steps():
         raise RunError(f"{run} has not come to the end of part {names[number]} (step {end}); go on with its search")
     state = directory.load(end).state
-    part_space = space.part_space(number, state.info["chosen"])
-    classes = int(state.model["sites.classifier.output.weight"].shape[0])
-    net = build_space(part_space, classes)
+    net = build_space(space, int(state.model["sites.classifier.output.weight"].shape[0]))
     net.load_state_dict(state.model)
     fingerprint = str(directory.config["data_fingerprint"])
-    constraints = drawable(part_constraints(searched.constraints, number, space, part_space))
-    return Supernet(searched, number, part_space, constraints, net, fingerprint)
+    if names[number] == JOINT:
+        part_space, inside = space, final_constraints(searched.constraints, space)
+    else:
+        part_space = space.part_space(number, state.info["chosen"])
+        inside = part_constraints(searched.constraints, number, space, part_space)
+    return Supernet(searched, names[number], part_space, drawable(inside), net, fingerprint)

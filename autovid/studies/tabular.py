@@ -22,7 +22,7 @@ from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace
-from autovid.space.schema import Value
+from autovid.space.schema import JOINT, Value
 
 FORMAT = 1
 ROUNDS = 60  # of asking, for a strategy that does not say how many
@@ -128,7 +128,7 @@ def search_by_table(
     arch_lr = 0.1 if takes(strategy, "arch_lr") else 0.0
     reference = space.reference
     settings = SearchSettings(
-        parts=(PartSettings("choice", 0, 0, 0.0, arch_lr, asked),), frames=reference.frames, crop=reference.crop,
+        parts=(PartSettings(JOINT, 0, 0, 0.0, arch_lr, asked),), frames=reference.frames, crop=reference.crop,
         stride=reference.stride, jitter=(reference.crop, reference.crop), batch=1, strategy=strategy,
         score=f"table:{table.name}", options=dict(options), seed=seed,
     )  # fmt: skip

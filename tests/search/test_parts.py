@@ -1,5 +1,6 @@
 """A part of the search may decide any subset of decisions: it learns these and no others."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
     constraints = parse_constraints(split_space, {"flops": "0.0075:0.008"})
     task = supernet_search(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
     learned: dict[str, np.ndarray] = {}
-    for step in range(task.steps):
+    for step in range(task.settings.end(len(split_space.parts) - 1)):
         task.step(step)
         part = split_space.parts[task.number]
         current = {name: logp for name, logp in task.distribution().items() if name not in task.learned}
@@ -57,6 +58,31 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         assert all(np.array_equal(task.learned[name], learned[name]) for name in task.learned)  # copies
         learned |= current
     assert learned.keys() == {d.name for d in split_space.decisions if len(d.candidates) > 1}
-    task._leave()
-    macs = split_space.fix(task.chosen).cost_table()
-    assert 7_500_000 <= macs.smallest()[0] == macs.largest()[0] <= 8_000_000
+    log_probs = [learned[d.name] for d in task.problem.space.decisions if d.name in learned]
+    arch = task._choose(task.strategy.distribution() or log_probs)
+    assert 7_500_000 <= arch.macs() <= 8_000_000
+    task.step(task.settings.end(len(split_space.parts) - 1))
+    assert task.settings.parts[task.number].name == "joint"
+    assert task.chosen == {}
+    assert task.problem.space == split_space
+    for name, before in learned.items():  # one step of Adam moves an alpha by its learning rate at most
+        at = task.distribution()[name]
+        assert np.abs(at - before).max() <= 2.01 * task.part.arch_lr, name
+        assert task.learned[name] is not at
+
+
+def test_the_weights_stay_from_part_to_part(split_space: SearchSpace, tiny_videos: Path) -> None:
+    settings = settings_for(split_space, proxy=True, videos=12, steps=1, samples=1, batch=4, crop=16, jitter=(16, 20))
+    task = supernet_search(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+    assert task.supernet is not None
+    net = task.supernet.net
+    begun = {name: weight.clone() for name, weight in net.state_dict().items()}
+    moved: list[set[str]] = []
+    for step in range(task.steps):
+        task.step(step)
+        assert task.supernet.net is net
+        now = net.state_dict()
+        moved.append({name for name, weight in now.items() if not torch.equal(weight, begun[name])})
+    assert all(one <= other for one, other in pairwise(moved))
+    assert not any(name.startswith("sites.dense") for name in moved[1])  # the sparse stream's parts
+    assert any(name.startswith("sites.dense") for name in moved[2])

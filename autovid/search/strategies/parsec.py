@@ -49,6 +49,7 @@ class Parsec:
     def __init__(self, problem: Problem, settings: ParsecSettings) -> None:
         self.problem, self.settings = problem, settings
         self.prior = Prior(problem.space, problem.searched)
+        self.prior.begin(problem.learned)
         self.adam = torch.optim.Adam(self.prior.parameters(), settings.arch_lr) if problem.searched else None
         self.betas = [Beta(settings.beta) for _ in problem.constraints]
         self._drawn: tuple[int, Choices] | None = None
