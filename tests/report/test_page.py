@@ -283,9 +283,9 @@ def test_a_search_that_has_only_begun_and_a_torn_log(runs: dict[str, Path], tmp_
     shutil.copytree(runs["search"], begun)
     (begun / "architecture.yaml").unlink()
     with (begun / "metrics.jsonl").open("a") as log:
-        log.write('{"step": 9, "lo')
+        log.write('{"step": 12, "lo')
     found = Page(page([read_run(begun)])).sections
-    assert "is not finished; it stands at step 9 of 9" in found["summary"]
+    assert "is not finished; it stands at step 12 of 12" in found["summary"]
     shutil.rmtree(begun / "checkpoints")
     for name in ("metrics.jsonl", "probabilities.jsonl"):
         (begun / name).unlink()
@@ -296,9 +296,9 @@ def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     stopped = tmp_path / "stopped"
-    shutil.copytree(runs["search"], stopped, ignore=shutil.ignore_patterns("architecture.yaml", "step-000009"))
+    shutil.copytree(runs["search"], stopped, ignore=shutil.ignore_patterns("architecture.yaml", "step-000009", "step-000012"))
     searched, found = read_search(stopped), Page(page([read_run(stopped)]))
-    assert searched.step == 6  # of 9: what attention to take is still open
+    assert searched.step == 6  # of 12: what attention to take is still open
     cells = [attributes for attributes in found.of("div") if attributes.get("class") == "decision"]
     known = [d for d in searched.space.decisions if len(d.candidates) > 1 and not d.name.startswith("attention")]
     assert len(cells) == len(known) < len(searched.space.decisions)

@@ -24,6 +24,7 @@ from autovid.costs.count import count
 from autovid.data import open_videos
 from autovid.errors import CostRangeError, RunError
 from autovid.models import build
+from autovid.run import RunDirectory
 from autovid.search import Constraint, derive, parse_constraints, read_search, search, settings_for
 from autovid.search.picture import probability_image
 from autovid.search.prior import Prior
@@ -34,7 +35,7 @@ from autovid.space.decisions import is_searched_in
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")
-ENDS = {"sparse": 2, "dense": 5, "attention": 8}  # the last step of each part
+ENDS = {"sparse": 2, "dense": 5, "attention": 8, "joint": 11}  # the last step of each part
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_search_ends_inside_its_range(finished: Path) -> None:
 
 def test_every_step_is_logged_with_its_figures(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(9))
+    assert [line["step"] for line in lines] == list(range(12))
     for key in ("loss", "expected_gflops", "p_in_range", "entropy"):
         assert all(key in line for line in lines), key
     assert all("beta" in line for line in lines if not line["warmup"])
@@ -75,7 +76,8 @@ def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: P
     last: dict[str, list[float]] = {}
     for line in lines:
         number, _ = searched.settings.locate(line.pop("step"))
-        opened = [d.name for d in searched.space.decisions if is_searched_in(searched.space.parts[number], d.name)]
+        parts = searched.space.parts[number : number + 1] or searched.space.parts  # in the joint phase all of them
+        opened = [d.name for d in searched.space.decisions if any(is_searched_in(part, d.name) for part in parts)]
         assert list(line) == opened
         # written with five decimals: 4 candidates are off by half of the last each
         assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in line.values())
@@ -84,11 +86,14 @@ def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: P
     assert last == {d.name: pytest.approx(np.exp(logp), abs=1e-5) for d, logp in found}
 
 
-def test_parts_are_frozen_one_after_the_other(finished: Path) -> None:
-    found, arch = read_search(finished), load_architecture(finished / "architecture.yaml")
-    assert any(name.startswith("sparse.") for name in found.chosen)
-    assert any(name.startswith("dense.") for name in found.chosen)
-    assert all(arch.choices[name] == value for name, value in found.chosen.items())
+def test_parts_are_frozen_one_after_the_other_and_all_open_in_the_joint_phase(finished: Path) -> None:
+    directory = RunDirectory.open(finished)
+    chosen = [directory.load(end + 1).state.info["chosen"] for end in ENDS.values()]
+    assert chosen[0] == chosen[3] == {}
+    assert {name.split(".")[0] for name in chosen[1]} == {"sparse"}
+    assert {name.split(".")[0] for name in chosen[2]} == {"sparse", "dense", "fusion"}
+    assert all(chosen[2][name] == value for name, value in chosen[1].items())
+    assert read_search(finished).chosen == {}
 
 
 def test_another_range_reopens_every_decision(finished: Path) -> None:
@@ -127,7 +132,7 @@ def test_killed_at_random_moments_and_resumed_equals_undisturbed(
     killed = json.loads(done.stdout)
     assert [where for where, _ in killed] == [moment[0] for moment in moments(seed)]
     assert {operation for where, operation in killed if where == "save"} >= {"write", "fsync", "rename"}
-    starts = [int(step) for step in re.findall(r"step (\d) of 9: starting", (out / "log.txt").read_text())]
+    starts = [int(step) for step in re.findall(r"step (\d+) of 12: starting", (out / "log.txt").read_text())]
     assert starts == sorted(starts)  # nothing that was saved is lost
     mine, theirs = final_state(out), final_state(finished)
     assert mine.keys() == theirs.keys()
@@ -165,24 +170,25 @@ def test_tensorboard_has_a_histogram_of_every_alpha_at_the_end_of_its_part(
     learned = read_search(finished).learned
     assert sorted(board.Tags()["histograms"]) == sorted(f"log_probability/{name}" for name in learned)
     for name, logp in learned.items():
-        (event,) = board.Histograms(f"log_probability/{name}")
+        events = board.Histograms(f"log_probability/{name}")
         stream = name.split(".")[0]
-        assert event.step == ENDS["dense" if stream == "fusion" else stream]
-        value = event.histogram_value
+        assert [event.step for event in events] == [ENDS["dense" if stream == "fusion" else stream], ENDS["joint"]]
+        value = events[-1].histogram_value
         assert (value.min, value.max, value.num) == (logp.min(), logp.max(), len(logp))
 
 
 def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumulator) -> None:
     events = board.Images("probabilities")
     assert [event.step for event in events] == sorted(ENDS.values())
-    found = read_search(finished)
-    there = found.space.part_space(0, {})
+    learned = RunDirectory.open(finished).load(ENDS["sparse"] + 1).state.search
+    there = load_space("tiny").part_space(0, {})
     problem = replace(
         whole_problem(there),
-        searched=tuple(d for d, one in enumerate(there.decisions) if is_searched_in(found.space.parts[0], one.name)),
+        searched=tuple(d for d, one in enumerate(there.decisions) if is_searched_in(there.parts[0], one.name)),
     )
     image = matplotlib.image.imread(io.BytesIO(events[0].encoded_image_string), format="png")
-    assert ((image[:, :, :3] * 255).round() == probability_image(problem, found.log_probs(there))).all()
+    log_probs = [learned[d.name].numpy() if d.name in learned else np.zeros(1) for d in there.decisions]
+    assert ((image[:, :, :3] * 255).round() == probability_image(problem, log_probs)).all()
     assert (events[0].width, events[0].height) == (image.shape[1], image.shape[0])
 
 

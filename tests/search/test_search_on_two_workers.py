@@ -35,7 +35,7 @@ from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask
 from autovid.space import load_space
 
-STEPS = 9  # three of each part
+STEPS = 12  # three of each part, and of the joint phase
 Tensors = dict[str, Tensor]
 
 
@@ -271,7 +271,7 @@ def test_one_asked_to_stop_stops_both_and_going_on_changes_nothing(
 ) -> None:
     out = tmp_path / "run"
     messages = together(interrupted, out, tiny_videos)
-    assert all("stopped after step 4 of 9; saved at step 4" in message for message in messages)
+    assert all("stopped after step 4 of 12; saved at step 4" in message for message in messages)
     together(resumed, out, tiny_videos)
     for file in ("model.safetensors", "search.safetensors"):
         ours, theirs = (load_file(path / f"checkpoints/step-{STEPS:06d}/{file}") for path in (out, pair[0]))
