@@ -183,7 +183,7 @@ def test_charts_of_a_search_share_their_steps(runs: dict[str, Path]) -> None:
     starts = [re.findall(r'd="M([\d.]+) 16.0V186.0"', chart) for chart in section.split("<figure>")[1:]]
     assert len(starts) == 4
     assert starts[0] == starts[1] == starts[2] == starts[3]
-    assert len(set(starts[0])) == 3  # where its parts begin
+    assert len(set(starts[0])) == 4  # where its parts and the joint phase begin
 
 
 def test_nothing_is_drawn_of_a_bar_of_nothing() -> None:
@@ -296,7 +296,9 @@ def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     stopped = tmp_path / "stopped"
-    shutil.copytree(runs["search"], stopped, ignore=shutil.ignore_patterns("architecture.yaml", "step-000009", "step-000012"))
+    shutil.copytree(
+        runs["search"], stopped, ignore=shutil.ignore_patterns("architecture.yaml", "step-000009", "step-000012")
+    )
     searched, found = read_search(stopped), Page(page([read_run(stopped)]))
     assert searched.step == 6  # of 12: what attention to take is still open
     cells = [attributes for attributes in found.of("div") if attributes.get("class") == "decision"]

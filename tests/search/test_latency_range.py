@@ -21,7 +21,7 @@ from autovid.errors import ConfigError, CostRangeError, RunError
 from autovid.kernels.compute import Compute
 from autovid.report.runs import read_run
 from autovid.report.search import curves
-from autovid.run import Progress
+from autovid.run import Progress, RunDirectory
 from autovid.search import Constraint, PartConstraint, derive, read_search, resolve_part_ranges, search, settings_for
 from autovid.search.constraints import drawable, final_constraints, part_constraints, probability_inside
 from autovid.search.feasibility import Feasibility, choose, decided
@@ -226,9 +226,13 @@ def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
 ) -> None:
     latency = narrow(coarse)
     arch = searched(tmp_path / "run", tiny_videos, MACS, latency).architecture
-    chosen = read_search(tmp_path / "run").chosen
-    assert any(name.startswith("sparse.") for name in chosen)
-    assert {name: arch.choices[name] for name in chosen} == chosen
+    directory = RunDirectory.open(tmp_path / "run")
+    sparse, dense = (directory.load(step).state.info["chosen"] for step in (2, 3))  # of the parts before
+    assert {name.split(".")[0] for name in sparse} == {"sparse"}
+    assert sparse.items() < dense.items()
+    left = SPACE.fix(dense)
+    rows = left.index(left.sample(200))
+    assert np.all([limit.inside(rows) for limit in final_constraints([MACS, latency], left)], 0).any()
     assert latency.whole is not None
     assert latency.whole.low <= latency.cost.of(arch) <= latency.whole.high
 

@@ -71,9 +71,9 @@ class Step:
 class SupernetInDouble(Supernet):
     """A supernet that computes in float64 up to the logits; the loss, alpha and its gradient are float32."""
 
-    def open(self, *given: Any) -> None:
-        super().open(*given)
+    def begin_part(self, lr: float) -> None:
         self.net.double()
+        super().begin_part(lr)
 
     def _batch(self, half: int) -> tuple[Tensor, Tensor]:
         x, y = super()._batch(half)
@@ -121,7 +121,7 @@ class InDouble(SearchTask):
 
 def in_double(data: Path) -> InDouble:
     settings = tiny_settings()
-    supernet = SupernetInDouble(open_videos(data), settings, Compute("cpu", "fp32"), 0, None)
+    supernet = SupernetInDouble(load_space("tiny"), open_videos(data), settings, Compute("cpu", "fp32"), 0, None)
     return InDouble(load_space("tiny"), settings, supernet=supernet)
 
 

@@ -101,9 +101,10 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
 
 
 def test_the_weights_are_those_of_the_part_at_its_end(searched: Path, tiny_videos: Path) -> None:
-    """By default of the part with the most decisions; an architecture runs as the supernet routed to it."""
-    supernet = open_supernet(searched)
-    assert supernet.part == "dense"
+    """By default of the joint phase; an architecture runs as the supernet routed to it."""
+    assert open_supernet(searched).part == "joint"
+    assert open_supernet(searched).space == SPACE
+    supernet = open_supernet(searched, "dense")
     fixed = {d.name for d in supernet.space.decisions if len(d.candidates) == 1}
     assert any(name.startswith("sparse.") for name in fixed)
     assert any(d.name.startswith("dense.") and len(d.candidates) > 1 for d in supernet.space.decisions)
