@@ -91,7 +91,7 @@ def search(
     arch_lr, frames, crop, stride, jitter. `out` is a new directory (default: runs/search-SPACE).
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
-    from autovid.data import halves, open_videos
+    from autovid.data import open_videos
     from autovid.kernels.allocator import keep_memory
     from autovid.search.part_ranges import parse_constraints
     from autovid.search.run import search as run_search
@@ -106,7 +106,7 @@ def search(
     settings = settings_for(
         what,
         proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC),
-        videos=len(halves(videos.train, seed)[0]),
+        videos=len(videos.train),
         constrained=bool(resolved),
         strategy=strategy,
         options=options,

@@ -67,6 +67,7 @@ from autovid.space import load_space
 
 RANGE = "0.0028:0.0030"  # GFLOPs of the sparse stream, where a uniform prior expects 0.00385
 WHOLE = "0.0055:0.006"  # GFLOPs of the whole network, where a uniform prior expects 0.0101
+LITERAL = {"archs_per_update": 13, "alpha_every": 1, "schedule": "cosine", "norm_start": 0.0}  # as the paper
 BETAS: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
 
 
@@ -74,7 +75,8 @@ def search_sparse(videos: VideoSet, beta: float | str, steps: int, seed: int = 0
     """The sparse part of a search on `tiny`; the metrics of its last step."""
     space = load_space("tiny")
     settings = settings_for(
-        space, proxy=True, videos=len(videos.train) // 2, steps=steps, beta=beta, seed=seed, batch=batch, arch_lr=0.1,
+        space, proxy=True, videos=len(videos.train), steps=steps, beta=beta, seed=seed, batch=batch, arch_lr=0.1,
+        **LITERAL,
     )  # fmt: skip
     constraints = parse_constraints(space, {"flops": f"sparse={RANGE}"})
     task = supernet_search(space, videos, settings, Compute("cpu", "fp32"), constraints)

@@ -108,7 +108,7 @@ class ElasticBatchNorm(nn.Module):
 
     def __init__(self, width: int, zero: bool = False, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        self.eps, self.momentum, self.scoring = eps, momentum, False
+        self.eps, self.momentum, self.zero, self.scoring = eps, momentum, zero, False
         self.weight = nn.Parameter(torch.zeros(width) if zero else torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("running_mean", torch.zeros(width))

@@ -53,6 +53,14 @@ def rate(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """A number between 0 and 1."""
+    value = rate(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not below 1")
+    return value
+
+
 def share(text: str) -> float:
     """GPUs of a process: 0, a part of one, or whole ones."""
     value = 0.0 if float(text) == 0 else rate(text)

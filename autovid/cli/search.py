@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
+    "crop", "stride", "jitter", "samples", "beta", "likelihood",
 )  # fmt: skip
 
 
@@ -52,6 +53,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--batch", type=options.positive)
     recipe.add_argument("--lr", type=options.rate, help="of the weights")
     recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
+    recipe.add_argument(
+        "--archs-per-update",
+        type=options.positive,
+        metavar="J",
+        help="architectures that the weights learn from at once",
+    )
+    recipe.add_argument(
+        "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"
+    )
+    recipe.add_argument(
+        "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
+    )
     options.clips(recipe)
     launch.arguments(parser)
     search_by_training.arguments(parser)
@@ -137,7 +150,7 @@ class _Plan(NamedTuple):
 
 def _flags(args: argparse.Namespace) -> _Plan:
     """The search that the flags alone ask for."""
-    from autovid.data import halves, open_videos
+    from autovid.data import open_videos
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
     from autovid.search.strategy import read_strategy_options
@@ -157,7 +170,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
     settings = settings_for(
         space,
         proxy=proxy,
-        videos=len(halves(videos.train, seed)[0]),
+        videos=len(videos.train),
         constrained=bool(constraints),
         in_range=args.in_range,
         seed=seed,
@@ -171,7 +184,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
     """The search that an experiment asks for, with the flags on top; None after a dry run."""
-    from autovid.data import halves, open_videos
+    from autovid.data import open_videos
     from autovid.data.index import DataSet
     from autovid.errors import DataError
     from autovid.search.experiment import search_plan
@@ -190,7 +203,7 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     launch.note(loaded.experiment.workers)
-    settings = loaded.settings(len(halves(videos.train, seed)[0]))
+    settings = loaded.settings(len(videos.train))
     return _Plan(loaded.space, videos, settings, loaded.constraints)
 
 

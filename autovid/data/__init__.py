@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from autovid.data.bad_videos import FaultLog
-from autovid.data.index import Video, VideoSet, halves
+from autovid.data.index import Video, VideoSet, hold_out
 from autovid.data.sources import open_videos
 
 if TYPE_CHECKING:
     from autovid.data.loader import Batch, ClipLoader
 
-__all__ = ["Batch", "ClipLoader", "FaultLog", "Video", "VideoSet", "halves", "open_videos"]
+__all__ = ["Batch", "ClipLoader", "FaultLog", "Video", "VideoSet", "hold_out", "open_videos"]
 
 
 def __getattr__(name: str) -> object:

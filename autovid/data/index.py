@@ -72,31 +72,20 @@ class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     made: dict[str, Any] = {}
 
 
-def halves(videos: Sequence[Video], seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Return two disjoint halves with the classes in equal parts: one for the weights, one for the prior."""
-    return _divide(videos, 0.5, seed, keep=0)
-
-
-def check_halves(videos: VideoSet) -> None:
-    """Raise DataError where a class has one training video, which cannot be in both halves."""
+def check_for_search(videos: VideoSet) -> None:
+    """Raise DataError where a class has one training video: it cannot be both learned from and held out."""
     counts = Counter(video.label for video in videos.train)
     alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
     if alone:
         names = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
         raise DataError(
-            f"{videos.name}: a search needs two training videos of each class, one for each half; "
+            f"{videos.name}: a search needs two training videos of each class, since some are held out; "
             f"{len(alone)} {'class has' if len(alone) == 1 else 'classes have'} one: {names}"
         )
 
 
 def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Return (train, val): a random fraction of every class becomes val, but every class keeps a video in train."""
-    return _divide(videos, fraction, seed, keep=1)
-
-
-def _divide(
-    videos: Sequence[Video], fraction: float, seed: int, keep: int
-) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest."""
     members: dict[int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
         members[video.label].append(i)
@@ -107,7 +96,7 @@ def _divide(
         own = rng.permutation(members[label]).tolist()
         seen += len(own)
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: max(0, min(len(own) - keep, int(seen * fraction + 0.5) - len(taken)))])
+        taken.update(own[: max(0, min(len(own) - 1, int(seen * fraction + 0.5) - len(taken)))])
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
 

@@ -111,11 +111,17 @@ def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Mod
     return module
 
 
-def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork:
-    """The supernet of a space, or the network of an architecture's space, in channels_last_3d. Raises ConfigError."""
+def build_space(space: SearchSpace, classes: int | None = None, *, norm_start: float = 0.0) -> SearchNetwork:
+    """The supernet of a space, or the network of an architecture's space, in channels_last_3d.
+
+    `norm_start`: scale of the last norm of each block at the start. Raises ConfigError.
+    """
     if classes is not None and classes < 1:
         raise ConfigError(f"{classes} classes; give 1 or more")
     net = SearchNetwork(space, classes or space.reference.classes)
+    for module in net.modules():
+        if isinstance(module, ElasticBatchNorm) and module.zero:
+            nn.init.constant_(module.weight, norm_start)
     return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 

@@ -23,6 +23,9 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     batch: int | None = None
     lr: float | None = None
     arch_lr: float | None = None
+    archs_per_update: int | None = None
+    alpha_every: int | None = None
+    held_out_fraction: float | None = None
     frames: int | None = None
     crop: int | None = None
     stride: int | None = None
@@ -80,7 +83,7 @@ def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Pa
         constraints = parse_constraints(space, experiment.constraints, files)
     loaded = LoadedSearch(experiment, space, constraints)
     with layers.at("recipe"):
-        batch = loaded.settings(experiment.dataset.train // 2).batch
+        batch = loaded.settings(experiment.dataset.train).batch
     if experiment.workers < 1 or batch % experiment.workers:
         raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
     return loaded
@@ -98,7 +101,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
     `given`: whether the data is there, or only known from the paper.
     """
     experiment, space = loaded.experiment, loaded.space
-    settings, table = loaded.settings(data.train // 2), Macs().table(space)
+    settings, table = loaded.settings(data.train), Macs().table(space)
     each = settings.batch // experiment.workers
     options = ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.options.items()

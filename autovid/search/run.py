@@ -13,7 +13,7 @@ import msgspec
 from autovid import distributed
 from autovid.costs import convention
 from autovid.data import FaultLog, VideoSet
-from autovid.data.index import check_halves
+from autovid.data.index import check_for_search
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
@@ -64,7 +64,7 @@ def search(
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
     search.
     """
-    check_halves(videos)
+    check_for_search(videos)
     config = {**search_config(space, videos, settings, constraints), "precision": precision}
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)

@@ -1,8 +1,9 @@
 """What a search is run with: the space's recipe or its proxy, with the user's changes."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,8 +13,9 @@ from autovid.errors import ConfigError
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.space.schema import JOINT, Strict
+from autovid.space.schema import JOINT, Proxy, Strict
 
+RISE = 0.1  # of all updates, in which the learning rate of one cycle rises
 PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
 
 
@@ -51,6 +53,11 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     score_clips: int = 256  # held-out clips that architectures are scored on after the updates, always the same
     momentum: float = 0.9
     weight_decay: float = 5e-5
+    archs_per_update: int | None = None  # None: as many as the strategy wants
+    alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
+    schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
+    norm_start: float = 0.0  # scale of norms that end a block
+    held_out_fraction: float = 0.5  # of the training videos
     seed: int = 0
     proxy: bool = False
 
@@ -65,6 +72,22 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         if part.name == JOINT and takes(self.strategy, "in_range"):
             own["in_range"] = True  # what no constraint allows needs no weights any more
         return {**self.options, **own}
+
+    def lr_at(self, number: int, step: int) -> float:
+        """Return the learning rate of the weights at an update of part `number`.
+
+        "cosine": half a period in every part. "one_cycle": a rise over a tenth of all updates of the search, then half
+        a cosine down to zero; the part's rate is the height.
+        """
+        part = self.parts[number]
+        if self.schedule == "cosine":
+            return part.lr * 0.5 * (1 + math.cos(math.pi * step / part.steps))
+        updates = sum(one.steps for one in self.parts)
+        done = sum(one.steps for one in self.parts[:number]) + step
+        rising = max(1, round(RISE * updates))
+        if done < rising:
+            return part.lr * (done + 1) / rising
+        return part.lr * 0.5 * (1 + math.cos(math.pi * (done - rising) / max(1, updates - rising)))
 
     def locate(self, step: int) -> tuple[int, int]:
         """(number of the part, step within it) of a step of the whole search."""
@@ -92,9 +115,10 @@ def settings_for(
 ) -> SearchSettings:
     """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
-    `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
-    changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. `constrained`: whether
-    the search has a constraint. `options` are the strategy's; those of PARSEC may also stand among the changes.
+    `videos` is how many there are for training; epochs count in those of them that the weights learn from. `steps` and
+    `epochs` among the changes replace the length of every part; `lr` and `arch_lr` every part's learning rates.
+    `constrained`: whether the search has a constraint. `options` are the strategy's; those of PARSEC may also stand
+    among the changes.
     Raises ConfigError.
     """
     assert space.recipe is not None
@@ -117,6 +141,7 @@ def settings_for(
         "jitter": base.jitter,
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
+        **(_learning(small) if proxy else {}),
         **given,
     }
     check_crop(values["crop"])
@@ -129,7 +154,8 @@ def settings_for(
     _check({"epochs": epochs or 0, "seed": 0, **values})
     values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
     rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
-    per_epoch = max(1, videos // values["batch"])
+    seen = videos - int(videos * values.get("held_out_fraction", 0.5) + 0.5)  # as `hold_out` counts
+    per_epoch = max(1, seen // values["batch"])
     parts = []
     for part in space.parts:
         rates = small.parts[part.name] if proxy else part
@@ -145,6 +171,17 @@ def settings_for(
         parts.append(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds))
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
+
+
+def _learning(proxy: Proxy) -> dict[str, Any]:
+    """Return how a supernet learns with a proxy."""
+    return {
+        "archs_per_update": proxy.archs_per_update,
+        "alpha_every": proxy.alpha_every,
+        "schedule": "one_cycle",
+        "norm_start": proxy.norm_start,
+        "held_out_fraction": proxy.held_out_fraction,
+    }
 
 
 def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
-from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
+from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, hold_out
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
@@ -35,7 +35,7 @@ from autovid.search.settings import SearchSettings
 from autovid.search.strategy import Scores
 from autovid.space import Architecture, SearchSpace
 
-WEIGHTS, HELD_OUT = 0, 1  # the halves of the training videos
+WEIGHTS, HELD_OUT = 0, 1  # the two sets of training videos
 
 
 class Supernet:
@@ -55,7 +55,7 @@ class Supernet:
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         clip = Clip(settings.frames, settings.crop, settings.stride)
-        parts = halves(videos.train, settings.seed)
+        parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         self.chance = Chance.of((video.label for video in parts[HELD_OUT]), self.classes)
         self._loaders = [
             ClipLoader(
@@ -69,7 +69,7 @@ class Supernet:
         self._step, self._last = 0, settings.steps
         self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
         torch.manual_seed(settings.seed)  # the weights are drawn from the global generator
-        self.net = build_space(space, self.classes).to(compute.device)
+        self.net = build_space(space, self.classes, norm_start=settings.norm_start).to(compute.device)
         convert_sync_batch(self.net)
         self.begin_part(settings.parts[0].lr)
 
@@ -112,7 +112,7 @@ class Supernet:
         return float(np.mean(losses))
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "held-out", clips: int | None = None) -> Scores:
-        """Score architectures of a part's space on the held-out half, by forward passes alone.
+        """Score architectures of a part's space on held-out clips, by forward passes alone.
 
         `clips`: on the first so many, always the same; None: on the next batch of the step.
         Norms use the statistics of each batch. Raises DivergedError for a loss that is not finite.

@@ -7,10 +7,10 @@ after the updates are asked at its end. Where architectures are scored without a
 
 Workers (autovid.distributed) do every step together; the first one's strategy is copied to the others.
 
-Ours, where the paper is silent: a half-period cosine in each part. Shapes: K architectures, D decisions.
+Ours, where the paper is silent: the schedule of the learning rate (`SearchSettings.lr_at`). Shapes: K architectures, D
+decisions.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,17 +110,18 @@ class SearchTask(Task):
             self.supernet.begin_step(index, self.settings.end(number))
         if local < self.part.steps:
             metrics |= self._learn(index, local)
-        if local >= self.part.steps or self.strategy.interleaved:
+        between = self.strategy.interleaved and local % self.settings.alpha_every == 0
+        if local >= self.part.steps or between:
             metrics |= self._round(index, local)
         metrics |= self._account(local)
         self.monitor.on_step_end(self, local, metrics)
         return metrics
 
     def _learn(self, index: int, local: int) -> dict[str, float]:
-        """Do one update of the weights, at a rate that falls by half a cosine over the part (ours)."""
+        """Do one update of the weights."""
         assert self.supernet is not None
-        lr = self.part.lr * 0.5 * (1 + math.cos(math.pi * local / self.part.steps))
-        choices = self.strategy.draw(local, None, self._generator(index))
+        lr = self.settings.lr_at(self.number, local)
+        choices = self.strategy.draw(local, self.settings.archs_per_update, self._generator(index))
         likelihood = self.settings.options.get("likelihood", "mean")
         loss = self.supernet.learn(self.problem.space, choices, self.strategy.weighting, likelihood, lr)
         warm = float(local < self.part.warmup)

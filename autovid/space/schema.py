@@ -129,7 +129,16 @@ JOINT = "joint"
 class Proxy(Strict, frozen=True):
     """A search small enough for a laptop: the same parts on small clips and few steps.
 
-    `joint`: a phase behind the last part that draws all decisions together (ours); the papers' recipe has none.
+    How the supernet learns here is ours: one architecture an update, which was drawn inside the ranges, instead of 13;
+    a learning rate that rises and falls once over the whole search; a start at which every block counts. The papers'
+    recipe has none of it, and no joint phase.
+
+    Attributes:
+        joint: a phase behind the last part that draws all decisions together.
+        archs_per_update: architectures that an update of the weights learns from.
+        alpha_every: updates of the weights for one of the prior.
+        norm_start: where the scale of norms starts that start at 0 in the papers' recipe.
+        held_out_fraction: of the training videos, which the weights do not see.
     """
 
     frames: Positive
@@ -139,6 +148,10 @@ class Proxy(Strict, frozen=True):
     jitter: tuple[Positive, Positive]
     parts: dict[str, PartProxy]
     joint: PartProxy | None = None
+    archs_per_update: Positive = 1
+    alpha_every: Positive = 8
+    norm_start: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    held_out_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
 
 
 class Recipe(Strict, frozen=True):

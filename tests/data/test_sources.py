@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autovid.data import Video, VideoSet, halves, open_videos
+from autovid.data import Video, VideoSet, hold_out, open_videos
 from autovid.errors import DataError
 
 
@@ -85,16 +85,16 @@ def test_the_fingerprint_is_of_the_index(folder: Path) -> None:
     assert len(marks) == 4
 
 
-def test_halves_part_every_class_in_two(folder: Path) -> None:
+def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
     videos = open_videos(folder, holdout=0).train
-    one, other = halves(videos, seed=0)
+    one, other = hold_out(videos, 0.5, seed=0)
     assert paths(one) | paths(other) == paths(videos)
     assert not paths(one) & paths(other)
     assert abs(len(one) - len(other)) <= 1
     for label in range(3):
         assert abs(sum(v.label == label for v in one) - sum(v.label == label for v in other)) <= 1
-    assert halves(videos, seed=0) == (one, other)
-    assert any(halves(videos, seed=seed) != (one, other) for seed in range(1, 5))
+    assert hold_out(videos, 0.5, seed=0) == (one, other)
+    assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.csv"])
