@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--archs-per-update",
         type=options.positive,
         metavar="J",
-        help="architectures that the weights learn from at once",
+        help="architectures that an update learns from",
     )
     recipe.add_argument(
         "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"

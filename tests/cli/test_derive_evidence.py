@@ -14,7 +14,22 @@ from autovid.search import derive, read_search
 from autovid.search.experiment import SearchExperiment
 from autovid.space import load_architecture
 
-SHORT = ["--steps", "2", "--batch", "4", "--crop", "16", "--samples", "2", "--decoders", "0", "--precision", "fp32"]
+SHORT = [
+    "--alpha-every",
+    "1",
+    "--steps",
+    "2",
+    "--batch",
+    "4",
+    "--crop",
+    "16",
+    "--samples",
+    "2",
+    "--decoders",
+    "0",
+    "--precision",
+    "fp32",
+]
 NONE = "no range was asked for: the most probable architecture of the prior"
 
 

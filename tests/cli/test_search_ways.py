@@ -14,7 +14,7 @@ from autovid.search.strategies.parsec import Parsec
 from autovid.search.supernet import StreamingSoftmax
 from autovid.space import load_architecture
 
-SHORT = ["--steps", "2", "--batch", "4", "--decoders", "0", "--precision", "fp32"]
+SHORT = ["--alpha-every", "1", "--steps", "2", "--batch", "4", "--decoders", "0", "--precision", "fp32"]
 
 
 def search(out: Path, videos: Path, *arguments: str) -> int:

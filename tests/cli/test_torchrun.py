@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 
 from autovid import distributed
 
-SEARCH = "search --space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20"
+SEARCH = (
+    "search --space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --alpha-every 1 --batch 4 --crop 16 --jitter 16:20"
+)
 TORCHRUN = "torch.distributed.run --nproc-per-node 2 --max-restarts 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0"
 
 

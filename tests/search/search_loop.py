@@ -51,6 +51,7 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Foun
         videos=12,
         steps=3,
         samples=2,
+        alpha_every=1,
         batch=4,
         crop=16,
         jitter=(16, 20),

@@ -261,7 +261,15 @@ def quantiles(there: SearchSpace, low: float, high: float) -> TableConstraint:
 
 @pytest.mark.parametrize("flops", [True, False])
 def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: Path) -> None:
-    given: dict[str, Any] = {"steps": 2, "samples": 6, "batch": 4, "crop": 16, "jitter": (16, 20), "in_range": True}
+    given: dict[str, Any] = {
+        "steps": 2,
+        "samples": 6,
+        "alpha_every": 1,
+        "batch": 4,
+        "crop": 16,
+        "jitter": (16, 20),
+        "in_range": True,
+    }
     settings = settings_for(SPACE, proxy=True, videos=12, **given)
     constraints = resolve_part_ranges(SPACE, [MACS, typical()] if flops else [typical(flops=False)])
     task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
@@ -274,7 +282,9 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
 
 
 def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
-    settings = settings_for(SPACE, proxy=True, videos=12, steps=2, samples=2, batch=4, crop=16, jitter=(16, 20))
+    settings = settings_for(
+        SPACE, proxy=True, videos=12, steps=2, samples=2, alpha_every=1, batch=4, crop=16, jitter=(16, 20)
+    )
     constraints = resolve_part_ranges(SPACE, [typical(flops=False)])
     task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
     low, high = (end / 1e6 for end in task.problem.constraints[0].range)
@@ -289,6 +299,7 @@ def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) 
     small: dict[str, Any] = {
         "steps": options.pop("steps", 1),
         "samples": 2,
+        "alpha_every": 1,
         "batch": 4,
         "crop": 16,
         "jitter": (16, 20),

@@ -28,7 +28,9 @@ def space() -> SearchSpace:
 
 @pytest.fixture(scope="module")
 def task(space: SearchSpace, tiny_videos: Path) -> SearchTask:
-    settings = settings_for(space, proxy=True, videos=12, steps=4, samples=2, batch=4, crop=16, jitter=(16, 20))
+    settings = settings_for(
+        space, proxy=True, videos=12, steps=4, samples=2, alpha_every=1, batch=4, crop=16, jitter=(16, 20)
+    )
     return supernet_search(space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
 
 

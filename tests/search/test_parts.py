@@ -43,6 +43,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         videos=12,
         steps=2,
         samples=2,
+        alpha_every=1,
         batch=4,
         crop=16,
         jitter=(16, 20),

@@ -46,6 +46,7 @@ def tiny_settings() -> SearchSettings:
         videos=12,
         steps=3,
         samples=2,
+        alpha_every=1,
         batch=4,
         crop=16,
         jitter=(16, 20),

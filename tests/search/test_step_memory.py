@@ -48,7 +48,16 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
     """The most bytes that the second step of a search over K samples has alive, and those of one graph in it. All K
     are the largest architecture, so that K alone differs."""
     settings = settings_for(
-        load_space("tiny"), proxy=True, videos=12, steps=4, samples=samples, batch=4, crop=16, jitter=(16, 20)
+        load_space("tiny"),
+        proxy=True,
+        videos=12,
+        steps=4,
+        samples=samples,
+        archs_per_update=samples,
+        alpha_every=1,
+        batch=4,
+        crop=16,
+        jitter=(16, 20),
     )
     task = supernet_search(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
     largest = task.problem.space.cost_table().largest()[1][None].repeat(samples, axis=0)
