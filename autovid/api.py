@@ -114,11 +114,11 @@ def search(
         **changes,
     )
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
-    found = run_search(
+    result = run_search(
         what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
         resume=resume,
     )  # fmt: skip
-    return SearchRun(found.path)
+    return SearchRun(result.path)
 
 
 def train(

@@ -161,12 +161,12 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, wanted in WANTED.items():
         arch = find(wanted)
-        found = {
+        provenance = {
             "by": "experiments/auto_tsnet.py",
             "note": "found by autovid's solver for the totals of the paper's "
             "network; not the authors' architecture, which is not published",
         }
-        replace(arch, found=found).save(TO / f"{name}.yaml")
+        replace(arch, provenance=provenance).save(TO / f"{name}.yaml")
         for crop in (182, 256) if wanted.depth_factor < 5 else (356,):
             bare = replace(
                 arch, choices={k: "skip" if k.startswith("attention") else v for k, v in arch.choices.items()}

@@ -16,7 +16,7 @@ from autovid.space.space import rough
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
-    from autovid.search import Constraint, Found, Searched, SearchSettings
+    from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
 
 PROXY = (
@@ -53,7 +53,7 @@ def announce_search(
         console.print(text, style="yellow", highlight=False)
 
 
-def show_search_result(result: "Found", data: str) -> None:
+def show_search_result(result: "SearchResult", data: str) -> None:
     """Print the result of a search. `data` is the option for its videos."""
     arch, out = result.architecture, result.path
     minutes = f"{result.seconds / 60:.1f} min"
@@ -122,33 +122,32 @@ def _figures(arch: "Architecture") -> str:
     return ", ".join([costs[0], f"{arch.cost['params'] / 1e6:.2f} M parameters", *costs[1:]])
 
 
-def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
+def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
-    evidence = escape(found.evidence.sentence()) if found.settings.score == "supernet" else ""
-    better = found.evidence.better_than_chance
+    evidence = escape(searched.evidence.sentence()) if searched.settings.score == "supernet" else ""
+    better = searched.evidence.better_than_chance
     lines = [f"[yellow]{evidence}[/]"] if evidence and not better else []
     lines += [f"[bold]{_figures(arch)}[/]", f"[dim]{convention(arch.reference)}[/]"]
-    if "range" in arch.found:
-        inside = f"inside the range asked for, {arch.found['range']}"
+    if "range" in arch.provenance:
+        inside = f"inside the range asked for, {arch.provenance['range']}"
         none = "no range was asked for: the most probable architecture of the prior"
-        lines.append(none if arch.found["range"] == "none" else inside)
-    if "conventions" in arch.found:
-        lines.append(f"[dim]{escape(str(arch.found['conventions']))}[/]")
-    if "scaled_from" in arch.found:
-        lines.append(f"scaled from {arch.found['scaled_from']}")
-    if found.settings.proxy:
+        lines.append(none if arch.provenance["range"] == "none" else inside)
+    if "conventions" in arch.provenance:
+        lines.append(f"[dim]{escape(str(arch.provenance['conventions']))}[/]")
+    if "scaled_from" in arch.provenance:
+        lines.append(f"scaled from {arch.provenance['scaled_from']}")
+    if searched.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
-    if "log_probability" in arch.found:
+    if "log_probability" in arch.provenance:
         lines.append(
-            f"probability {_power(float(arch.found['log_probability']))} under the prior "
-            f"(uniform: 1 in {rough(found.space.size)})"
+            f"probability {_power(float(arch.provenance['log_probability']))} under the prior "
+            f"(uniform: 1 in {rough(searched.space.size)})"
         )
-    elif "log_likelihood" in arch.found:
-        lines.append(
-            f"log-likelihood {arch.found['log_likelihood']:.4g}, the best of those scored by {found.settings.score}"
-        )
-    elif "scored" in arch.found:
+    elif "log_likelihood" in arch.provenance:
+        best = f"the best of those scored by {searched.settings.score}"
+        lines.append(f"log-likelihood {arch.provenance['log_likelihood']:.4g}, {best}")
+    elif "scored" in arch.provenance:
         lines.append("[yellow]not scored: drawn at random from inside the range[/]")
     return lines
 

@@ -105,11 +105,11 @@ def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
     from autovid.costs import cost_names
     from autovid.errors import ConfigError
 
-    given = {option: texts for option in cost_names() if (texts := getattr(args, option))}
+    ranges_by_cost = {option: texts for option in cost_names() if (texts := getattr(args, option))}
     for option in cost_names():
-        if getattr(args, f"{option}_table", None) is not None and option not in given:
+        if getattr(args, f"{option}_table", None) is not None and option not in ranges_by_cost:
             raise ConfigError(f"--{option}-table without a range; give --{option} MIN:MAX, too")
-    return given
+    return ranges_by_cost
 
 
 def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, Path]:
@@ -181,10 +181,10 @@ def _newest(stem: str) -> Path:
 
 def resume_command(out: str | Path) -> str:
     """What the user types to go on."""
-    given = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
-        given += ["-o", str(out)]
-    return shlex.join(["autovid", *given, "--resume"])
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in words):
+        words += ["-o", str(out)]
+    return shlex.join(["autovid", *words, "--resume"])
 
 
 def free_directory(stem: str) -> Path:

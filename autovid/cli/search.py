@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
     announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
-    found = search(
+    result = search(
         plan.space,
         plan.videos,
         plan.settings,
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         resume_command=options.resume_command(out),
     )
-    show_search_result(found, str(args.data or "DATA"))
+    show_search_result(result, str(args.data or "DATA"))
     return 0
 
 
@@ -117,12 +117,12 @@ def _by_table(args: argparse.Namespace) -> int:
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
-    found = search_by_table(
+    result = search_by_table(
         space, constraints, Path(args.score.removeprefix("table:")), Path(out), strategy=args.strategy,
         options=read_strategy_options(args.settings)[0], seed=args.seed or 0, rounds=args.steps, resume=args.resume,
         resume_command=options.resume_command(out),
     )  # fmt: skip
-    show_search_result(found, "DATA")
+    show_search_result(result, "DATA")
     return 0
 
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         seed=recipe.seed,
         rival=rival,
         resume=args.resume,
-        report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
+        report=lambda so_far: print(f"{so_far.summary()} · so far, with table and plot in {out}"),
         **({"runner": on_ray(args, out)} if args.address else {}),
     )
     _show(comparison, out)
@@ -84,13 +84,13 @@ def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
 
     def run(jobs: "Sequence[Job]", trainer: "Trainer", folder: Path) -> "Iterator[tuple[int, Evaluation | str]]":
         folder = folder.resolve()
-        found = run_trials(
+        trials = run_trials(
             [job.name for job in jobs],
             lambda number, _: jobs[number].run(trainer, folder),
             **launch.trial_options(args),
             resume_command=options.resume_command(out),
         )
-        for trial in found:
+        for trial in trials:
             yield trial.number, trial.failed or trial.result
 
     return run

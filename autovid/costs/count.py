@@ -54,9 +54,9 @@ def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[
     """
     traced = _trace(net, clip)
     whole = _whole(net, traced)
-    found = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
-    macs, params = whole.macs - sum(s.macs for s in found), whole.params - sum(s.params for s in found)
-    return whole, [stage for stage in [*found, Stage("elsewhere", macs, params)] if stage.macs or stage.params]
+    stages = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
+    macs, params = whole.macs - sum(s.macs for s in stages), whole.params - sum(s.params for s in stages)
+    return whole, [stage for stage in [*stages, Stage("elsewhere", macs, params)] if stage.macs or stage.params]
 
 
 def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
@@ -71,14 +71,14 @@ def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
             if "too small" not in str(error):  # of a pooling
                 raise
             raise ConfigError(f"frames {seen.frames}, crop {seen.crop}: nothing is left of a clip so small") from error
-    found = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
+    macs_by_module = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
     for path, operators in counter.get_flop_counts().items():
         whole, _, name = path.partition(".")  # "ResNet.stem.0", and "Global" for everything
         if name or whole == "Global":
-            macs = found[name] = dict.fromkeys(("conv", "linear", "matmul"), 0)
+            macs = macs_by_module[name] = dict.fromkeys(("conv", "linear", "matmul"), 0)
             for operator, flops in operators.items():
                 macs[_KINDS[str(operator).split(".")[-1]]] += flops // 2  # the counter has two operations for each MAC
-    return found
+    return macs_by_module
 
 
 def _whole(net: nn.Module, traced: dict[str, dict[str, int]]) -> Count:

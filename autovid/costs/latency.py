@@ -63,21 +63,21 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 def read_latency_file(path: str | Path) -> LatencyFile:
     """Raises ConfigError for a file that is not one."""
     try:
-        found = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
+        file = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
     except OSError as error:
         raise ConfigError(f"latency table {path}: {error.strerror}; autovid latency-table makes one") from None
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path} is not a latency table: {error}; autovid latency-table makes one") from None
-    if found.format != FORMAT:
-        raise ConfigError(f"{path} has format {found.format}; this autovid reads {FORMAT}")
-    wrong = next((key for key, time in found.blocks.items() if not 0 <= time <= LONGEST), None)
+    if file.format != FORMAT:
+        raise ConfigError(f"{path} has format {file.format}; this autovid reads {FORMAT}")
+    wrong = next((key for key, time in file.blocks.items() if not 0 <= time <= LONGEST), None)
     if wrong is not None:
-        raise ConfigError(f"{path}: {wrong} takes {found.blocks[wrong]} ns, which cannot be; measure it anew")
-    if abs(found.overhead or 0) > LONGEST:
-        raise ConfigError(f"{path}: an overhead of {found.overhead} ns cannot be; measure it anew")
-    if not (found.about() + found.space).isprintable():
+        raise ConfigError(f"{path}: {wrong} takes {file.blocks[wrong]} ns, which cannot be; measure it anew")
+    if abs(file.overhead or 0) > LONGEST:
+        raise ConfigError(f"{path}: an overhead of {file.overhead} ns cannot be; measure it anew")
+    if not (file.about() + file.space).isprintable():
         raise ConfigError(f"{path} is not as it was written: it holds control characters; measure it anew")
-    return found
+    return file
 
 
 @dataclass(frozen=True)

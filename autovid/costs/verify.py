@@ -57,7 +57,7 @@ def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
         by_fvcore, no_formula = _fvcore(net.eval(), x)
         by_torch, flops, uncounted = _torch(net, x)
     whole = sum(by_fvcore.values(), Counter[str]())
-    macs = {name: sum(n for op, n in found.items() if op in MACS) for name, found in by_fvcore.items()}
+    macs = {name: sum(n for op, n in operators.items() if op in MACS) for name, operators in by_fvcore.items()}
     rows = [Row("2 FLOPs are 1 MAC", torch=flops // 2 - flops)]
     rows += [
         Row(f"{CALLED.get(operator, operator)}, not in ours", fvcore=-n)
@@ -80,7 +80,7 @@ def _fvcore(net: nn.Module, x: Tensor) -> tuple[ByModule, ByModule]:
     analysis = FlopCountAnalysis(net, x)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     counted = analysis.by_module_and_operator()
-    figures = {name: Counter({op: round(n) for op, n in found.items()}) for name, found in counted.items()}
+    figures = {name: Counter({op: round(n) for op, n in operators.items()}) for name, operators in counted.items()}
     return _own(figures), _own({name: _plain(analysis.unsupported_ops(name)) for name in counted})
 
 
@@ -90,11 +90,11 @@ def _plain(operators: Mapping[str, int]) -> Counter[str]:
 
 def _own(by_module: ByModule) -> ByModule:
     """Of sums over a module and the modules that its name holds, those of each by itself."""
-    own = {name: Counter(found) for name, found in by_module.items()}
-    for name, found in by_module.items():
+    own = {name: Counter(operators) for name, operators in by_module.items()}
+    for name, operators in by_module.items():
         if name:
-            own[name.rpartition(".")[0]].subtract(found)
-    return {name: +found for name, found in own.items()}
+            own[name.rpartition(".")[0]].subtract(operators)
+    return {name: +operators for name, operators in own.items()}
 
 
 def _torch(net: nn.Module, x: Tensor) -> tuple[dict[str, int], int, ByModule]:
@@ -151,11 +151,11 @@ def _unseen(
 
     Where one counter sees less and nothing uncounted multiplies, that is no explanation.
     """
-    found: dict[str, list[int]] = {}
+    missing_by_kind: dict[str, list[int]] = {}
     for name, module in net.named_modules():
         missing = other.get(name, 0) - seen.get(name, 0)
         products = sorted(filter(MULTIPLIES.search, operators.get(name, ())))
         if missing > 0 and products:
-            found.setdefault(f"{type(module).__name__}, by {', '.join(products)}", []).append(missing)
-    for what, each in found.items():
+            missing_by_kind.setdefault(f"{type(module).__name__}, by {', '.join(products)}", []).append(missing)
+    for what, each in missing_by_kind.items():
         yield f"{len(each)} {what}", sum(each)

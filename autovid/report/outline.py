@@ -14,7 +14,7 @@ from autovid.costs import gflops
 from autovid.space import Architecture
 
 Kind = Literal["stem", "block", "attention"]
-Prior = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
+Probabilities = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
 """By decision: its candidates, and the probability of each (C,)."""
 
 
@@ -78,13 +78,13 @@ class Outline(NamedTuple):
     columns: bool = False
 
 
-def architecture_outline(arch: Architecture, prior: Prior | None = None) -> Outline:
+def architecture_outline(arch: Architecture, prior: Probabilities | None = None) -> Outline:
     """An architecture of a space at its reference input; with the prior of the search that has found it, if known."""
     return _Architecture(arch, prior or {}).outline()
 
 
 class _Architecture:
-    def __init__(self, arch: Architecture, prior: Prior) -> None:
+    def __init__(self, arch: Architecture, prior: Probabilities) -> None:
         self.arch, self.prior = arch, prior
         self.lanes = tuple(arch.network.streams)
         self.table = arch.as_space().cost_table()

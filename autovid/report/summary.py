@@ -49,11 +49,11 @@ def _search(run: Run) -> str:
     if searched is None or not isinstance(arch, Architecture):
         steps = f"step {run.steps:,}" + (f" of {searched.settings.steps:,}" if searched else "")
         return f": the search of {run.config['space']} is not finished; it stands at {steps}."
-    asked = arch.found.get("range", "")
+    asked = arch.provenance.get("range", "")
     inside = f", inside the range asked for, {asked}" if asked else ""
     if asked == "none":
         inside = "; no range was asked for"
-    told = f" ({arch.found['conventions']})" if "conventions" in arch.found else ""
+    told = f" ({arch.provenance['conventions']})" if "conventions" in arch.provenance else ""
     others = list(recorded_costs(arch.cost).items())[1:]
     costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others)
     size = searched.space.size

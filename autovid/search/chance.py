@@ -87,11 +87,11 @@ class Evidence(NamedTuple):
         losses = f"held-out loss {', '.join(map(str, shown))}, {shown[0].chance}."
         if not bad:
             return f"The supernet is better than chance: {losses}"
-        where = there = ""
+        where = which = ""
         if len(bad) < len(self.parts):
-            where, there = f" in {' and '.join(self.at_chance)}", " there"
+            where, which = f" in {' and '.join(self.at_chance)}", " there"
         return (
-            f"The supernet is at chance{where}: {losses} What the prior prefers{there} reflects FLOPs and noise, not "
+            f"The supernet is at chance{where}: {losses} What the prior prefers{which} reflects FLOPs and noise, not "
             "accuracy."
         )
 
@@ -120,9 +120,9 @@ def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> Par
 
 def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
     """By number of the part, in the order of the steps."""
-    found: dict[int, list[float]] = {}
+    losses_by_part: dict[int, list[float]] = {}
     if not metrics.is_file():
-        return found
+        return losses_by_part
     with metrics.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
@@ -131,5 +131,5 @@ def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
                 continue
             loss = record.get("held_out_loss")
             if loss is not None and record["step"] < step:
-                found.setdefault(int(record["part"]), []).append(float(loss))
-    return found
+                losses_by_part.setdefault(int(record["part"]), []).append(float(loss))
+    return losses_by_part

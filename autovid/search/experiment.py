@@ -92,10 +92,10 @@ def full_key(key: str) -> str:
     return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
 
 
-def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
+def search_plan(loaded: LoadedSearch, data: DataSet, available: bool) -> str:
     """What the search will be; of the training videos one half is for the weights, the other for the prior.
 
-    `given`: whether the data is there, or only known from the paper.
+    `available`: whether the data is there, or only known from the paper.
     """
     experiment, space = loaded.experiment, loaded.space
     settings, table = loaded.settings(data.train // 2), Macs().table(space)
@@ -116,7 +116,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
-        f"data     {'' if given else 'none given yet; '}{data}",
+        f"data     {'' if available else 'none given yet; '}{data}",
         f"batch    {settings.batch} clips = {experiment.workers} x {each}",
         f"steps    {settings.steps:,}",
     ]

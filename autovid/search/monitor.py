@@ -81,13 +81,13 @@ def _of(cost: Cost, ends: CostRange | None) -> str:
 def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.problem.space.size
     ranges = " and ".join(map(str, task.problem.constraints))
-    wanted = f", range {ranges} at this point" if ranges else ", no range"
+    asked = f", range {ranges} at this point" if ranges else ", no range"
     if task.settings.options.get("in_range"):
         inside = drawable(task.problem.constraints)
         if len(inside) < len(task.problem.constraints):
-            wanted += f" (none found inside all: drawn from {' and '.join(map(str, inside))} alone)"
+            asked += f" (none found inside all: drawn from {' and '.join(map(str, inside))} alone)"
     architectures = f"{size:,}" if size < 1e6 else rough(size)
-    return f"part {part.name}: {len(task.problem.searched)} decisions, {architectures} architectures{wanted}, " + (
+    return f"part {part.name}: {len(task.problem.searched)} decisions, {architectures} architectures{asked}, " + (
         f"{part.rounds} rounds" if part.rounds else f"{part.steps} steps ({part.warmup} of warm-up)"
     )
 

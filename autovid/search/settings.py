@@ -96,8 +96,8 @@ def settings_for(
     assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
-    given = {key: value for key, value in changes.items() if value is not None}
-    own = {key: given.pop(key) for key in PARSEC & given.keys()}
+    overrides = {key: value for key, value in changes.items() if value is not None}
+    own = {key: overrides.pop(key) for key in PARSEC & overrides.keys()}
     if not own.get("in_range"):
         own.pop("in_range", None)
     if own and strategy != "parsec":
@@ -112,11 +112,11 @@ def settings_for(
         "jitter": base.jitter,
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
-        **given,
+        **overrides,
     }
     check_crop(values["crop"])
-    if "crop" in given and "jitter" not in given:
-        values["jitter"] = jitter_range(given["crop"])
+    if "crop" in overrides and "jitter" not in overrides:
+        values["jitter"] = jitter_range(overrides["crop"])
     if min(values["jitter"]) < values["crop"] or values["jitter"][0] > values["jitter"][1]:
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")

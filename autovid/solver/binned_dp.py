@@ -51,8 +51,8 @@ class Level(NamedTuple):
     def at(self, states: Ints, bins: Ints, outside: float) -> Floats:
         """`values_SB` at these states and bins, `outside` where the band of bins ends."""
         column, width = bins - self.start, self.values_SB.shape[1]
-        found = self.values_SB.take(states * width + column, mode="clip")
-        return np.where((column >= 0) & (column < width), found, outside)
+        values = self.values_SB.take(states * width + column, mode="clip")
+        return np.where((column >= 0) & (column < width), values, outside)
 
 
 class Ahead(NamedTuple):
@@ -198,8 +198,8 @@ def grid_for(table: CostTable, low: int, high: int, bins: int | None = None) -> 
         raise ConfigError(f"this space has {states:,} joint values of shared decisions over all its blocks: too many")
     most = min(most, bins or MAX_BINS)
     coarse = span // min(most, MIN_BINS) if bins is None else 0
-    wanted = min((high - low) // (4 * max(1, varied)), coarse)
-    return _grid(table, max(wanted, -(-span // most), table.unit))
+    fine = min((high - low) // (4 * max(1, varied)), coarse)
+    return _grid(table, max(fine, -(-span // most), table.unit))
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,7 @@ from autovid.solver.elimination import Ints
 from autovid.solver.table import CostTable
 
 
-class Prior:
+class TablePrior:
     """The prior over what of a table it leaves possible.
 
     Attributes:

@@ -35,12 +35,12 @@ def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
     costs = reachable_costs(table)
     if costs is not None:
         below, above = costs[costs < low], costs[costs > high]
-        near, found = [*below[-1:], *above[:1]], "the nearest reachable are"
+        near, label = [*below[-1:], *above[:1]], "the nearest reachable are"
     else:
-        near, found = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
+        near, label = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
     says = table.quantity
     places = " and ".join(says.text(int(cost)) for cost in near)
-    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.unit}")
+    return CostRangeError(f"no architecture has {says.say(low, high)}: {label} {places} {says.unit}")
 
 
 def _beside(table: CostTable, end: int, sign: int) -> int | None:

@@ -27,7 +27,7 @@ from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
 from autovid.solver.cost_range import UNLIMITED
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import Prior
+from autovid.solver.prior import TablePrior
 from autovid.solver.range_check import check_range, nothing_in
 from autovid.solver.solve import Solution, most_probable
 from autovid.solver.table import TableConstraint, aligned
@@ -108,8 +108,8 @@ class _Several:
     def __init__(self, constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> None:
         self.constraints, self.logp = constraints, logp
         tables = aligned([constraint.table for constraint in constraints])
-        self.prior = Prior(tables[0], logp)
-        self.table, self.priced = self.prior.table, [Prior(table, logp).table for table in tables[1:]]
+        self.prior = TablePrior(tables[0], logp)
+        self.table, self.priced = self.prior.table, [TablePrior(table, logp).table for table in tables[1:]]
         self.range = check_range(self.table, *constraints[0].range)
         self.grid = grid_for(self.table, *self.range)
         self.window = self.grid.window(*self.range)
@@ -160,14 +160,14 @@ class _Several:
                 f"{'down' if sign > 0 else 'up'} to {self._text(i, extreme)} {says.unit}"
             )
 
-    def none_found(self, number: int = 0, wanted: int = 1) -> CostRangeError:
+    def none_found(self, number: int = 0, asked_for: int = 1) -> CostRangeError:
         """The error for ranges that hold too few architectures, or too few that are found."""
         first, *others = self.constraints
         spans = []
         for i, table in enumerate(self.priced):
             least, most = (self._text(i, self.extreme(i, sign)) for sign in (1, -1))
             spans.append(f"the {table.quantity.what} goes from {least} to {most} {table.quantity.unit}")
-        many = f"only {number} of {wanted} architectures" if number else "no architecture"
+        many = f"only {number} of {asked_for} architectures" if number else "no architecture"
         all_of = f"{'both ' if len(others) == 1 else ''}{', '.join(map(str, [first, *others[:-1]]))} and {others[-1]}"
         return CostRangeError(
             f"{many} with {all_of} found in bounded time; with {first} {' and '.join(spans)}: widen a range"

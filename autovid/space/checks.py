@@ -30,6 +30,8 @@ def check_old_keys(document: Document) -> None:
     content = document.root.plain()
     network, parts = (content.get(key) if isinstance(content, dict) else None for key in ("network", "parts"))
     streams = network.get("streams") if isinstance(network, dict) else None
+    if isinstance(content, dict) and "found" in content:
+        raise document.error("this key is called provenance now; rename it", "found")
     for name, stream in streams.items() if isinstance(streams, dict) else ():
         if isinstance(stream, dict) and "every" in stream:
             raise document.error("this key is called frame_stride now; rename it", "network", "streams", name, "every")

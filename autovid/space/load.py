@@ -81,7 +81,7 @@ def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -
             raise document.error(f"{name} is missing", "choices")
         check_choice(document, content.choices[name], kind, "choices", name)
     choices = {name: content.choices[name] for name in types}
-    arch = Architecture(content.space, content.network, content.reference, choices, content.cost, content.found)
+    arch = Architecture(content.space, content.network, content.reference, choices, content.cost, content.provenance)
     if content.hash and content.hash != arch.hash:
         message = f"the content is another architecture's, {arch.hash}; if you have edited it, delete hash and cost"
         raise document.error(message, "hash")

@@ -133,7 +133,7 @@ class Proxy(Strict, frozen=True):
     parts: dict[str, PartProxy]
 
 
-class Recipe(Strict, frozen=True):
+class SearchRecipe(Strict, frozen=True):
     """How the supernet's weights and the prior learn (seed-auto-tsnet, section 3.1)."""
 
     batch: Positive
@@ -151,7 +151,7 @@ class SpaceFile(Strict, frozen=True):
     network: NetworkConfig
     candidates: dict[str, dict[str, Any]]  # by stream; the keys are `width` and its blocks' choices
     reference: Reference
-    recipe: Recipe
+    recipe: SearchRecipe
     parts: tuple[Part, ...]
     proxy: Proxy
     fusion: tuple[str, ...] = ("skip",)
@@ -170,4 +170,4 @@ class ArchitectureFile(Strict, frozen=True):
     hash: str = ""
     plugins: dict[str, PluginRecord] = {}
     cost: dict[str, Value] = {}
-    found: dict[str, Value | bool] = {}
+    provenance: dict[str, Value | bool] = {}

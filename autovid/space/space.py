@@ -21,7 +21,7 @@ from autovid.solver import sample_in_range
 from autovid.space.checks import architecture_content, changed_reference
 from autovid.space.decisions import Decision, decision_types, is_searched_in, with_streams
 from autovid.space.layout import depth, sites
-from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Recipe, Reference, Value
+from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Reference, SearchRecipe, Value
 from autovid.space.site_table import MacsTable, convention
 
 
@@ -34,7 +34,7 @@ class SearchSpace:
     decisions: tuple[Decision, ...]
     reference: Reference
     parts: tuple[Part, ...] = ()
-    recipe: Recipe | None = None
+    recipe: SearchRecipe | None = None
     proxy: Proxy | None = None
     text: str = field(default="", compare=False, repr=False)  # the YAML it was read from
 
@@ -126,7 +126,7 @@ class SearchSpace:
 class Architecture:
     """One architecture: a macro table and one candidate for every decision.
 
-    `space` is the name of the space that it comes from; `found` says how it was found.
+    `space` is the name of the space that it comes from; `provenance` says how it was found.
     """
 
     space: str
@@ -134,7 +134,7 @@ class Architecture:
     reference: Reference
     choices: Mapping[str, Value]
     cost: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    found: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def hash(self) -> str:
@@ -184,8 +184,8 @@ class Architecture:
         checked = architecture_content(plain_document(content, "the scaled architecture"))
         names = decision_types(checked.network, checked.reference)
         choices = {name: self.choices[self._origin(name, checked.network)] for name in names}
-        found = {**self.found, "scaled_from": self.hash}
-        return Architecture(self.space, checked.network, checked.reference, choices, {}, found)
+        provenance = {**self.provenance, "scaled_from": self.hash}
+        return Architecture(self.space, checked.network, checked.reference, choices, {}, provenance)
 
     def _origin(self, name: str, network: NetworkConfig) -> str:
         """The decision of this architecture that one of a deeper or shallower network takes its choice from."""
@@ -214,7 +214,7 @@ class Architecture:
             "hash": self.hash,
             "plugins": msgspec.to_builtins(plugin_records(self._sources())),
             "cost": cost,
-            "found": dict(self.found),
+            "provenance": dict(self.provenance),
             "reference": msgspec.to_builtins(self.reference),
             "network": msgspec.to_builtins(self.network),
             "choices": dict(self.choices),

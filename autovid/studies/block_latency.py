@@ -60,8 +60,8 @@ def measure_blocks(
         for start in range(0, len(todo), GROUP):
             keys = todo[start : start + GROUP]
             runs = [block_run(*every[key], compute, batch) for key in keys]
-            found = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
-            file = msgspec.structs.replace(file, blocks=file.blocks | found)
+            times = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
+            file = msgspec.structs.replace(file, blocks=file.blocks | times)
             _write(out, file)
             shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
         shown.update(len(every), "whole networks", {})
@@ -94,11 +94,11 @@ def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats:
         return new
     if not resume:
         raise RunError(f"{out} is there already; go on with --resume, or choose another -o")
-    found = read_latency_file(out)
-    mine, theirs = new.settings(), found.settings()
+    earlier = read_latency_file(out)
+    mine, theirs = new.settings(), earlier.settings()
     if different := [f"{key}: {theirs[key]} there, {mine[key]} now" for key in mine if mine[key] != theirs[key]]:
         raise RunError(f"{out} was measured otherwise ({'; '.join(different)}); choose another -o")
-    return found
+    return earlier
 
 
 def _write(out: Path, file: LatencyFile) -> None:

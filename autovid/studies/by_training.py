@@ -260,8 +260,8 @@ def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint
     return [space.architecture(row) for row in rows]
 
 
-def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None, costs: Sequence[Cost]) -> Entry:
-    params, top1, top5 = (None, None, None) if found is None else (found.params, found.top1, found.top5)
+def _entry(role: str, arch: Architecture, macs: int, evaluation: Evaluation | None, costs: Sequence[Cost]) -> Entry:
+    params, top1, top5 = (evaluation.params, evaluation.top1, evaluation.top5) if evaluation else (None, None, None)
     return Entry(role, arch.hash, macs, params, top1, top5, {cost.name: cost_at(arch, cost) for cost in costs})
 
 

@@ -26,7 +26,7 @@ CALIBRATION = 16  # batches of training clips that the statistics of norms are t
 
 
 @dataclass(frozen=True)
-class Supernet:
+class PartSupernet:
     """The supernet of part `number`: its space, constraints (those that can be met together) and final weights."""
 
     searched: Searched
@@ -66,7 +66,7 @@ class Supernet:
             recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
 
 
-def open_supernet(run: Path, part: str | None = None) -> Supernet:
+def open_supernet(run: Path, part: str | None = None) -> PartSupernet:
     """Open the supernet of a part, by default of the one with the most decisions. Raises ConfigError, RunError."""
     searched = read_search(run)
     space, directory = searched.space, RunDirectory.open(run)
@@ -85,4 +85,4 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     net.load_state_dict(state.model)
     fingerprint = str(directory.config["data_fingerprint"])
     constraints = drawable(part_constraints(searched.constraints, number, space, part_space))
-    return Supernet(searched, number, part_space, constraints, net, fingerprint)
+    return PartSupernet(searched, number, part_space, constraints, net, fingerprint)

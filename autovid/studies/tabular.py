@@ -17,7 +17,7 @@ from autovid.fileio import digest
 from autovid.run import Progress, RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.problem import Choices
-from autovid.search.run import Found, check_space, finish, keep_inputs, search_config
+from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
@@ -116,7 +116,7 @@ def search_by_table(
     resume: bool = False,
     resume_command: str = "",
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
     Raises ConfigError for a table that cannot be read or lacks an architecture, and what `search` raises.

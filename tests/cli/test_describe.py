@@ -143,7 +143,7 @@ def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys:
     Architecture(arch.space, arch.network, arch.reference, arch.choices, {}, how).save(run / "architecture.yaml")
     found = described([str(run)], capsys)
     assert found == described([str(run / "architecture.yaml")], capsys)
-    assert (found["hash"], found["found"]) == (arch.hash, how)
+    assert (found["hash"], found["provenance"]) == (arch.hash, how)
     assert "log_probability: -3.25" in shown(["describe", str(run)], capsys)
 
 

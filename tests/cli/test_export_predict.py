@@ -167,7 +167,7 @@ def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) 
             "mean": [0.45] * 3,
             "std": [0.225] * 3,
         }
-        assert about["found"]["space"] == "tiny"
+        assert about["provenance"]["space"] == "tiny"
         assert about["trained"]["recipe"]["seed"] == 5
         assert "center" in about["trained"]["accuracy"]
         assert about["check"]["difference"] <= package.TOLERANCE  # or it would not have been written

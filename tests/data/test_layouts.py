@@ -509,7 +509,8 @@ def test_mini_draws_half_of_the_classes_and_records_them(tmp_path: Path) -> None
         assert {(v.path, mini.classes[v.label]) for v in mini.train} == wanted
         assert len(mini.val) == 6
         about = json.loads((tmp_path / f"mini-{seed}.about.json").read_text())
-        assert (about["classes"], about["made"]["seed"], about["made"]["of"]) == (list(mini.classes), seed, "folders")
+        provenance = about["provenance"]
+        assert (about["classes"], provenance["seed"], provenance["of"]) == (list(mini.classes), seed, "folders")
         drawn.add(mini.classes)
     assert len(drawn) > 1
     assert main(["data", "mini", str(tmp_path / "folders.csv")]) == 0

@@ -38,7 +38,7 @@ def test_they_are_architectures_of_the_space(size: str, attention: bool) -> None
         assert value in candidates[known], name
     assert any(value != "skip" for name, value in arch.choices.items() if name.startswith("fusion."))
     assert all((value != "skip") is attention for name, value in arch.choices.items() if name.startswith("attention."))
-    assert "not the authors'" in str(arch.found["note"])
+    assert "not the authors'" in str(arch.provenance["note"])
 
 
 def test_s_and_m_are_one_network_and_l_is_deeper() -> None:

@@ -66,7 +66,7 @@ def test_a_file_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "without a video to train on: swim\n" in capsys.readouterr().out
     assert open_videos(out).classes == ("high jump", "swim")
     about = msgspec.json.decode((tmp_path / "mine.about.json").read_bytes())
-    assert (about["made"]["by"], about["made"]["list"]) == ("a list of classes", str(listed))
+    assert (about["provenance"]["by"], about["provenance"]["list"]) == ("a list of classes", str(listed))
     for text, complaint in (
         ("swim\nSWIM\n", "its 2 names stand for 1 classes"),
         ("\n", "no classes; expected a name a line"),
