@@ -1,8 +1,11 @@
 """Attention blocks: GloRe (global reasoning on a graph) and non-local with a bounded number of keys.
 
+Chen et al., "Graph-based global reasoning networks", 2019, arXiv:1811.12814; Wang et al., "Non-local neural networks",
+2018, arXiv:1711.07971.
+
 Both add their result to the input, behind a batch norm that starts at zero, and both cost time linear in the area of
-the map, as the seed's totals ask for (systems.md, section 2). Their inner widths are ours. Another operation is one
-file with a module and its costs, and one line in the registry.
+the map, as the totals of Auto-TSNet ask for (docs/papers.md#auto-tsnet). Their inner widths are ours. Another operation
+is one file with a module and its costs, and one line in the registry.
 """
 
 from typing import Any, ClassVar

@@ -1,7 +1,8 @@
 """Fusion of two streams: dense features (B, C_D, T_D, H, W) become an addend for sparse ones (B, C_S, T_S, H, W).
 
-The four operations of seed-auto-tsnet, section 2. `ratio` is T_D / T_S. Batch norm after the pointwise convolution is
-ours. "Skip" is the absence of a module. Another operation is one file with a module and its costs, and one line in the
+The four operations of Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021,
+arXiv:2108.12957, supplement, section 2. `ratio` is T_D / T_S. Batch norm after the pointwise convolution is ours.
+"Skip" is the absence of a module. Another operation is one file with a module and its costs, and one line in the
 registry.
 """
 

@@ -2,8 +2,9 @@
 
 Supernet, half-frozen supernet of a later search part, derived model and random baseline are all `SearchNetwork`.
 
-Weights begin as He et al. say (seed-auto-tsnet, 3.2). Ours, taken from X3D since the paper does not have it: the last
-batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
+Weights begin as He et al. (2015, arXiv:1502.01852) say, by section 3.2 of the supplement of Gong et al., "Searching for
+two-stream models in multivariate space for video recognition", 2021, arXiv:2108.12957. Ours, taken from X3D since the
+paper does not have it: the last batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,6 @@
-"""The prior over architectures: one independent categorical per decision (systems.md, section 1).
+"""The prior over architectures: one independent categorical per decision.
+
+Casale, Gordon and Fusi, "Probabilistic neural architecture search", 2019, arXiv:1902.05116; docs/papers.md#parsec.
 
 P(A | alpha) = prod_d Categorical(softmax(alpha_d)); alpha = 0 at the start, which is uniform.
 

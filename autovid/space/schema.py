@@ -134,7 +134,11 @@ class Proxy(Strict, frozen=True):
 
 
 class SearchRecipe(Strict, frozen=True):
-    """How the supernet's weights and the prior learn (seed-auto-tsnet, section 3.1)."""
+    """The recipe by which the supernet's weights and the prior learn.
+
+    Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021, arXiv:2108.12957,
+    supplement, section 3.1.
+    """
 
     batch: Positive
     jitter: tuple[Positive, Positive]

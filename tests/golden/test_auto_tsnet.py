@@ -1,4 +1,7 @@
-"""Auto-TSNet against the totals of seed-auto-tsnet, Table 4, divided by its 30 views: within 3 %.
+"""Auto-TSNet against the published totals, divided by their 30 views: within 3 %.
+
+Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021,
+arXiv:2108.12957, supplement, Table 4.
 
 Counts are integers, the same on every machine; 3 % is how near our reading of the paper comes.
 """

@@ -34,7 +34,10 @@ def study() -> ModuleType:
 def test_flops_fall_as_beta_rises_and_auto_ends_inside_the_range(
     study: ModuleType, betas: tuple[float | str, ...], batch: int
 ) -> None:
-    """The shape of seed-auto-tsnet's Table 1, in the expected FLOPs of the sparse part of `tiny`."""
+    """The shape of Gong et al., supplement, Table 1, in the expected FLOPs of the sparse part of `tiny`.
+
+    "Searching for two-stream models in multivariate space for video recognition", 2021, arXiv:2108.12957.
+    """
     videos, wanted = open_videos("synthetic"), GFLOPS.parse(study.RANGE)
     ends = {beta: study.search_sparse(videos, beta, steps=40, batch=batch)["expected_gflops"] for beta in betas}
     fixed = [ends[beta] for beta in betas if beta != "auto"]
