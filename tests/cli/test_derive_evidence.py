@@ -72,14 +72,14 @@ def test_no_range_takes_the_likeliest_candidate_of_every_decision(
 ) -> None:
     assert main(["derive", str(ranged), "--no-range", "-o", str(tmp_path / "a.yaml")]) == 0
     assert NONE in screen(capsys)
-    arch, found = load_architecture(tmp_path / "a.yaml"), read_search(ranged)
-    logp = dict(zip((d.name for d in found.space.decisions), found.log_probs(found.space)))
+    arch, searched = load_architecture(tmp_path / "a.yaml"), read_search(ranged)
+    logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))
     for name, value in arch.choices.items():
-        taken = found.space.candidates[name].index(value)
+        taken = searched.space.candidates[name].index(value)
         assert logp[name][taken] == logp[name].max()
     assert arch.provenance["range"] == "none"
-    assert arch == derive(found, no_range=True)
-    assert arch.provenance["log_probability"] > derive(found).provenance["log_probability"]
+    assert arch == derive(searched, no_range=True)
+    assert arch.provenance["log_probability"] > derive(searched).provenance["log_probability"]
 
 
 @pytest.mark.parametrize("other", [["--flops", "0.008:0.009"], ["--latency", "1:2"]])

@@ -20,9 +20,9 @@ NAMES = {
 
 def card() -> str:
     interface = find_source("tsn_resnet18").interface
-    given = {name: getattr(interface, name) for name in Interface.__struct_fields__}
+    interface_values = {name: getattr(interface, name) for name in Interface.__struct_fields__}
     about = ExportManifest(
-        **{**given, "outputs": len(NAMES), "classes": tuple(NAMES)},
+        **{**interface_values, "outputs": len(NAMES), "classes": tuple(NAMES)},
         format=1,
         kind="torch",
         file="model.pt2",
