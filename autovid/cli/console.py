@@ -23,7 +23,6 @@ PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
     "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
 )
-NO_RANGE = "no range asked for: beta has no effect, and what is found may cost anything"
 
 
 def announce_search(
@@ -35,11 +34,14 @@ def announce_search(
 ) -> None:
     """Print the plan of a search."""
     from autovid.search.constraints import settled_note
+    from autovid.search.strategy import takes
 
     console = Console()
     reference = space.reference
     texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in constraints]
-    ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else NO_RANGE
+    beta = "beta has no effect, and " if takes(settings.strategy, "beta") else ""
+    no_range = f"no range asked for: {beta}what is found may cost anything"
+    ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else no_range
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
         f"{rough(space.size)} architectures) · {ranges} · data {videos.name} "
@@ -118,8 +120,9 @@ def copyable(texts: list[str]) -> None:
 
 def _figures(arch: "Architecture") -> str:
     """ "1.412 GFLOPs, 2.10 M parameters, 21.4 ms"."""
-    costs = [f"{value:.4g} {kind.quantity.unit}" for kind, value in recorded_costs(arch.cost).items()]
-    return ", ".join([costs[0], f"{arch.cost['params'] / 1e6:.2f} M parameters", *costs[1:]])
+    costs = {kind.name: f"{value:.4g} {kind.quantity.unit}" for kind, value in recorded_costs(arch.cost).items()}
+    costs["params"] = f"{arch.cost['params'] / 1e6:.2f} M parameters"
+    return ", ".join(costs.values())
 
 
 def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
@@ -130,7 +133,8 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     lines += [f"[bold]{_figures(arch)}[/]", f"[dim]{convention(arch.reference)}[/]"]
     if "range" in arch.provenance:
         inside = f"inside the range asked for, {arch.provenance['range']}"
-        none = "no range was asked for: the most probable architecture of the prior"
+        best = "the most probable architecture of the prior" if searched.learned else "the best of those scored"
+        none = f"no range was asked for: {best}"
         lines.append(none if arch.provenance["range"] == "none" else inside)
     if "conventions" in arch.provenance:
         lines.append(f"[dim]{escape(str(arch.provenance['conventions']))}[/]")

@@ -55,7 +55,9 @@ def find_drawable(what: str) -> tuple[Model, Probabilities]:
 
 
 def prior_of(searched: Searched) -> Probabilities:
-    """Return the probability of every candidate of a search's decisions."""
+    """Return the probability of every candidate of a search's decisions; nothing where its strategy has no prior."""
+    if not searched.learned:
+        return {}
     decisions = searched.space.decisions
     return {d.name: (d.candidates, np.exp(logp)) for d, logp in zip(decisions, searched.log_probs(searched.space))}
 

@@ -65,11 +65,12 @@ def curves(runs: Sequence[Run]) -> Markup | None:
     searches = [run for run in runs if run.searched and len(run.records) > 1]
     charts = [
         chart
-        for draw in (_costs, _in_range, _entropy, _losses)
+        for draw in (_costs, _in_range, _entropy, _losses, _scores)
         for run in searches
         for chart in draw(run, f" · {run.name}" if len(searches) > 1 else "")
     ]
-    return section("curves", charts=charts) if charts else None
+    learned = {bool(run.searched and run.searched.learned) for run in searches}
+    return section("curves", charts=charts, prior=True in learned, scored=False in learned) if charts else None
 
 
 def _costs(run: Run, suffix: str) -> Iterator[Markup]:
@@ -88,7 +89,7 @@ def _bands(run: Run, ranges: Mapping[str, CostRange], cost: Cost) -> list[Band]:
     """Return the ranges of the parts that the search has begun; an open end is that of the curve."""
     settings: Any = run.searched.settings if run.searched else None
     values = [r[key] for r in run.records if (key := f"expected_{cost.metric}") in r]
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    starts = [settings.end(number) - part.length for number, part in enumerate(settings.parts)]
     bands = []
     for number, (start, part) in enumerate(zip(starts, settings.parts)):
         ends = ranges.get(part.name)
@@ -115,8 +116,14 @@ def _entropy(run: Run, suffix: str) -> Iterator[Markup]:
 
 
 def _losses(run: Run, suffix: str) -> Iterator[Markup]:
-    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
+    searched: Any = run.searched
+    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half" if searched.learned else "other half"}
     return _chart(run, f"Loss, mean over architectures{suffix}", list(names), names=list(names.values()))
+
+
+def _scores(run: Run, suffix: str) -> Iterator[Markup]:
+    names = {"best_log_likelihood": "best", "mean_log_likelihood": "mean"}
+    return _chart(run, f"Log-likelihood of architectures, nats{suffix}", list(names), names=list(names.values()))
 
 
 def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Iterator[Markup]:
@@ -131,14 +138,14 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
             series.append(Series(names[colour] if names else "", lines, colour))
     if not series:
         return
-    starts = [settings.end(number) - part.steps for number, part in enumerate(settings.parts)]
+    starts = [settings.end(number) - part.length for number, part in enumerate(settings.parts)]
     marks = [(x, part.name) for x, part in zip(starts, settings.parts) if x <= run.records[-1]["step"]]
     yield line_chart(title, series, marks=marks, span=(0, settings.end(max(0, len(marks) - 1))), **options)
 
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
-    """List every decision of every search: the choice, its lead, and the probabilities over time."""
-    searches = [(run, list(_verdicts(run.searched, run.model))) for run in runs if run.searched]
+    """List every decision of every search with a prior: the choice, its lead, and the probabilities over time."""
+    searches = [(r, list(_verdicts(r.searched, r.model))) for r in runs if r.searched and r.searched.learned]
     searches = [(run, verdicts) for run, verdicts in searches if verdicts]
     if not searches:
         return None

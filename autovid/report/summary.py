@@ -54,8 +54,8 @@ def _search(run: Run) -> str:
     if asked == "none":
         inside = "; no range was asked for"
     told = f" ({arch.provenance['conventions']})" if "conventions" in arch.provenance else ""
-    others = list(recorded_costs(arch.cost).items())[1:]
-    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others)
+    others = {k: value for k, value in recorded_costs(arch.cost).items() if k.name not in ("macs", "params")}
+    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others.items())
     size = searched.space.size
     number = f"{size:,}" if size < 1e6 else f"{float(size):.1e}" if size < 1e300 else "countless"
     return Markup(
@@ -65,7 +65,7 @@ def _search(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     notes = []
-    if run.searched and not run.searched.evidence.better_than_chance:
+    if run.searched and run.searched.settings.score == "supernet" and not run.searched.evidence.better_than_chance:
         notes.append(run.searched.evidence.sentence())
     if run.searched and run.searched.settings.proxy:
         settings = run.searched.settings

@@ -3,7 +3,7 @@
 Chance is the loss of the best constant answer on the videos that the prior learns on: the entropy of their labels,
 ln(classes) where all classes are as frequent. The held-out loss is the mean over the last steps of a part, with its
 standard error. A supernet that is not clearly below chance has learned nothing that could rank architectures: then the
-prior follows the FLOPs and noise.
+prior follows the FLOPs and noise, and the scores of a strategy without a prior are noise.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autovid.search.settings import SearchSettings
+from autovid.search.strategy import takes
 
 LAST = 0.25  # share of a part's steps on held-out clips that are compared, ...
 FEWEST, MOST = 8, 100  # ... but at least and at most so many
@@ -67,6 +68,7 @@ class Evidence(NamedTuple):
     """What a search's supernet says of accuracy, part by part; parts without a held-out loss are left out."""
 
     parts: tuple[PartEvidence, ...] = ()
+    prior: bool = True  # the strategy learns one
 
     @property
     def at_chance(self) -> list[str]:
@@ -90,10 +92,10 @@ class Evidence(NamedTuple):
         where = which = ""
         if len(bad) < len(self.parts):
             where, which = f" in {' and '.join(self.at_chance)}", " there"
-        return (
-            f"The supernet is at chance{where}: {losses} What the prior prefers{which} reflects FLOPs and noise, not "
-            "accuracy."
-        )
+        reflects = f"What the prior prefers{which} reflects FLOPs and noise, not accuracy."
+        if not self.prior:
+            reflects = f"Its scores of architectures{which} reflect noise, not accuracy."
+        return f"The supernet is at chance{where}: {losses} {reflects}"
 
 
 def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, chance: Chance) -> Evidence:
@@ -104,7 +106,8 @@ def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, 
             _part(part.name, losses[number], settings.batch, chance)
             for number, part in enumerate(settings.parts)
             if number in losses
-        )
+        ),
+        takes(settings.strategy, "arch_lr"),
     )
 
 

@@ -50,6 +50,18 @@ def test_far_below_chance_in_every_part_is_better_than_chance(tmp_path: Path) ->
     assert found.sentence().endswith("chance 2.485 for 12 classes.")
 
 
+@pytest.mark.parametrize(
+    ("strategy", "what"), [("evolution", "Its scores"), ("random", "Its scores"), ("parsec", "prior")]
+)
+def test_a_strategy_without_a_prior_is_told_of_its_scores(tmp_path: Path, strategy: str, what: str) -> None:
+    settings = settings_for(load_space("tiny"), proxy=True, videos=144, steps=2, strategy=strategy)
+    record = {"step": 0, "part": 0.0, "held_out_loss": 3.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record))
+    says = evidence_against_chance(tmp_path / "metrics.jsonl", 9, settings, Chance.uniform(12)).sentence()
+    assert what in says
+    assert ("prior" in says) is (strategy == "parsec")
+
+
 @pytest.mark.parametrize("mean", [LN12, LN12 + 0.015, LN12 - 0.015, 9.0])
 def test_at_chance_says_so_and_what_follows(tmp_path: Path, mean: float) -> None:
     """Also a little below, where the noise explains it, and far above."""
