@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autovid.space import Architecture, SearchSpace
     from autovid.train import Evaluation
 
+__all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
 Ranges = Mapping[str, str | Sequence[str]]
 
