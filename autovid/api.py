@@ -37,7 +37,7 @@ class SearchRun:
 
     @property
     def searched(self) -> "Searched":
-        """What the search has learned so far. Raises RunError."""
+        """The state of the search as its directory has it. Raises RunError."""
         from autovid.search import read_search
 
         return read_search(self.path)

@@ -93,7 +93,7 @@ class NonLocalAttention(AttentionOperation):
         return 4 * ElasticPointwise.params(choice["width"], choice["width"]) + ElasticBatchNorm.params(choice["width"])
 
     def activation_bytes(self, site: AttentionSite, choice: Choice) -> int:
-        """Queries and what they get, keys and values, the averaged map, all pairs; norm and sum."""
+        """Count bytes of queries and what they get, keys and values, the averaged map, all pairs; norm and sum."""
         width, size, pooled = choice["width"], site.size, pooled_size(site)
         averaged = map_bytes(width, pooled) if pooled != size else 0
         total = 2 * map_bytes(width, size) + 2 * map_bytes(width, pooled) + averaged
@@ -173,7 +173,7 @@ class NonLocal(nn.Module):
         return out
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Averages space, frame by frame; in two dimensions, for which every precision has a kernel."""
+        """Average space, frame by frame; in two dimensions, for which every precision has a kernel."""
         step = pool_step(max(x.shape[3], x.shape[4]), self.keys)
         if step == 1:
             return x
@@ -183,5 +183,5 @@ class NonLocal(nn.Module):
 
 
 def pool_step(length: int, keys: int) -> int:
-    """The smallest pooling window that leaves at most `keys` positions along a side."""
+    """Return the smallest pooling window that leaves at most `keys` positions along a side."""
     return -(-length // keys)

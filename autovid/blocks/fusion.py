@@ -30,7 +30,7 @@ class FusionBlock(Operations[FusionSite]):
         return Fusions(self.modules(site, candidates))
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """The operation's, and the sum."""
+        """Return bytes of the operation, and of the sum."""
         if choice["operation"] == SKIP:
             return 0
         return super().activation_bytes(site, choice) + map_bytes(choice["width"], site.size)
@@ -65,7 +65,7 @@ class FusionOperation:
         return project + ElasticBatchNorm.params(choice["width"])
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """A copy that goes into the convolution, and the norm's."""
+        """Return bytes of a copy that goes into the convolution, and of the norm."""
         gathered = map_bytes(choice["width_in"] * self.gathered(site), site.size)
         return gathered + ElasticBatchNorm.activation_bytes(choice["width"], site.size)
 

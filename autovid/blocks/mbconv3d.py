@@ -134,5 +134,5 @@ def inner_width(width: int, expansion: float) -> int:
 
 
 def needs_shortcut(width_in: int, width: int, stride: int) -> bool:
-    """True where the input has to be projected before it can be added."""
+    """Say whether the input has to be projected before it can be added."""
     return stride != 1 or width_in != width

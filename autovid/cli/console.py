@@ -99,7 +99,7 @@ def _next(what: Path, run: Path, data: str) -> list[str]:
 
 
 def plugin_words() -> str:
-    """The options for the plugins of this command, which the next one needs, too."""
+    """Return the options for the plugins of this command, which the next one needs, too."""
     return "".join(f" --plugin {quoted(path)}" for path in plugin_paths())
 
 

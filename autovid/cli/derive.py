@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _name(args: argparse.Namespace) -> str:
-    """The search's own architecture has the plain name; others say what they are."""
+    """Name the file: the search's own architecture has the plain name, others say what they are."""
     words = [
         *(_word(option, text) for option, texts in options.ranges(args).items() for text in texts),
         args.no_range and "no-range",
@@ -68,12 +68,12 @@ def _name(args: argparse.Namespace) -> str:
 
 
 def _word(option: str, text: str) -> str:
-    """A range in a file's name: 1.37-1.43 of --flops, latency20-25 of --latency."""
+    """Return a range as a file's name has it: 1.37-1.43 of --flops, latency20-25 of --latency."""
     return ("" if option == "flops" else option) + text.replace(":", "-").replace("=", "").replace(",", "-")
 
 
 def _scale(text: str) -> dict[str, Any]:
-    """Reads `crop=224,frames=32,depth=5.0`."""
+    """Read `crop=224,frames=32,depth=5.0`."""
     from autovid.errors import ConfigError
 
     kinds = {"crop": options.positive, "frames": options.positive, "depth": options.rate}

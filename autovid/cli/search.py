@@ -136,7 +136,7 @@ class _Plan(NamedTuple):
 
 
 def _flags(args: argparse.Namespace) -> _Plan:
-    """The search that the flags alone ask for."""
+    """Return the search that the flags alone ask for."""
     from autovid.data import halves, open_videos
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
@@ -170,7 +170,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
-    """The search that an experiment asks for, with the flags on top; None after a dry run."""
+    """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
     from autovid.data import halves, open_videos
     from autovid.data.index import DataSet
     from autovid.errors import DataError
@@ -195,7 +195,7 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
 
 
 def _load(args: argparse.Namespace) -> "LoadedSearch":
-    """The experiment with the flags on top. Raises ConfigError."""
+    """Return the experiment with the flags on top. Raises ConfigError."""
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
     from autovid.search.experiment import load_search

@@ -40,7 +40,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 def count(net: nn.Module, clip: Clip | None = None) -> Count:
-    """Counts a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory.
+    """Count a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory.
 
     Raises ConfigError for a clip too small for the network's poolings.
     """
@@ -48,7 +48,7 @@ def count(net: nn.Module, clip: Clip | None = None) -> Count:
 
 
 def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[Stage]]:
-    """As `count`, and the pieces of it in the order of the code: stem, stages, classifier, ...
+    """Count as `count` does, and the pieces in the order of the code: stem, stages, classifier, ...
 
     What costs nothing is left out; what is computed in none of the pieces is the last one, "elsewhere".
     """
@@ -60,7 +60,7 @@ def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[
 
 
 def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
-    """The MACs of every module by kind, by the module's name; "" is the network itself."""
+    """Return the MACs of every module by kind, by the module's name; "" is the network itself."""
     seen: Any = clip or net.clip
     ghost = copy.deepcopy(net).to("meta").eval()  # what is done in training alone is no part of the cost
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
@@ -98,7 +98,7 @@ def _params(module: nn.Module) -> int:
 
 
 def _pieces(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The children of a network, by name; lists, and what holds several stages of residual blocks, are opened."""
+    """Yield the children of a network, by name; lists, and what holds several stages of residual blocks, are opened."""
     for name, child in module.named_children():
         stages = {block.stage for block in child.modules() if isinstance(block, Residual)}
         if isinstance(child, nn.ModuleList | nn.ModuleDict) or len(stages) > 1:

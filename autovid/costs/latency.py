@@ -29,7 +29,7 @@ LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
 
 
 class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `autovid latency-table` has measured, and on what. Times in nanoseconds, of `batch` clips at once."""
+    """The measurements of `autovid latency-table`, and where. Times in nanoseconds, of `batch` clips at once."""
 
     format: int = FORMAT
     space: str
@@ -47,13 +47,13 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     blocks: dict[str, int]
 
     def settings(self) -> dict[str, Any]:
-        """What must be equal where a file is gone on with."""
+        """Return what must be equal where a file is gone on with."""
         return {
             name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("overhead", "blocks")
         }
 
     def about(self) -> str:
-        """The conditions in a line."""
+        """Return the conditions in a line."""
         return (
             f"{self.hardware}; {self.device}, {self.precision}, {self.threads} threads, batch {self.batch}, "
             f"{self.frames} frames of {self.crop}x{self.crop}"
@@ -61,7 +61,7 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def read_latency_file(path: str | Path) -> LatencyFile:
-    """Raises ConfigError for a file that is not one."""
+    """Read a latency table. Raises ConfigError for a file that is not one."""
     try:
         file = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
     except OSError as error:
@@ -109,7 +109,7 @@ class Latency(Cost):
 
 
 def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
-    """The latency, in nanoseconds, of every architecture of a space at its reference input.
+    """Return the latency, in nanoseconds, of every architecture of a space at its reference input.
 
     Raises ConfigError where the file lacks blocks of this space.
     """

@@ -29,7 +29,7 @@ ByModule = Mapping[str, Counter[str]]  # what a module does itself, by operator;
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What has to be added to a counter's figure for it to be ours, in its own unit, and why."""
+    """An addend that makes a counter's figure ours, in its own unit, and why."""
 
     what: str
     fvcore: int = 0
@@ -48,7 +48,7 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
-    """Passes one clip (1, 3, T, H, W) of zeros twice through a network on the CPU; `ours` is what we count, in MACs.
+    """Pass one clip (1, 3, T, H, W) of zeros twice through a network on the CPU; `ours` is what we count, in MACs.
 
     Leaves the network in evaluation mode.
     """
@@ -72,7 +72,7 @@ def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
 
 
 def _fvcore(net: nn.Module, x: Tensor) -> tuple[ByModule, ByModule]:
-    """Its figures, and how often operators ran for which it has no formula."""
+    """Return fvcore's figures, and how often operators ran for which it has no formula."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis  # here: nothing else needs it
@@ -89,7 +89,7 @@ def _plain(operators: Mapping[str, int]) -> Counter[str]:
 
 
 def _own(by_module: ByModule) -> ByModule:
-    """Of sums over a module and the modules that its name holds, those of each by itself."""
+    """Return, of sums over a module and the modules that its name holds, those of each by itself."""
     own = {name: Counter(operators) for name, operators in by_module.items()}
     for name, operators in by_module.items():
         if name:
@@ -105,7 +105,7 @@ def _torch(net: nn.Module, x: Tensor) -> tuple[dict[str, int], int, ByModule]:
 
 
 class _Dispatched(TorchDispatchMode):
-    """What torch's counter makes of every operator, in which module. `stack`: the modules that run, the inner last."""
+    """A record of torch's count of every operator, by module. `stack`: the modules that run, the inner last."""
 
     def __init__(self, counter: FlopCounterMode, stack: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -125,7 +125,7 @@ class _Dispatched(TorchDispatchMode):
 
 @contextmanager
 def _inside(net: nn.Module) -> Iterator[list[str]]:
-    """The names of the modules that are running, kept up to date. A module that stands in two places has one name."""
+    """Keep the names of the modules that are running. A module that stands in two places has one name."""
     stack: list[str] = []
     names = {module: name for name, module in net.named_modules()}
 
@@ -147,7 +147,7 @@ def _inside(net: nn.Module) -> Iterator[list[str]]:
 def _unseen(
     net: nn.Module, seen: Mapping[str, int], other: Mapping[str, int], operators: ByModule
 ) -> Iterator[tuple[str, int]]:
-    """The MACs that the other counter sees more of, by the kind of module that has operators that multiply uncounted.
+    """Yield MACs that the other counter sees more of, by the kind of module with operators that multiply uncounted.
 
     Where one counter sees less and nothing uncounted multiplies, that is no explanation.
     """

@@ -54,7 +54,7 @@ class SearchNetwork(Network):
         return maps[self.plan[-1].stream]
 
     def cam_layer(self) -> nn.Module:
-        """The map that the head averages, of the stream that sees the fewest frames."""
+        """Return the map that the head averages, of the stream that sees the fewest frames."""
         return self.get_submodule(f"sites.{self._sparsest()}-head.relu")
 
     def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,12 +87,12 @@ class SearchNetwork(Network):
 
 
 def module_name(site: Site) -> str:
-    """The key of a site in `SearchNetwork.sites`; a module's name holds no dots."""
+    """Return the key of a site in `SearchNetwork.sites`; a module's name holds no dots."""
     return site.name.replace(".", "-")
 
 
 def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Module:
-    """The module at a site, large enough for all candidates of its decisions."""
+    """Return the module at a site, large enough for all candidates of its decisions."""
     check_costs(site, candidates)
     module = site.block.build(site, site.candidates(candidates))
     if isinstance(module, Residual):  # counted as residual networks do: stage1 of a space is 2, block1 is 0 (ours)
@@ -101,7 +101,7 @@ def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Mod
 
 
 def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork:
-    """The supernet of a space, or the network of an architecture's space, in channels_last_3d. Raises ConfigError."""
+    """Build the supernet of a space, or the network of an architecture's, in channels_last_3d. Raises ConfigError."""
     if classes is not None and classes < 1:
         raise ConfigError(f"{classes} classes; give 1 or more")
     net = SearchNetwork(space, classes or space.reference.classes)
@@ -109,7 +109,7 @@ def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork
 
 
 def inherit(target: nn.Module, source: nn.Module) -> None:
-    """Copies into `target` whatever weights and statistics `source` has for the same places.
+    """Copy into `target` whatever weights and statistics `source` has for the same places.
 
     Smaller takes the slice that it used in larger: leading channels, the middle of a kernel. What the source does not
     have, or has only a part of, keeps its own initial values there.
@@ -124,7 +124,7 @@ def inherit(target: nn.Module, source: nn.Module) -> None:
 
 
 def _overlap(mine: Tensor, theirs: Tensor, centred: bool) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The slices in which two versions of one tensor meet."""
+    """Return the slices in which two versions of one tensor meet."""
     to, fro = [], []
     for dim, (a, b) in enumerate(zip(mine.shape, theirs.shape, strict=True)):
         both = min(a, b)

@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """Where a stage begins: its name, and for each stream what its maps measure."""
+    """The beginning of a stage: its name, and for each stream what its maps measure."""
 
     name: str
     notes: tuple[str, ...]
@@ -79,7 +79,7 @@ class Outline(NamedTuple):
 
 
 def architecture_outline(arch: Architecture, prior: Probabilities | None = None) -> Outline:
-    """An architecture of a space at its reference input; with the prior of the search that has found it, if known."""
+    """Outline an architecture at its reference input, with the prior of the search that has found it, if known."""
     return _Architecture(arch, prior or {}).outline()
 
 
@@ -111,7 +111,7 @@ class _Architecture:
         return tuple(sums.items())
 
     def _rows(self, place: str, here: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
-        """A heading, the boxes side by side, then what stands between this place and the next."""
+        """Yield a heading, the boxes side by side, then what stands between this place and the next."""
         boxes = [site for site in here if site.shape == "box"]
         if boxes:
             last = {site.stream: self._box(site) for site in boxes}
@@ -159,7 +159,7 @@ def _measures(box: Box) -> str:
 
 
 def measures(channels: int, size: Size) -> str:
-    """A feature map in a few characters: `48 ch · 8×20²`."""
+    """Return a feature map in a few characters: `48 ch · 8×20²`."""
     room = f"{size.height}²" if size.height == size.width else f"{size.height}×{size.width}"
     return f"{channels} ch · {size.frames}×{room}"
 

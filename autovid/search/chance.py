@@ -31,14 +31,14 @@ class Chance(NamedTuple):
 
     @classmethod
     def of(cls, labels: Iterable[int], classes: int) -> "Chance":
-        """Of these videos."""
+        """Return the chance of these videos."""
         counts = Counter(labels)
         total = sum(counts.values())
         return cls(-sum(n / total * math.log(n / total) for n in counts.values()), classes, total)
 
     @classmethod
     def uniform(cls, classes: int) -> "Chance":
-        """Where how frequent the classes are is unknown."""
+        """Return the chance of classes whose frequencies are unknown."""
         return cls(math.log(classes), classes)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class PartEvidence(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a search's supernet says of accuracy, part by part; parts without a held-out loss are left out."""
+    """The evidence of a search's supernet on accuracy, part by part; parts without a held-out loss are left out."""
 
     parts: tuple[PartEvidence, ...] = ()
     prior: bool = True  # the strategy learns one
@@ -77,11 +77,11 @@ class Evidence(NamedTuple):
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether it is, clearly and in every part."""
+        """Whether the supernet is better than chance, clearly and in every part."""
         return bool(self.parts) and not self.at_chance
 
     def sentence(self) -> str:
-        """For a person: better than chance, or at chance and what follows."""
+        """Say for a person: better than chance, or at chance and what follows."""
         if not self.parts:
             return "The supernet is not compared with chance: there is no held-out loss yet."
         bad = [one for one in self.parts if one.at_chance]
@@ -99,7 +99,7 @@ class Evidence(NamedTuple):
 
 
 def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, chance: Chance) -> Evidence:
-    """Compares each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
+    """Compare each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
     losses = _held_out_losses(metrics, step)
     return Evidence(
         tuple(
@@ -122,7 +122,7 @@ def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> Par
 
 
 def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
-    """By number of the part, in the order of the steps."""
+    """Return the losses by number of the part, in the order of the steps."""
     losses_by_part: dict[int, list[float]] = {}
     if not metrics.is_file():
         return losses_by_part

@@ -23,7 +23,7 @@ BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
 
 
 def probability_image(problem: Problem, log_probs: Sequence[np.ndarray]) -> np.ndarray:
-    """The probabilities of all candidates of a part's space as an image, uint8 (height, width, 3)."""
+    """Return the probabilities of all candidates of a part's space as an image, uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, A
 
 
 def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, settings: SearchSettings, end: int) -> None:
-    """The parts' ranges behind an expected cost, and the cost of the architecture that was found."""
+    """Draw the parts' ranges behind an expected cost, and the cost of the architecture that was found."""
     unit, (bottom, top) = cost.quantity.atoms, axes.get_ylim()
     for number, (part, ends) in enumerate(zip(settings.parts, ranges)):
         if ends is not None:
@@ -132,7 +132,7 @@ def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, setti
 
 
 def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
-    """Names of the parts above the axes, and a line where one ends; grey where a part warms up."""
+    """Write names of the parts above the axes, and draw a line where one ends; grey where a part warms up."""
     for number, part in enumerate(settings.parts):
         end = settings.end(number)
         start = end - part.length

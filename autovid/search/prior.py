@@ -68,11 +68,11 @@ class Prior(nn.Module):
         return sum(self.entropies().values())
 
     def uniform_entropy(self) -> float:
-        """The entropy at the start, which is the largest."""
+        """Return the entropy at the start, which is the largest."""
         return float(sum(np.log(self.sizes[d]) for d in self.open))
 
     def most_probable(self) -> list[int]:
-        """The most probable candidate of every decision, the range aside (D,)."""
+        """Return the most probable candidate of every decision, the range aside (D,)."""
         return [int(np.argmax(logp)) for logp in self.log_probs()]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ class Prior(nn.Module):
         return {self.names[d]: alpha.detach().clone() for d, alpha in zip(self.open, self.alpha)}
 
     def take(self, tensors: dict[str, Tensor]) -> None:
-        """Takes alpha from `tensors`."""
+        """Take alpha from `tensors`."""
         with torch.no_grad():
             for d, alpha in zip(self.open, self.alpha):
                 alpha.copy_(tensors[self.names[d]])

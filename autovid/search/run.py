@@ -58,7 +58,7 @@ def search(
     progress: Progress | None = None,
     checkpoint_every: int | timedelta = CHECKPOINT_EVERY,
 ) -> SearchResult:
-    """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
+    """Search `space` on `videos`, or go on with the search in `out`, and write out/architecture.yaml.
 
     `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
@@ -150,7 +150,7 @@ def _content(space: SearchSpace) -> dict[str, Any]:
 
 
 def check_space(out: Path, space: SearchSpace) -> None:
-    """Raises RunError, with what differs, if `out` holds a search of another space."""
+    """Raise RunError, with what differs, if `out` holds a search of another space."""
     try:
         theirs = load_space(out / "space.yaml")
     except ConfigError:  # no search there, or not to be read: the run directory says so

@@ -62,7 +62,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         return {**self.options, **own}
 
     def locate(self, step: int) -> tuple[int, int]:
-        """(number of the part, step within it) of a step of the whole search."""
+        """Return the number of the part, and the step within it, of a step of the whole search."""
         for number, part in enumerate(self.parts):
             if step < part.length:
                 return number, step
@@ -70,7 +70,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         raise IndexError(step)
 
     def end(self, number: int) -> int:
-        """The step of the whole search at which part `number` ends."""
+        """Return the step of the whole search at which part `number` ends."""
         return sum(part.length for part in self.parts[: number + 1])
 
 
@@ -85,7 +85,7 @@ def settings_for(
     options: Mapping[str, Any] = MappingProxyType({}),
     **changes: Any,
 ) -> SearchSettings:
-    """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
+    """Return the settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are to learn the weights from: epochs count in them. `steps` and `epochs` among the
     changes replace the length of every part; `lr` and `arch_lr` every part's learning rates. `constrained`: whether
@@ -150,7 +150,7 @@ def _options(strategy: str, samples: int, options: dict[str, Any], constrained: 
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Raises ConfigError for what no machine holds, and for what would have no effect."""
+    """Raise ConfigError for what no machine holds, and for what would have no effect."""
     for name, most in MOST.items():
         if values[name] > most:
             raise ConfigError(f"{name} {values[name]:g}: at most {most}")

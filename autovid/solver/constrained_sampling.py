@@ -79,7 +79,7 @@ class Sampler:
         return self._grid.solve(weights, algebra, first, last)
 
     def _refine(self) -> None:
-        """The finest grid, where too much of the window lies outside the range."""
+        """Take the finest grid, where too much of the window lies outside the range."""
         if not self._fine:
             self._solve(MAX_BINS)
 
@@ -148,7 +148,7 @@ class Sampler:
                 self._refine()
 
     def _propose(self, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """Draws from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""
+        """Draw from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""
         root = self._levels[0].values_SB[0]
         mass = np.exp(root - root.max())
         bins_N = self._levels[0].start + rng.choice(len(mass), size, p=mass / mass.sum())

@@ -18,7 +18,7 @@ _MOST = 2**17  # partial architectures of different cost, at a step, in a larger
 
 
 class Probability(NamedTuple):
-    """How much of the prior lies in a range: lower <= P(low <= cost <= high) <= upper, up to rounding of float64.
+    """The share of the prior that lies in a range: lower <= P(low <= cost <= high) <= upper, up to rounding of float64.
 
     `value` is the best estimate, equal to both bounds where the result is exact; `below` and `above` are what lies
     beside the range.
@@ -82,7 +82,7 @@ def _list_costs(table: CostTable, masses: list[Floats]) -> tuple[Ints, Floats] |
 
 
 def _binned(prior: TablePrior, masses: list[Floats], low: int, high: int, bins: int) -> Probability:
-    """The range lies within the reachable span."""
+    """Bound the probability by bins; the range lies within the reachable span."""
     grid = grid_for(prior.table, prior.table.smallest()[0], high, bins)
     (first, last), (inner_first, inner_last) = grid.window(low, high), grid.inner_window(low, high)
     mass = grid.solve(masses, SUM, 0, last)[0].values_SB[0]

@@ -13,7 +13,7 @@ from autovid.solver.table import CostTable
 
 
 def check_range(table: CostTable, low: int, high: int) -> CostRange:
-    """The range without the ends that no architecture can have: clipped to the reachable span and to whole `unit`s.
+    """Return the range without ends that no architecture can have: clipped to the reachable span and whole `unit`s.
 
     Raises:
         CostRangeError: nothing is left; the message has the reachable range, or the nearest reachable costs.
@@ -31,7 +31,7 @@ def check_range(table: CostTable, low: int, high: int) -> CostRange:
 
 
 def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
-    """The error for a range inside the reachable span that holds no architecture."""
+    """Return the error for a range inside the reachable span that holds no architecture."""
     costs = reachable_costs(table)
     if costs is not None:
         below, above = costs[costs < low], costs[costs > high]
@@ -44,7 +44,7 @@ def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
 
 
 def _beside(table: CostTable, end: int, sign: int) -> int | None:
-    """The cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
+    """Return the cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
     smallest, largest = table.smallest()[0], table.largest()[0]
     weights = [np.zeros(step.cost_OR.shape[1]) for step in table.steps]
     reach = max(table.unit, (largest - smallest) >> 17)

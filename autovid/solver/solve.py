@@ -49,7 +49,7 @@ def in_order_of_probability(table: CostTable, logp: Sequence[ArrayLike], low: in
 
 
 def most_probable(table: CostTable, logp: Sequence[ArrayLike], low: int, high: int) -> Solution:
-    """The most probable architecture with low <= cost <= high.
+    """Return the most probable architecture with low <= cost <= high.
 
     Raises:
         CostRangeError: there is none; the message has the reachable range, or the nearest reachable costs.

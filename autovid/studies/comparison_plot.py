@@ -18,7 +18,7 @@ RANDOM, SEARCHED, MUTED = "#3b6ea5", "#d1495b", "#5c6370"
 
 
 def comparison_png(comparison: "Comparison") -> bytes:
-    """The plot as a PNG of 1400 x 900 pixels."""
+    """Return the plot as a PNG of 1400 x 900 pixels."""
     figure = Figure(figsize=(7, 4.5), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -93,12 +93,12 @@ class TableEvaluator:
 
 
 def _error(loss: NDArray[np.float64]) -> float:
-    """The standard error of the mean over seeds; 0 where there is one."""
+    """Return the standard error of the mean over seeds; 0 where there is one."""
     return float(loss.std(ddof=1) / np.sqrt(len(loss))) if len(loss) > 1 else 0.0
 
 
 def _key(choices: Mapping[str, Value]) -> tuple[tuple[str, float | str], ...]:
-    """The choices in an order of their own, numbers as floats, so that 3 and 3.0 are one expansion."""
+    """Return the choices in an order of their own, numbers as floats, so that 3 and 3.0 are one expansion."""
     items = choices.items()
     return tuple(sorted((name, float(value) if isinstance(value, int) else value) for name, value in items))
 
