@@ -55,13 +55,13 @@ def ours(path: Path, indices: NDArray[np.int64]) -> Frames:
 
 def pyav_through(path: Path, indices: NDArray[np.int64], threads: int = 1) -> Frames:
     """PyAV, decoding from the first frame to the last wanted."""
-    wanted, frames = set(indices.tolist()), []
+    numbers, frames = set(indices.tolist()), []
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = threads
         for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
+            if number in numbers:
                 frames.append(frame.to_ndarray(format="rgb24"))
-            if number == max(wanted):
+            if number == max(numbers):
                 break
     return np.stack(frames)
 
@@ -73,12 +73,12 @@ def pyav_seek(path: Path, indices: NDArray[np.int64]) -> Frames:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         step = float(1 / (stream.time_base * stream.average_rate))
-        wanted = {round(i * step) for i in indices.tolist()}
-        container.seek(min(wanted), stream=stream)
+        numbers = {round(i * step) for i in indices.tolist()}
+        container.seek(min(numbers), stream=stream)
         for frame in container.decode(stream):
-            if round(frame.pts) in wanted:
+            if round(frame.pts) in numbers:
                 frames[frame.pts] = frame.to_ndarray(format="rgb24")
-            if len(frames) == len(wanted):
+            if len(frames) == len(numbers):
                 break
     return np.stack([frames[pts] for pts in sorted(frames)])
 
@@ -102,10 +102,10 @@ def opencv_through(path: Path, indices: NDArray[np.int64]) -> Frames:
     """OpenCV, grabbing every frame and converting the wanted ones."""
     cv2: Any = importlib.import_module("cv2")
     reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    wanted, frames = set(indices.tolist()), []
-    for number in range(max(wanted) + 1):
+    numbers, frames = set(indices.tolist()), []
+    for number in range(max(numbers) + 1):
         reader.grab()
-        if number in wanted:
+        if number in numbers:
             frames.append(cv2.cvtColor(reader.retrieve()[1], cv2.COLOR_BGR2RGB))
     return np.stack(frames)
 

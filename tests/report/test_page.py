@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CHEAP
 from hostile_names import HOSTILE
 from markupsafe import Markup
 
@@ -417,7 +416,9 @@ def test_a_search_without_a_prior_shows_scores_and_no_probabilities(
         "random": ["architectures=2", "batch=1"],
     }
     words = ["search", "--space", "tiny", "--strategy", strategy, "--score", "supernet", "--data", str(tiny_videos)]
-    words += ["--recipe", "proxy", "--steps", "1", "--flops", "0.0075:0.008", *CHEAP, "-o", str(tmp_path / "run")]
+    words += ["--recipe", "proxy", "--steps", "1", "--flops", "0.0075:0.008", "-o", str(tmp_path / "run")]
+    words += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--crop", "16", "--jitter", "16:20"]
+    words += ["--batch", "4"]
     for option in options[strategy]:
         words += ["--set", f"strategy.{option}"]
     assert main(words) == 0
