@@ -71,7 +71,7 @@ def callable_package(name: str) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what is asked for on first use, so that `import autovid` costs nothing."""
+    """Load what is asked for on first use, so that `import autovid` costs nothing."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _PACKAGES:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autovid.space import Architecture, SearchSpace
     from autovid.train import Evaluation
 
+__all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
 Ranges = Mapping[str, str | Sequence[str]]
 
@@ -36,7 +37,7 @@ class SearchRun:
 
     @property
     def searched(self) -> "Searched":
-        """What the search has learned so far. Raises RunError."""
+        """The state of the search as its directory has it. Raises RunError."""
         from autovid.search import read_search
 
         return read_search(self.path)
@@ -114,11 +115,11 @@ def search(
         **changes,
     )
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
-    found = run_search(
+    result = run_search(
         what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
         resume=resume,
     )  # fmt: skip
-    return SearchRun(found.path)
+    return SearchRun(result.path)
 
 
 def train(

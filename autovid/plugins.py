@@ -53,17 +53,17 @@ def load_plugins(named: Iterable[str | Path]) -> None:
 
 
 def plugin_paths() -> list[Path]:
-    """The files that this process has loaded."""
+    """Return the files that this process has loaded."""
     return [one.path for one in _plugins.values()]
 
 
 def loaded_plugins() -> list[str]:
-    """The files that this process has loaded, as another process has to name them to run the same."""
+    """Return the files that this process has loaded, as another process has to name them to run the same."""
     return [f"{one.path}@{one.record.sha256}" for one in _plugins.values()]
 
 
 def plugin_records(names: Iterable[str | None] | None = None) -> dict[str, PluginRecord]:
-    """The records of plugins by the name of their file: of those in `names`, or of all that are loaded."""
+    """Return the records of plugins by the name of their file: of those in `names`, or of all that are loaded."""
     chosen = _plugins if names is None else {name for name in names if name in _plugins}
     return {name: _plugins[name].record for name in sorted(chosen)}
 

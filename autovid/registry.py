@@ -27,7 +27,7 @@ class Registered(NamedTuple):
 
 
 class Registry(Generic[T]):
-    """What can be chosen for one purpose, by name.
+    """The choices for one purpose, by name.
 
     `kind` is the word for it in messages; `group` names the entry points, and after `autovid.` what `autovid list`
     takes; `lines` are the package's own.
@@ -50,13 +50,13 @@ class Registry(Generic[T]):
         return name in self._lines or name in self._registered or name in self._installed
 
     def about(self) -> dict[str, str]:
-        """The sentence of every name; of an installed one the package that brings it."""
+        """Return the sentence of every name; of an installed one the package that brings it."""
         ours = {name: about for name, (about, _) in self._lines.items()}
         installed = {name: f"from {_package(point)}" for name, point in self._installed.items()}
         return {**ours, **installed, **{name: one.about for name, one in self._registered.items()}}
 
     def load(self, name: str) -> T:
-        """The object of a name. Raises ConfigError where it is unknown, or an installed one cannot be imported."""
+        """Load the object of a name. Raises ConfigError where it is unknown, or an installed one cannot be imported."""
         if name in self._registered:
             return cast(T, self._registered[name].loaded)
         if name not in self._loaded:
@@ -64,13 +64,13 @@ class Registry(Generic[T]):
         return cast(T, self._loaded[name])
 
     def source(self, name: str) -> str | None:
-        """The origin of a name that is not autovid's own: a plugin, a package, or empty for the program that runs."""
+        """Return the origin of a name that is not our own: a plugin, a package, or empty for the program that runs."""
         if name in self._registered:
             return self._registered[name].source
         return None if name in self._lines else _package(self._installed[name])
 
     def register(self, name: str, about: str) -> Callable[[C], C]:
-        """Decorator that adds a class or function under this name. Raises ConfigError for a name that is taken."""
+        """Make a decorator that adds a class or function by this name. Raises ConfigError for a name that is taken."""
 
         def add(loaded: C) -> C:
             if name in self:
@@ -81,7 +81,7 @@ class Registry(Generic[T]):
         return add
 
     def of_plugin(self, plugin: str) -> list[str]:
-        """The names that a plugin has registered."""
+        """Return the names that a plugin has registered."""
         return [name for name, one in self._registered.items() if one.source == plugin]
 
     def forget(self, plugin: str) -> None:
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
         self._registered = {name: one for name, one in self._registered.items() if one.source != plugin}
 
     def unknown(self, name: object) -> str:
-        """The message for a name that is not in the registry."""
+        """Return the message for a name that is not in the registry."""
         hint = did_you_mean(str(name), self)
         shown = f"no {self.kind} is called {str(name)[:60]!r}; {hint}autovid list {self.listed} shows them"
         return f"{shown}; one of your own comes with --plugin FILE.py"

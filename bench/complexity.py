@@ -124,8 +124,8 @@ def show(table: Table, args: argparse.Namespace) -> None:
     head = ["network", "params (M)", "ours", "GFLOPs", "ours", "ours / printed", table.pace, "time / first"]
     head += ["ours", "time / first"] * args.latency
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row, found in zip(table.rows, figures):
-        cells = [*counted(table, row, found), *(measured(table, found) if args.latency else [])]
+    for row, figure in zip(table.rows, figures):
+        cells = [*counted(table, row, figure), *(measured(table, figure) if args.latency else [])]
         print("| " + " | ".join(cells) + " |")
     if table.note:
         print(f"\n{table.note}")
@@ -145,28 +145,28 @@ def benched(table: Table, args: argparse.Namespace) -> list[BenchRow]:
     return bench.rows
 
 
-def counted(table: Table, row: Row, found: BenchRow) -> list[str]:
+def counted(table: Table, row: Row, figure: BenchRow) -> list[str]:
     """What is printed, and what ours has that no clock measures."""
     return [
         row.title,
         "-" if row.params is None else f"{row.params}",
-        f"{found.params / 1e6:.2f}",
+        f"{figure.params / 1e6:.2f}",
         "-" if row.gflops is None else f"{row.gflops:g}",
-        f"{found.gflops_of_views:.1f}",
-        "-" if row.gflops is None else f"{found.gflops_of_views / row.gflops:.3f}",
+        f"{figure.gflops_of_views:.1f}",
+        "-" if row.gflops is None else f"{figure.gflops_of_views / row.gflops:.3f}",
         f"{row.pace:g}",
         f"{table.ratio(row.pace):.2f}",
     ]
 
 
-def measured(table: Table, found: BenchRow) -> list[str]:
+def measured(table: Table, figure: BenchRow) -> list[str]:
     """Ours in the table's unit, and the median over rounds of the time over the first row's."""
     if table.pace == "videos/s":
-        pace, ratio = found.videos_per_second, found.clips_per_second_ratio
+        pace, ratio = figure.videos_per_second, figure.clips_per_second_ratio
         return ["-", "-"] if pace is None or ratio is None else [f"{pace:.4g}", f"{1 / ratio:.2f}"]
-    if found.ms_per_video is None or found.latency_ratio is None:
+    if figure.ms_per_video is None or figure.latency_ratio is None:
         return ["-", "-"]
-    return [f"{found.ms_per_video / (1e3 if table.pace == 's' else 1):.4g}", f"{found.latency_ratio:.2f}"]
+    return [f"{figure.ms_per_video / (1e3 if table.pace == 's' else 1):.4g}", f"{figure.latency_ratio:.2f}"]
 
 
 if __name__ == "__main__":

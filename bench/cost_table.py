@@ -94,8 +94,8 @@ def questions(table: Any, flops: str, rounds: int, rng: np.random.Generator) -> 
         )
         times = [1e3 * seconds(lambda ask=ask, p=logp: ask(p), rounds) for ask in asked]
         times[3] -= times[2]
-        found = probability_in_range(table, logp, low, high)
-        print(f"| {name} | {found.value:.3g} | " + " | ".join(f"{t:.0f}" for t in times) + " |")
+        probability = probability_in_range(table, logp, low, high)
+        print(f"| {name} | {probability.value:.3g} | " + " | ".join(f"{t:.0f}" for t in times) + " |")
 
 
 if __name__ == "__main__":

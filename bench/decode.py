@@ -55,32 +55,32 @@ def ours(path: Path, indices: NDArray[np.int64]) -> Frames:
 
 def pyav_through(path: Path, indices: NDArray[np.int64], threads: int = 1) -> Frames:
     """PyAV, decoding from the first frame to the last wanted."""
-    wanted, found = set(indices.tolist()), []
+    numbers, frames = set(indices.tolist()), []
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = threads
         for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                found.append(frame.to_ndarray(format="rgb24"))
-            if number == max(wanted):
+            if number in numbers:
+                frames.append(frame.to_ndarray(format="rgb24"))
+            if number == max(numbers):
                 break
-    return np.stack(found)
+    return np.stack(frames)
 
 
 def pyav_seek(path: Path, indices: NDArray[np.int64]) -> Frames:
     """PyAV, seeking to the key frame before the first wanted, then decoding everything."""
-    found = {}
+    frames = {}
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         step = float(1 / (stream.time_base * stream.average_rate))
-        wanted = {round(i * step) for i in indices.tolist()}
-        container.seek(min(wanted), stream=stream)
+        numbers = {round(i * step) for i in indices.tolist()}
+        container.seek(min(numbers), stream=stream)
         for frame in container.decode(stream):
-            if round(frame.pts) in wanted:
-                found[frame.pts] = frame.to_ndarray(format="rgb24")
-            if len(found) == len(wanted):
+            if round(frame.pts) in numbers:
+                frames[frame.pts] = frame.to_ndarray(format="rgb24")
+            if len(frames) == len(numbers):
                 break
-    return np.stack([found[pts] for pts in sorted(found)])
+    return np.stack([frames[pts] for pts in sorted(frames)])
 
 
 def torchcodec_exact(path: Path, indices: NDArray[np.int64], mode: str = "exact") -> Frames:
@@ -102,12 +102,12 @@ def opencv_through(path: Path, indices: NDArray[np.int64]) -> Frames:
     """OpenCV, grabbing every frame and converting the wanted ones."""
     cv2: Any = importlib.import_module("cv2")
     reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    wanted, found = set(indices.tolist()), []
-    for number in range(max(wanted) + 1):
+    numbers, frames = set(indices.tolist()), []
+    for number in range(max(numbers) + 1):
         reader.grab()
-        if number in wanted:
-            found.append(cv2.cvtColor(reader.retrieve()[1], cv2.COLOR_BGR2RGB))
-    return np.stack(found)
+        if number in numbers:
+            frames.append(cv2.cvtColor(reader.retrieve()[1], cv2.COLOR_BGR2RGB))
+    return np.stack(frames)
 
 
 def opencv_jpeg(path: Path, indices: NDArray[np.int64]) -> Frames:
@@ -198,12 +198,12 @@ def clips(uniform: bool) -> list[NDArray[np.int64]]:
     return [rng.integers(N - 75) + 5 * np.arange(16) for _ in range(CLIPS)]
 
 
-def seconds(way: Way, path: Path, wanted: list[NDArray[np.int64]]) -> float:
+def seconds(way: Way, path: Path, requests: list[NDArray[np.int64]]) -> float:
     """CPU seconds a clip."""
     start = time.process_time()
-    for indices in wanted:
+    for indices in requests:
         way(path, indices)
-    return (time.process_time() - start) / len(wanted)
+    return (time.process_time() - start) / len(requests)
 
 
 def table(path: Path) -> Iterator[str]:
@@ -231,15 +231,15 @@ def loaded(path: Path, auto_augment: bool) -> tuple[float, float]:
     loader = ClipLoader(
         videos, path.parent, clip, batch=CLIPS, train=True, jitter=(182, 228), auto_augment=auto_augment
     )
-    stream, wanted = loader.batches(0, ROUNDS + 1), clips(uniform=False)
+    stream, indices = loader.batches(0, ROUNDS + 1), clips(uniform=False)
     next(stream)
-    found = [float("inf")] * 2
+    fastest = [float("inf")] * 2
     for _ in range(ROUNDS):
         start = time.process_time()
         next(stream)
-        found[0] = min(found[0], (time.process_time() - start) / CLIPS)
-        found[1] = min(found[1], seconds(ours, path, wanted))
-    return found[0], found[1]
+        fastest[0] = min(fastest[0], (time.process_time() - start) / CLIPS)
+        fastest[1] = min(fastest[1], seconds(ours, path, indices))
+    return fastest[0], fastest[1]
 
 
 def main() -> None:
@@ -249,7 +249,7 @@ def main() -> None:
     print("# Clips out of videos\n")
     print(f"{hardware()}; pictures: {source.name if source else 'made'}\n")
     libraries = {name: version(name) for name in ("av", "torchcodec", "decord", "cv2")}
-    print("; ".join(f"{name} {found or 'not installed'}" for name, found in libraries.items()) + "\n")
+    print("; ".join(f"{name} {version or 'not installed'}" for name, version in libraries.items()) + "\n")
     print("Clips per CPU second (all threads counted), and as a ratio to ours in the same run.\n")
     with tempfile.TemporaryDirectory() as folder:
         times = np.arange(N) / RATE

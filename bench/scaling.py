@@ -101,7 +101,7 @@ TASKS = {
 def work(steps: int, data: str) -> dict[str, tuple[float, float]]:
     """The median step and the median of its communication, in seconds, of every task."""
     torch.set_num_threads(1)
-    videos, clock, found = open_videos(data), Clock(), {}
+    videos, clock, medians = open_videos(data), Clock(), {}
     for name, make in TASKS.items():
         task, times, talk = make(videos), [], []
         for index in range(steps + 2):
@@ -112,8 +112,8 @@ def work(steps: int, data: str) -> dict[str, tuple[float, float]]:
             task.step(index)
             times.append(time.perf_counter() - start)
             talk.append(clock.seconds)
-        found[name] = (statistics.median(times[2:]), statistics.median(talk[2:]))
-    return found
+        medians[name] = (statistics.median(times[2:]), statistics.median(talk[2:]))
+    return medians
 
 
 def workers(number: int, apart: bool, steps: int, data: str) -> list[dict[str, list[float]]]:
@@ -151,12 +151,12 @@ def main() -> None:
         write_synthetic(data, SyntheticRecipe(train=8, val=1, frames=32, side=72))
         kinds = {"1 worker": (1, False), f"{args.workers} workers, apart": (args.workers, True)}
         kinds[f"{args.workers} workers"] = (args.workers, False)
-        found = {kind: workers(*how, args.steps, str(data)) for kind, how in kinds.items()}
+        results = {kind: workers(*how, args.steps, str(data)) for kind, how in kinds.items()}
     print(f"# Workers at fixed work per worker\n\n{hardware()}; one thread a worker, gloo, {CLIPS} clips a worker.\n")
     print("| task | workers | step (ms) | ratio | communication |\n|---|---|---:|---:|---:|")
     for name in TASKS:
-        alone = found["1 worker"][0][name][0]
-        for kind, measured in found.items():
+        alone = results["1 worker"][0][name][0]
+        for kind, measured in results.items():
             step = max(one[name][0] for one in measured)
             talk = statistics.mean(one[name][1] / one[name][0] for one in measured)
             print(f"| {name} | {kind} | {step * 1e3:.0f} | {step / alone:.2f} | {talk:.0%} |")

@@ -49,7 +49,7 @@ X3D = {"temporal_kernel": 3, "spatial_kernel": 3, "expansion": 2.25, "fusion": "
 TO = Path(__file__).resolve().parents[1] / "autovid" / "models"
 
 
-class Wanted(NamedTuple):
+class Target(NamedTuple):
     """What to look for: fixed choices, and the two totals to stay inside of."""
 
     depth_factor: float
@@ -63,36 +63,36 @@ class Wanted(NamedTuple):
 
 
 WITH, WITHOUT = ("glore", "glore", "nonlocal"), ("skip", "skip", "skip")
-WANTED = {
-    "auto_tsnet_s": Wanted(2.2, (16, 40, 120, 240), (8, 12, 24, 80), WITH, 160, 256, 6.28e9, 8.36e6),
-    "auto_tsnet_s_noattention": Wanted(2.2, (16, 40, 120, 240), (8, 12, 24, 80), WITHOUT, 160, 182, 2.88e9, 7.5e6),
-    "auto_tsnet_l": Wanted(5.0, (24, 48, 96, 240), (8, 12, 24, 64), WITH, 312, 356, 20.2e9, 13.0e6),
-    "auto_tsnet_l_noattention": Wanted(5.0, (24, 48, 96, 240), (8, 12, 24, 64), WITHOUT, 312, 356, 18.4e9, 12.0e6),
+TARGETS = {
+    "auto_tsnet_s": Target(2.2, (16, 40, 120, 240), (8, 12, 24, 80), WITH, 160, 256, 6.28e9, 8.36e6),
+    "auto_tsnet_s_noattention": Target(2.2, (16, 40, 120, 240), (8, 12, 24, 80), WITHOUT, 160, 182, 2.88e9, 7.5e6),
+    "auto_tsnet_l": Target(5.0, (24, 48, 96, 240), (8, 12, 24, 64), WITH, 312, 356, 20.2e9, 13.0e6),
+    "auto_tsnet_l_noattention": Target(5.0, (24, 48, 96, 240), (8, 12, 24, 64), WITHOUT, 312, 356, 18.4e9, 12.0e6),
 }
 
 
-def find(wanted: Wanted) -> Architecture:
+def find(target: Target) -> Architecture:
     """The architecture nearest to X3D's block with at most `macs` and at least `params`."""
-    space = narrowed(wanted)
-    solver = Solver(space, wanted)
+    space = narrowed(target)
+    solver = Solver(space, target)
     low, high = 2.0, 7.0  # powers of ten of b
     for _ in range(14):
         middle = (low + high) / 2
         choice = solver.within_macs(10**middle)
-        low, high = (low, middle) if solver.params.total(choice[None])[0] >= wanted.params else (middle, high)
-    return space.architecture(solver.within_macs(10**high)).scaled(crop=wanted.crop)
+        low, high = (low, middle) if solver.params.total(choice[None])[0] >= target.params else (middle, high)
+    return space.architecture(solver.within_macs(10**high)).scaled(crop=target.crop)
 
 
-def narrowed(wanted: Wanted) -> SearchSpace:
+def narrowed(target: Target) -> SearchSpace:
     """The space at the depth, widths and attention that are wanted, without skipped fusions."""
     text = load_space("two_stream").text
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "deep.yaml")
-        path.write_text(text.replace("depth_factor: 2.2", f"depth_factor: {wanted.depth_factor}"), encoding="utf-8")
+        path.write_text(text.replace("depth_factor: 2.2", f"depth_factor: {target.depth_factor}"), encoding="utf-8")
         space = load_space(path)
-    fixed = {f"attention.stage{i}": operation for i, operation in enumerate(wanted.attention, 2)}
+    fixed = {f"attention.stage{i}": operation for i, operation in enumerate(target.attention, 2)}
     for stream in ("sparse", "dense"):
-        fixed |= {f"{stream}.stage{i}.width": width for i, width in enumerate(getattr(wanted, stream), 1)}
+        fixed |= {f"{stream}.stage{i}.width": width for i, width in enumerate(getattr(target, stream), 1)}
     space = space.fix(fixed)
     decisions = [
         Decision(d.name, tuple(c for c in d.candidates if c != "skip")) if d.name.startswith("fusion") else d
@@ -104,9 +104,9 @@ def narrowed(wanted: Wanted) -> SearchSpace:
 class Solver:
     """Minimises distance + a * MACs - b * parameters, site by site."""
 
-    def __init__(self, space: SearchSpace, wanted: Wanted) -> None:
-        self.space, self.most = space, wanted.macs
-        self.macs, self.params = space.cost_table(crop=wanted.seen), SiteTable(space, params_of)
+    def __init__(self, space: SearchSpace, target: Target) -> None:
+        self.space, self.most = space, target.macs
+        self.macs, self.params = space.cost_table(crop=target.seen), SiteTable(space, params_of)
         self.distance = dict.fromkeys((factor.scope for factor in self.macs.factors), 0)
         distances = dict(enumerate(map(distance, space.decisions, range(len(space.decisions)))))
         for factor in self.macs.factors:  # every decision's distance goes into the first table that has it
@@ -159,15 +159,15 @@ def figures(arch: Architecture) -> Any:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    for name, wanted in WANTED.items():
-        arch = find(wanted)
-        found = {
+    for name, target in TARGETS.items():
+        arch = find(target)
+        provenance = {
             "by": "experiments/auto_tsnet.py",
             "note": "found by autovid's solver for the totals of the paper's "
             "network; not the authors' architecture, which is not published",
         }
-        replace(arch, found=found).save(TO / f"{name}.yaml")
-        for crop in (182, 256) if wanted.depth_factor < 5 else (356,):
+        replace(arch, provenance=provenance).save(TO / f"{name}.yaml")
+        for crop in (182, 256) if target.depth_factor < 5 else (356,):
             bare = replace(
                 arch, choices={k: "skip" if k.startswith("attention") else v for k, v in arch.choices.items()}
             )

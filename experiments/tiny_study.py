@@ -109,9 +109,9 @@ def table(steps: int, out: Path) -> None:
         flops = ["--flops", WHOLE] if beta else []
         main(["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *flops, "-o", str(run)])
         main(["derive", str(run), "--no-range"])
-        prefers, found = (load_architecture(run / f"architecture{what}.yaml") for what in ("-no-range", ""))
-        wanted = WHOLE if beta else "-"
-        rows.append(f"| {beta:g} | {wanted} | {prefers.macs() / 1e6:.3f} | {found.macs() / 1e6:.3f} |")
+        prefers, inside = (load_architecture(run / f"architecture{what}.yaml") for what in ("-no-range", ""))
+        whole_range = WHOLE if beta else "-"
+        rows.append(f"| {beta:g} | {whole_range} | {prefers.macs() / 1e6:.3f} | {inside.macs() / 1e6:.3f} |")
     print("| beta | range (G) | MFLOPs of the most probable | of the most probable in the range |", *rows, sep="\n")
 
 

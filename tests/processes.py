@@ -24,7 +24,7 @@ def running(words: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[
 
 def descendants(pid: int) -> set[int]:
     """`pid`, its children, theirs and so on."""
-    found = {pid}
+    pids = {pid}
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -32,6 +32,6 @@ def descendants(pid: int) -> set[int]:
         except OSError:
             continue
         parents[int(stat.parent.name)] = int(fields[1])
-    while new := {child for child, parent in parents.items() if parent in found} - found:
-        found |= new
-    return found
+    while new := {child for child, parent in parents.items() if parent in pids} - pids:
+        pids |= new
+    return pids

@@ -55,9 +55,9 @@ def needed() -> Iterator[tuple[str, str]]:
         if (canonicalize_name(name), extra) in seen:
             continue
         seen.add((canonicalize_name(name), extra))
-        found = importlib.metadata.distribution(name)
-        yield canonicalize_name(name), Version(found.version).public
-        for one in map(Requirement, found.requires or ()):
+        distribution = importlib.metadata.distribution(name)
+        yield canonicalize_name(name), Version(distribution.version).public
+        for one in map(Requirement, distribution.requires or ()):
             if one.marker is None or one.marker.evaluate({"extra": extra}):
                 todo += [(one.name, inner) for inner in ("", *one.extras)]
 
@@ -124,16 +124,16 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel made of a source distribution, which is made of a checkout with a search space and an experiment more."""
-    made, copy = tmp_path_factory.mktemp("made"), copied(tmp_path_factory.mktemp("a folder"))
+    folder, copy = tmp_path_factory.mktemp("made"), copied(tmp_path_factory.mktemp("a folder"))
     for name in ("search_spaces", "experiments"):
         (copy / name / "mine.yaml").write_text("about: mine\n", encoding="utf-8")
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    sdist = run(sys.executable, "-c", code, made, cwd=copy)
+    sdist = run(sys.executable, "-c", code, folder, cwd=copy)
     assert sdist.returncode == 0, sdist.stderr
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", made)
-    built = run(*pip, next(made.glob("*.tar.gz")), cwd=made)
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder)
+    built = run(*pip, next(folder.glob("*.tar.gz")), cwd=folder)
     assert built.returncode == 0, built.stderr
-    return next(made.glob("*.whl"))
+    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +154,9 @@ def test_a_wheel_carries_all_yaml_files_and_finds_them(elsewhere: Path, tmp_path
         "from autovid.config.resources import *; import autovid; print(autovid.__file__); "
         "print(*sorted(p.name for d in (search_spaces_dir(), experiments_dir()) for p in d.iterdir()))"
     )
-    found = run(elsewhere / "python", "-c", code, cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    file, names = found.stdout.splitlines()
+    listed = run(elsewhere / "python", "-c", code, cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    file, names = listed.stdout.splitlines()
     assert Path(file).is_relative_to(elsewhere.parent)
     shipped = [path.name for name in ("search_spaces", "experiments") for path in (ROOT / name).glob("*.yaml")]
     assert names.split() == sorted([*shipped, "mine.yaml", "mine.yaml"])

@@ -59,8 +59,8 @@ class Environment:
     def resolve(self, lines: Iterable[str], resolution: str, *words: str) -> dict[str, str]:
         """Name to version of everything that these requirements bring in."""
         plain = ("--no-annotate", "--no-header")
-        found = self.uv("compile", "-", "--resolution", resolution, *plain, *WHEELS, *words, lines=lines)
-        return dict(line.split("==") for line in found.splitlines())
+        resolved = self.uv("compile", "-", "--resolution", resolution, *plain, *WHEELS, *words, lines=lines)
+        return dict(line.split("==") for line in resolved.splitlines())
 
 
 def install(environment: Environment, which: str) -> None:

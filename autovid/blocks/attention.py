@@ -1,8 +1,11 @@
 """Attention blocks: GloRe (global reasoning on a graph) and non-local with a bounded number of keys.
 
+Chen et al., "Graph-based global reasoning networks", 2019, arXiv:1811.12814; Wang et al., "Non-local neural networks",
+2018, arXiv:1711.07971.
+
 Both add their result to the input, behind a batch norm that starts at zero, and both cost time linear in the area of
-the map, as the seed's totals ask for (systems.md, section 2). Their inner widths are ours. Another operation is one
-file with a module and its costs, and one line in the registry.
+the map, as the totals of Auto-TSNet ask for (docs/papers.md#auto-tsnet). Their inner widths are ours. Another operation
+is one file with a module and its costs, and one line in the registry.
 """
 
 from typing import Any, ClassVar
@@ -90,7 +93,7 @@ class NonLocalAttention(AttentionOperation):
         return 4 * ElasticPointwise.params(choice["width"], choice["width"]) + ElasticBatchNorm.params(choice["width"])
 
     def activation_bytes(self, site: AttentionSite, choice: Choice) -> int:
-        """Queries and what they get, keys and values, the averaged map, all pairs; norm and sum."""
+        """Count bytes of queries and what they get, keys and values, the averaged map, all pairs; norm and sum."""
         width, size, pooled = choice["width"], site.size, pooled_size(site)
         averaged = map_bytes(width, pooled) if pooled != size else 0
         total = 2 * map_bytes(width, size) + 2 * map_bytes(width, pooled) + averaged
@@ -170,7 +173,7 @@ class NonLocal(nn.Module):
         return out
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Averages space, frame by frame; in two dimensions, for which every precision has a kernel."""
+        """Average space, frame by frame; in two dimensions, for which every precision has a kernel."""
         step = pool_step(max(x.shape[3], x.shape[4]), self.keys)
         if step == 1:
             return x
@@ -180,5 +183,5 @@ class NonLocal(nn.Module):
 
 
 def pool_step(length: int, keys: int) -> int:
-    """The smallest pooling window that leaves at most `keys` positions along a side."""
+    """Return the smallest pooling window that leaves at most `keys` positions along a side."""
     return -(-length // keys)

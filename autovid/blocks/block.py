@@ -33,7 +33,7 @@ AttentionName = Annotated[str, msgspec.Meta(extra={"operations": "attention"})]
 
 
 def mark(kind: Any, name: str) -> Any:
-    """The mark of this name that a type of choices carries, or None."""
+    """Return the mark of this name that a type of choices carries, or None."""
     metas = [meta for meta in get_args(kind) if isinstance(meta, msgspec.Meta)]
     return next((meta.extra[name] for meta in metas if meta.extra and name in meta.extra), None)
 
@@ -49,7 +49,7 @@ class Block(Protocol[S]):
         """The names of its decisions, which are also the keys under `candidates.STREAM`, and the type of the values."""
 
     def build(self, site: S, candidates: Candidates) -> nn.Module:
-        """The module, with weights for all candidates: `module(*maps, choice=choice)` uses those of one."""
+        """Return the module, with weights for all candidates: `module(*maps, choice=choice)` uses those of one."""
 
     def macs(self, site: S, choice: Choice) -> int:
         """Multiply-accumulates of convolution, linear and matmul."""

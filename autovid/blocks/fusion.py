@@ -1,7 +1,8 @@
 """Fusion of two streams: dense features (B, C_D, T_D, H, W) become an addend for sparse ones (B, C_S, T_S, H, W).
 
-The four operations of seed-auto-tsnet, section 2. `ratio` is T_D / T_S. Batch norm after the pointwise convolution is
-ours. "Skip" is the absence of a module. Another operation is one file with a module and its costs, and one line in the
+The four operations of Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021,
+arXiv:2108.12957, supplement, section 2. `ratio` is T_D / T_S. Batch norm after the pointwise convolution is ours.
+"Skip" is the absence of a module. Another operation is one file with a module and its costs, and one line in the
 registry.
 """
 
@@ -29,7 +30,7 @@ class FusionBlock(Operations[FusionSite]):
         return Fusions(self.modules(site, candidates))
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """The operation's, and the sum."""
+        """Return bytes of the operation, and of the sum."""
         if choice["operation"] == SKIP:
             return 0
         return super().activation_bytes(site, choice) + map_bytes(choice["width"], site.size)
@@ -64,7 +65,7 @@ class FusionOperation:
         return project + ElasticBatchNorm.params(choice["width"])
 
     def activation_bytes(self, site: FusionSite, choice: Choice) -> int:
-        """A copy that goes into the convolution, and the norm's."""
+        """Return bytes of a copy that goes into the convolution, and of the norm."""
         gathered = map_bytes(choice["width_in"] * self.gathered(site), site.size)
         return gathered + ElasticBatchNorm.activation_bytes(choice["width"], site.size)
 

@@ -52,7 +52,7 @@ class Head(nn.Module):
         return self.features(x).mean((2, 3, 4))
 
     def features(self, x: Tensor) -> Tensor:
-        """The map that is averaged, (B, width, T, H, W)."""
+        """Return the map that is averaged, (B, width, T, H, W)."""
         out: Tensor = self.relu(self.norm(self.conv(x, self.width)))
         return out
 
@@ -74,7 +74,7 @@ class ClassifierBlock:
         return hidden + ElasticLinear.params(choice["width"], site.classes)
 
     def activation_bytes(self, site: ClassifierSite, choice: Choice) -> int:
-        """The features, the hidden ones after ReLU, and with dropout its mask and what it leaves."""
+        """Count bytes of the features, the hidden ones after ReLU, and with dropout its mask and what it leaves."""
         width_in, width = int(choice["width_in"]), int(choice["width"])
         return FLOAT * (width_in + width * (3 if site.dropout else 1))
 
@@ -100,6 +100,6 @@ class Classifier(nn.Module):
         return self.classify(torch.cat(features, 1))
 
     def classify(self, features: Tensor) -> Tensor:
-        """The logits of features that are one tensor already, (B, features) -> (B, classes)."""
+        """Return the logits of features that are one tensor already, (B, features) -> (B, classes)."""
         out: Tensor = self.output(self.dropout(F.relu(self.hidden(features, self.width))), self.classes)
         return out

@@ -1,4 +1,7 @@
-"""MBConv3d, the block of X3D, with kernels, expansion and width to be chosen (systems.md, section 2).
+"""MBConv3d, the block of X3D, with kernels, expansion and width to be chosen.
+
+Feichtenhofer, "X3D: Expanding architectures for efficient video recognition", 2020, arXiv:2004.04730; the choices are
+those of docs/papers.md#auto-tsnet.
 
 1x1x1 -> BN -> ReLU -> depthwise t x k x k -> BN -> squeeze-excitation on some -> Swish -> 1x1x1 -> BN, plus the input.
 """
@@ -131,5 +134,5 @@ def inner_width(width: int, expansion: float) -> int:
 
 
 def needs_shortcut(width_in: int, width: int, stride: int) -> bool:
-    """True where the input has to be projected before it can be added."""
+    """Say whether the input has to be projected before it can be added."""
     return stride != 1 or width_in != width

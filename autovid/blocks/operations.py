@@ -21,7 +21,7 @@ class Operations(Generic[S]):
         return self.registry.load(choice["operation"])()
 
     def modules(self, site: S, candidates: Candidates) -> dict[str, nn.Module]:
-        """The module of every operation that may stand at a site."""
+        """Return the module of every operation that may stand at a site."""
         names = [name for name in candidates["operation"] if name != SKIP]
         return {name: self.registry.load(name)().build(site, candidates) for name in names}
 

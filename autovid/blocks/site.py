@@ -76,7 +76,7 @@ class Site:
         return FRAME.load(self.kind)()
 
     def definition(self, choice: Choice) -> "tuple[Registry[Any], str] | None":
-        """The registry and the name of what stands here, where that can be chosen and is not skipped."""
+        """Return the registry and the name of what stands here, where that can be chosen and is not skipped."""
         return None
 
     @property
@@ -103,22 +103,22 @@ class Site:
 
     @property
     def keeps_width(self) -> bool:
-        """True where as many channels go out as come in, whatever is chosen."""
+        """Whether as many channels go out as come in, whatever is chosen."""
         variables = dict(self.variables)
         return variables["width_in"] == variables["width"]
 
     def width_of(self, one: Input, choice: Choice) -> int:
-        """The number of channels that an input has for a choice."""
+        """Return the number of channels that an input has for a choice."""
         if isinstance(one.width, int):
             return one.width
         return next(int(choice[name]) for name, of in self.variables if of == one.width)
 
     def choice(self, choices: Mapping[str, Value]) -> Choice:
-        """The values of its variables, by the block's names, in an architecture with these choices."""
+        """Return the values of its variables, by the block's names, in an architecture with these choices."""
         return {name: choices[of] if isinstance(of, str) else of for name, of in self.variables}
 
     def summary(self, choice: Choice) -> str:
-        """A line about what stands here for a choice."""
+        """Return a line about what stands here for a choice."""
         parts = [f"{choice['width']} ch"] if self.shape == "box" else []
         parts += self.block.label(self, choice)
         if self.stride > 1:

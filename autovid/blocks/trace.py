@@ -53,7 +53,7 @@ def example(one: Input, site: Site, choice: Choice) -> Tensor:
 
 
 def _ends(site: Site, candidates: Mapping[str, tuple[Value, ...]]) -> Iterator[Choice]:
-    """For each operation, or once: the choice of all first candidates, and that of all last ones."""
+    """Yield for each operation, or once, the choice of all first candidates, and that of all last ones."""
     values = site.candidates(candidates)
     for operation in values.get("operation", (None,)):
         for end in (0, -1):
@@ -63,7 +63,7 @@ def _ends(site: Site, candidates: Mapping[str, tuple[Value, ...]]) -> Iterator[C
 
 @lru_cache(maxsize=4096)
 def _check(block: type[Block[Any]], name: str, site: Site, pairs: tuple[tuple[str, Value], ...]) -> None:
-    """`block` is there to tell a class from an older one of the same name."""
+    """Check one choice. `block` is there to tell a class from an older one of the same name."""
     choice = dict(pairs)
     where = f"{name} at {site.name} with {', '.join(f'{key} {value}' for key, value in pairs)}"
     try:

@@ -16,14 +16,13 @@ from autovid.space.space import rough
 
 if TYPE_CHECKING:
     from autovid.data import VideoSet
-    from autovid.search import Constraint, Found, Searched, SearchSettings
+    from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
     "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
 )
-NO_RANGE = "no range asked for: beta has no effect, and what is found may cost anything"
 
 
 def announce_search(
@@ -35,11 +34,14 @@ def announce_search(
 ) -> None:
     """Print the plan of a search."""
     from autovid.search.constraints import settled_note
+    from autovid.search.strategy import takes
 
     console = Console()
     reference = space.reference
     texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in constraints]
-    ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else NO_RANGE
+    beta = "beta has no effect, and " if takes(settings.strategy, "beta") else ""
+    no_range = f"no range asked for: {beta}what is found may cost anything"
+    ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else no_range
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
         f"{rough(space.size)} architectures) · {ranges} · data {videos.name} "
@@ -53,7 +55,7 @@ def announce_search(
         console.print(text, style="yellow", highlight=False)
 
 
-def show_search_result(result: "Found", data: str) -> None:
+def show_search_result(result: "SearchResult", data: str) -> None:
     """Print the result of a search. `data` is the option for its videos."""
     arch, out = result.architecture, result.path
     minutes = f"{result.seconds / 60:.1f} min"
@@ -97,7 +99,7 @@ def _next(what: Path, run: Path, data: str) -> list[str]:
 
 
 def plugin_words() -> str:
-    """The options for the plugins of this command, which the next one needs, too."""
+    """Return the options for the plugins of this command, which the next one needs, too."""
     return "".join(f" --plugin {quoted(path)}" for path in plugin_paths())
 
 
@@ -118,37 +120,38 @@ def copyable(texts: list[str]) -> None:
 
 def _figures(arch: "Architecture") -> str:
     """ "1.412 GFLOPs, 2.10 M parameters, 21.4 ms"."""
-    costs = [f"{value:.4g} {kind.quantity.unit}" for kind, value in recorded_costs(arch.cost).items()]
-    return ", ".join([costs[0], f"{arch.cost['params'] / 1e6:.2f} M parameters", *costs[1:]])
+    costs = {kind.name: f"{value:.4g} {kind.quantity.unit}" for kind, value in recorded_costs(arch.cost).items()}
+    costs["params"] = f"{arch.cost['params'] / 1e6:.2f} M parameters"
+    return ", ".join(costs.values())
 
 
-def _verdict(arch: "Architecture", found: "Searched") -> list[str]:
+def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
-    evidence = escape(found.evidence.sentence()) if found.settings.score == "supernet" else ""
-    better = found.evidence.better_than_chance
+    evidence = escape(searched.evidence.sentence()) if searched.settings.score == "supernet" else ""
+    better = searched.evidence.better_than_chance
     lines = [f"[yellow]{evidence}[/]"] if evidence and not better else []
     lines += [f"[bold]{_figures(arch)}[/]", f"[dim]{convention(arch.reference)}[/]"]
-    if "range" in arch.found:
-        inside = f"inside the range asked for, {arch.found['range']}"
-        none = "no range was asked for: the most probable architecture of the prior"
-        lines.append(none if arch.found["range"] == "none" else inside)
-    if "conventions" in arch.found:
-        lines.append(f"[dim]{escape(str(arch.found['conventions']))}[/]")
-    if "scaled_from" in arch.found:
-        lines.append(f"scaled from {arch.found['scaled_from']}")
-    if found.settings.proxy:
+    if "range" in arch.provenance:
+        inside = f"inside the range asked for, {arch.provenance['range']}"
+        best = "the most probable architecture of the prior" if searched.learned else "the best of those scored"
+        none = f"no range was asked for: {best}"
+        lines.append(none if arch.provenance["range"] == "none" else inside)
+    if "conventions" in arch.provenance:
+        lines.append(f"[dim]{escape(str(arch.provenance['conventions']))}[/]")
+    if "scaled_from" in arch.provenance:
+        lines.append(f"scaled from {arch.provenance['scaled_from']}")
+    if searched.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
-    if "log_probability" in arch.found:
+    if "log_probability" in arch.provenance:
         lines.append(
-            f"probability {_power(float(arch.found['log_probability']))} under the prior "
-            f"(uniform: 1 in {rough(found.space.size)})"
+            f"probability {_power(float(arch.provenance['log_probability']))} under the prior "
+            f"(uniform: 1 in {rough(searched.space.size)})"
         )
-    elif "log_likelihood" in arch.found:
-        lines.append(
-            f"log-likelihood {arch.found['log_likelihood']:.4g}, the best of those scored by {found.settings.score}"
-        )
-    elif "scored" in arch.found:
+    elif "log_likelihood" in arch.provenance:
+        best = f"the best of those scored by {searched.settings.score}"
+        lines.append(f"log-likelihood {arch.provenance['log_likelihood']:.4g}, {best}")
+    elif "scored" in arch.provenance:
         lines.append("[yellow]not scored: drawn at random from inside the range[/]")
     return lines
 

@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     if args.no_range and ranges:
         raise ConfigError(f"--no-range asks for no range at all; leave out --{' and --'.join(ranges)}")
     scale = _scale(args.scale) if args.scale else {}
-    found = read_search(args.search)
-    others = read_constraints(found.space, ranges, options.cost_files(args, Path(args.search)))
-    arch = derive(found, others or None, no_range=args.no_range)
+    searched = read_search(args.search)
+    others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
+    arch = derive(searched, others or None, no_range=args.no_range)
     if scale:
         from autovid.search.derivation import described_scale
 
@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_derived(arch, file, found, Path(args.search), "DATA")
+    show_derived(arch, file, searched, Path(args.search), "DATA")
     return 0
 
 
 def _name(args: argparse.Namespace) -> str:
-    """The search's own architecture has the plain name; others say what they are."""
+    """Name the file: the search's own architecture has the plain name, others say what they are."""
     words = [
         *(_word(option, text) for option, texts in options.ranges(args).items() for text in texts),
         args.no_range and "no-range",
@@ -68,22 +68,22 @@ def _name(args: argparse.Namespace) -> str:
 
 
 def _word(option: str, text: str) -> str:
-    """A range in a file's name: 1.37-1.43 of --flops, latency20-25 of --latency."""
+    """Return a range as a file's name has it: 1.37-1.43 of --flops, latency20-25 of --latency."""
     return ("" if option == "flops" else option) + text.replace(":", "-").replace("=", "").replace(",", "-")
 
 
 def _scale(text: str) -> dict[str, Any]:
-    """Reads `crop=224,frames=32,depth=5.0`."""
+    """Read `crop=224,frames=32,depth=5.0`."""
     from autovid.errors import ConfigError
 
     kinds = {"crop": options.positive, "frames": options.positive, "depth": options.rate}
-    found: dict[str, Any] = {}
+    scale: dict[str, Any] = {}
     for piece in text.split(","):
         key, _, value = piece.partition("=")
-        if key not in kinds or key in found:
+        if key not in kinds or key in scale:
             raise ConfigError(f"--scale {text}: {piece!r} is not one of crop=N, frames=N, depth=X, each once")
         try:
-            found[key] = kinds[key](value)
+            scale[key] = kinds[key](value)
         except (ValueError, argparse.ArgumentTypeError):
             raise ConfigError(f"--scale {text}: {value!r} is not a number above 0") from None
-    return found
+    return scale

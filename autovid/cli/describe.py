@@ -121,7 +121,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
         "memory_convention": Memory().convention(reference),
         "step_peak_bytes": step_peak(build(arch, reference.classes), clip, memory),
         "input": {"frames": reference.frames, "crop": reference.crop, "classes": reference.classes},
-        "found": dict(arch.found),
+        "provenance": dict(arch.provenance),
         "choices": dict(arch.choices),
         "stages": _stages(rows),
         "sites": rows,
@@ -156,7 +156,7 @@ def _show_architecture(content: dict[str, Any]) -> None:
     if content["step_peak_bytes"] is not None:
         peak = f"{content['step_peak_bytes'] / 1e6:,.1f} MB"
         print(f"measured: a training step of one clip takes {peak} at its peak, with weights and gradients (CPU, fp32)")
-    for key, value in content["found"].items():
+    for key, value in content["provenance"].items():
         print(f"  {key}: {value}")
 
 

@@ -93,7 +93,7 @@ def _strategies() -> Groups:
 
 
 def _costs() -> Groups:
-    """By name; the option is the name, but --flops for the MACs."""
+    """List costs by name; the option is the name, but --flops for the MACs."""
     from autovid.costs import COSTS
 
     return {"": COSTS.about()}

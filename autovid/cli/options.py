@@ -15,7 +15,7 @@ MOST_SEED = 2**63 - 1
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Read a whole number above 0."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
@@ -23,7 +23,7 @@ def positive(text: str) -> int:
 
 
 def not_negative(text: str) -> int:
-    """A whole number, 0 or above."""
+    """Read a whole number, 0 or above."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
@@ -31,7 +31,7 @@ def not_negative(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """A whole number that every generator of random numbers takes."""
+    """Read a whole number that every generator of random numbers takes."""
     value = not_negative(text)
     if value > MOST_SEED:
         raise argparse.ArgumentTypeError(f"{text} is above {MOST_SEED}")
@@ -39,14 +39,14 @@ def seed(text: str) -> int:
 
 
 def source(text: str) -> str:
-    """The name of a data set; an empty one, from a variable that is not set, would be the current folder."""
+    """Read the name of a data set; an empty one, from a variable that is not set, would be the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty")
     return text
 
 
 def rate(text: str) -> float:
-    """A finite number above 0."""
+    """Read a finite number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
@@ -54,7 +54,7 @@ def rate(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    """A number between 0 and 1."""
+    """Read a number between 0 and 1."""
     value = rate(text)
     if value >= 1:
         raise argparse.ArgumentTypeError(f"{text} is not below 1")
@@ -62,7 +62,7 @@ def fraction(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """GPUs of a process: 0, a part of one, or whole ones."""
+    """Read GPUs of a process: 0, a part of one, or whole ones."""
     value = 0.0 if float(text) == 0 else rate(text)
     if value > 1 and value % 1:
         raise argparse.ArgumentTypeError(f"{text}: give a part of one GPU, or whole ones")
@@ -73,13 +73,13 @@ share.__name__ = "number"  # what argparse calls it
 
 
 def sides(text: str) -> tuple[int, int]:
-    """`MIN:MAX` in pixels."""
+    """Read `MIN:MAX` in pixels."""
     low, _, high = text.partition(":")
     return positive(low), positive(high)
 
 
 def number_or_auto(kind: type) -> Callable[[str], Any]:
-    """A reader of `auto` or a number that is not negative."""
+    """Return a reader of `auto` or a number that is not negative."""
 
     def read(text: str) -> Any:
         if text == "auto":
@@ -94,7 +94,7 @@ def number_or_auto(kind: type) -> Callable[[str], Any]:
 
 
 def constraints(parser: argparse.ArgumentParser) -> None:
-    """A range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
+    """Add a range of each cost, read by `ranges`, and the file of a cost that needs one, read by `cost_files`."""
     from autovid.costs import COSTS
 
     about = "constraints, any of them together: MIN:MAX, :MAX, MIN: of the whole network, PART=MIN:MAX of a part"
@@ -109,19 +109,19 @@ def constraints(parser: argparse.ArgumentParser) -> None:
 
 
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
-    """The texts of the ranges that were given, by the cost's option. Raises ConfigError for a table without a range."""
+    """Return the texts of ranges, by the cost's option. Raises ConfigError for a table without a range."""
     from autovid.costs import cost_names
     from autovid.errors import ConfigError
 
-    given = {option: texts for option in cost_names() if (texts := getattr(args, option))}
+    ranges_by_cost = {option: texts for option in cost_names() if (texts := getattr(args, option))}
     for option in cost_names():
-        if getattr(args, f"{option}_table", None) is not None and option not in given:
+        if getattr(args, f"{option}_table", None) is not None and option not in ranges_by_cost:
             raise ConfigError(f"--{option}-table without a range; give --{option} MIN:MAX, too")
-    return given
+    return ranges_by_cost
 
 
 def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, Path]:
-    """The files of costs that need one; where none is given, that which the directory `run` has kept."""
+    """Return the files of costs that need one; where none is given, that which the directory `run` has kept."""
     from autovid.costs import COSTS
 
     files = {}
@@ -134,7 +134,7 @@ def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, P
 
 
 def machine(parser: argparse.ArgumentParser) -> None:
-    """Where and how to compute."""
+    """Add where and how to compute."""
     group = parser.add_argument_group("machine")
     device(group)
     group.add_argument(
@@ -148,12 +148,12 @@ def machine(parser: argparse.ArgumentParser) -> None:
 
 
 def device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """--device."""
+    """Add --device."""
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
 
 def clips(group: argparse._ArgumentGroup) -> None:
-    """What clips networks are trained on."""
+    """Add what clips networks are trained on."""
     group.add_argument("--frames", type=positive)
     group.add_argument("--crop", type=positive)
     group.add_argument("--stride", type=positive)
@@ -161,12 +161,12 @@ def clips(group: argparse._ArgumentGroup) -> None:
 
 
 def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """--decoders, read by `decoders`."""
+    """Add --decoders, read by `decoders`."""
     parser.add_argument("--decoders", type=not_negative, help="processes that decode videos (default: by the machine)")
 
 
 def run_directory(stem: str, resume: bool) -> Path:
-    """The directory of a run that -o does not name: a free one, or the one of these that was begun last.
+    """Return the directory of a run that -o does not name: a free one, or the one of these that was begun last.
 
     Raises RunError where there is nothing to resume.
     """
@@ -188,11 +188,11 @@ def _newest(stem: str) -> Path:
 
 
 def resume_command(out: str | Path) -> str:
-    """What the user types to go on."""
-    given = [word for word in sys.argv[1:] if word != "--resume"]
-    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in given):
-        given += ["-o", str(out)]
-    return shlex.join(["autovid", *given, "--resume"])
+    """Return the command line that goes on."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word in ("-o", "--out") or word.startswith("--out=") for word in words):
+        words += ["-o", str(out)]
+    return shlex.join(["autovid", *words, "--resume"])
 
 
 def free_directory(stem: str) -> Path:
@@ -211,7 +211,7 @@ def _free(stem: str) -> Path:
 
 
 def decoders(args: argparse.Namespace) -> int:
-    """Decoding processes: what was asked for, or one for every two cores, and none where there are only two.
+    """Return the number of decoding processes asked for, or one for every two cores, and none where there are only two.
 
     Workers on one machine (torchrun says how many) have its cores among them.
     """
@@ -222,5 +222,5 @@ def decoders(args: argparse.Namespace) -> int:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,6 @@ __all__ = ["arguments", "run"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a search, with another strategy and score."""
+    """Add the arguments of a search, with another strategy and score."""
     search.arguments(parser)
     parser.set_defaults(strategy="random", score="training")

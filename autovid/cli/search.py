@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
     announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
-    found = search(
+    result = search(
         plan.space,
         plan.videos,
         plan.settings,
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         resume_command=options.resume_command(out),
     )
-    show_search_result(found, str(args.data or "DATA"))
+    show_search_result(result, str(args.data or "DATA"))
     return 0
 
 
@@ -130,12 +130,12 @@ def _by_table(args: argparse.Namespace) -> int:
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
-    found = search_by_table(
+    result = search_by_table(
         space, constraints, Path(args.score.removeprefix("table:")), Path(out), strategy=args.strategy,
         options=read_strategy_options(args.settings)[0], seed=args.seed or 0, rounds=args.steps, resume=args.resume,
         resume_command=options.resume_command(out),
     )  # fmt: skip
-    show_search_result(found, "DATA")
+    show_search_result(result, "DATA")
     return 0
 
 
@@ -149,7 +149,7 @@ class _Plan(NamedTuple):
 
 
 def _flags(args: argparse.Namespace) -> _Plan:
-    """The search that the flags alone ask for."""
+    """Return the search that the flags alone ask for."""
     from autovid.data import open_videos
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
@@ -183,7 +183,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
-    """The search that an experiment asks for, with the flags on top; None after a dry run."""
+    """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
     from autovid.data import open_videos
     from autovid.data.index import DataSet
     from autovid.errors import DataError
@@ -208,7 +208,7 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
 
 
 def _load(args: argparse.Namespace) -> "LoadedSearch":
-    """The experiment with the flags on top. Raises ConfigError."""
+    """Return the experiment with the flags on top. Raises ConfigError."""
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
     from autovid.search.experiment import load_search

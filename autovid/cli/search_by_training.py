@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What `--score training` takes beside the arguments of a search."""
+    """Add what `--score training` takes beside the arguments of a search."""
     group = parser.add_argument_group("with --score training: every architecture is trained from scratch")
     group.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
     group.add_argument(
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         seed=recipe.seed,
         rival=rival,
         resume=args.resume,
-        report=lambda found: print(f"{found.summary()} · so far, with table and plot in {out}"),
+        report=lambda so_far: print(f"{so_far.summary()} · so far, with table and plot in {out}"),
         **({"runner": on_ray(args, out)} if args.address else {}),
     )
     _show(comparison, out)
@@ -84,20 +84,20 @@ def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
 
     def run(jobs: "Sequence[Job]", trainer: "Trainer", folder: Path) -> "Iterator[tuple[int, Evaluation | str]]":
         folder = folder.resolve()
-        found = run_trials(
+        trials = run_trials(
             [job.name for job in jobs],
             lambda number, _: jobs[number].run(trainer, folder),
             **launch.trial_options(args),
             resume_command=options.resume_command(out),
         )
-        for trial in found:
+        for trial in trials:
             yield trial.number, trial.failed or trial.result
 
     return run
 
 
 class _Job(NamedTuple):
-    """What is to be drawn, and how it is trained."""
+    """Architectures to draw, and their training."""
 
     space: "SearchSpace"
     constraints: "Sequence[Constraint]"
@@ -108,7 +108,7 @@ class _Job(NamedTuple):
 
 
 def _flags(args: argparse.Namespace) -> _Job:
-    """What the flags alone ask for."""
+    """Return the job that the flags alone ask for."""
     from autovid.errors import ConfigError
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
@@ -135,14 +135,14 @@ def _flags(args: argparse.Namespace) -> _Job:
 
 
 def _searched(text: str) -> Path:
-    """A run's architecture.yaml stands for the run, which knows more of it."""
+    """Let a run's architecture.yaml stand for the run, which knows more of it."""
     path = Path(text)
     whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
     return path.parent if whole else path
 
 
 def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
-    """A range of MACs around an architecture, and the other ranges of its search, if `path` is a search's run."""
+    """Return a range of MACs around an architecture, and the other ranges of its search, if `path` is a search."""
     from autovid.costs import Macs
     from autovid.run import RunDirectory
     from autovid.search import Constraint
@@ -154,7 +154,7 @@ def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[
 
 
 def _experiment(args: argparse.Namespace) -> _Job:
-    """What an experiment asks for, with the flags on top."""
+    """Return the job that an experiment asks for, with the flags on top."""
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
     from autovid.search import read_constraints
@@ -181,7 +181,7 @@ def _experiment(args: argparse.Namespace) -> _Job:
 
 
 def _show_plan(job: _Job) -> None:
-    """The plan of the first architecture, which is like the others'."""
+    """Print the plan of the first architecture, which is like the others'."""
     from autovid.search.constraints import ranges_text, whole_constraints
     from autovid.studies.by_training import draw
     from autovid.train.plan import make_plan
@@ -195,7 +195,7 @@ def _show_plan(job: _Job) -> None:
 
 
 def _space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
-    """Where the searched architecture comes from: the space that its search has kept, or the shipped one it names."""
+    """Return the space of the searched architecture: the one that its search has kept, or the shipped one it names."""
     if path is None or rival is None:
         return "two_stream"
     return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space

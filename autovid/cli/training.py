@@ -49,7 +49,7 @@ class TrainingJob(NamedTuple):
 
     @property
     def new_head(self) -> bool:
-        """True where the classifier starts anew."""
+        """Whether the classifier starts anew."""
         return self.experiment.start is not None and self.experiment.start.new_head
 
 

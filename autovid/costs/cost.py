@@ -37,32 +37,32 @@ class Cost(ABC):
 
     @classmethod
     def read(cls, path: Path) -> "Cost":
-        """The cost, from its file; one without a file needs none. Raises ConfigError."""
+        """Return the cost, from its file; one without a file needs none. Raises ConfigError."""
         return cls()
 
     def content(self) -> bytes:
-        """The content of the file, for a run directory."""
+        """Return the content of the file, for a run directory."""
         return b""
 
     @abstractmethod
     def table(self, space: SearchSpace, reference: Reference | None = None) -> CostTable:
-        """The cost of every architecture of a space, at its reference input or another. Raises ConfigError."""
+        """Return the cost of every architecture of a space, at its reference input or another. Raises ConfigError."""
 
     @abstractmethod
     def convention(self, reference: Reference) -> str:
-        """The meaning of a figure, in a line."""
+        """Return the meaning of a figure, in a line."""
 
     def of(self, arch: Architecture, reference: Reference | None = None) -> int:
-        """The cost of one architecture, in atoms. Raises ConfigError."""
+        """Return the cost of one architecture, in atoms. Raises ConfigError."""
         return self.table(arch.as_space(), reference).smallest()[0]
 
     def figures(self, cost: int) -> dict[str, int | float]:
-        """The keys of an architecture's file for a cost in atoms."""
+        """Return the keys of an architecture's file for a cost in atoms."""
         return {self.metric: round(cost / self.quantity.atoms, self.digits)}
 
     @classmethod
     def recorded(cls, figures: Mapping[str, Any]) -> float | None:
-        """The cost in units that an architecture's file has recorded, or None."""
+        """Return the cost in units that an architecture's file has recorded, or None."""
         return figures.get(cls.metric)
 
     def record(self) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Cost(ABC):
 
 
 def make_cost(name: str, path: Path | None = None) -> Cost:
-    """The registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
+    """Return the registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
     kind = COSTS.load(name)
     if kind.file and path is None:
         raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
@@ -79,11 +79,11 @@ def make_cost(name: str, path: Path | None = None) -> Cost:
 
 
 def cost_names() -> dict[str, str]:
-    """The names of all costs by their options."""
+    """Return the names of all costs by their options."""
     return {COSTS.load(name).option: name for name in COSTS}
 
 
 def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
-    """The costs in units that an architecture's file has recorded."""
+    """Return the costs in units that an architecture's file has recorded."""
     known = {kind: kind.recorded(figures) for kind in map(COSTS.load, COSTS)}
     return {kind: value for kind, value in known.items() if value is not None}

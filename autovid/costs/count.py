@@ -40,7 +40,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 def count(net: nn.Module, clip: Clip | None = None) -> Count:
-    """Counts a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory.
+    """Count a network at `net.clip`, or at another clip. A copy runs on the meta device: no time, no memory.
 
     Raises ConfigError for a clip too small for the network's poolings.
     """
@@ -48,19 +48,19 @@ def count(net: nn.Module, clip: Clip | None = None) -> Count:
 
 
 def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[Stage]]:
-    """As `count`, and the pieces of it in the order of the code: stem, stages, classifier, ...
+    """Count as `count` does, and the pieces in the order of the code: stem, stages, classifier, ...
 
     What costs nothing is left out; what is computed in none of the pieces is the last one, "elsewhere".
     """
     traced = _trace(net, clip)
     whole = _whole(net, traced)
-    found = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
-    macs, params = whole.macs - sum(s.macs for s in found), whole.params - sum(s.params for s in found)
-    return whole, [stage for stage in [*found, Stage("elsewhere", macs, params)] if stage.macs or stage.params]
+    stages = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
+    macs, params = whole.macs - sum(s.macs for s in stages), whole.params - sum(s.params for s in stages)
+    return whole, [stage for stage in [*stages, Stage("elsewhere", macs, params)] if stage.macs or stage.params]
 
 
 def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
-    """The MACs of every module by kind, by the module's name; "" is the network itself."""
+    """Return the MACs of every module by kind, by the module's name; "" is the network itself."""
     seen: Any = clip or net.clip
     ghost = copy.deepcopy(net).to("meta").eval()  # what is done in training alone is no part of the cost
     x = torch.empty(1, 3, seen.frames, seen.crop, seen.crop, device="meta")
@@ -71,14 +71,14 @@ def _trace(net: nn.Module, clip: Clip | None) -> dict[str, dict[str, int]]:
             if "too small" not in str(error):  # of a pooling
                 raise
             raise ConfigError(f"frames {seen.frames}, crop {seen.crop}: nothing is left of a clip so small") from error
-    found = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
+    macs_by_module = {"": dict.fromkeys(("conv", "linear", "matmul"), 0)}
     for path, operators in counter.get_flop_counts().items():
         whole, _, name = path.partition(".")  # "ResNet.stem.0", and "Global" for everything
         if name or whole == "Global":
-            macs = found[name] = dict.fromkeys(("conv", "linear", "matmul"), 0)
+            macs = macs_by_module[name] = dict.fromkeys(("conv", "linear", "matmul"), 0)
             for operator, flops in operators.items():
                 macs[_KINDS[str(operator).split(".")[-1]]] += flops // 2  # the counter has two operations for each MAC
-    return found
+    return macs_by_module
 
 
 def _whole(net: nn.Module, traced: dict[str, dict[str, int]]) -> Count:
@@ -98,7 +98,7 @@ def _params(module: nn.Module) -> int:
 
 
 def _pieces(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The children of a network, by name; lists, and what holds several stages of residual blocks, are opened."""
+    """Yield the children of a network, by name; lists, and what holds several stages of residual blocks, are opened."""
     for name, child in module.named_children():
         stages = {block.stage for block in child.modules() if isinstance(block, Residual)}
         if isinstance(child, nn.ModuleList | nn.ModuleDict) or len(stages) > 1:

@@ -29,7 +29,7 @@ LONGEST = 10**13  # nanoseconds of a block: sums stay within int64
 
 
 class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `autovid latency-table` has measured, and on what. Times in nanoseconds, of `batch` clips at once."""
+    """The measurements of `autovid latency-table`, and where. Times in nanoseconds, of `batch` clips at once."""
 
     format: int = FORMAT
     space: str
@@ -47,13 +47,13 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     blocks: dict[str, int]
 
     def settings(self) -> dict[str, Any]:
-        """What must be equal where a file is gone on with."""
+        """Return what must be equal where a file is gone on with."""
         return {
             name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("overhead", "blocks")
         }
 
     def about(self) -> str:
-        """The conditions in a line."""
+        """Return the conditions in a line."""
         return (
             f"{self.hardware}; {self.device}, {self.precision}, {self.threads} threads, batch {self.batch}, "
             f"{self.frames} frames of {self.crop}x{self.crop}"
@@ -61,23 +61,23 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def read_latency_file(path: str | Path) -> LatencyFile:
-    """Raises ConfigError for a file that is not one."""
+    """Read a latency table. Raises ConfigError for a file that is not one."""
     try:
-        found = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
+        file = msgspec.json.decode(Path(path).read_bytes(), type=LatencyFile)
     except OSError as error:
         raise ConfigError(f"latency table {path}: {error.strerror}; autovid latency-table makes one") from None
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path} is not a latency table: {error}; autovid latency-table makes one") from None
-    if found.format != FORMAT:
-        raise ConfigError(f"{path} has format {found.format}; this autovid reads {FORMAT}")
-    wrong = next((key for key, time in found.blocks.items() if not 0 <= time <= LONGEST), None)
+    if file.format != FORMAT:
+        raise ConfigError(f"{path} has format {file.format}; this autovid reads {FORMAT}")
+    wrong = next((key for key, time in file.blocks.items() if not 0 <= time <= LONGEST), None)
     if wrong is not None:
-        raise ConfigError(f"{path}: {wrong} takes {found.blocks[wrong]} ns, which cannot be; measure it anew")
-    if abs(found.overhead or 0) > LONGEST:
-        raise ConfigError(f"{path}: an overhead of {found.overhead} ns cannot be; measure it anew")
-    if not (found.about() + found.space).isprintable():
+        raise ConfigError(f"{path}: {wrong} takes {file.blocks[wrong]} ns, which cannot be; measure it anew")
+    if abs(file.overhead or 0) > LONGEST:
+        raise ConfigError(f"{path}: an overhead of {file.overhead} ns cannot be; measure it anew")
+    if not (file.about() + file.space).isprintable():
         raise ConfigError(f"{path} is not as it was written: it holds control characters; measure it anew")
-    return found
+    return file
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Latency(Cost):
 
 
 def latency_table(space: SearchSpace, file: LatencyFile) -> CostTable:
-    """The latency, in nanoseconds, of every architecture of a space at its reference input.
+    """Return the latency, in nanoseconds, of every architecture of a space at its reference input.
 
     Raises ConfigError where the file lacks blocks of this space.
     """

@@ -29,7 +29,7 @@ ByModule = Mapping[str, Counter[str]]  # what a module does itself, by operator;
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What has to be added to a counter's figure for it to be ours, in its own unit, and why."""
+    """An addend that makes a counter's figure ours, in its own unit, and why."""
 
     what: str
     fvcore: int = 0
@@ -48,7 +48,7 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
-    """Passes one clip (1, 3, T, H, W) of zeros twice through a network on the CPU; `ours` is what we count, in MACs.
+    """Pass one clip (1, 3, T, H, W) of zeros twice through a network on the CPU; `ours` is what we count, in MACs.
 
     Leaves the network in evaluation mode.
     """
@@ -57,7 +57,7 @@ def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
         by_fvcore, no_formula = _fvcore(net.eval(), x)
         by_torch, flops, uncounted = _torch(net, x)
     whole = sum(by_fvcore.values(), Counter[str]())
-    macs = {name: sum(n for op, n in found.items() if op in MACS) for name, found in by_fvcore.items()}
+    macs = {name: sum(n for op, n in operators.items() if op in MACS) for name, operators in by_fvcore.items()}
     rows = [Row("2 FLOPs are 1 MAC", torch=flops // 2 - flops)]
     rows += [
         Row(f"{CALLED.get(operator, operator)}, not in ours", fvcore=-n)
@@ -72,7 +72,7 @@ def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
 
 
 def _fvcore(net: nn.Module, x: Tensor) -> tuple[ByModule, ByModule]:
-    """Its figures, and how often operators ran for which it has no formula."""
+    """Return fvcore's figures, and how often operators ran for which it has no formula."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis  # here: nothing else needs it
@@ -80,7 +80,7 @@ def _fvcore(net: nn.Module, x: Tensor) -> tuple[ByModule, ByModule]:
     analysis = FlopCountAnalysis(net, x)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     counted = analysis.by_module_and_operator()
-    figures = {name: Counter({op: round(n) for op, n in found.items()}) for name, found in counted.items()}
+    figures = {name: Counter({op: round(n) for op, n in operators.items()}) for name, operators in counted.items()}
     return _own(figures), _own({name: _plain(analysis.unsupported_ops(name)) for name in counted})
 
 
@@ -89,12 +89,12 @@ def _plain(operators: Mapping[str, int]) -> Counter[str]:
 
 
 def _own(by_module: ByModule) -> ByModule:
-    """Of sums over a module and the modules that its name holds, those of each by itself."""
-    own = {name: Counter(found) for name, found in by_module.items()}
-    for name, found in by_module.items():
+    """Return, of sums over a module and the modules that its name holds, those of each by itself."""
+    own = {name: Counter(operators) for name, operators in by_module.items()}
+    for name, operators in by_module.items():
         if name:
-            own[name.rpartition(".")[0]].subtract(found)
-    return {name: +found for name, found in own.items()}
+            own[name.rpartition(".")[0]].subtract(operators)
+    return {name: +operators for name, operators in own.items()}
 
 
 def _torch(net: nn.Module, x: Tensor) -> tuple[dict[str, int], int, ByModule]:
@@ -105,7 +105,7 @@ def _torch(net: nn.Module, x: Tensor) -> tuple[dict[str, int], int, ByModule]:
 
 
 class _Dispatched(TorchDispatchMode):
-    """What torch's counter makes of every operator, in which module. `stack`: the modules that run, the inner last."""
+    """A record of torch's count of every operator, by module. `stack`: the modules that run, the inner last."""
 
     def __init__(self, counter: FlopCounterMode, stack: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -125,7 +125,7 @@ class _Dispatched(TorchDispatchMode):
 
 @contextmanager
 def _inside(net: nn.Module) -> Iterator[list[str]]:
-    """The names of the modules that are running, kept up to date. A module that stands in two places has one name."""
+    """Keep the names of the modules that are running. A module that stands in two places has one name."""
     stack: list[str] = []
     names = {module: name for name, module in net.named_modules()}
 
@@ -147,15 +147,15 @@ def _inside(net: nn.Module) -> Iterator[list[str]]:
 def _unseen(
     net: nn.Module, seen: Mapping[str, int], other: Mapping[str, int], operators: ByModule
 ) -> Iterator[tuple[str, int]]:
-    """The MACs that the other counter sees more of, by the kind of module that has operators that multiply uncounted.
+    """Yield MACs that the other counter sees more of, by the kind of module with operators that multiply uncounted.
 
     Where one counter sees less and nothing uncounted multiplies, that is no explanation.
     """
-    found: dict[str, list[int]] = {}
+    missing_by_kind: dict[str, list[int]] = {}
     for name, module in net.named_modules():
         missing = other.get(name, 0) - seen.get(name, 0)
         products = sorted(filter(MULTIPLIES.search, operators.get(name, ())))
         if missing > 0 and products:
-            found.setdefault(f"{type(module).__name__}, by {', '.join(products)}", []).append(missing)
-    for what, each in found.items():
+            missing_by_kind.setdefault(f"{type(module).__name__}, by {', '.join(products)}", []).append(missing)
+    for what, each in missing_by_kind.items():
         yield f"{len(each)} {what}", sum(each)

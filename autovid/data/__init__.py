@@ -13,7 +13,7 @@ __all__ = ["Batch", "ClipLoader", "FaultLog", "Video", "VideoSet", "hold_out", "
 
 
 def __getattr__(name: str) -> object:
-    """The loader on first use: it imports torch, which reading an index does not need."""
+    """Load the loader on first use: it imports torch, which reading an index does not need."""
     if name in ("Batch", "ClipLoader"):
         from autovid.data import loader
 

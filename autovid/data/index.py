@@ -63,13 +63,13 @@ class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     """Content of INDEX.about.json: `classes` in the order of the labels, those without a video included.
 
     `flip`: a mirrored video keeps its class. `root`: the folder that the paths are relative to, where it is not that of
-    the index; it must be absolute. `made`: the provenance of the index.
+    the index; it must be absolute. `provenance` says how the index was made.
     """
 
     classes: tuple[str, ...]
     flip: bool = True
     root: str | None = None
-    made: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
 
 
 def check_for_search(videos: VideoSet) -> None:

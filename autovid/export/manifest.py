@@ -35,7 +35,7 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self.classes[number] if self.classes else f"class {number}"
 
 
-class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ClipCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The cost of one view, that is one clip at its crop."""
 
     params: int
@@ -53,7 +53,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The content of model.json. `file` has the weights; `found` is the origin of the architecture, `trained` of these.
+    """The content of model.json. `file` has the weights; `provenance` is that of the architecture, `trained` of these.
 
     The digests are those of the file of weights and of architecture.yaml; the first exports have none of the latter.
     """
@@ -63,8 +63,8 @@ class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only
     file: str
     sha256: str
     architecture_sha256: str = ""
-    cost: Cost
-    found: dict[str, Any]
+    cost: ClipCost
+    provenance: dict[str, Any]
     trained: dict[str, Any]
     versions: dict[str, str]
     check: Check

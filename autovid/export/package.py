@@ -59,7 +59,7 @@ def _fill(folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str]
         sha256=digest(folder / FILES[kind]),
         architecture_sha256=digest(folder / ARCHITECTURE),
         cost=source.cost,
-        found=dict(source.found),
+        provenance=dict(source.provenance),
         trained=dict(source.trained),
         versions=_versions(kind),
         check=check,

@@ -12,7 +12,7 @@ from autovid.costs import convention
 from autovid.costs.count import count
 from autovid.data.views import BY_NUMBER
 from autovid.errors import ConfigError
-from autovid.export.manifest import Cost, Interface
+from autovid.export.manifest import ClipCost, Interface
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.run import RunDirectory
 from autovid.run.config_file import recorded_versions
@@ -33,8 +33,8 @@ class ExportSource:
     model: Model
     net: Network
     interface: Interface
-    cost: Cost
-    found: Mapping[str, Any]
+    cost: ClipCost
+    provenance: Mapping[str, Any]
     trained: Mapping[str, Any]
 
 
@@ -62,7 +62,7 @@ def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
         load_weights(net, find_weights(weights))
         trained["weights"] = weights.resolve().name
     if path.is_dir() and isinstance(model, Architecture):
-        model = replace(model, found={**model.found, **recorded_versions(RunDirectory.open(path).config)})
+        model = replace(model, provenance={**model.provenance, **recorded_versions(RunDirectory.open(path).config)})
     return _source(stem, model, net, net.clip, (), trained)
 
 
@@ -91,13 +91,13 @@ def _source(
     net = net.float().eval().requires_grad_(False)
     total = count(net, clip)
     reference = Reference.of(clip, net.classes)
-    cost = Cost(params=total.params, macs=total.macs, gflops=total.macs / 1e9, convention=convention(reference))
-    found: dict[str, Any] = {}
+    cost = ClipCost(params=total.params, macs=total.macs, gflops=total.macs / 1e9, convention=convention(reference))
+    provenance: dict[str, Any] = {}
     if isinstance(model, NetworkSpec):
         kept: Model = model.changed(classes=net.classes, frames=clip.frames, crop=clip.crop)
     else:
-        found = {"space": model.space, **model.found}
+        provenance = {"space": model.space, **model.provenance}
         costs = {"macs": cost.macs, "gflops": round(cost.gflops, 6), "params": cost.params}
-        kept = Architecture(model.space, model.network, reference, model.choices, costs, model.found)
+        kept = Architecture(model.space, model.network, reference, model.choices, costs, model.provenance)
     interface = Interface(name=title_of(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
-    return ExportSource(stem, kept, net, interface, cost, found, trained)
+    return ExportSource(stem, kept, net, interface, cost, provenance, trained)

@@ -3,8 +3,9 @@
 Supernet, derived model and random baseline are all `SearchNetwork`. A supernet runs architectures of any part of its
 search, too: of some of its streams, and then without the fusions and columns of the classifier that belong to others.
 
-Weights begin as He et al. say (seed-auto-tsnet, 3.2). Ours, taken from X3D since the paper does not have it: the last
-batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
+Weights begin as He et al. (2015, arXiv:1502.01852) say, by section 3.2 of the supplement of Gong et al., "Searching for
+two-stream models in multivariate space for video recognition", 2021, arXiv:2108.12957. Ours, taken from X3D since the
+paper does not have it: the last batch norm of each block begins at zero, and the classifier is drawn from N(0, 0.01).
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ class SearchNetwork(Network):
         return self._plans[streams]
 
     def cam_layer(self) -> nn.Module:
-        """The map that the head averages, of the stream that sees the fewest frames."""
+        """Return the map that the head averages, of the stream that sees the fewest frames."""
         return self.get_submodule(f"sites.{self._sparsest()}-head.relu")
 
     def cam_frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,12 +99,12 @@ class SearchNetwork(Network):
 
 
 def module_name(site: Site) -> str:
-    """The key of a site in `SearchNetwork.sites`; a module's name holds no dots."""
+    """Return the key of a site in `SearchNetwork.sites`; a module's name holds no dots."""
     return site.name.replace(".", "-")
 
 
 def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Module:
-    """The module at a site, large enough for all candidates of its decisions."""
+    """Return the module at a site, large enough for all candidates of its decisions."""
     check_costs(site, candidates)
     module = site.block.build(site, site.candidates(candidates))
     if isinstance(module, Residual):  # counted as residual networks do: stage1 of a space is 2, block1 is 0 (ours)
@@ -112,7 +113,7 @@ def site_module(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> nn.Mod
 
 
 def build_space(space: SearchSpace, classes: int | None = None, *, norm_start: float = 0.0) -> SearchNetwork:
-    """The supernet of a space, or the network of an architecture's space, in channels_last_3d.
+    """Build the supernet of a space, or the network of an architecture, in channels_last_3d.
 
     `norm_start`: scale of the last norm of each block at the start. Raises ConfigError.
     """
@@ -126,7 +127,7 @@ def build_space(space: SearchSpace, classes: int | None = None, *, norm_start: f
 
 
 def inherit(target: nn.Module, source: nn.Module) -> None:
-    """Copies into `target` whatever weights and statistics `source` has for the same places.
+    """Copy into `target` whatever weights and statistics `source` has for the same places.
 
     Smaller takes the slice that it used in larger: leading channels, the middle of a kernel. What the source does not
     have, or has only a part of, keeps its own initial values there.
@@ -141,7 +142,7 @@ def inherit(target: nn.Module, source: nn.Module) -> None:
 
 
 def _overlap(mine: Tensor, theirs: Tensor, centred: bool) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The slices in which two versions of one tensor meet."""
+    """Return the slices in which two versions of one tensor meet."""
     to, fro = [], []
     for dim, (a, b) in enumerate(zip(mine.shape, theirs.shape, strict=True)):
         both = min(a, b)

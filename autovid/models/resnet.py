@@ -99,7 +99,7 @@ def make_stages(
 
 
 def frame_stem(bias: bool = False) -> nn.Sequential:
-    """The 2-D stem of every frame: (B, 3, T, H, W) -> (B, 64, T, H / 4, W / 4)."""
+    """Return the 2-D stem of every frame: (B, 3, T, H, W) -> (B, 64, T, H / 4, W / 4)."""
     return nn.Sequential(
         FrameConv(3, 64, 7, stride=2, padding=3, bias=bias),
         nn.BatchNorm3d(64),
@@ -109,7 +109,7 @@ def frame_stem(bias: bool = False) -> nn.Sequential:
 
 
 def frame_bottleneck(width_in: int, inner: int, stride: int, bias: bool = False) -> Bottleneck:
-    """A 2-D bottleneck of every frame, the stride in the 3x3 convolution; `bias` gives its convolutions biases."""
+    """Make a 2-D bottleneck of every frame, the stride in the 3x3 convolution; `bias` gives its convolutions biases."""
     shortcut = None
     if stride != 1 or width_in != 4 * inner:
         projection = FrameConv(width_in, 4 * inner, 1, stride=stride, bias=bias)

@@ -36,7 +36,7 @@ def s2dnet_x3d(
     stage_one: float = 1 / 3,
     dropout: float = 0.5,
 ) -> "X3DS2DNet":
-    """The network for Kinetics-400; the options of `s2dnet`."""
+    """Return the network for Kinetics-400; the options of `s2dnet`."""
     clip = Clip(frames, crop, sampling="uniform")
     places = Places(fuse_after, fuse_in_classifier)
     net = X3DS2DNet(KINETICS, classes, clip, top_k, temporal_filter, fusion, places, dropout)

@@ -61,7 +61,7 @@ class Bar(NamedTuple):
 
 
 class Axis:
-    """From values low ... high to pixels start ... end; logarithmic where asked for."""
+    """A map from values low ... high to pixels start ... end; logarithmic where asked for."""
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
         if low == high:

@@ -18,7 +18,7 @@ from autovid.errors import ConfigError
 from autovid.models import NETWORKS, Model, NetworkSpec, SearchNetwork, build_network, load_model
 from autovid.report.markup import figure, svg_file, tag, text
 from autovid.report.network_outline import network_outline
-from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Outline, Prior, architecture_outline
+from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Outline, Probabilities, architecture_outline
 from autovid.run import RunDirectory, write_atomic
 from autovid.search import Searched, read_search
 from autovid.train import as_trained, find_model
@@ -38,7 +38,7 @@ ZOOM = 2.0  # pixels of a PNG for one of the drawing
 SUFFIXES = (".svg", ".png")
 
 
-def find_drawable(what: str) -> tuple[Model, Prior]:
+def find_drawable(what: str) -> tuple[Model, Probabilities]:
     """Return the model to draw, and the prior of its search if `what` is a search; a training's at its own clips.
 
     `what` is a network's name, a YAML file, a run directory or an exported folder. Raises ConfigError, RunError.
@@ -54,13 +54,15 @@ def find_drawable(what: str) -> tuple[Model, Prior]:
     return find_model(path), prior_of(read_search(path)) if kind == "search" else {}
 
 
-def prior_of(searched: Searched) -> Prior:
-    """Return the probability of every candidate of a search's decisions."""
+def prior_of(searched: Searched) -> Probabilities:
+    """Return the probability of every candidate of a search's decisions; nothing where its strategy has no prior."""
+    if not searched.learned:
+        return {}
     decisions = searched.space.decisions
     return {d.name: (d.candidates, np.exp(logp)) for d, logp in zip(decisions, searched.log_probs(searched.space))}
 
 
-def outline(model: Model, prior: Prior | None = None) -> Outline:
+def outline(model: Model, prior: Probabilities | None = None) -> Outline:
     """Outline an architecture, or a hand-designed network. Raises ConfigError."""
     if not isinstance(model, NetworkSpec):
         return architecture_outline(model, prior)

@@ -14,7 +14,7 @@ from autovid.costs import gflops
 from autovid.space import Architecture
 
 Kind = Literal["stem", "block", "attention"]
-Prior = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
+Probabilities = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
 """By decision: its candidates, and the probability of each (C,)."""
 
 
@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """Where a stage begins: its name, and for each stream what its maps measure."""
+    """The beginning of a stage: its name, and for each stream what its maps measure."""
 
     name: str
     notes: tuple[str, ...]
@@ -78,13 +78,13 @@ class Outline(NamedTuple):
     columns: bool = False
 
 
-def architecture_outline(arch: Architecture, prior: Prior | None = None) -> Outline:
-    """An architecture of a space at its reference input; with the prior of the search that has found it, if known."""
+def architecture_outline(arch: Architecture, prior: Probabilities | None = None) -> Outline:
+    """Outline an architecture at its reference input, with the prior of the search that has found it, if known."""
     return _Architecture(arch, prior or {}).outline()
 
 
 class _Architecture:
-    def __init__(self, arch: Architecture, prior: Prior) -> None:
+    def __init__(self, arch: Architecture, prior: Probabilities) -> None:
         self.arch, self.prior = arch, prior
         self.lanes = tuple(arch.network.streams)
         self.table = arch.as_space().cost_table()
@@ -111,7 +111,7 @@ class _Architecture:
         return tuple(sums.items())
 
     def _rows(self, place: str, here: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
-        """A heading, the boxes side by side, then what stands between this place and the next."""
+        """Yield a heading, the boxes side by side, then what stands between this place and the next."""
         boxes = [site for site in here if site.shape == "box"]
         if boxes:
             last = {site.stream: self._box(site) for site in boxes}
@@ -159,7 +159,7 @@ def _measures(box: Box) -> str:
 
 
 def measures(channels: int, size: Size) -> str:
-    """A feature map in a few characters: `48 ch · 8×20²`."""
+    """Return a feature map in a few characters: `48 ch · 8×20²`."""
     room = f"{size.height}²" if size.height == size.width else f"{size.height}×{size.width}"
     return f"{channels} ch · {size.frames}×{room}"
 

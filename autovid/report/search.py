@@ -66,11 +66,12 @@ def curves(runs: Sequence[Run]) -> Markup | None:
     searches = [run for run in runs if run.searched and len(run.records) > 1]
     charts = [
         chart
-        for draw in (_costs, _in_range, _entropy, _losses)
+        for draw in (_costs, _in_range, _entropy, _losses, _scores)
         for run in searches
         for chart in draw(run, f" · {run.name}" if len(searches) > 1 else "")
     ]
-    return section("curves", charts=charts) if charts else None
+    learned = {bool(run.searched and run.searched.learned) for run in searches}
+    return section("curves", charts=charts, prior=True in learned, scored=False in learned) if charts else None
 
 
 def _costs(run: Run, suffix: str) -> Iterator[Markup]:
@@ -116,8 +117,14 @@ def _entropy(run: Run, suffix: str) -> Iterator[Markup]:
 
 
 def _losses(run: Run, suffix: str) -> Iterator[Markup]:
-    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half"}
+    searched: Any = run.searched
+    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half" if searched.learned else "other half"}
     return _chart(run, f"Loss, mean over architectures{suffix}", list(names), names=list(names.values()))
+
+
+def _scores(run: Run, suffix: str) -> Iterator[Markup]:
+    names = {"best_log_likelihood": "best", "mean_log_likelihood": "mean"}
+    return _chart(run, f"Log-likelihood of architectures, nats{suffix}", list(names), names=list(names.values()))
 
 
 def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **options: Any) -> Iterator[Markup]:
@@ -138,8 +145,8 @@ def _chart(run: Run, title: str, keys: list[str], names: Sequence[str] = (), **o
 
 
 def decisions(runs: Sequence[Run]) -> Markup | None:
-    """List every decision of every search: the choice, its lead, and the probabilities over time."""
-    searches = [(run, list(_verdicts(run.searched, run.model))) for run in runs if run.searched]
+    """List every decision of every search with a prior: the choice, its lead, and the probabilities over time."""
+    searches = [(r, list(_verdicts(r.searched, r.model))) for r in runs if r.searched and r.searched.learned]
     searches = [(run, verdicts) for run, verdicts in searches if verdicts]
     if not searches:
         return None

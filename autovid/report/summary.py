@@ -49,13 +49,13 @@ def _search(run: Run) -> str:
     if searched is None or not isinstance(arch, Architecture):
         steps = f"step {run.steps:,}" + (f" of {searched.settings.steps:,}" if searched else "")
         return f": the search of {run.config['space']} is not finished; it stands at {steps}."
-    asked = arch.found.get("range", "")
+    asked = arch.provenance.get("range", "")
     inside = f", inside the range asked for, {asked}" if asked else ""
     if asked == "none":
         inside = "; no range was asked for"
-    told = f" ({arch.found['conventions']})" if "conventions" in arch.found else ""
-    others = list(recorded_costs(arch.cost).items())[1:]
-    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others)
+    told = f" ({arch.provenance['conventions']})" if "conventions" in arch.provenance else ""
+    others = {k: value for k, value in recorded_costs(arch.cost).items() if k.name not in ("macs", "params")}
+    costs = "".join(f", {value:.4g} {kind.quantity.unit}" for kind, value in others.items())
     size = searched.space.size
     number = f"{size:,}" if size < 1e6 else f"{float(size):.1e}" if size < 1e300 else "countless"
     return Markup(
@@ -65,7 +65,7 @@ def _search(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     notes = []
-    if run.searched and not run.searched.evidence.better_than_chance:
+    if run.searched and run.searched.settings.score == "supernet" and not run.searched.evidence.better_than_chance:
         notes.append(run.searched.evidence.sentence())
     if run.searched and run.searched.settings.proxy:
         settings = run.searched.settings

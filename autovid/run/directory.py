@@ -103,7 +103,7 @@ class RunDirectory:
 
     @property
     def locked(self) -> bool:
-        """True if this object may write into the directory."""
+        """Whether this object may write into the directory."""
         return self._lock is not None
 
     def log(self, line: str) -> None:

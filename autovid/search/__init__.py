@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from autovid.search.constraints import Constraint, PartConstraint, read_constraints
     from autovid.search.derivation import Searched, derive, read_search
     from autovid.search.part_ranges import parse_constraints, resolve_part_ranges
-    from autovid.search.run import Found, search
+    from autovid.search.run import SearchResult, search
     from autovid.search.settings import SearchSettings, settings_for
     from autovid.search.task import SearchTask
 
 __all__ = [
     "Constraint",
-    "Found",
     "PartConstraint",
+    "SearchResult",
     "SearchSettings",
     "SearchTask",
     "Searched",
@@ -31,7 +31,7 @@ __all__ = [
 
 _HOMES = {
     "Constraint": "constraints",
-    "Found": "run",
+    "SearchResult": "run",
     "PartConstraint": "constraints",
     "SearchSettings": "settings",
     "SearchTask": "task",

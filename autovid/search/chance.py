@@ -3,7 +3,7 @@
 Chance is the loss of the best constant answer on the videos that the prior learns on: the entropy of their labels,
 ln(classes) where all classes are as frequent. The held-out loss is the mean over the last steps of a part, with its
 standard error. A supernet that is not clearly below chance has learned nothing that could rank architectures: then the
-prior follows the FLOPs and noise.
+prior follows the FLOPs and noise, and the scores of a strategy without a prior are noise.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autovid.search.settings import SearchSettings
+from autovid.search.strategy import takes
 
 LAST = 0.25  # share of a part's steps on held-out clips that are compared, ...
 FEWEST, MOST = 8, 100  # ... but at least and at most so many
@@ -30,14 +31,14 @@ class Chance(NamedTuple):
 
     @classmethod
     def of(cls, labels: Iterable[int], classes: int) -> "Chance":
-        """Of these videos."""
+        """Return the chance of these videos."""
         counts = Counter(labels)
         total = sum(counts.values())
         return cls(-sum(n / total * math.log(n / total) for n in counts.values()), classes, total)
 
     @classmethod
     def uniform(cls, classes: int) -> "Chance":
-        """Where how frequent the classes are is unknown."""
+        """Return the chance of classes whose frequencies are unknown."""
         return cls(math.log(classes), classes)
 
     def __str__(self) -> str:
@@ -64,9 +65,10 @@ class PartEvidence(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What a search's supernet says of accuracy, part by part; parts without a held-out loss are left out."""
+    """The evidence of a search's supernet on accuracy, part by part; parts without a held-out loss are left out."""
 
     parts: tuple[PartEvidence, ...] = ()
+    prior: bool = True  # the strategy learns one
 
     @property
     def at_chance(self) -> list[str]:
@@ -75,11 +77,11 @@ class Evidence(NamedTuple):
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether it is, clearly and in every part."""
+        """Whether the supernet is better than chance, clearly and in every part."""
         return bool(self.parts) and not self.at_chance
 
     def sentence(self) -> str:
-        """For a person: better than chance, or at chance and what follows."""
+        """Say for a person: better than chance, or at chance and what follows."""
         if not self.parts:
             return "The supernet is not compared with chance: there is no held-out loss yet."
         bad = [one for one in self.parts if one.at_chance]
@@ -87,24 +89,25 @@ class Evidence(NamedTuple):
         losses = f"held-out loss {', '.join(map(str, shown))}, {shown[0].chance}."
         if not bad:
             return f"The supernet is better than chance: {losses}"
-        where = there = ""
+        where = which = ""
         if len(bad) < len(self.parts):
-            where, there = f" in {' and '.join(self.at_chance)}", " there"
-        return (
-            f"The supernet is at chance{where}: {losses} What the prior prefers{there} reflects FLOPs and noise, not "
-            "accuracy."
-        )
+            where, which = f" in {' and '.join(self.at_chance)}", " there"
+        reflects = f"What the prior prefers{which} reflects FLOPs and noise, not accuracy."
+        if not self.prior:
+            reflects = f"Its scores of architectures{which} reflect noise, not accuracy."
+        return f"The supernet is at chance{where}: {losses} {reflects}"
 
 
 def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, chance: Chance) -> Evidence:
-    """Compares each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
+    """Compare each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
     losses = _held_out_losses(metrics, step)
     return Evidence(
         tuple(
             _part(part.name, losses[number], settings.batch, chance)
             for number, part in enumerate(settings.parts)
             if number in losses
-        )
+        ),
+        takes(settings.strategy, "arch_lr"),
     )
 
 
@@ -119,10 +122,10 @@ def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> Par
 
 
 def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
-    """By number of the part, in the order of the steps."""
-    found: dict[int, list[float]] = {}
+    """Return the losses by number of the part, in the order of the steps."""
+    losses_by_part: dict[int, list[float]] = {}
     if not metrics.is_file():
-        return found
+        return losses_by_part
     with metrics.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
@@ -131,5 +134,5 @@ def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:
                 continue
             loss = record.get("held_out_loss")
             if loss is not None and record["step"] < step:
-                found.setdefault(int(record["part"]), []).append(float(loss))
-    return found
+                losses_by_part.setdefault(int(record["part"]), []).append(float(loss))
+    return losses_by_part

@@ -44,11 +44,11 @@ class Constraint:
     settled: frozenset[str] = frozenset()
 
     def final(self, space: SearchSpace) -> CostRange | None:
-        """The range of the finished network."""
+        """Return the range of the finished network."""
         return self.parts.get(space.parts[-1].name, self.whole)
 
     def texts(self) -> list[str]:
-        """The ranges that the user gave, as they are typed."""
+        """Return the ranges that the user gave, as they are typed."""
         write = self.cost.quantity.write
         named = [f"{name}={write(self.parts[name])}" for name in self.parts if name in self.own]
         return [*([write(self.whole)] if self.whole else []), *named]
@@ -58,12 +58,12 @@ class Constraint:
         return self.cost.quantity.say(*ends)
 
     def spoken(self) -> list[str]:
-        """The ranges that the user gave, for a sentence."""
+        """Return the ranges that the user gave, for a sentence."""
         named = [f"{self.say(self.parts[name])} at the end of part {name}" for name in self.parts if name in self.own]
         return [*([self.say(self.whole)] if self.whole else []), *named]
 
     def record(self) -> dict[str, Any]:
-        """An entry of a configuration, from which `from_record` makes the same constraint."""
+        """Return an entry of a configuration, from which `from_record` makes the same constraint."""
         write = self.cost.quantity.write
         return {
             "unit": self.cost.quantity.unit,
@@ -76,7 +76,7 @@ class Constraint:
 
     @classmethod
     def from_record(cls, cost: Cost, record: Mapping[str, Any]) -> "Constraint":
-        """The constraint that was recorded. Raises ConfigError."""
+        """Return the constraint that was recorded. Raises ConfigError."""
         read = cost.quantity.parse
         whole = read(record["whole"]) if "whole" in record else None
         parts = {name: read(text) for name, text in record["parts"].items()}
@@ -96,7 +96,7 @@ class PartConstraint(TableConstraint):
 def read_constraints(
     space: SearchSpace, ranges: Mapping[str, str | Sequence[str]], files: Mapping[str, Path] | None = None
 ) -> tuple[Constraint, ...]:
-    """The constraints of `{"flops": "1.37:1.43", "latency": [...]}`; `files` has the file of a cost that needs one.
+    """Read constraints as `{"flops": "1.37:1.43", "latency": [...]}`; `files` has the file of a cost that needs one.
 
     Nothing is solved: `parts` has only ranges that were given. Raises ConfigError.
     """
@@ -140,20 +140,20 @@ def _read_constraint(space: SearchSpace, cost: Cost, pieces: Sequence[str]) -> C
 def part_constraints(
     constraints: Sequence[Constraint], number: int, space: SearchSpace, part_space: SearchSpace
 ) -> list[PartConstraint]:
-    """The constraints that have a range at the end of part `number`, over the space of that part."""
+    """Return the constraints that have a range at the end of part `number`, over the space of that part."""
     name = space.parts[number].name
     limited = [(c, c.parts[name]) for c in constraints if name in c.parts]
     return [PartConstraint(c.cost.table(part_space), ends, c.cost) for c, ends in limited]
 
 
 def final_constraints(constraints: Sequence[Constraint], space: SearchSpace) -> list[PartConstraint]:
-    """The constraints of the finished network, over the whole space or what is left of it."""
+    """Return the constraints of the finished network, over the whole space or what is left of it."""
     limited = [(c, ends) for c in constraints if (ends := c.final(space)) is not None]
     return [PartConstraint(c.cost.table(space), ends, c.cost) for c, ends in limited]
 
 
 def whole_constraints(constraints: Sequence[Constraint], space: SearchSpace) -> list[PartConstraint]:
-    """The constraints of the finished network, and those on parts that the user gave, over the whole space."""
+    """Return the constraints of the finished network, and those on parts that the user gave, over the whole space."""
     inside = final_constraints(constraints, space)
     for number, part in enumerate(space.parts[:-1]):
         limited = [c for c in constraints if part.name in c.own]
@@ -162,7 +162,7 @@ def whole_constraints(constraints: Sequence[Constraint], space: SearchSpace) -> 
 
 
 def _part_table(cost: Cost, number: int, space: SearchSpace) -> CostTable:
-    """The cost of the network as it stands at the end of a part, over the decisions of the whole space."""
+    """Return the cost of the network as it stands at the end of a part, over the decisions of the whole space."""
     part_space = space.part_space(number, {})
     table, names = cost.table(part_space), [decision.name for decision in part_space.decisions]
     whole = {decision.name: i for i, decision in enumerate(space.decisions)}
@@ -179,7 +179,7 @@ def _part_table(cost: Cost, number: int, space: SearchSpace) -> CostTable:
 
 
 def or_reach(constraints: Sequence[TableConstraint], table: CostTable) -> Sequence[TableConstraint]:
-    """The constraints; where there is none, everything that `table` reaches."""
+    """Return the constraints; where there is none, everything that `table` reaches."""
     return constraints or [TableConstraint(table, CostRange(table.smallest()[0], table.largest()[0]))]
 
 
@@ -194,7 +194,7 @@ def ranges_text(constraints: Sequence[Constraint]) -> str:
 
 
 def settled_note(constraints: Sequence[Constraint]) -> str:
-    """A sentence on ranges of parts that had to be settled; empty where none was."""
+    """Return a sentence on ranges of parts that had to be settled; empty where none was."""
     texts = [
         f"{name}={c.cost.quantity.write(c.parts[name])} {c.cost.quantity.unit}"
         for c in constraints
@@ -207,7 +207,7 @@ def settled_note(constraints: Sequence[Constraint]) -> str:
 
 
 def drawable(constraints: Sequence[PartConstraint]) -> list[PartConstraint]:
-    """The constraints if they can be met together, else the first ones that can: a part's share may be ours."""
+    """Return the constraints if they can be met together, else the first ones that can: a part's share may be ours."""
     left = list(constraints)
     while len(left) > 1 and not can_be_met(left):
         left.pop()
@@ -215,7 +215,7 @@ def drawable(constraints: Sequence[PartConstraint]) -> list[PartConstraint]:
 
 
 def can_be_met(constraints: Sequence[TableConstraint]) -> bool:
-    """True if an architecture lies inside all ranges; with several, if one is found in bounded time."""
+    """Return True if an architecture lies inside all ranges; with several, if one is found in bounded time."""
     try:
         sample_within(constraints, uniform(constraints[0].table), 1, np.random.default_rng(0))
     except CostRangeError:
@@ -226,7 +226,7 @@ def can_be_met(constraints: Sequence[TableConstraint]) -> bool:
 def likeliest(
     constraints: Sequence[PartConstraint], space: SearchSpace, log_probs: Sequence[np.ndarray]
 ) -> Architecture:
-    """The most probable architecture inside the ranges, or inside the first ones that can be met together."""
+    """Return the most probable architecture inside the ranges, or inside the first ones that can be met together."""
     inside = or_reach(drawable(constraints), Macs().table(space))
     return space.architecture(most_probable_within(inside, log_probs).choices)
 
@@ -242,5 +242,5 @@ def probability_inside(constraints: Sequence[TableConstraint], log_probs: Sequen
 
 
 def uniform(table: CostTable) -> list[np.ndarray]:
-    """The uniform prior over a table's decisions, as log-probabilities."""
+    """Return the uniform prior over a table's decisions, as log-probabilities."""
     return [np.full(size, -np.log(size)) for size in table.sizes]

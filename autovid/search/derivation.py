@@ -186,10 +186,10 @@ def _judgement(searched: Searched, arch: Architecture) -> dict[str, Any]:
 
 def figures(arch: Architecture, costs: Sequence[Cost] = ()) -> dict[str, Any]:
     """The costs of an architecture as its file has them: MACs and parameters, and those asked for."""
-    found = {**Macs().figures(arch.macs()), "params": parameters(arch)}
+    values = {**Macs().figures(arch.macs()), "params": parameters(arch)}
     for cost in costs:
-        found |= cost.figures(cost.of(arch))
-    return found
+        values |= cost.figures(cost.of(arch))
+    return values
 
 
 def parameters(arch: Architecture) -> int:
@@ -205,5 +205,5 @@ def described_scale(
 ) -> Architecture:
     """`Architecture.scaled` with its figures counted again; its probability is that of what it was scaled from."""
     scaled = arch.scaled(crop, frames, depth)
-    found = {key: value for key, value in scaled.found.items() if key not in RANGES}
-    return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, figures(scaled), found)
+    provenance = {key: value for key, value in scaled.provenance.items() if key not in RANGES}
+    return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, figures(scaled), provenance)

@@ -16,7 +16,7 @@ from autovid.space import SearchSpace, load_space
 
 
 class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may differ; None: as the space has it. `epochs`, `steps`, `lr` and `arch_lr` are then every part's."""
+    """Values to change; None: as the space has it. `epochs`, `steps`, `lr` and `arch_lr` are then every part's."""
 
     epochs: float | None = None
     steps: int | None = None
@@ -38,7 +38,7 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class SearchExperiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the file says. `constraints` are as the command line has them: `flops: MIN:MAX`, or a list with PART=...."""
+    """The file. `constraints` are as the command line has them: `flops: MIN:MAX`, or a list with PART=...."""
 
     command: Literal["search"]
     about: str
@@ -60,7 +60,7 @@ class LoadedSearch(NamedTuple):
     constraints: tuple[Constraint, ...] = ()
 
     def settings(self, videos: int) -> SearchSettings:
-        """Of a search in which the weights learn from `videos` videos. Raises ConfigError."""
+        """Return the settings of a search in which the weights learn from `videos` videos. Raises ConfigError."""
         recipe: dict[str, Any] = msgspec.structs.asdict(self.experiment.recipe)
         options = dict(self.experiment.strategy)
         name, score = options.pop("name", "parsec"), self.experiment.score
@@ -71,7 +71,7 @@ class LoadedSearch(NamedTuple):
 
 
 def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
-    """Reads an experiment, with key=value `settings` on top; `files` are of costs that need one.
+    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
 
     Raises ConfigError with file, line and key.
     """
@@ -90,15 +90,15 @@ def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Pa
 
 
 def full_key(key: str) -> str:
-    """`recipe.beta` of `beta`, and so on; what is a key of the experiment stays."""
+    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
     mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
     return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
 
 
-def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
-    """What the search will be; of the training videos one half is for the weights, the other for the prior.
+def search_plan(loaded: LoadedSearch, data: DataSet, available: bool) -> str:
+    """Say what the search will be; of the training videos one half is for the weights, the other for the prior.
 
-    `given`: whether the data is there, or only known from the paper.
+    `available`: whether the data is there, or only known from the paper.
     """
     experiment, space = loaded.experiment, loaded.space
     settings, table = loaded.settings(data.train), Macs().table(space)
@@ -119,7 +119,7 @@ def search_plan(loaded: LoadedSearch, data: DataSet, given: bool) -> str:
         f"         {convention(space.reference)}",
         f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
         f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
-        f"data     {'' if given else 'none given yet; '}{data}",
+        f"data     {'' if available else 'none given yet; '}{data}",
         f"batch    {settings.batch} clips = {experiment.workers} x {each}",
         f"steps    {settings.steps:,}",
     ]

@@ -60,7 +60,7 @@ class Feasibility:
         self._ahead: dict[tuple[object, ...], _Ahead] = {}
 
     def is_feasible(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> bool:
-        """True if the parts after `number` can still meet their ranges once `chosen` is fixed.
+        """Say whether the parts after `number` can still meet their ranges once `chosen` is fixed.
 
         `costs` of `chosen`, one for each constraint, are those of `fixed_cost` in the space of part `number`.
         Some architectures of the next part are drawn from inside its ranges, and each is asked the same question.
@@ -82,14 +82,14 @@ class Feasibility:
         return self._any(ahead, following, chosen, left, before)
 
     def leaves_way(self, number: int, part_space: SearchSpace, arch: Architecture) -> bool:
-        """True if the parts after `number` can meet their ranges once this architecture of the part is chosen."""
+        """Say whether the parts after `number` can meet their ranges once this architecture of the part is chosen."""
         tables = [constraint.cost.table(part_space) for constraint in self.constraints]
         rows = part_space.index([arch])
         costs = [int(fixed_cost(self.space, number, part_space, table, rows)[0]) for table in tables]
         return self.is_feasible(number, decided(self.space, number, arch), costs)
 
     def _limited(self, number: int) -> list[int]:
-        """The numbers of the constraints that have a range at the end of a part."""
+        """Return the numbers of the constraints that have a range at the end of a part."""
         name = self.space.parts[number].name
         return [i for i, constraint in enumerate(self.constraints) if name in constraint.parts]
 
@@ -114,7 +114,7 @@ class Feasibility:
         return False
 
     def _look(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> _Ahead:
-        """The part's space; made once for every combination of the choices that its sites and later ones see."""
+        """Return the part's space; made once for every combination of the choices that its sites and later ones see."""
         key = (number, *(chosen[name] for name in self._seen[number] if name in chosen))
         if key not in self._ahead:
             part_space = self.space.part_space(number, chosen)
@@ -129,7 +129,7 @@ class Feasibility:
 def choose(
     feasibility: Feasibility, number: int, part_space: SearchSpace, log_probs: Sequence[np.ndarray]
 ) -> Architecture:
-    """The most probable architecture of part `number` inside its ranges that leaves the later parts a way.
+    """Return the most probable architecture of part `number` inside its ranges that leaves the later parts a way.
 
     `part_space` is the part's space, `log_probs` its prior. With one constraint the answer is exact, as far as
     `is_feasible` is. With several the most probable one (see `most_probable_within`) is taken if it leaves a way;
@@ -160,7 +160,7 @@ def choose(
 def _best(
     constraints: Sequence[TableConstraint], part_space: SearchSpace, log_probs: Sequence[np.ndarray]
 ) -> list[Architecture]:
-    """The most probable architecture inside several ranges, if one is found."""
+    """Return the most probable architecture inside several ranges, if one is found."""
     try:
         return [part_space.architecture(most_probable_within(constraints, log_probs).choices)]
     except CostRangeError:
@@ -174,7 +174,7 @@ def _drawn(
     log_probs: Sequence[np.ndarray],
     constraints: Sequence[PartConstraint],
 ) -> list[Architecture]:
-    """The beginnings of some whole networks drawn from the final ranges, the part's decisions by its prior.
+    """Return the beginnings of some whole networks drawn from the final ranges, the part's decisions by its prior.
 
     Later decisions are drawn uniformly. Those inside the part's ranges come first, and the more probable ones.
     """
@@ -214,7 +214,7 @@ def _in_order(
     log_probs: Sequence[np.ndarray],
     constraints: Sequence[PartConstraint],
 ) -> Iterator[Architecture]:
-    """The best of ever smaller pieces of the part's space, the most probable first; for at most one constraint.
+    """Yield the best of ever smaller pieces of the part's space, the most probable first; for at most one constraint.
 
     Feasibility depends on a few choices (the widths that later parts see) and on the cost. So a piece whose best is
     not feasible is split by these choices, and then by cost, down to slices of 1/1024 of the range.
@@ -249,7 +249,7 @@ def _solve(
     part_space: SearchSpace,
     log_probs: Sequence[np.ndarray],
 ) -> Solution | None:
-    """The most probable architecture of a piece `space` of the part's space, if anything lies in it."""
+    """Return the most probable architecture of a piece `space` of the part's space, if anything lies in it."""
     kept = [
         logp[[full.candidates.index(candidate) for candidate in left.candidates]]
         for logp, full, left in zip(log_probs, part_space.decisions, space.decisions)
@@ -274,14 +274,14 @@ def _combinations(space: SearchSpace, number: int, part_space: SearchSpace) -> I
 
 
 def _seen(space: SearchSpace, number: int) -> list[str]:
-    """The decisions of the parts up to `number` that sites with decisions of later parts depend on."""
+    """Return the decisions of the parts up to `number` that sites with decisions of later parts depend on."""
     done = {d.name for d in space.decisions if any(is_searched_in(part, d.name) for part in space.parts[: number + 1])}
     later = [site for site in sites(space.network, space.reference) if any(name not in done for name in site.scope)]
     return [d.name for d in space.decisions if d.name in done and any(d.name in site.scope for site in later)]
 
 
 def decided(space: SearchSpace, number: int, arch: Architecture) -> dict[str, Value]:
-    """The decisions that an architecture of part `number` makes for good: not the "skip" of later parts."""
+    """Return the decisions that an architecture of part `number` makes for good: not the "skip" of later parts."""
     done = space.parts[: number + 1]
     return {name: value for name, value in arch.choices.items() if any(is_searched_in(part, name) for part in done)}
 

@@ -28,7 +28,7 @@ class Monitor:
         self.last: dict[str, float] = {}
 
     def on_step_end(self, task: "SearchTask", local: int, metrics: dict[str, float]) -> None:
-        """Takes note of a finished step, `local` within its part."""
+        """Take note of a finished step, `local` within its part."""
         self.last = metrics
         part = task.settings.parts[task.number]
         if local == 0:
@@ -37,7 +37,7 @@ class Monitor:
             self.notes += _verdicts(task)
 
     def take_notices(self) -> list[str]:
-        """New lines since the last call."""
+        """Return new lines since the last call."""
         notes, self.notes = self.notes, []
         return notes
 
@@ -56,11 +56,11 @@ class Monitor:
         return text
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to show the same."""
+        """Return what a resumed run needs to show the same."""
         return {"last": self.last}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up a saved state."""
+        """Take up a saved state."""
         self.last = dict(state["last"])
 
 
@@ -81,19 +81,19 @@ def _of(cost: Cost, ends: CostRange | None) -> str:
 def _opening(task: "SearchTask") -> str:
     part, size = task.settings.parts[task.number], task.problem.space.size
     ranges = " and ".join(map(str, task.problem.constraints))
-    wanted = f", range {ranges} at this point" if ranges else ", no range"
+    asked = f", range {ranges} at this point" if ranges else ", no range"
     if task.settings.options.get("in_range"):
         inside = drawable(task.problem.constraints)
         if len(inside) < len(task.problem.constraints):
-            wanted += f" (none found inside all: drawn from {' and '.join(map(str, inside))} alone)"
+            asked += f" (none found inside all: drawn from {' and '.join(map(str, inside))} alone)"
     architectures = f"{size:,}" if size < 1e6 else rough(size)
-    return f"part {part.name}: {len(task.problem.searched)} decisions, {architectures} architectures{wanted}, " + (
+    return f"part {part.name}: {len(task.problem.searched)} decisions, {architectures} architectures{asked}, " + (
         f"{part.rounds} rounds" if part.rounds else f"{part.steps} steps ({part.warmup} of warm-up)"
     )
 
 
 def _verdicts(task: "SearchTask") -> list[str]:
-    """What to say at the end of a part."""
+    """Return what to say at the end of a part."""
     name, notes = task.settings.parts[task.number].name, []
     log_probs, problem = task.strategy.distribution(), task.problem
     if not problem.searched:
@@ -116,7 +116,7 @@ def _verdicts(task: "SearchTask") -> list[str]:
 
 
 def _outside(task: "SearchTask") -> Iterator[str]:
-    """A line for each cost whose expectation is not in the part's range."""
+    """Yield a line for each cost whose expectation is not in the part's range."""
     for constraint in task.problem.constraints:
         expected, unit = task.monitor.last.get(f"expected_{constraint.cost.metric}"), constraint.cost.quantity
         if expected is not None and excess(np.array([expected * unit.atoms]), constraint.range)[0] > 0:

@@ -55,7 +55,7 @@ class CostTerm(NamedTuple):
 def surrogate(
     logprob_K: Tensor, m_K: Tensor, terms: Sequence[CostTerm], conditioned: bool = False, control: bool = False
 ) -> Tensor:
-    """The loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
+    """Return the loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
 
     `conditioned`: the architectures were drawn from the prior conditioned on a range (ours). log P(A_k | alpha, range)
     is log P(A_k | alpha) - log P(range), and the gradient of log P(range) is E[grad log P(A)] over what is inside: the
@@ -98,7 +98,7 @@ class Beta:
         self.value = self.START if self.auto else float(setting)
 
     def aim(self, ends: CostRange | None) -> CostRange | None:
-        """The range that the term pushes towards: its middle half with `auto`, else itself."""
+        """Return the range that the term pushes towards: its middle half with `auto`, else itself."""
         return ends.middle() if self.auto and ends is not None else ends
 
     def update(self, expected: float, ends: CostRange | None) -> None:

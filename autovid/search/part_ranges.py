@@ -23,7 +23,7 @@ NATURAL = 64  # architectures whose parts' shares are averaged
 def parse_constraints(
     space: SearchSpace, ranges: Mapping[str, str | Sequence[str]], files: Mapping[str, Path] | None = None
 ) -> tuple[Constraint, ...]:
-    """The constraints of a search, such as `{"flops": "1.37:1.43"}`, with a range for each part.
+    """Return the constraints of a search, such as `{"flops": "1.37:1.43"}`, with a range for each part.
 
     `files`: the file of a cost that needs one, such as `{"latency": Path("latency.json")}`.
     Raises ConfigError for text that is no range, CostRangeError for ranges out of reach.
@@ -32,7 +32,7 @@ def parse_constraints(
 
 
 def resolve_part_ranges(space: SearchSpace, constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
-    """The constraints with a range for each part that a search of `space` can meet one after the other.
+    """Return the constraints with a range for each part that a search of `space` can meet one after the other.
 
     Where the parts' shares of the whole ranges cannot be met so, the last ones give way to the share that a part has
     on average in architectures drawn uniformly from inside the whole ranges; or, where the ranges are too narrow for
@@ -66,7 +66,7 @@ def resolve_part_ranges(space: SearchSpace, constraints: Sequence[Constraint]) -
 
 
 def check(space: SearchSpace, constraints: Sequence[Constraint]) -> None:
-    """Raises CostRangeError, with the reachable range, when a search cannot meet its constraints in any way."""
+    """Raise CostRangeError, with the reachable range, when a search cannot meet its constraints in any way."""
     for constraint in constraints:
         if constraint.whole is not None:
             _check_reach(constraint, constraint.cost.table(space), constraint.whole)
@@ -101,18 +101,18 @@ class _Drawn:
         return self._archs
 
     def costs(self, constraint: Constraint, number: int) -> np.ndarray:
-        """What part `number` costs in each of them, (N,)."""
+        """Return what part `number` costs in each of them, (N,)."""
         part_space, archs = in_part(self._space, number, self.archs)
         return constraint.cost.table(part_space).total(part_space.index(archs))
 
     def share(self, constraint: Constraint, number: int) -> float:
-        """The mean share of the whole cost that a part has, to two digits."""
+        """Return the mean share of the whole cost that a part has, to two digits."""
         whole = constraint.cost.table(self._space).total(self._space.index(self.archs))
         return round(float(np.mean(self.costs(constraint, number) / whole)), 2)
 
 
 def _with_shares(space: SearchSpace, constraint: Constraint, archs: _Drawn) -> Constraint:
-    """A constraint with a share of the whole range for every part without a range of its own."""
+    """Return a constraint with a share of the whole range for every part without a range of its own."""
     whole = constraint.whole
     if whole is None:
         return constraint
@@ -148,7 +148,7 @@ def _with_ranges(constraint: Constraint, ranges: Mapping[str, CostRange]) -> Con
 
 
 def _natural(constraint: Constraint, archs: _Drawn, parts: int, span: bool) -> list[CostRange]:
-    """The mean share of each of the first parts as a range; or the span from the least to the most that it costs."""
+    """Return the mean share of each of the first parts as a range, or the span from the least to the most it costs."""
     whole = constraint.whole
     if whole is None:
         return []
@@ -162,7 +162,7 @@ def _natural(constraint: Constraint, archs: _Drawn, parts: int, span: bool) -> l
 
 
 def in_part(space: SearchSpace, number: int, archs: Sequence[Architecture]) -> tuple[SearchSpace, list[Architecture]]:
-    """The space of a part, and the part of each architecture; first candidates for decisions of later parts."""
+    """Return the space of a part, and the part of each architecture; first candidates for decisions of later parts."""
     part_space = space.part_space(number, {})
     first = {d.name: d.candidates[0] for d in part_space.decisions}
     choices = [{**first, **decided(space, number, arch)} for arch in archs]
@@ -180,7 +180,7 @@ def _check_reach(constraint: Constraint, table: CostTable, ends: CostRange, orig
 
 
 def _origin(constraint: Constraint, space: SearchSpace, number: int) -> str:
-    """A note on a range of a part: where it comes from."""
+    """Return a note on a range of a part: where it comes from."""
     part = space.parts[number]
     if part.name in constraint.own | constraint.settled:
         return f" (at the end of part {part.name})"

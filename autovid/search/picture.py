@@ -24,7 +24,7 @@ BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
 
 
 def probability_image(problem: Problem, log_probs: Sequence[np.ndarray]) -> np.ndarray:
-    """The probabilities of all candidates of a part's space as an image, uint8 (height, width, 3)."""
+    """Return the probabilities of all candidates of a part's space as an image, uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -48,9 +48,10 @@ def probability_image(problem: Problem, log_probs: Sequence[np.ndarray]) -> np.n
 
 
 def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes:
-    """The whole search as a PNG: expected costs against each part's ranges, P(in range), entropy and loss over steps.
+    """Draw the whole search as a PNG: expected costs against each part's ranges, P(in range), entropy, loss over steps.
 
-    `arch` is the architecture that it has found. A panel for the MACs and for each cost with a range.
+    `arch` is the architecture that it has found. A panel for the MACs and for each cost with a range; of a strategy
+    without a prior the scores and the loss alone.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -60,28 +61,27 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     steps = [record["step"] for record in records]
     ranges: dict[Cost, Mapping[str, CostRange | None]] = {Macs(): {}}
     ranges |= {one.cost: {**one.parts, JOINT: one.final(space)} for one in searched.constraints}
-    panels = _panels([cost.name for cost in ranges])
+    prior = bool(searched.learned)
+    panels = _panels([*[cost.name for cost in ranges], "inside", "entropy"] if prior else ["scores"])
     figure = Figure(figsize=(9, 1 + 2.2 * len(panels)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplot_mosaic(panels, sharex=True)
-    texts = []
-    for cost, parts in ranges.items():
-        unit, end = cost.quantity.unit, cost.of(arch)
-        _curve(
-            axes[cost.name],
-            f"expected {cost.quantity.what} of the prior ({unit})",
-            steps,
-            records,
-            f"expected_{cost.metric}",
-            BLUE,
-        )
-        _against(axes[cost.name], [parts.get(part.name) for part in settings.parts], cost, settings, end)
-        texts.append(f"{end / cost.quantity.atoms:.4g} {unit}")
-    inside = "P(in all ranges)" if len(searched.constraints) > 1 else "P(in range)"
-    _curve(axes["inside"], inside, steps, records, "p_in_range", BLUE)
-    axes["inside"].set_ylim(0, 1)
-    _curve(axes["entropy"], "entropy of the prior (nats)", steps, records, "entropy", BLUE)
-    _curve(axes["loss"], "loss: weights' half (blue), prior's half (grey)", steps, records, "loss", BLUE)
+    texts = [f"{cost.of(arch) / cost.quantity.atoms:.4g} {cost.quantity.unit}" for cost in ranges]
+    for cost, parts in ranges.items() if prior else ():
+        title = f"expected {cost.quantity.what} of the prior ({cost.quantity.unit})"
+        _curve(axes[cost.name], title, steps, records, f"expected_{cost.metric}", BLUE)
+        _against(axes[cost.name], [parts.get(part.name) for part in settings.parts], cost, settings, cost.of(arch))
+    if prior:
+        inside = "P(in all ranges)" if len(searched.constraints) > 1 else "P(in range)"
+        _curve(axes["inside"], inside, steps, records, "p_in_range", BLUE)
+        axes["inside"].set_ylim(0, 1)
+        _curve(axes["entropy"], "entropy of the prior (nats)", steps, records, "entropy", BLUE)
+    else:
+        title = "log-likelihood of architectures: best (blue), mean (grey)"
+        _curve(axes["scores"], title, steps, records, "best_log_likelihood", BLUE)
+        _curve(axes["scores"], "", steps, records, "mean_log_likelihood", GREY)
+    other = "prior's" if prior else "other"
+    _curve(axes["loss"], f"loss: weights' half (blue), {other} half (grey)", steps, records, "loss", BLUE)
     _curve(axes["loss"], "", steps, records, "held_out_loss", GREY)
     for panel in axes.values():
         _mark_parts(panel, settings)
@@ -94,9 +94,9 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     return buffer.getvalue()
 
 
-def _panels(costs: Sequence[str]) -> Any:
-    """Two panels in a row; the last one is as wide as both where it is alone."""
-    names = [*costs, "inside", "entropy", "loss"]
+def _panels(others: Sequence[str]) -> Any:
+    """Return panels, the loss the last, two in a row; the last one is as wide as both where it is alone."""
+    names = [*others, "loss"]
     rows = [names[i : i + 2] for i in range(0, len(names), 2)]
     return [row if len(row) == 2 else row * 2 for row in rows]
 
@@ -116,7 +116,7 @@ def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, A
 
 
 def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, settings: SearchSettings, end: int) -> None:
-    """The parts' ranges behind an expected cost, and the cost of the architecture that was found."""
+    """Draw the parts' ranges behind an expected cost, and the cost of the architecture that was found."""
     unit, (bottom, top) = cost.quantity.atoms, axes.get_ylim()
     for number, (part, ends) in enumerate(zip(settings.parts, ranges)):
         if ends is not None:
@@ -134,7 +134,7 @@ def _against(axes: "Axes", ranges: Sequence[CostRange | None], cost: Cost, setti
 
 
 def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
-    """Names of the parts above the axes, and a line where one ends; grey where a part warms up."""
+    """Write names of the parts above the axes, and draw a line where one ends; grey where a part warms up."""
     for number, part in enumerate(settings.parts):
         end = settings.end(number)
         start = end - part.length

@@ -1,4 +1,6 @@
-"""The prior over architectures: one independent categorical per decision (systems.md, section 1).
+"""The prior over architectures: one independent categorical per decision.
+
+Casale, Gordon and Fusi, "Probabilistic neural architecture search", 2019, arXiv:1902.05116; docs/papers.md#parsec.
 
 P(A | alpha) = prod_d Categorical(softmax(alpha_d)); alpha = 0 at the start, which is uniform.
 
@@ -66,11 +68,11 @@ class Prior(nn.Module):
         return sum(self.entropies().values())
 
     def uniform_entropy(self) -> float:
-        """The entropy at the start, which is the largest."""
+        """Return the entropy at the start, which is the largest."""
         return float(sum(np.log(self.sizes[d]) for d in self.open))
 
     def most_probable(self) -> list[int]:
-        """The most probable candidate of every decision, the range aside (D,)."""
+        """Return the most probable candidate of every decision, the range aside (D,)."""
         return [int(np.argmax(logp)) for logp in self.log_probs()]
 
     def begin(self, learned: Mapping[str, np.ndarray]) -> None:
@@ -85,7 +87,7 @@ class Prior(nn.Module):
         return {self.names[d]: alpha.detach().clone() for d, alpha in zip(self.open, self.alpha)}
 
     def take(self, tensors: dict[str, Tensor]) -> None:
-        """Takes alpha from `tensors`."""
+        """Take alpha from `tensors`."""
         with torch.no_grad():
             for d, alpha in zip(self.open, self.alpha):
                 alpha.copy_(tensors[self.names[d]])

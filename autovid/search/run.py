@@ -32,7 +32,7 @@ CHECKPOINT_EVERY = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A finished search: its architecture, and where everything is."""
 
     architecture: Architecture
@@ -57,8 +57,8 @@ def search(
     resume_command: str = "",
     progress: Progress | None = None,
     checkpoint_every: int | timedelta = CHECKPOINT_EVERY,
-) -> Found:
-    """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
+) -> SearchResult:
+    """Search `space` on `videos`, or go on with the search in `out`, and write out/architecture.yaml.
 
     `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
@@ -87,13 +87,13 @@ def search(
         return distributed.broadcast_from_rank0(lambda: finish(run.path, outcome, len(faults.reasons)))
 
 
-def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> Found:
+def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:
     """Derive the architecture of a finished search, and write it and the picture of the search beside it."""
     searched = read_search(path)
     arch = derive(searched)
     write_atomic(path / "architecture.yaml", arch.to_yaml())
     write_atomic(path / "search.png", search_curve(path / "metrics.jsonl", searched, arch))
-    return Found(arch, searched, path, outcome.first, outcome.seconds, faults)
+    return SearchResult(arch, searched, path, outcome.first, outcome.seconds, faults)
 
 
 def supernet_search(
@@ -145,12 +145,12 @@ def _content(space: SearchSpace) -> dict[str, Any]:
     parts = {part.name: part for part in space.parts}
     candidates = {name: list(values) for name, values in space.candidates.items()}
     what = {"network": space.network, "reference": space.reference, "parts": parts, "candidates": candidates}
-    found: dict[str, Any] = msgspec.to_builtins(what)
-    return found
+    content: dict[str, Any] = msgspec.to_builtins(what)
+    return content
 
 
 def check_space(out: Path, space: SearchSpace) -> None:
-    """Raises RunError, with what differs, if `out` holds a search of another space."""
+    """Raise RunError, with what differs, if `out` holds a search of another space."""
     try:
         theirs = load_space(out / "space.yaml")
     except ConfigError:  # no search there, or not to be read: the run directory says so
@@ -160,6 +160,6 @@ def check_space(out: Path, space: SearchSpace) -> None:
             f"{out} searches the space {theirs.name}, not {space.name}; go on with the command that it was started "
             "with, or choose another -o"
         )
-    if found := differences(_content(theirs), _content(space)):
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise RunError(f"{out} searches another {space.name}: {'; '.join(found[:3])}{more}; choose another -o")
+    if different := differences(_content(theirs), _content(space)):
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise RunError(f"{out} searches another {space.name}: {'; '.join(different[:3])}{more}; choose another -o")

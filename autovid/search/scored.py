@@ -35,7 +35,7 @@ class ScoredArchitectures:
             self.clips[at] = clips
 
     def candidates(self, n: int, constraints: Sequence[PartConstraint], rng: np.random.Generator) -> Choices:
-        """The best scored ones inside the constraints; where they are too few, architectures drawn uniformly follow.
+        """Return the best scored ones inside the constraints; where they are too few, uniform draws follow.
 
         Raises CostRangeError where none lies inside.
         """

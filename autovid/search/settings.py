@@ -90,7 +90,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         return part.lr * 0.5 * (1 + math.cos(math.pi * (done - rising) / max(1, updates - rising)))
 
     def locate(self, step: int) -> tuple[int, int]:
-        """(number of the part, step within it) of a step of the whole search."""
+        """Return the number of the part, and the step within it, of a step of the whole search."""
         for number, part in enumerate(self.parts):
             if step < part.length:
                 return number, step
@@ -98,7 +98,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
         raise IndexError(step)
 
     def end(self, number: int) -> int:
-        """The step of the whole search at which part `number` ends."""
+        """Return the step of the whole search at which part `number` ends."""
         return sum(part.length for part in self.parts[: number + 1])
 
 
@@ -113,7 +113,7 @@ def settings_for(
     options: Mapping[str, Any] = MappingProxyType({}),
     **changes: Any,
 ) -> SearchSettings:
-    """The settings of a space's recipe, or of its proxy, with the `changes` that are not None.
+    """Return the settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are for training; epochs count in those of them that the weights learn from. `steps` and
     `epochs` among the changes replace the length of every part; `lr` and `arch_lr` every part's learning rates.
@@ -125,8 +125,8 @@ def settings_for(
     assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
-    given = {key: value for key, value in changes.items() if value is not None}
-    own = {key: given.pop(key) for key in PARSEC & given.keys()}
+    overrides = {key: value for key, value in changes.items() if value is not None}
+    own = {key: overrides.pop(key) for key in PARSEC & overrides.keys()}
     if not own.get("in_range"):
         own.pop("in_range", None)
     if own and strategy != "parsec":
@@ -142,11 +142,11 @@ def settings_for(
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
         **(_learning(small) if proxy else {}),
-        **given,
+        **overrides,
     }
     check_crop(values["crop"])
-    if "crop" in given and "jitter" not in given:
-        values["jitter"] = jitter_range(given["crop"])
+    if "crop" in overrides and "jitter" not in overrides:
+        values["jitter"] = jitter_range(overrides["crop"])
     if min(values["jitter"]) < values["crop"] or values["jitter"][0] > values["jitter"][1]:
         low, high = values["jitter"]
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
@@ -196,7 +196,7 @@ def _options(strategy: str, samples: int, options: dict[str, Any], constrained: 
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Raises ConfigError for what no machine holds, and for what would have no effect."""
+    """Raise ConfigError for what no machine holds, and for what would have no effect."""
     for name, most in MOST.items():
         if values[name] > most:
             raise ConfigError(f"{name} {values[name]:g}: at most {most}")

@@ -26,7 +26,7 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scores:
-    """How good K architectures are on the same held-out clips.
+    """The quality of K architectures on the same held-out clips.
 
     `log_likelihood_K`: the mean of log p(label) over the clips, in nats; `standard_error_K`: of that mean;
     `correct_K`: how many of `clips` clips were classified right; `chance`: the loss of the best constant answer.

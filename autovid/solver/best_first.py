@@ -149,7 +149,7 @@ class Tree:
         return self._sort(node, np.arange(len(bins)), node.cost + step.cost_OR[old], bins, priorities)
 
     def _sort(self, parent: _Node | None, outcomes: Ints, cost: Ints, bins: Ints, priorities: Floats) -> _Siblings:
-        """The siblings that can still end inside the range; for whole architectures that is exact."""
+        """Return the siblings that can still end inside the range; for whole architectures that is exact."""
         depth, grid = parent.depth + 1 if parent else 0, self._grid
         base, least, most = grid.ahead[depth]
         cost = cost + base + grid.pitch * bins

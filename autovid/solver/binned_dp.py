@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 class Algebra(NamedTuple):
-    """How the weights of outcomes are chained and gathered: sums of probabilities, or the best log-probability."""
+    """A way to chain and to gather the weights of outcomes: sums of probabilities, or the best log-probability."""
 
     zero: float
     one: float
@@ -51,8 +51,8 @@ class Level(NamedTuple):
     def at(self, states: Ints, bins: Ints, outside: float) -> Floats:
         """`values_SB` at these states and bins, `outside` where the band of bins ends."""
         column, width = bins - self.start, self.values_SB.shape[1]
-        found = self.values_SB.take(states * width + column, mode="clip")
-        return np.where((column >= 0) & (column < width), found, outside)
+        values = self.values_SB.take(states * width + column, mode="clip")
+        return np.where((column >= 0) & (column < width), values, outside)
 
 
 class Ahead(NamedTuple):
@@ -65,7 +65,7 @@ class Ahead(NamedTuple):
 
 @dataclass(frozen=True)
 class Move:
-    """For one value of `old`: the outcomes of a step that lead to the same base and bins, merged."""
+    """The moves for one value of `old`: the outcomes of a step that lead to the same base and bins, merged."""
 
     order: Ints  # outcomes, the merged ones side by side
     starts: Ints
@@ -114,7 +114,7 @@ class Grid:
         return max(first, 0), min(last, self.reach[-1])
 
     def solve(self, weights: list[Floats], algebra: Algebra, first: int, last: int) -> list[Level]:
-        """A level before each step, and one after the last, kept only where bins `first`..`last` can still come out.
+        """Return a level before each step and after the last, kept only where bins `first`..`last` can still come out.
 
         `weights[i]` (R,) or (O, R): weight of each outcome of step i, whatever the state or for each value of `old`.
         """
@@ -129,7 +129,7 @@ class Grid:
         return levels[::-1]
 
     def _pull(self, i: int, after: Level, weights: Floats, algebra: Algebra, start: int, end: int) -> Floats:
-        """The level before step i, (O, X, B), from the level after it."""
+        """Return the level before step i, (O, X, B), from the level after it."""
         step = self.table.steps[i]
         out_OXB = np.full((len(step.cost_OR), len(step.carry), end - start), algebra.zero)
         buffer = np.empty(out_OXB.shape[1:])
@@ -140,7 +140,7 @@ class Grid:
         return out_OXB
 
     def _pull_log(self, i: int, after: Level, weights: Floats, algebra: Algebra, start: int, end: int) -> Floats:
-        """The same for LOG_SUM, by exponentials relative to the largest term: four times as fast as np.logaddexp."""
+        """Do the same for LOG_SUM, by exponentials relative to the largest term: four times as fast as np.logaddexp."""
         peak_OXB = self._pull(i, after, weights, MAX, start, end)
         peak_OXB[np.isneginf(peak_OXB)] = 0.0
         out_OXB = np.zeros(peak_OXB.shape)
@@ -165,7 +165,7 @@ class Grid:
 
 
 def of_old(weights: Floats, old: int | Ints) -> Floats:
-    """The weights of a step's outcomes, (R,) or (O, R), for these values of `old`."""
+    """Return the weights of a step's outcomes, (R,) or (O, R), for these values of `old`."""
     return weights if weights.ndim == 1 else np.asarray(weights[old])
 
 
@@ -180,7 +180,7 @@ def _moves(step: Step, bins_OR: Ints) -> list[Move]:
 
 
 def grid_for(table: CostTable, low: int, high: int, bins: int | None = None) -> Grid:
-    """A grid fine enough for the range [low, high]; `bins`: how many to spend instead.
+    """Return a grid fine enough for the range [low, high]; `bins`: how many to spend instead.
 
     The window should be hardly wider than the range; the memory bounds how fine the grid can be.
 
@@ -198,11 +198,11 @@ def grid_for(table: CostTable, low: int, high: int, bins: int | None = None) -> 
         raise ConfigError(f"this space has {states:,} joint values of shared decisions over all its blocks: too many")
     most = min(most, bins or MAX_BINS)
     coarse = span // min(most, MIN_BINS) if bins is None else 0
-    wanted = min((high - low) // (4 * max(1, varied)), coarse)
-    return _grid(table, max(wanted, -(-span // most), table.unit))
+    fine = min((high - low) // (4 * max(1, varied)), coarse)
+    return _grid(table, max(fine, -(-span // most), table.unit))
 
 
 @lru_cache(maxsize=16)
 def _grid(table: CostTable, pitch: int) -> Grid:
-    """A search asks for the same few ranges at every step, with another prior."""
+    """Return a cached grid: a search asks for the same few ranges at every step, with another prior."""
     return Grid(table, pitch)

@@ -16,7 +16,7 @@ from autovid.solver.best_first import Rank, Tree
 from autovid.solver.binned_dp import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
 from autovid.solver.cost_range import CostRange
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import Prior
+from autovid.solver.prior import TablePrior
 from autovid.solver.range_check import check_range, nothing_in
 from autovid.solver.table import CostTable
 
@@ -44,7 +44,7 @@ def sample_in_range(
         CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
             reasonable time, which takes a range far narrower than the rounding of costs to bins.
     """
-    sampler = Sampler(Prior(table, logp), CostRange(low, high))
+    sampler = Sampler(TablePrior(table, logp), CostRange(low, high))
     drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
     return sampler.prior.original(drawn)
 
@@ -52,7 +52,7 @@ def sample_in_range(
 class Sampler:
     """The DP of one range: levels of log-probabilities over the bins of its window."""
 
-    def __init__(self, prior: Prior, asked: CostRange, weights: list[Floats] | None = None) -> None:
+    def __init__(self, prior: TablePrior, asked: CostRange, weights: list[Floats] | None = None) -> None:
         """`weights`, of each outcome of each step, (R,) or (O, R): the prior's own, or others to draw by."""
         self.prior, self._table, self._asked = prior, prior.table, asked
         self._weights = prior.weights if weights is None else weights
@@ -79,7 +79,7 @@ class Sampler:
         return self._grid.solve(weights, algebra, first, last)
 
     def _refine(self) -> None:
-        """The finest grid, where too much of the window lies outside the range."""
+        """Take the finest grid, where too much of the window lies outside the range."""
         if not self._fine:
             self._solve(MAX_BINS)
 
@@ -94,16 +94,16 @@ class Sampler:
     def _searched(self, n: int, rng: np.random.Generator) -> Ints:
         """Independent draws where next to no proposal lies in the range: from the list of all, if that is short."""
         self._refine()
-        tree, found = self._tree(), []
+        tree, listed = self._tree(), []
         for choices, _ in tree.walk(_perturb(rng)):
-            found.append(choices)
+            listed.append(choices)
             if tree.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
                 return np.stack([next(self._tree().walk(_perturb(rng)))[0] for _ in range(n)])
-        if not found:
+        if not listed:
             raise nothing_in(self._table, *self._asked)
-        logp_N = np.array([self.prior.logprob(choices) for choices in found])
+        logp_N = np.array([self.prior.logprob(choices) for choices in listed])
         weights_N = np.exp(logp_N - logp_N.max())
-        return np.stack(found)[rng.choice(len(found), n, p=weights_N / weights_N.sum())]
+        return np.stack(listed)[rng.choice(len(listed), n, p=weights_N / weights_N.sum())]
 
     def distinct(self, n: int, rng: np.random.Generator) -> Ints:
         drawn: dict[bytes, Ints] = {}
@@ -123,12 +123,12 @@ class Sampler:
             drawn.setdefault(choices.tobytes(), choices)
         return np.stack(list(drawn.values())[:n]) if n else np.zeros((0, len(self._table.sizes)), np.int64)
 
-    def _too_few(self, found: int, n: int) -> CostRangeError:
-        if not found:
+    def _too_few(self, number: int, n: int) -> CostRangeError:
+        if not number:
             return nothing_in(self._table, *self._asked)
         asked = self._table.quantity.say(*self._asked)
         return CostRangeError(
-            f"only {found} architectures have {asked}, {n} distinct ones were asked for; widen the range or ask "
+            f"only {number} architectures have {asked}, {n} distinct ones were asked for; widen the range or ask "
             "for fewer"
         )
 
@@ -148,7 +148,7 @@ class Sampler:
                 self._refine()
 
     def _propose(self, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """Draws from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""
+        """Draw from the prior given that their bins lie in the window: choices (N, D) and exact cost (N,)."""
         root = self._levels[0].values_SB[0]
         mass = np.exp(root - root.max())
         bins_N = self._levels[0].start + rng.choice(len(mass), size, p=mass / mass.sum())

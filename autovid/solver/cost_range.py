@@ -26,7 +26,7 @@ class CostRange(NamedTuple):
     high: int
 
     def share(self, fraction: float) -> "CostRange":
-        """The same range for a part of the network that may use `fraction` of the cost, rounded to whole atoms."""
+        """Return the range of a part of the network that may use `fraction` of the cost, rounded to whole atoms."""
         part = Decimal(str(fraction))
 
         def shared(end: int) -> int:
@@ -35,11 +35,11 @@ class CostRange(NamedTuple):
         return CostRange(shared(self.low), self.high if self.high == UNLIMITED else shared(self.high))
 
     def shifted(self, cost: int) -> "CostRange":
-        """The range of the rest where `cost` is used already."""
+        """Return the range of the rest where `cost` is used already."""
         return CostRange(self.low - cost, self.high if self.high == UNLIMITED else self.high - cost)
 
     def middle(self) -> "CostRange":
-        """The middle half of the range; of a range with one end what is more than 1 % inside."""
+        """Return the middle half of the range; of a range with one end what is more than 1 % inside."""
         if self.high == UNLIMITED:
             return CostRange(self.low + self.low // _MARGIN, UNLIMITED)
         if self.low == 0:
@@ -48,7 +48,7 @@ class CostRange(NamedTuple):
         return CostRange(self.low + quarter, self.high - quarter)
 
     def holds(self, costs: Ints) -> NDArray[np.bool_]:
-        """True for each cost that lies in the range."""
+        """Return True for each cost that lies in the range."""
         return np.asarray((costs >= self.low) & (costs <= self.high))
 
 
@@ -62,7 +62,7 @@ class Quantity(NamedTuple):
     example: str
 
     def text(self, cost: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
-        """A cost as plain decimal text without trailing zeros, to `digits` significant digits."""
+        """Return a cost as plain decimal text without trailing zeros, to `digits` significant digits."""
         value = decimal.Context(prec=digits, rounding=rounding).divide(Decimal(cost), Decimal(self.atoms))
         text = f"{value:f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
@@ -76,13 +76,13 @@ class Quantity(NamedTuple):
         return f"{self.text(low)}–{self.text(high)} {self.unit}"
 
     def write(self, ends: CostRange) -> str:
-        """A range as it is typed, exact: `parse` gives the same one back."""
+        """Return a range as it is typed, exact: `parse` gives the same one back."""
         low = self.text(ends.low, digits=40) if ends.low else ""
         high = self.text(ends.high, digits=40) if ends.high != UNLIMITED else ""
         return f"{low}:{high}" if low or high else "0:"
 
     def parse(self, text: str) -> CostRange:
-        """Reads "MIN:MAX" exactly ("1.37:1.43" GFLOPs is 1,370,000,000 to 1,430,000,000 MACs); MIN = MAX is allowed.
+        """Read "MIN:MAX" exactly ("1.37:1.43" GFLOPs is 1,370,000,000 to 1,430,000,000 MACs); MIN = MAX is allowed.
 
         One end may be left out: ":1.43", "1.37:".
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from autovid.solver.binned_dp import MAX_BINS, SUM, Floats, grid_for
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import Prior
+from autovid.solver.prior import TablePrior
 from autovid.solver.table import CostTable
 
 _SMALL = 2**20  # architectures of a space that is listed whatever its costs are: about 0.5 s
@@ -18,7 +18,7 @@ _MOST = 2**17  # partial architectures of different cost, at a step, in a larger
 
 
 class Probability(NamedTuple):
-    """How much of the prior lies in a range: lower <= P(low <= cost <= high) <= upper, up to rounding of float64.
+    """The share of the prior that lies in a range: lower <= P(low <= cost <= high) <= upper, up to rounding of float64.
 
     `value` is the best estimate, equal to both bounds where the result is exact; `below` and `above` are what lies
     beside the range.
@@ -46,7 +46,7 @@ def probability_in_range(
     Exact where all costs can be listed (a million architectures, say) or told apart by `bins`; otherwise costs are
     rounded to `bins` values up to `high`. On 60 blocks 1,024 bins take some 50 ms, which will do for a log.
     """
-    prior = Prior(table, logp)
+    prior = TablePrior(table, logp)
     (smallest, _), (largest, _) = prior.table.smallest(), prior.table.largest()
     if high < smallest or low > high:
         return Probability(0.0, 0.0, 0.0, 0.0, 1.0)
@@ -81,8 +81,8 @@ def _list_costs(table: CostTable, masses: list[Floats]) -> tuple[Ints, Floats] |
     return cost, mass
 
 
-def _binned(prior: Prior, masses: list[Floats], low: int, high: int, bins: int) -> Probability:
-    """The range lies within the reachable span."""
+def _binned(prior: TablePrior, masses: list[Floats], low: int, high: int, bins: int) -> Probability:
+    """Bound the probability by bins; the range lies within the reachable span."""
     grid = grid_for(prior.table, prior.table.smallest()[0], high, bins)
     (first, last), (inner_first, inner_last) = grid.window(low, high), grid.inner_window(low, high)
     mass = grid.solve(masses, SUM, 0, last)[0].values_SB[0]

@@ -37,12 +37,12 @@ class Step:
         return len(self.cost_OR) * len(self.carry)
 
     def after(self, old: int, other: int) -> Ints:
-        """The state after each of the R outcomes."""
+        """Return the state after each of the R outcomes."""
         return np.asarray(self.bases[self.kept_OR[old]] + self.carry[other])
 
 
 def plan(scopes: Sequence[tuple[int, ...]], tables: Sequence[Ints], sizes: Sequence[int]) -> list[Step]:
-    """Steps that together make every decision once and add every factor once.
+    """Return steps that together make every decision once and add every factor once.
 
     Raises:
         ConfigError: more than MAX_STATES joint values of decisions would have to be told apart at once.
@@ -88,7 +88,7 @@ def _states(decisions: Iterable[int], sizes: Sequence[int]) -> int:
 
 
 def _layouts(scopes: list[tuple[int, ...]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """The live decisions before each step (and after the last), those that the step reads first."""
+    """Return the live decisions before each step (and after the last), those that the step reads first."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for i, scope in enumerate(scopes):
@@ -131,7 +131,7 @@ def _step(
 
 
 def _offsets(decisions: list[int], sizes: Sequence[int], strides: Mapping[int, int]) -> Ints:
-    """What each joint value of `decisions`, the last running fastest, adds to the next state."""
+    """Return what each joint value of `decisions`, the last running fastest, adds to the next state."""
     offsets = np.zeros(1, np.int64)
     for d in decisions:
         offsets = np.add.outer(offsets, np.arange(sizes[d]) * strides.get(d, 0)).ravel()

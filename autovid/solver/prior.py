@@ -11,7 +11,7 @@ from autovid.solver.elimination import Ints
 from autovid.solver.table import CostTable
 
 
-class Prior:
+class TablePrior:
     """The prior over what of a table it leaves possible.
 
     Attributes:
@@ -39,12 +39,12 @@ class Prior:
         ]
 
     def original(self, choices: Ints) -> Ints:
-        """Choices (..., D) on the restricted table as choices on the whole one."""
+        """Return choices (..., D) on the restricted table as choices on the whole one."""
         columns = [kept[choices[..., d]] for d, kept in enumerate(self._kept)]
         return np.stack(columns, axis=-1) if columns else choices
 
     def logprob(self, choices: Ints) -> float:
-        """Of one architecture, choices (D,) on the restricted table."""
+        """Return log P of one architecture, choices (D,) on the restricted table."""
         return math.fsum(float(p[c]) for p, c in zip(self.logp, choices))
 
 

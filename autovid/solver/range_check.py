@@ -13,7 +13,7 @@ from autovid.solver.table import CostTable
 
 
 def check_range(table: CostTable, low: int, high: int) -> CostRange:
-    """The range without the ends that no architecture can have: clipped to the reachable span and to whole `unit`s.
+    """Return the range without ends that no architecture can have: clipped to the reachable span and whole `unit`s.
 
     Raises:
         CostRangeError: nothing is left; the message has the reachable range, or the nearest reachable costs.
@@ -31,20 +31,20 @@ def check_range(table: CostTable, low: int, high: int) -> CostRange:
 
 
 def nothing_in(table: CostTable, low: int, high: int) -> CostRangeError:
-    """The error for a range inside the reachable span that holds no architecture."""
+    """Return the error for a range inside the reachable span that holds no architecture."""
     costs = reachable_costs(table)
     if costs is not None:
         below, above = costs[costs < low], costs[costs > high]
-        near, found = [*below[-1:], *above[:1]], "the nearest reachable are"
+        near, label = [*below[-1:], *above[:1]], "the nearest reachable are"
     else:
-        near, found = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
+        near, label = [c for c in (_beside(table, low, -1), _beside(table, high, 1)) if c is not None], "near are"
     says = table.quantity
     places = " and ".join(says.text(int(cost)) for cost in near)
-    return CostRangeError(f"no architecture has {says.say(low, high)}: {found} {places} {says.unit}")
+    return CostRangeError(f"no architecture has {says.say(low, high)}: {label} {places} {says.unit}")
 
 
 def _beside(table: CostTable, end: int, sign: int) -> int | None:
-    """The cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
+    """Return the cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
     smallest, largest = table.smallest()[0], table.largest()[0]
     weights = [np.zeros(step.cost_OR.shape[1]) for step in table.steps]
     reach = max(table.unit, (largest - smallest) >> 17)

@@ -27,7 +27,7 @@ from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
 from autovid.solver.cost_range import UNLIMITED
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import Prior
+from autovid.solver.prior import TablePrior
 from autovid.solver.range_check import check_range, nothing_in
 from autovid.solver.solve import Solution, most_probable
 from autovid.solver.table import TableConstraint, aligned
@@ -44,7 +44,7 @@ _SHARPNESS = (4.0, 1.0, 0.01)  # powers of the prior that probable architectures
 
 
 def most_probable_within(constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> Solution:
-    """The most probable architecture inside all ranges; `cost` is that of the first constraint.
+    """Return the most probable architecture inside all ranges; `cost` is that of the first constraint.
 
     With several it is proven, but for `gap`: no other one inside is more than that more probable (its logarithm).
 
@@ -108,8 +108,8 @@ class _Several:
     def __init__(self, constraints: Sequence[TableConstraint], logp: Sequence[ArrayLike]) -> None:
         self.constraints, self.logp = constraints, logp
         tables = aligned([constraint.table for constraint in constraints])
-        self.prior = Prior(tables[0], logp)
-        self.table, self.priced = self.prior.table, [Prior(table, logp).table for table in tables[1:]]
+        self.prior = TablePrior(tables[0], logp)
+        self.table, self.priced = self.prior.table, [TablePrior(table, logp).table for table in tables[1:]]
         self.range = check_range(self.table, *constraints[0].range)
         self.grid = grid_for(self.table, *self.range)
         self.window = self.grid.window(*self.range)
@@ -121,23 +121,23 @@ class _Several:
         self.spans_M = [max(1.0, float(table.largest()[0] - table.smallest()[0])) for table in self.priced]
 
     def weights(self, prices_M: Floats, chance: float = 1.0) -> list[Floats]:
-        """Of outcomes, (O, R): `chance` times their log-probability, less the prices of their other costs."""
+        """Weigh outcomes, (O, R): `chance` times their log-probability, less the prices of their other costs."""
         weights = [chance * weight for weight in self.prior.weights]
         for price, table in zip(prices_M.tolist(), self.priced):
             weights = [w - price * (step.cost_OR - step.cost_OR.min()) for w, step in zip(weights, table.steps)]
         return weights
 
     def costs(self, rows_ND: Ints) -> Ints:
-        """The other costs, (N, M)."""
+        """Return the other costs, (N, M)."""
         return np.stack([table.total(rows_ND) for table in self.priced], axis=1)
 
     def sides(self, choices: Ints) -> Ints:
-        """The side of each other cost of one architecture, (M,)."""
+        """Return the side of each other cost of one architecture, (M,)."""
         costs_M = self.costs(choices[None])[0]
         return np.asarray((costs_M > self.high_M).astype(np.int64) - (costs_M < self.low_M))
 
     def best(self, prices_M: Floats, chance: float = 1.0) -> tuple[Ints, float]:
-        """The architecture with the best priced score, and that score: a bound for all of the first range.
+        """Return the architecture with the best priced score, and that score: a bound for all of the first range.
 
         It is the best of those that lie in the first range or, because costs are in bins, just beside it.
         """
@@ -147,11 +147,11 @@ class _Several:
         return choices, float(levels[0].values_SB.max())
 
     def extreme(self, i: int, sign: int) -> Ints:
-        """The architecture of the first range with the least (sign 1) or the most of another cost."""
+        """Return the architecture of the first range with the least (sign 1) or the most of another cost."""
         return self.best(float(sign) * np.eye(len(self.priced))[i], chance=0.0)[0]
 
     def check(self, i: int, sign: int) -> None:
-        """Raises CostRangeError where even the extreme of another cost does not reach its range."""
+        """Raise CostRangeError where even the extreme of another cost does not reach its range."""
         extreme = self.extreme(i, sign)
         if self.sides(extreme)[i] == sign:
             first, other, says = self.constraints[0], self.constraints[i + 1], self.priced[i].quantity
@@ -160,14 +160,14 @@ class _Several:
                 f"{'down' if sign > 0 else 'up'} to {self._text(i, extreme)} {says.unit}"
             )
 
-    def none_found(self, number: int = 0, wanted: int = 1) -> CostRangeError:
-        """The error for ranges that hold too few architectures, or too few that are found."""
+    def none_found(self, number: int = 0, asked_for: int = 1) -> CostRangeError:
+        """Return the error for ranges that hold too few architectures, or too few that are found."""
         first, *others = self.constraints
         spans = []
         for i, table in enumerate(self.priced):
             least, most = (self._text(i, self.extreme(i, sign)) for sign in (1, -1))
             spans.append(f"the {table.quantity.what} goes from {least} to {most} {table.quantity.unit}")
-        many = f"only {number} of {wanted} architectures" if number else "no architecture"
+        many = f"only {number} of {asked_for} architectures" if number else "no architecture"
         all_of = f"{'both ' if len(others) == 1 else ''}{', '.join(map(str, [first, *others[:-1]]))} and {others[-1]}"
         return CostRangeError(
             f"{many} with {all_of} found in bounded time; with {first} {' and '.join(spans)}: widen a range"
@@ -235,7 +235,7 @@ class _Several:
         return self._drawn(bound) if solution is None else self._solution(solution, max(0.0, bound - best))
 
     def _drawn(self, bound: float) -> Solution:
-        """The most probable of some draws."""
+        """Return the most probable of some draws."""
         rows = likely_within(self.constraints, self.logp, _BATCH)
         if not len(rows):
             raise self.none_found()
@@ -280,7 +280,7 @@ class _Several:
             yield self._accepted(prices_M, sampler, rng)
 
     def _accepted(self, prices_M: Floats, sampler: Sampler, rng: np.random.Generator) -> Ints:
-        """A batch of proposals less those that the prices have made too frequent."""
+        """Return a batch of proposals less those that the prices have made too frequent."""
         rows = sampler.independent(_BATCH, rng)
         costs_NM = self.costs(rows)
         inside = ((costs_NM >= self.low_M) & (costs_NM <= self.high_M)).all(axis=1)
@@ -291,7 +291,7 @@ class _Several:
         return Sampler(self.prior, self.range, self.weights(prices_M) if prices_M.any() else None)
 
     def _side(self, i: int, sampler: Sampler, rng: np.random.Generator) -> int:
-        """The side of another cost that most draws lie on; 0 where enough of them lie inside."""
+        """Return the side of another cost that most draws lie on; 0 where enough of them lie inside."""
         costs = self.costs(sampler.independent(_BATCH, rng))[:, i]
         if ((costs >= self.low_M[i]) & (costs <= self.high_M[i])).mean() > 0.1:
             return 0
@@ -299,7 +299,7 @@ class _Several:
 
 
 def _in_time(architectures: Iterator[tuple[Ints, int]]) -> Iterator[tuple[Ints | None, bool]]:
-    """The choices that come in bounded time; then None, and whether these were all."""
+    """Yield the choices that come in bounded time; then None, and whether these were all."""
     end = False
     try:
         number = 0

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from autovid.solver.best_first import best_in_range
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import Prior
+from autovid.solver.prior import TablePrior
 from autovid.solver.range_check import check_range, nothing_in
 from autovid.solver.table import CostTable
 
@@ -38,18 +38,18 @@ def in_order_of_probability(table: CostTable, logp: Sequence[ArrayLike], low: in
         CostRangeError: at the first step, when there is none, with the reachable range; later, when the search becomes
             too long (see Tree.walk).
     """
-    prior = Prior(table, logp)
+    prior = TablePrior(table, logp)
     inner = check_range(prior.table, low, high)
-    found = False
+    empty = True
     for choices, cost in best_in_range(prior.table, prior.weights, *inner):
-        found = True
+        empty = False
         yield Solution(prior.original(choices), prior.logprob(choices), cost)
-    if not found:
+    if empty:
         raise nothing_in(prior.table, low, high)
 
 
 def most_probable(table: CostTable, logp: Sequence[ArrayLike], low: int, high: int) -> Solution:
-    """The most probable architecture with low <= cost <= high.
+    """Return the most probable architecture with low <= cost <= high.
 
     Raises:
         CostRangeError: there is none; the message has the reachable range, or the nearest reachable costs.

@@ -49,7 +49,7 @@ class CostTable:
                 raise ValueError(f"factor over {factor.scope} names a decision twice")
 
     def total(self, choices: ArrayLike) -> Ints:
-        """The exact cost, int64 (N,), of `choices`, integers (N, D). Millions of architectures a second."""
+        """Return the exact cost, int64 (N,), of `choices`, integers (N, D). Millions of architectures a second."""
         choices_ND = np.asarray(choices)
         if choices_ND.ndim != 2 or choices_ND.shape[1] != len(self.sizes) or choices_ND.dtype.kind not in "iu":
             raise ValueError(f"integer choices (N, {len(self.sizes)}) needed, got {choices_ND.shape}")
@@ -92,16 +92,16 @@ class CostTable:
         return math.gcd(*gaps) or 1
 
     def snap(self, low: int, high: int) -> tuple[int, int]:
-        """The range with its ends moved inwards to the nearest values that `unit` allows; low > high: none is in it."""
+        """Move the ends of a range inwards to the nearest values that `unit` allows; low > high: none is in it."""
         start = self.smallest()[0]
         return low + (start - low) % self.unit, high - (high - start) % self.unit
 
     def smallest(self) -> tuple[int, Ints]:
-        """The lowest reachable cost, and choices (D,) that have it."""
+        """Return the lowest reachable cost, and choices (D,) that have it."""
         return self._smallest
 
     def largest(self) -> tuple[int, Ints]:
-        """The highest reachable cost, and choices (D,) that have it."""
+        """Return the highest reachable cost, and choices (D,) that have it."""
         return self._largest
 
     @cached_property
@@ -130,7 +130,7 @@ class CostTable:
         return sign * int(best[0]) + self.constant, choices
 
     def expected(self, probs: Sequence[ArrayLike]) -> float:
-        """The mean cost when decision d takes its candidates with `probs[d]` (n_d,), independently."""
+        """Return the mean cost when decision d takes its candidates with `probs[d]` (n_d,), independently."""
         weights = [np.asarray(p, np.float64) for p in probs]
         mean = float(self.constant)
         for factor in self.factors:
@@ -141,7 +141,7 @@ class CostTable:
         return mean
 
     def restrict(self, allowed: Mapping[int, Sequence[int] | Ints]) -> "CostTable":
-        """What is left when decision d keeps only the candidates `allowed[d]`; in the result they count from 0."""
+        """Return what is left when decision d keeps the candidates `allowed[d]`; in the result they count from 0."""
         keep = [np.asarray(allowed.get(d, np.arange(n)), np.int64) for d, n in enumerate(self.sizes)]
         if any(len(k) == 0 for k in keep):
             raise ValueError("a decision without candidates")
@@ -157,7 +157,7 @@ class TableConstraint:
     range: CostRange
 
     def inside(self, choices_ND: Ints) -> NDArray[np.bool_]:
-        """True for each architecture, (N,), whose cost lies in the range."""
+        """Return True for each architecture, (N,), whose cost lies in the range."""
         return self.range.holds(self.table.total(choices_ND))
 
     def __str__(self) -> str:
@@ -165,7 +165,7 @@ class TableConstraint:
 
 
 def aligned(tables: Sequence[CostTable]) -> list[CostTable]:
-    """The tables with factors over the same scopes, so that all are added up in the same steps.
+    """Return the tables with factors over the same scopes, so that all are added up in the same steps.
 
     A factor goes to the first factor of the others that reads all its decisions.
     """

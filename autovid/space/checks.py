@@ -20,16 +20,18 @@ OWN = "; one of your own comes with --plugin FILE.py"
 
 
 def check_format(document: Document, number: int) -> None:
-    """A file of a format that this version does not read is refused."""
+    """Refuse a file of a format that this version does not read."""
     if number != FORMAT:
         raise document.error(f"format {number} is not known here; this autovid reads {FORMAT}", "format")
 
 
 def check_old_keys(document: Document) -> None:
-    """Keys that have had another name are refused by saying the new one."""
+    """Refuse keys that have had another name by saying the new one."""
     content = document.root.plain()
     network, parts = (content.get(key) if isinstance(content, dict) else None for key in ("network", "parts"))
     streams = network.get("streams") if isinstance(network, dict) else None
+    if isinstance(content, dict) and "found" in content:
+        raise document.error("this key is called provenance now; rename it", "found")
     for name, stream in streams.items() if isinstance(streams, dict) else ():
         if isinstance(stream, dict) and "every" in stream:
             raise document.error("this key is called frame_stride now; rename it", "network", "streams", name, "every")
@@ -39,7 +41,7 @@ def check_old_keys(document: Document) -> None:
 
 
 def architecture_content(document: Document) -> ArchitectureFile:
-    """The content of an architecture's document, its network and reference input checked. Raises ConfigError."""
+    """Return the content of an architecture's document, its network and reference input checked. Raises ConfigError."""
     check_old_keys(document)
     content = document.as_type(ArchitectureFile)
     check_format(document, content.format)
@@ -52,7 +54,7 @@ def architecture_content(document: Document) -> ArchitectureFile:
 
 
 def check_network(document: Document, network: NetworkConfig, reference: Reference) -> None:
-    """What types cannot say of a macro table: that its places exist and its streams fit each other."""
+    """Check what types cannot say of a macro table: that its places exist and its streams fit each other."""
     if not network.streams:
         raise document.error("a network needs a stream", "network", "streams")
     for name, stream in network.streams.items():
@@ -131,20 +133,20 @@ def _check_places(document: Document, after: Sequence[str], places: Sequence[str
 
 
 def check_odd(document: Document, size: int, *key: str | int) -> None:
-    """A same-padded kernel needs a middle."""
+    """Refuse an even kernel: a same-padded one needs a middle."""
     if size % 2 == 0:
         raise document.error(f"a kernel of {size} has no middle; use odd ones", *key)
 
 
 def check_operation(document: Document, kind: str, value: Value, *key: str | int) -> None:
-    """A candidate of `kind` (fusion or attention) is skip or one of its operations."""
+    """Refuse a candidate of `kind` (fusion or attention) that is neither skip nor one of its operations."""
     if value != SKIP and value not in OPERATIONS[kind]:
         names = ", ".join([SKIP, *OPERATIONS[kind]])
         raise document.error(f"no {OPERATIONS[kind].kind} is called {describe(value)}; there are {names}{OWN}", *key)
 
 
 def check_choice(document: Document, value: Value, kind: Any, *key: str | int) -> Value:
-    """The value of a decision as its type has it. Raises ConfigError for another, and for a kernel that is even."""
+    """Convert the value of a decision to its type. Raises ConfigError for another, and for a kernel that is even."""
     if operations := mark(kind, "operations"):
         check_operation(document, operations, value, *key)
     if isinstance(value, float) and float not in get_args(kind):
@@ -159,7 +161,7 @@ def check_choice(document: Document, value: Value, kind: Any, *key: str | int) -
 
 
 def check_frames(network: NetworkConfig, frames: int) -> None:
-    """Raises ConfigError when a clip of this many frames does not divide among the streams."""
+    """Raise ConfigError when a clip of this many frames does not divide among the streams."""
     for name, stream in network.streams.items():
         if frames % stream.frame_stride:
             each = f"stream {name} takes every {stream.frame_stride}th"
@@ -167,12 +169,12 @@ def check_frames(network: NetworkConfig, frames: int) -> None:
 
 
 def check_crop(crop: int) -> None:
-    """Raises ConfigError when clips are too small for networks of a space."""
+    """Raise ConfigError when clips are too small for networks of a space."""
     if crop < SMALLEST_CROP:
         raise ConfigError(f"crop {crop}: at least {SMALLEST_CROP}")
 
 
 def changed_reference(reference: Reference, **changes: int | None) -> Reference:
-    """The reference input with what is not None changed. Raises ConfigError for what cannot be."""
+    """Return the reference input with what is not None changed. Raises ConfigError for what cannot be."""
     changed = {key: value for key, value in changes.items() if value is not None}
     return plain_document({**msgspec.to_builtins(reference), **changed}, "the input").as_type(Reference)

@@ -21,7 +21,7 @@ class Decision:
 
 
 def decide(content: SpaceFile, candidates: Mapping[str, Mapping[str, Any]]) -> tuple[Decision, ...]:
-    """The decisions of a space's file, in the order of its sites; `candidates` are the checked ones of its streams."""
+    """Return the decisions of a space's file, in the order of its sites; `candidates` are checked, by stream."""
     decisions = []
     for name, kind in decision_types(content.network, content.reference).items():
         stream, *place, variable = name.split(".")
@@ -36,7 +36,7 @@ def decide(content: SpaceFile, candidates: Mapping[str, Mapping[str, Any]]) -> t
 
 
 def decision_types(network: NetworkConfig, reference: Reference) -> dict[str, Any]:
-    """The type of the values of every decision, by name, in the order of the sites."""
+    """Return the type of the values of every decision, by name, in the order of the sites."""
     types: dict[str, Any] = {}
     for site in sites(network, reference):
         own = {"width_in": Width, "width": Width, **site.block.choices}
@@ -47,12 +47,12 @@ def decision_types(network: NetworkConfig, reference: Reference) -> dict[str, An
 
 
 def is_searched_in(part: Part, decision: str) -> bool:
-    """True where a part of the search opens this decision."""
+    """Say whether a part of the search opens this decision."""
     return any(fnmatch.fnmatchcase(decision, pattern) for pattern in part.search)
 
 
 def with_streams(network: NetworkConfig, streams: Sequence[str]) -> NetworkConfig:
-    """The macro table with only these streams; a fusion that has lost an end goes too."""
+    """Return the macro table with only these streams; a fusion that has lost an end goes too."""
     kept = {name: stream for name, stream in network.streams.items() if name in streams}
     fusion, attention = network.fusion, network.attention
     if fusion is not None and not {fusion.source, fusion.target} <= kept.keys():

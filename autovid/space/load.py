@@ -27,12 +27,12 @@ from autovid.space.space import Architecture, SearchSpace
 
 
 def list_spaces() -> dict[str, str]:
-    """Names and descriptions of the shipped spaces."""
+    """Return names and descriptions of the shipped spaces."""
     return {path.stem: read_yaml(path).as_type(SpaceFile).about for path in sorted(search_spaces_dir().glob("*.yaml"))}
 
 
 def load_space(name_or_path: str | Path, *, plugins: Sequence[str | Path] = ()) -> SearchSpace:
-    """A shipped space by its name, or a user's own by the path of its YAML file; `plugins` are files of code to run.
+    """Load a shipped space by its name, or one's own by the path of its YAML file; `plugins` are code to run.
 
     Raises ConfigError.
     """
@@ -65,7 +65,7 @@ def load_space(name_or_path: str | Path, *, plugins: Sequence[str | Path] = ()) 
 
 
 def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Architecture:
-    """Reads an architecture file; `plugins` are files of code to run.
+    """Read an architecture file; `plugins` are files of code to run.
 
     Raises ConfigError with file, line and key for what is wrong in it.
     """
@@ -81,7 +81,7 @@ def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -
             raise document.error(f"{name} is missing", "choices")
         check_choice(document, content.choices[name], kind, "choices", name)
     choices = {name: content.choices[name] for name in types}
-    arch = Architecture(content.space, content.network, content.reference, choices, content.cost, content.found)
+    arch = Architecture(content.space, content.network, content.reference, choices, content.cost, content.provenance)
     if content.hash and content.hash != arch.hash:
         message = f"the content is another architecture's, {arch.hash}; if you have edited it, delete hash and cost"
         raise document.error(message, "hash")
@@ -89,7 +89,7 @@ def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -
 
 
 def _candidates(document: Document, content: SpaceFile) -> dict[str, dict[str, Any]]:
-    """The candidates of every stream as their types have them; those of operations are checked, too."""
+    """Return the candidates of every stream as their types have them; those of operations are checked, too."""
     for name in content.network.streams:
         if name not in content.candidates:
             raise document.error(f"the stream {name} has no candidates", "candidates")

@@ -10,14 +10,14 @@ from autovid.space.space import SearchSpace
 
 
 def check_name(document: Document, name: str, *key: str | int) -> None:
-    """A name goes into paths and into --flops PART=MIN:MAX."""
+    """Check a name that goes into paths and into --flops PART=MIN:MAX."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}", name):
         message = f"{name[:80]!r} is no name; use letters, digits, - _ and . (not first), at most 80"
         raise document.error(message, *key)
 
 
 def check_parts(document: Document, content: SpaceFile, space: SearchSpace) -> None:
-    """The parts decide everything once, each what it holds, and have a proxy each; jitter fits the crops."""
+    """Check that parts decide everything once, each what it holds, and have proxies; that jitter fits the crops."""
     if not content.parts:
         raise document.error("a search needs at least one part", "parts")
     decided: dict[str, str] = {}
@@ -62,7 +62,7 @@ def _check_part(document: Document, content: SpaceFile, number: int) -> None:
 
 
 def _check_search(document: Document, part: Part, number: int, space: SearchSpace, decided: dict[str, str]) -> None:
-    """The patterns of a part fit decisions of its own streams that nobody has made; adds them to `decided`."""
+    """Check that a part's patterns fit decisions of its own streams that nobody has made; add them to `decided`."""
     own = decision_types(with_streams(space.network, part.streams), space.reference)
     for index, pattern in enumerate(part.search):
         fitting = fnmatch.filter([d.name for d in space.decisions], pattern)

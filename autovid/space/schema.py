@@ -22,7 +22,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """A struct in which an unknown key is an error."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles what is said and no more: a copy that says the defaults too would have another hash."""
+        """Pickle what is said and no more: a copy that says the defaults too would have another hash."""
         return msgspec.convert, (msgspec.to_builtins(self), type(self))
 
 
@@ -56,7 +56,7 @@ class StreamConfig(Strict, frozen=True):
 
 
 class FusionConfig(Strict, frozen=True):
-    """Where features flow between the streams: from `source` into `target`, after the named places."""
+    """The places where features flow between the streams: from `source` into `target`, after the named places."""
 
     source: str
     target: str
@@ -65,7 +65,7 @@ class FusionConfig(Strict, frozen=True):
 
 
 class AttentionConfig(Strict, frozen=True):
-    """Where attention blocks may stand: in `stream`, after the named stages."""
+    """The places where attention blocks may stand: in `stream`, after the named stages."""
 
     stream: str
     after: tuple[str, ...]
@@ -94,7 +94,7 @@ class Reference(Strict, frozen=True):
 
     @classmethod
     def of(cls, clip: Clip, classes: int) -> "Reference":
-        """The input of a network that sees such clips."""
+        """Return the input of a network that sees such clips."""
         return cls(frames=clip.frames, crop=clip.crop, classes=classes, stride=clip.stride)
 
 
@@ -154,8 +154,12 @@ class Proxy(Strict, frozen=True):
     held_out_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
 
 
-class Recipe(Strict, frozen=True):
-    """How the supernet's weights and the prior learn (seed-auto-tsnet, section 3.1)."""
+class SearchRecipe(Strict, frozen=True):
+    """The recipe by which the supernet's weights and the prior learn.
+
+    Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021, arXiv:2108.12957,
+    supplement, section 3.1.
+    """
 
     batch: Positive
     jitter: tuple[Positive, Positive]
@@ -172,7 +176,7 @@ class SpaceFile(Strict, frozen=True):
     network: NetworkConfig
     candidates: dict[str, dict[str, Any]]  # by stream; the keys are `width` and its blocks' choices
     reference: Reference
-    recipe: Recipe
+    recipe: SearchRecipe
     parts: tuple[Part, ...]
     proxy: Proxy
     fusion: tuple[str, ...] = ("skip",)
@@ -191,4 +195,4 @@ class ArchitectureFile(Strict, frozen=True):
     hash: str = ""
     plugins: dict[str, PluginRecord] = {}
     cost: dict[str, Value] = {}
-    found: dict[str, Value | bool] = {}
+    provenance: dict[str, Value | bool] = {}

@@ -37,7 +37,7 @@ class SiteTable(CostTable):
         quantity: Quantity,
         constant: int = 0,
     ) -> None:
-        """Prices every site at the space's reference input or another one; `constant` is added to every architecture.
+        """Price every site at the space's reference input or another one; `constant` is added to every architecture.
 
         Raises ConfigError for frames that do not divide among the streams, and for a site beyond counting.
         """
@@ -96,7 +96,7 @@ def gflops(macs: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
 
 
 def convention(reference: Reference) -> str:
-    """The meaning of a FLOPs figure, in one line for every file that carries one."""
+    """Return the meaning of a FLOPs figure, in one line for every file that carries one."""
     return (
         "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not "
         f"counted; one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, "

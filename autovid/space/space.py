@@ -21,7 +21,7 @@ from autovid.solver import sample_in_range
 from autovid.space.checks import architecture_content, changed_reference
 from autovid.space.decisions import Decision, decision_types, is_searched_in, with_streams
 from autovid.space.layout import depth, sites
-from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Recipe, Reference, Value
+from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Reference, SearchRecipe, Value
 from autovid.space.site_table import MacsTable, convention
 
 
@@ -34,7 +34,7 @@ class SearchSpace:
     decisions: tuple[Decision, ...]
     reference: Reference
     parts: tuple[Part, ...] = ()
-    recipe: Recipe | None = None
+    recipe: SearchRecipe | None = None
     proxy: Proxy | None = None
     text: str = field(default="", compare=False, repr=False)  # the YAML it was read from
 
@@ -65,7 +65,7 @@ class SearchSpace:
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.decisions))
 
     def architecture(self, choice: Sequence[int] | np.ndarray) -> "Architecture":
-        """The architecture with these candidate numbers, (D,)."""
+        """Return the architecture with these candidate numbers, (D,)."""
         choices = {d.name: d.candidates[int(i)] for d, i in zip(self.decisions, choice, strict=True)}
         return Architecture(self.name, self.network, self.reference, choices)
 
@@ -95,7 +95,7 @@ class SearchSpace:
         return MacsTable(self, changed_reference(self.reference, crop=crop, frames=frames, classes=classes))
 
     def fix(self, choices: Mapping[str, Value]) -> "SearchSpace":
-        """The space in which these decisions are made. Raises ConfigError for a value that is no candidate."""
+        """Return the space in which these decisions are made. Raises ConfigError for a value that is no candidate."""
         left = []
         for decision in self.decisions:
             value = choices.get(decision.name)
@@ -105,7 +105,7 @@ class SearchSpace:
         return replace(self, decisions=tuple(left))
 
     def part_space(self, number: int, chosen: Mapping[str, Value]) -> "SearchSpace":
-        """The space of part `number`: its streams alone, what earlier parts chose, "skip" for what is to come.
+        """Return the space of part `number`: its streams alone, what earlier parts chose, "skip" for what is to come.
 
         What is to come and has no "skip" stays undecided.
         """
@@ -126,7 +126,7 @@ class SearchSpace:
 class Architecture:
     """One architecture: a macro table and one candidate for every decision.
 
-    `space` is the name of the space that it comes from; `found` says how it was found.
+    `space` is the name of the space that it comes from; `provenance` says how it was found.
     """
 
     space: str
@@ -134,7 +134,7 @@ class Architecture:
     reference: Reference
     choices: Mapping[str, Value]
     cost: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    found: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def hash(self) -> str:
@@ -154,7 +154,7 @@ class Architecture:
         return hash(self.hash)
 
     def as_space(self) -> SearchSpace:
-        """The space with this one architecture in it, which is what the builder takes."""
+        """Return the space with this one architecture in it, which is what the builder takes."""
         decisions = tuple(Decision(name, (value,)) for name, value in self.choices.items())
         return SearchSpace(self.space, self.network, decisions, self.reference)
 
@@ -169,7 +169,7 @@ class Architecture:
         depth_factor: float | None = None,
         stride: int | None = None,
     ) -> "Architecture":
-        """The same architecture at another input and depth, as X3D scales S to M to L.
+        """Return the same architecture at another input and depth, as X3D scales S to M to L.
 
         A deeper or shallower stage takes the choices of its blocks in proportion: block j of n from block j*m//n of m;
         the published models' rule is not known (ours). Raises ConfigError for what no file could hold.
@@ -184,11 +184,11 @@ class Architecture:
         checked = architecture_content(plain_document(content, "the scaled architecture"))
         names = decision_types(checked.network, checked.reference)
         choices = {name: self.choices[self._origin(name, checked.network)] for name in names}
-        found = {**self.found, "scaled_from": self.hash}
-        return Architecture(self.space, checked.network, checked.reference, choices, {}, found)
+        provenance = {**self.provenance, "scaled_from": self.hash}
+        return Architecture(self.space, checked.network, checked.reference, choices, {}, provenance)
 
     def _origin(self, name: str, network: NetworkConfig) -> str:
-        """The decision of this architecture that one of a deeper or shallower network takes its choice from."""
+        """Return the decision of this architecture that one of a deeper or shallower network takes its choice from."""
         if ".block" not in name:
             return name
         stream, stage, block, variable = name.split(".")
@@ -198,14 +198,14 @@ class Architecture:
         return f"{stream}.{stage}.block{index + 1}.{variable}"
 
     def _sources(self) -> Iterator[str | None]:
-        """The plugins that the blocks and operations of this architecture come from."""
+        """Yield the plugins that the blocks and operations of this architecture come from."""
         for site in sites(self.network, self.reference):
             if definition := site.definition(site.choice(self.choices)):
                 registry, name = definition
                 yield registry.source(name)
 
     def to_yaml(self) -> str:
-        """The text of an architecture file."""
+        """Return the text of an architecture file."""
         cost = dict(self.cost) or {"macs": self.macs(), "gflops": round(self.macs() / 1e9, 6)}
         cost["convention"] = convention(self.reference)
         content = {
@@ -214,7 +214,7 @@ class Architecture:
             "hash": self.hash,
             "plugins": msgspec.to_builtins(plugin_records(self._sources())),
             "cost": cost,
-            "found": dict(self.found),
+            "provenance": dict(self.provenance),
             "reference": msgspec.to_builtins(self.reference),
             "network": msgspec.to_builtins(self.network),
             "choices": dict(self.choices),
@@ -230,5 +230,5 @@ class Architecture:
 
 
 def rough(number: int) -> str:
-    """A count that may be larger than any float: 1.8e+79."""
+    """Return a count that may be larger than any float: 1.8e+79."""
     return f"{float(number):.1e}" if number < 10**300 else f"{Decimal(number):.1e}"

@@ -7,7 +7,7 @@ from autovid.studies.by_training import Rival, Trainer, find_rival, range_around
 from autovid.studies.comparison import Comparison, Entry
 from autovid.studies.measured import MeasuredNetwork, measured_network, open_measured
 from autovid.studies.rank import Ranking, rank
-from autovid.studies.supernet import Supernet, open_supernet
+from autovid.studies.supernet import PartSupernet, open_supernet
 from autovid.studies.tabular import TableEvaluator, search_by_table
 
 __all__ = [
@@ -17,9 +17,9 @@ __all__ = [
     "Comparison",
     "Entry",
     "MeasuredNetwork",
+    "PartSupernet",
     "Ranking",
     "Rival",
-    "Supernet",
     "TableEvaluator",
     "Trainer",
     "block_run",

@@ -44,7 +44,7 @@ def measure_blocks(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> LatencyFile:
-    """Measures what the file `out` does not have yet of the blocks of `spaces`, all at one input, and writes it.
+    """Measure what the file `out` does not have yet of the blocks of `spaces`, all at one input, and write it.
 
     Saves after every group; a KeyboardInterrupt leaves what is measured in the file, to be gone on with by `resume`.
     The overhead is measured at the end, once, on networks of these spaces.
@@ -60,8 +60,8 @@ def measure_blocks(
         for start in range(0, len(todo), GROUP):
             keys = todo[start : start + GROUP]
             runs = [block_run(*every[key], compute, batch) for key in keys]
-            found = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
-            file = msgspec.structs.replace(file, blocks=file.blocks | found)
+            times = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
+            file = msgspec.structs.replace(file, blocks=file.blocks | times)
             _write(out, file)
             shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
         shown.update(len(every), "whole networks", {})
@@ -94,11 +94,11 @@ def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats:
         return new
     if not resume:
         raise RunError(f"{out} is there already; go on with --resume, or choose another -o")
-    found = read_latency_file(out)
-    mine, theirs = new.settings(), found.settings()
+    earlier = read_latency_file(out)
+    mine, theirs = new.settings(), earlier.settings()
     if different := [f"{key}: {theirs[key]} there, {mine[key]} now" for key in mine if mine[key] != theirs[key]]:
         raise RunError(f"{out} was measured otherwise ({'; '.join(different)}); choose another -o")
-    return found
+    return earlier
 
 
 def _write(out: Path, file: LatencyFile) -> None:
@@ -106,7 +106,7 @@ def _write(out: Path, file: LatencyFile) -> None:
 
 
 def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute, batch: int, repeats: int) -> int:
-    """What whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random.
+    """Return what whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random.
 
     Some blocks take turns with them once more: if these are now slower or faster than when the table was measured, so
     is everything, and the networks' times are brought to the table's pace.
@@ -130,7 +130,7 @@ def predicted(arch: Architecture, file: LatencyFile) -> int:
 
 
 def times_of(runs: Sequence[Run], compute: Compute, repeats: int, together: Sequence[int] = ()) -> list[int]:
-    """The median of each run's repeats, in nanoseconds; the runs take turns. `together`: calls in a row, on CUDA."""
+    """Time runs in turn: the median of each one's repeats, in nanoseconds. `together`: calls in a row, on CUDA."""
     calls = list(together) if together and compute.device.type == "cuda" else [1] * len(runs)
     turns = Turns([_in_a_row(run, number) for run, number in zip(runs, calls, strict=True)], compute.device)
     turns.warm_up(WARM_UP)
@@ -148,7 +148,7 @@ def _in_a_row(run: Run, calls: int) -> Run:
 
 
 def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
-    """A forward pass of a whole architecture."""
+    """Return a forward pass of a whole architecture."""
     torch.manual_seed(0)
     net = build(arch).to(compute.device).eval().requires_grad_(False)
     x = _clips(batch, 3, Size(arch.reference.frames, arch.reference.crop, arch.reference.crop), compute, torch.float32)
@@ -162,7 +162,7 @@ def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
 
 
 def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
-    """A forward pass of the module at a site for one choice; where it is added to a map, with the addition."""
+    """Return a forward pass of the module at a site for one choice; where it is added to a map, with the addition."""
     torch.manual_seed(0)
     module = site.block.build(site, {name: (value,) for name, value in choice.items()})
     net = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -179,7 +179,7 @@ def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
 
 
 def _example(site: Site, one: Input, choice: Choice, compute: Compute, batch: int, dtype: torch.dtype) -> Tensor:
-    """A map of noise, or a vector, as a site reads it; of a clip the frames that a stream sees."""
+    """Return a map of noise, or a vector, as a site reads it; of a clip the frames that a stream sees."""
     width = site.width_of(one, choice)
     if one.size is None:
         return torch.randn(batch, width, device=compute.device, dtype=dtype)

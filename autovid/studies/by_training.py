@@ -44,7 +44,7 @@ from autovid.train.trained import KIND, find_architecture
 
 @dataclass(frozen=True)
 class Trainer:
-    """By which recipe, on what and where every architecture of a comparison is trained."""
+    """The recipe, the videos and the machine by which every architecture of a comparison is trained."""
 
     videos: VideoSet
     source: str
@@ -56,11 +56,11 @@ class Trainer:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where it is trained: found when it is first needed, as that may be on another machine."""
+        """The device: found when it is first needed, as that may be on another machine."""
         return Compute(self.device, self.recipe.precision)
 
     def train(self, arch: Architecture, out: Path, title: str) -> Evaluation:
-        """Begins the training in `out`, goes on with it, or takes what it came to."""
+        """Begin the training in `out`, go on with it, or take what it came to."""
         return train_model(
             arch,
             self.videos,
@@ -77,7 +77,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Rival:
-    """What the random ones are compared with: an architecture, and what its training came to, if it is done."""
+    """The architecture that random ones are compared with, and the result of its training, if it is done."""
 
     arch: Architecture
     evaluation: Evaluation | None = None
@@ -93,7 +93,7 @@ class Job(NamedTuple):
     title: str
 
     def run(self, trainer: Trainer, folder: Path) -> Evaluation | str:
-        """Its training in `folder`; what was said where it diverged."""
+        """Train it in `folder`; return its evaluation, or what was said where it diverged."""
         try:
             return trainer.train(self.arch, folder / self.name, self.title)
         except DivergedError as error:
@@ -106,7 +106,7 @@ NEVER = timedelta(days=10**5)  # between two checkpoints: trainings keep their o
 
 
 def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> Iterator[tuple[int, Evaluation | str]]:
-    """What every job came to, with its number: evaluated, or why not."""
+    """Yield what every job came to, with its number: evaluated, or why not."""
     for number, job in enumerate(jobs):
         yield number, job.run(trainer, folder)
 
@@ -150,7 +150,7 @@ class TrainingEvaluator:
         return _scores([evaluations[arch.hash] for arch in archs], self.trainer.videos)
 
     def _jobs(self, archs: Sequence[Architecture]) -> list[Job]:
-        """The searched architecture first, unless it is trained, and the others."""
+        """Return the searched architecture first, unless it is trained, and the others."""
         jobs = []
         if self.rival is not None and self.rival.arch.hash not in self._results:
             arch = self.rival.arch
@@ -173,7 +173,7 @@ class TrainingEvaluator:
 
 
 def _scores(evaluations: Sequence[Evaluation | None], videos: VideoSet) -> Scores:
-    """The scores of trained architectures: by accuracy, as a log-likelihood of guessing right."""
+    """Return the scores of trained architectures: by accuracy, as a log-likelihood of guessing right."""
     clips = max((e.decoded for e in evaluations if e is not None), default=1)
     correct = np.array([0 if e is None else round(e.top1 * e.decoded / 100) for e in evaluations], np.int64)
     rate = (correct + 0.5) / (clips + 1)
@@ -247,7 +247,7 @@ class _Silent(Progress):
 
 
 def planned(settings: Any) -> int:
-    """How many architectures a strategy scores in all."""
+    """Return how many architectures a strategy scores in all."""
     return int(settings.architectures if hasattr(settings, "architectures") else settings.rounds * settings.batch)
 
 
@@ -261,13 +261,13 @@ def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint
     return [space.architecture(row) for row in rows]
 
 
-def _entry(role: str, arch: Architecture, macs: int, found: Evaluation | None, costs: Sequence[Cost]) -> Entry:
-    params, top1, top5 = (None, None, None) if found is None else (found.params, found.top1, found.top5)
+def _entry(role: str, arch: Architecture, macs: int, evaluation: Evaluation | None, costs: Sequence[Cost]) -> Entry:
+    params, top1, top5 = (evaluation.params, evaluation.top1, evaluation.top5) if evaluation else (None, None, None)
     return Entry(role, arch.hash, macs, params, top1, top5, {cost.name: cost_at(arch, cost) for cost in costs})
 
 
 def cost_at(arch: Architecture, cost: Cost) -> int | None:
-    """A cost in atoms; None where a table lacks an architecture's blocks, as of another space."""
+    """Return a cost in atoms; None where a table lacks an architecture's blocks, as of another space."""
     try:
         return cost.of(arch)
     except ConfigError:
@@ -287,7 +287,7 @@ def range_around(space: SearchSpace, arch: Architecture) -> CostRange:
 
 
 def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
-    """The architecture in an architecture file or in a run; with its evaluation if the run is a finished training.
+    """Find the architecture in a file or in a run, with its evaluation if the run is a finished training.
 
     Raises RunError if that training had another recipe or other data, or is not finished.
     """

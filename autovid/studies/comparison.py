@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True):
     others: dict[str, int | None] = {}  # further costs in atoms, by name; None where a table lacks its blocks
 
     def cost(self, cost: Cost) -> int | None:
-        """A cost in atoms; None where it is not known."""
+        """Return a cost in atoms; None where it is not known."""
         return self.macs if cost == Macs() else self.others.get(cost.name)
 
 
@@ -60,7 +60,7 @@ class Comparison:
         return [(e.macs / 1e9, e.top1, e.hash) for e in self.entries if e.kind == kind and e.top1 is not None]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table as text, the best first."""
+        """Return the table as text, the best first."""
         ranked = sorted(self.entries, key=lambda entry: -1.0 if entry.top1 is None else entry.top1, reverse=True)
         return [
             (e.hash, e.kind, f"{e.macs / 1e9:.4f}",
@@ -70,7 +70,7 @@ class Comparison:
         ]  # fmt: skip
 
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns of `rows`."""
+        """Return the names of the columns of `rows`."""
         others = [f"{cost.quantity.what} ({cost.quantity.unit})" for cost in self.others]
         return ("architecture", "kind", "GFLOPs", *others, "params (M)", "top-1 (%)", "top-5 (%)")
 
@@ -86,7 +86,7 @@ class Comparison:
         return text + (f"; searched {searched[0][1]:.1f} %{aside}" if searched else "")
 
     def note(self) -> str:
-        """A note on a searched architecture that lies outside a range; else empty."""
+        """Return a note on a searched architecture that lies outside a range; else empty."""
         ranges = {c.cost: c.whole for c in self.constraints if c.whole is not None}
         ranges.setdefault(Macs(), self.macs)
         searched = [entry for entry in self.entries if entry.kind == "searched"]
@@ -94,7 +94,7 @@ class Comparison:
         return " ".join(filter(None, notes))
 
     def about(self) -> str:
-        """The conditions under which the figures hold."""
+        """Return the conditions under which the figures hold."""
         recipe = self.recipe
         return (
             f"space {self.space}, {self.within()}; trained for {recipe.length} on {self.data} at {recipe.frames} "
@@ -102,21 +102,21 @@ class Comparison:
         )
 
     def within(self) -> str:
-        """The ranges, with that of the MACs first where none was asked for."""
+        """Return the ranges, with that of the MACs first where none was asked for."""
         texts = [text for constraint in self.constraints for text in constraint.spoken()]
         if all(c.cost != Macs() for c in self.constraints):
             texts = [Macs.quantity.say(*self.macs), *texts]
         return ", ".join(texts)
 
     def conventions(self) -> str:
-        """The meaning of FLOPs, parameters and other costs here, a line each."""
+        """Return the meaning of FLOPs, parameters and other costs here, a line each."""
         trained = f"of the networks as trained, with {self.classes} classes"
         others = [cost.convention(self.reference) for cost in self.others]
         return "\n".join([f"FLOPs: {convention(self.reference)}", f"parameters: {trained}", *others])
 
 
 def outside_note(cost: Cost, value: int | None, ends: CostRange) -> str:
-    """A note on a searched architecture beside random ones of another range; else empty."""
+    """Return a note on a searched architecture beside random ones of another range; else empty."""
     if value is None or ends.low <= value <= ends.high:
         return ""
     low, high = ends
@@ -132,7 +132,7 @@ def _number(value: float | None, scale: float, missing: str) -> str:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Brings table.csv, table.md and plot.png in the folder `path` up to date."""
+    """Bring table.csv, table.md and plot.png in the folder `path` up to date."""
     from autovid.studies.comparison_plot import comparison_png
 
     write_atomic(path / "table.csv", _csv(comparison))

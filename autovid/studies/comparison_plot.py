@@ -18,7 +18,7 @@ RANDOM, SEARCHED, MUTED = "#3b6ea5", "#d1495b", "#5c6370"
 
 
 def comparison_png(comparison: "Comparison") -> bytes:
-    """The plot as a PNG of 1400 x 900 pixels."""
+    """Return the plot as a PNG of 1400 x 900 pixels."""
     figure = Figure(figsize=(7, 4.5), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -49,17 +49,17 @@ def _draw_axes(axes: Axes, comparison: "Comparison") -> None:
 
 
 def _draw_random(axes: Axes, comparison: "Comparison") -> None:
-    found = comparison.accuracies(comparison.strategy)
-    if not found:
+    points = comparison.accuracies(comparison.strategy)
+    if not points:
         return
-    x, y = [point[0] for point in found], [point[1] for point in found]
+    x, y = [point[0] for point in points], [point[1] for point in points]
     mean = statistics.mean(y)
     if len(y) > 1:
         spread = statistics.stdev(y)
         axes.axhspan(mean - spread, mean + spread, color=RANDOM, alpha=0.12, linewidth=0, label="mean ± 1 s.d.")
     axes.axhline(mean, color=RANDOM, linewidth=1, linestyle="--", label=f"mean of {comparison.strategy}, {mean:.1f} %")
     axes.scatter(x, y, s=34, color=RANDOM, edgecolors="white", linewidths=0.6, zorder=3, label=comparison.strategy)
-    best = max(found, key=lambda point: point[1])
+    best = max(points, key=lambda point: point[1])
     rivals = [top1 for _, top1, _ in comparison.accuracies("searched")]
     under = bool(rivals) and 0 <= rivals[0] - best[1] < 3  # else the two labels might lie on each other
     _label(axes, comparison, best, f"best of {comparison.strategy}, {best[1]:.1f} %", RANDOM, under)

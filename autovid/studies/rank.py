@@ -24,7 +24,7 @@ from autovid.run import Progress, RunDirectory, write_atomic
 from autovid.space import Architecture
 from autovid.studies.by_training import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
 from autovid.studies.correlation import interval, kendall, spearman
-from autovid.studies.supernet import Supernet
+from autovid.studies.supernet import PartSupernet
 
 STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
 FEWEST = 3
@@ -99,7 +99,7 @@ class Ranking:
 
 
 def rank(
-    supernet: Supernet,
+    supernet: PartSupernet,
     n: int,
     trainer: Trainer,
     out: Path,
@@ -137,7 +137,7 @@ def rank(
 
 
 def _evaluate_all(
-    supernet: Supernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory
+    supernet: PartSupernet, archs: list[Architecture], trainer: Trainer, ranking: Ranking, run: RunDirectory
 ) -> None:
     """Evaluate each with the supernet's weights, except those that an earlier start has evaluated."""
     ranking.entries = _evaluated_before(run.path, [arch.hash for arch in archs])
@@ -163,18 +163,18 @@ def _evaluated_before(folder: Path, hashes: list[str]) -> list[RankedArchitectur
     return []
 
 
-def _evaluate(supernet: Supernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
+def _evaluate(supernet: PartSupernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
     ways = [supernet.accuracy(arch, videos, trainer.compute, calibrated) for calibrated in (False, True)]
     return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), *ways)
 
 
-def _job(supernet: Supernet, arch: Architecture, number: int, n: int) -> Job:
+def _job(supernet: PartSupernet, arch: Architecture, number: int, n: int) -> Job:
     macs = macs_at(supernet.space, arch)
     title = f"architecture {number} of {n} · {arch.hash} · {gflops(macs, digits=4)} GFLOPs"
     return Job("ranked", arch, macs, f"arch-{arch.hash}", title)
 
 
-def _config(supernet: Supernet, archs: list[Architecture], seed: int, trainer: Trainer) -> dict[str, Any]:
+def _config(supernet: PartSupernet, archs: list[Architecture], seed: int, trainer: Trainer) -> dict[str, Any]:
     return {
         "space": supernet.searched.space.name,
         "part": supernet.part,
@@ -186,7 +186,7 @@ def _config(supernet: Supernet, archs: list[Architecture], seed: int, trainer: T
     }
 
 
-def write_ranking(folder: Path, ranking: Ranking, supernet: Supernet) -> None:
+def write_ranking(folder: Path, ranking: Ranking, supernet: PartSupernet) -> None:
     """Bring rank.json, table.csv and plot.png up to date."""
     content = {
         "space": ranking.space,

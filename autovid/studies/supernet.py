@@ -27,7 +27,7 @@ CALIBRATION = 16  # batches of training clips that the statistics of norms are t
 
 
 @dataclass(frozen=True)
-class Supernet:
+class PartSupernet:
     """The supernet at the end of a part: the part's space and constraints (those that can be met together), weights."""
 
     searched: Searched
@@ -62,7 +62,7 @@ class Supernet:
             recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
 
 
-def open_supernet(run: Path, part: str | None = None) -> Supernet:
+def open_supernet(run: Path, part: str | None = None) -> PartSupernet:
     """Open the supernet at the end of a part, by default of the one with the most decisions.
 
     Raises ConfigError, RunError.
@@ -87,4 +87,4 @@ def open_supernet(run: Path, part: str | None = None) -> Supernet:
     else:
         part_space = space.part_space(number, state.info["chosen"])
         inside = part_constraints(searched.constraints, number, space, part_space)
-    return Supernet(searched, names[number], part_space, drawable(inside), net, fingerprint)
+    return PartSupernet(searched, names[number], part_space, drawable(inside), net, fingerprint)

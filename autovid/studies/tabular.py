@@ -17,7 +17,7 @@ from autovid.fileio import digest
 from autovid.run import Progress, RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.problem import Choices
-from autovid.search.run import Found, check_space, finish, keep_inputs, search_config
+from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
@@ -93,12 +93,12 @@ class TableEvaluator:
 
 
 def _error(loss: NDArray[np.float64]) -> float:
-    """The standard error of the mean over seeds; 0 where there is one."""
+    """Return the standard error of the mean over seeds; 0 where there is one."""
     return float(loss.std(ddof=1) / np.sqrt(len(loss))) if len(loss) > 1 else 0.0
 
 
 def _key(choices: Mapping[str, Value]) -> tuple[tuple[str, float | str], ...]:
-    """The choices in an order of their own, numbers as floats, so that 3 and 3.0 are one expansion."""
+    """Return the choices in an order of their own, numbers as floats, so that 3 and 3.0 are one expansion."""
     items = choices.items()
     return tuple(sorted((name, float(value) if isinstance(value, int) else value) for name, value in items))
 
@@ -116,7 +116,7 @@ def search_by_table(
     resume: bool = False,
     resume_command: str = "",
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
     Raises ConfigError for a table that cannot be read or lacks an architecture, and what `search` raises.

@@ -71,7 +71,7 @@ def _check(
     keeps_result: bool,
     keys: dict[str, Any],
 ) -> None:
-    """`keeps_result`: what comes out is kept by whatever follows, and counts here."""
+    """Check one choice. `keeps_result`: what comes out is kept by whatever follows, and counts here."""
     torch.manual_seed(0)
     supernet = _randomised(block.build(site, site.candidates(candidates)))
     for choice in _some(site, candidates):

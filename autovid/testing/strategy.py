@@ -86,7 +86,7 @@ def _check_choices(choices: Choices, problem: Problem, where: str) -> None:
 
 
 def _check_resumed(make: Callable[[Problem], Strategy], problem: Problem) -> None:
-    """A strategy that was saved and loaded in the middle goes on as one that was not."""
+    """Check that a strategy that was saved and loaded in the middle goes on as one that was not."""
     whole, begun = make(problem), make(problem)
     for strategy in (whole, begun):
         _history(strategy, problem, 0, STEPS // 2)
@@ -119,7 +119,7 @@ def _check_distribution(strategy: Strategy, problem: Problem) -> None:
 
 
 def _check_out_of_reach(strategy: Strategy, problem: Problem) -> None:
-    """Constraints that nothing meets cost one clear error."""
+    """Check that constraints that nothing meets cost one clear error."""
     if not problem.constraints:
         return
     nothing = [replace(limit, range=CostRange(1, 1)) for limit in problem.constraints]

@@ -19,7 +19,7 @@ from autovid.models import Network
 CLIPS = 8  # so that what does not grow with the clips, copies of weights, hardly counts
 
 
-class Memory(NamedTuple):
+class TrainingMemory(NamedTuple):
     """Bytes in fp32 of a network and of one clip."""
 
     of_weights: int  # and statistics
@@ -31,7 +31,7 @@ class Memory(NamedTuple):
         return self.of_weights * (4 if averaged else 3) + kept
 
 
-def count_memory(net: Network, clip: Clip) -> Memory:
+def count_memory(net: Network, clip: Clip) -> TrainingMemory:
     """Count for clips of this size."""
     ghost = copy.deepcopy(net).to("meta").train()
     own = {id_of(tensor) for tensor in [*ghost.parameters(), *ghost.buffers()]}
@@ -51,7 +51,7 @@ def count_memory(net: Network, clip: Clip) -> Memory:
     with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         ghost(x.contiguous(memory_format=torch.channels_last_3d))
     weights = sum(tensor.nbytes for tensor in [*ghost.parameters(), *ghost.buffers()])
-    return Memory(weights, sum(kept.values()) // CLIPS)
+    return TrainingMemory(weights, sum(kept.values()) // CLIPS)
 
 
 def _channels_last(module: nn.Module, inputs: object, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from autovid.data.views import views_of
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.space.schema import Reference
 from autovid.train.experiment import Experiment
-from autovid.train.memory import Memory, count_memory
+from autovid.train.memory import TrainingMemory, count_memory
 from autovid.train.recipe import Recipe, view_crop
 from autovid.train.task import prepare
 
@@ -24,7 +24,7 @@ class TrainingCost(NamedTuple):
     """The cost of a network at a recipe's clip."""
 
     cost: Count
-    memory: Memory
+    memory: TrainingMemory
     clip: str
     convention: str
 

@@ -13,6 +13,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import autovid
+from autovid import api
 from autovid.cli import COMMANDS, _parser
 from autovid.config.resources import experiments_dir
 
@@ -90,7 +92,7 @@ def escaped(text: str) -> str:
 
 
 class Api(Generated):
-    """The public names of a module, `__all__`, each documented from its docstring."""
+    """The public names of a module, `__all__`, each documented from its docstring; those of autovid.api only there."""
 
     required_arguments = 1
 
@@ -98,6 +100,8 @@ class Api(Generated):
         module = importlib.import_module(self.arguments[0])
         yield "```{eval-rst}"
         for name in module.__all__:
+            if module is autovid and name in api.__all__:
+                continue
             yield from api_entry(module.__name__, name, getattr(module, name))
         yield "```"
 

@@ -71,8 +71,8 @@ def test_trainings_refuse_the_same(
     what: str, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    given = ["train", "auto_tsnet_s"] if what == "train" else [what, "--space", "tiny", "--flops", "0.0075:0.008"]
-    code, line = refused([*given, "-o", str(out), *arguments], capsys)
+    words = ["train", "auto_tsnet_s"] if what == "train" else [what, "--space", "tiny", "--flops", "0.0075:0.008"]
+    code, line = refused([*words, "-o", str(out), *arguments], capsys)
     assert code == 2
     assert arguments[0].lstrip("-") in line
     assert not out.exists()
@@ -149,11 +149,11 @@ def test_derive_says_which_folder_cannot_be_made(
     file: str, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("precious")
-    wanted = file.replace("FILE", str(tmp_path / "file"))
+    out_file = file.replace("FILE", str(tmp_path / "file"))
     capsys.readouterr()
-    code, line = refused(["derive", str(searched), "-o", wanted], capsys)
+    code, line = refused(["derive", str(searched), "-o", out_file], capsys)
     assert code == 5
-    assert str(Path(wanted).parent) in line
+    assert str(Path(out_file).parent) in line
     assert (tmp_path / "file").read_text() == "precious"
 
 

@@ -69,7 +69,7 @@ def test_a_search_without_a_range_works_from_end_to_end(
     assert NONE in shown
     assert read_yaml(out / "config.yaml").as_type(dict)["constraints"] == {}
     content = (out / "architecture.yaml").read_bytes()
-    assert load_architecture(out / "architecture.yaml").found["range"] == "none"
+    assert load_architecture(out / "architecture.yaml").provenance["range"] == "none"
     (out / "architecture.yaml").unlink()
     assert search(out, tiny_videos, "--beta", "0", "--resume") == 0
     assert (out / "architecture.yaml").read_bytes() == content
@@ -87,14 +87,14 @@ def test_no_range_takes_the_likeliest_candidate_of_every_decision(
 ) -> None:
     assert main(["derive", str(ranged), "--no-range", "-o", str(tmp_path / "a.yaml")]) == 0
     assert NONE in screen(capsys)
-    arch, found = load_architecture(tmp_path / "a.yaml"), read_search(ranged)
-    logp = dict(zip((d.name for d in found.space.decisions), found.log_probs(found.space)))
+    arch, searched = load_architecture(tmp_path / "a.yaml"), read_search(ranged)
+    logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))
     for name, value in arch.choices.items():
-        taken = found.space.candidates[name].index(value)
+        taken = searched.space.candidates[name].index(value)
         assert logp[name][taken] == logp[name].max()
-    assert arch.found["range"] == "none"
-    assert arch == derive(found, no_range=True)
-    assert arch.found["log_probability"] > derive(found).found["log_probability"]
+    assert arch.provenance["range"] == "none"
+    assert arch == derive(searched, no_range=True)
+    assert arch.provenance["log_probability"] > derive(searched).provenance["log_probability"]
 
 
 @pytest.mark.parametrize("other", [["--flops", "0.008:0.009"], ["--latency", "1:2"]])
@@ -132,8 +132,8 @@ def test_at_chance_is_said_first_and_nothing_is_won(
     assert shown.startswith(" derived The supernet is at chance: held-out loss 2.50")
     assert "What the prior prefers reflects FLOPs and noise, not accuracy." in shown
     arch = load_architecture(run / "architecture.yaml")
-    assert arch.found["better_than_chance"] is False
-    assert arch.found["evidence"].startswith("The supernet is at chance: ")
+    assert arch.provenance["better_than_chance"] is False
+    assert arch.provenance["evidence"].startswith("The supernet is at chance: ")
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.count("The supernet is at chance: held-out loss 2.50") == 2  # what was found; every decision
@@ -149,7 +149,7 @@ def test_better_than_chance_is_said_and_counted(
     shown = screen(capsys)
     assert "The supernet is better than chance: held-out loss 1.00" in shown
     assert "at chance" not in shown
-    assert load_architecture(run / "architecture.yaml").found["better_than_chance"] is True
+    assert load_architecture(run / "architecture.yaml").provenance["better_than_chance"] is True
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "35 decisions lead by more than 50 points" in page

@@ -32,8 +32,8 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def described(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(shown(["describe", *words, "--json"], capsys))
-    return found
+    content: dict[str, Any] = json.loads(shown(["describe", *words, "--json"], capsys))
+    return content
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -65,36 +65,38 @@ def test_an_architecture_adds_up_to_what_count_says(
 ) -> None:
     """Site by site and stage by stage, at the reference input or another one."""
     arch, file = saved(space, tmp_path)
-    found = described([file, *(word for key, value in other.items() for word in (f"--{key}", str(value)))], capsys)
+    description = described(
+        [file, *(word for key, value in other.items() for word in (f"--{key}", str(value)))], capsys
+    )
     reference = load_space(space).reference
     frames, crop, classes = (other.get(key, getattr(reference, key)) for key in ("frames", "crop", "classes"))
     with torch.device("meta"):
         net = autovid.build(arch, classes)
     counted = autovid.count(net, Clip(frames, crop))
-    assert (found["params"], found["macs"], found["macs_by_kind"]) == (
+    assert (description["params"], description["macs"], description["macs_by_kind"]) == (
         counted.params,
         counted.macs,
         counted.macs_by_kind,
     )
-    for rows in (found["stages"], found["sites"]):
+    for rows in (description["stages"], description["sites"]):
         assert sum(row["macs"] for row in rows) == counted.macs
         assert sum(row["params"] for row in rows) == counted.params
-    assert found["input"] == {"frames": frames, "crop": crop, "classes": classes}
-    assert f"{frames} frames at {crop}x{crop}, {classes} classes" in found["convention"]
-    assert (found["hash"], found["choices"]) == (arch.hash, arch.choices)
+    assert description["input"] == {"frames": frames, "crop": crop, "classes": classes}
+    assert f"{frames} frames at {crop}x{crop}, {classes} classes" in description["convention"]
+    assert (description["hash"], description["choices"]) == (arch.hash, arch.choices)
 
 
 def test_every_site_costs_what_a_trace_of_its_module_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arch, file = saved("tiny", tmp_path, seed=2)
-    found = described([file], capsys)
+    description = described([file], capsys)
     with torch.device("meta"):
         net = autovid.build(arch).eval()
         with FlopCounterMode(display=False) as counter:
             net(torch.empty(1, 3, net.clip.frames, net.clip.crop, net.clip.crop))
     traced = {path: sum(by.values()) // 2 for path, by in counter.get_flop_counts().items()}
     modules = dict(net.sites.items())
-    assert sum(row["macs"] > 0 for row in found["sites"]) > 12
-    for row in found["sites"]:
+    assert sum(row["macs"] > 0 for row in description["sites"]) > 12
+    for row in description["sites"]:
         name = row["site"].replace(".", "-")
         assert row["macs"] == traced.get(f"SearchNetwork.sites.{name}", 0), name
         assert row["params"] == sum(p.numel() for p in modules[name].parameters()), name
@@ -108,20 +110,20 @@ def test_the_table_of_an_architecture_holds_the_same_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arch, file = saved("tiny", tmp_path)
-    found, text = described([file], capsys), shown(["describe", file], capsys)
+    description, text = described([file], capsys), shown(["describe", file], capsys)
     rows = {row[0]: row[2:] for row in cells(text)}
-    figures = {row["site"]: row for row in found["sites"]}
+    figures = {row["site"]: row for row in description["sites"]}
     figures |= {
-        f"{s['stage']}, {s['blocks']} block{'s' * (s['blocks'] > 1)}": s for s in found["stages"] if s["blocks"]
+        f"{s['stage']}, {s['blocks']} block{'s' * (s['blocks'] > 1)}": s for s in description["stages"] if s["blocks"]
     }
-    wanted = {name: row for name, row in rows.items() if name != "all"}
-    assert {name: three_costs(row) for name, row in figures.items()} == wanted
-    assert rows["all"] == three_costs(found)
-    assert found["memory_bytes"] == Memory().of(arch)
-    assert f"takes {found['step_peak_bytes'] / 1e6:,.1f} MB at its peak" in text.replace("\n", " ")
+    site_rows = {name: row for name, row in rows.items() if name != "all"}
+    assert {name: three_costs(row) for name, row in figures.items()} == site_rows
+    assert rows["all"] == three_costs(description)
+    assert description["memory_bytes"] == Memory().of(arch)
+    assert f"takes {description['step_peak_bytes'] / 1e6:,.1f} MB at its peak" in text.replace("\n", " ")
     assert "sparse.stage2, 2 blocks" in rows
     assert f"architecture {arch.hash} of tiny" in text
-    assert found["convention"] in text.replace("\n", "")
+    assert description["convention"] in text.replace("\n", "")
     is_what = {row[0]: row[1] for row in cells(text)}
     kernel = [arch.choices[f"sparse.stage3.block1.{name}"] for name in ("temporal_kernel", "spatial_kernel")]
     width = arch.choices["sparse.stage3.width"]
@@ -141,9 +143,9 @@ def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys:
     assert "finished" in line
     how = {"by": "autovid search", "log_probability": -3.25, "proxy": True}
     Architecture(arch.space, arch.network, arch.reference, arch.choices, {}, how).save(run / "architecture.yaml")
-    found = described([str(run)], capsys)
-    assert found == described([str(run / "architecture.yaml")], capsys)
-    assert (found["hash"], found["found"]) == (arch.hash, how)
+    description = described([str(run)], capsys)
+    assert description == described([str(run / "architecture.yaml")], capsys)
+    assert (description["hash"], description["provenance"]) == (arch.hash, how)
     assert "log_probability: -3.25" in shown(["describe", str(run)], capsys)
 
 
@@ -152,35 +154,39 @@ def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_a_space_is_told_by_its_parts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    space, found = load_space(name), described([name], capsys)
-    assert (found["space"], found["size"]) == (name, prod(map(len, found["decisions"].values())))
-    assert {key: tuple(value) for key, value in found["decisions"].items()} == {
+    space, description = load_space(name), described([name], capsys)
+    assert (description["space"], description["size"]) == (name, prod(map(len, description["decisions"].values())))
+    assert {key: tuple(value) for key, value in description["decisions"].items()} == {
         d.name: d.candidates for d in space.decisions
     }
-    assert [(p["name"], p["cost_fraction"], p["epochs"]) for p in found["parts"]] == [
+    assert [(p["name"], p["cost_fraction"], p["epochs"]) for p in description["parts"]] == [
         (p.name, p.cost_fraction, p.epochs) for p in space.parts
     ]
-    assert sum(part["decisions"] for part in found["parts"]) == sum(len(d.candidates) > 1 for d in space.decisions)
-    assert found["parts"][-1]["macs"] == [found["smallest_macs"], found["largest_macs"]]
-    assert all(found["smallest_macs"] <= arch.macs() <= found["largest_macs"] for arch in space.sample(5, seed=0))
+    assert sum(part["decisions"] for part in description["parts"]) == sum(
+        len(d.candidates) > 1 for d in space.decisions
+    )
+    assert description["parts"][-1]["macs"] == [description["smallest_macs"], description["largest_macs"]]
+    assert all(
+        description["smallest_macs"] <= arch.macs() <= description["largest_macs"] for arch in space.sample(5, seed=0)
+    )
     text = shown(["describe", name], capsys)
-    low, high = found["smallest_macs"] / 1e9, found["largest_macs"] / 1e9
+    low, high = description["smallest_macs"] / 1e9, description["largest_macs"] / 1e9
     assert f"space {name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures of " in text
     assert f"{low:.4g} to {high:.4g} GFLOPs" in text
-    assert [row[:2] for row in cells(text)] == [[part["name"], str(part["decisions"])] for part in found["parts"]]
+    assert [row[:2] for row in cells(text)] == [[part["name"], str(part["decisions"])] for part in description["parts"]]
     alike = [line.partition(" x ") for line in text.splitlines() if line.startswith("  ")]
     counts = [int(number) if many else 1 for number, many, _ in alike]
     assert sum(counts) == len(space.decisions)
 
 
 def test_the_ends_of_a_space_are_those_of_networks_at_any_input(capsys: pytest.CaptureFixture[str]) -> None:
-    found = described(["tiny", "--crop", "64", "--frames", "32", "--classes", "7"], capsys)
+    description = described(["tiny", "--crop", "64", "--frames", "32", "--classes", "7"], capsys)
     table = load_space("tiny").cost_table(crop=64, frames=32, classes=7)
     for key, row in (("smallest_macs", table.smallest()[1]), ("largest_macs", table.largest()[1])):
         with torch.device("meta"):
             net = autovid.build(load_space("tiny").architecture(row), 7)
-        assert found[key] == autovid.count(net, Clip(32, 64)).macs
-    assert "32 frames at 64x64, 7 classes" in found["convention"]
+        assert description[key] == autovid.count(net, Clip(32, 64)).macs
+    assert "32 frames at 64x64, 7 classes" in description["convention"]
 
 
 def test_a_file_of_a_space_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,23 +207,23 @@ def test_what_cannot_be_described_is_one_line(tmp_path: Path, capsys: pytest.Cap
 
 def test_list_shows_every_space_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     files = sorted(file.stem for file in search_spaces_dir().glob("*.yaml"))
-    found = json.loads(shown(["list", "spaces", "--json"], capsys))
-    assert list(found["spaces"]) == files
-    assert all(f"about: {about}\n" in load_space(name).text for name, about in found["spaces"].items())
+    content = json.loads(shown(["list", "spaces", "--json"], capsys))
+    assert list(content["spaces"]) == files
+    assert all(f"about: {about}\n" in load_space(name).text for name, about in content["spaces"].items())
     assert set(SPACES) <= set(files)
     lines = shown(["list", "spaces"], capsys).splitlines()
     assert lines[0] == "spaces:"
-    assert {line.split(None, 1)[0]: line.split(None, 1)[1] for line in lines[1:]} == found["spaces"]
+    assert {line.split(None, 1)[0]: line.split(None, 1)[1] for line in lines[1:]} == content["spaces"]
 
 
 def test_list_shows_every_experiment_under_its_command(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(shown(["list", "experiments", "--json"], capsys))["experiments"]
-    assert sorted(found) == sorted(file.stem for file in experiments_dir().glob("*.yaml"))
+    content = json.loads(shown(["list", "experiments", "--json"], capsys))["experiments"]
+    assert sorted(content) == sorted(file.stem for file in experiments_dir().glob("*.yaml"))
     lines = shown(["list", "experiments"], capsys).splitlines()
     at = {line.strip(): number for number, line in enumerate(lines)}
     search = [line.split()[0] for line in lines[at["autovid search"] + 1 :] if line.startswith("    ")]
     assert "auto_tsnet_beta_01" in search
-    assert found["rms_mini_kinetics"] == "SlowOnly-50 with RMS on Mini-Kinetics"
+    assert content["rms_mini_kinetics"] == "SlowOnly-50 with RMS on Mini-Kinetics"
 
 
 def test_list_alone_shows_all_that_its_kinds_do(capsys: pytest.CaptureFixture[str]) -> None:

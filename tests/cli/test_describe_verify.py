@@ -26,11 +26,11 @@ def compared(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, 
     shown = capsys.readouterr()
     (line,) = shown.err.splitlines()  # none of the tracers' warnings
     assert "takes seconds" in line
-    found: dict[str, Any] = json.loads(shown.out)
-    counts = found["verify"]
+    content: dict[str, Any] = json.loads(shown.out)
+    counts = content["verify"]
     for who in ("fvcore", "torch"):
         rows = [*counts["rows"], counts["unexplained"]]
-        assert counts[who] + sum(row[who] for row in rows) == counts["ours"] == found["macs"]
+        assert counts[who] + sum(row[who] for row in rows) == counts["ours"] == content["macs"]
     return counts
 
 
@@ -133,11 +133,11 @@ class Custom(nn.Module):
 
 def test_a_layer_in_two_places_an_einsum_and_a_function_that_fvcore_does_not_look_into() -> None:
     for net, macs, hidden in [(Twice(), 2 * 3 * 3, 0), (Einsum(), 5 * 3 * 6, 0), (Custom(), 3 * 6, 3 * 6)]:
-        found = verify(net, Clip(5, 4), macs)
-        assert (found.fvcore, found.torch) == (macs - hidden, 2 * macs)
-        assert (found.unexplained.fvcore, found.unexplained.torch) == (0, 0)
+        verification = verify(net, Clip(5, 4), macs)
+        assert (verification.fvcore, verification.torch) == (macs - hidden, 2 * macs)
+        assert (verification.unexplained.fvcore, verification.unexplained.torch) == (0, 0)
         unseen = [Row("1 Custom, by prim::PythonOp.Product: unseen by fvcore", fvcore=hidden)] if hidden else []
-        assert found.rows == [Row("2 FLOPs are 1 MAC", torch=-macs), *unseen]
+        assert verification.rows == [Row("2 FLOPs are 1 MAC", torch=-macs), *unseen]
 
 
 def test_a_space_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,16 +53,16 @@ def test_it_runs_with_what_was_set(trained: Path) -> None:
 
 def test_its_protocol_is_evaluated_with_classes_and_confusion(trained: Path) -> None:
     for views, number in (("center", 1), ("2-lcr", 6)):
-        found = json.loads((trained / f"evaluation-{views}.json").read_text())
-        assert (found["views"], found["views_per_video"]) == (views, number)
-        assert (found["decoded"], found["videos"]) == (12, 12)
+        content = json.loads((trained / f"evaluation-{views}.json").read_text())
+        assert (content["views"], content["views_per_video"]) == (views, number)
+        assert (content["decoded"], content["videos"]) == (12, 12)
         table = list(csv.reader((trained / f"confusion-{views}.csv").open()))
         names, rows = table[0][1:], [list(map(int, row[1:])) for row in table[1:]]
-        assert [row[0] for row in table[1:]] == names == list(found["top1_of_classes"])
+        assert [row[0] for row in table[1:]] == names == list(content["top1_of_classes"])
         assert [sum(row) for row in rows] == [1] * 12
         hits = [100.0 * row[number] for number, row in enumerate(rows)]
-        assert hits == list(found["top1_of_classes"].values())
-        assert found["top1"] == pytest.approx(sum(hits) / 12)  # of the same whole numbers
+        assert hits == list(content["top1_of_classes"].values())
+        assert content["top1"] == pytest.approx(sum(hits) / 12)  # of the same whole numbers
 
 
 def test_evaluate_counts_views_as_papers_do(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

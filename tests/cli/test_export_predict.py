@@ -47,9 +47,9 @@ def test_it_says_what_it_is_at_before_it_takes_long(
     said: list[str] = []
 
     def told(step: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*given: Any) -> Any:
+        def noted(*args: Any) -> Any:
             said.append(capsys.readouterr().err)
-            return step(*given)
+            return step(*args)
 
         return noted
 
@@ -74,9 +74,9 @@ def test_what_a_training_knows_goes_with_its_weights(
     """An architecture with the weights of its training; and another one, which they do not fit."""
     arch, out = trained.parent / "architecture.yaml", tmp_path / "out"
     assert main(["export", str(arch), "--weights", str(trained), "-o", str(out)]) == 0
-    (found,) = predict(capsys, out, clip)
+    (prediction,) = predict(capsys, out, clip)
     (want,) = predict(capsys, trained, clip)
-    assert [guess["label"] for guess in found["top"]] == [guess["label"] for guess in want["top"]]
+    assert [guess["label"] for guess in prediction["top"]] == [guess["label"] for guess in want["top"]]
     assert "center" in json.loads((out / "model.json").read_text())["trained"]["accuracy"]
     other = load_space("tiny").sample(1, seed=4)[0]
     other.save(tmp_path / "other.yaml")
@@ -129,8 +129,8 @@ def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
     expected = {guess["label"]: guess["probability"] for guess in want["top"]}
     assert len(expected) == 12
     for model in (*exported.values(), tmp_path / "alone.onnx"):
-        (found,) = predict(capsys, model, clip)
-        probabilities = {guess["label"]: guess["probability"] for guess in found["top"]}
+        (prediction,) = predict(capsys, model, clip)
+        probabilities = {guess["label"]: guess["probability"] for guess in prediction["top"]}
         assert probabilities == pytest.approx(expected, rel=0, abs=package.TOLERANCE / 2)
 
 
@@ -143,10 +143,10 @@ def test_probabilities_are_the_mean_over_the_clips(
     (window,) = read_windows(clip, net.clip)
     with torch.no_grad():
         want = torch.softmax(net(normalised(window.pixels, net.clip)), 1).mean(0)
-    (found,) = predict(capsys, folder, clip)
-    assert [guess["index"] for guess in found["top"]] == want.topk(5).indices.tolist()
+    (prediction,) = predict(capsys, folder, clip)
+    assert [guess["index"] for guess in prediction["top"]] == want.topk(5).indices.tolist()
     # The same network on the same bytes.
-    assert torch.allclose(torch.tensor([guess["probability"] for guess in found["top"]]), want.topk(5).values)
+    assert torch.allclose(torch.tensor([guess["probability"] for guess in prediction["top"]]), want.topk(5).values)
 
 
 def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) -> None:
@@ -167,7 +167,7 @@ def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) 
             "mean": [0.45] * 3,
             "std": [0.225] * 3,
         }
-        assert about["found"]["space"] == "tiny"
+        assert about["provenance"]["space"] == "tiny"
         assert about["trained"]["recipe"]["seed"] == 5
         assert "center" in about["trained"]["accuracy"]
         assert about["check"]["difference"] <= package.TOLERANCE  # or it would not have been written
@@ -235,9 +235,9 @@ def test_a_name_that_would_break_a_line_is_written_as_escapes(
     words = ["predict", str(folder), str(clip), "--device", "cpu"]
     for more, lines in ([], 6), (["--window", "0.2"], 4):
         assert main([*words, *more]) == 0
-        found = capsys.readouterr().out.splitlines()
-        assert len(found) == lines
-        assert all(line.endswith(r"\n\u202e\x1b[31mé") for line in found[1:])
+        lines_shown = capsys.readouterr().out.splitlines()
+        assert len(lines_shown) == lines
+        assert all(line.endswith(r"\n\u202e\x1b[31mé") for line in lines_shown[1:])
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -299,10 +299,10 @@ def test_mistakes_are_one_line_and_leave_nothing(
     text = (greedy / "model.json").read_text()
     (greedy / "model.json").write_text(text.replace('"frames": 8', '"frames": 999999'))
     (tmp_path / "foreign.onnx").write_bytes(b"nonsense")
-    found = tmp_path / "<b>&'q"
-    found.mkdir()
-    (found / "config.yaml").write_text("autovid: 0.1.0\nkind: search\n")
-    shutil.copy(trained / "architecture.yaml", found)
+    odd_name = tmp_path / "<b>&'q"
+    odd_name.mkdir()
+    (odd_name / "config.yaml").write_text("autovid: 0.1.0\nkind: search\n")
+    shutil.copy(trained / "architecture.yaml", odd_name)
     run, weights = str(trained), str(exported["safetensors"] / "model.safetensors")
     mistakes = [
         (["export", run, "-o", str(exported["onnx"])], 5, "exists already"),
@@ -312,7 +312,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         (["predict", str(damaged), str(clip)], 2, "is changed or damaged"),
         (["predict", str(greedy), str(clip)], 2, "no such clip can be read"),
         (["predict", str(tmp_path), str(clip)], 5, "not a run directory"),
-        (["predict", str(found), str(clip)], 5, f"autovid train '{tmp_path}/<b>&'\"'\"'q'"),
+        (["predict", str(odd_name), str(clip)], 5, f"autovid train '{tmp_path}/<b>&'\"'\"'q'"),
         (["predict", str(tmp_path / "foreign.onnx"), str(clip)], 2, "is no ONNX file"),
         (["predict", weights, str(clip)], 2, f"give the folder, {exported['safetensors']}"),
         (["draw", weights, "-o", str(tmp_path / "x.svg")], 2, "holds weights, not what a network is"),

@@ -26,12 +26,12 @@ NAMES = (
 
 def resnet18() -> dict[str, Tensor]:
     """A ResNet-18 for images, as torchvision writes it."""
-    found = {}
+    state = {}
     for name, tensor in autovid.build("tsn_resnet18", 1000).state_dict().items():
         for pattern, replacement in NAMES:
             name = re.sub(pattern, replacement, name)
-        found[name] = tensor
-    return found
+        state[name] = tensor
+    return state
 
 
 def wrong(words: Sequence[object], capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,8 +74,8 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "No such file" in wrong([tmp_path / "none", *model, *out], capsys)
     assert "called 'tsn_resnet19'" in wrong([tmp_path / "w.pth", "--model", "tsn_resnet19", *out], capsys)
     assert "give it that ending" in wrong([tmp_path / "w.pth", *model, "-o", tmp_path / "o.pth"], capsys)
-    given = [tmp_path / "w.pth", *model, *out, "--format", "mmaction2"]
-    assert "102 missing: backbone.conv1.bn.bias, " in wrong(given, capsys)
+    words = [tmp_path / "w.pth", *model, *out, "--format", "mmaction2"]
+    assert "102 missing: backbone.conv1.bn.bias, " in wrong(words, capsys)
     assert not (tmp_path / "o.safetensors").exists()
 
 

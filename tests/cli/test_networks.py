@@ -23,8 +23,8 @@ NAME = "tsn_resnet18"
 
 def described(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert main(["describe", *words, "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    content: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return content
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -37,15 +37,15 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.fixture
 def scale(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A module called `scale` that fits everything but with factor 0, and what it was last given."""
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
     def attach(net: Network, *, factor: float = 1.0, stages: Sequence[int] = ()) -> None:
         if factor == 0:
             raise DoesNotFit("it has no zero")
-        given.update(factor=factor, stages=[*stages])
+        options.update(factor=factor, stages=[*stages])
 
     monkeypatch.setitem(MODULES._registered, "scale", Registered("does nothing, by a factor", attach, ""))
-    return given
+    return options
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"]])
@@ -88,22 +88,22 @@ def test_describe_counts_as_count_does(capsys: pytest.CaptureFixture[str]) -> No
         net = autovid.build(NAME, classes=174, frames=4, crop=112, temporal_pooling=True)
     counted = autovid.count(net)
     words = [NAME, "--classes", "174", "--frames", "4", "--crop", "112", "--temporal-pooling"]
-    found = described(words, capsys)
-    assert (found["params"], found["macs"], found["macs_by_kind"]) == (
+    description = described(words, capsys)
+    assert (description["params"], description["macs"], description["macs_by_kind"]) == (
         counted.params,
         counted.macs,
         counted.macs_by_kind,
     )
-    assert found["input"] == {"frames": 4, "crop": 112, "classes": 174}
-    assert (found["options"], found["clip"]["sampling"]) == ({"temporal_pooling": True}, "uniform")
+    assert description["input"] == {"frames": 4, "crop": 112, "classes": 174}
+    assert (description["options"], description["clip"]["sampling"]) == ({"temporal_pooling": True}, "uniform")
 
 
 def test_the_stages_add_up_to_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    found = described(["tsn_resnet50"], capsys)
-    stages = {stage["name"]: stage for stage in found["stages"]}
+    description = described(["tsn_resnet50"], capsys)
+    stages = {stage["name"]: stage for stage in description["stages"]}
     assert list(stages) == ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "classifier"]
-    assert sum(stage["macs"] for stage in stages.values()) == found["macs"]
-    assert sum(stage["params"] for stage in stages.values()) == found["params"]
+    assert sum(stage["macs"] for stage in stages.values()) == description["macs"]
+    assert sum(stage["params"] for stage in stages.values()) == description["params"]
     assert stages["stem"] == {"name": "stem", "macs": 8 * 112**2 * 64 * 3 * 7**2, "params": 64 * 3 * 7**2 + 2 * 64}
     assert main(["describe", "tsn_resnet50"]) == 0
     shown = capsys.readouterr().out
@@ -118,8 +118,8 @@ def test_options_are_yaml_scalars_and_lists_and_the_shorthand_is_one(
     long = described([NAME, "--option", "temporal_pooling=true", "--option", "dropout=1e-1"], capsys)
     short = described([NAME, "--temporal-pooling", "--option", "dropout=0.1"], capsys)
     assert long == short
-    found = described([NAME, "--with", "scale:stages=[4,5],factor=2.5"], capsys)
-    assert found["with"] == {"scale": {"stages": [4, 5], "factor": 2.5}}
+    description = described([NAME, "--with", "scale:stages=[4,5],factor=2.5"], capsys)
+    assert description["with"] == {"scale": {"stages": [4, 5], "factor": 2.5}}
     assert scale == {"stages": [4, 5], "factor": 2.5}
     described([NAME, "--with", "scale"], capsys)
     assert scale == {"stages": [], "factor": 1.0}
@@ -132,10 +132,10 @@ def test_a_yaml_file_of_a_network_is_what_it_says(
     file.write_text(
         f"network: {NAME}\nclasses: 10\ncrop: 64\noptions: {{dropout: 0.2}}\nwith:\n  scale: {{factor: 3}}\n"
     )
-    found = described([str(file), "--frames", "4"], capsys)
+    description = described([str(file), "--frames", "4"], capsys)
     sizes = ["--classes", "10", "--crop", "64", "--frames", "4"]
-    assert found == described([NAME, *sizes, "--option", "dropout=0.2", "--with", "scale:factor=3"], capsys)
-    assert found["hash"] == autovid.load_model(file).hash
+    assert description == described([NAME, *sizes, "--option", "dropout=0.2", "--with", "scale:factor=3"], capsys)
+    assert description["hash"] == autovid.load_model(file).hash
 
 
 def test_a_clip_of_which_nothing_is_left_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,10 +181,10 @@ def test_train_evaluate_describe_and_go_on(
     assert out.name.startswith(f"train-{NAME}-")
     assert "on 12 of 12 videos, centre view" in shown
     assert main(["evaluate", str(out), "--device", "cpu", "--decoders", "0", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    content = json.loads(capsys.readouterr().out)
     told = described([str(out)], capsys)
     assert told["input"] == {"frames": 4, "crop": 32, "classes": 12}
-    assert (found["macs_per_view"], found["params"]) == (told["macs"], told["params"])
+    assert (content["macs_per_view"], content["params"]) == (told["macs"], told["params"])
     assert out.name == f"train-{NAME}-{told['hash']}"
     assert main([*words, "--resume", "-o", str(out)]) == 0
     capsys.readouterr()

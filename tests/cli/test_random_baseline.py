@@ -78,7 +78,7 @@ def test_mistakes_are_one_line_each_with_their_exit_code(
 def test_what_a_trial_gets_is_not_passed_over_where_there_are_no_trials(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "-n", "1", "-o", str(tmp_path / "b")]
-    assert main([*given, *SMALL, *words]) == 2
+    command = ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "-n", "1", "-o", str(tmp_path / "b")]
+    assert main([*command, *SMALL, *words]) == 2
     assert "give --address, too" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()

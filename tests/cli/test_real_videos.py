@@ -30,5 +30,5 @@ def test_real_recordings_are_indexed_checked_copied_trained_on_and_evaluated(tmp
     words += ["--frames", "2", "--crop", "32", "--jitter", "32:40", "--device", "cpu", "--precision", "fp32"]
     assert main([*words, "-o", str(run)]) == 0
     assert main(["evaluate", str(run), "--views", "2-lcr"]) == 0
-    found = json.loads((run / "evaluation-2-lcr.json").read_text())
-    assert (found["videos"], found["decoded"], found["views_per_video"]) == (3, 3, 6)
+    content = json.loads((run / "evaluation-2-lcr.json").read_text())
+    assert (content["videos"], content["decoded"], content["views_per_video"]) == (3, 3, 6)

@@ -28,11 +28,11 @@ def test_what_to_type_next_names_the_videos_that_were_searched_on(
 ) -> None:
     space = load_space("tiny")
     (arch,) = space.sample(1)
-    arch = replace(arch, cost={"macs": 1, "params": 1}, found={"log_probability": -1.0})
+    arch = replace(arch, cost={"macs": 1, "params": 1}, provenance={"log_probability": -1.0})
     settings = settings_for(space, proxy=True, videos=1)
     RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
-    found = Searched(space, settings, (), {}, {}, settings.steps)
-    show_derived(arch, tmp_path / "a.yaml", found, tmp_path / "run", "my videos")
+    searched = Searched(space, settings, (), {}, {}, settings.steps)
+    show_derived(arch, tmp_path / "a.yaml", searched, tmp_path / "run", "my videos")
     said = capsys.readouterr().out
     assert f"autovid train {tmp_path / 'a.yaml'}{option}  # from scratch\n" in said
     assert f"autovid random-baseline --searched {tmp_path / 'a.yaml'}{option}  # against random ones\n" in said

@@ -93,8 +93,8 @@ def test_a_mistake_in_a_space_is_named_with_file_line_and_key(
 def test_a_wrong_argument_is_one_line_and_its_code(
     arguments: list[str], code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_videos: Path
 ) -> None:
-    given = ["search", "--space", "tiny", "--data", str(tiny_videos), "-o", str(tmp_path / "run"), *arguments]
-    assert main(given) == code
+    command = ["search", "--space", "tiny", "--data", str(tiny_videos), "-o", str(tmp_path / "run"), *arguments]
+    assert main(command) == code
     assert says in one_line(capsys)
     assert not (tmp_path / "run").exists()
 

@@ -65,8 +65,8 @@ def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monke
     seen: list[bool] = []
     draw = Parsec.draw
 
-    def watched(strategy: Parsec, *given: Any) -> Choices:
-        drawn = draw(strategy, *given)
+    def watched(strategy: Parsec, *args: Any) -> Choices:
+        drawn = draw(strategy, *args)
         (constraint,) = strategy.problem.constraints
         seen.extend(constraint.inside(drawn).tolist())
         return drawn
@@ -81,9 +81,9 @@ def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monke
 def test_a_range_of_a_parts_own_is_met_by_that_part(tmp_path: Path, tiny_videos: Path) -> None:
     out = tmp_path / "run"
     assert search(out, tiny_videos, "--samples", "2", "--flops", "sparse=0.0028:0.003") == 0
-    found = read_search(out)
-    sparse = {name: value for name, value in found.chosen.items() if name.startswith("sparse.")}
-    assert 2_800_000 <= found.space.part_space(0, sparse).cost_table().smallest()[0] <= 3_000_000
+    searched = read_search(out)
+    sparse = {name: value for name, value in searched.chosen.items() if name.startswith("sparse.")}
+    assert 2_800_000 <= searched.space.part_space(0, sparse).cost_table().smallest()[0] <= 3_000_000
 
 
 def test_derive_retargets_and_scales(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

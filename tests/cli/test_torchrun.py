@@ -46,8 +46,8 @@ def kill_a_worker(out: Path, torchrun: int) -> None:
     metrics = out / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 7):
         time.sleep(0.05)
-    found = subprocess.run(["pgrep", "-P", str(torchrun)], capture_output=True, text=True).stdout.split()
-    os.kill(int(found[-1]), signal.SIGKILL)
+    children = subprocess.run(["pgrep", "-P", str(torchrun)], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
 
 
 def test_an_attempt_meets_under_a_name_of_its_own_whatever_earlier_ones_have_left(
@@ -66,7 +66,7 @@ def test_an_attempt_meets_under_a_name_of_its_own_whatever_earlier_ones_have_lef
     for waits in ((0, 0.2, 0.4), (0.4, 0, 0), (0.2, 0.4, 0)):
         server.set("autovid/asked by 1", "one that died before it was answered")
         with ThreadPoolExecutor() as pool:
-            found = set(pool.map(meet, range(3), waits))
-        assert len(found) == 1
-        names += found
+            met = set(pool.map(meet, range(3), waits))
+        assert len(met) == 1
+        names += met
     assert len(set(names)) == 3

@@ -48,11 +48,11 @@ def test_the_run_of_a_search_is_an_architecture_too(
     search = tmp_path / "search"
     with RunDirectory.create_or_resume(search, {}, kind="search"):
         pass
-    wanted = ["train", str(search), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
-    assert main(wanted) == 5
+    command = ["train", str(search), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
+    assert main(command) == 5
     assert "has no architecture.yaml yet" in capsys.readouterr().err
     (search / "architecture.yaml").write_bytes(arch.read_bytes())
-    assert main(wanted) == 0
+    assert main(command) == 0
 
 
 def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_videos: Path, tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.Ca
 
 def test_evaluate_speaks_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(trained), "--json", "--device", "cpu", "--decoders", "0"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found == json.loads((trained / "evaluation-center.json").read_text())
-    assert found["decoded"] == 12
+    content = json.loads(capsys.readouterr().out)
+    assert content == json.loads((trained / "evaluation-center.json").read_text())
+    assert content["decoded"] == 12
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -103,8 +103,8 @@ def after(out: Path, steps: int, do: Callable[[], None]) -> threading.Thread:
 
 def kill_a_worker() -> None:
     """SIGKILL to a worker of Ray Train, as when a machine goes."""
-    found = subprocess.run(["pgrep", "-f", "^ray::RayTrainWorker"], capture_output=True, text=True).stdout.split()
-    os.kill(int(found[-1]), signal.SIGKILL)
+    children = subprocess.run(["pgrep", "-f", "^ray::RayTrainWorker"], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
 
 
 @pytest.mark.thorough
@@ -152,8 +152,8 @@ def test_what_cannot_be_is_said_before_ray_is_asked(tmp_path: Path, capsys: pyte
 
 
 def trials(work: Callable[..., Any], names: list[str], cluster: str, **options: Any) -> list[Trial]:
-    given = {"resources": Resources(), "retries": 2, "resume_command": "autovid again", **options}
-    return sorted(run_trials(names, work, address=cluster, **given))
+    keywords = {"resources": Resources(), "retries": 2, "resume_command": "autovid again", **options}
+    return sorted(run_trials(names, work, address=cluster, **keywords))
 
 
 def test_a_trial_whose_process_dies_is_begun_again_and_none_is_lost(cluster: str, tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_a_trial_whose_process_dies_is_begun_again_and_none_is_lost(cluster: str
         return number * 10
 
     said: list[str] = []
-    found = trials(work, ["a", "b", "c"], cluster, say=said.append)
-    assert [(trial.result, trial.retries) for trial in found] == [(0, 0), (10, 1), (None, 2)]
-    assert found[2].failed
+    finished = trials(work, ["a", "b", "c"], cluster, say=said.append)
+    assert [(trial.result, trial.retries) for trial in finished] == [(0, 0), (10, 1), (None, 2)]
+    assert finished[2].failed
     assert [(tmp_path / name).read_text().count("began") for name in "012"] == [1, 2, 3]
     assert sorted(said) == [
         "b: its process died; retry 1 of 2",
@@ -229,9 +229,9 @@ def test_halving_ends_the_worst_and_says_when(cluster: str, tmp_path: Path) -> N
         Path(best_is_done).touch()
         return number
 
-    found = trials(work, [f"t{i}" for i in range(4)], cluster, halving=Halving(grace=1, most=4, factor=2))
-    assert found[0].result == 0
-    ended = [trial for trial in found if trial.result is None]
+    finished = trials(work, [f"t{i}" for i in range(4)], cluster, halving=Halving(grace=1, most=4, factor=2))
+    assert finished[0].result == 0
+    ended = [trial for trial in finished if trial.result is None]
     assert ended
     assert all(trial.stopped_at in (1, 2) and not trial.failed for trial in ended)
 

@@ -29,13 +29,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_later_ones_win_key_by_key(file: Path) -> None:
-    found = read_layers(file, ["inner.lr=1e-3", "start=null"]).as_type(Outer)
-    assert found == Outer("file", Inner(1e-3, [4]), None)
+    values = read_layers(file, ["inner.lr=1e-3", "start=null"]).as_type(Outer)
+    assert values == Outer("file", Inner(1e-3, [4]), None)
 
 
 def test_keys_may_be_given_short(file: Path) -> None:
-    found = read_layers(file, ["lr=2"], lambda key: f"inner.{key}").as_type(Outer)
-    assert found.inner.lr == 2
+    values = read_layers(file, ["lr=2"], lambda key: f"inner.{key}").as_type(Outer)
+    assert values.inner.lr == 2
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: di
     net = autovid.build(name, 7, frames=frames, crop=crop, **options).eval()
     analysis = FlopCountAnalysis(net, torch.zeros(1, 3, frames, crop, crop))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    found = dict.fromkeys(("conv", "linear", "matmul"), 0)
+    macs_by_kind = dict.fromkeys(("conv", "linear", "matmul"), 0)
     for operator, macs in analysis.by_operator().items():
         if operator in KINDS:
-            found[KINDS[operator]] += int(macs)
-    assert found == autovid.count(net).macs_by_kind
+            macs_by_kind[KINDS[operator]] += int(macs)
+    assert macs_by_kind == autovid.count(net).macs_by_kind
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -97,24 +97,24 @@ def test_solarize_inverts_from_the_threshold_up(threshold: float) -> None:
 def test_autocontrast_stretches_each_channel_to_0_and_255() -> None:
     pixels = noise(8, 8)
     pixels[..., 2] = 77  # nothing to stretch
-    found = after("autocontrast", pixels)
+    changed = after("autocontrast", pixels)
     low, high = pixels[..., :2].min((0, 1)).astype(float), pixels[..., :2].max((0, 1))
-    assert np.abs(found[..., :2] - (pixels[..., :2] - low) * 255 / (high - low)).max() < 1  # rounded down
-    assert found[..., :2].min((0, 1)).tolist() == [0, 0]
-    assert found[..., :2].max((0, 1)).tolist() == [255, 255]
-    assert (found[..., 2] == 77).all()
+    assert np.abs(changed[..., :2] - (pixels[..., :2] - low) * 255 / (high - low)).max() < 1  # rounded down
+    assert changed[..., :2].min((0, 1)).tolist() == [0, 0]
+    assert changed[..., :2].max((0, 1)).tolist() == [255, 255]
+    assert (changed[..., 2] == 77).all()
 
 
 def test_equalize_maps_each_value_to_the_share_of_pixels_below_it() -> None:
     """Of n pixels, m of them the brightest: step = (n - m) // 255, value -> (step // 2 + below) // step."""
     pixels = noise(64, 64)
-    found = after("equalize", pixels)
+    changed = after("equalize", pixels)
     for channel in range(3):
         counts = np.bincount(pixels[..., channel].ravel(), minlength=256)
         step = (64 * 64 - counts[counts.nonzero()[0][-1]]) // 255
         table = np.minimum(255, (step // 2 + np.cumsum(counts) - counts) // step)
-        assert np.array_equal(found[..., channel], table[pixels[..., channel]])
-    assert found.std() > 1.2 * pixels.std()
+        assert np.array_equal(changed[..., channel], table[pixels[..., channel]])
+    assert changed.std() > 1.2 * pixels.std()
 
 
 @pytest.mark.parametrize("value", [-0.8, 0.0, 0.8])
@@ -140,9 +140,9 @@ def test_sharpness_goes_to_and_from_a_smoothed_image(value: float) -> None:
     around = sum(pixels[i : i + 5, j : j + 5].astype(float) for i in range(3) for j in range(3))
     middle = pixels[1:-1, 1:-1].astype(float)
     smooth = (around + 4 * middle) / 13
-    found = after("sharpness", pixels, value)
-    assert np.abs(found[1:-1, 1:-1] - (smooth + (1 + value) * (middle - smooth)).clip(0, 255)).max() <= 2
-    assert np.array_equal(found[0], pixels[0])
+    changed = after("sharpness", pixels, value)
+    assert np.abs(changed[1:-1, 1:-1] - (smooth + (1 + value) * (middle - smooth)).clip(0, 255)).max() <= 2
+    assert np.array_equal(changed[0], pixels[0])
 
 
 @pytest.mark.parametrize("degrees", [-30.0, 30.0])
@@ -194,11 +194,11 @@ def test_a_still_clip_stays_still_and_frames_keep_their_shape() -> None:
     still = np.repeat(noise(1, 24, 24), 5, axis=0)
     changed = 0
     for seed in range(60):
-        found = auto_augmented(still, np.random.default_rng(seed))
-        assert found.shape == still.shape
-        assert found.dtype == np.uint8
-        assert (found == found[:1]).all()
-        changed += not np.array_equal(found, still)
+        augmented = auto_augmented(still, np.random.default_rng(seed))
+        assert augmented.shape == still.shape
+        assert augmented.dtype == np.uint8
+        assert (augmented == augmented[:1]).all()
+        changed += not np.array_equal(augmented, still)
     assert 45 < changed <= 60
 
 
@@ -216,8 +216,8 @@ def videos(tiny_videos: Path) -> VideoSet:
 
 
 def loader(videos: VideoSet, **changes: Any) -> ClipLoader:
-    given = {"batch": 5, "train": True, "seed": 3, "auto_augment": True, **changes}
-    return ClipLoader(videos.train, videos.root, CLIP, **given)
+    keywords = {"batch": 5, "train": True, "seed": 3, "auto_augment": True, **changes}
+    return ClipLoader(videos.train, videos.root, CLIP, **keywords)
 
 
 def test_workers_and_the_first_step_change_nothing(videos: VideoSet) -> None:

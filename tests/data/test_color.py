@@ -60,8 +60,8 @@ def test_draws_are_those_of_cutmix() -> None:
 
 
 def loaded(path: Path, color_jitter: float, lighting: float) -> torch.Tensor:
-    given = {"batch": 6, "train": True, "seed": 3, "flip": False, "jitter": (16, 16)}
-    loader = ClipLoader([Video(path.name, 0)], path.parent, CLIP, **given, color_jitter=color_jitter, lighting=lighting)  # type: ignore[arg-type]
+    fixed = {"batch": 6, "train": True, "seed": 3, "flip": False, "jitter": (16, 16)}
+    loader = ClipLoader([Video(path.name, 0)], path.parent, CLIP, **fixed, color_jitter=color_jitter, lighting=lighting)  # type: ignore[arg-type]
     with closing(loader):
         return next(loader.batches(0, 1)).x
 
@@ -75,9 +75,9 @@ def test_a_clip_has_one_draw_and_is_normalised_afterwards(tmp_path: Path) -> Non
     before, after = (x.permute(0, 2, 3, 4, 1) * std + mean for x in (plain, changed))
     for a, b in zip(before.reshape(6, -1, 3).double(), after.reshape(6, -1, 3).double()):
         affine = torch.cat([a, torch.ones(len(a), 1, dtype=torch.float64)], 1)
-        found = torch.linalg.lstsq(affine, b).solution
+        solution = torch.linalg.lstsq(affine, b).solution
         # A pixel of 0 ... 1 is known to a few 1e-7 here, and so is its image under one matrix and one shift.
-        assert (affine @ found - b).abs().max() < 1e-5
+        assert (affine @ solution - b).abs().max() < 1e-5
     assert after.max() > 1.01 or after.min() < -0.01
 
 

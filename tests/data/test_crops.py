@@ -22,7 +22,7 @@ def draws(crops: Crops, count: int = 400) -> list[Crop]:
 
 
 def test_area_crops_are_15_to_75_percent_of_the_picture() -> None:
-    """seed-rms, B.2."""
+    """Kim et al. (CVPR 2020), supplement, B.2."""
     shares, ratios = [], []
     for cut in draws("area"):
         assert isinstance(cut, AreaCrop)
@@ -76,12 +76,12 @@ def test_a_padded_image_is_cut_at_any_of_81_places() -> None:
     padded = np.zeros((40, 40, 3), dtype=np.uint8)
     padded[4:36, 4:36] = frame
     places = {padded[t : t + 32, a : a + 32].tobytes(): (t, a) for t in range(9) for a in range(9)}
-    found = set()
+    met = set()
     for cut in draws("pad", 1500):
         assert isinstance(cut, PadCrop)
         square = cut.cut(frame)
-        found.add(places[(square[:, ::-1] if cut.mirror else square).tobytes()])
-    assert len(places) == len(found) == 81
+        met.add(places[(square[:, ::-1] if cut.mirror else square).tobytes()])
+    assert len(met) == len(places) == 81
 
 
 def test_a_larger_image_is_made_small_before_it_is_padded() -> None:

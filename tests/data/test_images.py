@@ -52,13 +52,13 @@ def test_cifar100_is_indexed_by_record_with_its_fine_labels(tmp_path: Path) -> N
 
 def test_a_record_is_its_image_and_is_evaluated_whole(tmp_path: Path) -> None:
     videos = indexed("cifar100", make_cifar(tmp_path))
-    wanted = cifar_images(4, 2)
-    assert np.array_equal(image(videos.root / videos.val[3].path), wanted[3])
+    images = cifar_images(4, 2)
+    assert np.array_equal(image(videos.root / videos.val[3].path), images[3])
     clip = Clip(frames=1, crop=32, sampling="uniform")
     loader = ClipLoader(videos.val, videos.root, clip, batch=4, train=False)
     (batch,) = loader.views_batches()
     # equal to the bit: nothing is resized, and the same bytes go through the same normalisation
-    assert batch.x.equal(normalised(wanted[:, None], clip))
+    assert batch.x.equal(normalised(images[:, None], clip))
     assert batch.y.tolist() == [0, 1, 2, 0]
 
 
@@ -185,11 +185,11 @@ def test_a_wrong_imagenet_is_refused(tmp_path: Path) -> None:
 def test_the_kinds_of_files_that_imagenet_has(mode: str, format: str, tmp_path: Path) -> None:
     grey = np.full((20, 30, 3), 90, dtype=np.uint8)
     Image.fromarray(grey).convert(mode).save(tmp_path / "x.JPEG", format, quality=95)
-    found = image(tmp_path / "x.JPEG")
-    assert found.shape == (20, 30, 3)
+    picture = image(tmp_path / "x.JPEG")
+    assert picture.shape == (20, 30, 3)
     # a grey of one value: all that JPEG can lose on it are units of rounding, in YCbCr and back, and through CMYK
-    assert np.abs(found.astype(int) - 90).max() <= 3
-    assert found.flags.writeable  # torch warns about others
+    assert np.abs(picture.astype(int) - 90).max() <= 3
+    assert picture.flags.writeable  # torch warns about others
 
 
 def bomb(path: Path) -> None:
@@ -255,13 +255,13 @@ def test_check_finds_what_is_broken_and_looks_again_at_what_has_changed(name: st
     assert check(root / f"{name}.csv") == 0
     if name == "cifar100":
         cut(tmp_path / "cifar-100-binary/train.bin")
-        wanted = [video.path for video in videos.train[2:]]
+        paths = [video.path for video in videos.train[2:]]
     else:
         half(tmp_path / videos.val[1].path)
-        wanted = [videos.val[1].path]
+        paths = [videos.val[1].path]
     assert check(root / f"{name}.csv") == 4
     with (root / f"{name}.broken.csv").open() as file:
-        assert [row["path"] for row in csv.DictReader(file)] == wanted
+        assert [row["path"] for row in csv.DictReader(file)] == paths
 
 
 def test_resize_refuses_images_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

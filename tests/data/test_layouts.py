@@ -177,19 +177,19 @@ def test_kinetics400_as_lists_of_paths_and_numbers(tmp_path: Path) -> None:
 
 def test_kinetics200_takes_the_largest_classes_and_as_many_of_each() -> None:
     sizes = {0: (500, 30), 1: (400, 24), 2: (3, 2), **dict.fromkeys(range(3, 202), (10, 1))}
-    found = [
+    rows = [
         (split, Video(f"{label}-{split}-{i}", label))
         for label, pair in sizes.items()
         for split, count in zip(("train", "val"), pair)
         for i in range(count)
     ]
     classes = tuple(f"{label:03d}" for label in sizes)
-    chosen = choose(found, classes, 0)
+    chosen = choose(rows, classes, 0)
     kept = {video.label for _, video in chosen}
     assert kept == set(sizes) - {2, 201}  # the smallest, and of equals the last by name
     counts = Counter((video.label, split) for split, video in chosen)
     assert [counts[label, split] for label in (0, 1) for split in ("train", "val")] == [400, 25, 400, 24]
-    assert chosen == choose(found, classes, 0) != choose(found, classes, 1)
+    assert chosen == choose(rows, classes, 0) != choose(rows, classes, 1)
 
 
 def test_kinetics200_numbers_the_classes_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,11 +505,12 @@ def test_mini_draws_half_of_the_classes_and_records_them(tmp_path: Path) -> None
         mini = open_videos(out)
         assert len(mini.classes) == 3
         assert list(mini.classes) == sorted(mini.classes)
-        wanted = {(v.path, whole.classes[v.label]) for v in whole.train if whole.classes[v.label] in mini.classes}
-        assert {(v.path, mini.classes[v.label]) for v in mini.train} == wanted
+        expected = {(v.path, whole.classes[v.label]) for v in whole.train if whole.classes[v.label] in mini.classes}
+        assert {(v.path, mini.classes[v.label]) for v in mini.train} == expected
         assert len(mini.val) == 6
         about = json.loads((tmp_path / f"mini-{seed}.about.json").read_text())
-        assert (about["classes"], about["made"]["seed"], about["made"]["of"]) == (list(mini.classes), seed, "folders")
+        provenance = about["provenance"]
+        assert (about["classes"], provenance["seed"], provenance["of"]) == (list(mini.classes), seed, "folders")
         drawn.add(mini.classes)
     assert len(drawn) > 1
     assert main(["data", "mini", str(tmp_path / "folders.csv")]) == 0

@@ -37,22 +37,22 @@ def test_a_sub_folder_is_a_class_however_deep_its_videos_lie(folder: Path) -> No
     (folder / "b jump" / "._0.mp4").touch()  # what a Mac leaves beside each file
     (folder / ".cache").mkdir()
     (folder / "notes").mkdir()  # no videos: no class
-    found = open_videos(folder)
-    assert found.name == "set"
-    assert found.classes == ("a-run", "b jump", "ç-sit")
-    assert len(found.train) + len(found.val) == 16
-    assert all((found.root / video.path).is_file() for video in found.train + found.val)
-    assert {video.label for video in found.train if video.path.startswith("b jump/")} == {1}
-    assert found.flip
+    videos = open_videos(folder)
+    assert videos.name == "set"
+    assert videos.classes == ("a-run", "b jump", "ç-sit")
+    assert len(videos.train) + len(videos.val) == 16
+    assert all((videos.root / video.path).is_file() for video in videos.train + videos.val)
+    assert {video.label for video in videos.train if video.path.startswith("b jump/")} == {1}
+    assert videos.flip
 
 
 def test_the_holdout_is_stratified_disjoint_and_a_function_of_the_seed(folder: Path) -> None:
-    found = open_videos(folder)
-    assert not paths(found.train) & paths(found.val)
-    in_val = [sum(video.label == label for video in found.val) for label in range(3)]
+    videos = open_videos(folder)
+    assert not paths(videos.train) & paths(videos.val)
+    in_val = [sum(video.label == label for video in videos.val) for label in range(3)]
     assert in_val == [1, 2, 0]  # a class keeps a video to learn from
-    assert open_videos(folder) == found
-    assert any(open_videos(folder, seed=seed).val != found.val for seed in range(1, 5))
+    assert open_videos(folder) == videos
+    assert any(open_videos(folder, seed=seed).val != videos.val for seed in range(1, 5))
     assert open_videos(folder, holdout=0).val == ()
     assert len(open_videos(folder, holdout=0.5).val) == 8
     with pytest.raises(DataError, match="holdout"):
@@ -64,18 +64,18 @@ def test_folders_called_train_and_val_are_the_splits(folder: Path, tmp_path: Pat
         (tmp_path / "own" / split).mkdir(parents=True)
     (folder / "b jump").rename(tmp_path / "own" / "train" / "jump")
     (folder / "a-run").rename(tmp_path / "own" / "val" / "run")
-    found = open_videos(tmp_path / "own")
-    assert found.classes == ("jump", "run")
-    assert {video.label for video in found.train} == {0}
-    assert {video.label for video in found.val} == {1}
-    assert all(video.path.startswith("train/jump/") for video in found.train)
+    videos = open_videos(tmp_path / "own")
+    assert videos.classes == ("jump", "run")
+    assert {video.label for video in videos.train} == {0}
+    assert {video.label for video in videos.val} == {1}
+    assert all(video.path.startswith("train/jump/") for video in videos.train)
 
 
 def test_the_fingerprint_is_of_the_index(folder: Path) -> None:
-    found = open_videos(folder)
-    assert found.fingerprint == open_videos(folder).fingerprint
-    assert len(found.fingerprint) == 64
-    marks = {found.fingerprint, open_videos(folder, holdout=0.4).fingerprint}
+    videos = open_videos(folder)
+    assert videos.fingerprint == open_videos(folder).fingerprint
+    assert len(videos.fingerprint) == 64
+    marks = {videos.fingerprint, open_videos(folder, holdout=0.4).fingerprint}
     (folder / "a-run" / "new.mp4").touch()
     marks.add(open_videos(folder).fingerprint)
     moved = folder.rename(folder.with_name("elsewhere"))
@@ -138,16 +138,16 @@ def test_relative_paths_are_those_of_the_folder_of_now(tmp_path: Path, monkeypat
 
 
 def test_a_csv_with_names(tmp_path: Path) -> None:
-    found = load(tmp_path, "a.mp4,run\nb.mp4,jump\n\nin/c d.mp4,run\n")
-    assert found.classes == ("jump", "run")
-    assert found.train == (Video("a.mp4", 1), Video("b.mp4", 0), Video("in/c d.mp4", 1))
-    assert found.root == tmp_path
+    videos = load(tmp_path, "a.mp4,run\nb.mp4,jump\n\nin/c d.mp4,run\n")
+    assert videos.classes == ("jump", "run")
+    assert videos.train == (Video("a.mp4", 1), Video("b.mp4", 0), Video("in/c d.mp4", 1))
+    assert videos.root == tmp_path
 
 
 def test_a_csv_with_numbers_keeps_them(tmp_path: Path) -> None:
-    found = load(tmp_path, "a.mp4,3\nb.mp4,0\n")
-    assert found.classes == ("0", "1", "2", "3")
-    assert found.train == (Video("a.mp4", 3), Video("b.mp4", 0))
+    videos = load(tmp_path, "a.mp4,3\nb.mp4,0\n")
+    assert videos.classes == ("0", "1", "2", "3")
+    assert videos.train == (Video("a.mp4", 3), Video("b.mp4", 0))
 
 
 def test_the_names_of_classes_are_part_of_the_fingerprint(tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_the_names_of_classes_are_part_of_the_fingerprint(tmp_path: Path) -> Non
 def test_a_csv_with_parts_a_header_and_splits(tmp_path: Path) -> None:
     rows = ("Path, Label,split,end,start", "a.mp4,run,train,2.5,1", "a.mp4,run,val,,3", '"b.mp4","jump, high",train,,')
     text = "\ufeff" + "\r\n".join(rows)
-    found = load(tmp_path, text)
-    assert found.classes == ("jump, high", "run")
-    assert found.train == (Video("a.mp4", 1, 1.0, 2.5), Video("b.mp4", 0))
-    assert found.val == (Video("a.mp4", 1, 3.0, None),)
+    videos = load(tmp_path, text)
+    assert videos.classes == ("jump, high", "run")
+    assert videos.train == (Video("a.mp4", 1, 1.0, 2.5), Video("b.mp4", 0))
+    assert videos.val == (Video("a.mp4", 1, 3.0, None),)
 
 
 def test_a_csv_without_a_header_takes_the_columns_in_order(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from autovid.errors import ConfigError
     ],
 )
 def test_views_have_one_name_and_are_counted(given: str, name: str, clips: int, crops: int, total: int) -> None:
-    found = views_of(given)
-    assert (views_name(given), found.clips, len(found.places), found.total) == (name, clips, crops, total)
+    views = views_of(given)
+    assert (views_name(given), views.clips, len(views.places), views.total) == (name, clips, crops, total)
 
 
 def test_three_crops_lie_left_in_the_middle_and_right() -> None:

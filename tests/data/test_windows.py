@@ -50,8 +50,8 @@ def test_a_window_is_seen_like_a_video_of_its_own(video: Path, clip: Clip) -> No
     ],
 )
 def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges: list[float]) -> None:
-    found = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
-    assert np.allclose(found, list(pairwise(edges)))  # multiples of a frame's 0.04 s
+    spans = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
+    assert np.allclose(spans, list(pairwise(edges)))  # multiples of a frame's 0.04 s
 
 
 def test_a_window_holds_a_frame(video: Path) -> None:

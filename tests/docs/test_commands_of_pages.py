@@ -51,8 +51,8 @@ def run_block(block: Block, cwd: Path) -> None:
     *first, last = block.commands
     expected = int(next(iter(block.mark("exit")), "0"))
     for command, code in [*((one, 0) for one in first), (last, expected)]:
-        given = command if block.mark("as written") else small(command)
-        assert run_command(given, cwd) == code, f"{block}: {given}"
+        shortened = command if block.mark("as written") else small(command)
+        assert run_command(shortened, cwd) == code, f"{block}: {shortened}"
 
 
 def small(command: str) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autovid.export.card import model_card
-from autovid.export.manifest import Check, Cost, ExportManifest, Interface
+from autovid.export.manifest import Check, ClipCost, ExportManifest, Interface
 from autovid.export.source import find_source
 from autovid.space import load_space
 
@@ -20,15 +20,15 @@ NAMES = {
 
 def card() -> str:
     interface = find_source("tsn_resnet18").interface
-    given = {name: getattr(interface, name) for name in Interface.__struct_fields__}
+    interface_values = {name: getattr(interface, name) for name in Interface.__struct_fields__}
     about = ExportManifest(
-        **{**given, "outputs": len(NAMES), "classes": tuple(NAMES)},
+        **{**interface_values, "outputs": len(NAMES), "classes": tuple(NAMES)},
         format=1,
         kind="torch",
         file="model.pt2",
         sha256="",
-        cost=Cost(params=1, macs=1, gflops=1e-9, convention=""),
-        found={},
+        cost=ClipCost(params=1, macs=1, gflops=1e-9, convention=""),
+        provenance={},
         trained={},
         versions={"autovid": "1"},
         check=Check(batches=(1,), difference=0.0, largest_logit=1.0),
@@ -49,6 +49,6 @@ def test_a_search_says_with_which_versions_it_ran(tmp_path: Path) -> None:
     arch = load_space("tiny").sample(1, seed=0)[0]
     arch.save(tmp_path / "architecture.yaml")
     (tmp_path / "config.yaml").write_text("autovid: 0.0.9\ntorch: 2.9.1\nkind: search\n")
-    assert find_source(tmp_path).found == {"space": "tiny", "autovid": "0.0.9", "torch": "2.9.1"}
+    assert find_source(tmp_path).provenance == {"space": "tiny", "autovid": "0.0.9", "torch": "2.9.1"}
     (tmp_path / "config.yaml").write_text("autovid: 0.0.8\nkind: search\n")  # torch's was not recorded at first
-    assert find_source(tmp_path).found == {"space": "tiny", "autovid": "0.0.8"}
+    assert find_source(tmp_path).provenance == {"space": "tiny", "autovid": "0.0.8"}

@@ -66,9 +66,9 @@ def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 def subject(model: Model, folder: Path) -> ExportSource:
     """The network with statistics as training would leave them: nothing is zero, and nothing blows up."""
     model.save(folder / "model.yaml")
-    found = find_source(folder / "model.yaml")
-    settle(found.net)
-    return found
+    source = find_source(folder / "model.yaml")
+    settle(source.net)
+    return source
 
 
 def settle(net: Network) -> None:
@@ -93,15 +93,15 @@ IN_SUITE = ("two_stream", "i3d", "slowonly", "mobilenet", "modules")
     "family", [pytest.param(name, marks=[] if name in IN_SUITE else [pytest.mark.thorough]) for name in FAMILIES]
 )
 def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: Path) -> None:
-    found = subject(FAMILIES[family](), tmp_path)
-    program = trace(found.net, found.interface.clip, family)
+    source = subject(FAMILIES[family](), tmp_path)
+    program = trace(source.net, source.interface.clip, family)
     save_torch(program, tmp_path / "model.pt2")
     kinds: list[Kind] = ["torch"]
     if family in IN_ONNX:
-        save_onnx(program, tmp_path / "model.onnx", found.interface)
+        save_onnx(program, tmp_path / "model.onnx", source.interface)
         kinds.append("onnx")
     for kind in kinds:
-        check = compare(found.net, open_file(tmp_path, kind, "cpu", found.interface), found, kind)
+        check = compare(source.net, open_file(tmp_path, kind, "cpu", source.interface), source, kind)
         # What every export is held to. How near fp32 comes on any machine is seen by changing the clip by its 6e-8:
         # that moves S2DNet's logits by 1e-5 to 4e-5 and the others' by less than 1e-5.
         assert check.difference <= TOLERANCE, kind  # in itself, whatever the logits
@@ -109,13 +109,13 @@ def test_a_family_runs_without_autovid_as_it_does_inside(family: str, tmp_path: 
 
 
 def test_what_differs_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = subject(named("tsm_resnet18"), tmp_path)
-    honest = found.net.forward
-    monkeypatch.setattr(found.net, "forward", lambda x: honest(x) + 2e-4 * torch.compiler.is_exporting())
+    source = subject(named("tsm_resnet18"), tmp_path)
+    honest = source.net.forward
+    monkeypatch.setattr(source.net, "forward", lambda x: honest(x) + 2e-4 * torch.compiler.is_exporting())
     with pytest.raises(ConfigError, match=r"cannot be exported as torch: logits differ by 0\.0002"):
-        write_export(found, "torch", tmp_path / "out")
-    monkeypatch.setattr(found.net, "forward", lambda x: honest(x) if x.sum() < 1e9 else x)
+        write_export(source, "torch", tmp_path / "out")
+    monkeypatch.setattr(source.net, "forward", lambda x: honest(x) if x.sum() < 1e9 else x)
     with pytest.raises(ConfigError, match=r"^tsm_resnet18 cannot be exported as torch: ") as refused:
-        write_export(found, "torch", tmp_path / "out")
+        write_export(source, "torch", tmp_path / "out")
     assert "\n" not in str(refused.value)
     assert [file.name for file in tmp_path.iterdir()] == ["model.yaml"]

@@ -1,4 +1,7 @@
-"""Auto-TSNet against the totals of seed-auto-tsnet, Table 4, divided by its 30 views: within 3 %.
+"""Auto-TSNet against the published totals, divided by their 30 views: within 3 %.
+
+Gong et al., "Searching for two-stream models in multivariate space for video recognition", 2021,
+arXiv:2108.12957, supplement, Table 4.
 
 Counts are integers, the same on every machine; 3 % is how near our reading of the paper comes.
 """
@@ -38,7 +41,7 @@ def test_they_are_architectures_of_the_space(size: str, attention: bool) -> None
         assert value in candidates[known], name
     assert any(value != "skip" for name, value in arch.choices.items() if name.startswith("fusion."))
     assert all((value != "skip") is attention for name, value in arch.choices.items() if name.startswith("attention."))
-    assert "not the authors'" in str(arch.found["note"])
+    assert "not the authors'" in str(arch.provenance["note"])
 
 
 def test_s_and_m_are_one_network_and_l_is_deeper() -> None:

@@ -1,6 +1,6 @@
-"""Parameters and MACs of the networks of "Deep Analysis", to the last integer (systems.md, sections 6 and 7).
+"""Parameters and MACs of the networks of "Deep Analysis", to the last integer (docs/papers.md#deep-analysis).
 
-The rows of ResNet-18 and of 16 frames that section 6 does not have are from the authors' published table of results.
+The rows of ResNet-18 and of 16 frames that the page does not have are from the authors' published table of results.
 Counts are integers; where the paper has decimals, they are rounded as Python does on every machine.
 """
 
@@ -71,17 +71,17 @@ TABLE_1 = [("tsn_resnet50", True, 73.9), ("tam_resnet50", False, 171.5), ("i3d_r
 
 @pytest.mark.parametrize(("name", "temporal_pooling", "gflops"), TABLE_1)
 def test_table_1(name: str, temporal_pooling: bool, gflops: float) -> None:
-    found = counted(name, 400, 32, 256, temporal_pooling=temporal_pooling)
-    assert round(found.macs_by_kind["conv"] / 1e9, 1) == gflops
+    figures = counted(name, 400, 32, 256, temporal_pooling=temporal_pooling)
+    assert round(figures.macs_by_kind["conv"] / 1e9, 1) == gflops
 
 
 def test_non_local_has_the_parameters_of_table_3_but_half_of_its_flops() -> None:
     """Table 3 says 31.0 M and 196 G. Nobody's code gives 196 G; five blocks that leave no key out give 96.97 G."""
-    found = counted("nln_resnet50")
-    assert found.params == 31_044_759
-    assert found.macs_by_kind == {"conv": 49_138_761_728, "linear": 8 * 87 * 2048, "matmul": 47_834_988_544}
-    assert round((found.macs_by_kind["conv"] + found.macs_by_kind["matmul"]) / 1e9, 2) == 96.97
-    assert found.macs < 0.5 * 196e9
+    figures = counted("nln_resnet50")
+    assert figures.params == 31_044_759
+    assert figures.macs_by_kind == {"conv": 49_138_761_728, "linear": 8 * 87 * 2048, "matmul": 47_834_988_544}
+    assert round((figures.macs_by_kind["conv"] + figures.macs_by_kind["matmul"]) / 1e9, 2) == 96.97
+    assert figures.macs < 0.5 * 196e9
 
 
 def test_tsm_resnet50_of_section_7() -> None:

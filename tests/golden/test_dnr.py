@@ -1,4 +1,8 @@
-"""The figures of DNR that seed-dnr, D, and systems.md, section 4, give: exact, on the meta device."""
+"""The published figures of DNR: exact, on the meta device.
+
+Cai, Yao and Chen, "Dynamic normalization and relay for video action recognition", NeurIPS 2021, supplement, D;
+docs/papers.md#dnr.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ def test_growth_is_the_lstms_less_the_affine_that_is_gone() -> None:
 
 
 def test_temporal_relay_of_two_groups_costs_6_287_360_macs() -> None:
-    """0.006 G in the seed. Convolutions stay as they are."""
+    """0.006 G in print. Convolutions stay as they are."""
     plain, relayed = autovid.count(meta(None)), autovid.count(meta("temporal"))
     assert relayed.macs - plain.macs == 2 * WEIGHTS["temporal"] == 6_287_360
     assert relayed.macs_by_kind["conv"] == plain.macs_by_kind["conv"]

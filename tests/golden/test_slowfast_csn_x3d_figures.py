@@ -1,4 +1,4 @@
-"""Parameters and MACs of SlowFast, SlowOnly, CSN and X3D against the published figures (systems.md, sections 3 and 7).
+"""Parameters and MACs of SlowFast, SlowOnly, CSN and X3D against the published figures (docs/papers.md#named-networks).
 
 At the crop of LeftCenterRight views the reference code classifies every position at which its pool, as large as the map
 of a single view, fits the last map: 4 of them, 9 for X3D-L. Ours averages the whole map and classifies once. The

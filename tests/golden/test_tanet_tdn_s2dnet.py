@@ -1,4 +1,6 @@
-"""Parameters and MACs of TANet, TDN, TSM-MobileNetV2 and S2DNet against the published figures (systems.md, 5 and 7).
+"""Parameters and MACs of TANet, TDN, TSM-MobileNetV2 and S2DNet against the published figures.
+
+They stand in docs/papers.md, sections S2DNet and Networks by name.
 
 Counts are integers, the same on every machine; 2 % is how near a figure of three digits and our reading of it come.
 """
@@ -55,9 +57,9 @@ ROWS_OF_TABLE_2 = {"d0": 18.0, "d1": 18.0, "d2": 17.9, "d3": 18.0, "d4": 18.1}
 def row_of_table_2(row: str) -> Count:
     """What the network of the row's experiment costs."""
     name = "s2dnet_mini_kinetics" + ("" if row == "d0" else f"_{row}")
-    found = load_experiment(experiments_dir() / f"{name}.yaml").model
-    assert isinstance(found, NetworkSpec)
-    return autovid.count(build_network(found, device="meta"))
+    model = load_experiment(experiments_dir() / f"{name}.yaml").model
+    assert isinstance(model, NetworkSpec)
+    return autovid.count(build_network(model, device="meta"))
 
 
 @pytest.mark.parametrize("row", ["d1", "d2", "d3", "d4"])

@@ -1,4 +1,4 @@
-"""Dynamic normalization and relay (seed-dnr): the cell, what is relayed, the statistics, and where it goes."""
+"""Dynamic normalization and relay: the cell, what is relayed, the statistics, and where it goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RandomDrop, ShakeDrop and CutMix by the seed's equations 2 to 4, and where `--with` puts regularisers."""
+"""RandomDrop, ShakeDrop and CutMix by equations 2 to 4 of RMS's supplement, and where `--with` puts regularisers."""
 
 from __future__ import annotations
 

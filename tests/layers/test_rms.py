@@ -1,4 +1,4 @@
-"""Random mean scaling (seed-rms): what is smoothed, how it is scaled, and that test is the identity."""
+"""Random mean scaling: what is smoothed, how it is scaled, and that test is the identity."""
 
 from __future__ import annotations
 

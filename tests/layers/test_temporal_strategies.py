@@ -37,10 +37,10 @@ def test_shift_by_hand() -> None:
 def test_the_gradient_of_a_shift_is_the_shift_back() -> None:
     x = clip(2, 8, 4, 2, 2).requires_grad_()
     grad = clip(2, 8, 4, 2, 2).flip(2)
-    (found,) = torch.autograd.grad(shift(x, 2), x, grad)
-    assert torch.equal(found, shift(grad, 2, -1))  # nothing is computed
+    (gradient,) = torch.autograd.grad(shift(x, 2), x, grad)
+    assert torch.equal(gradient, shift(grad, 2, -1))  # nothing is computed
     # sums of 256 numbers: within room(256) of their size, sqrt(256)
-    assert ((shift(x, 2) * grad).sum() - (x * found).sum()).abs() < 16 * room(256)
+    assert ((shift(x, 2) * grad).sum() - (x * gradient).sum()).abs() < 16 * room(256)
     assert torch.autograd.gradcheck(lambda t: shift(t, 1), clip(1, 4, 3, 1, 1).double().requires_grad_())
 
 
@@ -69,12 +69,12 @@ def test_weighing_frames_equals_the_convolution_with_its_gradients(frames: int) 
     """What GPUs run, here on a CPU."""
     x, weight = clip(2, 6, frames, 3, 4), clip(6, 1, 3, 1, 1)
     grad = clip(2, 6, frames, 3, 4).flip(0)
-    found, expected = [], []
-    for function, into in ((weigh_frames, found), (lambda a, b: F.conv3d(a, b, None, 1, (1, 0, 0), 1, 6), expected)):
+    results, expected = [], []
+    for function, into in ((weigh_frames, results), (lambda a, b: F.conv3d(a, b, None, 1, (1, 0, 0), 1, 6), expected)):
         inputs = x.clone().requires_grad_(), weight.clone().requires_grad_()
         out = function(*inputs)
         into.extend([out.detach(), *torch.autograd.grad(out, inputs, grad)])
-    for mine, torchs in zip(found, expected):
+    for mine, torchs in zip(results, expected):
         assert distance(mine, torchs) < room(2 * 5 * 3 * 4)  # of the weight's gradient, the longest sum
     assert is_laid_out(weigh_frames(x, weight))
     assert weigh_frames(x.bfloat16(), weight).dtype == torch.bfloat16

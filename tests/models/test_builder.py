@@ -148,12 +148,12 @@ def test_gradients_and_statistics_of_the_supernet_are_those_of_the_frozen_networ
 
 def gradients(net: SearchNetwork, what: SearchSpace | Architecture) -> SearchNetwork:
     """A network with the gradients of `net` for weights, zeros for none, and its statistics."""
-    found = build(what, classes=7)
-    found.load_state_dict(net.state_dict())
+    built = build(what, classes=7)
+    built.load_state_dict(net.state_dict())
     with torch.no_grad():
-        for p, own in zip(found.parameters(), net.parameters()):
+        for p, own in zip(built.parameters(), net.parameters()):
             p.copy_(torch.zeros_like(own) if own.grad is None else own.grad)
-    return found
+    return built
 
 
 def test_the_frozen_network_has_no_weights_that_it_does_not_use() -> None:

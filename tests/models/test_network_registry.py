@@ -52,13 +52,13 @@ def with_modules(name: str, *modules: str) -> Network:
 @cache
 def refusals(name: str) -> dict[str, str]:
     """The modules that do not fit, and what they say."""
-    found = {}
+    messages = {}
     for module in MODULES:
         try:
             with_modules(name, module)
         except DoesNotFit as error:
-            found[module] = str(error)
-    return found
+            messages[module] = str(error)
+    return messages
 
 
 def fitting(name: str) -> list[str]:
@@ -126,12 +126,12 @@ def test_with_all_modules_that_fit(name: str) -> None:
 @cache
 def kinds() -> dict[tuple[str, ...], str]:
     """The smallest network of each kind: its class, its blocks', what enters them."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    names_by_kind: dict[tuple[str, ...], list[str]] = {}
     for name in NETWORKS:
         net = ghost(name)
         parts = {type(module).__name__ for block in net.blocks() for module in (block, block.enter)}
-        found.setdefault((type(net).__name__, *sorted(parts)), []).append(name)
-    return {kind: min(names, key=lambda name: parameters(ghost(name))) for kind, names in found.items()}
+        names_by_kind.setdefault((type(net).__name__, *sorted(parts)), []).append(name)
+    return {kind: min(names, key=lambda name: parameters(ghost(name))) for kind, names in names_by_kind.items()}
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_the_two_temporal_filters_see_nearly_the_same() -> None:
     assert (logits[0] - logits[1]).norm() < 0.3 * logits[0].norm()  # how near filters are: fp32 loses 1e-3 at most
 
 
-PLACES: dict[str, dict[str, Any]] = {  # the seed's Table 2
+PLACES: dict[str, dict[str, Any]] = {  # the paper's Table 2
     "d0": {},
     "d1": {"fuse_in_classifier": False},
     "d2": {"fuse_after": []},

@@ -114,12 +114,12 @@ def test_separated_convolutions_are_torchs(stride: tuple[int, int, int]) -> None
         out, expected = layer(mine), F.conv3d(theirs, weight, stride=stride, padding=padding, groups=groups)
         upstream = torch.randn_like(out)
         grads = torch.autograd.grad(out, (mine, layer.weight), upstream)
-        wanted = torch.autograd.grad(expected, (theirs, weight), upstream)
+        gradient = torch.autograd.grad(expected, (theirs, weight), upstream)
         sizes = [t.detach().abs().requires_grad_() for t in (theirs, weight)]
         size = F.conv3d(*sizes, stride=stride, padding=padding, groups=groups)
         sizes = [size, *torch.autograd.grad(size, sizes, upstream.abs())]
         terms = [weight[0].numel(), weight[:, 0].numel() // groups, out[:, 0].numel()]
-        for found, want, most, n in zip((out, *grads), (expected, *wanted), sizes, terms, strict=True):
+        for found, want, most, n in zip((out, *grads), (expected, *gradient), sizes, terms, strict=True):
             assert ((found - want).abs() <= rounding(n) * most).all()
 
 

@@ -29,27 +29,15 @@ TRAIN = [*CHEAP, "--recipe", "proxy", "--epochs", "1"]
 def runs(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """search, train and random, the last two trained on videos of all twelve classes."""
     folder = tmp_path_factory.mktemp("reported")
-    found = {name: folder / name for name in ("search", "train", "random")}
+    folders = {name: folder / name for name in ("search", "train", "random")}
     data = ["--data", str(tiny_videos)]
-    words = [
-        "--space",
-        "tiny",
-        "--flops",
-        "0.0075:0.008",
-        "--samples",
-        "2",
-        "--alpha-every",
-        "1",
-        "--steps",
-        "3",
-        "--recipe",
-        "proxy",
-    ]
-    assert main(["search", *words, *data, *CHEAP, "-o", str(found["search"])]) == 0
-    assert main(["train", str(found["search"]), *data, *TRAIN, "-o", str(found["train"])]) == 0
-    words = ["--searched", str(found["search"]), "--flops", "0.0075:0.008", "-n", "2"]
-    assert main(["random-baseline", *words, *data, *TRAIN, "-o", str(found["random"])]) == 0
-    return found
+    words = ["--space", "tiny", "--flops", "0.0075:0.008", "--samples", "2", "--steps", "3", "--recipe", "proxy"]
+    words += ["--alpha-every", "1"]
+    assert main(["search", *words, *data, *CHEAP, "-o", str(folders["search"])]) == 0
+    assert main(["train", str(folders["search"]), *data, *TRAIN, "-o", str(folders["train"])]) == 0
+    words = ["--searched", str(folders["search"]), "--flops", "0.0075:0.008", "-n", "2"]
+    assert main(["random-baseline", *words, *data, *TRAIN, "-o", str(folders["random"])]) == 0
+    return folders
 
 
 @pytest.fixture(scope="session")

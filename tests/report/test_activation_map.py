@@ -71,20 +71,20 @@ def test_hot_is_what_the_logit_depends_on(method: str) -> None:
 @BOTH
 def test_a_map_is_of_the_frames_that_the_network_looks_at(method: str) -> None:
     net = Colours(first=2)
-    found = activation_map(net, lights(), net.clip, 0, method)
-    assert found.places.tolist() == [2, 3, 4, 5, 6, 7]
-    assert peak(found)[0] == 0
-    assert found.pixels.shape == (6, 16, 16, 3)
+    heat = activation_map(net, lights(), net.clip, 0, method)
+    assert heat.places.tolist() == [2, 3, 4, 5, 6, 7]
+    assert peak(heat)[0] == 0
+    assert heat.pixels.shape == (6, 16, 16, 3)
     red = lights()[0, 0, 2:] * 0.5 + 0.2  # back from the clip's normalisation
-    assert found.pixels[..., 0].tolist() == (255 * red).round().int().tolist()
+    assert heat.pixels[..., 0].tolist() == (255 * red).round().int().tolist()
 
 
 def test_the_likeliest_class_is_explained_and_the_network_left_as_it_was() -> None:
     net = Colours().train()
-    found = activation_map(net, lights(), net.clip)
-    assert found.target == int(net(lights()).argmax()) == 1
+    heat = activation_map(net, lights(), net.clip)
+    assert heat.target == int(net(lights()).argmax()) == 1
     # The same logits, by the same code; exp rounds by 1e-7.
-    assert found.probabilities == pytest.approx(torch.softmax(net(lights())[0], 0).numpy())
+    assert heat.probabilities == pytest.approx(torch.softmax(net(lights())[0], 0).numpy())
     assert net.training
     assert not net.pool._forward_hooks
     assert torch.is_grad_enabled()
@@ -92,8 +92,8 @@ def test_the_likeliest_class_is_explained_and_the_network_left_as_it_was() -> No
 
 def test_where_nothing_speaks_for_a_class_nothing_is_hot() -> None:
     net = Colours()
-    found = activation_map(net, torch.zeros(1, 3, 8, 16, 16), net.clip, 0)
-    assert not found.heat.any()
+    heat = activation_map(net, torch.zeros(1, 3, 8, 16, 16), net.clip, 0)
+    assert not heat.heat.any()
 
 
 def test_gradcam_weighs_channels_by_the_mean_gradient() -> None:
@@ -146,12 +146,12 @@ def test_every_family_has_maps(name: str) -> None:
     x = torch.randn(1, 3, frames, 32, 32)
     seen: list[Tensor] = []
     handle = net.cam_layer().register_forward_hook(lambda module, args, output: seen.append(output))
-    found = activation_map(net, x, net.clip, 2)
+    heat = activation_map(net, x, net.clip, 2)
     handle.remove()
-    assert found.places.tolist() == places
-    assert found.heat.shape == (len(places), 32, 32)
-    assert found.pixels.shape == (len(places), 32, 32, 3)
-    assert found.heat.max() == 1
+    assert heat.places.tolist() == places
+    assert heat.heat.shape == (len(places), 32, 32)
+    assert heat.pixels.shape == (len(places), 32, 32, 3)
+    assert heat.heat.max() == 1
     assert len(seen) == 1
     assert seen[0].min() >= 0
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -159,8 +159,8 @@ def test_every_family_has_maps(name: str) -> None:
 
 def test_a_two_stream_network_shows_its_sparse_stream() -> None:
     net = build(load_space("tiny").sample(1, seed=0)[0])
-    found = activation_map(net, torch.randn(1, 3, 16, 32, 32), net.clip)
-    assert found.places.tolist() == [0, 4, 8, 12]
+    heat = activation_map(net, torch.randn(1, 3, 16, 32, 32), net.clip)
+    assert heat.places.tolist() == [0, 4, 8, 12]
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -171,16 +171,16 @@ def test_s2dnet_shows_what_its_detail_network_is_shown(frozen: bool) -> None:
     net.freeze_sampler(frozen)
     shown: list[Tensor] = []
     handle = net.get_submodule("detail.stem").register_forward_pre_hook(lambda module, args: shown.append(args[0]))
-    found = activation_map(net, torch.randn(1, 3, 24, 64, 64), net.clip)
+    heat = activation_map(net, torch.randn(1, 3, 24, 64, 64), net.clip)
     handle.remove()
     mean, std = (torch.tensor(values) for values in (net.clip.mean, net.clip.std))
     pixels = (255 * (shown[0][0].permute(1, 2, 3, 0) * std + mean)).clamp(0, 255).round()
-    assert np.abs(found.pixels.astype(float) - pixels.numpy()).max() <= 1  # a half may round two ways
-    assert found.heat.shape == found.pixels.shape[:3] == (12, 58, 58)
+    assert np.abs(heat.pixels.astype(float) - pixels.numpy()).max() <= 1  # a half may round two ways
+    assert heat.heat.shape == heat.pixels.shape[:3] == (12, 58, 58)
     most = rounding(4, 24)  # places up to 24 in fp32, of four operations each
-    assert np.diff(found.places) == pytest.approx(found.places[1] - found.places[0], rel=0, abs=2 * most)
+    assert np.diff(heat.places) == pytest.approx(heat.places[1] - heat.places[0], rel=0, abs=2 * most)
     if frozen:
-        assert found.places.tolist() == pytest.approx([2 * i + 0.5 for i in range(12)], rel=0, abs=most)
+        assert heat.places.tolist() == pytest.approx([2 * i + 0.5 for i in range(12)], rel=0, abs=most)
 
 
 def test_every_network_says_which_map_is_its_last() -> None:

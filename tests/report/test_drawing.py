@@ -33,10 +33,10 @@ FAMILIES = [
 
 @pytest.fixture(scope="module")
 def arch() -> Architecture:
-    found = load_space("tiny").sample(1, seed=2)[0]
-    assert found.choices["fusion.stage1"] != "skip"
-    assert found.choices["attention.stage2"] != "skip"
-    return found
+    sampled = load_space("tiny").sample(1, seed=2)[0]
+    assert sampled.choices["fusion.stage1"] != "skip"
+    assert sampled.choices["attention.stage2"] != "skip"
+    return sampled
 
 
 def texts(svg: str) -> list[str]:
@@ -50,13 +50,13 @@ def titles(svg: str) -> list[str]:
 
 def test_every_site_is_there_with_its_costs(arch: Architecture) -> None:
     svg = draw_file(architecture_outline(arch))
-    found = titles(svg)
+    shown = titles(svg)
     table = arch.as_space().cost_table()
     for site, factor in table.sites:
         if arch.choices.get(site.name) == "skip":
-            assert not any(title.startswith(site.name) for title in found)
+            assert not any(title.startswith(site.name) for title in shown)
             continue
-        (title,) = (title for title in found if title.split("\n")[0] == site.name)
+        (title,) = (title for title in shown if title.split("\n")[0] == site.name)
         assert f"{int(factor.table.sum()) / 1e6:,.2f} MMACs" in title
     assert f"{arch.macs() / 1e9:.4g} GFLOPs" in "".join(texts(svg))
 
@@ -98,19 +98,19 @@ def test_fusion_goes_from_the_source_into_the_target(arch: Architecture) -> None
 def test_the_prior_is_shown_where_it_is_known(arch: Architecture) -> None:
     name = "sparse.stage1.block1.expansion"
     prior = {name: ((1.5, 2.25), np.array([0.25, 0.75]))}
-    found = [title for title in titles(draw_file(architecture_outline(arch, prior))) if "prior of" in title]
-    assert [title.split("\n")[0] for title in found] == ["sparse.stage1.block1"]
-    assert found[0].endswith("prior of expansion: 1.5: 25 %, 2.25: 75 %")
+    shown = [title for title in titles(draw_file(architecture_outline(arch, prior))) if "prior of" in title]
+    assert [title.split("\n")[0] for title in shown] == ["sparse.stage1.block1"]
+    assert shown[0].endswith("prior of expansion: 1.5: 25 %, 2.25: 75 %")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_hand_designed_networks_are_drawn_piece_by_piece(name: str) -> None:
     spec = NetworkSpec(network=name)
-    found = titles(draw_file(outline(spec)))
+    shown = titles(draw_file(outline(spec)))
     _, stages = count_stages(build_network(spec, device="meta"))
     for stage in stages:
-        assert sum(f"{stage.macs / 1e6:,.2f} MMACs, {stage.params:,} parameters" in title for title in found) >= 1
-    assert len(found) == len(stages)
+        assert sum(f"{stage.macs / 1e6:,.2f} MMACs, {stage.params:,} parameters" in title for title in shown) >= 1
+    assert len(shown) == len(stages)
 
 
 def test_two_pathways_stand_side_by_side() -> None:

@@ -22,8 +22,8 @@ def row(name: str = "a", seconds: tuple[float, ...] = (0.0, 1.0, 2.0), greys: tu
     pixels = np.stack([np.full((8, 8, 3), grey, dtype=np.uint8) for grey in greys])
     heat = np.zeros((len(greys), 8, 8), dtype=np.float32)
     heat[:, :4, :4] = 1
-    found = ActivationMap(pixels, np.arange(len(greys), dtype=np.float64), heat, np.array([1.0], dtype=np.float32), 0)
-    return MapRow(found, np.array(seconds), name, "something 99.0 %")
+    shown = ActivationMap(pixels, np.arange(len(greys), dtype=np.float64), heat, np.array([1.0], dtype=np.float32), 0)
+    return MapRow(shown, np.array(seconds), name, "something 99.0 %")
 
 
 def image(rows: list[MapRow]) -> NDArray[np.float64]:
@@ -32,8 +32,8 @@ def image(rows: list[MapRow]) -> NDArray[np.float64]:
 
 
 def test_heat_is_coloured_and_cold_places_are_grey_and_darker() -> None:
-    found = row().map
-    mixed = overlay(found.pixels, found.heat).astype(int)
+    heat = row().map
+    mixed = overlay(heat.pixels, heat.heat).astype(int)
     assert np.ptp(mixed[:, 0, 0], axis=1).min() > 50
     cold = mixed[:, 7, 7]
     assert np.ptp(cold, axis=1).max() <= 5

@@ -42,12 +42,12 @@ class Page(HTMLParser):
         assert self.depth == [], "an element is not closed"
 
     def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = {key: value or "" for key, value in attributes}
-        self.tags.append((name, found))
+        values = {key: value or "" for key, value in attributes}
+        self.tags.append((name, values))
         if name not in OPEN:
             self.depth.append(name)
         if name == "section":
-            self.section = found["id"]
+            self.section = values["id"]
             self.sections[self.section] = ""
 
     def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -78,8 +78,8 @@ def addresses(text: str) -> Iterator[str]:
 
 
 def test_every_section_has_something_to_say_and_is_linked(everything: Page) -> None:
-    wanted = ["summary", "compare", "architecture", "search", "decisions", "accuracy", "classes"]
-    assert list(everything.sections)[: len(wanted)] == wanted
+    names = ["summary", "compare", "architecture", "search", "decisions", "accuracy", "classes"]
+    assert list(everything.sections)[: len(names)] == names
     assert list(everything.sections)[-1] == "cost"
     assert [link["href"] for link in everything.of("a")] == [f"#{name}" for name in everything.sections]
     assert all(len(text.strip()) > 40 for text in everything.sections.values())
@@ -103,11 +103,11 @@ def test_the_figures_are_those_of_the_runs(runs: dict[str, Path], everything: Pa
     arch = load_architecture(runs["search"] / "architecture.yaml")
     evaluation = read_evaluation(runs["train"])
     assert evaluation is not None
-    found = everything.sections["summary"]
-    assert f"{arch.macs() / 1e9:.4g} GFLOPs" in found
-    assert "inside the range asked for, 0.0075–0.008 GFLOPs" in found
-    assert f"classifies {evaluation.top1:.1f} % of 12 videos correctly (centre view)" in found
-    assert "2 random architectures of 0.0075–0.008 GFLOPs come to" in found
+    summary = everything.sections["summary"]
+    assert f"{arch.macs() / 1e9:.4g} GFLOPs" in summary
+    assert "inside the range asked for, 0.0075–0.008 GFLOPs" in summary
+    assert f"classifies {evaluation.top1:.1f} % of 12 videos correctly (centre view)" in summary
+    assert "2 random architectures of 0.0075–0.008 GFLOPs come to" in summary
     assert arch.hash in everything.sections["architecture"]
     assert f"{evaluation.top1:.2f}" in everything.sections["compare"]
 
@@ -255,14 +255,14 @@ def test_a_page_that_would_be_too_large_is_refused(
 
 def test_no_name_becomes_markup(hostile: Path) -> None:
     text = page([read_run(hostile)])
-    found = Page(text)
-    assert {name for name, _ in found.tags}.isdisjoint({"u", "script"})
-    assert all(not key.startswith("on") for _, attributes in found.tags for key in attributes)
-    assert all(image["src"].startswith("data:") for image in found.of("img"))
-    assert HOSTILE[0] in found.sections["classes"]
-    assert HOSTILE[1].replace("\x1b", "\ufffd") in found.sections["classes"]
-    assert re.sub("[\u202e\u2069]", "\ufffd", HOSTILE[2]) in found.sections["classes"]
-    assert hostile.name in found.sections["summary"]
+    parsed = Page(text)
+    assert {name for name, _ in parsed.tags}.isdisjoint({"u", "script"})
+    assert all(not key.startswith("on") for _, attributes in parsed.tags for key in attributes)
+    assert all(image["src"].startswith("data:") for image in parsed.of("img"))
+    assert HOSTILE[0] in parsed.sections["classes"]
+    assert HOSTILE[1].replace("\x1b", "\ufffd") in parsed.sections["classes"]
+    assert re.sub("[\u202e\u2069]", "\ufffd", HOSTILE[2]) in parsed.sections["classes"]
+    assert hostile.name in parsed.sections["summary"]
     assert not re.search("[\x1b\u202e\u2069]", text)
 
 
@@ -284,8 +284,8 @@ def test_a_search_that_has_only_begun_and_a_torn_log(runs: dict[str, Path], tmp_
     (begun / "architecture.yaml").unlink()
     with (begun / "metrics.jsonl").open("a") as log:
         log.write('{"step": 12, "lo')
-    found = Page(page([read_run(begun)])).sections
-    assert "is not finished; it stands at step 12 of 12" in found["summary"]
+    sections = Page(page([read_run(begun)])).sections
+    assert "is not finished; it stands at step 12 of 12" in sections["summary"]
     shutil.rmtree(begun / "checkpoints")
     for name in ("metrics.jsonl", "probabilities.jsonl"):
         (begun / name).unlink()
@@ -296,15 +296,14 @@ def test_a_search_that_was_stopped_shows_every_decision_that_it_has_come_to(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
     stopped = tmp_path / "stopped"
-    shutil.copytree(
-        runs["search"], stopped, ignore=shutil.ignore_patterns("architecture.yaml", "step-000009", "step-000012")
-    )
-    searched, found = read_search(stopped), Page(page([read_run(stopped)]))
+    later = shutil.ignore_patterns("architecture.yaml", "step-000009", "step-000012")
+    shutil.copytree(runs["search"], stopped, ignore=later)
+    searched, parsed = read_search(stopped), Page(page([read_run(stopped)]))
     assert searched.step == 6  # of 12: what attention to take is still open
-    cells = [attributes for attributes in found.of("div") if attributes.get("class") == "decision"]
+    cells = [attributes for attributes in parsed.of("div") if attributes.get("class") == "decision"]
     known = [d for d in searched.space.decisions if len(d.candidates) > 1 and not d.name.startswith("attention")]
     assert len(cells) == len(known) < len(searched.space.decisions)
-    text = re.sub(r"\s+", " ", found.sections["decisions"])
+    text = re.sub(r"\s+", " ", parsed.sections["decisions"])
     assert "in blue the most probable so far, with its lead over the next. The search is not finished: " in text
     logp = dict(zip((d.name for d in searched.space.decisions), searched.log_probs(searched.space)))
     name = "sparse.stage1.width"
@@ -339,12 +338,12 @@ def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
         "correlations": {"supernet": {"Kendall's tau": known}, "recalibrated": {"Kendall's tau": unknown}},
     }
     (tmp_path / "rank.json").write_text(json.dumps(content))
-    found = Page(page([read_run(tmp_path)])).sections
-    assert "ranks 1 architectures" in found["summary"]
-    assert "supernet: Kendall's tau 0.50 (-0.25 to 0.75)." in found["summary"]
+    sections = Page(page([read_run(tmp_path)])).sections
+    assert "ranks 1 architectures" in sections["summary"]
+    assert "supernet: Kendall's tau 0.50 (-0.25 to 0.75)." in sections["summary"]
     for way in (12.5, 25):
-        assert f"a1: {way:.2f} % in the supernet, 50.00 % trained from scratch" in found["accuracy"]
-    assert "b2" not in found["accuracy"]
+        assert f"a1: {way:.2f} % in the supernet, 50.00 % trained from scratch" in sections["accuracy"]
+    assert "b2" not in sections["accuracy"]
     (tmp_path / "rank.json").write_text("{}")
     with pytest.raises(RunError, match=r"rank.json cannot be read"):
         read_run(tmp_path)
@@ -404,6 +403,31 @@ def test_ticks_are_round_and_inside(low: float, high: float, log: bool, ticks: l
 
 
 def test_long_lines_are_thinned_to_means() -> None:
-    found = thin([(float(i), float(i % 2)) for i in range(1000)], 100)
-    assert len(found) == 100
-    assert {y for _, y in found} == {0.5}
+    thinned = thin([(float(i), float(i % 2)) for i in range(1000)], 100)
+    assert len(thinned) == 100
+    assert {y for _, y in thinned} == {0.5}
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_a_search_without_a_prior_shows_scores_and_no_probabilities(
+    strategy: str, tiny_videos: Path, tmp_path: Path
+) -> None:
+    options = {
+        "evolution": ["population=2", "sample=1", "rounds=2", "batch=1"],
+        "random": ["architectures=2", "batch=1"],
+    }
+    words = ["search", "--space", "tiny", "--strategy", strategy, "--score", "supernet", "--data", str(tiny_videos)]
+    words += ["--recipe", "proxy", "--steps", "1", "--flops", "0.0075:0.008", "-o", str(tmp_path / "run")]
+    words += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--crop", "16", "--jitter", "16:20"]
+    words += ["--batch", "4"]
+    for option in options[strategy]:
+        words += ["--set", f"strategy.{option}"]
+    assert main(words) == 0
+    sections = Page(page([read_run(tmp_path / "run")])).sections
+    assert "decisions" not in sections
+    assert "prior" not in sections["summary"]
+    assert "Its scores of architectures reflect noise, not accuracy." in sections["summary"]
+    assert sections["summary"].count("M parameters") == 1
+    assert "Log-likelihood of architectures" in sections["search"]
+    assert "the prior moves" not in sections["search"]
+    assert " %" not in sections["architecture"].partition("FLOPs by stage")[0]

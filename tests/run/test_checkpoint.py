@@ -94,9 +94,9 @@ def test_every_truncation_is_noticed(contents: dict[str, bytes], name: str) -> N
 def test_a_damaged_checkpoint_is_skipped_with_file_and_reason(run: RunDirectory, name: str) -> None:
     flip(run.path / "checkpoints/step-000003" / name, 77)
     notices: list[str] = []
-    found = run.latest(notices.append)
-    assert found is not None
-    assert found.step == 2
+    latest = run.latest(notices.append)
+    assert latest is not None
+    assert latest.step == 2
     assert len(notices) == 1
     assert "step-000003" in notices[0]
     assert name in notices[0]
@@ -104,16 +104,16 @@ def test_a_damaged_checkpoint_is_skipped_with_file_and_reason(run: RunDirectory,
 
 def test_a_missing_manifest_means_no_checkpoint(run: RunDirectory) -> None:
     (run.path / "checkpoints/step-000003/manifest.json").unlink()
-    found = run.latest(lambda line: None)
-    assert found is not None
-    assert found.step == 2
+    latest = run.latest(lambda line: None)
+    assert latest is not None
+    assert latest.step == 2
 
 
 def test_a_renamed_checkpoint_is_not_of_that_step(run: RunDirectory) -> None:
     (run.path / "checkpoints/step-000003").rename(run.path / "checkpoints/step-000009")
-    found = run.latest(lambda line: None)
-    assert found is not None
-    assert found.step == 2
+    latest = run.latest(lambda line: None)
+    assert latest is not None
+    assert latest.step == 2
 
 
 def test_without_a_valid_one_the_run_says_so(run: RunDirectory) -> None:
@@ -130,9 +130,9 @@ def test_damaged_ones_do_not_crowd_out_good_ones(run: RunDirectory) -> None:
         run.save(step, toy.state())
         flip(run.path / f"checkpoints/step-00000{step}/state.json", 3)
     assert run.steps() == [1, 4, 5]
-    found = run.latest(lambda line: None)
-    assert found is not None
-    assert found.step == 1
+    latest = run.latest(lambda line: None)
+    assert latest is not None
+    assert latest.step == 1
     run.save(2, toy.state())
     run.save(6, toy.state())
     assert run.steps() == [1, 2, 6]
@@ -149,9 +149,9 @@ def test_a_reader_changes_nothing(run: RunDirectory) -> None:
     flip(run.path / "checkpoints/step-000003/state.json", 3)
     (run.path / "checkpoints/.tmp-000004-1").mkdir()
     before = sorted(run.path.rglob("*"))
-    found = RunDirectory.open(run.path).latest(lambda line: None)
-    assert found is not None
-    assert found.step == 2
+    latest = RunDirectory.open(run.path).latest(lambda line: None)
+    assert latest is not None
+    assert latest.step == 2
     assert sorted(run.path.rglob("*")) == before
 
 
@@ -173,9 +173,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(run: RunDirectory) -> None:
             run.save(4, Toy(ballast=50_000).state())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    found = run.latest()
-    assert found is not None
-    assert found.step == 3
+    latest = run.latest()
+    assert latest is not None
+    assert latest.step == 3
     assert list(run.path.glob("checkpoints/.tmp*")) == []
 
 

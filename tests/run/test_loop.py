@@ -21,10 +21,10 @@ def go(run: RunDirectory, task: Toy, **options: Any) -> TaskOutcome:
 
 
 def final(run: RunDirectory) -> TaskState:
-    found = run.latest()
-    assert found is not None
-    assert found.step == 10
-    return found.state
+    latest = run.latest()
+    assert latest is not None
+    assert latest.step == 10
+    return latest.state
 
 
 def records(run: RunDirectory) -> list[dict[str, Any]]:
@@ -203,9 +203,9 @@ def test_a_second_ctrl_c_inside_a_save_leaves_the_checkpoint_before(tmp_path: Pa
     with start(tmp_path / "run") as run:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted, match="saved at step 6"):
             go(run, Toy(hooks={8: lambda: patch.setattr(os, "fsync", stubborn)}))
-        found = run.latest()
-        assert found is not None
-        assert found.step == 6
+        latest = run.latest()
+        assert latest is not None
+        assert latest.step == 6
         assert list(run.path.glob("checkpoints/.tmp*")) == []
 
 
@@ -241,9 +241,9 @@ def test_a_disk_that_is_full_ends_the_run_with_one_line(tmp_path: Path, monkeypa
         with pytest.raises(RunError, match=r"metrics.jsonl: No space left on device"):
             go(run, Toy(hooks={5: lambda: monkeypatch.setattr(os, "write", full)}))
         monkeypatch.undo()
-        found = run.latest()
-        assert found is not None
-        assert found.step == 4
+        latest = run.latest()
+        assert latest is not None
+        assert latest.step == 4
 
 
 def test_a_checkpoint_past_the_end_is_refused(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, 
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    found = RunDirectory.open(tmp_path / "run").latest()
-    assert found is not None
-    last = f"stopped after step {found.step} of 2000; saved at step {found.step}. Go on with: python stop_me.py"
+    latest = RunDirectory.open(tmp_path / "run").latest()
+    assert latest is not None
+    last = f"stopped after step {latest.step} of 2000; saved at step {latest.step}. Go on with: python stop_me.py"
     assert errors.strip().splitlines()[-1] == last
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == found.step
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == latest.step
 
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from autovid.kernels.depthwise import Kernels
 from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory
 from autovid.search import parse_constraints, search, settings_for
-from autovid.search.run import Found
+from autovid.search.run import SearchResult
 from autovid.search.supernet import Supernet
 from autovid.space import load_space
 
@@ -37,7 +37,7 @@ OPERATIONS = ("open", "write", "fsync", "close", "rename", "replace", "mkdir", "
 Moment = tuple[str, str, int]  # where, the operation ("" for any), the how manieth
 
 
-def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Found:
+def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> SearchResult:
     """Three steps a part, saved after each; goes on with what is in `out`.
 
     A run may go on on another machine, where other kernels are fastest; those of the checkpoint must hold.

@@ -26,7 +26,7 @@ def study() -> ModuleType:
 # supernets at chance differ by the rounding of losses alone), and the ends lie 0.1 MFLOPs apart: no machine turns them.
 @pytest.mark.thorough
 def test_flops_fall_as_beta_rises_and_auto_ends_inside_the_range(study: ModuleType) -> None:
-    """The shape of Table 1 of Auto-TSNet (docs/papers.md), in the expected FLOPs of the sparse part of `tiny`."""
+    """The shape of Table 1 of the supplement of Gong et al. (docs/papers.md), in the sparse part of `tiny`."""
     videos, wanted = open_videos("synthetic"), GFLOPS.parse(study.RANGE)
     betas: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
     ends = {beta: study.search_sparse(videos, beta, steps=40)["expected_gflops"] for beta in betas}

@@ -42,23 +42,35 @@ def test_chance_is_the_entropy_of_the_labels() -> None:
 
 
 def test_far_below_chance_in_every_part_is_better_than_chance(tmp_path: Path) -> None:
-    found = evidence(tmp_path, {number: noisy(1.0) for number in range(3)})
-    assert found.better_than_chance
-    assert found.at_chance == []
-    assert [one.part for one in found.parts] == ["sparse", "dense", "attention"]
-    assert found.sentence().startswith("The supernet is better than chance: held-out loss ")
-    assert found.sentence().endswith("chance 2.485 for 12 classes.")
+    judged = evidence(tmp_path, {number: noisy(1.0) for number in range(3)})
+    assert judged.better_than_chance
+    assert judged.at_chance == []
+    assert [one.part for one in judged.parts] == ["sparse", "dense", "attention"]
+    assert judged.sentence().startswith("The supernet is better than chance: held-out loss ")
+    assert judged.sentence().endswith("chance 2.485 for 12 classes.")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "what"), [("evolution", "Its scores"), ("random", "Its scores"), ("parsec", "prior")]
+)
+def test_a_strategy_without_a_prior_is_told_of_its_scores(tmp_path: Path, strategy: str, what: str) -> None:
+    settings = settings_for(load_space("tiny"), proxy=True, videos=144, steps=2, strategy=strategy)
+    record = {"step": 0, "part": 0.0, "held_out_loss": 3.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record))
+    says = evidence_against_chance(tmp_path / "metrics.jsonl", 9, settings, Chance.uniform(12)).sentence()
+    assert what in says
+    assert ("prior" in says) is (strategy == "parsec")
 
 
 @pytest.mark.parametrize("mean", [LN12, LN12 + 0.015, LN12 - 0.015, 9.0])
 def test_at_chance_says_so_and_what_follows(tmp_path: Path, mean: float) -> None:
     """Also a little below, where the noise explains it, and far above."""
-    found = evidence(tmp_path, {number: noisy(mean) for number in range(3)})
-    assert not found.better_than_chance
-    assert found.at_chance == ["sparse", "dense", "attention"]
-    assert found.sentence().startswith("The supernet is at chance: held-out loss ")
+    judged = evidence(tmp_path, {number: noisy(mean) for number in range(3)})
+    assert not judged.better_than_chance
+    assert judged.at_chance == ["sparse", "dense", "attention"]
+    assert judged.sentence().startswith("The supernet is at chance: held-out loss ")
     says = "chance 2.485 for 12 classes. What the prior prefers reflects FLOPs and noise, not accuracy."
-    assert found.sentence().endswith(says)
+    assert judged.sentence().endswith(says)
 
 
 def test_what_the_noise_does_not_explain_is_below_chance(tmp_path: Path) -> None:
@@ -68,8 +80,8 @@ def test_what_the_noise_does_not_explain_is_below_chance(tmp_path: Path) -> None
 
 def test_only_the_last_quarter_of_a_part_counts(tmp_path: Path) -> None:
     """Of 30 steps the last 8: before them a supernet is still learning."""
-    found = evidence(tmp_path, {0: [9.0] * 22 + [1.0, 1.5] * 4})
-    assert found.parts[0].loss == 1.25  # sums of such fractions are exact in any format
+    judged = evidence(tmp_path, {0: [9.0] * 22 + [1.0, 1.5] * 4})
+    assert judged.parts[0].loss == 1.25  # sums of such fractions are exact in any format
     assert evidence(tmp_path, {0: [1.0] * 22 + [9.0, 9.5] * 4}).at_chance == ["sparse"]
 
 
@@ -82,12 +94,12 @@ def test_a_second_pass_over_the_same_videos_tells_nothing_new(tmp_path: Path) ->
 
 
 def test_a_part_alone_at_chance_is_named(tmp_path: Path) -> None:
-    found = evidence(tmp_path, {0: noisy(1.0), 1: noisy(2.6), 2: noisy(1.0)})
-    assert not found.better_than_chance
-    assert found.at_chance == ["dense"]
-    assert found.sentence().startswith("The supernet is at chance in dense: held-out loss 2.")
-    assert "(sparse)" not in found.sentence()
-    assert "What the prior prefers there reflects" in found.sentence()
+    judged = evidence(tmp_path, {0: noisy(1.0), 1: noisy(2.6), 2: noisy(1.0)})
+    assert not judged.better_than_chance
+    assert judged.at_chance == ["dense"]
+    assert judged.sentence().startswith("The supernet is at chance in dense: held-out loss 2.")
+    assert "(sparse)" not in judged.sentence()
+    assert "What the prior prefers there reflects" in judged.sentence()
 
 
 def test_learning_how_frequent_the_classes_are_is_chance(tmp_path: Path) -> None:
@@ -100,19 +112,19 @@ def test_learning_how_frequent_the_classes_are_is_chance(tmp_path: Path) -> None
 
 
 def test_one_step_has_no_standard_error_and_proves_nothing(tmp_path: Path) -> None:
-    found = evidence(tmp_path, {0: [0.1]})
-    assert found.at_chance == ["sparse"]
-    assert "held-out loss 0.100 (sparse), chance" in found.sentence()
+    judged = evidence(tmp_path, {0: [0.1]})
+    assert judged.at_chance == ["sparse"]
+    assert "held-out loss 0.100 (sparse), chance" in judged.sentence()
 
 
 def test_without_a_held_out_loss_nothing_is_claimed(tmp_path: Path) -> None:
     missing = evidence_against_chance(tmp_path / "none.jsonl", 9, SETTINGS, Chance.uniform(12))
-    for found in (evidence(tmp_path, {0: []}), missing):
-        assert found == Evidence()
-        assert not found.better_than_chance
-        assert found.sentence() == "The supernet is not compared with chance: there is no held-out loss yet."
+    for judged in (evidence(tmp_path, {0: []}), missing):
+        assert judged == Evidence()
+        assert not judged.better_than_chance
+        assert judged.sentence() == "The supernet is not compared with chance: there is no held-out loss yet."
 
 
 def test_a_torn_line_and_steps_after_the_checkpoint_are_left_out(tmp_path: Path) -> None:
-    found = evidence(tmp_path, {0: [1.0] * 15 + [9.0] * 15}, step=25, end='\n{"step": 12, "held_out_l')
-    assert [(one.part, one.loss) for one in found.parts] == [("sparse", 1.0)]
+    judged = evidence(tmp_path, {0: [1.0] * 15 + [9.0] * 15}, step=25, end='\n{"step": 12, "held_out_l')
+    assert [(one.part, one.loss) for one in judged.parts] == [("sparse", 1.0)]

@@ -28,7 +28,7 @@ from autovid.search.feasibility import Feasibility, choose, decided
 from autovid.search.objective import Beta, CostTerm, cost_shares, surrogate
 from autovid.search.picture import search_curve
 from autovid.search.prior import Prior
-from autovid.search.run import Found, supernet_search
+from autovid.search.run import SearchResult, supernet_search
 from autovid.search.strategies.parsec import Parsec
 from autovid.search.strategy import Scores, make_strategy
 from autovid.solver import CostRange, TableConstraint
@@ -295,7 +295,7 @@ def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None
         assert all(f"{expected:.4g} ms expected" in line for line in said)
 
 
-def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) -> Found:
+def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) -> SearchResult:
     small: dict[str, Any] = {
         "steps": options.pop("steps", 1),
         "samples": 2,
@@ -319,7 +319,7 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert FLOPS.low <= arch.macs() <= FLOPS.high
     # written with four decimals
     assert arch.cost["latency_ms"] == pytest.approx(TABLE.total(SPACE.index([arch]))[0] / 1e6, abs=1e-4)
-    assert "made up" in str(arch.found["conventions"])
+    assert "made up" in str(arch.provenance["conventions"])
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(record["expected_latency_ms"] > 0 for record in records)
     assert all(record["latency_beta"] > 0 for record in records if not record["warmup"])
@@ -331,7 +331,7 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
     assert within(other, [derive(again, [MACS, other])])
     smallest = TABLE.smallest()[0]
     alone = derive(again, [timed(smallest, smallest)])
-    assert "GFLOPs" not in str(alone.found["range"])
+    assert "GFLOPs" not in str(alone.provenance["range"])
     file = tmp_path / "t.json"
     file.write_bytes(msgspec.json.encode(FILE))
     low, high = (end / 1e6 for end in other.whole or ())

@@ -57,7 +57,7 @@ def test_a_search_ends_inside_its_range(finished: Path) -> None:
     assert RANGE.low <= arch.macs() <= RANGE.high
     assert arch.cost["macs"] == arch.macs()
     assert "MACs" in str(arch.cost["convention"])
-    assert (arch.found["autovid"], arch.found["torch"]) == (autovid.__version__, version("torch"))
+    assert (arch.provenance["autovid"], arch.provenance["torch"]) == (autovid.__version__, version("torch"))
 
 
 def test_every_step_is_logged_with_its_figures(finished: Path) -> None:

@@ -28,7 +28,7 @@ from autovid.run.task import seed_step
 from autovid.search import parse_constraints, search, settings_for
 from autovid.search.prior import Prior
 from autovid.search.problem import Choices
-from autovid.search.run import Found
+from autovid.search.run import SearchResult
 from autovid.search.settings import SearchSettings
 from autovid.search.strategies.parsec import Parsec
 from autovid.search.supernet import Supernet
@@ -193,7 +193,7 @@ def largest(tensors: Tensors) -> float:
 # -- two workers
 
 
-def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: Any) -> Found:
+def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: Any) -> SearchResult:
     progress = StopAt(stop_at, signal.SIGUSR1) if stop_at else None
     options = {"checkpoint_every": 1, "device": "cpu", "precision": "fp32", "progress": progress, **options}
     space = load_space("tiny")

@@ -32,12 +32,12 @@ def test_small_spaces_are_exact(seed):
     np.testing.assert_array_equal(reachable_costs(table), np.unique(costs))
     low, high = some_range(costs, rng)
     for a, b in ((low, high), (low, low), (low + 1, high - 1), (-(10**15), high), (low, 10**15), (0, -1)):
-        found = probability_in_range(table, logp, a, b)
-        assert found.value == pytest.approx(p[(costs >= a) & (costs <= b)].sum(), rel=1e-12, abs=1e-13)
-        assert found.lower == found.value == found.upper
+        probability = probability_in_range(table, logp, a, b)
+        assert probability.value == pytest.approx(p[(costs >= a) & (costs <= b)].sum(), rel=1e-12, abs=1e-13)
+        assert probability.lower == probability.value == probability.upper
         if a <= b:
-            assert found.below == pytest.approx(p[costs < a].sum(), rel=1e-12, abs=1e-13)
-            assert found.above == pytest.approx(p[costs > b].sum(), rel=1e-12, abs=1e-13)
+            assert probability.below == pytest.approx(p[costs < a].sum(), rel=1e-12, abs=1e-13)
+            assert probability.above == pytest.approx(p[costs > b].sum(), rel=1e-12, abs=1e-13)
 
 
 def test_a_million_architectures_are_exact():
@@ -60,11 +60,11 @@ def test_bins_bound_the_truth(seed, bins, monkeypatch):
     costs, logp = table.total(choices), prior(table, rng, (0.0, 1.0, 10.0)[seed % 3])
     p = np.exp(logprobs(logp, choices))
     low, high = some_range(costs, rng)
-    found = probability_in_range(table, logp, low, high, bins)
+    probability = probability_in_range(table, logp, low, high, bins)
     truth = p[(costs >= low) & (costs <= high)].sum()
-    assert found.lower - 1e-12 <= truth <= found.upper + 1e-12
-    assert found.lower <= found.value <= found.upper
-    assert found.below + found.value + found.above == pytest.approx(1, rel=1e-12)
+    assert probability.lower - 1e-12 <= truth <= probability.upper + 1e-12
+    assert probability.lower <= probability.value <= probability.upper
+    assert probability.below + probability.value + probability.above == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -77,10 +77,12 @@ def test_bins_that_tell_all_costs_apart_are_exact(seed, monkeypatch):
     p = np.exp(logprobs(logp, choices))
     low, high = some_range(costs, rng)
     for a, b in ((low, high), (low, low), (low + 1, high - 1), (low - 1, high + 1)):
-        found = probability_in_range(table, logp, a, b)
+        probability = probability_in_range(table, logp, a, b)
         truth = p[(costs >= a) & (costs <= b)].sum()
-        assert (found.lower, found.value, found.upper) == pytest.approx((truth, truth, truth), rel=1e-12, abs=1e-13)
-        assert found.below == pytest.approx(p[costs < a].sum(), rel=1e-12, abs=1e-13)
+        assert (probability.lower, probability.value, probability.upper) == pytest.approx(
+            (truth, truth, truth), rel=1e-12, abs=1e-13
+        )
+        assert probability.below == pytest.approx(p[costs < a].sum(), rel=1e-12, abs=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +112,8 @@ def test_a_big_space_against_many_draws(scale, low, high, draws):
 def test_a_rare_range_against_importance_sampling(low, high, size):
     rng = np.random.default_rng(4)
     logp, low, high = uniform(TWO_STREAM), round(low * GIGA), round(high * GIGA)
-    found = probability_in_range(TWO_STREAM, logp, low, high)
-    assert size / 10 < found.value < size * 10
+    probability = probability_in_range(TWO_STREAM, logp, low, high)
+    assert size / 10 < probability.value < size * 10
     # A cheaper prior: each candidate by what it costs on average.
     steer = [np.exp(x) for x in logp]
     means = [
@@ -126,5 +128,5 @@ def test_a_rare_range_against_importance_sampling(low, high, size):
     costs = TWO_STREAM.total(choices)
     weight = np.exp(logprobs(logp, choices) - logprobs(cheap, choices)) * ((costs >= low) & (costs <= high))
     # The seed's draws, as above.
-    assert abs(weight.mean() - found.value) < 4 * weight.std() / np.sqrt(len(weight))
-    assert weight.std() / np.sqrt(len(weight)) < 0.1 * found.value
+    assert abs(weight.mean() - probability.value) < 4 * weight.std() / np.sqrt(len(weight))
+    assert weight.std() / np.sqrt(len(weight)) < 0.1 * probability.value

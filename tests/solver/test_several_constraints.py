@@ -51,12 +51,12 @@ def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> 
             with pytest.raises(CostRangeError):
                 most_probable_within(constraints, logp)
             continue
-        found = most_probable_within(constraints, logp)
-        assert ranges[0].low <= found.cost <= ranges[0].high
-        assert ranges[1].low <= second.total(found.choices[None])[0] <= ranges[1].high
-        assert found.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
+        solution = most_probable_within(constraints, logp)
+        assert ranges[0].low <= solution.cost <= ranges[0].high
+        assert ranges[1].low <= second.total(solution.choices[None])[0] <= ranges[1].high
+        assert solution.gap == 0  # set so below 1e-9, and the bound is met: rounding is 1e-13
         # joint.py counts as equal what differs by 1e-9.
-        assert found.logprob == pytest.approx(logs[inside].max(), rel=0, abs=1e-9 + tie(logp))
+        assert solution.logprob == pytest.approx(logs[inside].max(), rel=0, abs=1e-9 + tie(logp))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -70,10 +70,10 @@ def test_with_three_ranges_the_answer_is_inside_all_and_the_gap_covers_the_list(
     constraints = [TableConstraint(t, span(c, *e)) for t, c, e in zip(tables, costs, ends)]
     inside = np.all([constraint.inside(choices) for constraint in constraints], axis=0)
     assert inside.any()
-    found = most_probable_within(constraints, logp)
-    assert all(constraint.inside(found.choices[None]).all() for constraint in constraints)
-    assert found.logprob <= logs[inside].max() + tie(logp)
-    assert logs[inside].max() <= found.logprob + found.gap + 1e-9 + tie(logp)  # equal are those closer than 1e-9
+    solution = most_probable_within(constraints, logp)
+    assert all(constraint.inside(solution.choices[None]).all() for constraint in constraints)
+    assert solution.logprob <= logs[inside].max() + tie(logp)
+    assert logs[inside].max() <= solution.logprob + solution.gap + 1e-9 + tie(logp)  # equal are those closer than 1e-9
     rows = sample_within(constraints, logp, 8, np.random.default_rng(0))
     assert all(constraint.inside(rows).all() for constraint in constraints)
 
@@ -147,11 +147,11 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypat
     spread = int(typical.std())
     away = int(typical.mean()) - 4 * spread  # four standard deviations: a draw in 30,000 would have it
     constraints = [TableConstraint(table, first), TableConstraint(second, CostRange(away, away + spread // 2))]
-    found = most_probable_within(constraints, prior(table, rng))
-    for row in [found.choices, *sample_within(constraints, uniform(table), 4, rng)]:
+    solution = most_probable_within(constraints, prior(table, rng))
+    for row in [solution.choices, *sample_within(constraints, uniform(table), 4, rng)]:
         for constraint in constraints:
             assert constraint.range.low <= constraint.table.total(row[None])[0] <= constraint.range.high
-    assert found.gap < 0.5
+    assert solution.gap < 0.5
     searches: list[object] = []
     search = several_constraints.best_in_range
     monkeypatch.setattr(several_constraints, "best_in_range", lambda *given: searches.append(given) or search(*given))
@@ -177,11 +177,11 @@ def test_where_many_are_equally_probable_one_is_found_all_the_same(monkeypatch: 
         TableConstraint(table, first),
         TableConstraint(second, CostRange(typical, typical + typical // 1000)),
     ]
-    found = most_probable_within(constraints, uniform(table))
+    solution = most_probable_within(constraints, uniform(table))
     for constraint in constraints:
-        assert constraint.range.low <= constraint.table.total(found.choices[None])[0] <= constraint.range.high
-    assert found.cost == table.total(found.choices[None])[0]
-    assert found.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes), rel=0, abs=tie(uniform(table)))
+        assert constraint.range.low <= constraint.table.total(solution.choices[None])[0] <= constraint.range.high
+    assert solution.cost == table.total(solution.choices[None])[0]
+    assert solution.logprob == pytest.approx(-sum(np.log(size) for size in table.sizes), rel=0, abs=tie(uniform(table)))
 
 
 def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,13 +198,13 @@ def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     fastest = np.sort(seconds[inside])
     ranges = first, CostRange(int(fastest[0]), int(fastest[5]))
     inside &= seconds <= ranges[1].high
-    there = {tuple(row) for row in choices[inside]}
+    listed = {tuple(row) for row in choices[inside]}
     constraints = [TableConstraint(table, ranges[0]), TableConstraint(second, ranges[1])]
     with pytest.raises(CostRangeError, match="only . of 10000"):
         sample_within(constraints, logp, 10_000, np.random.default_rng(0))
     rows = likely_within(constraints, logp, 10_000)
-    assert 1 < len(rows) <= len(there)
-    assert {tuple(row) for row in rows} <= there
+    assert 1 < len(rows) <= len(listed)
+    assert {tuple(row) for row in rows} <= listed
     impossible = [constraints[0], TableConstraint(second, CostRange(int(seconds.min()) - 5, int(seconds.min()) - 1))]
     assert len(likely_within(impossible, logp, 10)) == 0
 

@@ -50,11 +50,11 @@ def test_order_is_complete_and_falling(seed):
         p = logprobs(logp, choices)
         for low, high in ranges(costs, rng):
             inside = (costs >= low) & (costs <= high)
-            found = solutions(table, logp, low, high)
-            assert {tuple(s.choices) for s in found} == {tuple(c) for c in choices[inside]}
-            assert len(found) == inside.sum()
-            assert [s.cost for s in found] == [int(table.total(s.choices[None])[0]) for s in found]
-            np.testing.assert_allclose([s.logprob for s in found], np.sort(p[inside])[::-1], rtol=0, atol=tie(logp))
+            ordered = solutions(table, logp, low, high)
+            assert {tuple(s.choices) for s in ordered} == {tuple(c) for c in choices[inside]}
+            assert len(ordered) == inside.sum()
+            assert [s.cost for s in ordered] == [int(table.total(s.choices[None])[0]) for s in ordered]
+            np.testing.assert_allclose([s.logprob for s in ordered], np.sort(p[inside])[::-1], rtol=0, atol=tie(logp))
 
 
 @pytest.mark.usefixtures("bins")
@@ -83,9 +83,9 @@ def test_blocks_that_repeat_are_found_in_every_order(scale):
     logp, choices = [scale * np.array([0.3, 0.0, 0.7])] * 7, every(table)
     costs = table.total(choices)
     for cost in np.unique(costs).tolist():
-        found = solutions(table, logp, cost, cost)
-        assert {tuple(s.choices) for s in found} == {tuple(c) for c in choices[costs == cost]}
-        assert len(found) == (costs == cost).sum()
+        ordered = solutions(table, logp, cost, cost)
+        assert {tuple(s.choices) for s in ordered} == {tuple(c) for c in choices[costs == cost]}
+        assert len(ordered) == (costs == cost).sum()
 
 
 def test_candidates_without_probability_are_never_chosen():
@@ -95,11 +95,11 @@ def test_candidates_without_probability_are_never_chosen():
     logp[0][1] = logp[2][2] = -np.inf
     choices = every(table)
     choices = choices[(choices[:, 0] != 1) & (choices[:, 2] != 2)]
-    found = list(in_order_of_probability(table, logp, 0, 10**9))
-    assert {tuple(s.choices) for s in found} == {tuple(c) for c in choices}
+    ordered = list(in_order_of_probability(table, logp, 0, 10**9))
+    assert {tuple(s.choices) for s in ordered} == {tuple(c) for c in choices}
     shifted = [x + 5 for x in logp]  # logits do
     again = most_probable(table, shifted, 0, 10**9)
-    assert found[0].logprob == pytest.approx(again.logprob, rel=0, abs=tie(shifted))
+    assert ordered[0].logprob == pytest.approx(again.logprob, rel=0, abs=tie(shifted))
 
 
 def test_malformed_priors_are_refused():
@@ -137,8 +137,8 @@ def test_a_hole_in_a_big_space_names_costs_nearby():
     cost = most_probable(TWO_STREAM, uniform(TWO_STREAM), 2 * 10**9, 2 * 10**9 + 10**6).cost
     with pytest.raises(CostRangeError, match=r"near are (2\.\d+) and (2\.\d+) GFLOPs") as error:
         most_probable(TWO_STREAM, uniform(TWO_STREAM), cost + 1, cost + 2)  # costs differ by 1,600 at least
-    found = [word for word in str(error.value).split() if word.startswith("2.") and "–" not in word]
-    below, above = (round(float(word) * 1e9) for word in found)
+    named = [word for word in str(error.value).split() if word.startswith("2.") and "–" not in word]
+    below, above = (round(float(word) * 1e9) for word in named)
     assert cost - 10**6 < below <= cost
     assert cost < above < cost + 10**6
 

@@ -66,24 +66,24 @@ def test_a_video_costs_its_views_at_the_crop_that_they_take(tmp_path: Path, caps
     assert main(["bench", "tsn_resnet18", "--frames", "1", *words]) == 0
     assert "a video: 30 views (10-lcr)" in capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "bench.json").read_text())
-    (found,) = content["figures"]
-    assert (content["views"], content["views_per_video"], found["crop"]) == ("10-lcr", 30, 256)  # its own is 224
-    assert found["macs"] == autovid.count(autovid.build("tsn_resnet18", frames=1, crop=256)).macs
-    assert found["gflops_of_views"] == found["macs"] * 30 / 1e9
-    assert found["ms_per_video"] == found["latency_median"] * 30
-    assert found["videos_per_second"] == found["clips_per_second"] / 30
+    (figures,) = content["figures"]
+    assert (content["views"], content["views_per_video"], figures["crop"]) == ("10-lcr", 30, 256)  # its own is 224
+    assert figures["macs"] == autovid.count(autovid.build("tsn_resnet18", frames=1, crop=256)).macs
+    assert figures["gflops_of_views"] == figures["macs"] * 30 / 1e9
+    assert figures["ms_per_video"] == figures["latency_median"] * 30
+    assert figures["videos_per_second"] == figures["clips_per_second"] / 30
 
 
 def test_a_video_takes_its_share_of_a_batch() -> None:
     """As S2DNet's Table 3, and videos a second as Deep Analysis' Table 1. Halving is exact."""
     measured = bench(batch=2, repeats=1)
     measured.measure(Progress())
-    (found,) = measured.rows
-    assert found.latency_median is not None
-    assert (found.ms_per_video, found.videos_per_second) == (found.latency_median / 2, found.clips_per_second)
+    (row,) = measured.rows
+    assert row.latency_median is not None
+    assert (row.ms_per_video, row.videos_per_second) == (row.latency_median / 2, row.clips_per_second)
     columns, ((name, gflops, *_),) = tables(measured)[2]
     assert (columns[0], columns[1:]) == ("a video: 1 view (center)", ["GFLOPs", "ms", "videos/s"])
-    assert (name, gflops) == ("tsn_resnet18 2x32²", f"{found.macs / 1e9:.4g}")
+    assert (name, gflops) == ("tsn_resnet18 2x32²", f"{row.macs / 1e9:.4g}")
     assert len(tables(bench())) == 2  # one clip at once, one a video: nothing to add
 
 
@@ -102,9 +102,9 @@ def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.Monke
     stopped = bench()
     with pytest.raises(KeyboardInterrupt):
         stopped.measure(StopAt(4))
-    (found,) = stopped.rows
-    assert (found.repeats, found.peak_bytes, stopped.finished) == (4, None, False)
-    assert found.latency_median is not None
+    (row,) = stopped.rows
+    assert (row.repeats, row.peak_bytes, stopped.finished) == (4, None, False)
+    assert row.latency_median is not None
     monkeypatch.setattr("autovid.run.Progress", lambda title: StopAt(2))
     assert main(["bench", "tsn_resnet18", *SMALL, "-o", str(tmp_path)]) == 130
     content = json.loads((tmp_path / "bench.json").read_text())
@@ -131,10 +131,10 @@ def test_a_training_is_measured_as_it_was_trained(tiny_videos: Path, tmp_path: P
     words = ["train", str(tmp_path / "arch.yaml"), "--data", str(tiny_videos), "-o", str(tmp_path / "run")]
     words += ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--recipe", "proxy"]
     assert main([*words, "--device", "cpu", "--precision", "fp32", "--decoders", "0"]) == 0
-    found = Bench([open_measured(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).rows[0]
+    bench = Bench([open_measured(str(tmp_path / "run"), Compute("cpu", "fp32"))], BenchSettings()).rows[0]
     evaluated = json.loads((tmp_path / "run" / "evaluation-center.json").read_text())
-    assert (found.frames, found.crop, found.macs) == (8, 24, evaluated["macs_per_view"])
-    assert found.params == evaluated["params"]
+    assert (bench.frames, bench.crop, bench.macs) == (8, 24, evaluated["macs_per_view"])
+    assert bench.params == evaluated["params"]
 
 
 def test_a_name_is_the_network_also_where_a_folder_is_called_so(
@@ -157,10 +157,10 @@ def test_an_architecture_of_a_run_has_the_runs_name(tmp_path: Path) -> None:
 
 def test_an_unsteady_measurement_says_so() -> None:
     measured = bench()
-    found = measured.rows[0]
-    found.latency_q1, found.latency_median, found.latency_q3 = 0.95, 1.0, 1.1
+    row = measured.rows[0]
+    row.latency_q1, row.latency_median, row.latency_q3 = 0.95, 1.0, 1.1
     assert not any("spread" in line for line in notes(measured))
-    found.latency_q3 = 1.2
+    row.latency_q3 = 1.2
     assert any("the latencies spread by more than 20%" in line for line in notes(measured))
 
 

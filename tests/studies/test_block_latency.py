@@ -37,11 +37,11 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What is measured is not built either."""
-    found = Clock()
-    monkeypatch.setattr(module, "times_of", found)
-    monkeypatch.setattr(module, "block_run", lambda *given: None)
-    monkeypatch.setattr(module, "network_run", lambda *given: None)
-    return found
+    fake = Clock()
+    monkeypatch.setattr(module, "times_of", fake)
+    monkeypatch.setattr(module, "block_run", lambda *args: None)
+    monkeypatch.setattr(module, "network_run", lambda *args: None)
+    return fake
 
 
 def measure(out: Path, **options: Any) -> LatencyFile:

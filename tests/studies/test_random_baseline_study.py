@@ -60,9 +60,9 @@ def trainer(videos: VideoSet, **options: Any) -> Trainer:
 
 
 def baseline(out: Path, videos: VideoSet, **options: Any) -> Comparison:
-    given = {"constraints": flops(*FLOPS), "trainer": trainer(videos), **options}
-    architectures = {"architectures": given.pop("n", 3)}
-    return search_by_training(SPACE, out=out, options=architectures, **given)
+    keywords = {"constraints": flops(*FLOPS), "trainer": trainer(videos), **options}
+    architectures = {"architectures": keywords.pop("n", 3)}
+    return search_by_training(SPACE, out=out, options=architectures, **keywords)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -72,7 +72,7 @@ def table(out: Path) -> list[dict[str, str]]:
 
 def test_distinct_architectures_of_the_range_are_trained_and_compared(videos: VideoSet, tmp_path: Path) -> None:
     reports: list[int] = []
-    found = baseline(tmp_path / "b", videos, report=lambda comparison: reports.append(len(comparison.entries)))
+    compared = baseline(tmp_path / "b", videos, report=lambda comparison: reports.append(len(comparison.entries)))
     rows = table(tmp_path / "b")
     assert reports == [1, 2, 3]
     assert len({row["architecture"] for row in rows}) == len(rows) == 3
@@ -81,8 +81,8 @@ def test_distinct_architectures_of_the_range_are_trained_and_compared(videos: Vi
     for row in rows:
         run = RunDirectory.open(tmp_path / "b" / f"arch-{row['architecture']}")
         assert run.steps() == [1]
-    assert [float(row["top1"]) for row in rows] == [entry.top1 for entry in found.entries]
-    assert found.summary() in (tmp_path / "b" / "table.md").read_text()
+    assert [float(row["top1"]) for row in rows] == [entry.top1 for entry in compared.entries]
+    assert compared.summary() in (tmp_path / "b" / "table.md").read_text()
     assert matplotlib.image.imread(tmp_path / "b" / "plot.png").shape == (900, 1400, 4)
 
 
@@ -125,12 +125,12 @@ def test_another_configuration_is_refused(
 def test_the_searched_architecture_is_trained_by_the_same_recipe(videos: VideoSet, tmp_path: Path) -> None:
     ARCH.save(tmp_path / "searched.yaml")
     rival = find_rival(tmp_path / "searched.yaml", videos, recipe())
-    found = baseline(tmp_path / "b", videos, n=1, rival=rival)
-    assert (found.entries[0].kind, found.entries[0].hash) == ("searched", ARCH.hash)
+    comparison = baseline(tmp_path / "b", videos, n=1, rival=rival)
+    assert (comparison.entries[0].kind, comparison.entries[0].hash) == ("searched", ARCH.hash)
     theirs = RunDirectory.open(tmp_path / "b" / f"searched-{ARCH.hash}").config
-    mine = RunDirectory.open(tmp_path / "b" / f"arch-{found.entries[1].hash}").config
+    mine = RunDirectory.open(tmp_path / "b" / f"arch-{comparison.entries[1].hash}").config
     assert (theirs["recipe"], theirs["data"]) == (mine["recipe"], mine["data"])
-    assert "searched" in found.summary()
+    assert "searched" in comparison.summary()
 
 
 def test_a_finished_training_of_the_searched_one_is_taken_over(
@@ -139,8 +139,8 @@ def test_a_finished_training_of_the_searched_one_is_taken_over(
     short = recipe(epochs=0.3)
     done = train(tmp_path / "mine", videos, recipe=short)
     rival = find_rival(tmp_path / "mine", videos, short)
-    found = baseline(tmp_path / "b", videos, n=1, rival=rival, trainer=trainer(videos, recipe=short))
-    assert found.entries[0].top1 == done.top1
+    comparison = baseline(tmp_path / "b", videos, n=1, rival=rival, trainer=trainer(videos, recipe=short))
+    assert comparison.entries[0].top1 == done.top1
     assert len(trained_steps) == 2
     with pytest.raises(RunError, match=r"trained otherwise.*recipe.lr.*architecture.yaml"):
         find_rival(tmp_path / "mine", videos, recipe(epochs=0.3, lr=1.0))
@@ -161,10 +161,10 @@ def test_one_that_diverges_is_an_entry_without_accuracy(
         return step(task, index)
 
     monkeypatch.setattr(TrainingTask, "step", once)
-    found = baseline(tmp_path / "b", videos)
-    assert [entry.top1 is None for entry in found.entries] == [False, True, False]
+    comparison = baseline(tmp_path / "b", videos)
+    assert [entry.top1 is None for entry in comparison.entries] == [False, True, False]
     assert "diverged" in (tmp_path / "b" / "table.md").read_text()
-    assert found.summary().startswith("2 of 3 random architectures")
+    assert comparison.summary().startswith("2 of 3 random architectures")
 
 
 def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(videos: VideoSet, tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_a_searched_one_outside_the_range_is_noted_wherever_it_is_compared(tmp_p
 
 def test_a_table_says_what_flops_and_parameters_mean(videos: VideoSet, tmp_path: Path) -> None:
     """FLOPs at the space's reference input, parameters of what was trained: with the classes of the data."""
-    found = baseline(tmp_path / "b", videos, n=1)
-    assert found.classes == len(videos.classes) == 12
-    lines = found.conventions().splitlines()
+    comparison = baseline(tmp_path / "b", videos, n=1)
+    assert comparison.classes == len(videos.classes) == 12
+    lines = comparison.conventions().splitlines()
     assert "16 frames at 32x32, 12 classes" in lines[0]
     assert lines[1] == "parameters: of the networks as trained, with 12 classes"
     assert all(f"\n{line}." in (tmp_path / "b" / "table.md").read_text() for line in lines)
     assert all(line in table(tmp_path / "b")[0]["convention"] for line in lines)
-    (entry,) = found.entries
+    (entry,) = comparison.entries
     (arch,) = SPACE.sample(1, 0, FLOPS)
     counted = {classes: count(build(arch, classes)).params for classes in (12, 400)}
     assert entry.params == counted[12] < counted[400]

@@ -42,7 +42,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
     out = tmp_path_factory.mktemp("rank") / "search"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
-        patch.setattr("autovid.search.run.search_curve", lambda *given: b"")
+        patch.setattr("autovid.search.run.search_curve", lambda *args: b"")
         constraints = parse_constraints(SPACE, {"flops": "0.0075:0.008"})
         search(SPACE, open_videos(tiny_videos), settings, out, constraints=constraints, device="cpu", precision="fp32")
     return out
@@ -67,12 +67,12 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     shown = capsys.readouterr().out
     assert "3 of 3 architectures of part sparse of tiny" in shown
     content = json.loads((tmp_path / "r" / "rank.json").read_text())
-    found = content["architectures"]
-    assert len({entry["hash"] for entry in found}) == 3
+    rows = content["architectures"]
+    assert len({entry["hash"] for entry in rows}) == 3
     (constraint,) = open_supernet(searched, "sparse").constraints
     low, high = constraint.range
-    assert all(low <= entry["macs"] <= high for entry in found)
-    assert all((tmp_path / "r" / f"arch-{entry['hash']}" / "evaluation-center.json").is_file() for entry in found)
+    assert all(low <= entry["macs"] <= high for entry in rows)
+    assert all((tmp_path / "r" / f"arch-{entry['hash']}" / "evaluation-center.json").is_file() for entry in rows)
     assert set(content["correlations"]) == {"supernet", "recalibrated"}
     assert matplotlib.image.imread(tmp_path / "r" / "plot.png").shape[1] == 1200
     assert main([*words, *TRAINING, "--resume"]) == 0
@@ -89,14 +89,14 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
 ) -> None:
     asked: list[str] = []
 
-    def seen(supernet: Any, arch: Any, *given: object) -> RankedArchitecture:
+    def seen(supernet: Any, arch: Any, *args: object) -> RankedArchitecture:
         asked.append(arch.hash)
         if len(asked) == 3:
             raise KeyboardInterrupt
         return RankedArchitecture(arch.hash, 1, 10.0 * len(asked), 20.0)
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_evaluate", seen)
-    monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *given: "not trained here")
+    monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *args: "not trained here")
     words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130
@@ -104,8 +104,8 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
     assert main([*words, "--resume"]) == 0
     assert len(asked) == 5
     assert asked[2] == asked[3]
-    found = json.loads((tmp_path / "r" / "rank.json").read_text())["architectures"]
-    assert [entry["supernet"] for entry in found] == [10.0, 20.0, 40.0, 50.0]
+    content = json.loads((tmp_path / "r" / "rank.json").read_text())["architectures"]
+    assert [entry["supernet"] for entry in content] == [10.0, 20.0, 40.0, 50.0]
 
 
 def test_the_weights_are_those_of_the_part_at_its_end(searched: Path, tiny_videos: Path) -> None:
@@ -131,7 +131,7 @@ def test_recalibrated_norms_have_the_architectures_own_statistics(
     from autovid.studies import supernet as module
 
     seen: list[Any] = []
-    monkeypatch.setattr(module, "evaluate_network", lambda net, *given: seen.append(net) or Top1())  # type: ignore[func-returns-value]
+    monkeypatch.setattr(module, "evaluate_network", lambda net, *args: seen.append(net) or Top1())  # type: ignore[func-returns-value]
     supernet, videos, compute = open_supernet(searched, "sparse"), open_videos(tiny_videos), Compute("cpu", "fp32")
     arch = supernet.space.sample(1, seed=0)[0]
     for calibrated in (False, True):
@@ -155,10 +155,12 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     ranking = Ranking("tiny", "sparse", 5, "few", "alone for 1 epoch")
     pairs = [(10.0, 20.0, 30.0), (20.0, 10.0, 40.0), (30.0, 40.0, 50.0), (40.0, 30.0, 60.0), (50.0, 50.0, None)]
     ranking.entries = [RankedArchitecture(str(i), 1, *pair) for i, pair in enumerate(pairs)]
-    found = ranking.correlations()
-    assert found["supernet"]["Kendall's tau"]["value"] == 1
-    assert found["recalibrated"]["Kendall's tau"]["value"] == kendall([2, 1, 4, 3], [1, 2, 3, 4])  # the same ratio
-    low, high = found["recalibrated"]["Spearman's rho"]["interval"]
+    correlations = ranking.correlations()
+    assert correlations["supernet"]["Kendall's tau"]["value"] == 1
+    assert correlations["recalibrated"]["Kendall's tau"]["value"] == kendall(
+        [2, 1, 4, 3], [1, 2, 3, 4]
+    )  # the same ratio
+    low, high = correlations["recalibrated"]["Spearman's rho"]["interval"]
     assert -1 <= low < 0.6 < high <= 1
     assert ranking.lines()[0].startswith("4 of 5 architectures")
     ranking.data = r"$\frac$"

@@ -28,14 +28,14 @@ Plain = dict[str, Any]
 
 
 def plain(path: Path) -> Plain:
-    found: Plain = read_layers(path).plain().plain()
-    return found
+    values: Plain = read_layers(path).plain().plain()
+    return values
 
 
 def network_of(path: Path) -> str:
     """What is built: experiments in this order share what they build."""
-    given = plain(path)
-    return json.dumps([given.get(key) for key in ("network", "options", "with", "space")])
+    values = plain(path)
+    return json.dumps([values.get(key) for key in ("network", "options", "with", "space")])
 
 
 FILES = sorted(experiments_dir().glob("*.yaml"), key=lambda path: (network_of(path), path.name))
@@ -77,24 +77,24 @@ def _figures_once() -> Any:
 @pytest.mark.parametrize("path", OF["train"], ids=named)
 def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(path), "--dry-run"]) == 0
-    shown, given = capsys.readouterr().out, plain(path)
-    recipe, data = given["recipe"], given["dataset"]
-    assert shown.startswith(given["about"])
+    shown, values = capsys.readouterr().out, plain(path)
+    recipe, data = values["recipe"], values["dataset"]
+    assert shown.startswith(values["about"])
     steps = round(recipe["epochs"] * data["train"] / recipe["batch"])
     assert f"{steps:,}: {recipe['epochs']:g} epochs of {data['train']:,} videos, {recipe['batch']} clips" in shown
     assert "GiB a worker" in shown
     assert f"{recipe['epochs']:g} epochs\n" in shown
-    wanted = "--data, --weights" if given.get("start") else "--data"
-    assert shown.endswith(f"to be given: {wanted}\n")
+    options = "--data, --weights" if values.get("start") else "--data"
+    assert shown.endswith(f"to be given: {options}\n")
 
 
 @pytest.mark.parametrize("path", OF["search"], ids=named)
 def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(path), "--dry-run"]) == 0
-    shown, given = capsys.readouterr().out, plain(path)
-    asked = given.get("constraints", {}).get("flops", "none asked for: what is found may cost")
+    shown, values = capsys.readouterr().out, plain(path)
+    asked = values.get("constraints", {}).get("flops", "none asked for: what is found may cost")
     assert f"range    {asked} " in shown
-    assert f", beta {given['recipe']['beta']})" in shown
+    assert f", beta {values['recipe']['beta']})" in shown
     assert "256 clips = 32 x 8\n" in shown
     assert "samples 13, " in shown
 
@@ -163,10 +163,10 @@ def videos(tiny_videos: Path) -> VideoSet:
 
 @pytest.mark.parametrize("path", [once_a_base(path) for path in OF["train"]])
 def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
-    found = reduced(path)
-    recipe = found.recipe
-    assert isinstance(found.model, NetworkSpec)
-    net = fresh(found.model, recipe)
+    experiment = reduced(path)
+    recipe = experiment.recipe
+    assert isinstance(experiment.model, NetworkSpec)
+    net = fresh(experiment.model, recipe)
     loader = loader_of(recipe, videos, net)
     task = TrainingTask(net, loader, recipe, Compute("cpu", "fp32"), 2, {})
     before = next(net.parameters()).detach().clone()
@@ -206,22 +206,22 @@ PRINTED: dict[str, Plain] = {
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_values_are_those_of_the_seed(name: str) -> None:
-    found = load_experiment(experiments_dir() / f"{name}.yaml")
-    assert not isinstance(found.model, SearchSpace)
-    assert {key: getattr(found.recipe, key) for key in PRINTED[name]} == PRINTED[name]
+    experiment = load_experiment(experiments_dir() / f"{name}.yaml")
+    assert not isinstance(experiment.model, SearchSpace)
+    assert {key: getattr(experiment.recipe, key) for key in PRINTED[name]} == PRINTED[name]
 
 
 @pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2", "resnet50_imagenet_300", "rms_imagenet_shake_drop"])
 def test_centre_crops_of_224_are_cut_at_a_short_side_of_256(name: str) -> None:
     """MMAction2's pipeline of TSM on Something-Something, and CutMix's code on ImageNet."""
-    found = load_experiment(experiments_dir() / f"{name}.yaml")
-    assert (found.experiment.views, found.recipe.crop) == (("center@256",), 224)
+    experiment = load_experiment(experiments_dir() / f"{name}.yaml")
+    assert (experiment.experiment.views, experiment.recipe.crop) == (("center@256",), 224)
     with pytest.raises(ConfigError, match="views: .*does not fit into a short side of 200"):
-        load_experiment(found.path, ["views=[center@200]"])
+        load_experiment(experiment.path, ["views=[center@200]"])
 
 
 def test_baselines_of_rms_start_without_zero_gamma_and_their_laterals_have_no_norms() -> None:
-    """seed-rms, B.1: what their networks do not share with the official code."""
+    """Kim et al. (CVPR 2020), supplement, B.1: what their networks do not share with the official code."""
     specs = [load_experiment(path).model for path in FILES if path.stem.startswith(("rms_", "slow"))]
     video = [spec for spec in specs if isinstance(spec, NetworkSpec) and spec.network.startswith(("slow", "csn"))]
     assert len(video) == 15
@@ -238,7 +238,7 @@ def test_warm_up_starts_where_it_is_printed() -> None:
 @pytest.mark.parametrize("name", ["tsn_kinetics200", "dnr_kinetics200", "dnr_kinetics200_temporal_uni_4"])
 def test_dnrs_rate_is_0_065_when_its_warm_up_is_over(name: str) -> None:
     """80,000 videos, 120 epochs, 64 clips a step: 60,000 of 150,000 steps are 48 epochs of its cosine."""
-    found = load_experiment(experiments_dir() / f"{name}.yaml")
-    steps = found.recipe.steps(found.experiment.dataset.train)
+    experiment = load_experiment(experiments_dir() / f"{name}.yaml")
+    steps = experiment.recipe.steps(experiment.experiment.dataset.train)
     assert steps == 150_000
-    assert round(found.recipe.lr_at(60_000, steps), 3) == 0.065
+    assert round(experiment.recipe.lr_at(60_000, steps), 3) == 0.065

@@ -29,8 +29,11 @@ def test_it_trains_and_is_evaluated(name: str, indexes: dict[str, Path], tmp_pat
     recipe = RunDirectory.open(out).config["recipe"]
     assert (recipe["frames"], recipe["crop"]) == (1, 32)
     assert recipe["crops"] == {"cifar100": "pad", "imagenet": "area"}[name]
-    found = json.loads((out / "evaluation-center.json").read_text())
-    assert (found["step"], found["videos"], found["decoded"]) == (2, *{"cifar100": (4, 4), "imagenet": (3, 3)}[name])
+    content = json.loads((out / "evaluation-center.json").read_text())
+    assert (content["step"], content["videos"], content["decoded"]) == (
+        2,
+        *{"cifar100": (4, 4), "imagenet": (3, 3)}[name],
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_no_videos() -> None:
 
 def test_confusion_counts_first_guesses_by_class() -> None:
     probabilities = table([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3])
-    found = accuracy(probabilities, torch.tensor([0, 1, 0, 1]))
-    assert found.confusion_CC.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 0]]
-    assert found.of_classes() == [50.0, 50.0, None]
-    assert found[:3] == (50.0, None, 4)
+    result = accuracy(probabilities, torch.tensor([0, 1, 0, 1]))
+    assert result.confusion_CC.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 0]]
+    assert result.of_classes() == [50.0, 50.0, None]
+    assert result[:3] == (50.0, None, 4)

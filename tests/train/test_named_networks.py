@@ -58,9 +58,9 @@ def test_evaluating_later_gives_what_training_gave_at_its_end(whole: Path, video
 
 def test_larger_views_cost_what_the_counter_counts_there(whole: Path, videos: VideoSet) -> None:
     trained = open_trained(whole, "cpu")
-    found = evaluate(trained, videos, "10-lcr")
-    assert found.crop == 36
-    assert found.macs_per_view == count(trained.net, Clip(4, 36)).macs > count(trained.net, Clip(4, 32)).macs
+    evaluation = evaluate(trained, videos, "10-lcr")
+    assert evaluation.crop == 36
+    assert evaluation.macs_per_view == count(trained.net, Clip(4, 36)).macs > count(trained.net, Clip(4, 32)).macs
 
 
 def test_stopped_and_resumed_it_is_the_same_bit_for_bit(whole: Path, videos: VideoSet, tmp_path: Path) -> None:

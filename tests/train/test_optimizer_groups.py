@@ -36,26 +36,26 @@ def in_experiment(path: Path) -> Recipe:
 
 def test_groups_are_those_of_mmaction2_for_tsm() -> None:
     """TSMOptimWrapperConstructor with fc_lr5: what it does to weights, biases, norms and the last layer."""
-    found = groups(build("tsm_resnet18", 12, frames=4, crop=32, modules=["dnr"]), in_experiment(TSM))
-    assert found["stem.0.weight"] == (1, 0.5)
-    assert found["stem.1.weight"] == found["stem.1.bias"] == (1, 0)
-    assert found["stages.0.0.conv1.weight"] == (1, 0.5)
-    assert found["stages.0.0.norm1.shared.cell.read.0.weight"] == (1, 0.5)  # DNR's LSTM, of linear layers
-    assert found["stages.0.0.norm1.shared.cell.read.0.bias"] == (2, 0)
-    assert found["classifier.weight"] == (5, 0.5)
-    assert found["classifier.bias"] == (10, 0)
+    grouped = groups(build("tsm_resnet18", 12, frames=4, crop=32, modules=["dnr"]), in_experiment(TSM))
+    assert grouped["stem.0.weight"] == (1, 0.5)
+    assert grouped["stem.1.weight"] == grouped["stem.1.bias"] == (1, 0)
+    assert grouped["stages.0.0.conv1.weight"] == (1, 0.5)
+    assert grouped["stages.0.0.norm1.shared.cell.read.0.weight"] == (1, 0.5)  # DNR's LSTM, of linear layers
+    assert grouped["stages.0.0.norm1.shared.cell.read.0.bias"] == (2, 0)
+    assert grouped["classifier.weight"] == (5, 0.5)
+    assert grouped["classifier.bias"] == (10, 0)
 
 
 @pytest.mark.parametrize("name", ["s2dnet", "s2dnet_x3d"])
 def test_groups_are_those_of_the_authors_for_s2dnet(name: str) -> None:
     """Linear layers at 5 x, their biases at 10 x, the sampler at a tenth, biases and norms of it as well."""
-    found = groups(build(name, 7, frames=12, crop=32), in_experiment(S2DNET))
+    grouped = groups(build(name, 7, frames=12, crop=32), in_experiment(S2DNET))
     last = "classifier" if name == "s2dnet" else "sites.classifier.output"
     for layer in (f"synopsis.{last}", f"detail.{last}", "context"):
-        assert (found[f"{layer}.weight"], found[f"{layer}.bias"]) == ((5, 0.5), (10, 0))
-    assert {found[f"locator.{layer}.weight"] for layer in ("reduce", "hidden.0", "time", "space")} == {(0.1, 0.5)}
-    assert {found[f"locator.{layer}.bias"] for layer in ("reduce", "norm", "hidden.0", "hidden.1")} == {(0.1, 0)}
-    rest = {name: at for name, at in found.items() if not name.startswith(("locator", "context"))}
+        assert (grouped[f"{layer}.weight"], grouped[f"{layer}.bias"]) == ((5, 0.5), (10, 0))
+    assert {grouped[f"locator.{layer}.weight"] for layer in ("reduce", "hidden.0", "time", "space")} == {(0.1, 0.5)}
+    assert {grouped[f"locator.{layer}.bias"] for layer in ("reduce", "norm", "hidden.0", "hidden.1")} == {(0.1, 0)}
+    rest = {name: at for name, at in grouped.items() if not name.startswith(("locator", "context"))}
     assert {at for name, at in rest.items() if name.endswith("weight") and last not in name} == {(1, 0.5), (1, 0)}
 
 
@@ -136,16 +136,16 @@ BY_CODE: dict[str, dict[str, Any]] = {  # of MMAction2, of TDN's authors and of 
 
 @pytest.mark.parametrize("name", BY_CODE)
 def test_values_that_papers_leave_out_are_those_of_code(name: str) -> None:
-    found = load_experiment(experiments_dir() / f"{name}.yaml").recipe
-    assert {key: getattr(found, key) for key in BY_CODE[name]} == BY_CODE[name]
-    assert (found.norm_decay, found.bias_decay, found.lr_multiples.biases) == (False, False, 2)
+    recipe = load_experiment(experiments_dir() / f"{name}.yaml").recipe
+    assert {key: getattr(recipe, key) for key in BY_CODE[name]} == BY_CODE[name]
+    assert (recipe.norm_decay, recipe.bias_decay, recipe.lr_multiples.biases) == (False, False, 2)
 
 
 def test_the_sampler_stops_resting_where_the_schedule_begins_anew() -> None:
     for name in ("s2dnet_ssv2", "s2dnet_kinetics400"):
-        found = load_experiment(experiments_dir() / f"{name}.yaml")
-        assert isinstance(found.model, NetworkSpec)
-        assert found.model.options["stage_one"] == found.recipe.restarts[0] / found.recipe.epochs
+        experiment = load_experiment(experiments_dir() / f"{name}.yaml")
+        assert isinstance(experiment.model, NetworkSpec)
+        assert experiment.model.options["stage_one"] == experiment.recipe.restarts[0] / experiment.recipe.epochs
 
 
 # -- restarts
@@ -155,11 +155,11 @@ def test_after_a_restart_the_schedule_is_that_of_a_training_of_its_own() -> None
     """S2DNet's 40 and 80 epochs; equal to the bit, as the same function of the same whole numbers of steps."""
     lengths = (40, 80)
     both = make_recipe(SPACE, epochs=120, lr=0.001, warmup=5, restarts=(40,))
-    found = [both.lr_at(step, 1200) for step in range(1200)]
+    rates = [both.lr_at(step, 1200) for step in range(1200)]
     apart = [make_recipe(SPACE, epochs=length, lr=0.001, warmup=5) for length in lengths]
-    assert found == [one.lr_at(step, 10 * n) for one, n in zip(apart, lengths) for step in range(10 * n)]
-    assert found[399] < 1e-7 < found[400]
-    assert found[50] == found[450] == 0.001
+    assert rates == [one.lr_at(step, 10 * n) for one, n in zip(apart, lengths) for step in range(10 * n)]
+    assert rates[399] < 1e-7 < rates[400]
+    assert rates[50] == rates[450] == 0.001
 
 
 @pytest.mark.parametrize(

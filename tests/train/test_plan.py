@@ -12,28 +12,28 @@ from autovid.train.plan import HEIGHT, WIDTH, plot
 def kept(net: Network, clips: int) -> int:
     """Bytes of the different pieces of memory that autograd keeps of a real pass, but the network's own."""
     own = {tensor.data_ptr() for tensor in [*net.parameters(), *net.buffers()]}
-    found: dict[int, torch.UntypedStorage] = {}
+    storages: dict[int, torch.UntypedStorage] = {}
 
     def see(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage
+            storages[storage.data_ptr()] = storage
         return tensor
 
     clip = net.clip
     x = torch.randn(clips, 3, clip.frames, clip.crop, clip.crop).contiguous(memory_format=torch.channels_last_3d)
     with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
         net.train()(x)
-    return sum(storage.nbytes() for storage in found.values())
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 @pytest.mark.parametrize(("name", "over"), [("tsn_resnet18", 1.01), ("i3d_resnet18", 1.01), ("tam_resnet18", 1.15)])
 def test_what_autograd_keeps_is_counted_without_a_pass(name: str, over: float) -> None:
     """Never too little; `over` is how much too much it may be. Bytes are integers, whatever kernels compute them."""
     net = build(name, 12, frames=4, crop=32)
-    found = count_memory(net, net.clip)
-    assert 0.999 <= found.kept_per_clip / (kept(net, 8) / 8) <= over
-    assert found.of_weights == sum(tensor.nbytes for tensor in [*net.parameters(), *net.buffers()])
+    memory = count_memory(net, net.clip)
+    assert 0.999 <= memory.kept_per_clip / (kept(net, 8) / 8) <= over
+    assert memory.of_weights == sum(tensor.nbytes for tensor in [*net.parameters(), *net.buffers()])
 
 
 def test_a_step_holds_weights_gradients_momentum_and_clips() -> None:

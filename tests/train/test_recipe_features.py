@@ -45,44 +45,47 @@ def rates(steps: int, **changes: Any) -> list[float]:
 
 def of_torch(steps: int, make: Any, lr: float) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule, found = make(optimizer), []
+    schedule, rates = make(optimizer), []
     for _ in range(steps):
-        found.append(float(optimizer.param_groups[0]["lr"]))
+        rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         schedule.step()
-    return found
+    return rates
 
 
 def test_multi_step_multiplies_at_its_milestones() -> None:
-    """Table 5 of seed-deep-analysis: 35 epochs, a tenth at the 10th, 20th and 30th."""
-    found = rates(350, epochs=35, lr=0.01, warmup=0, schedule="multi_step", milestones=(10, 20, 30))
-    assert found == pytest.approx([0.01] * 100 + [0.001] * 100 + [1e-4] * 100 + [1e-5] * 50)
-    assert found == pytest.approx(of_torch(350, lambda sgd: MultiStepLR(sgd, [100, 200, 300], 0.1), 0.01))
+    """Table 5 of Chen et al. (2021, arXiv:2010.11757): 35 epochs, a tenth at the 10th, 20th and 30th."""
+    rates_by_step = rates(350, epochs=35, lr=0.01, warmup=0, schedule="multi_step", milestones=(10, 20, 30))
+    assert rates_by_step == pytest.approx([0.01] * 100 + [0.001] * 100 + [1e-4] * 100 + [1e-5] * 50)
+    assert rates_by_step == pytest.approx(of_torch(350, lambda sgd: MultiStepLR(sgd, [100, 200, 300], 0.1), 0.01))
 
 
 def test_warm_up_from_a_share_of_the_rate_then_a_cosine() -> None:
-    """Section 4.2 of seed-deep-analysis: from 0.01 to 1.6 in 34 of 196 epochs."""
-    found = rates(1960, epochs=196, lr=1.6, warmup=34, warmup_start=0.00625)
-    assert found[0] == pytest.approx(0.01)
-    assert found[170] == pytest.approx(0.805)
-    assert found[340] == 1.6
-    assert found[1150] == pytest.approx(0.8)
+    """Section 4.2 of Chen et al. (2021, arXiv:2010.11757): from 0.01 to 1.6 in 34 of 196 epochs."""
+    rates_by_step = rates(1960, epochs=196, lr=1.6, warmup=34, warmup_start=0.00625)
+    assert rates_by_step[0] == pytest.approx(0.01)
+    assert rates_by_step[170] == pytest.approx(0.805)
+    assert rates_by_step[340] == 1.6
+    assert rates_by_step[1150] == pytest.approx(0.8)
 
     def same(sgd: torch.optim.Optimizer) -> SequentialLR:
         return SequentialLR(sgd, [LinearLR(sgd, 0.00625, total_iters=340), CosineAnnealingLR(sgd, 1620)], [340])
 
-    assert found == pytest.approx(of_torch(1960, same, 1.6), abs=1e-9)
+    assert rates_by_step == pytest.approx(of_torch(1960, same, 1.6), abs=1e-9)
 
 
 def test_warm_up_counted_in_steps() -> None:
-    """seed-dnr, B: a ratio of 0.01 over the first iterations."""
-    found = rates(1000, epochs=120, lr=0.1, warmup=0, warmup_steps=100, warmup_start=0.01)
-    assert found[:101:50] == pytest.approx([0.001, 0.0505, 0.1])
-    assert found[550] == pytest.approx(0.05)
+    """Cai et al. (NeurIPS 2021), supplement, B: a ratio of 0.01 over the first iterations."""
+    rates_by_step = rates(1000, epochs=120, lr=0.1, warmup=0, warmup_steps=100, warmup_start=0.01)
+    assert rates_by_step[:101:50] == pytest.approx([0.001, 0.0505, 0.1])
+    assert rates_by_step[550] == pytest.approx(0.05)
 
 
 def test_mmcvs_cosine_has_one_value_an_epoch_and_runs_during_the_warm_up() -> None:
-    """seed-dnr, B, and the authors' configuration: Kinetics-200 is at 0.065 when 60,000 steps of warm-up are over."""
+    """Kinetics-200 is at 0.065 when 60,000 steps of warm-up are over.
+
+    Cai et al. (NeurIPS 2021), supplement, B, and the authors' configuration.
+    """
     chosen = make_recipe(
         SPACE, epochs=120, lr=0.1, warmup=0, warmup_steps=60_000, warmup_start=0.01, schedule="cosine_by_epoch"
     )
@@ -199,9 +202,9 @@ def test_statistics_taken_anew_are_those_of_torch() -> None:
     net.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     task = task_of(net, steps=1, precise_norm=3)
     task.step(0)
-    found = {name: value.clone() for name, value in net.state_dict().items() if "running" in name}
+    statistics = {name: value.clone() for name, value in net.state_dict().items() if "running" in name}
     update_bn([batch.x for batch in Clips().batches(1, 4)], net.train())
-    for name, value in found.items():
+    for name, value in statistics.items():
         assert torch.allclose(value, net.state_dict()[name], rtol=DEEP, atol=DEEP)
     assert {module.momentum for module in net.modules() if isinstance(module, nn.BatchNorm3d)} == {0.1}
 

@@ -41,9 +41,9 @@ def whole(videos: VideoSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def final(path: Path) -> TaskState:
-    found = RunDirectory.open(path).latest()
-    assert found is not None
-    return found.state
+    latest = RunDirectory.open(path).latest()
+    assert latest is not None
+    return latest.state
 
 
 def log(path: Path) -> list[dict[str, Any]]:
@@ -98,9 +98,9 @@ def test_the_seed_changes_everything(videos: VideoSet, whole: Path, tmp_path: Pa
 
 def test_the_run_directory_tells_everything(whole: Path, videos: VideoSet) -> None:
     assert load_architecture(whole / "architecture.yaml") == ARCH
-    found = json.loads((whole / "evaluation-center.json").read_text())
-    assert (found["videos"], found["decoded"], found["step"], found["steps"]) == (12, 12, 6, 6)
-    assert "MAC" in found["convention"]
+    content = json.loads((whole / "evaluation-center.json").read_text())
+    assert (content["videos"], content["decoded"], content["step"], content["steps"]) == (12, 12, 6, 6)
+    assert "MAC" in content["convention"]
     assert {"loss", "top1", "lr", "grad_norm"} <= log(whole)[0].keys()
     trained = open_trained(whole, "cpu")
     assert (trained.source, trained.classes) == (str(videos.root), videos.classes)
@@ -265,15 +265,15 @@ def test_an_empty_split_is_refused_before_anything_is_made(videos: VideoSet, tmp
 
 
 def test_what_is_trained_is_had_at_its_own_clips_and_classes(whole: Path, tmp_path: Path) -> None:
-    found = as_trained(whole)
-    assert found == as_trained(open_trained(whole, "cpu"))
-    assert (found.hash, found.reference) == (ARCH.hash, Reference(frames=8, crop=24, classes=12, stride=1))
+    trained = as_trained(whole)
+    assert trained == as_trained(open_trained(whole, "cpu"))
+    assert (trained.hash, trained.reference) == (ARCH.hash, Reference(frames=8, crop=24, classes=12, stride=1))
     evaluation = read_evaluation(whole)
     assert evaluation is not None
-    assert count(build(found)).macs == evaluation.macs_per_view
+    assert count(build(trained)).macs == evaluation.macs_per_view
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     replace(ARCH, reference=Reference(frames=16, crop=64, classes=400)).save(run / "architecture.yaml")
-    assert as_trained(run) == found
+    assert as_trained(run) == trained
     shutil.rmtree(run / "checkpoints")
     assert as_trained(run).reference == Reference(frames=8, crop=24, classes=400, stride=1)

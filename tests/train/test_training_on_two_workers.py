@@ -36,8 +36,8 @@ def watched(out: Path, data: Path, model: Model, changes: dict[str, Any], **opti
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingTask, "step", watch)
         patch.setattr("autovid.train.train.build", in_double)
-        found = train(out, open_videos(data), model, recipe=recipe(**changes), **options)
-    return {**seen, "evaluation": msgspec.to_builtins(found)}
+        trained = train(out, open_videos(data), model, recipe=recipe(**changes), **options)
+    return {**seen, "evaluation": msgspec.to_builtins(trained)}
 
 
 def in_double(model: Model, classes: int) -> Network:

@@ -52,13 +52,13 @@ def test_the_views_of_each_video_are_averaged(videos: VideoSet, views: str, coun
     """
     logits = 3 * torch.randn(12 * count, 12, generator=torch.Generator().manual_seed(count))
     net = Recorded(logits)
-    found = evaluate_network(net, CLIP, videos.val, videos.root, views, Compute("cpu", "fp32"))  # type: ignore[arg-type]
+    evaluation = evaluate_network(net, CLIP, videos.val, videos.root, views, Compute("cpu", "fp32"))  # type: ignore[arg-type]
     guess = logits.double().softmax(1).view(12, count, 12).mean(1).topk(5).indices
     labels = torch.tensor([video.label for video in videos.val])[:, None]
     assert net.seen == 12 * count
     assert net.shapes == {(3, 4, 24, 24)}
-    assert found.top1 == pytest.approx(100 * (guess[:, :1] == labels).double().mean().item())
-    assert found.top5 == pytest.approx(100 * (guess == labels).double().sum(1).mean().item())
+    assert evaluation.top1 == pytest.approx(100 * (guess[:, :1] == labels).double().mean().item())
+    assert evaluation.top5 == pytest.approx(100 * (guess == labels).double().sum(1).mean().item())
 
 
 def test_a_broken_video_is_left_out_and_listed(videos: VideoSet, tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_a_broken_video_is_left_out_and_listed(videos: VideoSet, tmp_path: Path)
     listed = (*videos.val[:2], broken, *videos.val[2:])
     net = Recorded(torch.eye(12) * 9)
     compute, faults = Compute("cpu", "fp32"), FaultLog(len(listed), tmp_path / "faults.jsonl")
-    found = evaluate_network(net, CLIP, listed, videos.root, "center", compute, faults=faults)  # type: ignore[arg-type]
-    assert found[:3] == (100.0, 100.0, 12)
-    assert found.confusion_CC.tolist() == torch.eye(12, dtype=torch.int64).tolist()
+    evaluation = evaluate_network(net, CLIP, listed, videos.root, "center", compute, faults=faults)  # type: ignore[arg-type]
+    assert evaluation[:3] == (100.0, 100.0, 12)
+    assert evaluation.confusion_CC.tolist() == torch.eye(12, dtype=torch.int64).tolist()
     assert "broken.mp4" in (tmp_path / "faults.jsonl").read_text()
 
 
@@ -101,15 +101,15 @@ def test_left_centre_and_right_are_larger_and_cost_more(run: Path, videos: Video
 
 def test_the_cost_of_a_view_is_what_the_closed_form_says(run: Path, videos: VideoSet) -> None:
     trained = open_trained(run, "cpu")
-    found = evaluate(trained, videos, "10-lcr")
-    table = ARCH.as_space().cost_table(crop=found.crop, frames=found.frames, classes=12)
-    assert found.macs_per_view == int(table.macs([ARCH])[0])
-    assert found.params == sum(p.numel() for p in trained.net.parameters())
+    evaluation = evaluate(trained, videos, "10-lcr")
+    table = ARCH.as_space().cost_table(crop=evaluation.crop, frames=evaluation.frames, classes=12)
+    assert evaluation.macs_per_view == int(table.macs([ARCH])[0])
+    assert evaluation.params == sum(p.numel() for p in trained.net.parameters())
 
 
 def test_views_at_a_short_side_of_their_own_have_a_file_too(run: Path, videos: VideoSet) -> None:
-    found = evaluate(open_trained(run, "cpu"), videos, "1@28")
-    assert (found.views, found.crop, found.views_per_video) == ("center@28", 24, 1)
+    evaluation = evaluate(open_trained(run, "cpu"), videos, "1@28")
+    assert (evaluation.views, evaluation.crop, evaluation.views_per_video) == ("center@28", 24, 1)
     assert json.loads((run / "evaluation-center@28.json").read_text())["views"] == "center@28"
     with pytest.raises(ConfigError, match="a crop of 24 does not fit into a short side of 20"):
         evaluate(open_trained(run, "cpu"), videos, "center@20")

@@ -324,7 +324,7 @@ def random_network(fact: Fact, device: str = "cpu") -> Network:
 
 def written_elsewhere(net: Network, fact: Fact) -> dict[str, Tensor]:
     """The weights of `net` as that toolkit would have written them."""
-    table, found = table_of(fact), {}
+    table, state = table_of(fact), {}
     for name, tensor in net.state_dict().items():
         if name.endswith("num_batches_tracked") or table.is_identity(name):
             continue
@@ -332,5 +332,5 @@ def written_elsewhere(net: Network, fact: Fact) -> dict[str, Tensor]:
             tensor = tensor.roll(FAST, 1)  # the fast path's features come first there
         names = table.theirs(name)
         for theirs, piece in zip(names, tensor.chunk(len(names), 2) if len(names) > 1 else [tensor], strict=True):
-            found[theirs] = piece.reshape(table.their_shape(name, tuple(piece.shape)))
-    return found
+            state[theirs] = piece.reshape(table.their_shape(name, tuple(piece.shape)))
+    return state

@@ -45,9 +45,9 @@ def test_what_dnr_adds_starts_anew_and_all_else_arrives(resnet18: Path) -> None:
     torch.manual_seed(3)
     new = weights(autovid.build(spec))
     torch.manual_seed(3)
-    found = autovid.import_weights(resnet18, spec)
+    imported = autovid.import_weights(resnet18, spec)
     plain = weights(autovid.import_weights(resnet18, "tsm_resnet18", 400).net)
-    mine = weights(found.net)
+    mine = weights(imported.net)
     added = [name for name in mine if name not in plain]
     assert len(added) == 96
     assert all(ADDED.search(name) for name in added)
@@ -55,7 +55,7 @@ def test_what_dnr_adds_starts_anew_and_all_else_arrives(resnet18: Path) -> None:
     left = [name for name in plain if name not in mine]
     assert len(left) == 32
     assert all(REPLACED.match(name) for name in left)
-    assert found.notes[1:] == (
+    assert imported.notes[1:] == (
         "70 tensors loaded",
         "96 start anew, as dnr adds them: stages.0.0.norm1.shared.cell.read.0.weight, "
         "stages.0.0.norm1.shared.cell.read.0.bias, stages.0.0.norm1.shared.cell.read.2.weight, …",
@@ -66,10 +66,10 @@ def test_what_dnr_adds_starts_anew_and_all_else_arrives(resnet18: Path) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_without_weights_take_the_file_as_it_is(module: str, resnet18: Path) -> None:
-    found = autovid.import_weights(resnet18, NetworkSpec(network="tsn_resnet18", classes=400, modules={module: {}}))
-    said = [note for note in found.notes if module in note]
+    imported = autovid.import_weights(resnet18, NetworkSpec(network="tsn_resnet18", classes=400, modules={module: {}}))
+    said = [note for note in imported.notes if module in note]
     assert len(said) == (2 if module == "dnr" else 0)
-    assert found.notes[1] == ("70 tensors loaded" if module == "dnr" else "102 tensors loaded")
+    assert imported.notes[1] == ("70 tensors loaded" if module == "dnr" else "102 tensors loaded")
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def refused(tmp_path: Path, content: Any, model: str | NetworkSpec = "tsn_resnet
 
 @pytest.mark.parametrize("it", FACTS, ids=NAMES)
 def test_names_and_shapes_are_those_of_real_checkpoints(it: Fact) -> None:
-    found = {name: tuple(t.shape) for name, t in written_elsewhere(random_network(it, "meta"), it).items()}
-    assert {name: found.get(name) for name in it.shapes} == it.shapes
-    assert len(found) == it.count
+    shapes = {name: tuple(t.shape) for name, t in written_elsewhere(random_network(it, "meta"), it).items()}
+    assert {name: shapes.get(name) for name in it.shapes} == it.shapes
+    assert len(shapes) == it.count
 
 
 @pytest.mark.parametrize("it", FACTS, ids=NAMES)
@@ -65,10 +65,10 @@ def test_every_tensor_arrives(it: Fact, tmp_path: Path) -> None:
     theirs = written_elsewhere(net, it)
     theirs |= {f"{n.rpartition('.')[0]}.num_batches_tracked": torch.tensor(7) for n in theirs if "running_mean" in n}
     save_file({name: tensor.contiguous() for name, tensor in theirs.items()}, tmp_path / "w.safetensors")
-    found = autovid.import_weights(tmp_path / "w.safetensors", it.spec)
-    assert found.format == it.format
+    imported = autovid.import_weights(tmp_path / "w.safetensors", it.spec)
+    assert imported.format == it.format
     mine, table = kept(net.state_dict()), table_of(it)
-    arrived = kept(found.net.state_dict())
+    arrived = kept(imported.net.state_dict())
     assert mine.keys() == arrived.keys()
     assert [n for n in mine if not table.is_identity(n) and not torch.equal(mine[n], arrived[n])] == []
 
@@ -89,14 +89,14 @@ def test_no_two_tensors_of_ours_have_one_name_elsewhere() -> None:
 def test_images_are_inflated_along_time(how: Any, tmp_path: Path) -> None:
     theirs = images()
     torch.save(theirs, tmp_path / "resnet18.pth")
-    found = autovid.import_weights(tmp_path / "resnet18.pth", "i3d_resnet18", inflate=how)
-    mine = found.net.state_dict()
+    imported = autovid.import_weights(tmp_path / "resnet18.pth", "i3d_resnet18", inflate=how)
+    mine = imported.net.state_dict()
     for ours, name in (("stem.0.weight", "conv1.weight"), ("stages.3.1.conv2.weight", "layer4.1.conv2.weight")):
         assert mine[ours].shape[2] == 3
         for frame in range(3):
             assert torch.equal(mine[ours][:, :, frame], theirs[name] / (3 if how == "divide" else 1))
     assert torch.equal(mine["stages.1.0.shortcut.0.weight"], theirs["layer2.0.downsample.0.weight"])
-    assert any("17 of them are 2-D weights copied along time" in note for note in found.notes)
+    assert any("17 of them are 2-D weights copied along time" in note for note in imported.notes)
 
 
 def test_dividing_is_refused_where_nothing_is_inflated(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_what_images_do_not_have_starts_as_in_a_new_network(tmp_path: Path) -> N
     torch.manual_seed(3)
     new = kept(autovid.build("s3d_resnet18").state_dict())
     torch.manual_seed(3)
-    found = kept(autovid.import_weights(tmp_path / "resnet18.pth", "s3d_resnet18").net.state_dict())
+    imported = kept(autovid.import_weights(tmp_path / "resnet18.pth", "s3d_resnet18").net.state_dict())
     fresh = {name for name in new if ".temporal." in name or ".norm1." in name or ".norm2." in name}
     assert len(fresh) == 16 * 5
-    assert {name for name in new if torch.equal(new[name], found[name])} == fresh
+    assert {name for name in new if torch.equal(new[name], imported[name])} == fresh
 
 
 def test_tdn_starts_its_differences_from_images(tmp_path: Path) -> None:
@@ -148,11 +148,13 @@ def test_mmactions_slowfast_has_the_fast_path_first_in_its_classifier(tmp_path: 
     it = fact("mmaction2", "slowfast_r50_8x8")
     theirs = written_elsewhere(random_network(it), it)
     torch.save({"state_dict": theirs, "meta": {"epoch": 3}}, tmp_path / "slowfast.pth")
-    found = autovid.import_weights(tmp_path / "slowfast.pth", it.network)
+    imported = autovid.import_weights(tmp_path / "slowfast.pth", it.network)
     weight = theirs["cls_head.fc_cls.weight"]
-    assert torch.equal(found.net.state_dict()["classifier.weight"], torch.cat([weight[:, FAST:], weight[:, :FAST]], 1))
-    assert found.spec.options == {"lateral_norm": False}
-    assert "option lateral_norm=False, which these weights need" in found.notes
+    assert torch.equal(
+        imported.net.state_dict()["classifier.weight"], torch.cat([weight[:, FAST:], weight[:, :FAST]], 1)
+    )
+    assert imported.spec.options == {"lateral_norm": False}
+    assert "option lateral_norm=False, which these weights need" in imported.notes
 
 
 def test_wrappers_prefixes_and_other_spellings_are_taken_off(tmp_path: Path) -> None:
@@ -168,8 +170,8 @@ def test_wrappers_prefixes_and_other_spellings_are_taken_off(tmp_path: Path) -> 
         "optimizer": {"state": {0: torch.ones(3)}},
     }
     torch.save({"state_dict": theirs, **beside}, tmp_path / "ckpt.best.pth.tar")
-    found = autovid.import_weights(tmp_path / "ckpt.best.pth.tar", it.spec)
-    assert torch.equal(found.net.state_dict()["classifier.weight"], theirs["module.base_model.fc.weight"])
+    imported = autovid.import_weights(tmp_path / "ckpt.best.pth.tar", it.spec)
+    assert torch.equal(imported.net.state_dict()["classifier.weight"], theirs["module.base_model.fc.weight"])
 
 
 def test_what_is_missing_or_left_over_is_listed_and_refused(tmp_path: Path) -> None:
@@ -196,9 +198,9 @@ def test_another_number_of_classes_needs_a_word(tmp_path: Path) -> None:
     torch.manual_seed(5)
     new = autovid.build("tsn_resnet18", 7).state_dict()
     torch.manual_seed(5)
-    found = autovid.import_weights(tmp_path / "weights.pth", "tsn_resnet18", 7, new_head=True)
-    assert torch.equal(found.net.state_dict()["classifier.weight"], new["classifier.weight"])
-    assert torch.equal(found.net.state_dict()["stem.0.weight"], theirs["conv1.weight"])
+    imported = autovid.import_weights(tmp_path / "weights.pth", "tsn_resnet18", 7, new_head=True)
+    assert torch.equal(imported.net.state_dict()["classifier.weight"], new["classifier.weight"])
+    assert torch.equal(imported.net.state_dict()["stem.0.weight"], theirs["conv1.weight"])
     headless = {name: tensor for name, tensor in theirs.items() if not name.startswith("fc.")}
     assert refused(tmp_path, headless).endswith("2 missing: fc.bias, fc.weight. Give --new-head for a new one")
     autovid.import_weights(tmp_path / "weights.pth", "tsn_resnet18", new_head=True)
@@ -277,12 +279,12 @@ def test_files_without_weights_are_refused(tmp_path: Path) -> None:
 def test_what_is_saved_loads_into_the_network_beside_it_and_into_no_other(tmp_path: Path) -> None:
     it = Fact("mmaction2", "csn_r50", 267, {})
     torch.save(written_elsewhere(random_network(it), it), tmp_path / "csn.pth")
-    found = autovid.import_weights(tmp_path / "csn.pth", "csn_r50")
-    beside = found.save(tmp_path / "out" / "csn.safetensors")
+    imported = autovid.import_weights(tmp_path / "csn.pth", "csn_r50")
+    beside = imported.save(tmp_path / "out" / "csn.safetensors")
     assert beside == tmp_path / "out" / "csn.yaml"
     net = autovid.build(beside)
     autovid.load_weights(net, tmp_path / "out" / "csn.safetensors")
-    mine, theirs = net.state_dict(), found.net.state_dict()
+    mine, theirs = net.state_dict(), imported.net.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert {m.eps for m in net.modules() if isinstance(m, nn.BatchNorm3d)} == {1e-3}
     with pytest.raises(ConfigError, match="option norm_eps=0.001; build it with that"):

@@ -20,38 +20,38 @@ def norm(name: str, width: int) -> Shapes:
 
 def mobilenet_v2() -> Shapes:
     """torchvision.models.mobilenet_v2: a projection and its norm stand by themselves, other layers are pairs."""
-    found: Shapes = {"features.0.0.weight": (32, 3, 3, 3), **norm("features.0.1", 32)}
+    shapes: Shapes = {"features.0.0.weight": (32, 3, 3, 3), **norm("features.0.1", 32)}
     width_in, number = 32, 0
     for expansion, width, depth in MOBILENET:
         for _ in range(depth):
             number, inner, place = number + 1, width_in * expansion, 0
             conv = f"features.{number}.conv"
             if expansion > 1:
-                found |= {f"{conv}.0.0.weight": (inner, width_in, 1, 1), **norm(f"{conv}.0.1", inner)}
+                shapes |= {f"{conv}.0.0.weight": (inner, width_in, 1, 1), **norm(f"{conv}.0.1", inner)}
                 place = 1
-            found |= {f"{conv}.{place}.0.weight": (inner, 1, 3, 3), **norm(f"{conv}.{place}.1", inner)}
-            found |= {f"{conv}.{place + 1}.weight": (width, inner, 1, 1), **norm(f"{conv}.{place + 2}", width)}
+            shapes |= {f"{conv}.{place}.0.weight": (inner, 1, 3, 3), **norm(f"{conv}.{place}.1", inner)}
+            shapes |= {f"{conv}.{place + 1}.weight": (width, inner, 1, 1), **norm(f"{conv}.{place + 2}", width)}
             width_in = width
-    found |= {"features.18.0.weight": (1280, 320, 1, 1), **norm("features.18.1", 1280)}
-    return {**found, "classifier.1.weight": (1000, 1280), "classifier.1.bias": (1000,)}
+    shapes |= {"features.18.0.weight": (1280, 320, 1, 1), **norm("features.18.1", 1280)}
+    return {**shapes, "classifier.1.weight": (1000, 1280), "classifier.1.bias": (1000,)}
 
 
 def resnet50() -> Shapes:
     """torchvision.models.resnet50."""
-    found: Shapes = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
+    shapes: Shapes = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
     width_in = 64
     for stage, depth in enumerate((3, 4, 6, 3), 1):
         inner = 32 * 2**stage
         for index in range(depth):
             block = f"layer{stage}.{index}"
-            found |= {f"{block}.conv1.weight": (inner, width_in, 1, 1), **norm(f"{block}.bn1", inner)}
-            found |= {f"{block}.conv2.weight": (inner, inner, 3, 3), **norm(f"{block}.bn2", inner)}
-            found |= {f"{block}.conv3.weight": (4 * inner, inner, 1, 1), **norm(f"{block}.bn3", 4 * inner)}
+            shapes |= {f"{block}.conv1.weight": (inner, width_in, 1, 1), **norm(f"{block}.bn1", inner)}
+            shapes |= {f"{block}.conv2.weight": (inner, inner, 3, 3), **norm(f"{block}.bn2", inner)}
+            shapes |= {f"{block}.conv3.weight": (4 * inner, inner, 1, 1), **norm(f"{block}.bn3", 4 * inner)}
             if index == 0:
-                found |= {f"{block}.downsample.0.weight": (4 * inner, width_in, 1, 1)}
-                found |= norm(f"{block}.downsample.1", 4 * inner)
+                shapes |= {f"{block}.downsample.0.weight": (4 * inner, width_in, 1, 1)}
+                shapes |= norm(f"{block}.downsample.1", 4 * inner)
             width_in = 4 * inner
-    return {**found, "fc.weight": (1000, 2048), "fc.bias": (1000,)}
+    return {**shapes, "fc.weight": (1000, 2048), "fc.bias": (1000,)}
 
 
 def write(file: Path, shapes: Shapes, first: int) -> None:
@@ -62,10 +62,10 @@ def write(file: Path, shapes: Shapes, first: int) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    found = [tmp_path / "resnet50.pth", tmp_path / "mobilenet_v2.pth"]
-    write(found[0], resnet50(), 1)
-    write(found[1], mobilenet_v2(), 10_001)
-    return found
+    paths = [tmp_path / "resnet50.pth", tmp_path / "mobilenet_v2.pth"]
+    write(paths[0], resnet50(), 1)
+    write(paths[1], mobilenet_v2(), 10_001)
+    return paths
 
 
 def test_as_many_weights_as_torchvision_documents() -> None:
@@ -79,8 +79,8 @@ def test_both_backbones_arrive_and_the_rest_is_new(files: list[Path]) -> None:
     torch.manual_seed(5)
     new = autovid.build("s2dnet", 7).state_dict()
     torch.manual_seed(5)
-    found = autovid.import_weights(files, "s2dnet", 7, new_head=True)
-    state = {n: tensor for n, tensor in found.net.state_dict().items() if not n.endswith("num_batches_tracked")}
+    imported = autovid.import_weights(files, "s2dnet", 7, new_head=True)
+    state = {n: tensor for n, tensor in imported.net.state_dict().items() if not n.endswith("num_batches_tracked")}
     backbones = [n for n in state if n.startswith(("synopsis.", "detail.")) and ".classifier." not in n]
     assert all(torch.equal(state[n], new[n]) for n in state if n not in backbones)
     arrived = sorted(tensor.unique().item() for tensor in (state[n] for n in backbones))
@@ -90,15 +90,15 @@ def test_both_backbones_arrive_and_the_rest_is_new(files: list[Path]) -> None:
     assert (state["detail.stages.3.2.norm3.running_var"] == last).all()
     assert (state["synopsis.stem.0.weight"] == 10_001).all()
     assert (state["synopsis.head.1.running_var"] == 10_000 + last_mobile).all()
-    assert "a new classifier of 7 classes" in found.notes
+    assert "a new classifier of 7 classes" in imported.notes
 
 
 def test_the_command_takes_two_files_and_training_starts_from_what_it_writes(
     files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, option = tmp_path / "s2dnet.safetensors", ["--option", "fuse_in_classifier=false"]
-    made = ["--model", "s2dnet", "--classes", "7", "--new-head", *option, "-o", str(out)]
-    assert main(["import-weights", *map(str, files), *made]) == 0
+    options = ["--model", "s2dnet", "--classes", "7", "--new-head", *option, "-o", str(out)]
+    assert main(["import-weights", *map(str, files), *options]) == 0
     assert "format torchvision, told by the names" in capsys.readouterr().out
     net = autovid.build("s2dnet", 7, fuse_in_classifier=False)
     load_weights(net, out, new_head=True)

@@ -24,7 +24,7 @@ from autovid.search.strategy import Scores, State
 
 
 class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How PARSEC learns.
+    """The settings of PARSEC.
 
     `samples`: K, or "auto": in proportion to the prior's entropy, at most `most_samples`; `beta`: weight of the cost
     term, or "auto"; `likelihood`: mean or sum over the clips of a batch; `in_range`: draw only inside the constraints;
@@ -103,7 +103,7 @@ class Parsec:
         return np.stack(list(rows))
 
     def _joint(self) -> list[NDArray[np.float64]]:
-        """The prior, with what earlier parts have learned for their decisions."""
+        """Return the prior, with what earlier parts have learned for their decisions."""
         log_probs = self.prior.log_probs()
         for d, decision in enumerate(self.problem.space.decisions):
             learned = d not in self.problem.searched and decision.name in self.problem.learned

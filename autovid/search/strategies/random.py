@@ -26,7 +26,7 @@ class RandomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def rounds(self) -> int:
-        """How many times `ask` has something to ask."""
+        """The number of times that `ask` has something to ask."""
         return -(-self.architectures // self.batch)
 
 

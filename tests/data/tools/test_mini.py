@@ -21,7 +21,7 @@ def data_set(*classes: str) -> VideoSet:
 
 
 def test_the_published_lists_have_the_published_sizes() -> None:
-    """seed-deep-analysis, Table 4: 200 and 87 classes, half of 400 and of 174."""
+    """Chen et al. (2021, arXiv:2010.11757), Table 4: 200 and 87 classes, half of 400 and of 174."""
     assert {name: (len(own), len(set(own))) for name, own in PUBLISHED.items()} == {
         "kinetics400": (200, 200),
         "ssv2": (87, 87),
@@ -32,13 +32,13 @@ def test_the_published_lists_have_the_published_sizes() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_ibm_takes_the_list_of_this_data_set_in_the_order_of_its_classes(name: str) -> None:
-    wanted = PUBLISHED[name]
-    whole = data_set("a class more", *reversed(wanted), "Zumba")
-    chosen, made = mini(whole, classes="ibm")
-    assert chosen.classes == tuple(reversed(wanted))
+    published = PUBLISHED[name]
+    whole = data_set("a class more", *reversed(published), "Zumba")
+    chosen, provenance = mini(whole, classes="ibm")
+    assert chosen.classes == tuple(reversed(published))
     assert [whole.classes[int(Path(video.path).stem)] for video in chosen.train] == list(chosen.classes)
-    assert [video.label for video in chosen.val] == list(range(len(wanted)))
-    assert (made["list"], made["classes of it"]) == (f"ibm's Mini- set of {name}", len(wanted) + 2)
+    assert [video.label for video in chosen.val] == list(range(len(published)))
+    assert (provenance["list"], provenance["classes of it"]) == (f"ibm's Mini- set of {name}", len(published) + 2)
 
 
 def test_folders_may_spell_the_names_their_way() -> None:
@@ -66,7 +66,7 @@ def test_a_file_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "without a video to train on: swim\n" in capsys.readouterr().out
     assert open_videos(out).classes == ("high jump", "swim")
     about = msgspec.json.decode((tmp_path / "mine.about.json").read_bytes())
-    assert (about["made"]["by"], about["made"]["list"]) == ("a list of classes", str(listed))
+    assert (about["provenance"]["by"], about["provenance"]["list"]) == ("a list of classes", str(listed))
     for text, complaint in (
         ("swim\nSWIM\n", "its 2 names stand for 1 classes"),
         ("\n", "no classes; expected a name a line"),

@@ -1,0 +1,70 @@
+"""From Python: what the commands do, with the same figures in the same files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import autovid
+from autovid.api import SearchRun, TrainedRun
+from autovid.errors import ConfigError, CostRangeError
+from autovid.space import load_architecture
+
+SMALL = {"recipe": "proxy", "crop": 16, "jitter": (16, 20), "batch": 4, "device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchRun:
+    """A search of two steps a part."""
+    out = tmp_path_factory.mktemp("api") / "search"
+    constraints = {"flops": "0.0075:0.008"}
+    done = autovid.search("tiny", constraints, data=tiny_videos, out=out, options={"samples": 2}, steps=2, **SMALL)
+    assert isinstance(done, SearchRun)
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(run: SearchRun, tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """An epoch of the architecture that was searched."""
+    out = tmp_path_factory.mktemp("api") / "train"
+    training = autovid.train(run.derive(), data=tiny_videos, out=out, epochs=1, **SMALL)
+    assert isinstance(training, TrainedRun)
+    return training
+
+
+def test_a_search_derives_its_own_architecture_and_others(run: SearchRun) -> None:
+    arch = run.derive()
+    assert arch == load_architecture(run.path / "architecture.yaml")
+    assert 7_500_000 <= arch.macs() <= 8_000_000
+    assert run.searched.finished
+    assert 7_000_000 <= run.derive({"flops": "0.007:0.0075"}).macs() <= 7_500_000
+    assert run.derive(no_range=True).provenance["range"] == "none"
+    with pytest.raises(CostRangeError, match="GFLOPs"):
+        run.derive({"flops": "5:6"})
+
+
+def test_a_training_is_evaluated_by_the_views_of_a_name(trained: TrainedRun, tiny_videos: Path) -> None:
+    assert trained.evaluation.top1 == json.loads((trained.path / "evaluation-center.json").read_text())["top1"]
+    again = autovid.evaluate(trained, device="cpu")
+    assert (again.views, again.top1, again.videos) == ("center", trained.evaluation.top1, 12)
+    on_train = autovid.evaluate(trained.path, data=tiny_videos, split="train", device="cpu")
+    assert on_train.videos == 24
+
+
+def test_predictions_are_one_a_video_or_one_a_window(trained: TrainedRun, tiny_videos: Path) -> None:
+    videos = sorted((tiny_videos / "val").rglob("*.mp4"))[:2]
+    predictions = autovid.predict(trained, videos, device="cpu")
+    assert len(predictions) == 2
+    assert autovid.predict(trained, videos[0], device="cpu") == predictions[:1]
+    with pytest.raises(ConfigError, match="window -1"):
+        autovid.predict(trained, videos, window=-1)
+
+
+def test_a_network_by_name_takes_the_next_free_directory(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "train").mkdir(parents=True)
+    spec = autovid.NetworkSpec(network="tsn_resnet18", frames=2)
+    training = autovid.train(spec, data=tiny_videos, epochs=1, **SMALL)
+    assert training.path == Path("runs/train-2")
