@@ -57,25 +57,36 @@ class KeptVideo(OpenVideo):
 class FrameCache:
     """The frames of `videos` (paths relative to `root`) in `size` bytes at most, for this process and its workers.
 
-    Memory is taken as it is filled. Pickling hands the same memory to a process that is being started, and is good for
-    nothing else. `close` gives this process's part of the memory back.
+    Memory is taken as it is filled; `expected` is an estimate of what all the videos take. Pickling hands the same
+    memory to a process that is being started, and is good for nothing else. `close`, or the end of a context, lets go
+    of the memory, which is free when the workers are gone, too.
     """
 
     _file: int | None
 
-    def __init__(self, videos: Iterable[Video], root: Path, size: int) -> None:
+    def __init__(self, videos: Iterable[Video], root: Path, size: int, expected: int | None = None) -> None:
         places = ((str(root.absolute() / video.path), video.start, video.end) for video in videos)
         self._numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
-        self.size = size
+        self.size, self._expected = size, expected
         self._map(_memory_file(self._header + size))
 
     def __getstate__(self) -> tuple[Any, ...]:
         assert self._file is not None, "closed"
-        return self._numbers, self.size, reduction.DupFd(self._file)
+        return self._numbers, self.size, self._expected, reduction.DupFd(self._file)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._numbers, self.size, file = state
+        self._numbers, self.size, self._expected, file = state
         self._map(file.detach())
+
+    def __enter__(self) -> "FrameCache":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        """Write its size in words: "0.3 GB", or "up to 2.0 GB" where nothing was estimated."""
+        return f"up to {size_text(self.size)}" if self._expected is None else size_text(self._expected)
 
     def open(self, path: Path, start: float | None, end: float | None) -> OpenVideo:
         """Open a video as `open_video` does, from memory where it is kept; keep it if it is new. Raises VideoError."""
@@ -170,16 +181,13 @@ def choose_cache(
     if choice == "off":
         return None
     spare = spare_memory(torch.device("cpu")) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if choice != "auto":
-        size = min(choice, spare)
-        say(f"decoded frames are kept in memory: up to {size_text(size)}")
-        return FrameCache(videos, root, size)
-    needed, size = frames_size(videos, root), spare // FRACTION
-    if needed > size:
+    size, needed = (spare // FRACTION, frames_size(videos, root)) if choice == "auto" else (min(choice, spare), None)
+    if needed is not None and needed > size:
         say(f"decoded frames are not kept in memory: {size_text(needed)}, and {size_text(size)} may be used (--cache)")
         return None
-    say(f"decoded frames are kept in memory: {size_text(needed)}")
-    return FrameCache(videos, root, size)
+    cache = FrameCache(videos, root, size, needed)
+    say(f"decoded frames are kept in memory: {cache}")
+    return cache
 
 
 def frames_size(videos: Sequence[Video], root: Path) -> int:

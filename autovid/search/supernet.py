@@ -22,7 +22,7 @@ from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
-from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, halves
+from autovid.data import Batch, ClipLoader, FaultLog, FrameCache, VideoSet, halves
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
@@ -43,7 +43,13 @@ class Supernet:
     """
 
     def __init__(
-        self, videos: VideoSet, settings: SearchSettings, compute: Compute, workers: int, faults: FaultLog | None
+        self,
+        videos: VideoSet,
+        settings: SearchSettings,
+        compute: Compute,
+        workers: int,
+        faults: FaultLog | None,
+        cache: FrameCache | None = None,
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         clip = Clip(settings.frames, settings.crop, settings.stride)
@@ -53,7 +59,7 @@ class Supernet:
             ClipLoader(
                 part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,
                 workers=workers, jitter=settings.jitter, flip=videos.flip, faults=faults,
-                shard=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()), cache=cache,
             )
             for number, part in enumerate(parts)
         ]  # fmt: skip

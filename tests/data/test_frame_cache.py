@@ -47,7 +47,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, counting: Path) -> VideoSet:
     (root / "empty.mp4").touch()
     data = bytearray(counting.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)  # some clips of it can be decoded, and some cannot
+    data[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)  # some of its clips can be decoded
     (root / "damaged.mp4").write_bytes(data)
     write_frames(root / "odd", counting_frames(6), 90)
     (root / "odd" / "00003.jpg").write_bytes(b"no picture")
