@@ -201,7 +201,9 @@ def covering(frames: int, clip: Clip) -> int:
 
 def generator(stream: str, *numbers: int) -> np.random.Generator:
     """Return the random numbers of one purpose: a pure function of its name and these numbers."""
-    return np.random.default_rng((*stream.encode(), 256, *numbers))
+    entropy = (*stream.encode(), 256, *numbers)
+    # The same numbers as those of the tuple, in half the time; a number of more than 32 bits would be several words.
+    return np.random.default_rng(np.array(entropy, dtype=np.uint32) if max(entropy) < 2**32 else entropy)
 
 
 def _cut(seconds: NDArray[np.float64], end: float, length: float | None) -> Iterator[tuple[float, float, int, int]]:

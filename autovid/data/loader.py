@@ -139,13 +139,15 @@ class ClipLoader:
 
 def normalised(pixels: Pixels, clip: Clip) -> torch.Tensor:
     """(B, T, H, W, 3) of 0 to 255 -> float32 (B, 3, T, H, W) by the clip's mean and std, channels_last_3d."""
-    # (B, T, H, W, 3) is what channels_last_3d means by (B, 3, T, H, W): nothing moves from here on. One pass over
-    # whole rows in numpy takes a third of the time of torch's conversion, product and sum over the last axis.
+    # (B, T, H, W, 3) is what channels_last_3d means by (B, 3, T, H, W): nothing moves from here on. Whole rows are
+    # faster than a last axis of 3, and a clip at a time stays in the processor's cache.
     std, mean = np.array(clip.std, dtype=np.float32), np.array(clip.mean, dtype=np.float32)
     width = pixels.shape[3]
-    x = np.multiply(pixels.reshape(*pixels.shape[:3], -1), np.tile(1 / (255 * std), width), dtype=np.float32)
-    x += np.tile(-mean / std, width)
-    return torch.from_numpy(x.reshape(pixels.shape)).permute(0, 4, 1, 2, 3)
+    factor, shift = (torch.from_numpy(np.tile(row, width)) for row in (1 / (255 * std), -mean / std))
+    x = torch.empty((*pixels.shape[:3], 3 * width))
+    for normal, clip_pixels in zip(x, pixels):
+        normal.copy_(torch.from_numpy(clip_pixels).view(normal.shape)).mul_(factor).add_(shift)
+    return x.view(pixels.shape).permute(0, 4, 1, 2, 3)
 
 
 @lru_cache(maxsize=8)
