@@ -14,6 +14,7 @@ import fcntl
 import mmap
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from autovid.measure.machine import spare_memory
 
 CacheSize: TypeAlias = int | Literal["auto", "off"]  # bytes; auto: where a set fits
 FRACTION = 4  # of the spare memory one in so many is used by `auto`
-LARGEST = 4  # a video that takes more than one in so many of a cache's bytes is not kept
+LARGEST = 16  # a video of more than one in so many of the bytes is not kept: each process decodes one beside the cache
 PROBES = 16  # videos that are opened to estimate a set
 ALIGNED = 64  # bytes
 
@@ -123,16 +124,18 @@ class FrameCache:
         self._table = np.frombuffer(memory, np.int64, COLUMNS * len(self._numbers), 8).reshape(-1, COLUMNS)
         self._frames = np.frombuffer(memory, np.uint8, self.size, self._header)
         self._views: dict[int, Pixels] = {}
+        self._threads = threading.Lock()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Exclude the other processes. The lock of one that is killed goes with it."""
+        """Exclude other threads and processes. The lock of a process that is killed goes with it."""
         assert self._file is not None
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
+        with self._threads:
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def _decoded(self, path: Path, start: float | None, end: float | None) -> Pixels | None:
         """Return all frames of a video; None where one of them is broken, or they are too large to be kept."""

@@ -105,7 +105,7 @@ def test_views_are_those_without_a_cache(mixed: VideoSet, cache: FrameCache, vie
 
 def test_a_resumed_run_sees_the_same_clips(mixed: VideoSet, cache: FrameCache) -> None:
     whole = list(loader(mixed, cache).batches(0, 12))
-    with closing(FrameCache(mixed.train, mixed.root, MEGABYTE)) as other:
+    with closing(FrameCache(mixed.train, mixed.root, 20 * MEGABYTE)) as other:
         assert same(whole[7:], list(loader(mixed, other).batches(7, 12)))
     assert same(whole[7:], list(loader(mixed).batches(7, 12)))
 
@@ -120,10 +120,11 @@ def test_damage_anywhere_in_a_file_changes_no_clip(tmp_path: Path, counting: Pat
     (tmp_path / "good.mp4").write_bytes(counting.read_bytes())
     rows = (Video("damaged.mp4", 0), Video("good.mp4", 0), Video("damaged.mp4", 0, 1.0, 1.9))
     damaged = VideoSet("damaged", tmp_path, ("a",), rows, ())
-    with closing(FrameCache(rows, tmp_path, MEGABYTE)) as cache:
+    with closing(FrameCache(rows, tmp_path, 20 * MEGABYTE)) as cache:
         plain, cached = loader(damaged), loader(damaged, cache)
         assert same(list(plain.batches(0, 12)), list(cached.batches(0, 12)))
         assert plain.faults.reasons == cached.faults.reasons
+        assert cache.used >= 60 * 48 * 64 * 3  # the good one's
 
 
 def test_too_many_broken_videos_stop_a_run_with_a_cache_too(mixed: VideoSet, cache: FrameCache) -> None:
@@ -141,13 +142,13 @@ def test_a_video_is_decoded_once(videos: VideoSet, monkeypatch: pytest.MonkeyPat
         assert cache.used == 24 * 16 * 40 * 40 * 3
 
 
-@pytest.mark.parametrize("size", [1, 100_000, 200_000, 700_000])
+@pytest.mark.parametrize("size", [1, 700_000, 1_300_000])
 def test_memory_is_bounded_and_what_does_not_fit_is_decoded(videos: VideoSet, size: int) -> None:
-    """A video has 76,800 bytes, and one of more than a quarter of the memory is not kept."""
+    """A video has 76,800 bytes, and one of more than a sixteenth of the memory is not kept."""
     whole = list(loader(videos).batches(0, 15))
     with closing(FrameCache(videos.train, videos.root, size)) as cache:
         assert same(whole, list(loader(videos, cache).batches(0, 15)))
-        assert cache.used == (9 * 76_800 if size == 700_000 else 0)
+        assert cache.used == (16 * 76_800 if size == 1_300_000 else 0)
 
 
 def test_videos_that_the_cache_does_not_know_are_decoded(videos: VideoSet) -> None:
