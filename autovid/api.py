@@ -9,6 +9,7 @@ Each function shows its progress where it runs: a live block on a terminal, line
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autovid.errors import ConfigError
 
 if TYPE_CHECKING:
+    from autovid.data.frame_cache import CacheSize
     from autovid.export.classifier import Prediction
     from autovid.models import Model
     from autovid.search.derivation import Searched
@@ -82,6 +84,7 @@ def search(
     device: str = "auto",
     precision: str = "auto",
     decoders: int = 0,
+    cache: "CacheSize" = "auto",
     resume: bool = False,
     **changes: Any,
 ) -> SearchRun:
@@ -89,10 +92,12 @@ def search(
 
     `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic", for
     which `recipe` is "proxy" unless told otherwise. `options` are the strategy's. `changes`: epochs, steps, batch, lr,
-    arch_lr, frames, crop, stride, jitter. `out` is a new directory (default: runs/search-SPACE).
+    arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes.
+    `out` is a new directory (default: runs/search-SPACE).
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
+    from autovid.data.frame_cache import choose_cache
     from autovid.kernels.allocator import keep_memory
     from autovid.search.part_ranges import parse_constraints
     from autovid.search.run import search as run_search
@@ -115,10 +120,11 @@ def search(
         **changes,
     )
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
-    result = run_search(
-        what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
-        resume=resume,
-    )  # fmt: skip
+    with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
+        result = run_search(
+            what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
+            cache=frames, resume=resume,
+        )  # fmt: skip
     return SearchRun(result.path)
 
 
@@ -133,6 +139,7 @@ def train(
     views: Sequence[str] = ("center",),
     device: str = "auto",
     decoders: int = 0,
+    cache: "CacheSize" = "auto",
     resume: bool = False,
     **changes: Any,
 ) -> TrainedRun:
@@ -140,9 +147,11 @@ def train(
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. `changes` are of the
     recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
+    `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes.
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
+    from autovid.data.frame_cache import choose_cache
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
@@ -155,12 +164,13 @@ def train(
     plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
-    evaluation = train_model(
-        model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
-        compute=Compute(device, plan.precision), workers=decoders,
-        weights=find_weights(Path(weights)) if weights else None, new_head=new_head, views=views, resume=resume,
-        progress=Progress(f"train on {videos.name} · {path}"),
-    )  # fmt: skip
+    with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
+        evaluation = train_model(
+            model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
+            compute=Compute(device, plan.precision), workers=decoders, cache=frames,
+            weights=find_weights(Path(weights)) if weights else None, new_head=new_head, views=views, resume=resume,
+            progress=Progress(f"train on {videos.name} · {path}"),
+        )  # fmt: skip
     return TrainedRun(path, evaluation)
 
 

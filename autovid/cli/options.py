@@ -12,6 +12,7 @@ from typing import Any
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
 MOST_SEED = 2**63 - 1
+UNITS = {"M": 10**6, "G": 10**9}
 
 
 def positive(text: str) -> int:
@@ -70,6 +71,17 @@ def share(text: str) -> float:
 
 
 share.__name__ = "number"  # what argparse calls it
+
+
+def cache_size(text: str) -> "int | str":
+    """`auto`, `off` or bytes: 500M, 2G."""
+    if text in ("auto", "off"):
+        return text
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([MG])B?", text, re.IGNORECASE | re.ASCII)
+    size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text} is neither auto nor off nor a size such as 500M or 2G")
+    return size
 
 
 def sides(text: str) -> tuple[int, int]:
@@ -144,6 +156,11 @@ def machine(parser: argparse.ArgumentParser) -> None:
         help="auto (default) takes what measures fastest here",
     )
     decoding(group)
+    group.add_argument(
+        "--cache", type=cache_size, default="auto", metavar="auto|off|SIZE",
+        help="keep decoded frames in memory: auto (default) where all fit into a quarter of the memory that is free, "
+        "and never in trials side by side; or at most SIZE, such as 500M or 2G",
+    )  # fmt: skip
     group.add_argument("--seed", type=seed, default=0)
 
 
@@ -219,6 +236,11 @@ def decoders(args: argparse.Namespace) -> int:
         return int(args.decoders)
     mine = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(8, mine // 2) if mine > 2 else 0
+
+
+def trial_cache(args: argparse.Namespace) -> Any:
+    """--cache of trials: side by side on one machine they would all count on the same free memory."""
+    return "off" if args.address and args.cache == "auto" else args.cache
 
 
 def cores() -> int:

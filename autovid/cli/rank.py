@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         rank(
             supernet,
             args.n,
-            Trainer(videos, source, recipe, args.device, options.decoders(args), command),
+            Trainer(videos, source, recipe, args.device, options.decoders(args), options.trial_cache(args), command),
             out,
             seed=recipe.seed,
             resume=args.resume,

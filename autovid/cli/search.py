@@ -1,6 +1,7 @@
 """autovid search: a network inside ranges of cost."""
 
 import argparse
+import contextlib
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,6 +87,7 @@ def run_name(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> int:
     from autovid.cli.console import announce_search, show_search_result
+    from autovid.data.frame_cache import choose_cache
     from autovid.errors import ConfigError
     from autovid.search import search
 
@@ -101,18 +103,20 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
     announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
-    result = search(
-        plan.space,
-        plan.videos,
-        plan.settings,
-        out,
-        constraints=plan.constraints,
-        precision=args.precision or "auto",
-        device=args.device,
-        workers=options.decoders(args),
-        resume=args.resume,
-        resume_command=options.resume_command(out),
-    )
+    with choose_cache(args.cache, plan.videos.train, plan.videos.root) or contextlib.nullcontext() as cache:
+        result = search(
+            plan.space,
+            plan.videos,
+            plan.settings,
+            out,
+            constraints=plan.constraints,
+            precision=args.precision or "auto",
+            device=args.device,
+            workers=options.decoders(args),
+            cache=cache,
+            resume=args.resume,
+            resume_command=options.resume_command(out),
+        )
     show_search_result(result, str(args.data or "DATA"))
     return 0
 

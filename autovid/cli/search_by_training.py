@@ -62,10 +62,11 @@ def run(args: argparse.Namespace) -> None:
         strategy_options.setdefault("architectures", n)
     if args.address and takes(args.strategy, "batch"):
         strategy_options.setdefault("batch", n)
+    command, cache = options.resume_command(out), options.trial_cache(args)
     comparison = search_by_training(
         space,
         job.constraints,
-        Trainer(videos, source, recipe, args.device, options.decoders(args), options.resume_command(out)),
+        Trainer(videos, source, recipe, args.device, options.decoders(args), cache, command),
         out,
         strategy=args.strategy,
         options=strategy_options,

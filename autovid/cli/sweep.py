@@ -104,6 +104,7 @@ def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], training.T
                 weights,
                 job.new_head,
                 job.experiment.views,
+                "off" if args.cache == "auto" else args.cache,  # trials side by side
             )
         )
     return trainings

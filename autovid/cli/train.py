@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.markup import escape
 
     from autovid.cli.console import copyable, panel, plugin_words
+    from autovid.data.frame_cache import choose_cache
     from autovid.errors import DataError
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
@@ -62,21 +63,23 @@ def run(args: argparse.Namespace) -> None:
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)
-    evaluation = train_model(
-        job.model,
-        videos,
-        recipe,
-        out,
-        source=source,
-        compute=compute,
-        workers=options.decoders(args),
-        weights=job.weights,
-        new_head=job.new_head,
-        views=job.experiment.views,
-        resume=args.resume,
-        progress=Progress(f"train {name} on {videos.name} · {out}"),
-        resume_command=options.resume_command(out),
-    )
+    with choose_cache(args.cache, videos.train, videos.root) or contextlib.nullcontext() as cache:
+        evaluation = train_model(
+            job.model,
+            videos,
+            recipe,
+            out,
+            source=source,
+            compute=compute,
+            workers=options.decoders(args),
+            cache=cache,
+            weights=job.weights,
+            new_head=job.new_head,
+            views=job.experiment.views,
+            resume=args.resume,
+            progress=Progress(f"train {name} on {videos.name} · {out}"),
+            resume_command=options.resume_command(out),
+        )
     path = shlex.quote(str(out))
     notes = [
         _line(evaluation, "centre view"),

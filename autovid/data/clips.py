@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from autovid.clip import Clip
 from autovid.data.auto_augment import auto_augmented
+from autovid.data.frame_cache import FrameCache
 from autovid.data.images import open_video
 from autovid.data.index import Video
 from autovid.data.transforms import ColorJitter, Cutting, crop_at, shrink
-from autovid.data.video import VideoError
+from autovid.data.video import OpenVideo, VideoError
 from autovid.data.views import views_of
 from autovid.errors import ConfigError, DataError
 
@@ -56,7 +57,7 @@ class SampleKey(NamedTuple):
 
 
 class ClipReader(msgspec.Struct, frozen=True):
-    """The reader of the clips of one split. Every method is a pure function of its arguments."""
+    """The reader of the clips of one split. Every method is a pure function of its arguments, with a cache or not."""
 
     videos: tuple[Video, ...]
     root: Path
@@ -66,6 +67,7 @@ class ClipReader(msgspec.Struct, frozen=True):
     auto_augment: bool
     color: ColorJitter | None
     views: str
+    cache: FrameCache | None = None
 
     def train_clips(self, keys: Sequence[SampleKey]) -> LoadedClips:
         """Read one random clip for each key; another of the split stands in for a broken video."""
@@ -85,7 +87,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         raise DataError(f"{RETRIES} videos in a row cannot be read, the last {faults[-1].path}: {faults[-1].reason}")
 
     def _random_clip(self, video: Video, rng: np.random.Generator) -> Pixels:
-        with open_video(self.root / video.path, video.start, video.end) as file:
+        with self._open(video) as file:
             indices = train_indices(len(file), self.clip, rng)
             frames = file.frames(indices, self.cutting.draw(rng).cut)
         if self.auto_augment:
@@ -97,7 +99,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         count, places, side = views_of(self.views)
         entry, crop, faults = self.videos[video], self.clip.crop, []
         try:
-            with open_video(self.root / entry.path, entry.start, entry.end) as file:
+            with self._open(entry) as file:
                 indices = test_indices(len(file), self.clip, count)
                 frames = file.frames(indices.reshape(-1), partial(shrink, short_side=side or crop))
         except VideoError as error:
@@ -107,6 +109,12 @@ class ClipReader(msgspec.Struct, frozen=True):
         views = np.stack([crop_at(frames, crop, place) for place in places], axis=1)
         pixels = views.reshape(-1, *views.shape[2:])
         return LoadedClips(pixels, np.full(len(pixels), video, dtype=np.int64), faults)
+
+    def _open(self, video: Video) -> OpenVideo:
+        path = self.root / video.path
+        if self.cache is None:
+            return open_video(path, video.start, video.end)
+        return self.cache.open(path, video.start, video.end)
 
 
 class Window(NamedTuple):
@@ -193,7 +201,9 @@ def covering(frames: int, clip: Clip) -> int:
 
 def generator(stream: str, *numbers: int) -> np.random.Generator:
     """Return the random numbers of one purpose: a pure function of its name and these numbers."""
-    return np.random.default_rng((*stream.encode(), 256, *numbers))
+    entropy = (*stream.encode(), 256, *numbers)
+    # The same numbers as those of the tuple, in half the time; a number of more than 32 bits would be several words.
+    return np.random.default_rng(np.array(entropy, dtype=np.uint32) if max(entropy) < 2**32 else entropy)
 
 
 def _cut(seconds: NDArray[np.float64], end: float, length: float | None) -> Iterator[tuple[float, float, int, int]]:

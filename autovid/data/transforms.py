@@ -64,12 +64,12 @@ class Crop:
         """Return the box to cut out of a frame of this size."""
         raise NotImplementedError
 
-    def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) -> (crop, crop, 3)."""
-        top, left, high, wide = self.box(*frame.shape[:2])
-        square = resize(frame[top : top + high, left : left + wide], self.crop, self.crop)
+    def cut(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(..., H, W, 3) -> (..., crop, crop, 3), each frame by itself."""
+        top, left, high, wide = self.box(*frames.shape[-3:-1])
+        squares = resize(frames[..., top : top + high, left : left + wide, :], self.crop, self.crop)
         # A copy: numpy takes ten times as long to read pixels backwards.
-        return torch.from_numpy(np.ascontiguousarray(square)).flip(1).numpy() if self.mirror else square
+        return torch.from_numpy(np.ascontiguousarray(squares)).flip(-2).numpy() if self.mirror else squares
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,10 @@ class PadCrop(PlacedCrop):
     def box(self, height: int, width: int) -> Box:
         return self._placed(height, width, self.crop, self.crop)
 
-    def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) -> (crop, crop, 3)."""
-        return super().cut(np.pad(shrink(frame, self.crop), ((PAD, PAD), (PAD, PAD), (0, 0))))
+    def cut(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(..., H, W, 3) -> (..., crop, crop, 3), each frame by itself."""
+        border = [(0, 0)] * (frames.ndim - 3) + [(PAD, PAD), (PAD, PAD), (0, 0)]
+        return super().cut(np.pad(shrink(frames, self.crop), border))
 
 
 class Cutting(NamedTuple):
@@ -214,11 +215,11 @@ def jitter_range(crop: int) -> tuple[int, int]:
     return 2 * round(crop * 4 / 7), 2 * round(crop * 5 / 7)
 
 
-def shrink(frame: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) resized so that min(H, W) = short_side."""
-    height, width = frame.shape[:2]
+def shrink(frames: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """(..., H, W, 3) resized so that min(H, W) = short_side."""
+    height, width = frames.shape[-3:-1]
     scale = short_side / min(height, width)
-    return resize(frame, max(short_side, round(height * scale)), max(short_side, round(width * scale)))
+    return resize(frames, max(short_side, round(height * scale)), max(short_side, round(width * scale)))
 
 
 def crop_at(frames: NDArray[np.uint8], crop: int, place: float) -> NDArray[np.uint8]:
@@ -229,11 +230,11 @@ def crop_at(frames: NDArray[np.uint8], crop: int, place: float) -> NDArray[np.ui
     return frames[..., top : top + crop, left : left + crop, :]
 
 
-def resize(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """(H, W, 3) -> (height, width, 3)."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    x = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-    y = interpolate(x, size=(height, width), mode="bilinear", antialias=True)
-    resized: NDArray[np.uint8] = y[0].permute(1, 2, 0).numpy()
-    return resized
+def resize(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(..., H, W, 3) -> (..., height, width, 3), each frame by itself, as if it were the only one."""
+    if frames.shape[-3:-1] == (height, width):
+        return frames
+    x_NHW3 = torch.from_numpy(np.ascontiguousarray(frames)).view(-1, *frames.shape[-3:])
+    y = interpolate(x_NHW3.permute(0, 3, 1, 2), size=(height, width), mode="bilinear", antialias=True)
+    resized: NDArray[np.uint8] = y.permute(0, 2, 3, 1).numpy()
+    return resized.reshape(*frames.shape[:-3], height, width, 3)

@@ -79,6 +79,13 @@ class OpenVideo:
     def __len__(self) -> int:
         return len(self.seconds)
 
+    def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:
+        """Return (len(indices), ...): `take` of the RGB frames with these numbers. Raises VideoError.
+
+        `take` is given frames (..., H, W, 3), one or several at a time, and treats each by itself.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:
         """Let go of the file."""
 

@@ -14,6 +14,7 @@ from autovid.errors import ConfigError, RunError
 from autovid.plugins import plugin_records
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
+FREE = (*VERSIONS, "cache")  # those, and what changes no result
 _ABSENT = "(absent)"
 
 
@@ -41,15 +42,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Return the sha256 of everything but the versions, which may grow between two halves of a run."""
-    settings = {key: value for key, value in config.items() if key not in VERSIONS}
+    """Return the sha256 of everything but the keys in FREE, which may differ between two halves of a run."""
+    settings = {key: value for key, value in config.items() if key not in FREE}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
-    """Return one "search.lr: 0.1 there, 0.05 now" for every key that differs, the versions left out."""
+    """Return one "search.lr: 0.1 there, 0.05 now" for every key that differs, those in FREE left out."""
     saved, current = _flat(theirs), _flat(yours)
-    keys = [key for key in {**saved, **current} if key not in VERSIONS]
+    keys = [key for key in {**saved, **current} if key not in FREE]
     pairs = [(key, saved.get(key, _ABSENT), current.get(key, _ABSENT)) for key in keys]
     return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
 

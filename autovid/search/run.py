@@ -12,7 +12,7 @@ import msgspec
 
 from autovid import distributed
 from autovid.costs import convention
-from autovid.data import FaultLog, VideoSet
+from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.data.index import check_for_search
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
@@ -53,6 +53,7 @@ def search(
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
+    cache: FrameCache | None = None,
     resume: bool = False,
     resume_command: str = "",
     progress: Progress | None = None,
@@ -65,16 +66,20 @@ def search(
     search.
     """
     check_for_search(videos)
-    config = {**search_config(space, videos, settings, constraints), "precision": precision}
+    kept = str(cache or "off")
+    config = {**search_config(space, videos, settings, constraints), "precision": precision, "cache": kept}
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked:
             keep_inputs(run, space, constraints)
+            run.log(f"decoded frames in memory: {kept}")
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        task = supernet_search(space, videos, settings, compute, constraints, workers=workers, faults=faults)
+        task = supernet_search(
+            space, videos, settings, compute, constraints, workers=workers, faults=faults, cache=cache
+        )
         outcome = run_task(
             task,
             run,
@@ -105,9 +110,10 @@ def supernet_search(
     *,
     workers: int = 0,
     faults: FaultLog | None = None,
+    cache: FrameCache | None = None,
 ) -> SearchTask:
     """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
-    supernet = Supernet(space, videos, settings, compute, workers, faults)
+    supernet = Supernet(space, videos, settings, compute, workers, faults, cache)
     return SearchTask(space, settings, constraints, supernet=supernet)
 
 

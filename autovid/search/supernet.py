@@ -24,7 +24,7 @@ from torch import Tensor
 
 from autovid import distributed
 from autovid.clip import Clip
-from autovid.data import Batch, ClipLoader, FaultLog, VideoSet, hold_out
+from autovid.data import Batch, ClipLoader, FaultLog, FrameCache, VideoSet, hold_out
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
@@ -52,6 +52,7 @@ class Supernet:
         compute: Compute,
         workers: int,
         faults: FaultLog | None,
+        cache: FrameCache | None = None,
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         clip = Clip(settings.frames, settings.crop, settings.stride)
@@ -61,7 +62,7 @@ class Supernet:
             ClipLoader(
                 part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,
                 workers=workers, jitter=settings.jitter, flip=videos.flip, faults=faults,
-                shard=(distributed.rank(), distributed.size()),
+                shard=(distributed.rank(), distributed.size()), cache=cache,
             )
             for number, part in enumerate(parts)
         ]  # fmt: skip

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autovid.costs import Cost, Macs, gflops
-from autovid.data import VideoSet
+from autovid.data import FrameCache, VideoSet
+from autovid.data.frame_cache import CacheSize, choose_cache
 from autovid.errors import ConfigError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
@@ -44,20 +45,32 @@ from autovid.train.trained import KIND, find_architecture
 
 @dataclass(frozen=True)
 class Trainer:
-    """The recipe, the videos and the machine by which every architecture of a comparison is trained."""
+    """The recipe, the videos and the machine by which every architecture of a comparison is trained.
+
+    What is found when it is first needed is found anew in another process, which may be on another machine.
+    """
 
     videos: VideoSet
     source: str
     recipe: Recipe
     device: str = "auto"
     workers: int = 0
+    cache: CacheSize = "off"
     resume_command: str = ""
     progress: Callable[[str], Progress] = Progress  # makes the display of one training from its title
 
     @cached_property
     def compute(self) -> Compute:
-        """The device: found when it is first needed, as that may be on another machine."""
+        """Where it is trained."""
         return Compute(self.device, self.recipe.precision)
+
+    @cached_property
+    def frames(self) -> FrameCache | None:
+        """The decoded frames of all videos, for one training after the other."""
+        return choose_cache(self.cache, (*self.videos.train, *self.videos.val), self.videos.root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("compute", "frames")}
 
     def train(self, arch: Architecture, out: Path, title: str) -> Evaluation:
         """Begin the training in `out`, go on with it, or take what it came to."""
@@ -69,6 +82,7 @@ class Trainer:
             source=self.source,
             compute=self.compute,
             workers=self.workers,
+            cache=self.frames,
             resume=out.is_dir(),
             progress=self.progress(title),
             resume_command=self.resume_command,

@@ -164,7 +164,9 @@ def _evaluated_before(folder: Path, hashes: list[str]) -> list[RankedArchitectur
 
 
 def _evaluate(supernet: PartSupernet, arch: Architecture, videos: VideoSet, trainer: Trainer) -> RankedArchitecture:
-    ways = [supernet.accuracy(arch, videos, trainer.compute, calibrated) for calibrated in (False, True)]
+    ways = [
+        supernet.accuracy(arch, videos, trainer.compute, calibrated, trainer.frames) for calibrated in (False, True)
+    ]
     return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), *ways)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autovid.clip import Clip
-from autovid.data import ClipLoader, VideoSet
+from autovid.data import ClipLoader, FrameCache, VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
@@ -37,7 +37,14 @@ class PartSupernet:
     net: SearchNetwork
     fingerprint: str  # of its training data
 
-    def accuracy(self, arch: Architecture, videos: VideoSet, compute: Compute, calibrated: bool) -> float:
+    def accuracy(
+        self,
+        arch: Architecture,
+        videos: VideoSet,
+        compute: Compute,
+        calibrated: bool,
+        cache: FrameCache | None = None,
+    ) -> float:
         """Return top-1 on val, centre view, in percent, of an architecture with the supernet's weights.
 
         `calibrated`: its norms' statistics are its own, taken anew on training clips; else the supernet's, which are
@@ -49,14 +56,16 @@ class PartSupernet:
         settings = self.searched.settings
         clip = Clip(settings.frames, settings.crop, settings.stride)
         if calibrated:
-            self._calibrate(net, clip, videos, compute)
-        return evaluate_network(net, clip, videos.val, videos.root, "center", compute).top1
+            self._calibrate(net, clip, videos, compute, cache)
+        return evaluate_network(net, clip, videos.val, videos.root, "center", compute, cache=cache).top1
 
-    def _calibrate(self, net: SearchNetwork, clip: Clip, videos: VideoSet, compute: Compute) -> None:
+    def _calibrate(
+        self, net: SearchNetwork, clip: Clip, videos: VideoSet, compute: Compute, cache: FrameCache | None
+    ) -> None:
         settings = self.searched.settings
         loader = ClipLoader(
             videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
-            jitter=settings.jitter, flip=videos.flip,
+            jitter=settings.jitter, flip=videos.flip, cache=cache,
         )  # fmt: skip
         with contextlib.closing(loader):
             recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")

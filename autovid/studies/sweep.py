@@ -9,12 +9,14 @@ import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from autovid.data import VideoSet
+from autovid.data.frame_cache import CacheSize, choose_cache
 from autovid.data.lists import csv_text
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
@@ -42,6 +44,7 @@ class SweepTraining:
     weights: Path | None = None
     new_head: bool = False
     views: tuple[str, ...] = ()
+    cache: CacheSize = "off"
 
     @property
     def name(self) -> str:
@@ -52,20 +55,22 @@ class SweepTraining:
         """Begin it in `folder`, go on with it or take its result; return the message where it diverged."""
         out = folder / self.name
         try:
-            return train_model(
-                self.model,
-                self.videos,
-                self.recipe,
-                out,
-                source=self.source,
-                compute=Compute(self.device, self.recipe.precision),
-                workers=self.workers,
-                weights=self.weights,
-                new_head=self.new_head,
-                views=self.views,
-                resume=out.is_dir(),
-                progress=_Epochs(self.name, self.recipe, report),
-            )
+            with choose_cache(self.cache, self.videos.train, self.videos.root) or nullcontext() as cache:
+                return train_model(
+                    self.model,
+                    self.videos,
+                    self.recipe,
+                    out,
+                    source=self.source,
+                    compute=Compute(self.device, self.recipe.precision),
+                    workers=self.workers,
+                    cache=cache,
+                    weights=self.weights,
+                    new_head=self.new_head,
+                    views=self.views,
+                    resume=out.is_dir(),
+                    progress=_Epochs(self.name, self.recipe, report),
+                )
         except DivergedError as error:
             return str(error)
 

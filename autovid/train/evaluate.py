@@ -18,7 +18,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.costs import convention
 from autovid.costs.count import count
-from autovid.data import ClipLoader, FaultLog, Video, VideoSet
+from autovid.data import ClipLoader, FaultLog, FrameCache, Video, VideoSet
 from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError, DivergedError
@@ -113,6 +113,7 @@ def evaluate(
     split: str = "val",
     *,
     workers: int = 0,
+    cache: FrameCache | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
@@ -137,6 +138,7 @@ def evaluate(
         trained.compute,
         workers=workers,
         faults=faults,
+        cache=cache,
         progress=progress,
     )
     evaluation = Evaluation(
@@ -205,14 +207,16 @@ def evaluate_network(
     *,
     workers: int = 0,
     faults: FaultLog | None = None,
+    cache: FrameCache | None = None,
     progress: Progress | None = None,
 ) -> Accuracy:
     """Measure the accuracy over `videos`, except broken ones. Raises DivergedError for a broken network."""
     batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
     shard = (distributed.rank(), distributed.size())
     loader = ClipLoader(
-        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard
-    )
+        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard,
+        cache=cache,
+    )  # fmt: skip
     average = ViewAverage(len(videos), net.classes)
     total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
     net.eval()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from autovid import distributed
-from autovid.data import ClipLoader, FaultLog, VideoSet
+from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
@@ -34,6 +34,7 @@ def train_model(
     source: str,
     compute: Compute,
     workers: int = 0,
+    cache: FrameCache | None = None,
     weights: Path | None = None,
     new_head: bool = False,
     views: Sequence[str] = (),
@@ -57,22 +58,24 @@ def train_model(
     recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
-    config = train_config(model, videos, recipe, weights, new_head)
+    config = {**train_config(model, videos, recipe, weights, new_head), "cache": str(cache or "off")}
     with shared_run(out, config, kind=KIND, resume=resume) as run:
         if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
         if run.locked and not (run.path / "architecture.yaml").exists():
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
-        task = _task(model, videos, recipe, run.path, compute, workers, source, weights, new_head)
+        if run.locked:
+            run.log(f"decoded frames in memory: {config['cache']}")
+        task = _task(model, videos, recipe, run.path, compute, workers, cache, source, weights, new_head)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
         distributed.broadcast_(list(task.evaluated.buffers()))  # statistics that the workers did not share
         trained = Trained(
             run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
         )
-        evaluation = evaluate(trained, videos, workers=workers, progress=progress)
+        evaluation = evaluate(trained, videos, workers=workers, cache=cache, progress=progress)
         for name in (name for name in views if name != evaluation.views):
-            evaluate(trained, videos, name, workers=workers, progress=progress)
+            evaluate(trained, videos, name, workers=workers, cache=cache, progress=progress)
         if run.locked:
             run.log(f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view")
     return evaluation
@@ -103,6 +106,7 @@ def _task(
     path: Path,
     compute: Compute,
     workers: int,
+    cache: FrameCache | None,
     source: str,
     weights: Path | None,
     new_head: bool,
@@ -113,7 +117,7 @@ def _task(
         load_weights(net, weights, new_head=new_head)
     net = prepare(net, recipe)
     faults = FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None)
-    loader = loader_of(recipe, videos, net, workers=workers, faults=faults)
+    loader = loader_of(recipe, videos, net, workers=workers, faults=faults, cache=cache)
     facts = {"source": source, "classes": list(videos.classes)}
     return TrainingTask(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)
 

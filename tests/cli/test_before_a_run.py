@@ -44,6 +44,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["--device", "cpu", "--precision", "fp16"], "fp16"),
         (["--in-range"], "--flops"),
         (["--decoders", "-3"], "-3"),
+        (["--cache", "512"], "500M or 2G"),
+        (["--cache", "0M"], "500M or 2G"),
         (["--workers", "2", "--gpus-per-worker", "1.5"], "whole ones"),
         (["--gpus-per-worker", "1"], "--workers"),
         (["--address", "auto"], "--workers"),

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from processes import running
 
 from autovid.cli import main
@@ -53,6 +54,26 @@ def test_the_run_of_a_search_is_an_architecture_too(
     assert "has no architecture.yaml yet" in capsys.readouterr().err
     (search / "architecture.yaml").write_bytes(arch.read_bytes())
     assert main(command) == 0
+
+
+def test_the_cache_changes_no_result_and_may_change_when_a_run_goes_on(
+    arch: Path, trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the bit: the same program on the same pixels."""
+    words = ["train", str(arch), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
+    assert main([*words, "--cache", "off"]) == 0
+    assert "in memory" not in capsys.readouterr().out
+    runs = [RunDirectory.open(path) for path in (trained, tmp_path / "run")]
+    assert [run.config["cache"] for run in runs] == ["1.84 MB", "off"]
+    with_cache, without = (run.load(3).state for run in runs)
+    assert all(torch.equal(value, without.model[name]) for name, value in with_cache.model.items())
+    assert main([*words, "--epochs", "2", "--cache", "1M", "-o", str(tmp_path / "longer")]) == 0
+    (tmp_path / "longer" / "evaluation-center.json").unlink()
+    assert main([*words, "--epochs", "2", "--cache", "0.5g", "-o", str(tmp_path / "longer"), "--resume"]) == 0
+    assert "decoded frames are kept in memory: up to 0.5 GB" in capsys.readouterr().out
+    log = (tmp_path / "longer" / "log.txt").read_text()
+    assert "decoded frames in memory: up to 1 MB" in log
+    assert "decoded frames in memory: up to 0.5 GB" in log
 
 
 def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_videos: Path, tmp_path: Path) -> None:

@@ -9,7 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autovid.data.transforms import PAIRS, PLACES, SCALES, AreaCrop, Crop, Crops, Cutting, MultiScaleCrop, PadCrop
+from autovid.data.transforms import (
+    PAIRS,
+    PLACES,
+    SCALES,
+    AreaCrop,
+    Crop,
+    Crops,
+    Cutting,
+    MultiScaleCrop,
+    PadCrop,
+    shrink,
+)
 
 
 def cutting(crops: Crops, area: tuple[float, float] = (0.15, 0.75)) -> Cutting:
@@ -102,6 +113,16 @@ def test_every_cut_is_the_square_and_half_are_mirrored(crops: Crops) -> None:
     plain = replace(cuts[0], mirror=False)
     # Bytes: the same square, resized by the same code and then mirrored.
     assert np.array_equal(plain.cut(frame)[:, ::-1], replace(plain, mirror=True).cut(frame))
+
+
+@pytest.mark.parametrize("crops", ["jitter", "multi_scale", "multi_scale_5", "area", "pad"])
+@pytest.mark.parametrize("size", [(48, 64), (32, 45), (72, 71), (160, 120)])
+def test_frames_cut_together_are_those_cut_one_by_one(crops: Crops, size: tuple[int, int]) -> None:
+    """To the bit: the kernel works on bytes, one picture after the other."""
+    frames = np.random.default_rng(2).integers(0, 256, (5, *size, 3), dtype=np.uint8)
+    for cut in draws(crops, 20):
+        assert np.array_equal(cut.cut(frames), np.stack([cut.cut(frame) for frame in frames]))
+    assert np.array_equal(shrink(frames, 40), np.stack([shrink(frame, 40) for frame in frames]))
 
 
 def test_without_flip_nothing_is_mirrored() -> None:

@@ -19,6 +19,8 @@ from tolerance import rounding
 
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, Video, VideoSet, open_videos
+from autovid.data.clips import generator
+from autovid.data.loader import normalised
 from autovid.errors import ConfigError, DataError
 
 CLIP = Clip(frames=4, crop=16, stride=2)
@@ -60,6 +62,23 @@ def test_pixels_are_normalised_by_the_mean_and_deviation_of_their_channel(tmp_pa
     most = rounding(4, 8)  # four operations in fp32 on numbers up to 1 / 0.125
     assert torch.allclose(batch.x.amin(dim=(0, 2, 3, 4)), expected, rtol=0, atol=most)
     assert torch.allclose(batch.x.amax(dim=(0, 2, 3, 4)), expected, rtol=0, atol=most)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_pixel_becomes_a_float_by_one_product_and_one_sum(kind: type) -> None:
+    """To the bit: each is rounded by itself, whatever computes it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 5, 7, 3)).astype(kind)
+    clip = Clip(frames=2, crop=16, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
+    std, mean = np.array(clip.std, dtype=np.float32), np.array(clip.mean, dtype=np.float32)
+    expected = pixels.astype(np.float32) * (1 / (255 * std)) + -mean / std
+    assert np.array_equal(normalised(pixels, clip).permute(0, 2, 3, 4, 1).numpy(), expected)
+
+
+@pytest.mark.parametrize("numbers", [(0, 3, 5), (7, 2**32 - 1), (2**32, 1), (2**63 - 1, 0)])
+def test_random_numbers_are_those_of_the_seeds_tuple(numbers: tuple[int, ...]) -> None:
+    """Runs of earlier versions go on with the same clips."""
+    tuples = np.random.default_rng((*b"clip", 256, *numbers))
+    assert np.array_equal(generator("clip", *numbers).random(5), tuples.random(5))
 
 
 def test_batch_i_is_the_same_from_wherever_one_starts(videos: VideoSet) -> None:

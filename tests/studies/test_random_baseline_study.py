@@ -1,4 +1,5 @@
 import csv
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,20 @@ def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained
     assert table(tmp_path / "b")[:1] == first
     baseline(tmp_path / "b", videos, trainer=trainer(videos, recipe=long), resume=True)
     assert len(trained_steps) == 6
+
+
+def test_all_trainings_share_the_decoded_frames_of_both_splits(videos: VideoSet, tmp_path: Path) -> None:
+    long = recipe(epochs=1)  # every training video has its turn
+    sharing = trainer(videos, recipe=long, cache=10**7)
+    baseline(tmp_path / "shared", videos, trainer=sharing)
+    assert sharing.frames is not None
+    assert sharing.frames.used == (24 + 12) * 16 * 40 * 40 * 3
+    baseline(tmp_path / "alone", videos, trainer=trainer(videos, recipe=long))
+    assert table(tmp_path / "shared") == table(tmp_path / "alone")
+    elsewhere = pickle.loads(pickle.dumps(sharing))
+    assert "frames" not in vars(elsewhere)
+    assert elsewhere == sharing
+    sharing.frames.close()
 
 
 @pytest.mark.parametrize(
