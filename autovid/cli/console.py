@@ -143,6 +143,8 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     if searched.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
+    if "choice" in arch.provenance:
+        lines += map(escape, arch.provenance["choice"])
     if "log_probability" in arch.provenance:
         lines.append(
             f"probability {_power(float(arch.provenance['log_probability']))} under the prior "

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
-    "crop", "stride", "jitter", "samples", "beta", "likelihood",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "candidates",
+    "frames",    "crop", "stride", "jitter", "samples", "beta", "likelihood",
 )  # fmt: skip
 
 
@@ -65,6 +65,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     recipe.add_argument(
         "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
+    )
+    recipe.add_argument(
+        "--candidates", type=options.not_negative, metavar="N", help="raced on held-out clips at the end; 0: none"
     )
     options.clips(recipe)
     launch.arguments(parser)

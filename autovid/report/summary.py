@@ -67,6 +67,8 @@ def _notes(run: Run) -> list[str]:
     notes = []
     if run.searched and run.searched.settings.score == "supernet" and not run.searched.evidence.better_than_chance:
         notes.append(run.searched.evidence.sentence())
+    if run.searched and run.searched.choice is not None:
+        notes += run.searched.choice.lines()
     if run.searched and run.searched.settings.proxy:
         settings = run.searched.settings
         notes.append(

@@ -28,18 +28,25 @@ class Chance(NamedTuple):
     loss: float
     classes: int
     videos: int = 0
+    most: int = 0  # videos of the most frequent class
 
     @classmethod
     def of(cls, labels: Iterable[int], classes: int) -> "Chance":
         """Return the chance of these videos."""
         counts = Counter(labels)
         total = sum(counts.values())
-        return cls(-sum(n / total * math.log(n / total) for n in counts.values()), classes, total)
+        loss = -sum(n / total * math.log(n / total) for n in counts.values())
+        return cls(loss, classes, total, max(counts.values()))
 
     @classmethod
     def uniform(cls, classes: int) -> "Chance":
         """Return the chance of classes whose frequencies are unknown."""
         return cls(math.log(classes), classes)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers of the best constant answer."""
+        return self.most / self.videos if self.videos else 1 / self.classes
 
     def __str__(self) -> str:
         unequal = self.loss < math.log(self.classes) - 1e-6

@@ -13,6 +13,7 @@ from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState
 from autovid.run.config_file import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
+from autovid.search.choice import ChoiceEvidence, read_choice
 from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.scored import ScoredArchitectures
@@ -38,6 +39,7 @@ class Searched(msgspec.Struct):
     state: dict[str, Any] = {}  # of the strategy
     versions: dict[str, str] = {}  # of autovid and torch, as far as the run has recorded them
     evidence: Evidence = Evidence()  # whether the supernet is better than chance
+    choice: ChoiceEvidence | None = None  # what was chosen at its end, and how it compares
 
     @property
     def finished(self) -> bool:
@@ -91,6 +93,7 @@ def read_search(run: str | Path) -> Searched:
         checkpoint.state.optim.get("strategy", {}),
         recorded_versions(directory.config),
         evidence,
+        read_choice(path),
     )
 
 
@@ -121,6 +124,9 @@ def derive(
     """
     own = constraints is None and not no_range
     asked = searched.constraints if own else tuple(constraints or ())
+    if own and searched.choice is not None:
+        row = [d.candidates.index(searched.choice.chosen.choices[d.name]) for d in searched.space.decisions]
+        return _described(searched, searched.space.architecture(row), 0.0, asked)
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
         limits = (final_constraints if own else whole_constraints)(asked, searched.space)
@@ -140,7 +146,7 @@ def derive(
 
 
 def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint]) -> Architecture:
-    settings = searched.settings
+    settings, choice = searched.settings, searched.choice
     how: dict[str, Any] = {
         "by": "autovid search",
         "strategy": settings.strategy,
@@ -151,6 +157,7 @@ def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequen
         "steps": f"{searched.step} of {settings.steps}",
         "proxy": settings.proxy,
         **_evidence(searched),
+        **({"choice": choice.lines()} if choice is not None and choice.chosen.hash == arch.hash else {}),
         **searched.versions,
         "range": ranges_text(asked),
     }

@@ -26,6 +26,7 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     archs_per_update: int | None = None
     alpha_every: int | None = None
     held_out_fraction: float | None = None
+    candidates: int | None = None
     frames: int | None = None
     crop: int | None = None
     stride: int | None = None

@@ -14,11 +14,12 @@ from autovid import distributed
 from autovid.costs import convention
 from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.data.index import check_for_search
-from autovid.errors import ConfigError, RunError
+from autovid.errors import ConfigError, CostRangeError, RunError
 from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
+from autovid.search.choice import EVIDENCE, Show, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
 from autovid.search.picture import search_curve
@@ -89,7 +90,40 @@ def search(
             progress=progress,
             resume_command=resume_command,
         )
+        _choose(task, videos, run, progress or Progress())
         return distributed.broadcast_from_rank0(lambda: finish(run.path, outcome, len(faults.reasons)))
+
+
+def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Progress) -> None:
+    """Choose at the end of a search, and write evidence.json, unless an earlier start has done it."""
+    if task.supernet is None or task.settings.choice is None:
+        return
+    if distributed.broadcast_from_rank0(lambda: (run.path / EVIDENCE).is_file()):
+        return
+    try:
+        evidence = choose(task.supernet, task.strategy, task.problem, videos, _shown(progress))
+    except CostRangeError:  # what is derived says so
+        return
+    finally:
+        progress.close()
+    if distributed.is_rank0():
+        write_atomic(run.path / EVIDENCE, msgspec.json.format(msgspec.json.encode(evidence)).decode() + "\n")
+        for line in evidence.lines():
+            run.log(line)
+
+
+def _shown(progress: Progress) -> Show:
+    """Show each phase of a choice as a progress of its own."""
+    phase = ""
+
+    def show(name: str, done: int, total: int) -> None:
+        nonlocal phase
+        if name != phase:
+            progress.start(total, done, name)
+            phase = name
+        progress.update(done, name, {})
+
+    return show
 
 
 def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:

@@ -38,6 +38,20 @@ class PartSettings(Strict, frozen=True):
         return self.steps + self.rounds
 
 
+class ChoiceSettings(Strict, frozen=True):
+    """How a search chooses at its end, and what it compares its choice with (`autovid.search.choice`).
+
+    `candidates` are raced, at first on `clips` held-out clips; `random` architectures are judged beside the chosen one
+    on up to `val_clips` validation clips; statistics of norms are taken on `calibration` clips.
+    """
+
+    candidates: int = 64
+    clips: int = 128
+    random: int = 64
+    val_clips: int = 512
+    calibration: int = 128
+
+
 class SearchSettings(Strict, frozen=True, omit_defaults=False):
     """Everything that decides what a search computes (and goes into config.yaml)."""
 
@@ -58,6 +72,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
     norm_start: float = 0.0  # scale of norms that end a block
     held_out_fraction: float = 0.5  # of the training videos
+    choice: ChoiceSettings | None = None  # None: what the strategy takes for the best is taken
     seed: int = 0
     proxy: bool = False
 
@@ -125,6 +140,7 @@ def settings_for(
     assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
+    candidates = changes.pop("candidates", None)
     overrides = {key: value for key, value in changes.items() if value is not None}
     own = {key: overrides.pop(key) for key in PARSEC & overrides.keys()}
     if not own.get("in_range"):
@@ -152,6 +168,9 @@ def settings_for(
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
     _check({"epochs": epochs or 0, "seed": 0, **values})
+    if candidates is not None:
+        values["choice"] = msgspec.structs.replace(values.get("choice") or ChoiceSettings(), candidates=candidates)
+        values["choice"] = values["choice"] if candidates else None
     values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
     rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
     seen = videos - int(videos * values.get("held_out_fraction", 0.5) + 0.5)  # as `hold_out` counts
@@ -180,6 +199,7 @@ def _learning(proxy: Proxy) -> dict[str, Any]:
         "alpha_every": proxy.alpha_every,
         "schedule": "one_cycle",
         "norm_start": proxy.norm_start,
+        "choice": ChoiceSettings(),
         "held_out_fraction": proxy.held_out_fraction,
     }
 

@@ -55,7 +55,8 @@ class Supernet:
         cache: FrameCache | None = None,
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
-        clip = Clip(settings.frames, settings.crop, settings.stride)
+        self._clip = clip = Clip(settings.frames, settings.crop, settings.stride)
+        self._workers, self._cache = workers, cache
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         self.chance = Chance.of((video.label for video in parts[HELD_OUT]), self.classes)
         self._loaders = [
@@ -100,7 +101,7 @@ class Supernet:
         weights, losses = StreamingSoftmax(), []
         with variance_needed():
             for row in choices:
-                loss = F.cross_entropy(self._logits(x, space.architecture(row), "train"), y)
+                loss = F.cross_entropy(self.logits(x, space.architecture(row), "train"), y)
                 losses.append(self._finite(distributed.mean([float(loss.detach())])[0]))
                 weight, shrink = weights.weigh(-losses[-1] * factor if weighting == "likelihood" else 0.0)
                 self._scale_gradients(shrink)
@@ -134,9 +135,28 @@ class Supernet:
         error_K = np.sqrt(np.maximum(0.0, square_K - loss_K**2) / max(1, seen - 1))
         return Scores(-loss_K, error_K, correct_K.round().astype(np.int64), seen, self.chance.loss)
 
+    def batches(self, part: int, first: int, last: int) -> Iterator[Batch]:
+        """Yield batches first .. last - 1 of the clips of a set, WEIGHTS or HELD_OUT."""
+        return self._loaders[part].batches(first, last)
+
+    def batches_of(self, part: int) -> int:
+        """Return the number of batches after which all clips of a set have been seen."""
+        return self._loaders[part].steps_per_epoch
+
+    def validation(self, videos: VideoSet) -> ClipLoader:
+        """Open the centre views of some validation videos, as many of every class."""
+        assert self.settings.choice is not None
+        some, wanted = videos.val, self.settings.choice.val_clips
+        if len(some) > wanted:
+            _, some = hold_out(some, wanted / len(some), self.settings.seed)
+        return ClipLoader(
+            some, videos.root, self._clip, batch=self.settings.batch, train=False, workers=self._workers,
+            shard=(distributed.rank(), distributed.size()), cache=self._cache,
+        )  # fmt: skip
+
     def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> tuple[float, float, float, float]:
         """Return mean loss, sum of squared losses, correct clips, clips."""
-        logits = self._logits(x, arch, "forward")
+        logits = self.logits(x, arch, "forward")
         losses = F.cross_entropy(logits, y, reduction="none").double()
         correct = float((logits.argmax(1) == y).sum())
         return float(F.cross_entropy(logits, y)), float((losses**2).sum()), correct, float(len(y))
@@ -160,7 +180,7 @@ class Supernet:
         self._streams[half] = (self._step + 1, stream[1])
         return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
 
-    def _logits(self, x: Tensor, arch: Architecture, kind: str) -> Tensor:
+    def logits(self, x: Tensor, arch: Architecture, kind: str) -> Tensor:
         with self.compute.autocast(kind):
             logits: Tensor = self.net(x, arch)
         return logits.float()

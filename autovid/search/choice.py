@@ -1,0 +1,311 @@
+"""Choosing on evidence: what a search ends with, and how strong the evidence for it is. Ours.
+
+The strategy's candidates are raced on held-out clips: all of them on a few, the better half on twice as many, and so
+on. The norms of each have statistics of its own, taken on clips that the weights have learned from. Then the winner and
+random architectures of the same constraints, which took no part in the choice, are judged on validation clips, which
+nothing was chosen by: how many of them does it beat, as the supernet sees them?
+
+Shapes: K architectures, N clips.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autovid import distributed
+from autovid.blocks.elastic import ElasticBatchNorm
+from autovid.data import Batch, VideoSet
+from autovid.errors import RunError
+from autovid.layers.sync_batch import variance_needed
+from autovid.search.constraints import PartConstraint
+from autovid.search.problem import Choices, Problem
+from autovid.search.strategy import Strategy
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
+from autovid.space import Architecture, SearchSpace
+
+EVIDENCE = "evidence.json"
+RESAMPLES = 1000  # of the bootstrap
+LEVEL = 0.95  # of its interval
+TRIES = 20  # draws of random architectures, where the ranges may hold few others
+Show = Callable[[str, int, int], None]
+"""Called with a phase, what is done of it, and how much there is."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """An architecture as the supernet sees it; on how many clips, the mean loss in nats and the share that is right."""
+
+    hash: str
+    choices: dict[str, Any]
+    macs: int
+    clips: int
+    loss: float
+    accuracy: float
+
+
+class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of RUN/evidence.json.
+
+    Attributes:
+        chosen: the winner of the race, on the held-out clips that it ended with.
+        raced: how many architectures took part in the race.
+        held_out_chance, chance: loss and accuracy of the best constant answer, on held-out and validation clips.
+        on_val: the chosen one on validation clips.
+        random: random architectures of the same constraints on the same clips.
+        percentile: how many percent of these have a larger loss; None where there are none.
+        interval: of the percentile, 95 %, over clips and random architectures.
+    """
+
+    chosen: Judged
+    raced: int
+    chance: float
+    chance_accuracy: float
+    on_val: Judged | None = None
+    random: tuple[Judged, ...] = ()
+    percentile: float | None = None
+    interval: tuple[float, float] | None = None
+
+    def lines(self) -> list[str]:
+        """Return the evidence in sentences, the comparison with chance first."""
+        chosen, lines = self.chosen, []
+        lines.append(
+            f"chosen among {self.raced} candidates on {chosen.clips:,} held-out clips: the supernet is right on "
+            f"{100 * chosen.accuracy:.1f} % of them (chance {100 * self.chance_accuracy:.1f} %)"
+        )
+        if self.on_val is not None and self.percentile is not None and self.interval is not None:
+            low, high = self.interval
+            verdict = "" if low > 50 else "; that is no evidence that it is better than a random one"
+            lines.append(
+                f"better than {self.percentile:.0f} % (95 % interval {low:.0f} to {high:.0f}) of {len(self.random)} "
+                f"random architectures of the same ranges, as the supernet sees them on {self.on_val.clips:,} "
+                f"validation clips{verdict}"
+            )
+        return lines
+
+
+def read_choice(run: Path) -> ChoiceEvidence | None:
+    """Read the evidence of a run; None where nothing was chosen. Raises RunError."""
+    file = run / EVIDENCE
+    if not file.is_file():
+        return None
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=ChoiceEvidence)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RunError(f"{file} cannot be read ({error}); delete it, and go on with the search") from None
+
+
+class Judge:
+    """Judges fixed architectures with the weights of a supernet, each with norms of its own statistics."""
+
+    def __init__(self, supernet: Supernet, space: SearchSpace, choices: Choices, clips: int) -> None:
+        self.supernet = supernet
+        self.archs = [space.architecture(row) for row in choices]
+        self._norms = [module for module in supernet.net.modules() if isinstance(module, ElasticBatchNorm)]
+        self._own = [[buffer.clone() for buffer in self._buffers()] for _ in self.archs]
+        with self._statistics_kept():
+            self._calibrate(supernet.batches(WEIGHTS, 0, -(-clips // supernet.settings.batch)))
+
+    def judge(self, batches: Iterable[Batch], numbers: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return losses in nats and whether answers are right, both (K, N), of the architectures with these numbers."""
+        losses: list[list[Tensor]] = [[] for _ in numbers]
+        right: list[list[Tensor]] = [[] for _ in numbers]
+        with self._statistics_kept(), torch.no_grad():
+            for x, y in self._on_device(batches):
+                for at, number in enumerate(numbers):
+                    self._take(self._own[number])
+                    logits = self.supernet.logits(x, self.archs[number], "forward")
+                    losses[at].append(F.cross_entropy(logits, y, reduction="none").double().cpu())
+                    right[at].append((logits.argmax(1) == y).double().cpu())
+        return _gathered(losses), _gathered(right) > 0.5
+
+    def _calibrate(self, batches: Iterable[Batch]) -> None:
+        """Average the statistics of each architecture over the batches, as `autovid.train.task.recalibrate` does."""
+        usual = [norm.momentum for norm in self._norms]
+        for norm in self._norms:
+            norm.train()
+        with variance_needed(), torch.no_grad():
+            for number, (x, _) in enumerate(self._on_device(batches), 1):
+                for norm in self._norms:
+                    norm.momentum = 1 / number
+                for arch, own in zip(self.archs, self._own):
+                    self._take(own)
+                    self.supernet.logits(x, arch, "forward")
+                    for value, buffer in zip(own, self._buffers()):
+                        value.copy_(buffer)
+        for norm, momentum in zip(self._norms, usual):
+            norm.momentum = momentum
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Leave the network as it was: inside, it evaluates, and its norms take statistics of one architecture."""
+        training, shared = self.supernet.net.training, [buffer.clone() for buffer in self._buffers()]
+        self.supernet.net.eval()
+        try:
+            yield
+        finally:
+            self._take(shared)
+            self.supernet.net.train(training)
+
+    def _buffers(self) -> list[Tensor]:
+        return [buffer for norm in self._norms for buffer in (norm.running_mean, norm.running_var)]
+
+    def _take(self, statistics: Sequence[Tensor]) -> None:
+        for buffer, value in zip(self._buffers(), statistics):
+            buffer.copy_(value)
+
+    def _on_device(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self.supernet.compute.device
+        return ((batch.x.to(device), batch.y.to(device)) for batch in batches)
+
+
+def _gathered(values: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+    """Join what all workers have of each architecture: (K, N). A worker may have a clip less than another."""
+    own = torch.stack([torch.cat(list(one)) for one in values])
+    (most,) = distributed.largest([own.shape[1]])
+    padded = F.pad(own, (0, most - own.shape[1]), value=float("nan"))
+    joined: NDArray[np.float64] = distributed.gather(padded).permute(1, 0, 2).flatten(1).numpy()
+    return joined[:, ~np.isnan(joined[0])]
+
+
+def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
+    """Find the best architecture of `judge` by successive halving over held-out clips.
+
+    All are judged on the first `clips`, the better half on twice as many, until one is left or the clips are all seen.
+    Return its number, and its loss and answers on the clips it was judged on, (N,).
+    """
+    supernet, alive = judge.supernet, list(range(len(judge.archs)))
+    available = supernet.batches_of(HELD_OUT)
+    losses: dict[int, list[NDArray[np.float64]]] = {number: [] for number in alive}
+    right: dict[int, list[NDArray[np.bool_]]] = {number: [] for number in alive}
+    seen, until, rounds = (
+        0,
+        min(available, -(-clips // supernet.settings.batch)),
+        max(1, math.ceil(math.log2(len(alive)))),
+    )
+    for number in range(rounds):
+        show("race", number, rounds)
+        loss_KN, right_KN = judge.judge(supernet.batches(HELD_OUT, seen, until), alive)
+        for one, loss, answers in zip(alive, loss_KN, right_KN):
+            losses[one].append(loss)
+            right[one].append(answers)
+        alive.sort(key=lambda one: float(np.concatenate(losses[one]).mean()))  # equal ones stay in the strategy's order
+        if until == available:
+            break
+        alive = alive[: -(-len(alive) // 2)]
+        seen, until = until, min(available, 2 * until)
+        if len(alive) == 1:
+            break
+    show("race", rounds, rounds)
+    return alive[0], np.concatenate(losses[alive[0]]), np.concatenate(right[alive[0]])
+
+
+def choose(
+    supernet: Supernet,
+    strategy: Strategy,
+    problem: Problem,
+    videos: VideoSet,
+    show: Show = lambda phase, done, total: None,
+) -> ChoiceEvidence:
+    """Choose among the strategy's candidates, and compare the choice with random architectures.
+
+    `problem` is that of `strategy`, behind the last part. Raises CostRangeError where nothing lies inside its
+    constraints.
+    """
+    settings, seed, constraints = supernet.settings.choice, supernet.settings.seed, problem.constraints
+    assert settings is not None
+    rng = np.random.default_rng((*b"choice", seed))
+    candidates = strategy.candidates(settings.candidates, constraints, rng)
+    show("calibration", 0, 1)
+    judge = Judge(supernet, problem.space, candidates, settings.calibration)
+    number, loss_N, right_N = race(judge, settings.clips, show)
+    chosen = _judged(judge.archs[number], loss_N, right_N)
+    evidence = ChoiceEvidence(
+        chosen=chosen,
+        raced=len(candidates),
+        chance=supernet.chance.loss,
+        chance_accuracy=supernet.chance.accuracy,
+    )
+    rivals = _random(problem, constraints, candidates, settings.random, rng)
+    if not len(rivals) or not videos.val:
+        return evidence
+    return _against_random(evidence, supernet, problem.space, candidates[number], rivals, videos, show)
+
+
+def _random(
+    problem: Problem, constraints: Sequence[PartConstraint], candidates: Choices, n: int, rng: np.random.Generator
+) -> Choices:
+    """Draw up to `n` distinct architectures inside the constraints that are no candidates."""
+    known = set(map(tuple, candidates.tolist()))
+    wanted = n + len(known)
+    rows: dict[tuple[int, ...], None] = {}
+    for _ in range(TRIES):
+        drawn = problem.sample(2 * wanted, rng, constraints=constraints)
+        rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in known)
+        if len(rows) >= n:
+            break
+    return np.array(list(rows)[:n], np.int64).reshape(-1, candidates.shape[1])
+
+
+def _against_random(
+    evidence: ChoiceEvidence,
+    supernet: Supernet,
+    space: SearchSpace,
+    chosen: NDArray[np.int64],
+    rivals: Choices,
+    videos: VideoSet,
+    show: Show,
+) -> ChoiceEvidence:
+    """Judge the chosen architecture and random ones on the same validation clips."""
+    assert supernet.settings.choice is not None
+    judge = Judge(supernet, space, np.concatenate([chosen[None], rivals]), supernet.settings.choice.calibration)
+    total = -(-min(len(videos.val), supernet.settings.choice.val_clips) // supernet.settings.batch)
+
+    def counted() -> Iterator[Batch]:
+        with closing(supernet.validation(videos)) as loader:
+            for done, batch in enumerate(loader.views_batches()):
+                show("against random ones", done, total)
+                yield batch
+
+    loss_KN, right_KN = judge.judge(counted(), range(len(judge.archs)))
+    show("against random ones", total, total)
+    judged = [_judged(*one) for one in zip(judge.archs, loss_KN, right_KN)]
+    low, high = bootstrap(loss_KN, np.random.default_rng((*b"bootstrap", supernet.settings.seed)))
+    return msgspec.structs.replace(
+        evidence,
+        on_val=judged[0],
+        random=tuple(judged[1:]),
+        percentile=percentile(loss_KN.mean(1)),
+        interval=(low, high),
+    )
+
+
+def _judged(arch: Architecture, loss_N: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Judged:
+    return Judged(
+        arch.hash, dict(arch.choices), arch.macs(), len(loss_N), round(float(loss_N.mean()), 6), float(right_N.mean())
+    )
+
+
+def percentile(loss_K: NDArray[np.float64]) -> float:
+    """Return how many percent of the others have a larger loss than the first; equal ones count half."""
+    first, others = loss_K[0], loss_K[1:]
+    return float(100 * ((others > first) + 0.5 * (others == first)).mean())
+
+
+def bootstrap(loss_KN: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """Return a 95 % interval of the percentile: clips and random architectures are drawn again, with replacement."""
+    k, n = loss_KN.shape
+    values = []
+    for _ in range(RESAMPLES):
+        others = 1 + rng.integers(k - 1, size=k - 1)
+        weight_N = np.bincount(rng.integers(n, size=n), minlength=n) / n
+        values.append(percentile((loss_KN @ weight_N)[np.concatenate([[0], others])]))
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
