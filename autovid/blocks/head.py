@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autovid.blocks.block import Candidates, Choice
 from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticLinear, ElasticPointwise, map_bytes
 from autovid.blocks.site import ClassifierSite, HeadSite
+from autovid.kernels.maps import mean_of_pixels
 
 
 class HeadBlock:
@@ -49,7 +50,7 @@ class Head(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
-        return self.features(x).mean((2, 3, 4))
+        return mean_of_pixels(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
         """The map that is averaged, (B, width, T, H, W)."""

@@ -121,7 +121,7 @@ class MBConv3d(Residual):
             and needs_shortcut(x.shape[1], width, self.stride)
         ):
             x = self.shortcut_norm(self.shortcut(x, width))
-        out: Tensor = self.after(F.relu(x + y))
+        out: Tensor = self.after(F.relu(x + y, inplace=True))
         return out
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autovid.kernels.depthwise_gradients import Size3
-from autovid.kernels.tracing import is_traced
+from autovid.kernels.maps import every_pixel
+from autovid.kernels.tracing import is_recorded
 
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
@@ -21,9 +22,9 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
 
     Returns (B, D, ceil(T / st), ceil(H / sh), ceil(W / sw)).
     """
-    if x.device.type != "cpu" or is_traced() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or is_recorded():
         return F.conv3d(x, weight, stride=stride)
-    x = x[:, :, :: stride[0], :: stride[1], :: stride[2]].contiguous(memory_format=torch.channels_last_3d)
+    x = every_pixel(x, stride).contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1:
         return F.conv3d(x, weight)
     # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
