@@ -1,8 +1,9 @@
-"""Pointwise (1x1x1) convolution that keeps `channels_last_3d` and is safe with few channels on CPUs.
+"""Pointwise (1x1x1) convolution that keeps `channels_last_3d`, is fast on one thread and safe with few channels.
 
-Two things that torch's own does on CPUs are avoided here. With one thread and a batch below 16 it leaves oneDNN for a
-kernel whose output is contiguous: every layer after it then loses the fast layout. And with a stride, its weight
-gradient overruns oneDNN's workspace if fewer than 8 (AVX2) or 16 (AVX-512) channels come in, which corrupts memory:
+Three things that torch's own does on CPUs are avoided here. With one thread and a batch below 16 it leaves oneDNN for a
+kernel whose output is contiguous: every layer after it then loses the fast layout. A matrix product in its place is
+slow where few channels meet many pixels, as MKL has it: by 1.5 to 4 times. And with a stride, its weight gradient
+overruns oneDNN's workspace if fewer than 8 (AVX2) or 16 (AVX-512) channels come in, which corrupts memory:
 github.com/uxlfoundation/oneDNN/issues/6035.
 """
 
@@ -16,6 +17,9 @@ from autovid.kernels.depthwise_gradients import Size3
 from autovid.kernels.maps import every_pixel
 from autovid.kernels.tracing import is_recorded
 
+IMAGES = 16  # the smallest batch that torch gives to oneDNN on one thread
+PRODUCTS = 4_000_000  # multiplications up to which a matrix product, which begins sooner, is as fast
+
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
     """Convolve 1x1x1 x (B, C, T, H, W) with weight (D, C, 1, 1, 1), no bias.
@@ -27,7 +31,22 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     x = every_pixel(x, stride).contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1:
         return F.conv3d(x, weight)
-    # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
     pixels = x.permute(0, 2, 3, 4, 1)
-    out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1))
-    return out.view(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
+    if _is_for_images(x, weight):
+        rows = pixels.flatten(0, 2) if x.shape[0] * x.shape[2] < IMAGES else pixels.flatten(0, 1).flatten(1, 2)
+        out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0]).permute(0, 2, 3, 1)
+    else:
+        # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
+        out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1))
+    return out.reshape(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
+
+
+def _is_for_images(x: Tensor, weight: Tensor) -> bool:
+    """Return True if a convolution of images, frames or rows of pixels, is the fastest: large, in fp32, by oneDNN."""
+    return (
+        x.shape[0] * x.shape[2] * x.shape[3] >= IMAGES
+        and x.numel() * weight.shape[0] > PRODUCTS
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    )
