@@ -47,7 +47,7 @@ class Head(nn.Module):
         self.width = width
         self.conv = ElasticPointwise(width_in, width)
         self.norm = ElasticBatchNorm(width)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         return mean_of_pixels(self.features(x))

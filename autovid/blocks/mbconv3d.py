@@ -110,7 +110,8 @@ class MBConv3d(Residual):
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:  # type: ignore[override]  # it comes with the call
         width = choice["width"]
-        y = F.relu(self.expand_norm(self.expand(self.enter(x), inner_width(width, choice["expansion"]))))
+        y = self.expand_norm(self.expand(self.enter(x), inner_width(width, choice["expansion"])))
+        y = F.relu(y, inplace=True)
         y = self.depthwise_norm(self.depthwise(y, choice["temporal_kernel"], choice["spatial_kernel"]))
         if self.squeeze is not None:
             y = self.squeeze(y)

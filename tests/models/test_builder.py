@@ -108,6 +108,21 @@ def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layout
             assert one == other, arch.hash
 
 
+@pytest.mark.parametrize("mode", ["scoring", "train"])
+def test_kernels_for_large_maps_are_called_alike_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autovid.kernels.batch_norm.LARGE", 1)
+    monkeypatch.setattr("autovid.kernels.pointwise.PRODUCTS", 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    space = load_space("tiny")
+    supernet, x = build(space, classes=7), clips(16, 32)
+    for arch in covering(space):
+        frozen = build(arch, classes=7)
+        calls(frozen, x, arch, mode, "fp32")  # constants are made once and kept
+        ours, theirs = (calls(net, x, arch, mode, "fp32") for net in (supernet, frozen))
+        assert ours == theirs, arch.hash
+        assert torch.ops.aten.batch_norm_update_stats.default in {operation for operation, _ in ours}
+
+
 def calls(net: SearchNetwork, x: Tensor, arch: Architecture, mode: str, precision: str) -> list[tuple[Any, Any]]:
     """What a pass calls, in training forward and backward."""
     scoring: AbstractContextManager[None] = net.scoring() if mode == "scoring" else nullcontext()
