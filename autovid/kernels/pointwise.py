@@ -18,7 +18,7 @@ from autovid.kernels.maps import every_pixel
 from autovid.kernels.tracing import is_recorded
 
 IMAGES = 16  # the smallest batch that torch gives to oneDNN on one thread
-PRODUCTS = 4_000_000  # multiplications up to which a matrix product, which begins sooner, is as fast
+PIXELS = 5000  # pixels of a map from which on oneDNN is as fast as a matrix product, or faster
 
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
@@ -32,7 +32,7 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     if torch.get_num_threads() > 1:
         return F.conv3d(x, weight)
     pixels = x.permute(0, 2, 3, 4, 1)
-    if _is_for_images(x, weight):
+    if _is_for_images(x):
         rows = pixels.flatten(0, 2) if x.shape[0] * x.shape[2] < IMAGES else pixels.flatten(0, 1).flatten(1, 2)
         out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0]).permute(0, 2, 3, 1)
     else:
@@ -41,11 +41,11 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     return out.reshape(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
 
 
-def _is_for_images(x: Tensor, weight: Tensor) -> bool:
+def _is_for_images(x: Tensor) -> bool:
     """Return True if a convolution of images, frames or rows of pixels, is the fastest: large, in fp32, by oneDNN."""
     return (
-        x.shape[0] * x.shape[2] * x.shape[3] >= IMAGES
-        and x.numel() * weight.shape[0] > PRODUCTS
+        x.numel() >= PIXELS * x.shape[1]
+        and x.shape[0] * x.shape[2] * x.shape[3] >= IMAGES
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
