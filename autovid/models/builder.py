@@ -19,6 +19,7 @@ from autovid.blocks.site import Site
 from autovid.blocks.trace import check_costs
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import channels_last
 from autovid.layers.residual import Residual
 from autovid.models.network import Network, every_frame
 from autovid.space import Architecture, SearchSpace
@@ -104,7 +105,10 @@ def build_space(space: SearchSpace, classes: int | None = None) -> SearchNetwork
     if classes is not None and classes < 1:
         raise ConfigError(f"{classes} classes; give 1 or more")
     net = SearchNetwork(space, classes or space.reference.classes)
-    return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+    for parameter in net.parameters():
+        if parameter.dim() == 5:  # so that a layer finds a whole weight in its layout
+            parameter.data = channels_last(parameter.data)
+    return net
 
 
 def inherit(target: nn.Module, source: nn.Module) -> None:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import channels_last
 from autovid.models import build, inherit
 from autovid.models.builder import SearchNetwork
 from autovid.space import Architecture, SearchSpace, load_space
@@ -204,6 +205,14 @@ def test_every_operation_can_be_trained() -> None:
             net(torch.randn(2, 3, 16, 32, 32)).square().sum().backward()
             grads = [p.grad for p in net.parameters()]
             assert all(g is not None and bool(torch.isfinite(g).all()) for g in grads), (fusion, attention)
+
+
+def test_a_whole_weight_lies_as_its_layer_wants_it() -> None:
+    net = build(load_space("tiny").sample(1, seed=1)[0])
+    net.load_state_dict(build(net.space, 12).state_dict())
+    weights = [parameter for parameter in net.parameters() if parameter.dim() == 5]
+    assert weights
+    assert all(channels_last(weight) is weight for weight in weights)
 
 
 def test_x3d_is_an_architecture_of_its_space() -> None:
