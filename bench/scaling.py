@@ -38,7 +38,7 @@ from autovid.search import settings_for
 from autovid.search.run import supernet_search
 from autovid.space import load_space
 from autovid.train.recipe import make_recipe
-from autovid.train.task import Training, prepare
+from autovid.train.task import TrainingTask, prepare
 
 CLIPS = 8  # a worker and step
 CALLS = ("all_reduce", "all_gather", "broadcast", "broadcast_object_list")
@@ -76,7 +76,7 @@ def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Calla
         net = prepare(build(model, classes=len(videos.classes)), recipe)
         share = (distributed.rank(), distributed.size())
         loader = ClipLoader(videos.train, videos.root, recipe.clip(net.clip), batch=batch, train=True, shard=share)
-        return Training(net, loader, recipe, Compute("cpu", "fp32"), 10**6, {})
+        return TrainingTask(net, loader, recipe, Compute("cpu", "fp32"), 10**6, {})
 
     return make
 

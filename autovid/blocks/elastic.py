@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from autovid.blocks.site import Size
 from autovid.kernels.depthwise import depthwise_conv3d
+from autovid.kernels.maps import mean_of_pixels
 from autovid.kernels.pointwise import pointwise_conv3d
 from autovid.layers.convolutions import channels_last, he_normal
 from autovid.layers.sync_batch import batch_norm
@@ -187,7 +188,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c = x.shape[1]
-        gates = F.relu(self.squeeze(x.mean((2, 3, 4)), squeezed(c, self.reduction)))
+        gates = F.relu(self.squeeze(mean_of_pixels(x), squeezed(c, self.reduction)))
         return x * torch.sigmoid(self.excite(gates, c)).view(-1, c, 1, 1, 1)
 
     @staticmethod

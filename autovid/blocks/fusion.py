@@ -168,7 +168,7 @@ class TimeToChannel(nn.Module):
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         b, c, t, h, w = x.shape
-        y = x.reshape(b, c, t // self.ratio, self.ratio, h, w).transpose(2, 3)  # channel-major: slices stay leading
-        y = y.reshape(b, c * self.ratio, t // self.ratio, h, w)
+        frames = x.permute(0, 2, 3, 4, 1).reshape(b, t // self.ratio, self.ratio, h, w, c)
+        y = frames.permute(0, 1, 3, 4, 5, 2).flatten(4).permute(0, 4, 1, 2, 3)  # channel-major: slices stay leading
         out: Tensor = self.norm(self.project(y, choice["width"]))
         return out

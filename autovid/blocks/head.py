@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autovid.blocks.block import Candidates, Choice
 from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticLinear, ElasticPointwise, map_bytes
 from autovid.blocks.site import ClassifierSite, HeadSite
+from autovid.kernels.maps import mean_of_pixels
 
 
 class HeadBlock:
@@ -46,10 +47,10 @@ class Head(nn.Module):
         self.width = width
         self.conv = ElasticPointwise(width_in, width)
         self.norm = ElasticBatchNorm(width)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
-        return self.features(x).mean((2, 3, 4))
+        return mean_of_pixels(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the map that is averaged, (B, width, T, H, W)."""

@@ -113,7 +113,8 @@ class MBConv3d(Residual):
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:  # type: ignore[override]  # it comes with the call
         width = choice["width"]
-        y = F.relu(self.expand_norm(self.expand(self.enter(x), inner_width(width, choice["expansion"]))))
+        y = self.expand_norm(self.expand(self.enter(x), inner_width(width, choice["expansion"])))
+        y = F.relu(y, inplace=True)
         y = self.depthwise_norm(self.depthwise(y, choice["temporal_kernel"], choice["spatial_kernel"]))
         if self.squeeze is not None:
             y = self.squeeze(y)
@@ -124,7 +125,7 @@ class MBConv3d(Residual):
             and needs_shortcut(x.shape[1], width, self.stride)
         ):
             x = self.shortcut_norm(self.shortcut(x, width))
-        out: Tensor = self.after(F.relu(x + y))
+        out: Tensor = self.after(F.relu(x + y, inplace=True))
         return out
 
 

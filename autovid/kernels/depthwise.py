@@ -28,7 +28,7 @@ from autovid.kernels.depthwise_gradients import (
     torch_gradient,
 )
 from autovid.kernels.machine import cpu_has_bf16, is_faster
-from autovid.kernels.tracing import is_traced
+from autovid.kernels.tracing import is_recorded, trains_on_cpu
 
 
 class Kernels(msgspec.Struct, frozen=True):
@@ -64,7 +64,9 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     equals that of its contiguous copy bit for bit. Differentiable once on CPUs.
     """
     weight = weight.contiguous()
-    return _train(x, weight, stride, _kernels) if _trains_on_cpu(x, weight) else _convolve(x, weight, stride)
+    if x.shape[1] > 1 and trains_on_cpu(x, weight):  # one is not depthwise: oneDNN's issue 6035 strikes there
+        return _train(x, weight, stride, _kernels)
+    return _convolve(x, weight, stride)
 
 
 def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
@@ -79,26 +81,9 @@ def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor
     return out.to(dtype)
 
 
-def _trains_on_cpu(x: Tensor, weight: Tensor) -> bool:
-    """Return False also for tracers, compilers, fake tensors, function transforms, which need a plain convolution."""
-    return (
-        not _is_recorded()
-        and x.device.type == "cpu"
-        and x.shape[1] > 1  # one channel is not depthwise: github.com/uxlfoundation/oneDNN/issues/6035 strikes there
-        and torch.is_grad_enabled()
-        and (x.requires_grad or weight.requires_grad)
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and torch._C._functorch.peek_interpreter_stack() is None
-    )
-
-
-def _is_recorded() -> bool:
-    return is_traced() or torch.compiler.is_compiling()
-
-
 def _convolve(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
-    if x.device.type == "cpu" and not _is_recorded():
+    if x.device.type == "cpu" and not is_recorded():
         return convolve(x, weight, stride, padding)
     return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 

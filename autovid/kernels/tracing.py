@@ -1,6 +1,7 @@
-"""Detection of tracers, which have to record ordinary operations in place of functions of ours."""
+"""Detection of tracers and compilers, which have to record ordinary operations in place of functions of ours."""
 
 import torch
+from torch import Tensor
 
 
 def is_traced() -> bool:
@@ -9,3 +10,23 @@ def is_traced() -> bool:
     torch 2.13's fails at every `torch.autograd.Function`: "unordered_map::at".
     """
     return torch._C._get_tracing_state() is not None
+
+
+def is_recorded() -> bool:
+    """Return True if a tracer, a compiler or an exporter records."""
+    return is_traced() or torch.compiler.is_compiling()
+
+
+def trains_on_cpu(*tensors: Tensor) -> bool:
+    """Return True if a gradient of these tensors of a CPU will be asked for, and nobody but autograd watches.
+
+    False for tracers, compilers, fake tensors and function transforms, which need plain operations.
+    """
+    return (
+        not is_recorded()
+        and torch.is_grad_enabled()
+        and tensors[0].device.type == "cpu"
+        and any(tensor.requires_grad for tensor in tensors)
+        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )

@@ -104,6 +104,8 @@ def channels_last(weight: Tensor) -> Tensor:
     layout of everything after it; and equal strides mean the same kernel, hence equal bits, for a slice and a whole.
     """
     o, i, t, h, w = weight.shape
+    if weight.stride() == (t * h * w * i, 1, h * w * i, w * i, i):
+        return weight
     return weight.permute(0, 2, 3, 4, 1).reshape(-1).view(o, t, h, w, i).permute(0, 4, 1, 2, 3)
 
 

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid import distributed
 from autovid.errors import ConfigError
+from autovid.kernels import batch_norm as kernels
 
 
 def batch_norm(
@@ -32,7 +33,7 @@ def batch_norm(
     B is the same on all workers.
     """
     if not training or distributed.size() == 1:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        return kernels.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight
     bias = torch.zeros_like(weight) if bias is None else bias
     mean, var = _moments(x)

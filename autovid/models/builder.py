@@ -21,6 +21,7 @@ from autovid.blocks.site import Site
 from autovid.blocks.trace import check_costs
 from autovid.clip import Clip
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import channels_last
 from autovid.layers.residual import Residual
 from autovid.models.network import Network, every_frame
 from autovid.space import Architecture, SearchSpace
@@ -123,7 +124,10 @@ def build_space(space: SearchSpace, classes: int | None = None, *, norm_start: f
     for module in net.modules():
         if isinstance(module, ElasticBatchNorm) and module.zero:
             nn.init.constant_(module.weight, norm_start)
-    return net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+    for parameter in net.parameters():
+        if parameter.dim() == 5:  # so that a layer finds a whole weight in its layout
+            parameter.data = channels_last(parameter.data)
+    return net
 
 
 def inherit(target: nn.Module, source: nn.Module) -> None:

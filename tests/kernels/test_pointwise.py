@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from rounding import distance, room
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.kernels.pointwise import PIXELS, pointwise_conv3d
 from autovid.layers.convolutions import channels_last
 
 
@@ -34,6 +34,29 @@ def test_equals_torch_and_keeps_the_layout(stride: tuple[int, int, int]) -> None
     ours, theirs = (torch.autograd.grad(y, (x, weight), grad) for y in (out, expected))
     assert distance(ours[0], theirs[0]) < room(20)
     assert distance(ours[1], theirs[1]) < room(out[:, 0].numel())
+
+
+LARGE = [(3, 8, 5, 20, 20, 96), (1, 16, 2, 64, 64, 32), (17, 12, 1, 33, 31, 24)]  # B, C, T, H, W, D
+
+
+@pytest.mark.parametrize("size", LARGE, ids=str)
+def test_large_maps_equal_torchs(size: tuple[int, ...]) -> None:
+    """Fewer than 16 frames and more."""
+    torch.manual_seed(0)
+    *shape, width = size
+    assert torch.Size(shape).numel() >= PIXELS * shape[1]
+    x = torch.randn(*shape).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = channels_last(torch.randn(width, shape[1], 1, 1, 1)).requires_grad_()
+    out, expected = pointwise_conv3d(x, weight), F.conv3d(x.double(), weight.double()).float()
+    assert distance(out, expected) < room(shape[1])
+    grad = torch.randn_like(out)
+    ours = torch.autograd.grad(out, (x, weight), grad)
+    theirs = torch.autograd.grad(expected, (x, weight), grad)
+    assert distance(ours[0], theirs[0]) < room(width)
+    assert distance(ours[1], theirs[1]) < room(out[:, 0].numel())
+    if torch.get_num_threads() == 1:  # else torch's own, which does as it likes
+        assert out.is_contiguous(memory_format=torch.channels_last_3d)
+        assert ours[0].is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_slice_of_a_weight_equals_its_copy() -> None:

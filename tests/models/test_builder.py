@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import channels_last
 from autovid.models import build, inherit
 from autovid.models.builder import SearchNetwork
 from autovid.space import Architecture, SearchSpace, load_space
@@ -109,6 +110,21 @@ def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layout
             assert one == other, arch.hash
 
 
+@pytest.mark.parametrize("mode", ["scoring", "train"])
+def test_kernels_for_large_maps_are_called_alike_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autovid.kernels.batch_norm.LARGE", 1)
+    monkeypatch.setattr("autovid.kernels.pointwise.PIXELS", 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    space = load_space("tiny")
+    supernet, x = build(space, classes=7), clips(16, 32)
+    for arch in covering(space):
+        frozen = build(arch, classes=7)
+        calls(frozen, x, arch, mode, "fp32")  # constants are made once and kept
+        ours, theirs = (calls(net, x, arch, mode, "fp32") for net in (supernet, frozen))
+        assert ours == theirs, arch.hash
+        assert torch.ops.aten.batch_norm_update_stats.default in {operation for operation, _ in ours}
+
+
 def calls(net: SearchNetwork, x: Tensor, arch: Architecture, mode: str, precision: str) -> list[tuple[Any, Any]]:
     """What a pass calls, in training forward and backward."""
     scoring: AbstractContextManager[None] = net.scoring() if mode == "scoring" else nullcontext()
@@ -190,6 +206,14 @@ def test_every_operation_can_be_trained() -> None:
             net(torch.randn(2, 3, 16, 32, 32)).square().sum().backward()
             grads = [p.grad for p in net.parameters()]
             assert all(g is not None and bool(torch.isfinite(g).all()) for g in grads), (fusion, attention)
+
+
+def test_a_whole_weight_lies_as_its_layer_wants_it() -> None:
+    net = build(load_space("tiny").sample(1, seed=1)[0])
+    net.load_state_dict(build(net.space, 12).state_dict())
+    weights = [parameter for parameter in net.parameters() if parameter.dim() == 5]
+    assert weights
+    assert all(channels_last(weight) is weight for weight in weights)
 
 
 def test_x3d_is_an_architecture_of_its_space() -> None:
