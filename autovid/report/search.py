@@ -191,7 +191,8 @@ def _clear_and_close(searched: Searched, verdicts: Sequence[Verdict]) -> Iterato
     ranked = sorted(verdicts, key=lambda one: -one.lead)
     against = sum(one.lead < 0 for one in verdicts)
     line = f"{sum(one.lead > 0.5 for one in verdicts)} of {len(verdicts)} decisions lead by more than 50 points"
-    yield line + (f"; in {against} the range excluded the most probable candidate." if against else ".")
+    why = "the range excluded the most probable candidate" if searched.choice is None else "the race took another one"
+    yield line + (f"; in {against} {why}." if against else ".")
     for word, few in ("Clearest", ranked), ("Closest", sorted(verdicts, key=lambda one: abs(one.lead))):
         yield f"{word}: {'; '.join(f'{one.name} {one.choice} {one.points}' for one in few[:FEW])}"
 

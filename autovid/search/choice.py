@@ -111,7 +111,8 @@ class Judge:
         self._norms = [module for module in supernet.net.modules() if isinstance(module, ElasticBatchNorm)]
         self._own = [[buffer.clone() for buffer in self._buffers()] for _ in self.archs]
         with self._statistics_kept():
-            self._calibrate(supernet.batches(WEIGHTS, 0, -(-clips // supernet.settings.batch)))
+            last = min(supernet.batches_of(WEIGHTS), -(-clips // supernet.settings.batch))
+            self._calibrate(supernet.batches(WEIGHTS, 0, last))
 
     def judge(self, batches: Iterable[Batch], numbers: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return losses in nats and whether answers are right, both (K, N), of the architectures with these numbers."""

@@ -42,7 +42,7 @@ class ChoiceSettings(Strict, frozen=True):
     """How a search chooses at its end, and what it compares its choice with (`autovid.search.choice`).
 
     `candidates` are raced, at first on `clips` held-out clips; `random` architectures are judged beside the chosen one
-    on up to `val_clips` validation clips; statistics of norms are taken on `calibration` clips.
+    on up to `val_clips` validation clips; statistics of norms are taken on up to `calibration` clips.
     """
 
     candidates: int = 64
@@ -50,6 +50,12 @@ class ChoiceSettings(Strict, frozen=True):
     random: int = 64
     val_clips: int = 512
     calibration: int = 128
+
+    @classmethod
+    def after(cls, updates: int, candidates: int | None) -> "ChoiceSettings | None":
+        """Return what so many updates of the weights are worth: an architecture for each 16, from 4 to 64 (ours)."""
+        worth = min(64, max(4, updates // 16))
+        return None if candidates == 0 else cls(candidates=candidates or worth, random=worth)
 
 
 class SearchSettings(Strict, frozen=True, omit_defaults=False):
@@ -168,9 +174,6 @@ def settings_for(
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
     _check({"epochs": epochs or 0, "seed": 0, **values})
-    if candidates is not None:
-        values["choice"] = msgspec.structs.replace(values.get("choice") or ChoiceSettings(), candidates=candidates)
-        values["choice"] = values["choice"] if candidates else None
     values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
     rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
     seen = videos - int(videos * values.get("held_out_fraction", 0.5) + 0.5)  # as `hold_out` counts
@@ -188,6 +191,8 @@ def settings_for(
         parts.append(PartSettings(JOINT, max(1, length), 0, lr or joint.lr, arch_lr or joint.arch_lr, rounds))
     elif rounds:
         parts.append(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds))
+    if proxy or candidates:
+        values["choice"] = ChoiceSettings.after(sum(part.steps for part in parts), candidates)
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
@@ -199,7 +204,6 @@ def _learning(proxy: Proxy) -> dict[str, Any]:
         "alpha_every": proxy.alpha_every,
         "schedule": "one_cycle",
         "norm_start": proxy.norm_start,
-        "choice": ChoiceSettings(),
         "held_out_fraction": proxy.held_out_fraction,
     }
 

@@ -73,7 +73,8 @@ def moments(seed: int) -> list[Moment]:
     """Saves from their first operation to their last, renames among them; steps; and the end of the search."""
     dice = random.Random(seed)
     saves = [("save", "", dice.randrange(low, low + 8)) for low in range(1, 41, 8)]
-    saves += [("save", "fsync", dice.randint(1, 3)), ("save", "rename", 1), ("save", "rename", 2), ("save", "write", dice.randint(1, 5))]
+    saves += [("save", "fsync", dice.randint(1, 3))]
+    saves += [("save", "rename", 1), ("save", "rename", 2), ("save", "write", dice.randint(1, 5))]
     around = [("run", "", dice.randint(1, 12)), ("run", "write", dice.randint(2, 4))]
     losses = [("loss", "", dice.randint(1, 4)), ("loss", "", dice.randint(5, 8))]
     before = [*saves, *around, *losses]
