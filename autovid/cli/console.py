@@ -127,6 +127,8 @@ def _figures(arch: "Architecture") -> str:
 
 def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
+    from autovid.search.derivation import TOLD
+
     evidence = escape(searched.evidence.sentence()) if searched.settings.score == "supernet" else ""
     better = searched.evidence.better_than_chance
     lines = [f"[yellow]{evidence}[/]"] if evidence and not better else []
@@ -143,8 +145,7 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     if searched.settings.proxy:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
-    if "choice" in arch.provenance:
-        lines += map(escape, arch.provenance["choice"])
+    lines += [escape(str(arch.provenance[key])) for key in TOLD if key in arch.provenance]
     if "log_probability" in arch.provenance:
         lines.append(
             f"probability {_power(float(arch.provenance['log_probability']))} under the prior "

@@ -24,6 +24,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space
 from autovid.space.schema import Value
 
+TOLD = ("chosen", "against_random")  # what the evidence of a choice says
 RANGES = ("range", "conventions", "proven_within")  # of what an architecture was found for
 
 
@@ -157,7 +158,7 @@ def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequen
         "steps": f"{searched.step} of {settings.steps}",
         "proxy": settings.proxy,
         **_evidence(searched),
-        **({"choice": choice.lines()} if choice is not None and choice.chosen.hash == arch.hash else {}),
+        **(dict(zip(TOLD, choice.lines())) if choice is not None and choice.chosen.hash == arch.hash else {}),
         **searched.versions,
         "range": ranges_text(asked),
     }

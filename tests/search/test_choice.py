@@ -1,0 +1,174 @@
+"""Choosing on evidence: the race, the norms, the comparison with random architectures, and what is written down."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from search_loop import tiny_search
+
+from autovid.cli import main
+from autovid.data import open_videos
+from autovid.errors import RunError
+from autovid.kernels.compute import Compute
+from autovid.models import build, inherit
+from autovid.search import derive, read_search, settings_for
+from autovid.search.choice import EVIDENCE, ChoiceEvidence, Judge, Judged, bootstrap, percentile, race
+from autovid.search.derivation import TOLD
+from autovid.search.run import supernet_search
+from autovid.search.settings import ChoiceSettings
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
+from autovid.space import load_architecture, load_space
+from autovid.train.task import recalibrate
+
+SPACE = load_space("tiny")
+
+
+@pytest.fixture(scope="module")
+def supernet(tiny_videos: Path) -> Supernet:
+    settings = settings_for(SPACE, proxy=True, videos=24, steps=2, batch=4, crop=16, jitter=(16, 20))
+    task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+    assert task.supernet is not None
+    for step in range(3):
+        task.step(step)
+    return task.supernet
+
+
+def test_norms_have_the_statistics_of_the_architecture_and_the_supernet_keeps_its_own(supernet: Supernet) -> None:
+    arch = SPACE.sample(1, seed=4)[0]
+    before = copy.deepcopy(supernet.net.state_dict())
+    judge = Judge(supernet, SPACE, SPACE.index([arch]), clips=8)
+    loss, right = judge.judge(supernet.batches(HELD_OUT, 0, 2), [0])
+    after = supernet.net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    alone = build(arch, supernet.classes)
+    inherit(alone, supernet.net)
+    recalibrate(alone, supernet.batches(WEIGHTS, 0, 2), supernet.compute, "forward")
+    alone.eval()
+    logits, labels = [], []
+    with torch.no_grad():
+        for batch in supernet.batches(HELD_OUT, 0, 2):
+            logits.append(alone(batch.x))
+            labels.append(batch.y)
+    expected = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), reduction="none")
+    # to the bit: supernet and frozen network call the same operations on the same layouts (tests/models/test_builder.py)
+    assert np.array_equal(loss[0], expected.double().numpy())
+    assert right.shape == loss.shape == (1, 8)
+
+
+class Planted:
+    """A judge whose architectures have known qualities, with noise on each clip."""
+
+    def __init__(self, quality: list[float], noise: float, batches: int) -> None:
+        self.archs = quality
+        self.noise, self.supernet = noise, self
+        self.settings = ChoiceBatch
+        self.count = batches
+        self.asked: list[tuple[int, int]] = []
+
+    def batches_of(self, part: int) -> int:
+        return self.count
+
+    def batches(self, part: int, first: int, last: int) -> tuple[int, int]:
+        return first, last
+
+    def judge(self, batches: tuple[int, int], numbers: list[int]) -> tuple[Any, Any]:
+        first, last = batches
+        self.asked.append((len(numbers), last - first))
+        rows = [
+            self.archs[n] + self.noise * np.random.default_rng((n, b)).standard_normal(ChoiceBatch.batch)
+            for n in numbers
+            for b in range(first, last)
+        ]
+        loss = np.reshape(rows, (len(numbers), -1))
+        return loss, loss < 0
+
+
+class ChoiceBatch:
+    batch = 16
+
+
+def test_a_race_halves_its_field_and_doubles_its_clips_and_finds_the_best() -> None:
+    quality = [2.0] * 32
+    quality[17] = 1.0
+    judge: Any = Planted(quality, noise=1.0, batches=1000)
+    best, loss, _ = race(judge, 128, lambda *shown: None)
+    assert best == 17  # of 128 clips the mean has a standard error of 0.09, and 1.0 is eleven of them
+    assert judge.asked == [(32, 8), (16, 8), (8, 16), (4, 32), (2, 64)]
+    assert len(loss) == 128 * 16
+
+
+def test_a_race_ends_with_its_clips() -> None:
+    judge: Any = Planted([1.0, 3.0, 2.0, 4.0], noise=0.0, batches=3)
+    best, loss, _ = race(judge, 32, lambda *shown: None)
+    assert best == 0
+    assert judge.asked == [(4, 2), (2, 1)]
+    assert len(loss) == 48
+
+
+def test_a_percentile_counts_equal_ones_half() -> None:
+    assert percentile(np.array([1.0, 2.0, 3.0, 0.5, 1.0])) == 62.5
+    assert percentile(np.array([1.0, 1.0, 1.0])) == 50
+
+
+def test_the_interval_holds_the_percentile_and_is_wide_where_nothing_differs() -> None:
+    rng = np.random.default_rng(0)
+    alike = rng.standard_normal((65, 500))
+    low, high = bootstrap(alike, np.random.default_rng(1))
+    assert low <= percentile(alike.mean(1)) <= high
+    better = alike.copy()
+    better[0] -= 1.0  # seven standard errors of a difference of means, 0.063 each, and more
+    assert bootstrap(better, np.random.default_rng(1))[0] == 100
+    assert high - low > 20
+
+
+def test_a_search_writes_its_evidence_and_derives_what_it_chose(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    result = tiny_search(out, tiny_videos)
+    searched = read_search(out)
+    choice = searched.choice
+    assert isinstance(choice, ChoiceEvidence)
+    assert result.architecture.hash == choice.chosen.hash == load_architecture(out / "architecture.yaml").hash
+    assert 7_500_000 <= choice.chosen.macs <= 8_000_000
+    assert all(7_500_000 <= one.macs <= 8_000_000 for one in choice.random)
+    assert choice.on_val is not None
+    assert choice.on_val.hash == choice.chosen.hash
+    assert len({one.hash for one in choice.random} | {choice.chosen.hash}) == 1 + len(choice.random)
+    assert choice.percentile is not None
+    assert choice.percentile == percentile(np.array([choice.on_val.loss, *[one.loss for one in choice.random]]))
+    assert derive(searched).hash == choice.chosen.hash
+    assert set(TOLD) <= derive(searched).provenance.keys()
+    capsys.readouterr()
+    assert main(["derive", str(out)]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"of {len(choice.random)} random architectures of the same ranges" in shown
+    assert main(["derive", str(out), "--no-range"]) == 0
+    assert not set(TOLD) & load_architecture(out / "architecture-no-range.yaml").provenance.keys()
+    (out / EVIDENCE).write_text("{")
+    with pytest.raises(RunError, match=r"evidence\.json cannot be read"):
+        read_search(out)
+
+
+def judged(loss: float) -> Judged:
+    return Judged("a" * 12, {}, 1, 100, loss, 0.5)
+
+
+def test_what_is_no_evidence_says_so() -> None:
+    evidence = ChoiceEvidence(
+        chosen=judged(1.0), raced=4, chance=2.0, chance_accuracy=0.1, on_val=judged(1.0), random=(judged(2.0),) * 8,
+        percentile=70.0, interval=(40.0, 90.0),
+    )  # fmt: skip
+    assert "no evidence" in evidence.lines()[1]
+    assert "chance 10.0 %" in evidence.lines()[0]
+
+
+def test_a_search_races_what_its_updates_are_worth() -> None:
+    assert ChoiceSettings.after(8, None) == ChoiceSettings(candidates=4, random=4)
+    assert ChoiceSettings.after(5000, None) == ChoiceSettings(candidates=64, random=64)
+    assert ChoiceSettings.after(5000, 200) == ChoiceSettings(candidates=200, random=64)
+    assert ChoiceSettings.after(5000, 0) is None
+    assert settings_for(SPACE, proxy=False, videos=100).choice is None
