@@ -53,7 +53,7 @@ def test_norms_have_the_statistics_of_the_architecture_and_the_supernet_keeps_it
             logits.append(alone(batch.x))
             labels.append(batch.y)
     expected = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(labels), reduction="none")
-    # to the bit: supernet and frozen network call the same operations on the same layouts (tests/models/test_builder.py)
+    # to the bit: both call the same operations on the same layouts (tests/models/test_builder.py)
     assert np.array_equal(loss[0], expected.double().numpy())
     assert right.shape == loss.shape == (1, 8)
 
