@@ -54,6 +54,17 @@ def rate(text: str) -> float:
     return value
 
 
+def steps(text: str) -> int | dict[str, int]:
+    """Read a number of steps, or `PART=N,PART=N`."""
+    if "=" not in text:
+        return positive(text)
+    numbers = {}
+    for pair in text.split(","):
+        name, _, number = pair.partition("=")
+        numbers[name] = positive(number)
+    return numbers
+
+
 def fraction(text: str) -> float:
     """Read a number between 0 and 1."""
     value = rate(text)

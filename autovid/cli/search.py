@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "candidates",
-    "frames",    "crop", "stride", "jitter", "samples", "beta", "likelihood",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
+       "crop", "stride", "jitter", "samples", "beta", "likelihood",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("recipe (default: the space's)")
     length = recipe.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=options.rate, help="of every part")
-    length.add_argument("--steps", type=options.positive, help="of every part")
+    length.add_argument("--steps", type=options.steps, metavar="N", help="of every part, or PART=N,PART=N,...")
     recipe.add_argument("--batch", type=options.positive)
     recipe.add_argument("--lr", type=options.rate, help="of the weights")
     recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
@@ -65,9 +65,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     recipe.add_argument(
         "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
-    )
-    recipe.add_argument(
-        "--candidates", type=options.not_negative, metavar="N", help="raced on held-out clips at the end; 0: none"
     )
     options.clips(recipe)
     launch.arguments(parser)
@@ -164,9 +161,11 @@ def _flags(args: argparse.Namespace) -> _Plan:
     from autovid.space import load_space
 
     strategy_options, others = read_strategy_options(args.settings)
+    choice, others = read_strategy_options(others, "choice")
     if others or args.dry_run:
         raise ConfigError(
-            "--set and --dry-run are for experiments, autovid search EXPERIMENT; without one --set takes strategy.KEY"
+            "--set and --dry-run are for experiments, autovid search EXPERIMENT; without one --set takes strategy.KEY "
+            "and choice.KEY"
         )
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
@@ -184,6 +183,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
         strategy=args.strategy,
         score=args.score,
         options=strategy_options,
+        choice=choice,
         **changes,
     )
     return _Plan(space, videos, settings, constraints)

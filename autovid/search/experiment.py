@@ -19,14 +19,14 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Values to change; None: as the space has it. `epochs`, `steps`, `lr` and `arch_lr` are then every part's."""
 
     epochs: float | None = None
-    steps: int | None = None
+    steps: int | dict[str, int] | None = None
     batch: int | None = None
     lr: float | None = None
     arch_lr: float | None = None
     archs_per_update: int | None = None
     alpha_every: int | None = None
     held_out_fraction: float | None = None
-    candidates: int | None = None
+    choice: dict[str, int] = {}  # of autovid.search.settings.ChoiceSettings
     frames: int | None = None
     crop: int | None = None
     stride: int | None = None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -13,7 +13,7 @@ from autovid.errors import ConfigError
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.space.schema import JOINT, Proxy, Strict
+from autovid.space.schema import JOINT, Part, PartProxy, Positive, Proxy, Strict
 
 RISE = 0.1  # of all updates, in which the learning rate of one cycle rises
 PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
@@ -38,6 +38,9 @@ class PartSettings(Strict, frozen=True):
         return self.steps + self.rounds
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
 class ChoiceSettings(Strict, frozen=True):
     """How a search chooses at its end, and what it compares its choice with (`autovid.search.choice`).
 
@@ -45,17 +48,24 @@ class ChoiceSettings(Strict, frozen=True):
     on up to `val_clips` validation clips; statistics of norms are taken on up to `calibration` clips.
     """
 
-    candidates: int = 64
-    clips: int = 128
-    random: int = 64
-    val_clips: int = 512
-    calibration: int = 128
+    candidates: Count = 64
+    clips: Positive = 128
+    random: Count = 64
+    val_clips: Positive = 512
+    calibration: Positive = 128
 
     @classmethod
-    def after(cls, updates: int, candidates: int | None) -> "ChoiceSettings | None":
-        """Return what so many updates of the weights are worth: an architecture for each 16, from 4 to 64 (ours)."""
+    def after(cls, updates: int, changes: Mapping[str, Any]) -> "ChoiceSettings | None":
+        """Return what so many updates of the weights are worth: an architecture for each 16, from 4 to 64 (ours).
+
+        None where the `changes` ask for no candidates. Raises ConfigError for a change that cannot be.
+        """
         worth = min(64, max(4, updates // 16))
-        return None if candidates == 0 else cls(candidates=candidates or worth, random=worth)
+        try:
+            choice = msgspec.convert({"candidates": worth, "random": worth, **changes}, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"choice: {error}") from None
+        return choice if choice.candidates else None
 
 
 class SearchSettings(Strict, frozen=True, omit_defaults=False):
@@ -137,16 +147,16 @@ def settings_for(
     """Return the settings of a space's recipe, or of its proxy, with the `changes` that are not None.
 
     `videos` is how many there are for training; epochs count in those of them that the weights learn from. `steps` and
-    `epochs` among the changes replace the length of every part; `lr` and `arch_lr` every part's learning rates.
-    `constrained`: whether the search has a constraint. `options` are the strategy's; those of PARSEC may also stand
-    among the changes.
+    `epochs` among the changes replace the length of every part (`steps` may have a number for each); `lr` and `arch_lr`
+    every part's learning rates; `choice` values of `ChoiceSettings`. `constrained`: whether the search has a
+    constraint. `options` are the strategy's; those of PARSEC may also stand among the changes.
     Raises ConfigError.
     """
     assert space.recipe is not None
     assert space.proxy is not None
     steps, epochs = changes.pop("steps", None), changes.pop("epochs", None)
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
-    candidates = changes.pop("candidates", None)
+    choice = changes.pop("choice", None) or {}
     overrides = {key: value for key, value in changes.items() if value is not None}
     own = {key: overrides.pop(key) for key in PARSEC & overrides.keys()}
     if not own.get("in_range"):
@@ -178,23 +188,49 @@ def settings_for(
     rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
     seen = videos - int(videos * values.get("held_out_fraction", 0.5) + 0.5)  # as `hold_out` counts
     per_epoch = max(1, seen // values["batch"])
-    parts = []
-    for part in space.parts:
-        rates = small.parts[part.name] if proxy else part
-        length = small.parts[part.name].steps if proxy else round(part.epochs * per_epoch)
-        length = steps or (round(epochs * per_epoch) if epochs else length)
-        warmup = round(part.warmup * length)
-        parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
-    joint = small.joint if proxy else None
-    if joint is not None:
-        length = steps or (round(epochs * per_epoch) if epochs else joint.steps)
-        parts.append(PartSettings(JOINT, max(1, length), 0, lr or joint.lr, arch_lr or joint.arch_lr, rounds))
-    elif rounds:
-        parts.append(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds))
-    if proxy or candidates:
-        values["choice"] = ChoiceSettings.after(sum(part.steps for part in parts), candidates)
+    rates = {"lr": lr, "arch_lr": arch_lr}
+    parts = _parts(space, proxy, steps, round(epochs * per_epoch) if epochs else None, per_epoch, rates, rounds)
+    if proxy or choice:
+        values["choice"] = ChoiceSettings.after(sum(part.steps for part in parts), choice)
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
+
+
+def _parts(
+    space: SearchSpace,
+    proxy: bool,
+    steps: int | Mapping[str, int] | None,
+    length: int | None,
+    per_epoch: int,
+    rates: Mapping[str, float | None],
+    rounds: int,
+) -> list[PartSettings]:
+    """Return the parts, and the joint phase where there is one; `steps`, else `length`, is that of every part."""
+    assert space.proxy is not None
+    joint = space.proxy.joint if proxy else None
+    plans: dict[str, Part | PartProxy] = {part.name: part for part in space.parts}
+    plans = {**space.proxy.parts} if proxy else plans
+    plans |= {JOINT: joint} if joint is not None else {}
+    if isinstance(steps, Mapping):
+        if steps.keys() != plans.keys():
+            raise ConfigError(f"steps of {', '.join(steps)}: give those of {', '.join(plans)}, or one number for all")
+        lengths = dict(steps)
+    else:
+        lengths = {
+            name: steps or length or (one.steps if isinstance(one, PartProxy) else round(one.epochs * per_epoch))
+            for name, one in plans.items()
+        }
+    warmups = {part.name: part.warmup for part in space.parts}
+    parts = []
+    for name in [*(part.name for part in space.parts), *([JOINT] if JOINT in plans else [])]:
+        lr, arch_lr = (rates[key] or getattr(plans[name], key) for key in ("lr", "arch_lr"))
+        count = max(1, lengths[name])
+        parts.append(PartSettings(name, count, round(warmups.get(name, 0.0) * lengths[name]), lr, arch_lr))
+    if rounds and JOINT in plans:
+        parts[-1] = msgspec.structs.replace(parts[-1], rounds=rounds)
+    elif rounds:
+        parts.append(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds))
+    return parts
 
 
 def _learning(proxy: Proxy) -> dict[str, Any]:

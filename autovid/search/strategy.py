@@ -84,16 +84,19 @@ class Strategy(Protocol):
         """Take up a saved state."""
 
 
-def read_strategy_options(pairs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Split KEY=VALUE pairs: the values of `strategy.KEY`, and the pairs of other keys. Raises ConfigError."""
+def read_strategy_options(pairs: Sequence[str], group: str = "strategy") -> tuple[dict[str, Any], list[str]]:
+    """Split KEY=VALUE pairs: the values of `strategy.KEY`, and the pairs of other keys. Raises ConfigError.
+
+    `group`: another word before the dot.
+    """
     options, others = {}, []
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not key.startswith("strategy.") or not equals:
+        if not key.startswith(f"{group}.") or not equals:
             others.append(pair)
             continue
         value = read_yaml_text(f"value: {text}", f"--set {pair}").as_type(dict[str, Any])["value"]
-        options[key.removeprefix("strategy.")] = value
+        options[key.removeprefix(f"{group}.")] = value
     return options, others
 
 

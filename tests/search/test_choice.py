@@ -11,7 +11,7 @@ from search_loop import tiny_search
 
 from autovid.cli import main
 from autovid.data import open_videos
-from autovid.errors import RunError
+from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
 from autovid.search import derive, read_search, settings_for
@@ -167,8 +167,10 @@ def test_what_is_no_evidence_says_so() -> None:
 
 
 def test_a_search_races_what_its_updates_are_worth() -> None:
-    assert ChoiceSettings.after(8, None) == ChoiceSettings(candidates=4, random=4)
-    assert ChoiceSettings.after(5000, None) == ChoiceSettings(candidates=64, random=64)
-    assert ChoiceSettings.after(5000, 200) == ChoiceSettings(candidates=200, random=64)
-    assert ChoiceSettings.after(5000, 0) is None
+    assert ChoiceSettings.after(8, {}) == ChoiceSettings(candidates=4, random=4)
+    assert ChoiceSettings.after(5000, {}) == ChoiceSettings(candidates=64, random=64)
+    assert ChoiceSettings.after(5000, {"candidates": 200}) == ChoiceSettings(candidates=200, random=64)
+    assert ChoiceSettings.after(5000, {"candidates": 0}) is None
+    with pytest.raises(ConfigError, match="choice: .*clips"):
+        ChoiceSettings.after(5000, {"clips": 0})
     assert settings_for(SPACE, proxy=False, videos=100).choice is None
