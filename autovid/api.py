@@ -116,7 +116,7 @@ def search(
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     found = run_search(
         what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
-        resume=resume,
+        resume=resume, source=_source(data),
     )  # fmt: skip
     return SearchRun(found.path)
 
@@ -137,8 +137,9 @@ def train(
 ) -> TrainedRun:
     """Train a network from scratch, as `autovid train` does, and evaluate it.
 
-    `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. `changes` are of the
-    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
+    `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
+    training starts from the weights of a search's supernet. `changes` are of the recipe: epochs, batch, lr, warmup,
+    frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
@@ -155,15 +156,17 @@ def train(
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
     evaluation = train_model(
-        model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
+        model, videos, plan, path, source=_source(data),
         compute=Compute(device, plan.precision), workers=decoders,
-        weights=find_weights(Path(weights)) if weights else None, new_head=new_head, views=views, resume=resume,
+        weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit, views=views,
+        resume=resume,
         progress=Progress(f"train on {videos.name} · {path}"),
     )  # fmt: skip
     return TrainedRun(path, evaluation)
 
 
 def _free_directory(name: str) -> Path:
+    inherit: bool = False,
     """Return runs/NAME, or with a number where that is taken."""
     taken = Path("runs") / name
     others = (Path("runs") / f"{name}-{number}" for number in count(2))
@@ -171,7 +174,7 @@ def _free_directory(name: str) -> Path:
 
 
 def evaluate(
-    run: TrainedRun | str | Path,
+    run: TrainedRun | SearchRun | str | Path,
     *,
     views: str = "center",
     data: str | Path | None = None,
@@ -181,7 +184,9 @@ def evaluate(
 ) -> "Evaluation":
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
-    `data` is what it was trained on unless given. Raises ConfigError, DataError, RunError.
+    from autovid.train.inherited import check_inheritable, other_classes
+    A search has the weights of its supernet. `data` is what was learned from unless given.
+    Raises ConfigError, DataError, RunError.
     """
     from autovid.data import open_videos
     from autovid.kernels.allocator import keep_memory
@@ -189,21 +194,33 @@ def evaluate(
     from autovid.train import evaluate as evaluate_training
     from autovid.train import open_trained
 
+    start = weights
+    if inherit:
+        if weights is not None:
+            raise ConfigError("inherit and weights are two places to start from; leave one of them out")
+        check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
+        start = Path(str(place))
+        new_head = new_head or bool(other_classes(start, videos))
     keep_memory()
-    path = run.path if isinstance(run, TrainedRun) else Path(run)
-    trained = open_trained(path, device)
+    path = run.path if isinstance(run, TrainedRun | SearchRun) else Path(run)
+    trained = open_trained(path, device, None if data is None else str(data))
     videos = open_videos(str(data) if data is not None else trained.source, seed=trained.recipe.seed)
     return evaluate_training(trained, videos, views, split, workers=decoders, progress=Progress(f"evaluate {path}"))
 
 
 def predict(
-    model: TrainedRun | str | Path,
+    model: TrainedRun | SearchRun | str | Path,
+def _source(data: str | Path) -> str:
+    """Return the name under which any later process opens the videos again."""
+    return SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve())
+
+
     videos: str | Path | Sequence[str | Path],
     *,
     window: float | None = None,
     device: str = "auto",
 ) -> "list[Prediction]":
-    """Predict what happens in videos, as `autovid predict` does, with a training or an exported folder.
+    """Predict what happens in videos, as `autovid predict` does, with a training, a search or an exported folder.
 
     One prediction for each video, or for every `window` seconds of it. Raises ConfigError, DataError, RunError.
     """
@@ -214,6 +231,6 @@ def predict(
     keep_memory()
     if window is not None and not 0 < window < float("inf"):
         raise ConfigError(f"window {window}: give a number of seconds above 0")
-    classifier = open_classifier(model.path if isinstance(model, TrainedRun) else Path(model), device)
+    classifier = open_classifier(model.path if isinstance(model, TrainedRun | SearchRun) else Path(model), device)
     paths = [videos] if isinstance(videos, str | Path) else videos
     return [prediction for video in paths for prediction in predict_video(classifier, Path(video), window)]

@@ -50,6 +50,7 @@ def search(
     out: str | Path,
     *,
     constraints: Sequence[Constraint] = (),
+    source: str = "",
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
@@ -60,7 +61,8 @@ def search(
 ) -> Found:
     """Searches `space` on `videos`, or goes on with the search in `out`, and writes out/architecture.yaml.
 
-    `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
+    `constraints` come from `parse_constraints`, with a range for each part. `source` is what `videos` was opened from,
+    for those who open the run later. Workers (autovid.distributed) call it
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
     search.
     """
@@ -74,7 +76,9 @@ def search(
         faults = FaultLog(len(videos.train), run.path / "faults.jsonl" if run.path.is_dir() else None)
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
-        task = supernet_search(space, videos, settings, compute, constraints, workers=workers, faults=faults)
+        task = supernet_search(
+            space, videos, settings, compute, constraints, workers=workers, faults=faults, source=source
+        )
         outcome = run_task(
             task,
             run,
@@ -105,10 +109,12 @@ def supernet_search(
     *,
     workers: int = 0,
     faults: FaultLog | None = None,
+    source: str = "",
 ) -> SearchTask:
     """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
     supernet = Supernet(space, videos, settings, compute, workers, faults)
-    return SearchTask(space, settings, constraints, supernet=supernet)
+    facts = {"source": source, "classes": list(videos.classes)}
+    return SearchTask(space, settings, constraints, supernet=supernet, facts=facts)
 
 
 def search_config(

@@ -5,12 +5,10 @@ A part draws its own architectures: what earlier parts chose is fixed in them, a
 what is ranked: the very networks are trained from scratch. The joint phase draws from the whole space.
 """
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from autovid.clip import Clip
-from autovid.data import ClipLoader, VideoSet
+from autovid.data import VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
@@ -21,9 +19,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
 from autovid.space.schema import JOINT
 from autovid.train.evaluate import evaluate_network
-from autovid.train.task import recalibrate
-
-CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
+from autovid.train.inherited import calibrate, clip_of
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,9 @@ class Supernet:
         inherit(net, self.net)
         net = net.to(compute.device)
         settings = self.searched.settings
-        clip = Clip(settings.frames, settings.crop, settings.stride)
         if calibrated:
-            self._calibrate(net, clip, videos, compute)
-        return evaluate_network(net, clip, videos.val, videos.root, "center", compute).top1
-
-    def _calibrate(self, net: SearchNetwork, clip: Clip, videos: VideoSet, compute: Compute) -> None:
-        settings = self.searched.settings
-        loader = ClipLoader(
-            videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
-            jitter=settings.jitter, flip=videos.flip,
-        )  # fmt: skip
-        with contextlib.closing(loader):
-            recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
+            calibrate(net, settings, videos, compute)
+        return evaluate_network(net, clip_of(settings), videos.val, videos.root, "center", compute).top1
 
 
 def open_supernet(run: Path, part: str | None = None) -> Supernet:
