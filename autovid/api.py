@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autovid.models import Model
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
+    from autovid.studies.front import Front
     from autovid.train import Evaluation
 
 SYNTHETIC = "synthetic"
@@ -53,10 +54,44 @@ class SearchRun:
         searched = self.searched
         if constraints is None:
             return derive(searched, no_range=no_range)
+        files = self._cost_files(latency_table)
+        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+
+    def front(
+        self,
+        n: int = 8,
+        constraints: Ranges | None = None,
+        *,
+        out: str | Path | None = None,
+        data: str | Path | None = None,
+        latency_table: str | Path | None = None,
+        epochs: float | None = None,
+        device: str = "auto",
+    ) -> "Front":
+        """Derive the best architecture of each of `n` costs, as `autovid derive --front` does.
+
+        They are scored with the supernet's weights where the search's data is there, or `data` is; `epochs`: also
+        trained from scratch. Files are written into `out` (default: front, in the run's directory).
+        Raises ConfigError, CostRangeError, DataError, RunError.
+        """
+        from autovid.run import Progress
+        from autovid.search import read_constraints
+        from autovid.studies.front import FrontTraining, derive_front
+
+        asked = None
+        if constraints is not None:
+            asked = read_constraints(self.searched.space, constraints, self._cost_files(latency_table))
+        return derive_front(
+            self.path, n, Path(out) if out is not None else self.path / "front", constraints=asked, device=device,
+            data=None if data is None else str(data), training=FrontTraining(epochs) if epochs else None,
+            progress=Progress(f"front of {self.path}"),
+        )  # fmt: skip
+
+    def _cost_files(self, latency_table: str | Path | None) -> dict[str, Path]:
+        """Return the file of a cost that needs one: what was given, or what the run has kept."""
         kept = self.path / "latency.json"
         table = Path(latency_table) if latency_table else kept if kept.is_file() else None
-        files = {"latency": table} if table else {}
-        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+        return {"latency": table} if table else {}
 
 
 @dataclass(frozen=True)
@@ -129,6 +164,7 @@ def train(
     recipe: Literal["proxy", "full"] | None = None,
     weights: str | Path | None = None,
     new_head: bool = False,
+    inherit: bool = False,
     views: Sequence[str] = ("center",),
     device: str = "auto",
     decoders: int = 0,
@@ -147,6 +183,7 @@ def train(
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import find_model, make_recipe, train_model
+    from autovid.train.inherited import check_inheritable, other_classes
     from autovid.train.trained import find_weights
 
     keep_memory()
@@ -155,6 +192,13 @@ def train(
     plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
+    start = weights
+    if inherit:
+        if weights is not None:
+            raise ConfigError("inherit and weights are two places to start from; leave one of them out")
+        check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
+        start = Path(str(place))
+        new_head = new_head or bool(other_classes(start, videos))
     evaluation = train_model(
         model, videos, plan, path, source=_source(data),
         compute=Compute(device, plan.precision), workers=decoders,
@@ -165,8 +209,12 @@ def train(
     return TrainedRun(path, evaluation)
 
 
+def _source(data: str | Path) -> str:
+    """Return the name under which any later process opens the videos again."""
+    return SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve())
+
+
 def _free_directory(name: str) -> Path:
-    inherit: bool = False,
     """Return runs/NAME, or with a number where that is taken."""
     taken = Path("runs") / name
     others = (Path("runs") / f"{name}-{number}" for number in count(2))
@@ -184,7 +232,6 @@ def evaluate(
 ) -> "Evaluation":
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
-    from autovid.train.inherited import check_inheritable, other_classes
     A search has the weights of its supernet. `data` is what was learned from unless given.
     Raises ConfigError, DataError, RunError.
     """
@@ -194,13 +241,6 @@ def evaluate(
     from autovid.train import evaluate as evaluate_training
     from autovid.train import open_trained
 
-    start = weights
-    if inherit:
-        if weights is not None:
-            raise ConfigError("inherit and weights are two places to start from; leave one of them out")
-        check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
-        start = Path(str(place))
-        new_head = new_head or bool(other_classes(start, videos))
     keep_memory()
     path = run.path if isinstance(run, TrainedRun | SearchRun) else Path(run)
     trained = open_trained(path, device, None if data is None else str(data))
@@ -210,11 +250,6 @@ def evaluate(
 
 def predict(
     model: TrainedRun | SearchRun | str | Path,
-def _source(data: str | Path) -> str:
-    """Return the name under which any later process opens the videos again."""
-    return SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve())
-
-
     videos: str | Path | Sequence[str | Path],
     *,
     window: float | None = None,
