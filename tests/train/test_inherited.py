@@ -14,6 +14,8 @@ from autovid.data.synthetic import CLASSES
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
 from autovid.models.weights import HEAD, inherit_weights
+from autovid.report.page import page
+from autovid.report.runs import read_run
 from autovid.run import RunDirectory
 from autovid.space import load_architecture, load_space
 from autovid.train import find_model, open_trained
@@ -53,6 +55,7 @@ def test_an_evaluation_has_the_supernets_weights_recalibrated(
     assert NOTE in err.splitlines()
     evaluation = json.loads(out)
     assert (evaluation["recalibrated"], evaluation["crop"], evaluation["decoded"]) == (64, 16, 12)
+    assert "the supernet&#39;s weights" in page([read_run(searched)])
     trained, weights = open_trained(searched), open_supernet_weights(searched)
     net = build(load_architecture(searched / "architecture.yaml"), 12)
     inherit(net, weights.net)
