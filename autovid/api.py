@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from autovid.models import Model
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
+    from autovid.studies.front import Front
     from autovid.train import Evaluation
 
 __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
@@ -56,10 +57,44 @@ class SearchRun:
         searched = self.searched
         if constraints is None:
             return derive(searched, no_range=no_range)
+        files = self._cost_files(latency_table)
+        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+
+    def front(
+        self,
+        n: int = 8,
+        constraints: Ranges | None = None,
+        *,
+        out: str | Path | None = None,
+        data: str | Path | None = None,
+        latency_table: str | Path | None = None,
+        epochs: float | None = None,
+        device: str = "auto",
+    ) -> "Front":
+        """Derive the best architecture of each of `n` costs, as `autovid derive --front` does.
+
+        They are scored with the supernet's weights where the search's data is there, or `data` is; `epochs`: also
+        trained from scratch. Files are written into `out` (default: front, in the run's directory).
+        Raises ConfigError, CostRangeError, DataError, RunError.
+        """
+        from autovid.run import Progress
+        from autovid.search import read_constraints
+        from autovid.studies.front import FrontTraining, derive_front
+
+        asked = None
+        if constraints is not None:
+            asked = read_constraints(self.searched.space, constraints, self._cost_files(latency_table))
+        return derive_front(
+            self.path, n, Path(out) if out is not None else self.path / "front", constraints=asked, device=device,
+            data=None if data is None else str(data), training=FrontTraining(epochs) if epochs else None,
+            progress=Progress(f"front of {self.path}"),
+        )  # fmt: skip
+
+    def _cost_files(self, latency_table: str | Path | None) -> dict[str, Path]:
+        """Return the file of a cost that needs one: what was given, or what the run has kept."""
         kept = self.path / "latency.json"
         table = Path(latency_table) if latency_table else kept if kept.is_file() else None
-        files = {"latency": table} if table else {}
-        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+        return {"latency": table} if table else {}
 
 
 @dataclass(frozen=True)
@@ -123,7 +158,7 @@ def search(
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
-            cache=frames, resume=resume,
+            cache=frames, resume=resume, source=_source(data),
         )  # fmt: skip
     return SearchRun(result.path)
 
@@ -136,6 +171,7 @@ def train(
     recipe: Literal["proxy", "full"] | None = None,
     weights: str | Path | None = None,
     new_head: bool = False,
+    inherit: bool = False,
     views: Sequence[str] = ("center",),
     device: str = "auto",
     decoders: int = 0,
@@ -145,9 +181,9 @@ def train(
 ) -> TrainedRun:
     """Train a network from scratch, as `autovid train` does, and evaluate it.
 
-    `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. `changes` are of the
-    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
-    `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes.
+    `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
+    training starts from the weights of a search's supernet. `changes` are of the recipe: epochs, batch, lr, warmup,
+    frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
@@ -156,6 +192,7 @@ def train(
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import find_model, make_recipe, train_model
+    from autovid.train.inherited import check_inheritable, other_classes
     from autovid.train.trained import find_weights
 
     keep_memory()
@@ -164,14 +201,25 @@ def train(
     plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
+    start = weights
+    if inherit:
+        if weights is not None:
+            raise ConfigError("inherit and weights are two places to start from; leave one of them out")
+        check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
+        start = Path(str(place))
+        new_head = new_head or bool(other_classes(start, videos))
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         evaluation = train_model(
-            model, videos, plan, path, source=SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve()),
-            compute=Compute(device, plan.precision), workers=decoders, cache=frames,
-            weights=find_weights(Path(weights)) if weights else None, new_head=new_head, views=views, resume=resume,
-            progress=Progress(f"train on {videos.name} · {path}"),
+            model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,
+            cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit,
+            views=views, resume=resume, progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
+
+
+def _source(data: str | Path) -> str:
+    """Return the name under which any later process opens the videos again."""
+    return SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve())
 
 
 def _free_directory(name: str) -> Path:
@@ -182,7 +230,7 @@ def _free_directory(name: str) -> Path:
 
 
 def evaluate(
-    run: TrainedRun | str | Path,
+    run: TrainedRun | SearchRun | str | Path,
     *,
     views: str = "center",
     data: str | Path | None = None,
@@ -192,7 +240,8 @@ def evaluate(
 ) -> "Evaluation":
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
-    `data` is what it was trained on unless given. Raises ConfigError, DataError, RunError.
+    A search has the weights of its supernet. `data` is what was learned from unless given.
+    Raises ConfigError, DataError, RunError.
     """
     from autovid.data import open_videos
     from autovid.kernels.allocator import keep_memory
@@ -201,20 +250,20 @@ def evaluate(
     from autovid.train import open_trained
 
     keep_memory()
-    path = run.path if isinstance(run, TrainedRun) else Path(run)
-    trained = open_trained(path, device)
+    path = run.path if isinstance(run, TrainedRun | SearchRun) else Path(run)
+    trained = open_trained(path, device, None if data is None else str(data))
     videos = open_videos(str(data) if data is not None else trained.source, seed=trained.recipe.seed)
     return evaluate_training(trained, videos, views, split, workers=decoders, progress=Progress(f"evaluate {path}"))
 
 
 def predict(
-    model: TrainedRun | str | Path,
+    model: TrainedRun | SearchRun | str | Path,
     videos: str | Path | Sequence[str | Path],
     *,
     window: float | None = None,
     device: str = "auto",
 ) -> "list[Prediction]":
-    """Predict what happens in videos, as `autovid predict` does, with a training or an exported folder.
+    """Predict what happens in videos, as `autovid predict` does, with a training, a search or an exported folder.
 
     One prediction for each video, or for every `window` seconds of it. Raises ConfigError, DataError, RunError.
     """
@@ -225,6 +274,6 @@ def predict(
     keep_memory()
     if window is not None and not 0 < window < float("inf"):
         raise ConfigError(f"window {window}: give a number of seconds above 0")
-    classifier = open_classifier(model.path if isinstance(model, TrainedRun) else Path(model), device)
+    classifier = open_classifier(model.path if isinstance(model, TrainedRun | SearchRun) else Path(model), device)
     paths = [videos] if isinstance(videos, str | Path) else videos
     return [prediction for video in paths for prediction in predict_video(classifier, Path(video), window)]

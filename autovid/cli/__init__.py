@@ -35,7 +35,7 @@ COMMANDS = {
 }
 COMPUTING = (
     *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
-    *("predict", "export", "cam", "report"),
+    *("predict", "export", "cam", "report", "derive"),
 )
 
 WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights"}

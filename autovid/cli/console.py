@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
+    from autovid.studies.front import Front
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
@@ -77,6 +78,26 @@ def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Pa
         )
     panel("derived", notes)
     copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])
+
+
+def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
+    """Print a front: a table, what its figures are, and where it is."""
+    from autovid.studies.front import sentences
+
+    columns = ["", *(cost.quantity.unit for cost in front.costs), front.measure.replace("_", "-")]
+    shown = {"supernet": "top-1, supernet", "alone": "top-1, trained"}
+    present = [key for key in shown if any(getattr(entry, key) is not None for entry in front.entries)]
+    rows = [
+        [
+            entry.arch.hash,
+            *(f"{atoms / cost.quantity.atoms:.4g}" for cost, atoms in entry.costs.items()),
+            "-" if entry.score is None else f"{entry.score:.4g}",
+            *("-" if getattr(entry, key) is None else f"{getattr(entry, key):.2f} %" for key in present),
+        ]
+        for entry in front.entries
+    ]
+    table(f"front of {len(rows)}", columns + [shown[key] for key in present], rows)
+    copyable([*sentences(front, searched), f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
 
 
 def _data(run: Path, data: str) -> str:

@@ -1,4 +1,4 @@
-"""autovid derive: freeze the most probable architecture of a search."""
+"""autovid derive: freeze the most probable architecture of a search, or the best ones of several costs."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the most probable architecture of the prior, whatever it costs (as a search without a range gives it)",
     )
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="where to write it (default: RUN/architecture.yaml, or a name beside it)"
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="where to write it (default: RUN/architecture.yaml, or a name beside it); with --front a folder "
+        "(default: RUN/front)",
     )
     parser.add_argument(
         "--scale",
@@ -24,6 +28,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "keys crop, frames, depth",
     )
     options.constraints(parser)
+    group = parser.add_argument_group("a front: the best architecture of each of several costs")
+    group.add_argument(
+        "--front",
+        type=options.positive,
+        metavar="N",
+        help="cut the range of the first constraint into N equal slices, and take the best of each",
+    )
+    group.add_argument("--data", type=options.source, help=f"{options.DATA} (default: the data of the search)")
+    group.add_argument(
+        "--train", type=options.rate, metavar="EPOCHS", help="also train each from scratch, for so many epochs"
+    )
+    options.device(group)
+    options.decoding(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from autovid.run import write_atomic
     from autovid.search import derive, read_constraints, read_search
 
+    if args.front:
+        return _front(args)
+    if args.data or args.train:
+        raise ConfigError("--data and --train are for a front; give --front N")
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
     if file.suffix not in (".yaml", ".yml") and not file.is_dir():
         raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
@@ -53,6 +74,32 @@ def run(args: argparse.Namespace) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
     show_derived(arch, file, searched, Path(args.search), "DATA")
+    return 0
+
+
+def _front(args: argparse.Namespace) -> int:
+    """Derive, score and write a front."""
+    import shlex
+    import sys
+
+    from autovid.cli.console import show_front
+    from autovid.errors import ConfigError
+    from autovid.run import Progress
+    from autovid.search import read_constraints, read_search
+    from autovid.studies.front import FrontTraining, derive_front
+
+    if args.no_range or args.scale:
+        raise ConfigError("--front goes over a range of costs; leave out --no-range and --scale")
+    run, folder = Path(args.search), Path(args.out or Path(args.search) / "front")
+    searched, ranges = read_search(run), options.ranges(args)
+    asked = read_constraints(searched.space, ranges, options.cost_files(args, run))
+    command = shlex.join(["autovid", *sys.argv[1:]])
+    training = FrontTraining(args.train, options.decoders(args), command) if args.train else None
+    front = derive_front(
+        run, args.front, folder, constraints=asked or None, data=args.data, device=args.device, training=training,
+        progress=Progress(f"front of {run}"),
+    )  # fmt: skip
+    show_front(front, folder, searched)
     return 0
 
 

@@ -9,7 +9,7 @@ from autovid.cli import options, training
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training")
+    parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training, or of a search")
     parser.add_argument(
         "--views",
         default="center",
@@ -30,8 +30,11 @@ def run(args: argparse.Namespace) -> None:
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
     from autovid.train.evaluate import confusion_file
+    from autovid.train.inherited import recalibrated_note
 
-    trained = open_trained(args.directory, args.device)
+    trained = open_trained(args.directory, args.device, args.data)
+    if trained.recalibrated:
+        print(recalibrated_note(trained.recalibrated), file=sys.stderr)
     if trained.step < trained.steps:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
     videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed)

@@ -13,8 +13,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        help="the run directory of a training; or, with --weights, a network's name, the YAML file of one or of an "
-        "architecture, or a search's run directory",
+        help="the run directory of a training, or of a search, with the weights of its supernet; or, with --weights, a "
+        "network's name, or the YAML file of one or of an architecture",
     )
     parser.add_argument(
         "--format",

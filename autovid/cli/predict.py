@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a training's run directory, an exported folder or its ONNX file"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="the run directory of a training or a search, an exported folder or its ONNX file",
     )
     parser.add_argument(
         "videos",

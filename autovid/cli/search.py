@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
             plan.settings,
             out,
             constraints=plan.constraints,
+            source=plan.source,
             precision=args.precision or "auto",
             device=args.device,
             workers=options.decoders(args),
@@ -144,17 +145,17 @@ def _by_table(args: argparse.Namespace) -> int:
 
 
 class _Plan(NamedTuple):
-    """A search: the space, the videos, how, and inside which ranges."""
+    """A search: the space, the videos and their source, how, and inside which ranges."""
 
     space: "SearchSpace"
     videos: "VideoSet"
+    source: str
     settings: "SearchSettings"
     constraints: "tuple[Constraint, ...]"
 
 
 def _flags(args: argparse.Namespace) -> _Plan:
     """Return the search that the flags alone ask for."""
-    from autovid.data import open_videos
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
     from autovid.search.strategy import read_strategy_options
@@ -170,7 +171,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
     seed = args.seed or 0
-    videos = open_videos(args.data or "synthetic", seed=seed)
+    videos, source = training.open_data(args.data or "synthetic", seed)
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
     changes = {name: getattr(args, name) for name in RECIPE}
     settings = settings_for(
@@ -186,20 +187,19 @@ def _flags(args: argparse.Namespace) -> _Plan:
         choice=choice,
         **changes,
     )
-    return _Plan(space, videos, settings, constraints)
+    return _Plan(space, videos, source, settings, constraints)
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
     """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
-    from autovid.data import open_videos
     from autovid.data.index import DataSet
     from autovid.errors import DataError
     from autovid.search.experiment import search_plan
 
     loaded = _load(args)
     seed = loaded.experiment.recipe.seed
-    source = args.data if args.data is not None else loaded.experiment.data
-    videos = open_videos(source, seed=seed) if source else None
+    given = args.data if args.data is not None else loaded.experiment.data
+    videos, source = training.open_data(given, seed) if given else (None, "")
     if args.dry_run:
         known = loaded.experiment.dataset
         if videos is not None:
@@ -211,7 +211,7 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     launch.note(loaded.experiment.workers)
     settings = loaded.settings(len(videos.train))
-    return _Plan(loaded.space, videos, settings, loaded.constraints)
+    return _Plan(loaded.space, videos, source, settings, loaded.constraints)
 
 
 def _load(args: argparse.Namespace) -> "LoadedSearch":

@@ -30,6 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="start from this safetensors file, such as import-weights writes, or from a training's run directory",
     )
     parser.add_argument("--new-head", action="store_true", help="with --weights: the classifier starts anew")
+    parser.add_argument(
+        "--inherit", action="store_true", help="start from the weights of the supernet; WHAT is the run of a search"
+    )
     launch.arguments(parser)
     training.arguments(parser)
     network_options.arguments(parser)
@@ -52,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
+    from autovid.train.inherited import other_classes
 
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
@@ -60,6 +64,10 @@ def run(args: argparse.Namespace) -> None:
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
+    new_head = job.new_head
+    if job.inherit and not new_head and (note := other_classes(Path(args.what), videos)):
+        print(note)
+        new_head = True
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)
@@ -74,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
             workers=options.decoders(args),
             cache=cache,
             weights=job.weights,
-            new_head=job.new_head,
+            new_head=new_head,
+            inherit=job.inherit,
             views=job.experiment.views,
             resume=args.resume,
             progress=Progress(f"train {name} on {videos.name} · {out}"),

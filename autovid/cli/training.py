@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autovid.models import Model
     from autovid.space import SearchSpace
     from autovid.train import Evaluation, Recipe
-    from autovid.train.experiment import Experiment
+    from autovid.train.experiment import Experiment, Start
 
 SYNTHETIC = "synthetic"
 RECIPE = (
@@ -31,6 +31,7 @@ class TrainingJob(NamedTuple):
     recipe: "Recipe"
     experiment: "Experiment"
     name: str  # of the run directory
+    inherit: bool = False  # from the supernet of the search that was given
 
     @property
     def weights(self) -> Path | None:
@@ -163,6 +164,8 @@ def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
     from autovid.train.experiment import load_experiment
 
     check_command(path, "train")
+    if getattr(args, "inherit", False):
+        raise ConfigError("--inherit is for the run of a search; an experiment says what it starts from: --weights")
     if args.recipe:
         raise ConfigError("--recipe is for networks and architectures; an experiment has its own: change it with --set")
     settings = [*args.settings, *flag_settings(args, RECIPE, "recipe."), *launch.settings(args)]
@@ -187,6 +190,9 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     recipe = recipe_from(args, model, settings_of(args.settings))
     name = f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash
     start = Start("weights", str(args.weights), args.new_head) if args.weights else None
+    inherit = getattr(args, "inherit", False)
+    if inherit:
+        start = _inherited(args, model)
     dataset = DataSet(args.data or SYNTHETIC, model.reference.classes, 1, 1)
     experiment = Experiment(
         about=f"train {name}",
@@ -195,7 +201,18 @@ def _named(args: argparse.Namespace) -> TrainingJob:
         start=start,
         recipe=RecipeValues(**{field: getattr(recipe, field) for field in recipe.__struct_fields__}),
     )
-    return TrainingJob(model, recipe, experiment, name)
+    return TrainingJob(model, recipe, experiment, name, inherit)
+
+
+def _inherited(args: argparse.Namespace, model: "Model") -> "Start":
+    """Return the supernet of the search that was given. Raises ConfigError where there is none."""
+    from autovid.train.experiment import Start
+    from autovid.train.inherited import check_inheritable
+
+    if args.weights:
+        raise ConfigError("--inherit and --weights are two places to start from; leave one of them out")
+    check_inheritable(args.what, model)
+    return Start("the supernet's weights, of each layer its part", args.what, args.new_head)
 
 
 def settings_of(pairs: list[str]) -> dict[str, Any]:

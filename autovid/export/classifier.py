@@ -1,4 +1,4 @@
-"""Classifiers of videos, opened from a training's run, an exported folder or an ONNX file, and their predictions."""
+"""Classifiers of videos, opened from a run, an exported folder or an ONNX file, and their predictions."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 def open_classifier(what: Path, device: str = "auto") -> VideoClassifier:
-    """Open a training's run directory, an exported folder or an ONNX file of ours, on a device.
+    """Open the run directory of a training or a search, an exported folder or an ONNX file of ours, on a device.
 
     An exported program is run as such. Raises ConfigError and RunError.
     """
@@ -165,7 +165,9 @@ def _of_training(path: Path, device: str) -> VideoClassifier:
         with torch.no_grad(), compute.autocast("forward"):
             return net(x.to(compute.device)).float().cpu()  # type: ignore[no-any-return]
 
-    return VideoClassifier(interface, logits, caution({"step": opened.step, "steps": opened.steps}))
+    return VideoClassifier(
+        interface, logits, caution({"step": opened.step, "steps": opened.steps, "recalibrated": opened.recalibrated})
+    )
 
 
 def _session(file: Path, device: str) -> Any:

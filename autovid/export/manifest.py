@@ -10,6 +10,7 @@ import msgspec
 from autovid.clip import MOST, Clip
 from autovid.errors import ConfigError
 from autovid.fileio import digest
+from autovid.train.inherited import recalibrated_note
 
 FORMAT = 1  # of model.json
 FILES = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
@@ -121,6 +122,8 @@ def caution(trained: Mapping[str, Any]) -> str:
     """Return a warning about weights that no finished training has made; empty for others."""
     if not trained:
         return "random weights, as nothing was trained"
+    if isinstance(clips := trained.get("recalibrated"), int) and clips:
+        return recalibrated_note(clips)
     step, steps = (trained.get(name) for name in ("step", "steps"))
     unfinished = isinstance(step, int) and isinstance(steps, int) and step < steps
     return f"at step {step} of {steps} of its training, not its end" if unfinished else ""

@@ -20,6 +20,7 @@ from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained
 from autovid.train.evaluate import read_evaluation
+from autovid.train.inherited import has_supernet
 from autovid.train.trained import KIND, find_weights, title_of
 
 FIGURES = ("top1", "top5", "decoded", "data", "split", "crop")  # of an evaluation, kept with the weights
@@ -41,20 +42,20 @@ class ExportSource:
 def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
     """Open a training's run directory; or a network's name, a YAML file of one or of an architecture, a search's run.
 
-    These have weights in a safetensors file or a training's run, `weights`, or else random ones.
-    Raises ConfigError and RunError.
+    These have weights in a safetensors file or a training's run, `weights`; a search has else those of its supernet,
+    and others have random ones. Raises ConfigError, DataError and RunError.
     """
     path = Path(what)
-    if path.is_dir() and RunDirectory.open(path).kind == KIND:
-        if weights is not None:
-            raise ConfigError(f"{path} has weights of its own; leave --weights out")
-        return _of_training(path)
+    if path.is_dir() and weights is None and _has_weights(path):
+        return _of_run(path)
+    if path.is_dir() and weights is not None and RunDirectory.open(path).kind == KIND:
+        raise ConfigError(f"{path} has weights of its own; leave --weights out")
     model = find_model(what)
     stem = path.resolve().name if path.is_dir() else path.stem
     if weights is not None and weights.is_dir() and isinstance(model, Architecture):
         if (theirs := find_model(weights).hash) != model.hash:
             raise ConfigError(f"--weights {weights} are of architecture {theirs}, and {what} is {model.hash}")
-        return replace(_of_training(weights), stem=stem)
+        return replace(_of_run(weights), stem=stem)
     torch.manual_seed(0)
     net = build(model)
     trained: dict[str, Any] = {}
@@ -66,20 +67,26 @@ def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
     return _source(stem, model, net, net.clip, (), trained)
 
 
-def _of_training(path: Path) -> ExportSource:
+def _has_weights(path: Path) -> bool:
+    run = RunDirectory.open(path)
+    return run.kind == KIND or (has_supernet(path) and bool(run.steps()))
+
+
+def _of_run(path: Path) -> ExportSource:
     opened = open_trained(path, "cpu")
     config = RunDirectory.open(path).config
     trained: dict[str, Any] = {
-        "on": config["data"]["name"],
+        "on": config["data"]["name"] if "recipe" in config else config["data"],
         "step": opened.step,
         "steps": opened.steps,
-        "recipe": config["recipe"],
+        **({"recipe": config["recipe"]} if "recipe" in config else {"recalibrated": opened.recalibrated}),
         **recorded_versions(config),
     }
     files = sorted(path.glob("evaluation-*.json"))
     views = dict.fromkeys([*BY_NUMBER.values(), *(file.stem.removeprefix("evaluation-") for file in files)])
     read = {name: read_evaluation(path, name) for name in views}
-    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step) == ("val", opened.step)}
+    mine = ("val", opened.step, opened.model.hash)
+    accuracy = {name: one for name, one in read.items() if one and (one.split, one.step, one.architecture) == mine}
     trained["accuracy"] = {name: {key: getattr(one, key) for key in FIGURES} for name, one in accuracy.items()}
     clip = opened.recipe.clip(opened.net.clip)
     return _source(path.resolve().name, opened.model, opened.net, clip, opened.classes, trained)

@@ -136,8 +136,12 @@ def inherit(target: nn.Module, source: nn.Module) -> None:
     Smaller takes the slice that it used in larger: leading channels, the middle of a kernel. What the source does not
     have, or has only a part of, keeps its own initial values there.
     """
+    inherit_state(target, source.state_dict())
+
+
+def inherit_state(target: nn.Module, theirs: Mapping[str, Tensor]) -> None:
+    """Copy what `inherit` does, from the state of a module."""
     centred = {f"{name}.weight" for name, m in target.named_modules() if getattr(m, "centred", False)}
-    theirs = source.state_dict()
     with torch.no_grad():
         for name, mine in target.state_dict().items():
             if name in theirs:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from autovid.errors import ConfigError
+from autovid.models.builder import inherit_state
 from autovid.models.network import Network
 
 # The layer that has a row for every class; S2DNet has two.
@@ -22,12 +23,7 @@ def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> N
     With `new_head` all but the classifier's, which stays as it is.
     Raises ConfigError where the file cannot be read, is of another network, or of one with other options.
     """
-    try:
-        with safe_open(file, "pt") as opened:
-            header = opened.metadata() or {}
-        state = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{file} is no safetensors file that can be read: {error}") from error
+    state, header = _read(file)
     name = net.spec.network if net.spec else type(net).__name__
     mine = net.state_dict()
     if new_head:
@@ -44,6 +40,26 @@ def load_weights(net: Network, file: str | Path, *, new_head: bool = False) -> N
         if options.get(option) != value:
             raise ConfigError(f"{file} is of {name} with option {option}={json.dumps(value)}; build it with that")
     net.load_state_dict(state)
+
+
+def inherit_weights(net: Network, file: str | Path, *, new_head: bool = False) -> None:
+    """Load into the network of an architecture its part of a supernet's weights, a checkpoint's model.safetensors.
+
+    With `new_head` all but the classifier's, which stays as it is. Raises ConfigError where the file cannot be read.
+    """
+    state, _ = _read(file)
+    check_finite(state, file)
+    inherit_state(net, {name: value for name, value in state.items() if not (new_head and HEAD.match(name))})
+
+
+def _read(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a file and its header."""
+    try:
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata() or {}
+        return safetensors.torch.load_file(file), header
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{file} is no safetensors file that can be read: {error}") from error
 
 
 def check_finite(state: Mapping[str, Tensor], file: str | Path) -> None:

@@ -106,7 +106,9 @@ def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
         kinds, name = {row.kind for row, _ in finished}, isolated(run.name)
         legend += [LegendEntry(name + ": random", colour, "dot")] * ("random" in kinds)
         legend += [LegendEntry(name + ": the searched one", colour, "star")] * ("searched" in kinds)
-        legend += [LegendEntry(name + ": trained", colour, "diamond")] * bool(run.best)
+        if run.best:
+            weights = "the supernet's weights" if run.best[1].recalibrated else "trained"
+            legend.append(LegendEntry(f"{name}: {weights}", colour, "diamond"))
     return points, legend
 
 

@@ -75,9 +75,10 @@ class LabelledNetwork:
 
 
 def open_run(path: Path, device: str = "auto") -> LabelledNetwork:
-    """Open the network of a training, at its latest checkpoint. Raises RunError."""
+    """Open the network of a training or a search, at its latest checkpoint. Raises DataError and RunError."""
     trained = open_trained(path, device)
-    name = f"{path.resolve().name} ({title_of(trained.model)})"
+    of = ", weights of the supernet" if trained.recalibrated else ""
+    name = f"{path.resolve().name} ({title_of(trained.model)}{of})"
     clip = trained.recipe.clip(trained.net.clip)
     return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device)
 

@@ -51,6 +51,7 @@ def search(
     out: str | Path,
     *,
     constraints: Sequence[Constraint] = (),
+    source: str = "",
     precision: str = "auto",
     device: str = "auto",
     workers: int = 0,
@@ -62,7 +63,8 @@ def search(
 ) -> SearchResult:
     """Search `space` on `videos`, or go on with the search in `out`, and write out/architecture.yaml.
 
-    `constraints` come from `parse_constraints`, with a range for each part. Workers (autovid.distributed) call it
+    `constraints` come from `parse_constraints`, with a range for each part. `source` is what `videos` was opened from,
+    for those who open the run later. Workers (autovid.distributed) call it
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
     search.
     """
@@ -79,7 +81,7 @@ def search(
         if compute.precision.train == "fp16":  # gradients that are weighted as they come have no one scale
             compute.precision = Precision(forward="fp16", train="fp32")
         task = supernet_search(
-            space, videos, settings, compute, constraints, workers=workers, faults=faults, cache=cache
+            space, videos, settings, compute, constraints, workers=workers, faults=faults, cache=cache, source=source
         )
         outcome = run_task(
             task,
@@ -145,10 +147,12 @@ def supernet_search(
     workers: int = 0,
     faults: FaultLog | None = None,
     cache: FrameCache | None = None,
+    source: str = "",
 ) -> SearchTask:
     """Make the task of a search with a supernet, which learns from `videos` and scores on others of them."""
     supernet = Supernet(space, videos, settings, compute, workers, faults, cache)
-    return SearchTask(space, settings, constraints, supernet=supernet)
+    facts = {"source": source, "classes": list(videos.classes)}
+    return SearchTask(space, settings, constraints, supernet=supernet, facts=facts)
 
 
 def search_config(

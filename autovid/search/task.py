@@ -11,7 +11,9 @@ Ours, where the paper is silent: the schedule of the learning rate (`SearchSetti
 decisions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +40,10 @@ LOG_BINS = 2048  # resolution of P(in range) in the log; reports use the finest
 
 
 class SearchTask(Task):
-    """Search a space: `supernet` learns if there is one, `evaluator` scores (by default the supernet)."""
+    """Search a space: `supernet` learns if there is one, `evaluator` scores (by default the supernet).
+
+    `facts` go into every checkpoint's state.json.
+    """
 
     def __init__(
         self,
@@ -48,8 +53,9 @@ class SearchTask(Task):
         *,
         supernet: Supernet | None = None,
         evaluator: Evaluator | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.space, self.settings, self.supernet = space, settings, supernet
+        self.space, self.settings, self.supernet, self.facts = space, settings, supernet, facts
         self.evaluator = evaluator or supernet
         self.feasibility = Feasibility(space, constraints)
         self.chosen: dict[str, Value] = {}
@@ -193,6 +199,7 @@ class SearchTask(Task):
             optim={"sgd": supernet.sgd.state_dict() if supernet else {}, "strategy": self.strategy.state()},
             search={name: torch.from_numpy(logp.copy()) for name, logp in self.distribution().items()},
             info={
+                **self.facts,
                 "part": self.number,
                 "chosen": self.chosen,
                 "learned": sorted(self.learned),

@@ -5,12 +5,10 @@ A part draws its own architectures: what earlier parts chose is fixed in them, a
 what is ranked: the very networks are trained from scratch. The joint phase draws from the whole space.
 """
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from autovid.clip import Clip
-from autovid.data import ClipLoader, FrameCache, VideoSet
+from autovid.data import FrameCache, VideoSet
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
@@ -21,9 +19,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
 from autovid.space.schema import JOINT
 from autovid.train.evaluate import evaluate_network
-from autovid.train.task import recalibrate
-
-CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
+from autovid.train.inherited import calibrate, clip_of
 
 
 @dataclass(frozen=True)
@@ -54,21 +50,10 @@ class PartSupernet:
         inherit(net, self.net)
         net = net.to(compute.device)
         settings = self.searched.settings
-        clip = Clip(settings.frames, settings.crop, settings.stride)
         if calibrated:
-            self._calibrate(net, clip, videos, compute, cache)
+            calibrate(net, settings, videos, compute, cache)
+        clip = clip_of(settings)
         return evaluate_network(net, clip, videos.val, videos.root, "center", compute, cache=cache).top1
-
-    def _calibrate(
-        self, net: SearchNetwork, clip: Clip, videos: VideoSet, compute: Compute, cache: FrameCache | None
-    ) -> None:
-        settings = self.searched.settings
-        loader = ClipLoader(
-            videos.train, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed,
-            jitter=settings.jitter, flip=videos.flip, cache=cache,
-        )  # fmt: skip
-        with contextlib.closing(loader):
-            recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")
 
 
 def open_supernet(run: Path, part: str | None = None) -> PartSupernet:

@@ -26,6 +26,7 @@ from autovid.kernels.compute import Compute
 from autovid.models import Network
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
+from autovid.train.inherited import check_classes
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
 
@@ -75,6 +76,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     gflops_per_video: float
     convention: str
     top1_of_classes: dict[str, float | None] = {}  # None where no video of a class was decoded
+    recalibrated: int = 0  # training clips of a supernet's norms; 0: the weights are those of a training
 
     def to_json(self) -> str:
         """Encode for machines."""
@@ -125,7 +127,7 @@ def evaluate(
     """
     chosen, views = split_of(videos, split), views_name(views)
     progress = progress if distributed.is_rank0() else None
-    _check_classes(trained, videos)
+    check_classes(videos, trained.classes, trained.path)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
     faults = FaultLog(len(chosen), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
@@ -157,6 +159,7 @@ def evaluate(
         top1=measured.top1,
         top5=measured.top5,
         top1_of_classes=dict(zip(videos.classes, measured.of_classes())),
+        recalibrated=trained.recalibrated,
         **_cost(trained, clip, views),
     )
     if distributed.is_rank0():
@@ -256,16 +259,6 @@ def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
     if not chosen:
         raise DataError(f"{videos.root}: no videos in its split {split}")
     return chosen
-
-
-def _check_classes(trained: Trained, videos: VideoSet) -> None:
-    if videos.classes != trained.classes:
-        theirs, learned = set(videos.classes), set(trained.classes)
-        odd = ", ".join(sorted(theirs ^ learned)[:3]) or "the same in another order"
-        raise DataError(
-            f"{videos.name} has {len(theirs)} classes, {trained.path} has learned {len(learned)}, and they differ "
-            f"({odd}); give the data it was trained for with --data"
-        )
 
 
 @contextlib.contextmanager

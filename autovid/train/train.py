@@ -18,6 +18,7 @@ from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
+from autovid.models.weights import inherit_weights
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.recipe import Recipe
@@ -37,6 +38,7 @@ def train_model(
     cache: FrameCache | None = None,
     weights: Path | None = None,
     new_head: bool = False,
+    inherit: bool = False,
     views: Sequence[str] = (),
     resume: bool = False,
     progress: Progress | None = None,
@@ -45,7 +47,7 @@ def train_model(
     """Train from scratch in the run directory `out`, or go on there, and evaluate on val: centre view, and `views`.
 
     With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
-    classifier starts anew.
+    classifier starts anew. With `inherit` the file is of a supernet, of which each layer takes the part that it used.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
@@ -58,7 +60,7 @@ def train_model(
     recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
-    config = {**train_config(model, videos, recipe, weights, new_head), "cache": str(cache or "off")}
+    config = {**train_config(model, videos, recipe, weights, new_head, inherit), "cache": str(cache or "off")}
     with shared_run(out, config, kind=KIND, resume=resume) as run:
         if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
             return finished
@@ -66,7 +68,7 @@ def train_model(
             write_atomic(run.path / "architecture.yaml", model.to_yaml())
         if run.locked:
             run.log(f"decoded frames in memory: {config['cache']}")
-        task = _task(model, videos, recipe, run.path, compute, workers, cache, source, weights, new_head)
+        task = _task(model, videos, recipe, run.path, compute, workers, cache, source, weights, new_head, inherit)
         with contextlib.closing(task):
             run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
         distributed.broadcast_(list(task.evaluated.buffers()))  # statistics that the workers did not share
@@ -82,13 +84,20 @@ def train_model(
 
 
 def train_config(
-    model: Model, videos: VideoSet, recipe: Recipe, weights: Path | None = None, new_head: bool = False
+    model: Model,
+    videos: VideoSet,
+    recipe: Recipe,
+    weights: Path | None = None,
+    new_head: bool = False,
+    inherit: bool = False,
 ) -> dict[str, Any]:
     """Return the config.yaml of a training, with which a resumed one is compared; of data and weights the content."""
     data = {"name": videos.name, "fingerprint": videos.fingerprint}
     start: dict[str, Any] = {} if weights is None else {"weights": digest(weights)}
     if new_head:
         start["new_head"] = True
+    if inherit:
+        start["inherit"] = True
     return {"architecture": model.hash, "data": data, "recipe": recipe.recorded(), **start}
 
 
@@ -110,11 +119,12 @@ def _task(
     source: str,
     weights: Path | None,
     new_head: bool,
+    inherit: bool,
 ) -> TrainingTask:
     torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
     net = build(model, len(videos.classes))
     if weights is not None:
-        load_weights(net, weights, new_head=new_head)
+        (inherit_weights if inherit else load_weights)(net, weights, new_head=new_head)
     net = prepare(net, recipe)
     faults = FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None)
     loader = loader_of(recipe, videos, net, workers=workers, faults=faults, cache=cache)

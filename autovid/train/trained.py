@@ -1,4 +1,4 @@
-"""Trained networks: models and weights in run directories."""
+"""Networks with weights in run directories: of a training, or of a search's supernet."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -12,14 +12,19 @@ from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_mo
 from autovid.run import RunDirectory
 from autovid.space import Architecture
 from autovid.space.schema import Reference
-from autovid.train.recipe import Recipe
+from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
+from autovid.train.recipe import Recipe, make_recipe
 
 KIND = "train"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network after `step` of `steps` steps, on the device of `compute`. `source` is the origin of the data."""
+    """A network after `step` of `steps` steps, on the device of `compute`. `source` is the origin of the data.
+
+    `recalibrated` is 0, or the number of training clips that its norms' statistics were taken from anew: then its
+    weights are those of a search's supernet.
+    """
 
     path: Path
     model: Model
@@ -30,6 +35,7 @@ class Trained:
     source: str
     step: int
     steps: int
+    recalibrated: int = 0
 
 
 def find_model(what: str | Path) -> Model:
@@ -75,12 +81,19 @@ def find_weights(path: Path) -> Path:
     return path / "checkpoints" / f"step-{checkpoint.step:06d}" / "model.safetensors"
 
 
-def open_trained(path: Path, device: str = "auto") -> Trained:
-    """Open the latest checkpoint of a training, also of one that still runs. Raises RunError if there is none."""
+def open_trained(path: Path, device: str = "auto", data: str | None = None) -> Trained:
+    """Open the latest checkpoint of a training or a search, also of one that still runs.
+
+    A search's architecture has the weights of its supernet, and takes the statistics of its norms from training clips
+    of `data`, by default those that the search has learned from. Raises RunError if there is no checkpoint, DataError
+    where these clips are not there.
+    """
     run = RunDirectory.open(path)
     if run.kind != KIND:
         if not (path / "architecture.yaml").is_file():
             raise RunError(_no_architecture(run))
+        if has_supernet(path) and run.steps():
+            return _open_searched(path, device, data)
         command = f"autovid train {shlex.quote(str(path))}"
         raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
     checkpoint = run.latest()
@@ -96,6 +109,27 @@ def open_trained(path: Path, device: str = "auto") -> Trained:
     classes = tuple(info["classes"])
     return Trained(
         path, model, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
+    )
+
+
+def _open_searched(path: Path, device: str, data: str | None) -> Trained:
+    """Open the architecture of a search with its supernet's weights."""
+    weights = open_supernet_weights(path)
+    searched, arch = weights.searched, find_architecture(path)
+    check_member(arch, searched.space, path)
+    settings = searched.settings
+    size = {"frames": settings.frames, "crop": settings.crop, "stride": settings.stride, "jitter": settings.jitter}
+    precision = weights.config.get("precision", "auto")
+    recipe = make_recipe(
+        arch, proxy=settings.proxy, **size, batch=settings.batch, seed=settings.seed, precision=precision
+    )
+    compute = Compute(device, precision)
+    compute.restore(weights.record)
+    videos = weights.open_videos(data)
+    net = weights.network(arch).to(compute.device)
+    clips = calibrate(net, settings, videos, compute)
+    return Trained(
+        path, arch, net, recipe, compute, videos.classes, weights.source, searched.step, settings.steps, clips
     )
 
 
