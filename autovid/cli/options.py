@@ -54,6 +54,15 @@ def rate(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """Read a time such as 10m, 1h30m or 90s; return seconds."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
+    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1))) if match else 0.0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: give a time such as 10m, 1h30m or 90s")
+    return seconds
+
+
 def steps(text: str) -> int | dict[str, int]:
     """Read a number of steps, or `PART=N,PART=N`."""
     if "=" not in text:

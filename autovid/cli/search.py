@@ -3,12 +3,17 @@
 import argparse
 import contextlib
 import json
+import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from autovid.cli import launch, options, search_by_training, training
 
 if TYPE_CHECKING:
-    from autovid.data import VideoSet
+    from autovid.data import FrameCache, VideoSet
     from autovid.search import Constraint, SearchSettings
     from autovid.search.experiment import LoadedSearch
     from autovid.space import SearchSpace
@@ -49,6 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
     recipe = parser.add_argument_group("recipe (default: the space's)")
     length = recipe.add_mutually_exclusive_group()
+    length.add_argument(
+        "--budget", type=options.duration, metavar="TIME", help="such as 10m (default) or 1h (default with --data)"
+    )
     length.add_argument("--epochs", type=options.rate, help="of every part")
     length.add_argument("--steps", type=options.steps, metavar="N", help="of every part, or PART=N,PART=N,...")
     recipe.add_argument("--batch", type=options.positive)
@@ -102,8 +110,10 @@ def run(args: argparse.Namespace) -> int:
     if plan is None:
         return 0
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
-    announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
     with choose_cache(args.cache, plan.videos.train, plan.videos.root) or contextlib.nullcontext() as cache:
+        if plan.budget is not None:
+            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache))
+        announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
         result = search(
             plan.space,
             plan.videos,
@@ -122,10 +132,45 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _within_budget(
+    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None"
+) -> "SearchSettings":
+    """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
+    from autovid.cli.console import copyable
+    from autovid.kernels.compute import Compute
+    from autovid.search.budget import measure, plan_budget
+    from autovid.search.run import planned
+
+    assert plan.budget is not None
+    if args.resume and (known := planned(out)) is not None:
+        return known
+    compute = Compute(args.device, args.precision or "auto")
+    rates = measure(
+        plan.space, plan.videos, plan.settings, compute, plan.constraints, workers=options.decoders(args), cache=cache
+    )
+    settings = plan_budget(plan.settings, rates, plan.budget)
+    copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
+    return settings
+
+
+def _repeated(settings: "SearchSettings") -> str:
+    """Return the command that does the same steps as a plan, on any machine."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if not (skip or word.startswith("--budget")):
+            words.append(word)
+        skip = word == "--budget"
+    words += ["--recipe", "proxy"] if "--recipe" not in words else []
+    words += ["--steps", ",".join(f"{part.name}={part.steps}" for part in settings.parts if part.steps)]
+    words += ["--alpha-every", str(settings.alpha_every)]
+    if settings.choice is not None:
+        for key, value in msgspec.structs.asdict(settings.choice).items():
+            words += ["--set", f"choice.{key}={value}"]
+    return shlex.join(["autovid", *words])
+
+
 def _by_table(args: argparse.Namespace) -> int:
     """Search with scores from a table: seconds, and no data."""
-    from pathlib import Path
-
     from autovid.cli.console import show_search_result
     from autovid.search import parse_constraints
     from autovid.search.strategy import read_strategy_options
@@ -152,6 +197,7 @@ class _Plan(NamedTuple):
     source: str
     settings: "SearchSettings"
     constraints: "tuple[Constraint, ...]"
+    budget: float | None = None  # seconds
 
 
 def _flags(args: argparse.Namespace) -> _Plan:
@@ -170,9 +216,9 @@ def _flags(args: argparse.Namespace) -> _Plan:
         )
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
-    seed = args.seed or 0
+    seed, budget = args.seed or 0, _budget(args)
     videos, source = training.open_data(args.data or "synthetic", seed)
-    proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
+    proxy = budget is not None or args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
     changes = {name: getattr(args, name) for name in RECIPE}
     settings = settings_for(
         space,
@@ -187,7 +233,18 @@ def _flags(args: argparse.Namespace) -> _Plan:
         choice=choice,
         **changes,
     )
-    return _Plan(space, videos, source, settings, constraints)
+    return _Plan(space, videos, source, settings, constraints, budget)
+
+
+def _budget(args: argparse.Namespace) -> float | None:
+    """Return the seconds of a search whose length nobody has given otherwise. Raises ConfigError."""
+    from autovid.errors import ConfigError
+
+    if args.budget is not None and args.recipe == "full":
+        raise ConfigError("--budget plans steps by a clock, --recipe full has its own epochs; leave one of them out")
+    if args.budget is not None or args.recipe or args.steps or args.epochs:
+        return None if args.budget is None else float(args.budget)
+    return 600.0 if args.data in (None, "synthetic") else 3600.0
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:

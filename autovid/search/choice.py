@@ -28,6 +28,7 @@ from autovid.errors import RunError
 from autovid.layers.sync_batch import variance_needed
 from autovid.search.constraints import PartConstraint
 from autovid.search.problem import Choices, Problem
+from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import Strategy
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.space import Architecture, SearchSpace
@@ -206,6 +207,20 @@ def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64]
             break
     show("race", rounds, rounds)
     return alive[0], np.concatenate(losses[alive[0]]), np.concatenate(right[alive[0]])
+
+
+def raced_clips(settings: ChoiceSettings) -> int:
+    """Return how many clips pass the network in a race whose clips do not end."""
+    total, field, new = 0, settings.candidates, settings.clips
+    for number in range(max(1, math.ceil(math.log2(max(1, field))))):
+        total += field * new
+        field, new = -(-field // 2), settings.clips * 2**number  # as many as all before
+    return total
+
+
+def calibrated_clips(settings: ChoiceSettings) -> int:
+    """Return how many clips pass the network for the statistics of norms."""
+    return (settings.candidates + 1 + settings.random) * settings.calibration
 
 
 def choose(

@@ -128,6 +128,19 @@ def _shown(progress: Progress) -> Show:
     return show
 
 
+def planned(run: str | Path) -> SearchSettings | None:
+    """Return the settings of a search that was planned for a budget; None where `run` holds none."""
+    path = Path(run)
+    if not (path / "config.yaml").is_file():
+        return None
+    config = RunDirectory.open(path).config
+    try:
+        settings = msgspec.convert(config.get("settings"), SearchSettings)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{path} is a search of another version of autovid ({error}); search again") from None
+    return settings if settings.budget is not None else None
+
+
 def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:
     """Derive the architecture of a finished search, and write it and the picture of the search beside it."""
     searched = read_search(path)

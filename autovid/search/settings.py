@@ -91,6 +91,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     choice: ChoiceSettings | None = None  # None: what the strategy takes for the best is taken
     seed: int = 0
     proxy: bool = False
+    budget: float | None = None  # seconds that the steps were planned for, once
 
     @property
     def steps(self) -> int:

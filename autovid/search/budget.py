@@ -1,0 +1,103 @@
+"""Dividing a time between the supernet, the strategy's scores and the choice. Ours.
+
+A few updates and passes of every part are measured; then the plan is made, once. It stands in config.yaml, and no clock
+has a say in it from then on: a resumed search, or the same one again, does the same steps.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from autovid import distributed
+from autovid.data import FrameCache, VideoSet
+from autovid.errors import ConfigError
+from autovid.kernels.compute import Compute
+from autovid.search.choice import calibrated_clips, raced_clips
+from autovid.search.constraints import Constraint
+from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
+from autovid.search.supernet import Supernet
+from autovid.space import SearchSpace
+from autovid.space.schema import JOINT
+
+LEARNING, SCORING, CHOOSING = 0.62, 0.08, 0.25  # of the time; the rest is for beginning and ending
+TRIALS = 6  # updates of each part that are measured, after a first one
+FEWEST = 8  # updates of a part
+CANDIDATES = 64
+
+
+class Rates(NamedTuple):
+    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
+
+    updates: tuple[float, ...]
+    clip: float
+
+
+def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> SearchSettings:
+    """Return settings that take about `seconds`. Parts have their shares of the updates.
+
+    Raises ConfigError where the time is too short.
+    """
+    total = sum(part.steps for part in settings.parts)
+    each = sum(part.steps / total * rate for part, rate in zip(settings.parts, rates.updates))
+    updates = LEARNING * seconds / each
+    shortest = min(part.steps for part in settings.parts if part.steps)
+    if updates * shortest / total < FEWEST:
+        least = FEWEST * total / shortest * each / LEARNING
+        raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
+    parts = [_scaled(part, updates / total) for part in settings.parts]
+    samples = settings.options.get("most_samples", 1)
+    scores = samples * settings.batch * rates.clip
+    every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
+    changes = {"parts": tuple(parts), "choice": _choice(CHOOSING * seconds / rates.clip), "budget": seconds}
+    return msgspec.structs.replace(settings, alpha_every=every, **changes)
+
+
+def _scaled(part: PartSettings, factor: float) -> PartSettings:
+    steps = max(FEWEST, round(part.steps * factor)) if part.steps else 0
+    return msgspec.structs.replace(part, steps=steps, warmup=round(part.warmup / max(1, part.steps) * steps))
+
+
+def _choice(clips: float) -> ChoiceSettings:
+    """Return the largest choice that passes so many clips; 64 random architectures stay, on fewer clips if need be."""
+    for candidates, val, first, calibration in (
+        (CANDIDATES, 2048, 256, 256), (CANDIDATES, 1024, 128, 128), (CANDIDATES, 512, 128, 128), (32, 256, 128, 64),
+        (32, 128, 64, 64), (16, 128, 64, 32), (16, 64, 32, 32),
+    ):  # fmt: skip
+        choice = ChoiceSettings(candidates, first, 64, val, calibration)
+        if raced_clips(choice) + calibrated_clips(choice) + val * (1 + choice.random) <= clips:
+            break
+    return choice
+
+
+def measure(
+    space: SearchSpace,
+    videos: VideoSet,
+    settings: SearchSettings,
+    compute: Compute,
+    constraints: Sequence[Constraint] = (),
+    *,
+    workers: int = 0,
+    cache: FrameCache | None = None,
+) -> Rates:
+    """Time updates and forward passes of every part with a supernet that is thrown away; all workers get rank 0's."""
+    supernet = Supernet(space, videos, settings, compute, workers, None, cache)
+    rng, updates, passes = np.random.default_rng(settings.seed), [], []
+    for number, part in enumerate(settings.parts):
+        part_space = space if part.name == JOINT else space.part_space(number, {})
+        supernet.begin_part(part.lr)
+        seconds = []
+        for step in range(1 + TRIALS):
+            supernet.begin_step(step, 1 + TRIALS)
+            rows = np.stack([rng.integers(part_space.sizes) for _ in range(settings.archs_per_update or 1)])
+            start = time.perf_counter()
+            supernet.learn(part_space, rows, "equal", "mean", part.lr)
+            seconds.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            supernet.score(part_space, rows[:1])
+            passes.append((time.perf_counter() - start) / settings.batch)
+        updates.append(float(np.median(seconds[1:])))
+    rates = Rates(tuple(updates), float(np.median(passes)))
+    return distributed.broadcast_from_rank0(lambda: rates)
