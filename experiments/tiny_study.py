@@ -75,6 +75,7 @@ def search_sparse(videos: VideoSet, beta: float | str, steps: int, seed: int = 0
     space = load_space("tiny")
     settings = settings_for(
         space, proxy=True, videos=len(videos.train) // 2, steps=steps, beta=beta, seed=seed, batch=batch, arch_lr=0.1,
+        cost_gradient="sampled", open_prior="quarter",
     )  # fmt: skip
     constraints = parse_constraints(space, {"flops": f"sparse={RANGE}"})
     task = supernet_search(space, videos, settings, Compute("cpu", "fp32"), constraints)
@@ -105,7 +106,10 @@ def table(steps: int, out: Path) -> None:
     for beta in (0.0, 0.05, 0.1, 0.2):
         run = out / f"beta_{beta:g}"
         flops = ["--flops", WHOLE] if beta else []
-        main(["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *flops, "-o", str(run)])
+        literal = ["--cost-gradient", "sampled", "--open-prior", "quarter"]
+        main(
+            ["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *literal, *flops, "-o", str(run)]
+        )
         main(["derive", str(run), "--no-range"])
         prefers, found = (load_architecture(run / f"architecture{what}.yaml") for what in ("-no-range", ""))
         wanted = WHOLE if beta else "-"

@@ -14,7 +14,11 @@ from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import JOINT, Strict
 
-PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
+PARSEC = {  # options that are also flags and keys of a recipe
+    "samples", "beta", "likelihood", "in_range", "cost_gradient", "open_prior",
+}  # fmt: skip
+PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # of PARSEC in the papers' recipe
+OURS = {"cost_gradient": "exact", "open_prior": "evidence"}  # in the proxy's
 
 
 class PartSettings(Strict, frozen=True):
@@ -127,15 +131,17 @@ def settings_for(
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
     _check({"epochs": epochs or 0, "seed": 0, **values})
-    values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
-    rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
+    values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained, proxy)
+    how = strategy_settings(strategy, values["options"])
+    rounds = getattr(how, "rounds", 0)
+    waits = getattr(how, "open_prior", "") == "evidence"  # instead of a warm-up of a fixed length
     per_epoch = max(1, videos // values["batch"])
     parts = []
     for part in space.parts:
         rates = small.parts[part.name] if proxy else part
         length = small.parts[part.name].steps if proxy else round(part.epochs * per_epoch)
         length = steps or (round(epochs * per_epoch) if epochs else length)
-        warmup = round(part.warmup * length)
+        warmup = 0 if waits else round(part.warmup * length)
         parts.append(PartSettings(part.name, max(1, length), warmup, lr or rates.lr, arch_lr or rates.arch_lr))
     joint = small.joint if proxy else None
     if joint is not None:
@@ -147,12 +153,13 @@ def settings_for(
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
 
-def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool) -> dict[str, Any]:
-    """Return a strategy's settings: all of PARSEC's, with the space's K; of others those that were given."""
+def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool, proxy: bool) -> dict[str, Any]:
+    """Return a strategy's settings: all of PARSEC's, by the space and its recipe; of others those that were given."""
     if strategy != "parsec":
         return options
     k = options.get("samples", samples)
-    options = {"samples": samples, "most_samples": samples if k == "auto" else k, "beta": "auto", **options}
+    most = samples if k == "auto" else k
+    options = {"samples": samples, "most_samples": most, "beta": "auto", **(OURS if proxy else PAPERS), **options}
     if options.get("in_range") and not constrained:
         raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")
     return options

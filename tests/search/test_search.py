@@ -195,7 +195,16 @@ def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumu
 def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp_path: Path) -> None:
     space, out = load_space("x3d"), tmp_path / "run"
     settings = settings_for(
-        space, proxy=True, videos=12, steps=2, samples=2, batch=2, frames=4, crop=16, jitter=(16, 20)
+        space,
+        proxy=True,
+        videos=12,
+        steps=2,
+        samples=2,
+        batch=2,
+        frames=4,
+        crop=16,
+        jitter=(16, 20),
+        open_prior="quarter",
     )
     constraints = parse_constraints(space, {"flops": "2:2.1"})
     videos = open_videos(tiny_videos)

@@ -30,7 +30,7 @@ TRAINING += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Path:
     small: dict[str, Any] = {"steps": 1, "samples": 2, "batch": 4, "crop": 16, "jitter": (16, 20), "seed": 3}
-    settings = settings_for(SPACE, proxy=True, videos=12, **small)
+    settings = settings_for(SPACE, proxy=True, videos=12, open_prior="quarter", **small)
     out = tmp_path_factory.mktemp("rank") / "search"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
