@@ -32,6 +32,7 @@ def runs(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     found = {name: folder / name for name in ("search", "train", "random")}
     data = ["--data", str(tiny_videos)]
     words = ["--space", "tiny", "--flops", "0.0075:0.008", "--samples", "2", "--steps", "3", "--recipe", "proxy"]
+    words += ["--open-prior", "quarter"]
     assert main(["search", *words, *data, *CHEAP, "-o", str(found["search"])]) == 0
     assert main(["train", str(found["search"]), *data, *TRAIN, "-o", str(found["train"])]) == 0
     words = ["--searched", str(found["search"]), "--flops", "0.0075:0.008", "-n", "2"]
