@@ -67,7 +67,10 @@ from autovid.space import load_space
 
 RANGE = "0.0028:0.0030"  # GFLOPs of the sparse stream, where a uniform prior expects 0.00385
 WHOLE = "0.0055:0.006"  # GFLOPs of the whole network, where a uniform prior expects 0.0101
-LITERAL = {"archs_per_update": 13, "alpha_every": 1, "schedule": "cosine", "norm_start": 0.0}  # as the paper
+LITERAL = {  # as the paper
+    "archs_per_update": 13, "alpha_every": 1, "schedule": "cosine", "norm_start": 0.0, "cost_gradient": "sampled",
+    "open_prior": "quarter",
+}  # fmt: skip
 BETAS: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
 
 
@@ -107,7 +110,11 @@ def table(steps: int, out: Path) -> None:
     for beta in (0.0, 0.05, 0.1, 0.2):
         run = out / f"beta_{beta:g}"
         flops = ["--flops", WHOLE] if beta else []
-        main(["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *flops, "-o", str(run)])
+        literal = ["--cost-gradient", "sampled", "--open-prior", "quarter", "--archs-per-update", "13"]
+        literal += ["--alpha-every", "1", "--set", "choice.candidates=0"]
+        main(
+            ["search", "--space", "tiny", "--beta", str(beta), "--steps", str(steps), *literal, *flops, "-o", str(run)]
+        )
         main(["derive", str(run), "--no-range"])
         prefers, inside = (load_architecture(run / f"architecture{what}.yaml") for what in ("-no-range", ""))
         whole_range = WHOLE if beta else "-"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SPACE = "two_stream"
 RECIPE = (
     "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
-       "crop", "stride", "jitter", "samples", "beta", "likelihood",
+    "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
 )  # fmt: skip
 
 
@@ -50,6 +50,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--beta", type=options.number_or_auto(float), help="weight of each cost's term, or auto (default)"
     )
+    method.add_argument(
+        "--cost-gradient", choices=["sampled", "exact", "in-range"],
+        help="of the cost's term: by the K architectures (default with --recipe full), of the expected cost (default "
+        "otherwise), or of log P(in range)",
+    )  # fmt: skip
+    method.add_argument(
+        "--open-prior", choices=["quarter", "evidence"],
+        help="the prior learns after a quarter of a part (default with --recipe full), or when the scores of "
+        "architectures differ by more than the noise, and the supernet is better than chance (default otherwise)",
+    )  # fmt: skip
     method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
     method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
     recipe = parser.add_argument_group("recipe (default: the space's)")

@@ -35,6 +35,8 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     beta: float | Literal["auto"] | None = None
     likelihood: Literal["mean", "sum"] | None = None
     in_range: bool = False
+    cost_gradient: Literal["sampled", "exact", "in-range"] | None = None
+    open_prior: Literal["quarter", "evidence"] | None = None
     seed: int = 0
 
 

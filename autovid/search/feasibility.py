@@ -183,7 +183,9 @@ def _drawn(
     left = space.fix({n: v for n, v in fixed.items() if any(is_searched_in(p, n) for p in space.parts[:number])})
     final = or_reach(final_constraints(feasibility.constraints, left), constraints[0].cost.table(left))
     learned = {
-        d.name: p for d, p in zip(part_space.decisions, log_probs) if is_searched_in(space.parts[number], d.name)
+        d.name: p
+        for d, p in zip(part_space.decisions, log_probs)
+        if any(is_searched_in(part, d.name) for part in space.parts[: number + 1])
     }
     names = [d.name for d in left.decisions]
     rows = likely_within(final, [learned.get(d.name, np.zeros(len(d.candidates))) for d in left.decisions], DRAWS)

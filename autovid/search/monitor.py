@@ -9,8 +9,10 @@ import numpy as np
 from autovid.costs import Cost, Macs
 from autovid.search.constraints import drawable
 from autovid.search.objective import excess
+from autovid.search.opening import opening_of
 from autovid.search.problem import Problem
 from autovid.solver import UNLIMITED, CostRange
+from autovid.space.schema import JOINT
 from autovid.space.space import rough
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Monitor:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.last: dict[str, float] = {}
+        self.opened = False  # whether it was said that the part's prior has opened
 
     def on_step_end(self, task: "SearchTask", local: int, metrics: dict[str, float]) -> None:
         """Take note of a finished step, `local` within its part."""
@@ -33,6 +36,11 @@ class Monitor:
         part = task.settings.parts[task.number]
         if local == 0:
             self.notes.append(_opening(task))
+            self.opened = False
+        opening = opening_of(task.strategy)
+        if opening is not None and opening.is_open and not self.opened:
+            self.opened = True
+            self.notes.append(f"part {part.name}: the prior opens after step {local + 1}: {opening}")
         if local == part.length - 1:
             self.notes += _verdicts(task)
 
@@ -57,11 +65,11 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs to show the same."""
-        return {"last": self.last}
+        return {"last": self.last, "opened": self.opened}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
-        self.last = dict(state["last"])
+        self.last, self.opened = dict(state["last"]), state["opened"]
 
 
 def _short(value: float) -> str:
@@ -88,8 +96,13 @@ def _opening(task: "SearchTask") -> str:
             asked += f" (none found inside all: drawn from {' and '.join(map(str, inside))} alone)"
     architectures = f"{size:,}" if size < 1e6 else rough(size)
     return f"part {part.name}: {len(task.problem.searched)} decisions, {architectures} architectures{asked}, " + (
-        f"{part.rounds} rounds" if part.rounds else f"{part.steps} steps ({part.warmup} of warm-up)"
+        f"{part.rounds} rounds" if part.rounds else f"{part.steps} steps ({_warmup(task)})"
     )
+
+
+def _warmup(task: "SearchTask") -> str:
+    """Say how long the prior is left alone."""
+    return f"{task.part.warmup} of warm-up" if opening_of(task.strategy) is None else "the prior opens on evidence"
 
 
 def _verdicts(task: "SearchTask") -> list[str]:
@@ -100,6 +113,10 @@ def _verdicts(task: "SearchTask") -> list[str]:
         return [f"part {name} has nothing to decide"]
     if log_probs is None:
         return []
+    opening = opening_of(task.strategy)
+    if opening is not None and not opening.is_open:
+        follows = "what earlier parts have learned stands" if name == JOINT else "its decisions stay open"
+        return [f"part {name}: the prior stays closed: {opening}; {follows}"]
     entropy, uniform = task.entropy(log_probs), math.log(math.prod(problem.space.sizes[d] for d in problem.searched))
     if entropy > STILL * uniform:
         notes.append(

@@ -48,6 +48,13 @@ class Prior(nn.Module):
             total = total + torch.log_softmax(alpha.double(), 0)[choices_KD[:, d]]
         return total
 
+    def along(self, gradient: Sequence[np.ndarray]) -> Tensor:
+        """Return a number whose gradient for alpha is this one, a vector (C_d,) for every decision."""
+        total = torch.zeros((), dtype=torch.float64)
+        for d, alpha in zip(self.open, self.alpha):
+            total = total + (alpha.double() * torch.from_numpy(gradient[d])).sum()
+        return total
+
     def sample(self, k: int, generator: torch.Generator, uniform: bool = False) -> Tensor:
         """K architectures, int64 (K, D), from the prior, or uniformly."""
         choices = torch.zeros(k, len(self.sizes), dtype=torch.int64)

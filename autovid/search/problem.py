@@ -94,9 +94,9 @@ def part_problem(
     seed: int = 0,
 ) -> Problem:
     """Make the problem of part `number`, whose space is `part_space`."""
-    part = feasibility.space.parts[number]
-    opened = [len(one.candidates) > 1 and is_searched_in(part, one.name) for one in part_space.decisions]
-    searched = [d for d, is_open in enumerate(opened) if is_open]
+    parts = feasibility.space.parts[: number + 1]  # what an earlier one has left open is searched, too
+    opened = [any(is_searched_in(part, one.name) for part in parts) for one in part_space.decisions]
+    searched = [d for d, is_open in enumerate(opened) if is_open and part_space.sizes[d] > 1]
     constraints = tuple(part_constraints(feasibility.constraints, number, feasibility.space, part_space))
 
     def is_feasible(choices: Choices) -> NDArray[np.bool_]:

@@ -16,7 +16,11 @@ from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import JOINT, Part, PartProxy, Positive, Proxy, Strict
 
 RISE = 0.1  # of all updates, in which the learning rate of one cycle rises
-PARSEC = {"samples", "beta", "likelihood", "in_range"}  # options that are also flags and keys of a recipe
+PARSEC = {  # options that are also flags and keys of a recipe
+    "samples", "beta", "likelihood", "in_range", "cost_gradient", "open_prior",
+}  # fmt: skip
+PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # of PARSEC in the papers' recipe
+OURS = {"cost_gradient": "exact", "open_prior": "evidence"}  # in the proxy's
 
 
 class PartSettings(Strict, frozen=True):
@@ -185,12 +189,15 @@ def settings_for(
         raise ConfigError(f"jitter {low}:{high} must rise and not be smaller than the crop, {values['crop']}")
     check_frames(space.network, values["frames"])
     _check({"epochs": epochs or 0, "seed": 0, **values})
-    values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained)
-    rounds = getattr(strategy_settings(strategy, values["options"]), "rounds", 0)
+    values["options"] = _options(strategy, recipe.samples, {**own, **options}, constrained, proxy)
+    how = strategy_settings(strategy, values["options"])
+    rounds = getattr(how, "rounds", 0)
     seen = videos - int(videos * values.get("held_out_fraction", 0.5) + 0.5)  # as `hold_out` counts
     per_epoch = max(1, seen // values["batch"])
     rates = {"lr": lr, "arch_lr": arch_lr}
     parts = _parts(space, proxy, steps, round(epochs * per_epoch) if epochs else None, per_epoch, rates, rounds)
+    if getattr(how, "open_prior", "") == "evidence":  # instead of a warm-up of a fixed length
+        parts = [msgspec.structs.replace(part, warmup=0) for part in parts]
     if proxy or choice:
         values["choice"] = ChoiceSettings.after(sum(part.steps for part in parts), choice)
     settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
@@ -245,12 +252,13 @@ def _learning(proxy: Proxy) -> dict[str, Any]:
     }
 
 
-def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool) -> dict[str, Any]:
-    """Return a strategy's settings: all of PARSEC's, with the space's K; of others those that were given."""
+def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool, proxy: bool) -> dict[str, Any]:
+    """Return a strategy's settings: all of PARSEC's, by the space and its recipe; of others those that were given."""
     if strategy != "parsec":
         return options
     k = options.get("samples", samples)
-    options = {"samples": samples, "most_samples": samples if k == "auto" else k, "beta": "auto", **options}
+    most = samples if k == "auto" else k
+    options = {"samples": samples, "most_samples": most, "beta": "auto", **(OURS if proxy else PAPERS), **options}
     if options.get("in_range") and not constrained:
         raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")
     return options

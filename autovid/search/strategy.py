@@ -51,6 +51,7 @@ class Strategy(Protocol):
 
     `weighting` says how the losses of an update's architectures are weighted: "equal", or by their "likelihood", as
     PARSEC does. `interleaved`: whether `ask` and `tell` come between the updates of the weights, or after them.
+    A strategy may have an attribute `opening` (autovid/search/opening.py): while that is not open, it has no evidence.
     """
 
     Settings: ClassVar[type[msgspec.Struct]]

@@ -26,6 +26,7 @@ from autovid.run import Task, TaskState, step_generator
 from autovid.search.constraints import Constraint, final_constraints, likeliest, probability_inside
 from autovid.search.feasibility import Feasibility, decided
 from autovid.search.monitor import Monitor
+from autovid.search.opening import opening_of
 from autovid.search.problem import Problem, part_problem, whole_problem
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import Evaluator, Strategy, make_strategy
@@ -88,14 +89,25 @@ class SearchTask(Task):
         )
 
     def _leave(self) -> None:
-        """Close the part: what it has chosen is fixed, what it has learned is kept."""
+        """Close the part: what it has chosen is fixed, what it has learned is kept.
+
+        A part without evidence decides nothing and leaves its decisions open for the next one.
+        """
         log_probs = self.strategy.distribution()
         if not self.strategy.interleaved or log_probs is None:
             return  # nothing is decided before the last round
         last = self.number + 1 == len(self.space.parts)
+        if self._is_closed():
+            self.chosen = {} if last else self.chosen
+            return
         self.chosen = {} if last else decided(self.space, self.number, self._choose(log_probs))
         decisions = self.problem.space.decisions
         self.learned |= {decisions[d].name: log_probs[d] for d in self.problem.searched}
+
+    def _is_closed(self) -> bool:
+        """Whether the strategy still waits for evidence that its scores say something."""
+        opening = opening_of(self.strategy)
+        return opening is not None and not opening.is_open
 
     def _choose(self, log_probs: Sequence[np.ndarray]) -> Architecture:
         rng = np.random.default_rng(self.settings.seed)
@@ -130,7 +142,7 @@ class SearchTask(Task):
         choices = self.strategy.draw(local, self.settings.archs_per_update, self._generator(index))
         likelihood = self.settings.options.get("likelihood", "mean")
         loss = self.supernet.learn(self.problem.space, choices, self.strategy.weighting, likelihood, lr)
-        warm = float(local < self.part.warmup)
+        warm = float(local < self.part.warmup or self._is_closed())
         return {"loss": loss, "lr": lr, "samples": float(len(choices)), "warmup": warm}
 
     def _round(self, index: int, local: int) -> dict[str, float]:

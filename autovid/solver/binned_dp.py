@@ -128,6 +128,41 @@ class Grid:
             levels.append(level)
         return levels[::-1]
 
+    def outcome_masses(self, levels: list[Level], weights: list[Floats], root_B: Floats) -> list[Floats]:
+        """Of each step the mass (R,) of each outcome: what it gives to `root_B` @ the first level, times over the rest.
+
+        `levels` are those of `solve` with SUM and the same weights, (R,) for each step; `root_B` weighs the bins of the
+        first one. A mass is the weight of an outcome times the derivative of that product by it (reverse accumulation).
+        """
+        before_SB, masses = root_B[None], []
+        for i, weights_R in enumerate(weights):
+            mass_R, before_SB = self._push(i, levels[i].start, levels[i + 1], weights_R, before_SB)
+            masses.append(mass_R)
+        return masses
+
+    def _push(self, i: int, start: int, after: Level, weights_R: Floats, before_SB: Floats) -> tuple[Floats, Floats]:
+        """Return the masses of step i's outcomes, and the derivative by the level after it from that by the one before."""
+        step, mass_R = self.table.steps[i], np.zeros(len(weights_R))
+        states_KX = step.bases[:, None] + step.carry
+        rows_KXB = after.values_SB[states_KX]
+        passed_KXB, end = np.zeros(rows_KXB.shape), start + before_SB.shape[1]
+        for given_XB, move in zip(before_SB.reshape(len(step.cost_OR), len(step.carry), -1), self._moves[i]):
+            ordered = weights_R[move.order]
+            products = np.zeros(len(move.starts))
+            for m, (kept, bins, weight) in enumerate(
+                zip(move.kept, move.bins, np.add.reduceat(ordered, move.starts).tolist())
+            ):
+                low, high = max(start, after.start + bins), min(end, after.end + bins)
+                if low < high:
+                    given = given_XB[:, low - start : high - start]
+                    columns = slice(low - bins - after.start, high - bins - after.start)
+                    products[m] = np.einsum("xb,xb->", given, rows_KXB[kept, :, columns])
+                    passed_KXB[kept, :, columns] += weight * given
+            mass_R[move.order] += ordered * np.repeat(products, np.diff(move.starts, append=len(ordered)))
+        after_SB = np.zeros(after.values_SB.shape)
+        after_SB[states_KX] = passed_KXB  # every state comes from one base and one carry
+        return mass_R, after_SB
+
     def _pull(self, i: int, after: Level, weights: Floats, algebra: Algebra, start: int, end: int) -> Floats:
         """Return the level before step i, (O, X, B), from the level after it."""
         step = self.table.steps[i]

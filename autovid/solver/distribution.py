@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autovid.solver.binned_dp import MAX_BINS, SUM, Floats, grid_for
+from autovid.solver.binned_dp import MAX_BINS, SUM, Floats, Grid, grid_for
 from autovid.solver.elimination import Ints
 from autovid.solver.prior import TablePrior
 from autovid.solver.table import CostTable
@@ -87,11 +87,58 @@ def _binned(prior: TablePrior, masses: list[Floats], low: int, high: int, bins: 
     (first, last), (inner_first, inner_last) = grid.window(low, high), grid.inner_window(low, high)
     mass = grid.solve(masses, SUM, 0, last)[0].values_SB[0]
     upper, lower = float(mass[first:].sum()), float(mass[inner_first : inner_last + 1].sum())
-    # Where the range ends within a bin, the bin's mass is shared out; and bins stand for costs with a mean error.
-    centre = grid.base + grid.error_table.expected([np.exp(p) for p in prior.logp]) + grid.pitch * np.arange(len(mass))
-    unit, (low, high) = prior.table.unit, prior.table.snap(low, high)
-    below = np.clip((low - unit / 2 - centre) / grid.pitch + 0.5, 0, 1)
-    within = np.clip((high + unit / 2 - centre) / grid.pitch + 0.5, 0, 1) - below
+    below, within = _shares(prior, grid, low, high, np.arange(len(mass)))
     value = float(np.clip(mass @ within, lower, upper))
     under = float(mass @ below)
     return Probability(value, lower, upper, under, max(0.0, 1.0 - under - value))
+
+
+def _shares(prior: TablePrior, grid: Grid, low: int, high: int, bins: Ints) -> tuple[Floats, Floats]:
+    """Return the shares of these bins that lie below the range and in it.
+
+    Where the range ends within a bin, the bin's mass is shared out; and bins stand for costs with a mean error.
+    """
+    centre = grid.base + grid.error_table.expected([np.exp(p) for p in prior.logp]) + grid.pitch * bins
+    unit, (low, high) = prior.table.unit, prior.table.snap(low, high)
+    below = np.clip((low - unit / 2 - centre) / grid.pitch + 0.5, 0, 1)
+    within = np.clip((high + unit / 2 - centre) / grid.pitch + 0.5, 0, 1) - below
+    return below, within
+
+
+class Posterior(NamedTuple):
+    """log P(in range), and of every decision the probability of each candidate given the range, (n_d,)."""
+
+    log_probability: float
+    marginals: list[Floats]
+
+
+def posterior_in_range(
+    table: CostTable, logp: Sequence[ArrayLike], low: int, high: int, bins: int = MAX_BINS
+) -> Posterior:
+    """log P(low <= cost <= high) and the prior's marginals given the range, which are its gradient.
+
+    d log P / d log p_dc = P(d = c | in range), the other log-probabilities held; for logits that a softmax makes
+    probabilities of, it is P(d = c | in range) - p_dc. Costs are rounded to `bins` values up to `high`: exact where
+    these tell them apart. A range without mass, also where P is less than the smallest float64, has -inf and the prior.
+    """
+    prior = TablePrior(table, logp)
+    nothing = Posterior(-math.inf, prior.spread([np.exp(p) for p in prior.logp]))
+    smallest, largest = prior.table.smallest()[0], prior.table.largest()[0]
+    low, high = max(low, smallest), min(high, largest)
+    if low > high:
+        return nothing
+    grid = grid_for(prior.table, smallest, high, bins)
+    first, last = grid.window(low, high)
+    if first > last:
+        return nothing
+    weights = [np.exp(w) for w in prior.weights]
+    levels = grid.solve(weights, SUM, first, last)
+    within = _shares(prior, grid, low, high, np.arange(first, last + 1))[1]
+    probability = float(levels[0].values_SB[0] @ within)
+    if not probability > 0:
+        return nothing
+    marginals = [np.zeros(size) for size in prior.table.sizes]
+    for step, mass_R in zip(prior.table.steps, grid.outcome_masses(levels, weights, within)):
+        for d, values in zip(step.decisions, step.values_RD.T):
+            marginals[d] = np.bincount(values, mass_R, len(marginals[d])) / probability
+    return Posterior(math.log(probability), prior.spread(marginals))

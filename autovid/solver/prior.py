@@ -25,6 +25,7 @@ class TablePrior:
             raise ValueError("one vector of log-probabilities per decision is needed, one number per candidate")
         if any(np.isnan(v).any() or not np.isfinite(v.max()) for v in values):
             raise ValueError("log-probabilities must not be nan, and not all -inf in a decision")
+        self._sizes = table.sizes
         self._kept = [np.flatnonzero(v > -np.inf) for v in values]
         dropped = {d: kept for d, (kept, v) in enumerate(zip(self._kept, values)) if len(kept) < len(v)}
         self.table = table.restrict(dropped) if dropped else table
@@ -42,6 +43,13 @@ class TablePrior:
         """Return choices (..., D) on the restricted table as choices on the whole one."""
         columns = [kept[choices[..., d]] for d, kept in enumerate(self._kept)]
         return np.stack(columns, axis=-1) if columns else choices
+
+    def spread(self, values: Sequence[Floats]) -> list[Floats]:
+        """Vectors over the candidates of the restricted table, by decision, as vectors over all: 0 for the others."""
+        whole = [np.zeros(size) for size in self._sizes]
+        for vector, kept, some in zip(whole, self._kept, values):
+            vector[kept] = some
+        return whole
 
     def logprob(self, choices: Ints) -> float:
         """Return log P of one architecture, choices (D,) on the restricted table."""

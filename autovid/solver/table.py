@@ -140,6 +140,24 @@ class CostTable:
             mean += float(left)
         return mean
 
+    def expected_gradient(self, probs: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+        """Return the derivative of `expected` by each probability, (n_d,) for every decision.
+
+        The mean is linear in the probabilities of one decision: their derivative is what each candidate costs on
+        average, less what does not depend on the decision.
+        """
+        weights = [np.asarray(p, np.float64) for p in probs]
+        gradient = [np.zeros(size) for size in self.sizes]
+        for factor in self.factors:
+            left = factor.table.astype(np.float64)  # the decisions before this one are contracted
+            for d in factor.scope:
+                rest = left
+                while rest.ndim > 1:
+                    rest = rest @ weights[factor.scope[len(factor.scope) - left.ndim + rest.ndim - 1]]
+                gradient[d] += rest
+                left = np.tensordot(weights[d], left, axes=1)
+        return gradient
+
     def restrict(self, allowed: Mapping[int, Sequence[int] | Ints]) -> "CostTable":
         """Return what is left when decision d keeps the candidates `allowed[d]`; in the result they count from 0."""
         keep = [np.asarray(allowed.get(d, np.arange(n)), np.int64) for d, n in enumerate(self.sizes)]

@@ -32,7 +32,7 @@ def runs(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     folders = {name: folder / name for name in ("search", "train", "random")}
     data = ["--data", str(tiny_videos)]
     words = ["--space", "tiny", "--flops", "0.0075:0.008", "--samples", "2", "--steps", "3", "--recipe", "proxy"]
-    words += ["--alpha-every", "1"]
+    words += ["--alpha-every", "1", "--open-prior", "quarter"]
     assert main(["search", *words, *data, *CHEAP, "-o", str(folders["search"])]) == 0
     assert main(["train", str(folders["search"]), *data, *TRAIN, "-o", str(folders["train"])]) == 0
     words = ["--searched", str(folders["search"]), "--flops", "0.0075:0.008", "-n", "2"]

@@ -55,6 +55,7 @@ def tiny_search(out: Path, data: Path, progress: Progress | None = None) -> Sear
         batch=4,
         crop=16,
         jitter=(16, 20),
+        open_prior="quarter",
         seed=3,
     )
     constraints = parse_constraints(space, {"flops": "0.0075:0.008"})

@@ -283,7 +283,16 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
 
 def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
     settings = settings_for(
-        SPACE, proxy=True, videos=12, steps=2, samples=2, alpha_every=1, batch=4, crop=16, jitter=(16, 20)
+        SPACE,
+        proxy=True,
+        videos=12,
+        steps=2,
+        samples=2,
+        alpha_every=1,
+        open_prior="quarter",
+        batch=4,
+        crop=16,
+        jitter=(16, 20),
     )
     constraints = resolve_part_ranges(SPACE, [typical(flops=False)])
     task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
@@ -304,6 +313,7 @@ def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) 
         "crop": 16,
         "jitter": (16, 20),
         "seed": 3,
+        "open_prior": "quarter",
     }
     settings = settings_for(SPACE, proxy=True, videos=12, **small)
     options = {"device": "cpu", "precision": "fp32", "checkpoint_every": 1, **options}

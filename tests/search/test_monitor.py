@@ -17,6 +17,7 @@ from autovid.search.strategies.parsec import Parsec
 from autovid.search.task import SearchTask
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
+from autovid.space.decisions import is_searched_in
 
 DENSE, ATTENTION = 1, 2
 
@@ -29,9 +30,27 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="module")
 def task(space: SearchSpace, tiny_videos: Path) -> SearchTask:
     settings = settings_for(
-        space, proxy=True, videos=12, steps=4, samples=2, alpha_every=1, batch=4, crop=16, jitter=(16, 20)
+        space,
+        proxy=True,
+        videos=12,
+        steps=4,
+        samples=2,
+        alpha_every=1,
+        open_prior="quarter",
+        batch=4,
+        crop=16,
+        jitter=(16, 20),
     )
     return supernet_search(space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"))
+
+
+def enter(task: SearchTask, number: int) -> None:
+    """Begins a part; the ones before it have chosen the first candidates."""
+    done = task.space.parts[:number]
+    task.chosen = {
+        d.name: d.candidates[0] for d in task.space.decisions if any(is_searched_in(part, d.name) for part in done)
+    }
+    task._enter(number)
 
 
 def prior(task: SearchTask) -> Prior:
@@ -48,7 +67,7 @@ def expected(task: SearchTask) -> float:
 def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, float]]) -> list[str]:
     """What is said at the end of part `number` where decisions of a kind have a candidate of such a probability, and
     the others the first of theirs of 99 %."""
-    task._enter(number)
+    enter(task, number)
     alpha = {}
     for d in task.problem.searched:
         decision = task.problem.space.decisions[d]
@@ -86,7 +105,7 @@ def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
     """Nor are ties, though skip stands first among the candidates, nor skips in some of the decisions alone."""
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.28)}) == []
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.25)}) == []
-    task._enter(ATTENTION)
+    enter(task, ATTENTION)
     first, second = task.problem.searched
     names = [task.problem.space.decisions[d].name for d in (first, second)]
     prior(task).take({names[0]: torch.tensor([9.0, 0.0, 0.0]), names[1]: torch.tensor([0.0, 9.0, 0.0])})
@@ -99,7 +118,7 @@ def test_a_part_without_skips_never_collapses_onto_them(task: SearchTask) -> Non
 
 
 def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
-    task._enter(ATTENTION)
+    enter(task, ATTENTION)
     names = [task.problem.space.decisions[d].name for d in task.problem.searched]
     prior(task).take({name: torch.tensor([0.0, 3.0, 0.0]) for name in names})
     ends = CostRange(7_500_000, 8_000_000)
@@ -113,7 +132,7 @@ def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
 
 
 def test_notices_come_at_the_ends_of_a_part_alone_and_once(task: SearchTask) -> None:
-    task._enter(ATTENTION)
+    enter(task, ATTENTION)
     for local, says in enumerate(["2 decisions, ", "", "", "hardly moved"]):
         task.monitor.on_step_end(task, local, {"expected_gflops": expected(task)})
         lines = task.notices()

@@ -47,6 +47,7 @@ def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchS
         batch=4,
         crop=16,
         jitter=(16, 20),
+        open_prior="quarter",
     )
     constraints = parse_constraints(split_space, {"flops": "0.0075:0.008"})
     task = supernet_search(split_space, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)

@@ -205,6 +205,7 @@ def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp
         frames=4,
         crop=16,
         jitter=(16, 20),
+        open_prior="quarter",
     )
     constraints = parse_constraints(space, {"flops": "2:2.1"})
     videos = open_videos(tiny_videos)

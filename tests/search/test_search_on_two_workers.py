@@ -50,6 +50,7 @@ def tiny_settings() -> SearchSettings:
         batch=4,
         crop=16,
         jitter=(16, 20),
+        open_prior="quarter",
     )
 
 

@@ -26,7 +26,16 @@ def test_our_strategies_keep_the_rules(name: str) -> None:
     check_strategy(lambda problem: make_strategy(name, problem, SMALL[name]), small_problem())
 
 
-@pytest.mark.parametrize("options", [{"in_range": True}, {"samples": "auto"}, {"beta": 0.1, "likelihood": "sum"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"in_range": True},
+        {"samples": "auto"},
+        {"beta": 0.1, "likelihood": "sum"},
+        {"cost_gradient": "exact"},
+        {"cost_gradient": "in-range", "open_prior": "evidence"},
+    ],
+)
 def test_parsec_keeps_the_rules_with_its_settings(options: dict[str, Any]) -> None:
     check_strategy(lambda problem: make_strategy("parsec", problem, {"samples": 3, **options}), small_problem())
 

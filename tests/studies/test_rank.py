@@ -33,6 +33,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
         "steps": 1,
         "samples": 2,
         "alpha_every": 1,
+        "open_prior": "quarter",
         "batch": 4,
         "crop": 16,
         "jitter": (16, 20),

@@ -3,7 +3,8 @@
 Casale, Gordon and Fusi, "Probabilistic neural architecture search" (2019, arXiv 1902.05116); with a range of cost in
 the loss as in "Auto-TSNet: two-stream networks by neural architecture search" (docs/papers.md gives the equations; they
 are in autovid/search/objective.py). One update draws K architectures; the weights learn from them, weighted by their
-likelihood, and after the warm-up the prior learns from the same K on held-out clips.
+likelihood, and after the warm-up the prior learns from the same K on held-out clips. Ours: `cost_gradient` exact and
+in-range, and a warm-up that lasts until there is evidence (autovid/search/opening.py).
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,21 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from autovid.costs import Macs
 from autovid.search.constraints import PartConstraint
-from autovid.search.objective import Beta, CostTerm, cost_shares, importance, sample_count, surrogate
+from autovid.search.objective import (
+    Beta,
+    CostTerm,
+    cost_shares,
+    expectation_gradient,
+    importance,
+    in_range_gradient,
+    sample_count,
+    surrogate,
+)
+from autovid.search.opening import Opening
 from autovid.search.prior import Prior
 from autovid.search.problem import Choices, Problem
 from autovid.search.strategy import Scores, State
@@ -28,7 +40,9 @@ class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     `samples`: K, or "auto": in proportion to the prior's entropy, at most `most_samples`; `beta`: weight of the cost
     term, or "auto"; `likelihood`: mean or sum over the clips of a batch; `in_range`: draw only inside the constraints;
-    `arch_lr`: Adam's learning rate for alpha.
+    `arch_lr`: Adam's learning rate for alpha; `cost_gradient`: of the cost term, by the K architectures ("sampled"), of
+    the expected cost ("exact") or of log P(in range) ("in-range"); `open_prior`: alpha learns after the problem's
+    warm-up, a quarter of the part ("quarter"), or when the scores say something about architectures ("evidence").
     """
 
     samples: int | Literal["auto"] = 13
@@ -37,6 +51,8 @@ class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     likelihood: Literal["mean", "sum"] = "mean"
     in_range: bool = False
     arch_lr: float = 0.015
+    cost_gradient: Literal["sampled", "exact", "in-range"] = "sampled"
+    open_prior: Literal["quarter", "evidence"] = "quarter"
 
 
 class Parsec:
@@ -52,6 +68,7 @@ class Parsec:
         self.prior.begin(problem.learned)
         self.adam = torch.optim.Adam(self.prior.parameters(), settings.arch_lr) if problem.searched else None
         self.betas = [Beta(settings.beta) for _ in problem.constraints]
+        self.opening = Opening(problem.steps) if settings.open_prior == "evidence" else None
         self._drawn: tuple[int, Choices] | None = None
 
     def draw(self, step: int, n: int | None, rng: np.random.Generator) -> Choices:
@@ -70,25 +87,53 @@ class Parsec:
     def ask(self, step: int, rng: np.random.Generator) -> Choices:
         if step < self.problem.warmup or self.adam is None:
             return np.zeros((0, len(self.problem.space.sizes)), np.int64)
+        if self.opening is not None and not self.opening.is_open:
+            return self._for_evidence(self.opening, step, rng)
         if self._drawn is not None and self._drawn[0] == step:
             return self._drawn[1]
         return self.draw(step, None, rng)
 
+    def _for_evidence(self, opening: Opening, step: int, rng: np.random.Generator) -> Choices:
+        """While the prior is closed: now and then K architectures, and at the next step the same ones."""
+        turn = opening.turn(step)
+        if turn == "again" and opening.first is not None:
+            return opening.first[0]
+        return self.draw(step, None, rng) if turn else np.zeros((0, len(self.problem.space.sizes)), np.int64)
+
     def tell(self, choices: Choices, scores: Scores) -> dict[str, float]:
-        """One step of Adam on PARSEC's surrogate."""
+        """One step of Adam on PARSEC's surrogate; while the prior is closed, evidence is collected instead."""
         assert self.adam is not None
-        factor = float(scores.clips) if self.settings.likelihood == "sum" else 1.0
-        loglik_K = torch.from_numpy(scores.log_likelihood_K) * factor
-        terms = [
-            CostTerm(cost_shares(limit.table.total(choices), beta.aim(limit.range)), beta.value)
-            for limit, beta in zip(self.problem.constraints, self.betas)
-        ]
+        if self.opening is not None and not self.opening.is_open:
+            self.opening.add(choices, scores)
+            return {"prior_open": float(self.opening.is_open)}
         self.adam.zero_grad()
-        logprob_K, control = self.prior.log_prob(torch.from_numpy(choices)), self.settings.beta == "auto"
-        conditioned = self.settings.in_range and bool(self.problem.constraints)
-        torch.autograd.backward(surrogate(logprob_K, importance(loglik_K), terms, conditioned, control))
+        torch.autograd.backward(self._loss(choices, scores))
         self.adam.step()
         return self._move_betas()
+
+    def _loss(self, choices: Choices, scores: Scores) -> Tensor:
+        """Return what has PARSEC's gradient for alpha. Exact cost terms leave the likelihood with a baseline alone."""
+        factor = float(scores.clips) if self.settings.likelihood == "sum" else 1.0
+        loglik_K = torch.from_numpy(scores.log_likelihood_K) * factor
+        logprob_K, m_K = self.prior.log_prob(torch.from_numpy(choices)), importance(loglik_K)
+        conditioned = self.settings.in_range and bool(self.problem.constraints)
+        limits = list(zip(self.problem.constraints, self.betas))
+        if self.settings.cost_gradient == "sampled":
+            terms = [
+                CostTerm(cost_shares(limit.table.total(choices), beta.aim(limit.range)), beta.value)
+                for limit, beta in limits
+            ]
+            return surrogate(logprob_K, m_K, terms, conditioned, control=self.settings.beta == "auto")
+        loss = surrogate(logprob_K, m_K, (), conditioned, control=True)
+        for limit, beta in limits:
+            loss = loss + beta.value * self.prior.along(self._cost_gradient(limit, beta))
+        return loss
+
+    def _cost_gradient(self, limit: PartConstraint, beta: Beta) -> list[NDArray[np.float64]]:
+        log_probs = self.prior.log_probs()
+        if self.settings.cost_gradient == "in-range":
+            return in_range_gradient(limit.table, log_probs, limit.range)
+        return expectation_gradient(limit.table, log_probs, beta.aim(limit.range) or limit.range)
 
     def _move_betas(self) -> dict[str, float]:
         probabilities = [np.exp(logp) for logp in self.prior.log_probs()]
@@ -119,6 +164,7 @@ class Parsec:
             "alpha": self.prior.tensors(),
             "adam": self.adam.state_dict() if self.adam else {},
             "beta": [beta.value for beta in self.betas],
+            "opening": self.opening.state() if self.opening else {},
         }
 
     def load(self, state: State) -> None:
@@ -127,3 +173,5 @@ class Parsec:
             self.adam.load_state_dict(state["adam"])
         for beta, value in zip(self.betas, state["beta"], strict=True):
             beta.value = value
+        if self.opening:
+            self.opening.load(state["opening"])
