@@ -28,7 +28,7 @@ from autovid.search.chance import CLEARLY
 from autovid.search.problem import Choices
 from autovid.search.strategy import Scores, State
 
-EVERY, CHECKS = 4, 50
+EVERY, CHECKS = 4, 16
 FEWEST = 6  # pairs, before which nothing opens
 LOSSES = 16  # rounds whose loss is compared with chance
 

@@ -128,7 +128,8 @@ class SearchTask(Task):
             self.supernet.begin_step(index, self.settings.end(number))
         if local < self.part.steps:
             metrics |= self._learn(index, local)
-        between = self.strategy.interleaved and local % self.settings.alpha_every == 0
+        every = 1 if self._is_closed() else self.settings.alpha_every  # evidence has a pace of its own
+        between = self.strategy.interleaved and local % every == 0
         if local >= self.part.steps or between:
             metrics |= self._round(index, local)
         metrics |= self._account(local)

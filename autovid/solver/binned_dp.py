@@ -141,7 +141,7 @@ class Grid:
         return masses
 
     def _push(self, i: int, start: int, after: Level, weights_R: Floats, before_SB: Floats) -> tuple[Floats, Floats]:
-        """Return the masses of step i's outcomes, and the derivative by the level after it from that by the one before."""
+        """Return the masses of step i's outcomes, and the derivative by the level after it from the one before."""
         step, mass_R = self.table.steps[i], np.zeros(len(weights_R))
         states_KX = step.bases[:, None] + step.carry
         rows_KXB = after.values_SB[states_KX]
