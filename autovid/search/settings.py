@@ -20,7 +20,7 @@ PARSEC = {  # options that are also flags and keys of a recipe
     "samples", "beta", "likelihood", "in_range", "cost_gradient", "open_prior",
 }  # fmt: skip
 PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # of PARSEC in the papers' recipe
-OURS = {"cost_gradient": "exact", "open_prior": "evidence"}  # in the proxy's
+OURS = {"cost_gradient": "exact", "open_prior": "evidence"}  # in the proxy's, where draws lie in the range
 
 
 class PartSettings(Strict, frozen=True):
@@ -258,7 +258,8 @@ def _options(strategy: str, samples: int, options: dict[str, Any], constrained: 
         return options
     k = options.get("samples", samples)
     most = samples if k == "auto" else k
-    options = {"samples": samples, "most_samples": most, "beta": "auto", **(OURS if proxy else PAPERS), **options}
+    usual = {**OURS, "in_range": constrained} if proxy else PAPERS
+    options = {"samples": samples, "most_samples": most, "beta": "auto", **usual, **options}
     if options.get("in_range") and not constrained:
         raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")
     return options

@@ -67,7 +67,7 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
     assert supernet is not None
     task.step(0)  # momentum is there from now on
     graphs: list[int] = []
-    logits = supernet._logits
+    logits = supernet.logits
 
     def measured(x: Any, choices: Any, kind: str) -> torch.Tensor:
         before = live.now
@@ -75,7 +75,7 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
         graphs.append(live.now - before)
         return found
 
-    monkeypatch.setattr(supernet, "_logits", measured)
+    monkeypatch.setattr(supernet, "logits", measured)
     with LiveBytes() as live:
         metrics = task.step(1)
     assert "held_out_loss" in metrics  # it has moved the prior as well

@@ -81,7 +81,7 @@ class Parsec:
             choices = self.problem.sample(k, rng, log_probs=log_probs)
         else:
             choices = self.problem.sample(k, rng, log_probs=log_probs, constraints=())
-        self._drawn = (step, choices)
+        self._drawn = (step, choices) if n is None else None  # others are too few, or too many, to learn alpha from
         return choices
 
     def ask(self, step: int, rng: np.random.Generator) -> Choices:
