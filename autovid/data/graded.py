@@ -47,9 +47,9 @@ class GradedRecipe(msgspec.Struct, frozen=True):
     frames: int = 16
     side: int = 16
     world: int = 24
-    waves: tuple[float, float, float] = (2.2, 3.2, 4.8)
+    waves: tuple[float, float, float] = (2.0, 3.3, 5.2)
     spread: float = 0.8
-    speeds: tuple[Range, Range] = ((0.3, 1.0), (1.0, 3.0))
+    speeds: tuple[Range, Range] = ((0.12, 0.3), (1.5, 3.0))
     noise: Range = (0.05, 1.0)
     contrast: Range = (0.6, 1.0)
     renew: int = 0
@@ -109,7 +109,8 @@ def draw_clip(path: str, recipe: GradedRecipe) -> NDArray[np.uint8]:
     texture, direction, speed = name.split("-")
     shape = (recipe.frames, recipe.side, recipe.side)
     pixels = _drift(TEXTURES.index(texture), _velocity(direction, speed, recipe, rng), recipe, rng)
-    pixels += np.exp(rng.uniform(*np.log(recipe.noise))) * rng.standard_normal(shape)
+    noise = np.exp(rng.uniform(*np.log(recipe.noise)))
+    pixels = (pixels + noise * rng.standard_normal(shape)) / np.hypot(1, noise)
     colour = rng.uniform(*recipe.contrast) * rng.uniform(0.6, 1.2, 3)
     painted = 127 + 60 * (rng.uniform(-0.3, 0.3) + pixels[..., None] * colour)
     return np.clip(painted, 0, 255).astype(np.uint8)
