@@ -1,8 +1,7 @@
 """Makes the tabular benchmark: every architecture of `search_spaces/bench.yaml`, trained alone until it has converged.
 
-    autovid data synthetic bench -o DATA                                  # 12,000 small H.264 videos, about a minute
-    python bench/table.py DATA/bench.csv --shard 0/2 --minutes 5          # one piece of one of two processes
-    until python bench/table.py DATA/bench.csv --shard 0/2 --minutes 5; do git commit ...; done
+    autovid data synthetic bench -o DATA                            # 12,000 small H.264 videos, about a minute
+    python bench/table.py DATA/bench.csv --shard 0/2 --minutes 5    # one piece of one of two processes
 
 Exit code 0 says that this shard's part of the table is complete, 1 that there is more to do. A piece begins no training
 that would not end in time. Each training is a function of (architecture, seed) alone, is done by one thread, and adds a
