@@ -7,7 +7,7 @@ Exit code 0 says that this shard's part of the table is complete, 1 that there i
 that would not end in time. Each training is a function of (architecture, seed) alone, is done by one thread, and adds a
 line to `bench/results/table-bench/`. What stands there is not trained again, whichever shard has written it. Seed 0 of
 all architectures comes first, in a random order, then seed 1, then seed 2 of 64; so a table that is broken off is a
-random sample. Frames are decoded once into DATA/bench.npz. The recipe was found by `docs/research.md`.
+random sample. Frames are decoded once into DATA/bench.npz. How the recipe was found: `docs/research.md`.
 """
 
 import argparse
@@ -42,9 +42,9 @@ THIRD = 64  # architectures with a third seed
 class TableRecipe(msgspec.Struct, frozen=True):
     """How each network is trained: SGD with Nesterov's momentum, a rate that rises linearly and falls by a cosine."""
 
-    steps: int = 600
+    steps: int = 1000
     batch: int = 32
-    lr: float = 0.3
+    lr: float = 0.1
     warmup: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-5
