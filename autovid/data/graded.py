@@ -113,7 +113,8 @@ def draw_clip(path: str, recipe: GradedRecipe) -> NDArray[np.uint8]:
     pixels = (pixels + noise * rng.standard_normal(shape)) / np.hypot(1, noise)
     colour = rng.uniform(*recipe.contrast) * rng.uniform(0.6, 1.2, 3)
     painted = 127 + 60 * (rng.uniform(-0.3, 0.3) + pixels[..., None] * colour)
-    return np.clip(painted, 0, 255).astype(np.uint8)
+    frames: NDArray[np.uint8] = np.clip(painted, 0, 255).astype(np.uint8)
+    return frames
 
 
 def _velocity(direction: str, speed: str, recipe: GradedRecipe, rng: np.random.Generator) -> tuple[float, float]:
