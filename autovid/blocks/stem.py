@@ -53,4 +53,6 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         x = F.conv3d(x, channels_last(self.weight), stride=(1, 2, 2), padding=self.padding)
-        return F.relu(self.norm(self.depthwise(x, self.temporal_kernel, 1)), inplace=True)
+        x = self.depthwise(x, self.temporal_kernel, 1)
+        x = x.contiguous(memory_format=torch.channels_last_3d)  # one clip alone loses its layout
+        return F.relu(self.norm(x), inplace=True)

@@ -1,4 +1,4 @@
-"""autovid data: indexes of data sets, checks and small copies."""
+"""autovid data: indexes of data sets, checks, small copies and synthetic sets."""
 
 import argparse
 import contextlib
@@ -17,6 +17,7 @@ NAMES = (
     *("kinetics400", "kinetics200", "ssv1", "ssv2", "moments", "ucf101", "hmdb51", "ibm"),
     *("cifar100", "imagenet", "folders", "csv"),
 )
+SYNTHETIC = ("bench", "planted")
 KEYFRAMES = 12
 
 
@@ -27,11 +28,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of its classes"))
     _check_arguments(commands.add_parser("check", help="decode everything once; say what is broken and why"))
     _resize_arguments(commands.add_parser("resize", help="the small copy: quick to read, without sound"))
+    _synthetic_arguments(commands.add_parser("synthetic", help="write a synthetic set, on which architectures differ"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one of them, and return the exit code."""
-    work = {"index": _index, "mini": _mini, "check": _check, "resize": _resize}[args.what]
+    work = {"index": _index, "mini": _mini, "check": _check, "resize": _resize, "synthetic": _synthetic}[args.what]
     return int(work(args))
 
 
@@ -186,6 +188,20 @@ def _resize(args: argparse.Namespace) -> int:
         if len(broken) > most_broken(len(videos.train) + len(videos.val)):
             raise DataError(text)
         print(text)
+    return 0
+
+
+def _synthetic_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=SYNTHETIC, metavar="NAME", help=", ".join(SYNTHETIC))
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where its videos and index go")
+    _workers_argument(parser)
+
+
+def _synthetic(args: argparse.Namespace) -> int:
+    from autovid.data.graded import RECIPES, write_graded
+
+    videos = write_graded(args.out, RECIPES[args.name], args.name, _workers(args))
+    _say(args.out / f"{args.name}.csv", videos)
     return 0
 
 

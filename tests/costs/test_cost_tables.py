@@ -11,7 +11,7 @@ from autovid.errors import ConfigError
 from autovid.models import build
 from autovid.space import list_spaces, load_space
 
-SMALL = {"tiny": (16, 32), "two_stream": (16, 48), "x3d": (4, 48)}
+SMALL = {"tiny": (16, 32), "two_stream": (16, 48), "x3d": (4, 48), "bench": (16, 16)}
 
 
 @pytest.mark.parametrize("name", sorted(list_spaces()))
