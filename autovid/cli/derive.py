@@ -28,6 +28,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "keys crop, frames, depth",
     )
     options.constraints(parser)
+    parser.add_argument("--data", type=options.source, help=f"{options.DATA} (default: the data of the search)")
+    parser.add_argument(
+        "--budget", type=options.duration, default=120.0, metavar="TIME",
+        help="for choosing anew, where ranges are given (default: 2m)",
+    )  # fmt: skip
+    options.device(parser)
     group = parser.add_argument_group("a front: the best architecture of each of several costs")
     group.add_argument(
         "--front",
@@ -35,11 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cut the range of the first constraint into N equal slices, and take the best of each",
     )
-    group.add_argument("--data", type=options.source, help=f"{options.DATA} (default: the data of the search)")
     group.add_argument(
         "--train", type=options.rate, metavar="EPOCHS", help="also train each from scratch, for so many epochs"
     )
-    options.device(group)
     options.decoding(group)
 
 
@@ -47,13 +51,15 @@ def run(args: argparse.Namespace) -> int:
     from autovid.cli.console import show_derived
     from autovid.errors import ConfigError
     from autovid.fileio import explained
-    from autovid.run import write_atomic
+    from autovid.run import Progress, write_atomic
     from autovid.search import derive, read_constraints, read_search
+    from autovid.search.choice import ChoiceEvidence
+    from autovid.studies.rescoring import choose_again
 
     if args.front:
         return _front(args)
-    if args.data or args.train:
-        raise ConfigError("--data and --train are for a front; give --front N")
+    if args.train:
+        raise ConfigError("--train is for a front; give --front N")
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
     if file.suffix not in (".yaml", ".yml") and not file.is_dir():
         raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
@@ -65,7 +71,13 @@ def run(args: argparse.Namespace) -> int:
     scale = _scale(args.scale) if args.scale else {}
     searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
-    arch = derive(searched, others or None, no_range=args.no_range)
+    choice: ChoiceEvidence | str = ""
+    if others:
+        with Progress(f"choice of {args.search}").of_phases() as show:
+            choice = choose_again(
+                Path(args.search), searched, others, data=args.data, seconds=args.budget, device=args.device, show=show
+            )
+    arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
     if scale:
         from autovid.search.derivation import described_scale
 

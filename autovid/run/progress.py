@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
@@ -52,6 +52,23 @@ class Progress:
         self._text = " · ".join(filter(None, [status, loss]))
         if now - self._shown_at >= (REFRESH_SECONDS if self._live else LINE_SECONDS):
             self._show()
+
+    @contextlib.contextmanager
+    def of_phases(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show phases one after the other: inside, call with a phase, what is done of it, and how much there is."""
+        phase = ""
+
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal phase
+            if name != phase:
+                self.start(total, done, name)
+                phase = name
+            self.update(done, name, {})
+
+        try:
+            yield show
+        finally:
+            self.close()
 
     def note(self, line: str) -> None:
         """Print a line that stays."""

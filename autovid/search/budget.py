@@ -15,7 +15,7 @@ from autovid import distributed
 from autovid.data import FrameCache, VideoSet
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
-from autovid.search.choice import calibrated_clips, raced_clips
+from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import Supernet
@@ -51,7 +51,7 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
     every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
-    changes = {"parts": tuple(parts), "choice": _choice(CHOOSING * seconds / rates.clip), "budget": seconds}
+    changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=every, **changes)
 
 
@@ -60,14 +60,19 @@ def _scaled(part: PartSettings, factor: float) -> PartSettings:
     return msgspec.structs.replace(part, steps=steps, warmup=round(part.warmup / max(1, part.steps) * steps))
 
 
-def _choice(clips: float) -> ChoiceSettings:
-    """Return the largest choice that passes so many clips; 64 random architectures stay, on fewer clips if need be."""
+def choice_within(clips: float, most: ChoiceSettings | None = None) -> ChoiceSettings:
+    """Return the largest choice that passes so many clips; 64 random architectures stay, on fewer clips if need be.
+
+    `most`: taken where that is less.
+    """
+    if most is not None and passed_clips(most) <= clips:
+        return most
     for candidates, val, first, calibration in (
         (CANDIDATES, 2048, 256, 256), (CANDIDATES, 1024, 128, 128), (CANDIDATES, 512, 128, 128), (32, 256, 128, 64),
         (32, 128, 64, 64), (16, 128, 64, 32), (16, 64, 32, 32),
     ):  # fmt: skip
         choice = ChoiceSettings(candidates, first, 64, val, calibration)
-        if raced_clips(choice) + calibrated_clips(choice) + val * (1 + choice.random) <= clips:
+        if passed_clips(choice) <= clips:
             break
     return choice
 

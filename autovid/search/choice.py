@@ -209,18 +209,14 @@ def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64]
     return alive[0], np.concatenate(losses[alive[0]]), np.concatenate(right[alive[0]])
 
 
-def raced_clips(settings: ChoiceSettings) -> int:
-    """Return how many clips pass the network in a race whose clips do not end."""
+def passed_clips(settings: ChoiceSettings) -> int:
+    """Return how many clips pass the network in a choice whose clips do not end."""
     total, field, new = 0, settings.candidates, settings.clips
     for number in range(max(1, math.ceil(math.log2(max(1, field))))):
         total += field * new
         field, new = -(-field // 2), settings.clips * 2**number  # as many as all before
-    return total
-
-
-def calibrated_clips(settings: ChoiceSettings) -> int:
-    """Return how many clips pass the network for the statistics of norms."""
-    return (settings.candidates + 1 + settings.random) * settings.calibration
+    rivals = 1 + settings.random
+    return total + (settings.candidates + rivals) * settings.calibration + rivals * settings.val_clips
 
 
 def choose(
@@ -235,8 +231,7 @@ def choose(
     `problem` is that of `strategy`, behind the last part. Raises CostRangeError where nothing lies inside its
     constraints.
     """
-    settings, seed, constraints = supernet.settings.choice, supernet.settings.seed, problem.constraints
-    assert settings is not None
+    settings, seed, constraints = supernet.choice, supernet.settings.seed, problem.constraints
     rng = np.random.default_rng((*b"choice", seed))
     candidates = strategy.candidates(settings.candidates, constraints, rng)
     show("calibration", 0, 1)
@@ -280,9 +275,8 @@ def _against_random(
     show: Show,
 ) -> ChoiceEvidence:
     """Judge the chosen architecture and random ones on the same validation clips."""
-    assert supernet.settings.choice is not None
-    judge = Judge(supernet, space, np.concatenate([chosen[None], rivals]), supernet.settings.choice.calibration)
-    total = -(-min(len(videos.val), supernet.settings.choice.val_clips) // supernet.settings.batch)
+    judge = Judge(supernet, space, np.concatenate([chosen[None], rivals]), supernet.choice.calibration)
+    total = -(-min(len(videos.val), supernet.choice.val_clips) // supernet.settings.batch)
 
     def counted() -> Iterator[Batch]:
         with closing(supernet.validation(videos)) as loader:

@@ -114,7 +114,11 @@ def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
 
 
 def derive(
-    searched: Searched, constraints: Sequence[Constraint] | None = None, *, no_range: bool = False
+    searched: Searched,
+    constraints: Sequence[Constraint] | None = None,
+    *,
+    no_range: bool = False,
+    choice: ChoiceEvidence | str = "",
 ) -> Architecture:
     """The most probable architecture inside all ranges of the finished network; with `no_range` of the whole prior.
 
@@ -125,14 +129,15 @@ def derive(
     """
     own = constraints is None and not no_range
     asked = searched.constraints if own else tuple(constraints or ())
-    if own and searched.choice is not None:
-        row = [d.candidates.index(searched.choice.chosen.choices[d.name]) for d in searched.space.decisions]
-        return _described(searched, searched.space.architecture(row), 0.0, asked)
+    choice = searched.choice or "" if own else choice
+    if isinstance(choice, ChoiceEvidence):
+        row = [d.candidates.index(choice.chosen.choices[d.name]) for d in searched.space.decisions]
+        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
         limits = (final_constraints if own else whole_constraints)(asked, searched.space)
         row = searched.strategy().candidates(1, limits, rng)[0]
-        return _described(searched, searched.space.architecture(row), 0.0, asked)
+        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
     problem: CostRangeError | None = None
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
         inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
@@ -141,13 +146,15 @@ def derive(
         except CostRangeError as error:
             problem = error
             continue
-        return _described(searched, space.architecture(best.choices), best.gap, asked)
+        return _described(searched, space.architecture(best.choices), best.gap, asked, choice)
     assert problem is not None
     raise problem
 
 
-def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint]) -> Architecture:
-    settings, choice = searched.settings, searched.choice
+def _described(
+    searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint], choice: ChoiceEvidence | str
+) -> Architecture:
+    settings = searched.settings
     how: dict[str, Any] = {
         "by": "autovid search",
         "strategy": settings.strategy,
@@ -158,7 +165,7 @@ def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequen
         "steps": f"{searched.step} of {settings.steps}",
         "proxy": settings.proxy,
         **_evidence(searched),
-        **(dict(zip(TOLD, choice.lines())) if choice is not None and choice.chosen.hash == arch.hash else {}),
+        **_told(choice),
         **searched.versions,
         "range": ranges_text(asked),
     }
@@ -168,6 +175,13 @@ def _described(searched: Searched, arch: Architecture, gap: float, asked: Sequen
         how["proven_within"] = round(gap, 6)  # no other one's log-probability is larger by more
     cost = figures(arch, [constraint.cost for constraint in asked])
     return Architecture(arch.space, arch.network, arch.reference, arch.choices, cost, how)
+
+
+def _told(choice: ChoiceEvidence | str) -> dict[str, str]:
+    """Return what is said of a choice, or of why there was none."""
+    if isinstance(choice, str):
+        return {TOLD[0]: choice} if choice else {}
+    return dict(zip(TOLD, choice.lines()))
 
 
 def _evidence(searched: Searched) -> dict[str, Any]:

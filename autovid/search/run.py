@@ -19,7 +19,7 @@ from autovid.kernels.compute import Compute
 from autovid.kernels.precision import Precision
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
-from autovid.search.choice import EVIDENCE, Show, choose
+from autovid.search.choice import EVIDENCE, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
 from autovid.search.picture import search_curve
@@ -103,29 +103,14 @@ def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Pro
     if distributed.broadcast_from_rank0(lambda: (run.path / EVIDENCE).is_file()):
         return
     try:
-        evidence = choose(task.supernet, task.strategy, task.problem, videos, _shown(progress))
+        with progress.of_phases() as show:
+            evidence = choose(task.supernet, task.strategy, task.problem, videos, show)
     except CostRangeError:  # what is derived says so
         return
-    finally:
-        progress.close()
     if distributed.is_rank0():
         write_atomic(run.path / EVIDENCE, msgspec.json.format(msgspec.json.encode(evidence)).decode() + "\n")
         for line in evidence.lines():
             run.log(line)
-
-
-def _shown(progress: Progress) -> Show:
-    """Show each phase of a choice as a progress of its own."""
-    phase = ""
-
-    def show(name: str, done: int, total: int) -> None:
-        nonlocal phase
-        if name != phase:
-            progress.start(total, done, name)
-            phase = name
-        progress.update(done, name, {})
-
-    return show
 
 
 def planned(run: str | Path) -> SearchSettings | None:

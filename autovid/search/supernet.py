@@ -31,7 +31,7 @@ from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import build_space
 from autovid.search.chance import Chance
 from autovid.search.problem import Choices
-from autovid.search.settings import SearchSettings
+from autovid.search.settings import ChoiceSettings, SearchSettings
 from autovid.search.strategy import Scores
 from autovid.space import Architecture, SearchSpace
 
@@ -57,6 +57,7 @@ class Supernet:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         self._clip = clip = Clip(settings.frames, settings.crop, settings.stride)
         self._workers, self._cache = workers, cache
+        self.choice = settings.choice or ChoiceSettings()
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         self.chance = Chance.of((video.label for video in parts[HELD_OUT]), self.classes)
         self._loaders = [
@@ -143,10 +144,14 @@ class Supernet:
         """Return the number of batches after which all clips of a set have been seen."""
         return self._loaders[part].steps_per_epoch
 
+    def close(self) -> None:
+        """End the processes that read videos."""
+        for loader in self._loaders:
+            loader.close()
+
     def validation(self, videos: VideoSet) -> ClipLoader:
         """Open the centre views of some validation videos, as many of every class."""
-        assert self.settings.choice is not None
-        some, wanted = videos.val, self.settings.choice.val_clips
+        some, wanted = videos.val, self.choice.val_clips
         if len(some) > wanted:
             _, some = hold_out(some, wanted / len(some), self.settings.seed)
         return ClipLoader(

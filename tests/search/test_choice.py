@@ -174,3 +174,22 @@ def test_a_search_races_what_its_updates_are_worth() -> None:
     with pytest.raises(ConfigError, match="choice: .*clips"):
         ChoiceSettings.after(5000, {"clips": 0})
     assert settings_for(SPACE, proxy=False, videos=100).choice is None
+
+
+def test_other_ranges_are_scored_again_and_what_cannot_be_says_why(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    tiny_search(out, tiny_videos)
+    narrower = ["derive", str(out), "--flops", "0.0076:0.0077", "--data", str(tiny_videos), "--device", "cpu"]
+    assert main(narrower) == 0
+    arch = load_architecture(out / "architecture-0.0076-0.0077.yaml")
+    assert "candidates on" in str(arch.provenance["chosen"])
+    assert "random architectures of the same ranges" in str(arch.provenance["against_random"])
+    assert 7_600_000 <= arch.macs() <= 7_700_000
+    assert main(["derive", str(out), "--flops", "0.0076:0.0077"]) == 0  # the run does not know its videos
+    assert "not scored" in str(load_architecture(out / "architecture-0.0076-0.0077.yaml").provenance["chosen"])
+    assert main(["derive", str(out), "--flops", "0.009:0.0095", "--data", str(tiny_videos)]) == 0
+    wider = load_architecture(out / "architecture-0.009-0.0095.yaml")
+    assert "not scored: the supernet has learned 0.0075–0.008 GFLOPs" in str(wider.provenance["chosen"])
+    assert "not scored" in " ".join(capsys.readouterr().out.split())

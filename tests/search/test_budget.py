@@ -1,0 +1,112 @@
+"""Dividing a time: what a plan is made of, and that it is made once."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autovid.cli import main, options
+from autovid.errors import ConfigError
+from autovid.run import RunDirectory
+from autovid.search import settings_for
+from autovid.search.budget import CHOOSING, LEARNING, Rates, choice_within, plan_budget
+from autovid.search.choice import passed_clips
+from autovid.search.settings import ChoiceSettings
+from autovid.space import load_space
+
+SPACE = load_space("tiny")
+RATES = Rates((0.02, 0.05, 0.05, 0.05), 0.001)
+SMALL = [
+    "--batch",
+    "4",
+    "--crop",
+    "16",
+    "--jitter",
+    "16:20",
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+    "--decoders",
+    "0",
+]
+
+
+def settings() -> Any:
+    return settings_for(SPACE, proxy=True, videos=400)
+
+
+@pytest.mark.parametrize("seconds", [120.0, 600.0, 3600.0])
+def test_a_plan_takes_its_time(seconds: float) -> None:
+    before = settings()
+    plan = plan_budget(before, RATES, seconds)
+    learning = sum(part.steps * rate for part, rate in zip(plan.parts, RATES.updates))
+    assert learning == pytest.approx(LEARNING * seconds, rel=0.05)  # steps are whole numbers
+    shares = [part.steps / sum(one.steps for one in plan.parts) for part in plan.parts]
+    asked = [part.steps / sum(one.steps for one in before.parts) for part in before.parts]
+    assert shares == pytest.approx(asked, abs=0.02)
+    assert plan.choice is not None
+    assert plan.choice.random >= 64
+    assert passed_clips(plan.choice) * RATES.clip <= CHOOSING * seconds
+    assert plan.budget == seconds
+
+
+def test_a_time_that_is_too_short_says_how_much_is_needed() -> None:
+    with pytest.raises(ConfigError, match=r"a budget of 1 s is too short.*give \d+ s or more"):
+        plan_budget(settings(), RATES, 1.0)
+
+
+def test_a_choice_is_as_large_as_it_may_be() -> None:
+    assert choice_within(1e9).candidates == 64
+    assert choice_within(1.0).random == 64
+    small = ChoiceSettings(candidates=4, random=4)
+    assert choice_within(1e9, small) == small
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert options.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "0m", "m", "-5m", "1d"])
+def test_what_is_no_time_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["search", "--space", "tiny", f"--budget={text}", "-o", str(tmp_path / "run")])
+    assert "give a time such as 10m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", [["--steps", "3"], ["--epochs", "1"], ["--recipe", "full"]])
+def test_a_budget_beside_another_length_is_refused(
+    other: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["search", "--space", "tiny", "--budget", "1m", *other, "-o", str(tmp_path / "run")])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    assert code == 2
+    assert "--budget" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((0.5,) * 4, 0.05))
+    words = ["search", "--space", "tiny", "--data", str(tiny_videos), "--flops", "0.0075:0.008", *SMALL]
+    budgeted = [*words, "--budget", "60s", "-o", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", ["autovid", *budgeted])
+    assert main(budgeted) == 0
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if "without a clock:" in line]
+    again = shlex.split(line.partition("without a clock:")[2])[1:]
+    again[again.index(str(tmp_path / "run"))] = str(tmp_path / "again")
+    assert main(again) == 0
+    first, second = (RunDirectory.open(tmp_path / name).config["settings"] for name in ("run", "again"))
+    assert {**first, "budget": None} == {**second, "budget": None}
+    files = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("run", "again")]
+    ours, theirs = ([{k: v for k, v in json.loads(x).items() if k != "time"} for x in lines] for lines in files)
+    assert ours == theirs  # one process repeats its own steps to the bit
+    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: pytest.fail("planned again"))
+    assert main([*budgeted, "--resume"]) == 0
