@@ -108,7 +108,7 @@ def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
         legend += [LegendEntry(name + ": the searched one", colour, "star")] * ("searched" in kinds)
         if run.best:
             weights = "the supernet's weights" if run.best[1].recalibrated else "trained"
-            legend.append(LegendEntry(f"{name}: {weights}", colour, "diamond"))
+            legend.append(LegendEntry(name + f": {weights}", colour, "diamond"))
     return points, legend
 
 

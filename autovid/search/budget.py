@@ -13,6 +13,7 @@ import numpy as np
 
 from autovid import distributed
 from autovid.data import FrameCache, VideoSet
+from autovid.data.index import check_for_search
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
@@ -88,6 +89,7 @@ def measure(
     cache: FrameCache | None = None,
 ) -> Rates:
     """Time updates and forward passes of every part with a supernet that is thrown away; all workers get rank 0's."""
+    check_for_search(videos)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
     for number, part in enumerate(settings.parts):

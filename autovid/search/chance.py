@@ -36,7 +36,7 @@ class Chance(NamedTuple):
         counts = Counter(labels)
         total = sum(counts.values())
         loss = -sum(n / total * math.log(n / total) for n in counts.values())
-        return cls(loss, classes, total, max(counts.values()))
+        return cls(loss, classes, total, max(counts.values(), default=0))
 
     @classmethod
     def uniform(cls, classes: int) -> "Chance":

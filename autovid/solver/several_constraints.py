@@ -140,10 +140,14 @@ class _Several:
         """Return the architecture with the best priced score, and that score: a bound for all of the first range.
 
         It is the best of those that lie in the first range or, because costs are in bins, just beside it.
+        Raises CostRangeError where there is none.
         """
         weights = self.weights(prices_M, chance)
         levels = self.grid.solve(weights, MAX, *self.window)
-        choices, _ = next(Tree(self.grid, levels, weights, -UNLIMITED, UNLIMITED).walk())
+        best = next(Tree(self.grid, levels, weights, -UNLIMITED, UNLIMITED).walk(), None)
+        if best is None:
+            raise CostRangeError(f"no architecture lies inside {self.constraints[0]}")
+        choices, _ = best
         return choices, float(levels[0].values_SB.max())
 
     def extreme(self, i: int, sign: int) -> Ints:

@@ -35,7 +35,7 @@ def noisy(mean: float) -> list[float]:
 
 def test_chance_is_the_entropy_of_the_labels() -> None:
     # sums of a dozen float64 terms: 1e-12 is a thousand times their rounding
-    assert Chance.of(list(range(12)) * 3, 12) == (pytest.approx(LN12, abs=1e-12), 12, 36)
+    assert Chance.of(list(range(12)) * 3, 12) == (pytest.approx(LN12, abs=1e-12), 12, 36, 3)
     unequal = Chance.of([0, 0, 0, 1], 4)
     assert unequal.loss == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)), abs=1e-12)
     assert str(unequal) == "chance 0.562 for 4 classes, which are not equally frequent"

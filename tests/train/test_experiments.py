@@ -94,7 +94,7 @@ def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -
     shown, values = capsys.readouterr().out, plain(path)
     asked = values.get("constraints", {}).get("flops", "none asked for: what is found may cost")
     assert f"range    {asked} " in shown
-    assert f", beta {values['recipe']['beta']})" in shown
+    assert f", beta {values['recipe']['beta']}, cost_gradient sampled, open_prior quarter)" in shown
     assert "256 clips = 32 x 8\n" in shown
     assert "samples 13, " in shown
 
