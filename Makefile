@@ -25,9 +25,10 @@ test-machines: $(STAMP)
 test-oldest test-newest:
 	"$(PYTHON)" tests/versions.py $(@:test-%=%)
 
-# Every command of the documentation, on small videos.
+# Every command of the documentation, on small videos; and what starts servers: Ray, torchrun.
 test-docs: $(STAMP)
 	.venv/bin/python -m pytest -q -n 2 -m docs tests/docs --durations=10
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "docs and not thorough" tests/cluster tests/cli/test_torchrun.py
 
 # The site, docs/_build/html/index.html; a warning is an error.
 docs: $(STAMP)

@@ -33,7 +33,7 @@ NUMERICAL = (
     "tests/test_distributed.py",
 )  # fmt: skip
 # The thorough ones, too.
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "not docs")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "not docs or thorough")
 QUICK = (
     "tests/models/test_builder.py", "tests/kernels/test_depthwise.py", "tests/search/test_search_on_two_workers.py",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from autovid import distributed
 
+pytestmark = pytest.mark.docs
 SEARCH = (
     "search --space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --alpha-every 1 --batch 4 --crop 16 --jitter 16:20"
 )

@@ -30,7 +30,10 @@ from autovid.run import RunDirectory
 from autovid.run.signals import Interrupted
 
 TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
-pytestmark = pytest.mark.skipif(" " in sys.prefix, reason="Ray starts no processes from a path with a space")
+pytestmark = [
+    pytest.mark.docs,
+    pytest.mark.skipif(" " in sys.prefix, reason="Ray starts no processes from a path with a space"),
+]
 SEARCH = "--space tiny --flops 0.0075:0.008 --steps 6 --samples 2 --batch 4 --crop 16 --jitter 16:20 --recipe proxy"
 MACHINE = "--device cpu --precision fp32"
 

@@ -71,6 +71,7 @@ def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat) -> dict[str, fl
     return {name: (part(guess) == part(y)).float().mean().item() for name, part in of.items()}
 
 
+@pytest.mark.thorough
 def test_motion_and_shape_are_both_needed_and_both_learned(clips: dict[str, tuple[Tensor, Tensor]]) -> None:
     """Chance is 1/12, 1/3 for the shape, 1/4 for the motion.
 
