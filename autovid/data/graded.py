@@ -49,7 +49,7 @@ class GradedRecipe(msgspec.Struct, frozen=True):
     world: int = 24
     waves: tuple[float, float, float] = (2.0, 3.3, 5.2)
     spread: float = 0.8
-    speeds: tuple[Range, Range] = ((0.12, 0.3), (1.5, 3.0))
+    speeds: tuple[Range, Range] = ((0.04, 0.12), (1.5, 3.0))
     noise: Range = (0.05, 1.0)
     contrast: Range = (0.6, 1.0)
     renew: int = 0
@@ -58,7 +58,7 @@ class GradedRecipe(msgspec.Struct, frozen=True):
     version: int = 1
 
 
-RECIPES = {"bench": GradedRecipe(), "planted": GradedRecipe(renew=4)}
+RECIPES = {"bench": GradedRecipe(), "planted": GradedRecipe(speeds=((0.3, 0.8), (1.5, 3.0)), renew=4)}
 
 
 def write_graded(folder: Path, recipe: GradedRecipe, name: str = "bench", workers: int = 0) -> VideoSet:
