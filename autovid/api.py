@@ -120,21 +120,25 @@ def search(
     precision: str = "auto",
     decoders: int = 0,
     cache: "CacheSize" = "auto",
+    budget: float | None = None,
     resume: bool = False,
     **changes: Any,
 ) -> SearchRun:
     """Search a space, as `autovid search` does, and return the finished run.
 
-    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic", for
-    which `recipe` is "proxy" unless told otherwise. `options` are the strategy's. `changes`: epochs, steps, batch, lr,
-    arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes.
-    `out` is a new directory (default: runs/search-SPACE).
+    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic".
+    `budget`: seconds; where neither that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are
+    the strategy's. `changes`: epochs, steps, batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in
+    memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default: runs/search-SPACE).
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
     from autovid.kernels.allocator import keep_memory
+    from autovid.kernels.compute import Compute
+    from autovid.search.budget import budget_of, measure, plan_budget
     from autovid.search.part_ranges import parse_constraints
+    from autovid.search.run import planned
     from autovid.search.run import search as run_search
     from autovid.search.settings import settings_for
     from autovid.space import SearchSpace, load_space
@@ -143,10 +147,11 @@ def search(
     what = space if isinstance(space, SearchSpace) else load_space(space)
     files = {"latency": Path(latency_table)} if latency_table else {}
     resolved = parse_constraints(what, constraints, files)
-    videos = open_videos(str(data), seed=seed)
+    videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
+    seconds = budget_of(budget, recipe, changes.get("steps"), changes.get("epochs"), embedded)
     settings = settings_for(
         what,
-        proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC),
+        proxy=seconds is not None or recipe == "proxy" or (recipe is None and embedded),
         videos=len(videos.train),
         constrained=bool(resolved),
         strategy=strategy,
@@ -156,6 +161,12 @@ def search(
     )
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
+        if seconds is not None:
+            known = planned(path) if resume else None
+            compute = Compute(device, precision)
+            settings = known or plan_budget(
+                settings, measure(what, videos, settings, compute, workers=decoders, cache=frames), seconds
+            )
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
             cache=frames, resume=resume, source=_source(data),

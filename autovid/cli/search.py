@@ -142,9 +142,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _within_budget(
-    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None"
-) -> "SearchSettings":
+def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None") -> "SearchSettings":
     """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
     from autovid.cli.console import copyable
     from autovid.kernels.compute import Compute
@@ -155,9 +153,7 @@ def _within_budget(
     if args.resume and (known := planned(out)) is not None:
         return known
     compute = Compute(args.device, args.precision or "auto")
-    rates = measure(
-        plan.space, plan.videos, plan.settings, compute, plan.constraints, workers=options.decoders(args), cache=cache
-    )
+    rates = measure(plan.space, plan.videos, plan.settings, compute, workers=options.decoders(args), cache=cache)
     settings = plan_budget(plan.settings, rates, plan.budget)
     copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
     return settings
@@ -214,6 +210,7 @@ def _flags(args: argparse.Namespace) -> _Plan:
     """Return the search that the flags alone ask for."""
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
+    from autovid.search.budget import budget_of
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
 
@@ -226,9 +223,10 @@ def _flags(args: argparse.Namespace) -> _Plan:
         )
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
-    seed, budget = args.seed or 0, _budget(args)
+    seed, embedded = args.seed or 0, args.data in (None, "synthetic")
+    budget = budget_of(args.budget, args.recipe, args.steps, args.epochs, embedded)
     videos, source = training.open_data(args.data or "synthetic", seed)
-    proxy = budget is not None or args.recipe == "proxy" or (args.recipe is None and args.data in (None, "synthetic"))
+    proxy = budget is not None or args.recipe == "proxy" or (args.recipe is None and embedded)
     changes = {name: getattr(args, name) for name in RECIPE}
     settings = settings_for(
         space,
@@ -244,17 +242,6 @@ def _flags(args: argparse.Namespace) -> _Plan:
         **changes,
     )
     return _Plan(space, videos, source, settings, constraints, budget)
-
-
-def _budget(args: argparse.Namespace) -> float | None:
-    """Return the seconds of a search whose length nobody has given otherwise. Raises ConfigError."""
-    from autovid.errors import ConfigError
-
-    if args.budget is not None and args.recipe == "full":
-        raise ConfigError("--budget plans steps by a clock, --recipe full has its own epochs; leave one of them out")
-    if args.budget is not None or args.recipe or args.steps or args.epochs:
-        return None if args.budget is None else float(args.budget)
-    return 600.0 if args.data in (None, "synthetic") else 3600.0
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:

@@ -5,7 +5,6 @@ has a say in it from then on: a resumed search, or the same one again, does the 
 """
 
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +16,6 @@ from autovid.data.index import check_for_search
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
-from autovid.search.constraints import Constraint
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import Supernet
 from autovid.space import SearchSpace
@@ -27,6 +25,20 @@ LEARNING, SCORING, CHOOSING = 0.62, 0.08, 0.25  # of the time; the rest is for b
 TRIALS = 6  # updates of each part that are measured, after a first one
 FEWEST = 8  # updates of a part
 CANDIDATES = 64
+
+
+def budget_of(budget: float | None, recipe: str | None, steps: object, epochs: object, embedded: bool) -> float | None:
+    """Return the seconds of a search; None where its length is given otherwise. Raises ConfigError.
+
+    Where nothing is given it takes 10 minutes, or an hour on videos of one's own (not `embedded`).
+    """
+    if budget is not None and (recipe == "full" or steps or epochs):
+        raise ConfigError(
+            "--budget plans steps by a clock, and --recipe full, --steps and --epochs give them; leave one of them out"
+        )
+    if budget is not None or recipe or steps or epochs:
+        return budget
+    return 600.0 if embedded else 3600.0
 
 
 class Rates(NamedTuple):
@@ -83,7 +95,6 @@ def measure(
     videos: VideoSet,
     settings: SearchSettings,
     compute: Compute,
-    constraints: Sequence[Constraint] = (),
     *,
     workers: int = 0,
     cache: FrameCache | None = None,
