@@ -127,9 +127,9 @@ def search(
     """Search a space, as `autovid search` does, and return the finished run.
 
     `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic".
-    `budget`: seconds; where neither that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are
-    the strategy's. `changes`: epochs, steps, batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in
-    memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default: runs/search-SPACE).
+    `budget`: seconds; where neither that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options`
+    are the strategy's. `changes`: epochs, steps, batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded
+    frames in memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default: runs/search-SPACE).
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
