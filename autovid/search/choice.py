@@ -61,6 +61,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         held_out_chance, chance: loss and accuracy of the best constant answer, on held-out and validation clips.
         on_val: the chosen one on validation clips.
         random: random architectures of the same constraints on the same clips.
+        rivals_raced: how many of these took part in the race, since the constraints hold too few others.
         percentile: how many percent of these have a larger loss; None where there are none.
         interval: of the percentile, 95 %, over clips and random architectures.
     """
@@ -71,6 +72,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     chance_accuracy: float
     on_val: Judged | None = None
     random: tuple[Judged, ...] = ()
+    rivals_raced: int = 0
     percentile: float | None = None
     interval: tuple[float, float] | None = None
 
@@ -84,10 +86,12 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         if self.on_val is not None and self.percentile is not None and self.interval is not None:
             low, high = self.interval
             verdict = "" if low > 50 else "; that is no evidence that it is better than a random one"
+            lost = f", of which {self.rivals_raced} lost the race (the ranges hold few others)"
+            raced = lost if self.rivals_raced else ""
             lines.append(
                 f"better than {self.percentile:.0f} % (95 % interval {low:.0f} to {high:.0f}) of {len(self.random)} "
-                f"random architectures of the same ranges, as the supernet sees them on {self.on_val.clips:,} "
-                f"validation clips{verdict}"
+                f"random architectures of the same ranges{raced}, as the supernet sees them on "
+                f"{self.on_val.clips:,} validation clips{verdict}"
             )
         return lines
 
@@ -245,8 +249,12 @@ def choose(
         chance_accuracy=supernet.chance.accuracy,
     )
     rivals = _random(problem, constraints, candidates, settings.random, rng)
+    missing = settings.random - len(rivals)
+    raced = rng.permutation(np.delete(candidates, number, axis=0))[: max(0, missing)]
+    rivals = np.concatenate([rivals, raced])
     if not len(rivals) or not videos.val:
         return evidence
+    evidence = msgspec.structs.replace(evidence, rivals_raced=len(raced))
     return _against_random(evidence, supernet, problem.space, candidates[number], rivals, videos, show)
 
 

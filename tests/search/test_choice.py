@@ -15,10 +15,12 @@ from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
 from autovid.search import derive, read_search, settings_for
-from autovid.search.choice import EVIDENCE, ChoiceEvidence, Judge, Judged, bootstrap, percentile, race
+from autovid.search.choice import EVIDENCE, ChoiceEvidence, Judge, Judged, bootstrap, choose, percentile, race
 from autovid.search.derivation import TOLD
+from autovid.search.problem import whole_problem
 from autovid.search.run import supernet_search
 from autovid.search.settings import ChoiceSettings
+from autovid.search.strategy import make_strategy
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.space import load_architecture, load_space
 from autovid.train.task import recalibrate
@@ -151,6 +153,18 @@ def test_a_search_writes_its_evidence_and_derives_what_it_chose(
     (out / EVIDENCE).write_text("{")
     with pytest.raises(RunError, match=r"evidence\.json cannot be read"):
         read_search(out)
+
+
+def test_where_the_ranges_hold_few_architectures_the_losers_of_the_race_are_rivals_too(
+    tiny_videos: Path, supernet: Supernet
+) -> None:
+    space = SPACE.fix({d.name: d.candidates[0] for d in SPACE.decisions if d.name != "attention.stage1"})
+    problem = whole_problem(space)
+    strategy = make_strategy("parsec", problem, {})
+    evidence = choose(supernet, strategy, problem, open_videos(tiny_videos))
+    assert evidence.raced == 3
+    assert evidence.rivals_raced == len(evidence.random) == 2
+    assert "of which 2 lost the race" in evidence.lines()[1]
 
 
 def judged(loss: float) -> Judged:
