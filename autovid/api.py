@@ -136,7 +136,7 @@ def search(
     from autovid.data.frame_cache import choose_cache
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
-    from autovid.search.budget import budget_of, measure, plan_budget
+    from autovid.search.budget import budget_of, within_budget
     from autovid.search.part_ranges import parse_constraints
     from autovid.search.run import planned
     from autovid.search.run import search as run_search
@@ -145,27 +145,19 @@ def search(
 
     keep_memory()
     what = space if isinstance(space, SearchSpace) else load_space(space)
-    files = {"latency": Path(latency_table)} if latency_table else {}
-    resolved = parse_constraints(what, constraints, files)
+    resolved = parse_constraints(what, constraints, {"latency": Path(latency_table)} if latency_table else {})
     videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
     seconds = budget_of(budget, recipe, changes.get("steps"), changes.get("epochs"), embedded)
     settings = settings_for(
         what,
         proxy=seconds is not None or recipe == "proxy" or (recipe is None and embedded),
-        videos=len(videos.train),
-        constrained=bool(resolved),
-        strategy=strategy,
-        options=options,
-        seed=seed,
-        **changes,
-    )
+        videos=len(videos.train), constrained=bool(resolved), strategy=strategy, options=options, seed=seed, **changes,
+    )  # fmt: skip
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         if seconds is not None:
-            known = planned(path) if resume else None
-            compute = Compute(device, precision)
-            settings = known or plan_budget(
-                settings, measure(what, videos, settings, compute, workers=decoders, cache=frames), seconds
+            settings = (planned(path) if resume else None) or within_budget(
+                what, videos, settings, seconds, Compute(device, precision), workers=decoders, cache=frames
             )
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,

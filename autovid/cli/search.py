@@ -45,6 +45,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="full: the space's published recipe; proxy: small clips and few steps (default with synthetic data)",
     )
     options.constraints(parser)
+    _method_arguments(parser)
+    _recipe_arguments(parser)
+    launch.arguments(parser)
+    search_by_training.arguments(parser)
+    options.machine(parser)
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
+
+
+def _method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("method (PARSEC)")
     method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")
     method.add_argument(
@@ -62,6 +71,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
     method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("recipe (default: the space's)")
     length = recipe.add_mutually_exclusive_group()
     length.add_argument(
@@ -85,10 +97,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
     )
     options.clips(recipe)
-    launch.arguments(parser)
-    search_by_training.arguments(parser)
-    options.machine(parser)
-    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
 def run_name(args: argparse.Namespace) -> str:
@@ -146,15 +154,16 @@ def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "F
     """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
     from autovid.cli.console import copyable
     from autovid.kernels.compute import Compute
-    from autovid.search.budget import measure, plan_budget
+    from autovid.search.budget import within_budget
     from autovid.search.run import planned
 
     assert plan.budget is not None
     if args.resume and (known := planned(out)) is not None:
         return known
     compute = Compute(args.device, args.precision or "auto")
-    rates = measure(plan.space, plan.videos, plan.settings, compute, workers=options.decoders(args), cache=cache)
-    settings = plan_budget(plan.settings, rates, plan.budget)
+    settings = within_budget(
+        plan.space, plan.videos, plan.settings, plan.budget, compute, workers=options.decoders(args), cache=cache
+    )
     copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
     return settings
 

@@ -41,6 +41,20 @@ def budget_of(budget: float | None, recipe: str | None, steps: object, epochs: o
     return 600.0 if embedded else 3600.0
 
 
+def within_budget(
+    space: SearchSpace,
+    videos: VideoSet,
+    settings: SearchSettings,
+    seconds: float,
+    compute: Compute,
+    *,
+    workers: int = 0,
+    cache: FrameCache | None = None,
+) -> SearchSettings:
+    """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short."""
+    return plan_budget(settings, measure(space, videos, settings, compute, workers=workers, cache=cache), seconds)
+
+
 class Rates(NamedTuple):
     """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
 

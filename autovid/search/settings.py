@@ -169,13 +169,10 @@ def settings_for(
     if own and strategy != "parsec":
         raise ConfigError(f"--{min(own).replace('_', '-')} is for the strategy parsec, not for {strategy}")
     recipe, small, reference = space.recipe, space.proxy, space.reference
-    base = small if proxy else recipe
+    base, clip = (small, small) if proxy else (recipe, reference)
     values: dict[str, Any] = {
-        "frames": small.frames if proxy else reference.frames,
-        "crop": small.crop if proxy else reference.crop,
-        "stride": small.stride if proxy else reference.stride,
-        "batch": base.batch,
-        "jitter": base.jitter,
+        **{key: getattr(clip, key) for key in ("frames", "crop", "stride")},
+        **{key: getattr(base, key) for key in ("batch", "jitter")},
         "momentum": recipe.momentum,
         "weight_decay": recipe.weight_decay,
         **(_learning(small) if proxy else {}),
