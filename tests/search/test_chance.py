@@ -87,8 +87,8 @@ def test_only_the_last_quarter_of_a_part_counts(tmp_path: Path) -> None:
 
 def test_a_second_pass_over_the_same_videos_tells_nothing_new(tmp_path: Path) -> None:
     losses = {0: [1.0, 1.5] * 15}
-    once, twice = (evidence(tmp_path, losses, Chance(LN12, 12, videos)) for videos in (80, 16))
-    assert SETTINGS.batch == 8
+    once, twice = (evidence(tmp_path, losses, Chance(LN12, 12, videos)) for videos in (160, 32))
+    assert SETTINGS.batch == 16
     # the deviation of eight steps, over the root of 8 and of 2 steps on different videos: two roundings apart
     assert twice.parts[0].error == pytest.approx(2 * once.parts[0].error, rel=1e-12)
 
