@@ -157,7 +157,7 @@ def search(
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         if seconds is not None:
             settings = (planned(path) if resume else None) or within_budget(
-                what, videos, settings, seconds, Compute(device, precision), workers=decoders, cache=frames
+                what, videos, settings, seconds, Compute(device, precision), resolved, workers=decoders, cache=frames
             )
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,

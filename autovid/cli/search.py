@@ -162,7 +162,14 @@ def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "F
         return known
     compute = Compute(args.device, args.precision or "auto")
     settings = within_budget(
-        plan.space, plan.videos, plan.settings, plan.budget, compute, workers=options.decoders(args), cache=cache
+        plan.space,
+        plan.videos,
+        plan.settings,
+        plan.budget,
+        compute,
+        plan.constraints,
+        workers=options.decoders(args),
+        cache=cache,
     )
     copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
     return settings

@@ -5,6 +5,7 @@ has a say in it from then on: a resumed search, or the same one again, does the 
 """
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,9 @@ from autovid.data.index import check_for_search
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
+from autovid.search.constraints import Constraint, final_constraints
+from autovid.search.feasibility import Feasibility
+from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import Supernet
 from autovid.space import SearchSpace
@@ -47,12 +51,14 @@ def within_budget(
     settings: SearchSettings,
     seconds: float,
     compute: Compute,
+    constraints: Sequence[Constraint] = (),
     *,
     workers: int = 0,
     cache: FrameCache | None = None,
 ) -> SearchSettings:
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short."""
-    return plan_budget(settings, measure(space, videos, settings, compute, workers=workers, cache=cache), seconds)
+    rates = measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
+    return plan_budget(settings, rates, seconds)
 
 
 class Rates(NamedTuple):
@@ -109,6 +115,7 @@ def measure(
     videos: VideoSet,
     settings: SearchSettings,
     compute: Compute,
+    constraints: Sequence[Constraint] = (),
     *,
     workers: int = 0,
     cache: FrameCache | None = None,
@@ -117,18 +124,22 @@ def measure(
     check_for_search(videos)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
+    feasibility = Feasibility(space, constraints)
     for number, part in enumerate(settings.parts):
-        part_space = space if part.name == JOINT else space.part_space(number, {})
+        if part.name == JOINT:
+            problem = whole_problem(space, final_constraints(constraints, space))
+        else:
+            problem = part_problem(feasibility, number, space.part_space(number, {}))
         supernet.begin_part(part.lr)
         seconds = []
         for step in range(1 + TRIALS):
             supernet.begin_step(step, 1 + TRIALS)
-            rows = np.stack([rng.integers(part_space.sizes) for _ in range(settings.archs_per_update or 1)])
             start = time.perf_counter()
-            supernet.learn(part_space, rows, "equal", "mean", part.lr)
+            rows = problem.sample(settings.archs_per_update or 1, rng)  # in a narrow range a draw takes its time, too
+            supernet.learn(problem.space, rows, "equal", "mean", part.lr)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
-            supernet.score(part_space, rows[:1])
+            supernet.score(problem.space, rows[:1])
             passes.append((time.perf_counter() - start) / settings.batch)
         updates.append(float(np.median(seconds[1:])))
     rates = Rates(tuple(updates), float(np.median(passes)))
