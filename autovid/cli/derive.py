@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if args.no_range and ranges:
         raise ConfigError(f"--no-range asks for no range at all; leave out --{' and --'.join(ranges)}")
     scale = _scale(args.scale) if args.scale else {}
+    if args.data and not ranges:
+        raise ConfigError("--data is for choosing anew: give a range with it, such as --flops MIN:MAX, or --front N")
     searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
     choice: ChoiceEvidence | str = ""

@@ -117,8 +117,7 @@ def _entropy(run: Run, suffix: str) -> Iterator[Markup]:
 
 
 def _losses(run: Run, suffix: str) -> Iterator[Markup]:
-    searched: Any = run.searched
-    names = {"loss": "weights' half of the data", "held_out_loss": "prior's half" if searched.learned else "other half"}
+    names = {"loss": "the weights' clips", "held_out_loss": "held-out clips"}
     return _chart(run, f"Loss, mean over architectures{suffix}", list(names), names=list(names.values()))
 
 

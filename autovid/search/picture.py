@@ -80,8 +80,7 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
         title = "log-likelihood of architectures: best (blue), mean (grey)"
         _curve(axes["scores"], title, steps, records, "best_log_likelihood", BLUE)
         _curve(axes["scores"], "", steps, records, "mean_log_likelihood", GREY)
-    other = "prior's" if prior else "other"
-    _curve(axes["loss"], f"loss: weights' half (blue), {other} half (grey)", steps, records, "loss", BLUE)
+    _curve(axes["loss"], "loss: the weights' clips (blue), held-out clips (grey)", steps, records, "loss", BLUE)
     _curve(axes["loss"], "", steps, records, "held_out_loss", GREY)
     for panel in axes.values():
         _mark_parts(panel, settings)

@@ -207,3 +207,5 @@ def test_other_ranges_are_scored_again_and_what_cannot_be_says_why(
     wider = load_architecture(out / "architecture-0.009-0.0095.yaml")
     assert "not scored: the supernet has learned 0.0075–0.008 GFLOPs" in str(wider.provenance["chosen"])
     assert "not scored" in " ".join(capsys.readouterr().out.split())
+    assert main(["derive", str(out), "--data", str(tiny_videos)]) == 2
+    assert "--data is for choosing anew" in capsys.readouterr().err
