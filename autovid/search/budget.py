@@ -19,9 +19,11 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
+from autovid.search.opening import CHECKS
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import Supernet
+from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
 
@@ -75,14 +77,16 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     """
     total = sum(part.steps for part in settings.parts)
     each = sum(part.steps / total * rate for part, rate in zip(settings.parts, rates.updates))
-    updates = LEARNING * seconds / each
-    shortest = min(part.steps for part in settings.parts if part.steps)
-    if updates * shortest / total < FEWEST:
-        least = FEWEST * total / shortest * each / LEARNING
-        raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
-    parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
+    evidence = 2 * CHECKS * len(settings.parts) * scores if settings.options.get("open_prior") == "evidence" else 0.0
+    updates = max(LEARNING * seconds - evidence, LEARNING / 2 * seconds) / each
+    shortest = min(part.steps for part in settings.parts if part.steps)
+    if updates * shortest / total < FEWEST:
+        needed = FEWEST * total / shortest * each
+        least = min((needed + evidence) / LEARNING, 2 * needed / LEARNING)
+        raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
+    parts = [_scaled(part, updates / total) for part in settings.parts]
     every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
     changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=every, **changes)
@@ -131,16 +135,19 @@ def measure(
         else:
             problem = part_problem(feasibility, number, space.part_space(number, {}))
         supernet.begin_part(part.lr)
+        start = time.perf_counter()
+        ahead = problem.sample(AHEAD, rng)
+        drawing = (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
         seconds = []
         for step in range(1 + TRIALS):
             supernet.begin_step(step, 1 + TRIALS)
             start = time.perf_counter()
-            rows = problem.sample(settings.archs_per_update or 1, rng)  # in a narrow range a draw takes its time, too
+            rows = ahead[step : step + 1].repeat(settings.archs_per_update or 1, axis=0)
             supernet.learn(problem.space, rows, "equal", "mean", part.lr)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
             supernet.score(problem.space, rows[:1])
             passes.append((time.perf_counter() - start) / settings.batch)
-        updates.append(float(np.median(seconds[1:])))
+        updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
     rates = Rates(tuple(updates), float(np.median(passes)))
     return distributed.broadcast_from_rank0(lambda: rates)

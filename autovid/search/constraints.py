@@ -178,9 +178,12 @@ def _part_table(cost: Cost, number: int, space: SearchSpace) -> CostTable:
     return CostTable(factors, constant, space.sizes, table.quantity)
 
 
-def or_reach(constraints: Sequence[TableConstraint], table: CostTable) -> Sequence[TableConstraint]:
-    """Return the constraints; where there is none, everything that `table` reaches."""
-    return constraints or [TableConstraint(table, CostRange(table.smallest()[0], table.largest()[0]))]
+def or_reach(constraints: Sequence[TableConstraint], cost: Cost, space: SearchSpace) -> Sequence[TableConstraint]:
+    """Return the constraints; where there is none, everything that the space reaches of a cost."""
+    if constraints:
+        return constraints
+    table = cost.table(space)  # made only here: it takes longer than a draw
+    return [TableConstraint(table, CostRange(table.smallest()[0], table.largest()[0]))]
 
 
 def option_names(constraints: Sequence[Constraint]) -> str:
@@ -227,7 +230,7 @@ def likeliest(
     constraints: Sequence[PartConstraint], space: SearchSpace, log_probs: Sequence[np.ndarray]
 ) -> Architecture:
     """Return the most probable architecture inside the ranges, or inside the first ones that can be met together."""
-    inside = or_reach(drawable(constraints), Macs().table(space))
+    inside = or_reach(drawable(constraints), Macs(), space)
     return space.architecture(most_probable_within(inside, log_probs).choices)
 
 

@@ -142,7 +142,7 @@ def derive(
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
         inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
         try:
-            best = most_probable_within(or_reach(inside, Macs().table(space)), searched.log_probs(space))
+            best = most_probable_within(or_reach(inside, Macs(), space), searched.log_probs(space))
         except CostRangeError as error:
             problem = error
             continue

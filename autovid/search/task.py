@@ -27,7 +27,7 @@ from autovid.search.constraints import Constraint, final_constraints, likeliest,
 from autovid.search.feasibility import Feasibility, decided
 from autovid.search.monitor import Monitor
 from autovid.search.opening import opening_of
-from autovid.search.problem import Problem, part_problem, whole_problem
+from autovid.search.problem import Choices, Problem, part_problem, whole_problem
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import Evaluator, Strategy, make_strategy
 from autovid.search.supernet import Supernet
@@ -36,6 +36,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.schema import JOINT, Value
 
 RECORDS = 100  # of every candidate's probability, a part
+AHEAD = 32  # updates that architectures are drawn for at a time: in a narrow range one draw takes as long as many
 DETAIL_EVERY = 10  # steps between two records of every single decision
 LOG_BINS = 2048  # resolution of P(in range) in the log; reports use the finest
 
@@ -75,6 +76,8 @@ class SearchTask(Task):
         self.strategy: Strategy = make_strategy(settings.strategy, self.problem, settings.strategy_options(self.part))
         self.tables: dict[Cost, CostTable] = {limit.cost: limit.table for limit in self.problem.constraints}
         self.tables.setdefault(Macs(), self.problem.space.cost_table())
+        self._ahead = np.zeros((0, len(self.problem.space.sizes)), np.int64)  # drawn for updates to come
+        self._figures: dict[str, float] | None = None  # of the distribution, until the strategy learns again
         if self.supernet is not None and self.part.steps:
             self.supernet.begin_part(self.part.lr)
 
@@ -140,11 +143,22 @@ class SearchTask(Task):
         """Do one update of the weights."""
         assert self.supernet is not None
         lr = self.settings.lr_at(self.number, local)
-        choices = self.strategy.draw(local, self.settings.archs_per_update, self._generator(index))
+        choices = self._draw(index, local)
         likelihood = self.settings.options.get("likelihood", "mean")
         loss = self.supernet.learn(self.problem.space, choices, self.strategy.weighting, likelihood, lr)
         warm = float(local < self.part.warmup or self._is_closed())
         return {"loss": loss, "lr": lr, "samples": float(len(choices)), "warmup": warm}
+
+    def _draw(self, index: int, local: int) -> Choices:
+        """Return the architectures of an update; of a fixed number of them, those of the next updates are kept."""
+        n = self.settings.archs_per_update
+        if n is None:
+            return self.strategy.draw(local, None, self._generator(index))
+        if not len(self._ahead):
+            updates = min(AHEAD, self.part.steps - local)
+            self._ahead = self.strategy.draw(local, n * updates, self._generator(index))
+        choices, self._ahead = self._ahead[:n], self._ahead[n:]
+        return choices
 
     def _round(self, index: int, local: int) -> dict[str, float]:
         """Let the strategy ask, the evaluator score, and the strategy learn from it."""
@@ -155,6 +169,7 @@ class SearchTask(Task):
         clips = None if self.strategy.interleaved else self.settings.score_clips
         scores = self.evaluator.score(self.problem.space, choices, "held-out", clips)
         metrics = self.strategy.tell(choices, scores)
+        self._figures = None
         if distributed.size() > 1:  # other processors may round otherwise
             self.strategy.load(distributed.broadcast_from_rank0(self.strategy.state))
         return {"held_out_loss": float(-np.mean(scores.log_likelihood_K)), **metrics}
@@ -168,6 +183,15 @@ class SearchTask(Task):
         log_probs = self.strategy.distribution()
         if log_probs is None:
             return {}
+        if self._figures is None:
+            self._figures = self._summary(log_probs)
+        metrics = dict(self._figures)
+        if local % DETAIL_EVERY == 0 or local == self.part.steps - 1:
+            metrics |= self._decisions(log_probs)
+        return metrics
+
+    def _summary(self, log_probs: Sequence[np.ndarray]) -> dict[str, float]:
+        """Return entropy, costs and P(in range) of a distribution."""
         probabilities = [np.exp(logp) for logp in log_probs]
         metrics = {"entropy": self.entropy(log_probs)}
         top = np.array([[int(np.argmax(logp)) for logp in log_probs]])
@@ -176,8 +200,6 @@ class SearchTask(Task):
             metrics[f"top_{cost.metric}"] = int(table.total(top)[0]) / cost.quantity.atoms
         if self.problem.constraints:
             metrics["p_in_range"] = probability_inside(self.problem.constraints, log_probs, LOG_BINS)
-        if local % DETAIL_EVERY == 0 or local == self.part.steps - 1:
-            metrics |= self._decisions(log_probs)
         return metrics
 
     def entropy(self, log_probs: Sequence[np.ndarray]) -> float:
@@ -209,7 +231,11 @@ class SearchTask(Task):
         supernet = self.supernet
         return TaskState(
             model=dict(supernet.net.state_dict()) if supernet else {},
-            optim={"sgd": supernet.sgd.state_dict() if supernet else {}, "strategy": self.strategy.state()},
+            optim={
+                "sgd": supernet.sgd.state_dict() if supernet else {},
+                "strategy": self.strategy.state(),
+                "ahead": torch.from_numpy(self._ahead.copy()),
+            },
             search={name: torch.from_numpy(logp.copy()) for name, logp in self.distribution().items()},
             info={
                 **self.facts,
@@ -232,6 +258,7 @@ class SearchTask(Task):
             self.supernet.net.load_state_dict(state.model)
             self.supernet.sgd.load_state_dict(state.optim["sgd"])
         self.strategy.load(state.optim["strategy"])
+        self._ahead = state.optim["ahead"].numpy()
         self.monitor.restore(state.info["monitor"])
 
     def milestone(self, done: int) -> bool:

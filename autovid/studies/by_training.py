@@ -270,8 +270,8 @@ def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint
 
     Raises CostRangeError where the ranges hold no or too few architectures.
     """
-    table = Macs().table(space)
-    rows = sample_within(or_reach(inside, table), uniform(table), n, np.random.default_rng(seed), distinct=True)
+    limits = or_reach(inside, Macs(), space)
+    rows = sample_within(limits, uniform(limits[0].table), n, np.random.default_rng(seed), distinct=True)
     return [space.architecture(row) for row in rows]
 
 
