@@ -12,7 +12,7 @@ from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import evaluate, open_trained
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 
 CLIP = Clip(frames=4, crop=24, stride=2)
 
