@@ -41,8 +41,6 @@ def run(args: argparse.Namespace) -> None:
     trained = open_trained(args.directory, args.device, args.data, args.checkpoint)
     if trained.recalibrated:
         print(recalibrated_note(trained.recalibrated), file=sys.stderr)
-    elif trained.weights:
-        print(f"weights {trained.weights}", file=sys.stderr)
     if not trained.finished:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
     videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed)
@@ -59,9 +57,11 @@ def run(args: argparse.Namespace) -> None:
     )
     if evaluation.validations:
         print(
-            f"these videos chose the checkpoint, as the best of {evaluation.validations}: its accuracy on others is "
-            "likely lower (--split test, if there is one)"
+            f"weights {evaluation.weights} on these very videos: the accuracy on others is likely lower (--split test, "
+            "if there is one)"
         )
+    elif evaluation.weights:
+        print(f"weights {evaluation.weights}")
     for line in training.broken(evaluation, str(args.directory)):
         print(line)
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"

@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> None:
     if warning := caution(source.trained):
         hint = "" if source.trained else "; give --weights"
         print(f"autovid export: {args.what}: {warning}{hint}", file=sys.stderr)
-    if chosen := source.trained.get("checkpoint"):
-        _say(f"weights {chosen}")
     out = args.out or Path("exports") / f"{source.stem}-{args.format}"
     manifest = write_export(source, args.format, out, _say)
     print(f"{manifest.name}: {manifest.cost.gflops:.4g} GFLOPs a clip, {manifest.cost.params / 1e6:.2f} M parameters")
+    if chosen := source.trained.get("checkpoint"):
+        print(f"weights {chosen}")
     batches = " and ".join(map(str, manifest.check.batches))
     print(f"run and compared: logits differ by {manifest.check.difference:.1g} at most, in batches of {batches}")
     print(f"in {shlex.quote(str(out))}: {manifest.file}, model.json, architecture.yaml, README.md")

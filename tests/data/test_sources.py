@@ -246,8 +246,8 @@ def test_a_test_split_is_neither_learned_from_nor_chosen_by(tmp_path: Path, fold
     (split / "test" / "b jump" / "x.mp4").touch()
     videos = open_videos(split)
     assert (len(videos.train), len(videos.val), paths(videos.test)) == (13, 3, {"test/b jump/x.mp4"})
-    write_index(tmp_path / "index.csv", videos, {})
-    assert open_videos(tmp_path / "index.csv").test == videos.test
+    write_index(split / "index.csv", videos, {})
+    assert open_videos(split / "index.csv").test == videos.test
 
 
 def test_a_source_without_val_holds_some_of_every_class_out_and_knows_it(tmp_path: Path, folder: Path) -> None:
