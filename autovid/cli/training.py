@@ -99,7 +99,7 @@ def recipe_from(
     from autovid.train import make_recipe
 
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name, None) for name in RECIPE} | dict(settings))
     if proxy:
         text = (
             f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
@@ -166,7 +166,7 @@ def check_file(path: Path) -> None:
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
     """Return the flags on the command line as key=value."""
-    values = {name: getattr(args, name) for name in names}
+    values = {name: getattr(args, name, None) for name in names}
     return [f"{prefix}{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
 
 
