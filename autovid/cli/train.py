@@ -139,7 +139,11 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
     from autovid.run import RunDirectory
     from autovid.train.trained import recorded_recipe
 
-    path = shlex.quote(str(out))
+    if launch.number():
+        return  # the first worker prints it, and has the files
+    run, path = RunDirectory.open(out), shlex.quote(str(out))
+    recipe, done = recorded_recipe(run.config), max(run.steps(), default=evaluation.steps)
+    early = f"{done / evaluation.steps * recipe.epochs:.3g} of " if done < evaluation.steps else ""
     notes = [
         _line(evaluation, "centre view"),
         *_other_views(views, out),
@@ -148,7 +152,7 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
         f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
         f"[dim]{evaluation.convention}[/]",
     ]
-    panel(f"trained for {recorded_recipe(RunDirectory.open(out).config).length}", notes)
+    panel(f"trained for {early}{recipe.length}", notes)
     copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr{plugin_words()}"])
 
 

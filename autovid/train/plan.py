@@ -118,6 +118,7 @@ def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     if videos is None:
         return f"none given yet; {known}"
     text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
+    text += ", held out of those to train on" if videos.held_out else ""
     return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
 
 

@@ -47,15 +47,18 @@ class Validation:
             self.best, self._since = Best(done, result.top1, result.loss), 0
         else:
             self._since += 1
-        best = f" (best {self.best.top1:.0f} %, epoch {self._epoch(self.best.step)})" if self._since else ""
-        self._text = f"val top-1 {result.top1:.0f} %{best}"
-        if self.ended() and done < self.steps:
-            best = f"best {self.best.top1:.2f} %, epoch {self._epoch(self.best.step)}"
-            self._notices.append(
-                f"the training ends here, after epoch {self._epoch(done)} of {self.recipe.epochs:g}: no better top-1 "
-                f"on val in {self._since} validations ({best})"
-            )
+        best = f"best {self.best.top1:.2f} %, after epoch {self._epoch(self.best.step)}"
+        self._text = f"val top-1 {result.top1:.0f} %" + (f" (best {self.best.top1:.0f} %)" if self._since else "")
         top5 = {} if result.top5 is None else {"val_top5": result.top5}
+        figures = [f"top-1 {result.top1:.2f} %", *(f"top-5 {value:.2f} %" for value in top5.values())]
+        self._notices.append(
+            f"epoch {self._epoch(done)} of {self.recipe.epochs:g}: val {', '.join(figures)}, loss {result.loss:.4g} "
+            f"({best if self._since else 'the best so far'})"
+        )
+        if self.ended() and done < self.steps:
+            self._notices.append(
+                f"the training ends here, as {self._since} validations brought no better top-1 on val ({best})"
+            )
         return {"val_top1": result.top1, **top5, "val_loss": result.loss}
 
     def ended(self) -> bool:

@@ -117,9 +117,9 @@ def test_a_stop_between_changes_neither_the_best_nor_the_patience(
     assert train(tmp_path / "run", few, recipe=chosen, resume=True) == whole
     assert records(tmp_path / "run") == records(tmp_path / "whole")
     assert RunDirectory.open(tmp_path / "run").steps() == [2, 3, 4]
-    assert "ends here, after epoch 4 of 8: no better top-1 on val in 2 validations (best 50.00 %, epoch 2)" in (
-        capsys.readouterr().out
-    )
+    shown = capsys.readouterr().out
+    assert "epoch 2 of 8: val top-1 50.00 %, top-5 90.00 %, loss 1.5 (the best so far)" in shown
+    assert "ends here, as 2 validations brought no better top-1 on val (best 50.00 %, after epoch 2)" in shown
 
 
 def test_a_training_without_patience_left_is_finished(
