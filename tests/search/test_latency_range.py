@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from prior_draws import draw_from
 
 from autovid.cli import _parser, main, search_by_training
 from autovid.costs import Latency, LatencyFile, Macs, latency_table, read_latency_file
@@ -148,7 +149,7 @@ def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
     adam = torch.optim.Adam(prior.parameters(), 0.2)
     alike = torch.full((32,), 1 / 32, dtype=torch.float64)
     for _ in range(15):
-        archs_KD = prior.sample(32, generator)
+        archs_KD = draw_from(prior, 32, generator)
         adam.zero_grad()
         term = CostTerm(cost_shares(table.total(archs_KD.numpy()), beta.aim(ends)), beta.value)
         surrogate(prior.log_prob(archs_KD), alike, [term], control=True).backward()
