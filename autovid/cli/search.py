@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
-    "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
+    "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
 )  # fmt: skip
 
 
@@ -89,6 +89,12 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         metavar="J",
         help="architectures that an update learns from",
+    )
+    recipe.add_argument(
+        "--split",
+        choices=["architectures", "batch"],
+        help="what several workers divide: architectures (default, where there are enough), or each batch, which "
+        "takes less memory",
     )
     recipe.add_argument(
         "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"

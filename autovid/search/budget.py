@@ -146,8 +146,8 @@ def measure(
             supernet.learn(problem.space, rows, "equal", "mean", part.lr)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
-            supernet.score(problem.space, rows[:1])
-            passes.append((time.perf_counter() - start) / settings.batch)
+            supernet.score(problem.space, rows[:1].repeat(distributed.size(), axis=0))  # one for each worker
+            passes.append((time.perf_counter() - start) / (settings.batch * distributed.size()))
         updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
     rates = Rates(tuple(updates), float(np.median(passes)))
     return distributed.broadcast_from_rank0(lambda: rates)

@@ -88,6 +88,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     momentum: float = 0.9
     weight_decay: float = 5e-5
     archs_per_update: int | None = None  # None: as many as the strategy wants
+    split: Literal["architectures", "batch"] = "architectures"  # what workers divide among them
     alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
     norm_start: float = 0.0  # scale of norms that end a block
