@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
-        with terminable(), launch.joined(args):
+        with terminable(), launch.local_workers(args, arguments), launch.joined(args):
             if args.command in COMPUTING:
                 keep_memory()
             return int(args.run(args) or 0)

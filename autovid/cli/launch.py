@@ -1,12 +1,15 @@
-"""Processes of a command: workers that torchrun or Ray starts, trials on Ray, and signals that end it."""
+"""Processes of a command: workers that it starts itself, or torchrun or Ray, trials on Ray, and signals that end it."""
 
 import argparse
 import contextlib
 import importlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from autovid.cli import options
 from autovid.errors import AutovidError, ConfigError
 
 COMMANDS = ("search", "train", "evaluate")
+LEADER = "AUTOVID_LEADER"  # set in workers of --processes: the process that has started them
 
 
 class Terminated(KeyboardInterrupt):
@@ -33,7 +37,10 @@ def _several() -> bool:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --workers and the options that go with it."""
+    """Add --processes, and --workers and the options that go with it."""
+    parser.add_argument_group("workers, on this machine").add_argument(
+        "--processes", type=options.positive, metavar="N", help="workers that share the CPU, without Ray (default: 1)"
+    )
     group = parser.add_argument_group("workers, on Ray")
     group.add_argument(
         "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
@@ -75,6 +82,9 @@ def note(workers: int) -> None:
 def check(args: argparse.Namespace) -> None:
     """Raise ConfigError for options that have no effect without --workers."""
     values = vars(args)
+    if values.get("processes") and (values.get("workers_of_run") or values.get("score", "supernet") != "supernet"):
+        other = "--workers" if values.get("workers_of_run") else f"--score {values['score']}"
+        raise ConfigError(f"--processes does not go with {other}; leave one of them out")
     needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if values.get(name)]
     trained = values.get("score") == "training"  # side by side, each on one worker
     if needless and "workers_of_run" in values and not args.workers_of_run and not trained:
@@ -107,6 +117,61 @@ def _cores(args: argparse.Namespace) -> int:
 def _work(main: Callable[..., int], arguments: list[str]) -> int:
     sys.argv = ["autovid", *arguments]  # a stopped run prints the command to go on
     return main(arguments, started=True)
+
+
+@contextlib.contextmanager
+def local_workers(args: argparse.Namespace, arguments: Sequence[str]) -> Iterator[None]:
+    """Start --processes: this one is the first, the others run the same command, and end with it.
+
+    Raises ConfigError where they cannot.
+    """
+    number = getattr(args, "processes", None) or 1
+    if leader := os.environ.get(LEADER):
+        threading.Thread(target=_follow, args=(int(leader),), daemon=True).start()
+    if number == 1 or leader or getattr(args, "dry_run", False):
+        yield
+        return
+    if _several():
+        raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --processes out")
+    import torch
+
+    if torch.cuda.is_available() and args.device != "cpu":
+        raise ConfigError("--processes share the CPU: give --device cpu, or start a worker for each GPU with torchrun")
+    before, threads = dict(os.environ), torch.get_num_threads()
+    own = max(1, options.cores() // number)
+    os.environ.update(_meeting(number), OMP_NUM_THREADS=str(own))
+    command, others = [sys.executable, "-m", "autovid", *arguments], []
+    try:
+        for rank in range(1, number):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), LEADER: str(os.getpid())}
+            others.append(subprocess.Popen(command, env={**os.environ, **place}, start_new_session=True))
+        torch.set_num_threads(own)
+        yield
+    finally:  # the first alone has something to save
+        for other in others:
+            other.kill()
+            other.wait()
+        torch.set_num_threads(threads)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _meeting(number: int) -> dict[str, str]:
+    """Return what torchrun would set for the first of `number` workers on this machine."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    size = str(number)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    return {**meeting, "RANK": "0", "LOCAL_RANK": "0"}
+
+
+def _follow(leader: int) -> None:
+    """End this process when the one that has started it is gone, however that ended."""
+    while os.getppid() == leader:
+        time.sleep(1)
+    os._exit(7)
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "--archs-per-update",
         type=options.positive,
         metavar="J",
-        help="architectures that an update learns from",
+        help="architectures that an update learns from (default: the recipe's, and one for each of --processes)",
     )
     recipe.add_argument(
         "--split",
@@ -263,6 +263,9 @@ def _flags(args: argparse.Namespace) -> _Plan:
         choice=choice,
         **changes,
     )
+    if args.processes and args.archs_per_update is None and settings.archs_per_update is not None:
+        several = max(settings.archs_per_update, args.processes)  # one for each process
+        settings = msgspec.structs.replace(settings, archs_per_update=several)
     return _Plan(space, videos, source, settings, constraints, budget)
 
 
