@@ -130,7 +130,7 @@ def _check(args: argparse.Namespace) -> int:
     if broken:
         first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
         raise DataError(f"{len(broken)} videos or parts are broken: {first}. All are listed in {out}")
-    print(f"{videos.name}: {len({v.path for v in (*videos.train, *videos.val)})} videos, none broken")
+    print(f"{videos.name}: {len({v.path for v in videos.videos})} videos, none broken")
     return 0
 
 
@@ -185,7 +185,7 @@ def _resize(args: argparse.Namespace) -> int:
     if broken:
         first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
         text = f"{len(broken)} videos or parts are broken and left out: {first}. All are listed in {listed}"
-        if len(broken) > most_broken(len(videos.train) + len(videos.val)):
+        if len(broken) > most_broken(len(videos.videos)):
             raise DataError(text)
         print(text)
     return 0
@@ -239,6 +239,8 @@ def _even(text: str) -> int:
 
 
 def _say(out: Path, videos: "VideoSet") -> None:
+    test = f", {len(videos.test)} to test" if videos.test else ""
     print(
         f"{out}: {len(videos.classes)} classes, {len(videos.train)} videos to train on, {len(videos.val)} to validate"
+        + test
     )

@@ -15,6 +15,16 @@ MOST_SEED = 2**63 - 1
 UNITS = {"M": 10**6, "G": 10**9}
 
 
+def checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=["best", "last"],
+        default="best",
+        help="of a training: the one that was best on val (default), or the last",
+    )
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0."""
     value = int(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision",
+    "precision", "validate_every", "patience",
 )  # fmt: skip
 
 
@@ -75,6 +75,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    group.add_argument(
+        "--validate-every",
+        type=options.not_negative,
+        metavar="EPOCHS",
+        help="measure val so often, and keep the best checkpoint; 0: never (default: 1, or for 20 validations at most)",
+    )
+    group.add_argument(
+        "--patience",
+        type=options.positive,
+        metavar="N",
+        help="end the training after N validations without a better one (default: never)",
+    )
     options.machine(parser)
 
 
@@ -87,7 +99,7 @@ def recipe_from(
     from autovid.train import make_recipe
 
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name, None) for name in RECIPE} | dict(settings))
     if proxy:
         text = (
             f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
@@ -154,7 +166,7 @@ def check_file(path: Path) -> None:
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
     """Return the flags on the command line as key=value."""
-    values = {name: getattr(args, name) for name in names}
+    values = {name: getattr(args, name, None) for name in names}
     return [f"{prefix}{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
 
 
@@ -213,6 +225,32 @@ def _inherited(args: argparse.Namespace, model: "Model") -> "Start":
         raise ConfigError("--inherit and --weights are two places to start from; leave one of them out")
     check_inheritable(args.what, model)
     return Start("the supernet's weights, of each layer its part", args.what, args.new_head)
+
+
+def resumed_run(args: argparse.Namespace) -> Path | None:
+    """Return WHAT where it is the run directory of a training, to go on there as its config.yaml has it.
+
+    Raises ConfigError for what can no longer be changed then.
+    """
+    from autovid.run import RunDirectory
+    from autovid.train.trained import KIND, recorded_recipe
+
+    path = Path(args.what)
+    if not args.resume or not path.is_dir() or (args.out is not None and args.out.resolve() != path.resolve()):
+        return None
+    run = RunDirectory.open(path)
+    if run.kind != KIND:
+        return None
+    recipe = recorded_recipe(run.config)
+    given = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
+    given += [name for name in ("settings", "weights", "new_head", "inherit") if getattr(args, name)]
+    if given:
+        flag = "set" if given[0] == "settings" else given[0].replace("_", "-")
+        raise ConfigError(
+            f"--{flag}: {path} goes on as it was begun, and only --epochs can change; leave it out, or leave --resume "
+            "out to train its network anew"
+        )
+    return path
 
 
 def settings_of(pairs: list[str]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from autovid.data.lists import csv_text
 from autovid.errors import DataError
 from autovid.fileio import explained, write_atomic
 
+SPLITS = ("train", "val", "test")
+
 
 class Video(msgspec.Struct, frozen=True):
     """A video, or its part from `start` to `end` seconds; `path` is relative to the set's root, `label` a class."""
@@ -30,7 +32,8 @@ class Video(msgspec.Struct, frozen=True):
 class VideoSet(msgspec.Struct, frozen=True):
     """A data set: labels index `classes`, paths are relative to `root`.
 
-    `flip`: a mirrored video keeps its class; it does not where left and right are classes.
+    `flip`: a mirrored video keeps its class; it does not where left and right are classes. Nothing is chosen by `test`.
+    `held_out`: `val` was taken from what the source has to train on, as it has none.
     """
 
     name: str
@@ -39,10 +42,17 @@ class VideoSet(msgspec.Struct, frozen=True):
     train: tuple[Video, ...]
     val: tuple[Video, ...]
     flip: bool = True
+    test: tuple[Video, ...] = ()
+    held_out: bool = False
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """The videos of all splits."""
+        return (*self.train, *self.val, *self.test)
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the index (classes, paths, labels, splits; not the videos' bytes), to tell data sets apart."""
+        """sha256 of what a training sees (classes, paths, labels; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
         return hashlib.sha256(json.dumps(index).encode()).hexdigest()
 
@@ -141,7 +151,7 @@ def write_index(out: Path, videos: VideoSet, provenance: dict[str, Any]) -> None
 
 
 def _rows(videos: VideoSet, prefix: Path) -> Iterator[list[str]]:
-    rows = [(split, video) for split in ("train", "val") for video in getattr(videos, split)]
+    rows = [(split, video) for split in SPLITS for video in getattr(videos, split)]
     parts = any(video.start is not None or video.end is not None for _, video in rows)
     yield ["path", "label", *(["start", "end"] if parts else []), "split"]
     for split, video in rows:

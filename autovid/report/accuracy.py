@@ -48,6 +48,7 @@ def accuracy(runs: Sequence[Run]) -> Markup | None:
     charts = [
         _training(runs, "Training loss", "loss", None),
         _training(runs, "Top-1 of the training's batches, %", "top1", 0.0),
+        _training(runs, "Top-1 on val while training, %", "val_top1", 0.0),
         *_trade_off(runs),
         *_ranks(runs),
     ]

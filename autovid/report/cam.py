@@ -75,9 +75,9 @@ class LabelledNetwork:
 
 
 def open_run(path: Path, device: str = "auto") -> LabelledNetwork:
-    """Open the network of a training or a search, at its latest checkpoint. Raises DataError and RunError."""
+    """Open the network of a training at its best checkpoint, or of a search. Raises DataError and RunError."""
     trained = open_trained(path, device)
-    of = ", weights of the supernet" if trained.recalibrated else ""
+    of = ", weights of the supernet" if trained.recalibrated else f", weights {trained.weights}"
     name = f"{path.resolve().name} ({title_of(trained.model)}{of})"
     clip = trained.recipe.clip(trained.net.clip)
     return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device)

@@ -39,9 +39,10 @@ def _sentence(run: Run) -> str:
         unfinished = Markup(": the training of {} on {} is not finished; it stands at step {:,}.")
         return unfinished.format(network, data, run.steps)
     best = run.best[1]
+    chosen = f"; the weights {best.weights}, which these videos chose" if best.validations else ""
     return Markup(
-        ": {}, trained on {}, classifies <b>{:.1f} %</b> of {:,} videos correctly ({}), at {:.4g} GFLOPs a view."
-    ).format(network, data, best.top1, best.decoded, views_label(best), best.gflops_per_view)
+        ": {}, trained on {}, classifies <b>{:.1f} %</b> of {:,} videos correctly ({}), at {:.4g} GFLOPs a view{}."
+    ).format(network, data, best.top1, best.decoded, views_label(best), best.gflops_per_view, chosen)
 
 
 def _search(run: Run) -> str:

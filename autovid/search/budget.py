@@ -19,10 +19,9 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
-from autovid.search.opening import CHECKS
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
-from autovid.search.supernet import Supernet
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
@@ -77,16 +76,14 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     """
     total = sum(part.steps for part in settings.parts)
     each = sum(part.steps / total * rate for part, rate in zip(settings.parts, rates.updates))
-    samples = settings.options.get("most_samples", 1)
-    scores = samples * settings.batch * rates.clip
-    evidence = 2 * CHECKS * len(settings.parts) * scores if settings.options.get("open_prior") == "evidence" else 0.0
-    updates = max(LEARNING * seconds - evidence, LEARNING / 2 * seconds) / each
+    updates = LEARNING * seconds / each
     shortest = min(part.steps for part in settings.parts if part.steps)
     if updates * shortest / total < FEWEST:
-        needed = FEWEST * total / shortest * each
-        least = min((needed + evidence) / LEARNING, 2 * needed / LEARNING)
+        least = FEWEST * total / shortest * each / LEARNING
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
+    samples = settings.options.get("most_samples", 1)
+    scores = samples * settings.batch * rates.clip
     every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
     changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=every, **changes)
@@ -129,6 +126,9 @@ def measure(
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
     feasibility = Feasibility(space, constraints)
+    for clips in (WEIGHTS, HELD_OUT):  # into the cache: most of a search's frames come from there
+        for _ in supernet.batches(clips, 0, 1 + TRIALS):
+            pass
     for number, part in enumerate(settings.parts):
         if part.name == JOINT:
             problem = whole_problem(space, final_constraints(constraints, space))

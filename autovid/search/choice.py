@@ -64,6 +64,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         rivals_raced: how many of these took part in the race, since the constraints hold too few others.
         percentile: how many percent of these have a larger loss; None where there are none.
         interval: of the percentile, 95 %, over clips and random architectures.
+        moved_by_cost: of each part whose prior has moved, what part of that is due to cost, not to accuracy.
     """
 
     chosen: Judged
@@ -75,6 +76,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     rivals_raced: int = 0
     percentile: float | None = None
     interval: tuple[float, float] | None = None
+    moved_by_cost: dict[str, float] = {}
 
     def lines(self) -> list[str]:
         """Return the evidence in sentences, the comparison with chance first."""
@@ -93,6 +95,9 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
                 f"random architectures of the same ranges{raced}, as the supernet sees them on "
                 f"{self.on_val.clips:,} validation clips{verdict}"
             )
+        if self.moved_by_cost:
+            parts = ", ".join(f"{100 * share:.0f} % in part {name}" for name, share in self.moved_by_cost.items())
+            lines.append(f"the prior's movement is due to cost by {parts}; the rest is due to accuracy")
         return lines
 
 

@@ -105,6 +105,7 @@ def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Pro
     try:
         with progress.of_phases() as show:
             evidence = choose(task.supernet, task.strategy, task.problem, videos, show)
+        evidence = msgspec.structs.replace(evidence, moved_by_cost=task.moved_by_cost)
     except CostRangeError:  # what is derived says so
         return
     if distributed.is_rank0():

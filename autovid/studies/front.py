@@ -28,7 +28,7 @@ from autovid.search.constraints import final_constraints
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.by_training import Job, Trainer, macs_at, one_after_the_other
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import SupernetWeights, calibrate, has_supernet, open_supernet_weights
 from autovid.train.recipe import make_recipe
 

@@ -18,7 +18,7 @@ from autovid.search.constraints import PartConstraint, drawable, final_constrain
 from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
 from autovid.space.schema import JOINT
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import calibrate, clip_of
 
 

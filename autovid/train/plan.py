@@ -54,6 +54,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         "         counted from shapes; workspace and the allocator's reserve come on top",
         f"start    {_start(experiment)}",
         f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
+        f"val      {_validations(recipe)}",
         f"rate     {_schedule(recipe)}",
         *_multiples(recipe),
         *plot(recipe, steps),
@@ -117,6 +118,7 @@ def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     if videos is None:
         return f"none given yet; {known}"
     text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
+    text += ", held out of those to train on" if videos.held_out else ""
     return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
 
 
@@ -138,6 +140,14 @@ def _start(experiment: Experiment) -> str:
 def _views(recipe: Recipe, views: str) -> str:
     crop, number = view_crop(recipe.crop, views), views_of(views).total
     return f"{views} ({number} of {crop}x{crop})"
+
+
+def _validations(recipe: Recipe) -> str:
+    every = recipe.validation_interval
+    if not every:
+        return "measured at the end alone; the last checkpoint is evaluated"
+    often = f"measured every {f'{every:g} epochs' if every != 1 else 'epoch'}, the best checkpoint is kept"
+    return often + (f"; ends after {recipe.patience} without a better one" if recipe.patience else "")
 
 
 def _schedule(recipe: Recipe) -> str:

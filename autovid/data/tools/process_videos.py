@@ -85,7 +85,7 @@ class Journal:
 def tasks(videos: VideoSet) -> list[VideoTask]:
     """Return a task for every file of the index, in its order."""
     parts: dict[str, list[Part]] = defaultdict(list)
-    for video in (*videos.train, *videos.val):
+    for video in videos.videos:
         if (video.start, video.end) not in parts[video.path]:
             parts[video.path].append((video.start, video.end))
     return [VideoTask(path, tuple(own)) for path, own in parts.items()]
