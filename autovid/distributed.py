@@ -49,14 +49,21 @@ def is_rank0() -> bool:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Count as the only worker inside: norms, random masks and sums are this worker's own."""
+def alone(threads: int = 0) -> Iterator[None]:
+    """Count as the only worker inside: norms, random masks and sums are this worker's own.
+
+    `threads`: that it computes with inside; 0: as many as outside.
+    """
     global _alone
-    before, _alone = _alone, True
+    before, _alone, usual = _alone, True, torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
         _alone = before
+        if threads:
+            torch.set_num_threads(usual)
 
 
 def deal(sizes: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ from autovid.cli import options
 from autovid.errors import AutovidError, ConfigError
 
 COMMANDS = ("search", "train", "evaluate")
-LEADER = "AUTOVID_LEADER"  # set in workers of --processes: the process that has started them
+STARTED = "AUTOVID_STARTED"  # set in a worker of --processes: the first one's id, and a pipe to tell it of a beginning
 
 
 class Terminated(KeyboardInterrupt):
@@ -39,8 +39,9 @@ def _several() -> bool:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add --processes, and --workers and the options that go with it."""
     parser.add_argument_group("workers, on this machine").add_argument(
-        "--processes", type=options.positive, metavar="N", help="workers that share the CPU, without Ray (default: 1)"
-    )
+        "--processes", type=options.positive, metavar="N",
+        help="workers that share the CPU, without Ray (default: 1, or what a search with a budget measures as faster)",
+    )  # fmt: skip
     group = parser.add_argument_group("workers, on Ray")
     group.add_argument(
         "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
@@ -120,15 +121,16 @@ def _work(main: Callable[..., int], arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def local_workers(args: argparse.Namespace, arguments: Sequence[str]) -> Iterator[None]:
-    """Start --processes: this one is the first, the others run the same command, and end with it.
-
-    Raises ConfigError where they cannot.
-    """
+def local_workers(args: argparse.Namespace) -> Iterator[None]:
+    """Start --processes, of which this one is the first. In one that was started so: end when the first is gone."""
+    if started := os.environ.get(STARTED):
+        leader, ready = map(int, started.split())
+        threading.Thread(target=_follow, args=(leader,), daemon=True).start()
+        with contextlib.suppress(OSError):
+            os.write(ready, b".")
+            os.close(ready)
     number = getattr(args, "processes", None) or 1
-    if leader := os.environ.get(LEADER):
-        threading.Thread(target=_follow, args=(int(leader),), daemon=True).start()
-    if number == 1 or leader or getattr(args, "dry_run", False):
+    if started or number == 1 or getattr(args, "dry_run", False):
         yield
         return
     if _several():
@@ -137,20 +139,59 @@ def local_workers(args: argparse.Namespace, arguments: Sequence[str]) -> Iterato
 
     if torch.cuda.is_available() and args.device != "cpu":
         raise ConfigError("--processes share the CPU: give --device cpu, or start a worker for each GPU with torchrun")
-    before, threads = dict(os.environ), torch.get_num_threads()
+    importlib.import_module(f"autovid.cli.{args.command}").run_name(args)  # mistakes are reported here, once
+    with _others(number, args.words):
+        yield
+
+
+@contextlib.contextmanager
+def second_process(args: argparse.Namespace) -> Iterator[int]:
+    """Start and join a second process of a command that has not asked for one, to see whether two are faster.
+
+    Yield the threads that this one alone has, in both; 0 where there is one core, and nothing is started.
+    """
+    import torch
+
+    threads = min(torch.get_num_threads(), options.cores())
+    if os.environ.get(STARTED) and not args.processes:
+        yield threads
+    elif args.processes or _several() or threads < 2 or (torch.cuda.is_available() and args.device != "cpu"):
+        yield 0
+    else:
+        with _others(2, args.words), joined(args):
+            yield threads
+
+
+@contextlib.contextmanager
+def _others(number: int, words: Sequence[str]) -> Iterator[None]:
+    """Start all but the first of `number` workers on this machine, which share its cores; they end with the context.
+
+    Raises WorkerLostError where one of them ends before it begins.
+    """
+    import torch
+
+    from autovid.distributed import WorkerLostError
+
+    before, threads, others = dict(os.environ), torch.get_num_threads(), []
     own = max(1, options.cores() // number)
     os.environ.update(_meeting(number), OMP_NUM_THREADS=str(own))
-    command, others = [sys.executable, "-m", "autovid", *arguments], []
     try:
         for rank in range(1, number):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), LEADER: str(os.getpid())}
-            others.append(subprocess.Popen(command, env={**os.environ, **place}, start_new_session=True))
+            ready, theirs = os.pipe()
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), STARTED: f"{os.getpid()} {theirs}"}
+            command, environment = [sys.executable, "-m", "autovid", *words], {**os.environ, **place}
+            process = subprocess.Popen(command, env=environment, pass_fds=[theirs], start_new_session=True)
+            others.append((process, ready))
+            os.close(theirs)
+        if not all(os.read(ready, 1) for _, ready in others):
+            raise WorkerLostError("a second process could not begin; give --processes 1")
         torch.set_num_threads(own)
         yield
     finally:  # the first alone has something to save
-        for other in others:
-            other.kill()
-            other.wait()
+        for process, ready in others:
+            process.kill()
+            process.wait()
+            os.close(ready)
         torch.set_num_threads(threads)
         for name in os.environ.keys() - before.keys():
             del os.environ[name]

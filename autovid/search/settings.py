@@ -97,6 +97,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     seed: int = 0
     proxy: bool = False
     budget: float | None = None  # seconds that the steps were planned for, once
+    processes: int | None = None  # of one machine, which were measured as the fastest then
 
     @property
     def steps(self) -> int:
