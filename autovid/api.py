@@ -79,14 +79,14 @@ class SearchRun:
         """
         from autovid.run import Progress
         from autovid.search import read_constraints
-        from autovid.studies.front import FrontTraining, derive_front
+        from autovid.studies.front import TrainingPlan, derive_front
 
         asked = None
         if constraints is not None:
             asked = read_constraints(self.searched.space, constraints, self._cost_files(latency_table))
         return derive_front(
             self.path, n, Path(out) if out is not None else self.path / "front", constraints=asked, device=device,
-            data=None if data is None else str(data), training=FrontTraining(epochs) if epochs else None,
+            data=None if data is None else str(data), training=TrainingPlan(epochs) if epochs else None,
             progress=Progress(f"front of {self.path}"),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
+    from autovid.studies.finalists import Result
     from autovid.studies.front import Front
 
 PROXY = (
@@ -98,6 +99,19 @@ def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
     ]
     table(f"front of {len(rows)}", columns + [shown[key] for key in present], rows)
     copyable([*sentences(front, searched), f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
+
+
+def show_finalists(results: "Sequence[Result]", best: str, folder: Path) -> None:
+    """Print what finalists came to: a row for each, a column for each round; the winner in bold."""
+    epochs = sorted({one.epochs for one in results})
+    cells = {(one.hash, one.epochs): "diverged" if one.top1 is None else f"{one.top1:.2f} %" for one in results}
+    hashes = dict.fromkeys(one.hash for one in results)
+    rows = [
+        [f"[bold]{key}[/]" if key == best else key, *(cells.get((key, length), "-") for length in epochs)]
+        for key in hashes
+    ]
+    table(f"{len(rows)} finalists", ["", *(f"top-1, {length:g} epochs" for length in epochs)], rows)
+    copyable([f"where  {quoted(folder)}: finalists.csv, and a training for each"])
 
 
 def _data(run: Path, data: str) -> str:

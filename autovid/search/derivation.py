@@ -132,12 +132,12 @@ def derive(
     choice = searched.choice or "" if own else choice
     if isinstance(choice, ChoiceEvidence):
         row = [d.candidates.index(choice.chosen.choices[d.name]) for d in searched.space.decisions]
-        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
+        return described(searched, searched.space.architecture(row), 0.0, asked, choice)
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
         limits = (final_constraints if own else whole_constraints)(asked, searched.space)
         row = searched.strategy().candidates(1, limits, rng)[0]
-        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
+        return described(searched, searched.space.architecture(row), 0.0, asked, choice)
     problem: CostRangeError | None = None
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
         inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
@@ -146,14 +146,15 @@ def derive(
         except CostRangeError as error:
             problem = error
             continue
-        return _described(searched, space.architecture(best.choices), best.gap, asked, choice)
+        return described(searched, space.architecture(best.choices), best.gap, asked, choice)
     assert problem is not None
     raise problem
 
 
-def _described(
+def described(
     searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint], choice: ChoiceEvidence | str
 ) -> Architecture:
+    """Return an architecture with its figures and with how it came about; `choice`: the evidence for it, in words."""
     settings = searched.settings
     how: dict[str, Any] = {
         "by": "autovid search",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autovid.search.task import SearchTask
 
 STILL = 0.995  # share of the uniform entropy above which a prior has not moved
-COLLAPSED = 0.5  # probability of skip in every decision that has it above which a part has collapsed (ours)
+COLLAPSED = 0.75  # probability of skip in every decision that has it above which a part has collapsed (ours)
 
 
 class Monitor:

@@ -34,9 +34,10 @@ def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[
         steps, done = longer.steps(videos), max(run.steps(), default=0)
         before = run.config.get("prolonged", [])
         run.record("prolonged", [*before, {"after": done, "epochs": epochs, "steps": steps}])
+        rate = longer.lr_at(min(done, steps - 1), steps)  # an epoch of a small set may be less than a step
         say(
             f"prolonged from {recipe.length} to {epochs:g}: from step {done} on the learning rate follows the schedule "
-            f"of {longer.length}, now at {longer.lr_at(done, steps):.3g}; until here it was that of {recipe.epochs:g}"
+            f"of {longer.length}, now at {rate:.3g}; until here it was that of {recipe.epochs:g}"
         )
     return longer
 

@@ -105,6 +105,7 @@ def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
     """Nor are ties, though skip stands first among the candidates, nor skips in some of the decisions alone."""
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.28)}) == []
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.25)}) == []
+    assert verdicts(task, ATTENTION, {"attention": ("skip", 0.55)}) == []
     enter(task, ATTENTION)
     first, second = task.problem.searched
     names = [task.problem.space.decisions[d].name for d in (first, second)]
