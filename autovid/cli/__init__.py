@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     parser = _parser(name)
     if name is not None and name not in COMMANDS:
         parser.error(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}".rstrip("; "))
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(arguments, argparse.Namespace(words=arguments))
     if args.command is None:
         parser.print_help()
         return 0
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
-        with terminable(), launch.joined(args):
+        with terminable(), launch.local_workers(args), launch.joined(args):
             if args.command in COMPUTING:
                 keep_memory()
             return int(args.run(args) or 0)

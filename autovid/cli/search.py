@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
-    "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
+    "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
 )  # fmt: skip
 
 
@@ -88,7 +88,13 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "--archs-per-update",
         type=options.positive,
         metavar="J",
-        help="architectures that an update learns from",
+        help="architectures that an update learns from (default: the recipe's, and one for each of --processes)",
+    )
+    recipe.add_argument(
+        "--split",
+        choices=["architectures", "batch"],
+        help="what several workers divide: architectures (default, where there are enough), or each batch, which "
+        "takes less memory",
     )
     recipe.add_argument(
         "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"
@@ -112,10 +118,7 @@ def run_name(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import announce_search, show_search_result
-    from autovid.data.frame_cache import choose_cache
     from autovid.errors import ConfigError
-    from autovid.search import search
 
     if args.score == "training":
         search_by_training.run(args)
@@ -127,10 +130,38 @@ def run(args: argparse.Namespace) -> int:
     plan = _experiment(args) if args.experiment else _flags(args)
     if plan is None:
         return 0
+    with launch.second_process(args) if _tries_two(args, plan) else contextlib.nullcontext(0) as threads:
+        return _search(args, plan, threads)
+
+
+def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
+    """Whether a second process is to be started: to measure, or because the run that goes on was planned for two."""
+    from autovid import distributed
+    from autovid.search.run import planned
+
+    if plan.budget is None or not args.resume or distributed.size() > 1:
+        return plan.budget is not None
+    known = planned(args.out or options.run_directory(f"search-{plan.space.name}", True))
+    return known is not None and known.processes == 2
+
+
+def _search(args: argparse.Namespace, plan: "_Plan", threads: int) -> int:
+    """Search. `threads`: those of one process where a second one was started, which ends where it is of no use."""
+    from autovid import distributed
+    from autovid.cli.console import announce_search, show_search_result
+    from autovid.data.frame_cache import choose_cache
+    from autovid.search import search
+
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
-    with choose_cache(args.cache, plan.videos.train, plan.videos.root) or contextlib.nullcontext() as cache:
+    with contextlib.ExitStack() as stack:
+        cache = choose_cache(args.cache, plan.videos.train, plan.videos.root)
+        stack.enter_context(cache or contextlib.nullcontext())
         if plan.budget is not None:
-            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache))
+            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache, threads))
+        if threads and plan.settings.processes == 1:
+            if not distributed.is_rank0():
+                return 0
+            stack.enter_context(distributed.alone(threads))
         announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
         result = search(
             plan.space,
@@ -146,11 +177,13 @@ def run(args: argparse.Namespace) -> int:
             resume=args.resume,
             resume_command=options.resume_command(out),
         )
-    show_search_result(result, str(args.data or "DATA"))
+        show_search_result(result, str(args.data or "DATA"))
     return 0
 
 
-def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None") -> "SearchSettings":
+def _within_budget(
+    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None", threads: int
+) -> "SearchSettings":
     """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
     from autovid.cli.console import copyable
     from autovid.kernels.compute import Compute
@@ -170,8 +203,10 @@ def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "F
         plan.constraints,
         workers=options.decoders(args),
         cache=cache,
+        threads=threads,
     )
-    copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
+    where = {None: "", 1: ", on one process"}.get(settings.processes, f", on {settings.processes} processes")
+    copyable([f"planned for {plan.budget / 60:.3g} min{where}; without a clock:  {_repeated(settings)}"])
     return settings
 
 
@@ -185,6 +220,7 @@ def _repeated(settings: "SearchSettings") -> str:
     words += ["--recipe", "proxy"] if "--recipe" not in words else []
     words += ["--steps", ",".join(f"{part.name}={part.steps}" for part in settings.parts if part.steps)]
     words += ["--alpha-every", str(settings.alpha_every)]
+    words += ["--processes", str(settings.processes)] if (settings.processes or 1) > 1 else []
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
             words += ["--set", f"choice.{key}={value}"]
@@ -257,6 +293,9 @@ def _flags(args: argparse.Namespace) -> _Plan:
         choice=choice,
         **changes,
     )
+    if args.processes and args.archs_per_update is None and settings.archs_per_update is not None:
+        several = max(settings.archs_per_update, args.processes)  # one for each process
+        settings = msgspec.structs.replace(settings, archs_per_update=several)
     return _Plan(space, videos, source, settings, constraints, budget)
 
 
