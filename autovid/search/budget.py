@@ -19,6 +19,7 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
+from autovid.search.memory import check_memory
 from autovid.search.opening import CHECKS
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
@@ -59,6 +60,7 @@ def within_budget(
     cache: FrameCache | None = None,
 ) -> SearchSettings:
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short."""
+    check_memory(space, settings, len(videos.classes), compute, constraints)
     rates = measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
     return plan_budget(settings, rates, seconds)
 

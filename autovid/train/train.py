@@ -21,6 +21,7 @@ from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.models.weights import inherit_weights
 from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
+from autovid.train.memory import step_memory
 from autovid.train.recipe import Recipe
 from autovid.train.task import TrainingTask, prepare
 from autovid.train.trained import KIND, Trained
@@ -60,6 +61,9 @@ def train_model(
     recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
         model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
+    step_memory(
+        model, recipe, len(videos.classes), distributed.size(), compute.precision.train in ("bf16", "fp16")
+    ).check(compute.device)
     config = {**train_config(model, videos, recipe, weights, new_head, inherit), "cache": str(cache or "off")}
     with shared_run(out, config, kind=KIND, resume=resume) as run:
         if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
