@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from autovid.cli.training import recipe_words
 from autovid.costs import convention, recorded_costs
 from autovid.plugins import plugin_paths
 from autovid.space.space import rough
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
-    "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
+    "machine without a GPU. FLOPs count at the reference input. For a real search give {more}."
 )
 
 
@@ -52,7 +53,8 @@ def announce_search(
     if note := settled_note(constraints):
         console.print(note, style="yellow", highlight=False)
     if settings.proxy:
-        text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps)
+        more = "--data and --recipe full" if videos.name == "synthetic" else "--recipe full, which needs a GPU"
+        text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps, more=more)
         console.print(text, style="yellow", highlight=False)
 
 
@@ -66,7 +68,7 @@ def show_search_result(result: "SearchResult", data: str) -> None:
         notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
     panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
-    copyable(_next(out, out, _data(out, data)))
+    copyable(_next(out, out, _data(out, data, result.searched.settings)))
 
 
 def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
@@ -77,7 +79,7 @@ def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Pa
             f"[yellow]the search stands at step {searched.step} of {searched.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
-    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])
+    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data, searched.settings))])
 
 
 def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
@@ -100,13 +102,12 @@ def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
     copyable([*sentences(front, searched), f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
 
 
-def _data(run: Path, data: str) -> str:
-    """Return the option for the videos of a search; the embedded ones need none."""
+def _data(run: Path, data: str, settings: "SearchSettings") -> str:
+    """Return the options for a training on the videos of a search, by its recipe; the embedded ones need none."""
     from autovid.run import RunDirectory
 
-    return (
-        "" if RunDirectory.open(run).config.get("data", "synthetic") == "synthetic" else f" --data {quoted(Path(data))}"
-    )
+    embedded = RunDirectory.open(run).config.get("data", "synthetic") == "synthetic"
+    return "" if embedded else f" --data {quoted(Path(data))}{recipe_words(settings)}"
 
 
 def _next(what: Path, run: Path, data: str) -> list[str]:

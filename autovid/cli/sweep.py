@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     first = next(iter(jobs.values()))
     if args.dry_run:
         print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
-        return training.show_plan(first, training.find_data(args, first)[0])
+        return training.show_plan(first, training.find_data(args, first)[0], args.device)
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
     results = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)

@@ -60,10 +60,11 @@ def run(args: argparse.Namespace) -> None:
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:
-        return training.show_plan(job, videos)
+        return training.show_plan(job, videos, args.device)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
+    training.note_batch(job.recipe, videos)
     new_head = job.new_head
     if job.inherit and not new_head and (note := other_classes(Path(args.what), videos)):
         print(note)

@@ -41,6 +41,11 @@ class VideoSet(msgspec.Struct, frozen=True):
     flip: bool = True
 
     @property
+    def size(self) -> "DataSet":
+        """Return the name and the numbers of classes and videos."""
+        return DataSet(self.name, len(self.classes), len(self.train), len(self.val))
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of the index (classes, paths, labels, splits; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
@@ -48,7 +53,7 @@ class VideoSet(msgspec.Struct, frozen=True):
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Size of a data set as a paper has it, for plans of trainings whose data is not there yet."""
+    """Size of a data set: of one that is there, or as a paper has it."""
 
     name: str
     classes: int

@@ -41,8 +41,8 @@ def run_task(
     pictures every `image_every` steps and at milestones (0: never). Raises Interrupted on Ctrl-C or SIGTERM
     (`resume_command` is what the user is told to type then), RunError if the directory fails; whatever the task raises
     ends the run without a new checkpoint, as the state may be half changed. A signal waits for the end of the step,
-    unless it is the first one: then there is nothing to save, and it stops at once. Seeds the global random state at every
-    step.
+    unless it is the first one: then there is nothing to save, and it stops at once. Seeds the global random state at
+    every step.
 
     Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to;
     rank 0 alone reads and writes the directory, and the others have one that is not locked.

@@ -22,7 +22,7 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("runs/[/b]") == 2
 
 
-@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos'")])
+@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos' --recipe proxy")])
 def test_what_to_type_next_names_the_videos_that_were_searched_on(
     data: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
