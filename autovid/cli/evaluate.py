@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         return
     print(f"top-1 {training.percent(evaluation.top1)}  top-5 {training.percent(evaluation.top5)}")
     print(
-        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}; "
+        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
+        f"{training.of_classes(evaluation)}; "
         f"{evaluation.views}: {evaluation.views_per_video} views a video, {evaluation.frames} frames of "
         f"{evaluation.crop}x{evaluation.crop}"
     )

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -266,7 +267,17 @@ def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
     """Open videos, and return the name under which any later process opens them again."""
     from autovid.data import open_videos
 
-    return open_videos(source, seed=seed), source if source == SYNTHETIC else str(Path(source).resolve())
+    videos = open_videos(source, seed=seed)
+    for line in videos.gaps():
+        print(line, file=sys.stderr)
+    return videos, source if source == SYNTHETIC else str(Path(source).resolve())
+
+
+def of_classes(evaluation: "Evaluation") -> str:
+    """Return " of 3 of 4 classes" where the others have no video in the split; else nothing."""
+    top1 = evaluation.top1_of_classes
+    seen = sum(value is not None for value in top1.values())
+    return f" of {seen} of {len(top1)} classes" if seen < len(top1) else ""
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

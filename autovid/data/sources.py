@@ -66,7 +66,7 @@ def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
     parts = [
         tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name]) for part in by_class
     ]
-    train, val = parts if split else hold_out(parts[0], holdout, seed)
+    train, val = parts if split else hold_out(parts[0], holdout, seed, least=holdout > 0)
     return VideoSet(root.resolve().name, root, classes, train, val)
 
 
@@ -95,7 +95,7 @@ def _from_csv(path: Path, seed: int, holdout: float, missing_ok: bool) -> VideoS
     if any(row.split for row in rows):
         train, val = (tuple(v for v, row in zip(videos, rows) if row.split == split) for split in ("train", "val"))
     else:
-        train, val = hold_out(videos, holdout, seed)
+        train, val = hold_out(videos, holdout, seed, least=holdout > 0)
     if not train:
         raise DataError(f"{path}: no row has the split 'train'")
     return VideoSet(path.stem, root, classes, train, val, metadata.flip if metadata else True)

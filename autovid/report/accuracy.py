@@ -144,13 +144,19 @@ def classes(runs: Sequence[Run]) -> Markup | None:
     charts = []
     for run in runs:
         top1 = {name: v for name, v in run.best[1].top1_of_classes.items() if v is not None} if run.best else {}
+        missing = sum(v is None for v in run.best[1].top1_of_classes.values()) if run.best else 0
         rows = [Bar(name, v, f"{name}: {v:.1f} %") for name, v in sorted(top1.items(), key=lambda item: -item[1])]
         half = MOST_CLASSES // 2
         if len(rows) > MOST_CLASSES:
             charts.append(bars(f"{run.name}: the {half} best of {len(rows)} classes", rows[:half]))
             charts.append(bars(f"{run.name}: the {half} worst", rows[-half:], "b"))
         elif rows:
-            charts.append(bars(f"{run.name}: top-1 of {len(rows)} classes", rows))
+            charts.append(
+                bars(
+                    f"{run.name}: top-1 of {len(rows)} classes{f'; {missing} have no videos in val' * (missing > 0)}",
+                    rows,
+                )
+            )
     return section("grid", parts=charts, kind=" charts") if charts else None
 
 

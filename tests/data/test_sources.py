@@ -97,6 +97,17 @@ def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
     assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
 
 
+def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
+    rows = [f"{n}.mp4,{label}" for n, label in enumerate("aaabbbcccddde")]
+    index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(13)))
+    for seed in range(5):
+        videos = open_videos(index, seed=seed)
+        assert [sum(video.label == label for video in videos.val) for label in range(5)] == [1, 1, 1, 1, 0]
+    (line,) = videos.gaps()
+    assert line == f"{videos.name}: 1 of 5 classes have no videos in val: e; they do not count in accuracies"
+    assert open_videos(index, holdout=0).gaps() == []
+
+
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.csv"])
 def test_a_source_that_is_not_there(source: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder or CSV file"):
