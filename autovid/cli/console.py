@@ -1,5 +1,6 @@
 """The terminal output of the search commands: plan, result, places and next commands."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,8 +171,8 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     lines += [escape(str(arch.provenance[key])) for key in TOLD if key in arch.provenance]
     if "log_probability" in arch.provenance:
         lines.append(
-            f"probability {_power(float(arch.provenance['log_probability']))} under the prior "
-            f"(uniform: 1 in {rough(searched.space.size)})"
+            f"{_times(float(arch.provenance['log_probability']), searched.space.size)} as probable under the prior as "
+            f"before the search (1 in {rough(searched.space.size)})"
         )
     elif "log_likelihood" in arch.provenance:
         best = f"the best of those scored by {searched.settings.score}"
@@ -181,11 +182,13 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     return lines
 
 
-def _power(log_probability: float) -> str:
-    """Write exp of a number, also far below the smallest float."""
-    exponent = log_probability / 2.302585092994046
-    whole = int(exponent // 1)
-    return f"{10 ** (exponent - whole):.1f}e{whole:+03d}" if whole < -2 else f"{10**exponent:.3f}"
+def _times(log_probability: float, size: int) -> str:
+    """Write how much a probability is of 1 / size, which may be far beyond the floats: "3.2 times"."""
+    exponent = (log_probability + math.log(size)) / math.log(10)
+    whole = math.floor(exponent)
+    if -2 <= whole < 4:
+        return f"{10**exponent:.2g} times" if whole < 2 else f"{10**exponent:,.0f} times"
+    return f"{10 ** (exponent - whole):.1f}e{whole:+03d} times"
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -63,6 +63,14 @@ def duration(text: str) -> float:
     return seconds
 
 
+def seconds(text: str) -> float:
+    """Read a time in seconds, 0 or above."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time in seconds")
+    return value
+
+
 def steps(text: str) -> int | dict[str, int]:
     """Read a number of steps, or `PART=N,PART=N`."""
     if "=" not in text:

@@ -86,11 +86,15 @@ def _trade_off(runs: Sequence[Run]) -> list[Markup]:
 
 
 def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
-    """Return the runs' own points; beside a random baseline all in the centre view, in which that is evaluated."""
+    """Return the runs' own points; all in the centre view where they were not evaluated in the same views.
+
+    Other views may have another crop, and one network then has two costs. A random baseline has the centre view alone.
+    """
     points: list[Point] = []
     legend: list[LegendEntry] = []
     number = 0  # of runs with points
-    centre = any(run.baseline for run in runs)
+    centre = any(run.baseline for run in runs) or len({run.best[1].views for run in runs if run.best}) > 1
+    lengths = {run.epochs for run in runs if run.best or run.baseline} - {None}
     for run in runs:
         colour = SERIES[number % len(SERIES)]
         finished = [(row, row.top1) for row in run.baseline if row.top1 is not None]
@@ -104,6 +108,7 @@ def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
             points.append(Point(one.gflops_per_view, one.top1, title, colour, "diamond"))
         number += bool(finished or run.best)
         kinds, name = {row.kind for row, _ in finished}, isolated(run.name)
+        name += f", {run.epochs:g} epochs" if len(lengths) > 1 and run.epochs is not None else ""
         legend += [LegendEntry(name + ": random", colour, "dot")] * ("random" in kinds)
         legend += [LegendEntry(name + ": the searched one", colour, "star")] * ("searched" in kinds)
         if run.best:

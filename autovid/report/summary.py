@@ -153,6 +153,8 @@ def _column(run: Run) -> dict[str, str]:
         column["parameters (M)"] = f"{best.params / 1e6:.2f}"
         column |= {"views": best.views, "top-1 (%)": f"{best.top1:.2f}"}
         column["top-5 (%)"] = "" if best.top5 is None else f"{best.top5:.2f}"
+    epochs = run.epochs
+    column["epochs"] = "" if epochs is None else f"{epochs:g}"
     column["steps"] = f"{run.steps:,}" if run.records else ""
     column["time"] = duration(run.seconds) if run.seconds else ""
     return column

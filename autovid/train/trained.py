@@ -9,7 +9,7 @@ import msgspec
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
-from autovid.run import RunDirectory
+from autovid.run import RunDirectory, advice
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
@@ -75,9 +75,10 @@ def find_weights(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    checkpoint = RunDirectory.open(path).latest()
+    run = RunDirectory.open(path)
+    checkpoint = run.latest()
     if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
+        raise RunError(f"{path} has no checkpoint yet; {advice(run)}")
     return path / "checkpoints" / f"step-{checkpoint.step:06d}" / "model.safetensors"
 
 
@@ -98,7 +99,7 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None) -> T
         raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
     checkpoint = run.latest()
     if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
+        raise RunError(f"{path} has no checkpoint yet; {advice(run)}")
     info = checkpoint.state.info
     recipe = msgspec.convert(run.config["recipe"], Recipe)
     compute = Compute(device, recipe.precision)
