@@ -73,7 +73,7 @@ def show_search_result(result: "SearchResult", data: str) -> None:
 
 
 def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
-    """Print a derived architecture."""
+    """Print a derived architecture. `data` is the option for its videos."""
     notes = _verdict(arch, searched)
     if not searched.finished:
         notes.append(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autovid.cli import options
+from autovid.cli import launch, options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from autovid.run import Progress, write_atomic
     from autovid.search import derive, read_constraints, read_search
     from autovid.search.choice import ChoiceEvidence
+    from autovid.search.derivation import source_of
     from autovid.studies.rescoring import choose_again
 
     if args.front:
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     scale = _scale(args.scale) if args.scale else {}
     if args.data and not ranges:
         raise ConfigError("--data is for choosing anew: give a range with it, such as --flops MIN:MAX, or --front N")
-    searched = read_search(args.search)
+    with launch.waiting("derive", f"reading {args.search}"):
+        searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
     choice: ChoiceEvidence | str = ""
     if others:
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
             choice = choose_again(
                 Path(args.search), searched, others, data=args.data, seconds=args.budget, device=args.device, show=show
             )
-    arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
+    with launch.waiting("derive", "choosing"):
+        arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
     if scale:
         from autovid.search.derivation import described_scale
 
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_derived(arch, file, searched, Path(args.search), "DATA")
+    show_derived(arch, file, searched, Path(args.search), args.data or source_of(Path(args.search)))
     return 0
 
 

@@ -56,7 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("method (PARSEC)")
-    method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")
+    method.add_argument(
+        "--samples", type=options.number_or_auto(int), help="architectures a step, K, or auto (default: 13)"
+    )
     method.add_argument(
         "--beta", type=options.number_or_auto(float), help="weight of each cost's term, or auto (default)"
     )
@@ -80,22 +82,35 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--budget", type=options.duration, metavar="TIME", help="such as 10m (default) or 1h (default with --data)"
     )
-    length.add_argument("--epochs", type=options.rate, help="of every part")
-    length.add_argument("--steps", type=options.steps, metavar="N", help="of every part, or PART=N,PART=N,...")
-    recipe.add_argument("--batch", type=options.positive)
-    recipe.add_argument("--lr", type=options.rate, help="of the weights")
-    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
+    length.add_argument(
+        "--epochs", type=options.rate, help="of every part (default: the space's, or planned for --budget)"
+    )
+    length.add_argument(
+        "--steps",
+        type=options.steps,
+        metavar="N",
+        help="of every part, or PART=N,PART=N,... (default: the space's, or planned for --budget)",
+    )
+    recipe.add_argument("--batch", type=options.positive, help="clips a step (default: the space's)")
+    recipe.add_argument("--lr", type=options.rate, help="of the weights, in every part (default: the space's)")
+    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior, in every part (default: the space's)")
     recipe.add_argument(
         "--archs-per-update",
         type=options.positive,
         metavar="J",
-        help="architectures that an update learns from",
+        help="architectures that an update learns from (default: the space's; full: as many as K)",
     )
     recipe.add_argument(
-        "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"
+        "--alpha-every",
+        type=options.positive,
+        metavar="N",
+        help="updates of the weights for one of the prior (default: the space's, or planned; full: 1)",
     )
     recipe.add_argument(
-        "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
+        "--held-out-fraction",
+        type=options.fraction,
+        metavar="F",
+        help="of the training videos, to judge architectures (default: the space's; full: 0.5)",
     )
     options.clips(recipe)
 
@@ -147,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
             resume=args.resume,
             resume_command=options.resume_command(out),
         )
-    show_search_result(result, str(args.data or "DATA"))
+    show_search_result(result, str(args.data or plan.source))
     return 0
 
 

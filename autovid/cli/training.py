@@ -57,9 +57,9 @@ class TrainingJob(NamedTuple):
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data, --recipe and everything that changes the recipe."""
-    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=options.EMBEDDED)
+def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> None:
+    """Add --data, for which `data` is the help, --recipe and everything that changes the recipe."""
+    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
     )

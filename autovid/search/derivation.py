@@ -93,6 +93,12 @@ def read_search(run: str | Path) -> Searched:
     )
 
 
+def source_of(run: Path) -> str:
+    """Return what the videos of a search were opened from. Raises RunError."""
+    checkpoint = RunDirectory.open(run).latest()
+    return str(checkpoint.state.info.get("source") or "DATA") if checkpoint else "DATA"
+
+
 def read_begun(run: str | Path) -> Searched:
     """Read a search that has no checkpoint yet: its space and settings. Raises RunError, ConfigError."""
     return Searched(*_begun_with(RunDirectory.open(Path(run))), {}, {}, 0)

@@ -54,6 +54,8 @@ class Monitor:
         text = f"part {task.settings.parts[task.number].name}"
         if self.last.get("warmup"):
             text += ", warm-up"
+        if task.settings.options.get("in_range") and task.problem.constraints:  # nothing outside is ever drawn
+            return f"{text} · inside {' and '.join(map(str, drawable(task.problem.constraints)))}"
         ranges: dict[Cost, CostRange | None] = {Macs(): None, **{c.cost: c.range for c in task.problem.constraints}}
         for cost, ends in ranges.items():
             key = f"expected_{cost.metric}"
