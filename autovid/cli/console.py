@@ -186,6 +186,8 @@ def _times(log_probability: float, size: int) -> str:
     """Write how much a probability is of 1 / size, which may be far beyond the floats: "3.2 times"."""
     exponent = (log_probability + math.log(size)) / math.log(10)
     whole = math.floor(exponent)
+    if abs(exponent) < 0.02:
+        return "just"
     if -2 <= whole < 4:
         return f"{10**exponent:.2g} times" if whole < 2 else f"{10**exponent:,.0f} times"
     return f"{10 ** (exponent - whole):.1f}e{whole:+03d} times"

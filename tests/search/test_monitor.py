@@ -132,7 +132,10 @@ def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
         start = "part attention ends outside its range: "
         have, asked = "the prior's architectures have ", " GFLOPs on average, 0.0075–0.008 GFLOPs asked for"
         assert [line.split(";")[0] for line in task.notices()] == [f"{start}{have}{figure}{asked}" for figure in says]
+    task.monitor.last = {"expected_gflops": 0.01, "p_in_range": 0.1}
+    assert task.monitor.status(task) == ("part attention · expected 0.01 of 0.0075–0.008 GFLOPs, P(in range) 0.1")
     task.settings = usual
+    assert task.monitor.status(task) == "part attention · inside 0.0075–0.008 GFLOPs"
     task.monitor.on_step_end(task, 3, {"expected_gflops": 0.01})
     assert task.notices() == []  # all that was drawn lay inside
 

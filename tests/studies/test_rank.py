@@ -99,7 +99,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_evaluate", seen)
     monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *args: "not trained here")
-    words = ["rank", str(searched), "-n", "4", "--part", "sparse", "--data", str(tiny_videos)]
+    words = ["rank", str(searched), "-n", "4", "--part", "sparse"]  # on the videos of the search
     words += ["-o", str(tmp_path / "r"), *TRAINING]
     assert main(words) == 130
     assert "stopped; what is known is kept. Go on with: autovid " in capsys.readouterr().err
