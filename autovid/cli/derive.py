@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autovid.cli import options
+from autovid.cli import launch, options
 
 if TYPE_CHECKING:
     from autovid.search import Constraint, Searched
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from autovid.run import Progress, write_atomic
     from autovid.search import derive, read_constraints, read_search
     from autovid.search.choice import ChoiceEvidence
+    from autovid.search.derivation import source_of
     from autovid.studies.rescoring import choose_again
 
     if args.front and args.finalists:
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--data is for choosing anew: give a range with it, such as --flops MIN:MAX, or --front N")
     if args.no_range and args.finalists:
         raise ConfigError("--finalists are the best of a range; leave out --no-range")
-    searched = read_search(args.search)
+    with launch.waiting("derive", f"reading {args.search}"):
+        searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
     choice: ChoiceEvidence | str = ""
     if others and not args.finalists:
@@ -104,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     if args.finalists:
         arch = _finalist(args, searched, others or None)
     else:
-        arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
+        with launch.waiting("derive", "choosing"):
+            arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
     if scale:
         from autovid.search.derivation import described_scale
 
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_derived(arch, file, searched, Path(args.search), "DATA")
+    show_derived(arch, file, searched, Path(args.search), args.data or source_of(Path(args.search)))
     return 0
 
 

@@ -9,7 +9,12 @@ from autovid.cli import options, training
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training, or of a search")
+    parser.add_argument(
+        "directory",
+        type=Path,
+        metavar="RUN",
+        help="the run directory of a training, or of a search, or an exported folder",
+    )
     parser.add_argument(
         "--views",
         default="center",
@@ -33,12 +38,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
+    from autovid.errors import DataError
+    from autovid.export.classifier import is_exported, open_exported
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
     from autovid.train.evaluate import confusion_file
     from autovid.train.inherited import recalibrated_note
 
-    trained = open_trained(args.directory, args.device, args.data, args.checkpoint)
+    if is_exported(args.directory):
+        trained = open_exported(args.directory, args.device)
+        if args.data is None:
+            raise DataError(f"{args.directory} is exported and knows no videos; give --data: {options.DATA}")
+    else:
+        trained = open_trained(args.directory, args.device, args.data, args.checkpoint)
     if trained.recalibrated:
         print(recalibrated_note(trained.recalibrated), file=sys.stderr)
     if not trained.finished:
@@ -51,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
         return
     print(f"top-1 {training.percent(evaluation.top1)}  top-5 {training.percent(evaluation.top5)}")
     print(
-        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}; "
+        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
+        f"{training.of_classes(evaluation)}; "
         f"{evaluation.views}: {evaluation.views_per_video} views a video, {evaluation.frames} frames of "
         f"{evaluation.crop}x{evaluation.crop}"
     )

@@ -251,6 +251,27 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
             print(f"restart {restart} of {most}: going on in {args.out}", file=sys.stderr)
 
 
+@contextlib.contextmanager
+def waiting(command: str, text: str) -> Iterator[None]:
+    """Show on a terminal what a command is about, until it has something to say."""
+    line = f"autovid {command}: {text} ..."
+    shown = sys.stderr.isatty()
+    if shown:
+        print(line, end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(" " * len(line), end="\r", file=sys.stderr, flush=True)
+
+
+def load_torch(command: str) -> None:
+    """Load what takes seconds, and say so."""
+    with waiting(command, "loading torch"):
+        importlib.import_module("torch")
+        importlib.import_module("autovid.train")
+
+
 def report(error: AutovidError, command: str) -> None:
     """Print an error; only once where it is the same on all workers."""
     who = f" (worker {number()})" if number() else ""

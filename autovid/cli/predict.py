@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import options
+from autovid.cli import launch, options
 from autovid.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     from autovid.export import open_classifier, predict
 
-    model, code = open_classifier(args.model, args.device, args.checkpoint), 0
+    with launch.waiting("predict", f"reading {args.model}"):
+        model, code = open_classifier(args.model, args.device, args.checkpoint), 0
     if model.caution:
         print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)
     elif model.weights:

@@ -56,9 +56,10 @@ def run(args: argparse.Namespace) -> None:
     first = next(iter(jobs.values()))
     if args.dry_run:
         print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
-        return training.show_plan(first, training.find_data(args, first)[0])
+        return training.show_plan(first, training.find_data(args, first)[0], args.device)
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
+    print(f"{len(trainings)} trainings of {first.name} on Ray, which starts now; all of them are in {out}", flush=True)
     results = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
     _show(results, out)
     if failed := [one for one in results if one.failed]:

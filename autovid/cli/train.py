@@ -63,10 +63,11 @@ def run(args: argparse.Namespace) -> None:
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:
-        return training.show_plan(job, videos)
+        return training.show_plan(job, videos, args.device)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
+    training.note_batch(job.recipe, videos)
     new_head = job.new_head
     if job.inherit and not new_head and (note := other_classes(Path(args.what), videos)):
         print(note)
@@ -166,4 +167,5 @@ def _other_views(views: "Sequence[str]", out: Path) -> list[str]:
 
 def _line(evaluation: "Evaluation", views: str) -> str:
     top1, top5 = training.percent(evaluation.top1), training.percent(evaluation.top5)
-    return f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos, {views}"
+    text = f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    return f"{text}{training.of_classes(evaluation)}, {views}"

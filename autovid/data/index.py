@@ -51,6 +51,25 @@ class VideoSet(msgspec.Struct, frozen=True):
         return (*self.train, *self.val, *self.test)
 
     @property
+    def size(self) -> "DataSet":
+        """Return the name and the numbers of classes and videos."""
+        return DataSet(self.name, len(self.classes), len(self.train), len(self.val))
+
+    def gaps(self) -> list[str]:
+        """Say which classes lack videos to learn from, or, where others have some, to validate."""
+        lines = []
+        for split, own, what in (("train", self.train, "cannot be learned"), ("val", self.val, "do not count")):
+            seen = {video.label for video in own}
+            empty = [name for label, name in enumerate(self.classes) if label not in seen]
+            if empty and own:
+                names = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
+                lines.append(
+                    f"{self.name}: {len(empty)} of {len(self.classes)} classes have no videos in {split}: {names}; "
+                    f"they {what}{' in accuracies' * (split == 'val')}"
+                )
+        return lines
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of what a training sees (classes, paths, labels; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
@@ -58,7 +77,7 @@ class VideoSet(msgspec.Struct, frozen=True):
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Size of a data set as a paper has it, for plans of trainings whose data is not there yet."""
+    """Size of a data set: of one that is there, or as a paper has it."""
 
     name: str
     classes: int
@@ -94,8 +113,13 @@ def check_for_search(videos: VideoSet) -> None:
         )
 
 
-def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest."""
+def hold_out(
+    videos: Sequence[Video], fraction: float, seed: int, least: int = 0
+) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest.
+
+    `least` are held out of every class that has more, whatever the fraction.
+    """
     members: dict[int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
         members[video.label].append(i)
@@ -106,7 +130,7 @@ def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple
         own = rng.permutation(members[label]).tolist()
         seen += len(own)
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: max(0, min(len(own) - 1, int(seen * fraction + 0.5) - len(taken)))])
+        taken.update(own[: min(len(own) - 1, max(least, int(seen * fraction + 0.5) - len(taken)))])
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
 

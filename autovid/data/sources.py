@@ -11,7 +11,7 @@ from autovid.data.bad_videos import most_broken
 from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
 from autovid.data.index import SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
-from autovid.data.lists import cells
+from autovid.data.lists import cells, check_comma
 from autovid.data.synthetic import synthetic_folder
 from autovid.errors import DataError
 
@@ -84,7 +84,7 @@ def _with_val(videos: VideoSet, seed: int, holdout: float) -> VideoSet:
     """Hold out some of every class as val where the source has no val."""
     if videos.val or not holdout:
         return videos
-    train, val = hold_out(videos.train, holdout, seed)
+    train, val = hold_out(videos.train, holdout, seed, least=True)
     return msgspec.structs.replace(videos, train=train, val=val, held_out=bool(val))
 
 
@@ -132,6 +132,7 @@ def csv_rows(path: Path, root: Path) -> Iterator[ListedVideo]:
     """Read the rows of a CSV index whose paths are relative to `root`. Raises DataError, with the row's number."""
     columns: Sequence[str] | None = None
     for where, row in cells(path):
+        check_comma(where, row)
         if columns is None and _is_header(root, names := [cell.lower() for cell in row]):
             columns = _header(where, names)
             continue

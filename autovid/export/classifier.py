@@ -27,9 +27,9 @@ from autovid.export.manifest import (
 )
 from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.untrusted import load_program
-from autovid.kernels.compute import find_device
+from autovid.kernels.compute import Compute, find_device
 from autovid.models import build, load_model, load_weights
-from autovid.train import open_trained
+from autovid.train import Trained, make_recipe, open_trained
 from autovid.train.trained import Which, title_of
 
 TOP = 5  # classes of a prediction
@@ -153,6 +153,30 @@ def _of_module(module: Callable[[Tensor], Tensor], device: torch.device) -> Logi
             return module(x.to(device)).float().cpu()
 
     return logits
+
+
+def is_exported(what: Path) -> bool:
+    """Tell whether a folder is one that export has written."""
+    return (what / MANIFEST).is_file()
+
+
+def open_exported(folder: Path, device: str = "auto") -> Trained:
+    """Open the network of an exported folder as that of a training. Raises ConfigError for a program."""
+    manifest = read_manifest(folder)
+    if manifest.kind != "safetensors":
+        raise ConfigError(
+            f"{folder} holds a program ({manifest.kind}), which has no layers to look into; give the run, or what "
+            "autovid export --format safetensors has written"
+        )
+    model, clip = load_model(folder / ARCHITECTURE), manifest.clip
+    net = build(model, manifest.outputs)
+    load_weights(net, folder / FILES[manifest.kind])
+    sampling: Any = clip.sampling
+    recipe = make_recipe(model, frames=clip.frames, crop=clip.crop, stride=clip.stride, sampling=sampling)
+    compute = Compute(device, "fp32")
+    step, steps = (int(manifest.trained.get(key, 0)) for key in ("step", "steps"))
+    classes = manifest.classes or tuple(map(str, range(manifest.outputs)))
+    return Trained(folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, step == steps)
 
 
 def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:

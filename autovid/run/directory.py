@@ -107,6 +107,24 @@ class RunDirectory:
         """Whether this object may write into the directory."""
         return self._lock is not None
 
+    def in_use(self) -> bool:
+        """Tell whether a process works in the directory now."""
+        if self.locked or not (self.path / _LOCK).is_file():
+            return self.locked
+        try:
+            _RunLock(self.path / _LOCK, note=False).release()
+        except RunError:
+            return True
+        return False
+
+    def command(self) -> str:
+        """Return the command that goes on, as the log has it; empty where it has none."""
+        try:
+            text = (self.path / "log.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text.rpartition(" goes on with: ")[2].partition("\n")[0] if " goes on with: " in text else ""
+
     def log(self, line: str) -> None:
         """Append a line with the time to log.txt."""
         assert self.locked, "opened for reading only"
@@ -246,10 +264,17 @@ def shared_run(path: str | Path, config: dict[str, Any], *, kind: str, resume: b
         yield run
 
 
+def advice(run: RunDirectory) -> str:
+    """Say what to do about a run that has saved nothing: wait for one that is at work, or the command that goes on."""
+    if run.in_use():
+        return "it is at work: it saves every few minutes"
+    return f"go on with: {run.command() or 'the command that began it, and --resume'}"
+
+
 class _RunLock:
     """A lock on the file `path` until `release`. Raises RunError, naming the process, if another one holds it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, note: bool = True) -> None:
         with explained(f"cannot lock {path}"):
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open is what holds the lock
             self.release = self._file.close
@@ -259,8 +284,9 @@ class _RunLock:
                 self._file.seek(0)
                 holder = self._file.read(200).decode(errors="replace").strip() or "another process"
                 raise RunError(f"{path.parent} is in use by {holder}; wait for it, or choose another -o") from None
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n".encode())
+            if note:
+                self._file.truncate(0)
+            self._file.write(b"" if not note else f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         _locks.add(self)
 
 

@@ -44,7 +44,8 @@ def run_task(
     asks for histograms and pictures every `image_every` steps and at milestones (0: never).
     Raises Interrupted on Ctrl-C or SIGTERM (`resume_command` is what the user is told to type then), RunError if the
     directory fails; whatever the task raises ends the run without a new checkpoint, as the state may be half changed.
-    Seeds the global random state at every step.
+    A signal waits for the end of the step, unless it is the first one: then there is nothing to save, and it stops at
+    once. Seeds the global random state at every step.
 
     Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to;
     rank 0 alone reads and writes the directory, and the others have one that is not locked.
@@ -96,7 +97,7 @@ class _TaskLoop:
                 if self.run.locked:
                     self.progress.start(self.task.steps, first, self.task.status())
                 while not self.asked_to_stop(stop) and not self.over():
-                    self.one_step(log)
+                    self.one_step(log, stop, nothing_done=self.done == first)
                     if self.due():
                         self.save(log)
                 if self.done > first and self.saved != self.done:
@@ -136,9 +137,13 @@ class _TaskLoop:
         self.signal = distributed.largest([stop.signal or 0])[0]
         return self.signal > 0
 
-    def one_step(self, log: MetricsLog | None) -> None:
+    def one_step(self, log: MetricsLog | None, stop: StopRequest, nothing_done: bool) -> None:
         seed_step(self.seed, self.done)
-        self.metrics = self.task.step(self.done)
+        stop.at_once = nothing_done and distributed.size() == 1  # a first step of hours may be why one stops
+        try:
+            self.metrics = self.task.step(self.done)
+        finally:
+            stop.at_once = False
         if log is not None:
             log.write(self.done, self.metrics)
             if learned := self.task.probabilities(self.done):

@@ -19,6 +19,7 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
+from autovid.search.memory import check_memory
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
@@ -64,6 +65,7 @@ def within_budget(
     architecture each; the settings are for whichever does more architectures a second, and say which
     (`SearchSettings.processes`).
     """
+    check_memory(space, settings, len(videos.classes), compute, constraints)
 
     def rates_of(settings: SearchSettings) -> Rates:
         return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)

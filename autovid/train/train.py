@@ -25,6 +25,7 @@ from autovid.models.weights import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.config_file import VERSIONS
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
+from autovid.train.memory import step_memory
 from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import TrainingTask, prepare
@@ -143,6 +144,9 @@ class _Training:
 
     def run(self, views: Sequence[str], resume: bool, resume_command: str, epochs: float | None = None) -> Evaluation:
         """Train, for `epochs` if it is to be longer than planned, and evaluate; or read what it came to."""
+        half = self.compute.precision.train in ("bf16", "fp16")
+        memory = step_memory(self.model, self.recipe, len(self.videos.classes), distributed.size(), half)
+        memory.check(self.compute.device)
         if resume:
             distributed.broadcast_from_rank0(lambda: refuse_other_length(self.out, self.config))
         config = {**self.config, "cache": str(self.cache or "off")}

@@ -11,7 +11,7 @@ import msgspec
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
-from autovid.run import Checkpoint, RunDirectory
+from autovid.run import Checkpoint, RunDirectory, advice
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
@@ -50,7 +50,7 @@ class Trained:
     @property
     def weights(self) -> str:
         """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
-        if self.recalibrated:
+        if self.recalibrated or not self.steps:  # an exported folder may not know
             return ""
         when = f"after epoch {self.step / self.steps * self.recipe.epochs:.3g} of {self.recipe.epochs:g}"
         if not self.chosen:
@@ -108,7 +108,7 @@ def _checkpoints(run: RunDirectory, which: Which = "best") -> tuple[Checkpoint, 
     """Return the last checkpoint of a run, and the one that is asked for. Raises RunError where there is none yet."""
     last = run.latest()
     if last is None:
-        raise RunError(f"{run.path} has no checkpoint yet; go on with its training: autovid train … --resume")
+        raise RunError(f"{run.path} has no checkpoint yet; {advice(run)}")
     if which == "last" or last.best in (None, last.step):
         return last, last
     assert last.best is not None

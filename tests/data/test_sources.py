@@ -98,6 +98,31 @@ def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
     assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"path;label\na.mp4;b\n", "row 1: the columns are separated by semicolons, where commas are"),
+        (b"a.mp4\tb\n", "row 1: the columns are separated by tabs"),
+        ("path,label\na.mp4,caf\u00e9\n".encode("cp1252"), "Save it as CSV UTF-8, or, .*: iconv -f CP1252 -t UTF-8 "),
+    ],
+)
+def test_a_table_of_a_spreadsheet_says_how_to_save_it(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        open_videos(tmp_path / "my.csv")
+
+
+def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
+    rows = [f"{n}.mp4,{label}" for n, label in enumerate("aaabbbcccddde")]
+    index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(13)))
+    for seed in range(5):
+        videos = open_videos(index, seed=seed)
+        assert [sum(video.label == label for video in videos.val) for label in range(5)] == [1, 1, 1, 1, 0]
+    (line,) = videos.gaps()
+    assert line == f"{videos.name}: 1 of 5 classes have no videos in val: e; they do not count in accuracies"
+    assert open_videos(index, holdout=0).gaps() == []
+
+
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.csv"])
 def test_a_source_that_is_not_there(source: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder or CSV file"):
@@ -276,7 +301,7 @@ def test_a_bad_header_is_refused(header: str, tmp_path: Path) -> None:
     [
         (b"", "no videos"),
         (b"path,label\n", "no videos"),
-        (b"a.mp4,\xff\xfe\n", "not a CSV file"),
+        (b"a.mp4,\xff\xfe\n", "not a UTF-8 text file"),
         (b'a.mp4,"run\n', "not a CSV file"),
         (b"a.mp4," + b"x" * 200_000 + b"\n", "not a CSV file"),
         (b"path,label,split\na.mp4,run,val\n", "no row has the split 'train'"),

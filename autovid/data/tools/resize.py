@@ -127,6 +127,17 @@ def resize(
     return _copied(videos, out, results), broken(results)
 
 
+def moved_times(videos: VideoSet, copy: VideoSet) -> str:
+    """Say that the copy's parts have other times than the original's, where they have; their frames are the same."""
+    old, new = ({v.start for v in (*s.train, *s.val)} | {v.end for v in (*s.train, *s.val)} for s in (videos, copy))
+    if not new - old:
+        return ""
+    return (
+        "start and end are those of the copies: they lie between two frames, so that each part has the frames that it "
+        "had, and differ from yours by less than a frame"
+    )
+
+
 def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
     """Raise DataError where `out` has a video of the set; it may lie below the folder of their CSV file."""
     if root.is_relative_to(out):
