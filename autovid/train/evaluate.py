@@ -83,7 +83,7 @@ def evaluate(
     check_classes(videos, trained.classes, trained.path)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
-    faults = FaultLog(len(chosen), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
+    faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
     with shown.of_phases() as show:
         measured = evaluate_network(

@@ -99,7 +99,7 @@ def on_val(
     progress: Progress | None = None,
 ) -> Measure:
     """Return what measures a network in the centre view of the videos of val."""
-    faults = FaultLog(len(videos.val))  # the evaluation at the end writes the list
+    faults = FaultLog(len(videos.videos))  # the evaluation at the end writes the list
 
     def show(done: int, total: int) -> None:
         if progress is not None and distributed.is_rank0():

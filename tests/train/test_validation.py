@@ -10,7 +10,7 @@ import torch
 from small import recipe, train
 from stopping import StopAt
 
-from autovid.data import VideoSet, open_videos
+from autovid.data import Video, VideoSet, open_videos
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import Network
@@ -158,6 +158,16 @@ def test_a_training_is_prolonged_from_its_last_state_and_records_it(
     assert RunDirectory.open(out).config["prolonged"] == [{"after": 2, "epochs": 4, "steps": 4}]
     assert open_trained(out, "cpu").recipe.epochs == 4
     assert train(out, few, recipe=short(2), resume=True) == evaluation  # the command that began it
+
+
+def test_broken_videos_to_train_on_do_not_count_as_broken_ones_of_val(few: VideoSet, tmp_path: Path) -> None:
+    """The run directory lists them all in one file."""
+    train(tmp_path / "run", few, recipe=short(1, warmup=0))
+    lines = [json.dumps({"path": f"train/{name}.mp4", "reason": "broken"}) for name in "ab"]
+    (tmp_path / "run" / "faults.jsonl").write_text("\n".join(lines) + "\n")
+    broken = Video("val/missing.mp4", 0)
+    many = VideoSet("many", few.root, few.classes, few.train * 100, (*few.val, broken))
+    assert evaluate(open_trained(tmp_path / "run", "cpu"), many).decoded == len(few.val)
 
 
 def test_where_val_is_held_out_it_is_said(tiny_videos: Path, tmp_path: Path, says: Script) -> None:
