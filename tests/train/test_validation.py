@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,11 @@ def few(tiny_videos: Path) -> VideoSet:
     return VideoSet("few", videos.root, videos.classes, videos.train[::6], videos.val[::3])
 
 
+def use(monkeypatch: pytest.MonkeyPatch, measure: Callable[[Network], Accuracy]) -> None:
+    meter = SimpleNamespace(measure=measure, close=lambda: None)
+    monkeypatch.setattr("autovid.train.train.ValMeter", lambda *_, **__: meter)
+
+
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> Script:
     """Make the validations from now on say these accuracies in turn."""
@@ -42,7 +48,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Script:
         def measure(net: Network) -> Accuracy:
             return Accuracy(next(turns), 90.0, 4, torch.zeros(12, 12, dtype=torch.int64), 1.5)
 
-        monkeypatch.setattr("autovid.train.train.on_val", lambda *_, **__: measure)
+        use(monkeypatch, measure)
 
     return script
 
@@ -99,9 +105,7 @@ def test_the_best_checkpoint_is_kept_and_taken(few: VideoSet, tmp_path: Path, sa
 def test_of_equals_the_lower_loss_is_the_best(few: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([2.0, 1.0, 1.5])
     none = torch.zeros(12, 12, dtype=torch.int64)
-    monkeypatch.setattr(
-        "autovid.train.train.on_val", lambda *_, **__: lambda net: Accuracy(50.0, None, 4, none, next(losses))
-    )
+    use(monkeypatch, lambda net: Accuracy(50.0, None, 4, none, next(losses)))
     assert train(tmp_path / "run", few, recipe=short(3)).step == 2
 
 
