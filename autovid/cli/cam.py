@@ -49,15 +49,18 @@ def run(args: argparse.Namespace) -> None:
     from autovid.report import filmstrip_png, write_film
     from autovid.run import write_atomic
 
-    rows = [_row(args, network) for network in _networks(args)]
+    networks = _networks(args)
+    rows = [_row(args, network) for network in networks]
     out = args.out or options.free_directory(f"cam-{args.clip.stem}")
     with explained(f"cannot make {out}"):
         out.mkdir(parents=True, exist_ok=True)
     method = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}[args.method]
     write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
     write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
-    for row in rows:
-        print(printable(f"{row.name}: {row.caption}, from {row.seconds[0]:.1f} to {row.seconds[-1]:.1f} s"))
+    for network, row in zip(networks, rows):
+        seconds = f"from {row.seconds[0]:.1f} to {row.seconds[-1]:.1f} s"
+        weights = f"; weights {network.weights}" if network.weights else ""
+        print(printable(f"{row.name}: {row.caption}, {seconds}{weights}"))
     print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autovid.data.file_lookup import FileLookup, leaves
-from autovid.data.index import Video, VideoSet, hold_out
+from autovid.data.index import SPLITS, Video, VideoSet, hold_out
 from autovid.data.layouts import LAYOUTS, Layout, ListedVideo
 from autovid.data.lists import csv_text
 from autovid.errors import DataError
@@ -25,8 +25,8 @@ def read_data_set(name: str, root: Path, *, fold: int = 1, seed: int = 0) -> tup
     """Return the videos of the data set `name` (a key of LAYOUTS) in the folder `root`, and the rows left out.
 
     Left out are videos that are not there, and of a video listed twice the later row, or the one for training where the
-    other is for validation. `fold`: which of the official splits of UCF101 and HMDB51; `seed`: of what is random.
-    Raises ConfigError; DataError where a list is missing or has a bad row, or no video is there.
+    other is for validation or test. `fold`: which of the official splits of UCF101 and HMDB51; `seed`: of what is
+    random. Raises ConfigError; DataError where a list is missing or has a bad row, or no video is there.
     """
     read = LAYOUTS.load(name)
     if not root.is_dir():
@@ -62,7 +62,7 @@ def _matched(layout: Layout, root: Path) -> tuple[list[tuple[str, Video]], list[
             left_out.append(LeftOut(row.where, row.path, "not in the folder"))
             continue
         key = Video(path, 0, row.start, row.end)
-        if key not in taken or (taken[key][0], row.split) == ("train", "val"):
+        if key not in taken or (taken[key][0] == "train" and row.split in ("val", "test")):
             if key in taken:
                 left_out.append(_doubled(taken[key][1], row))
             taken[key] = row.split, row
@@ -99,7 +99,7 @@ def _video_set(name: str, root: Path, layout: Layout, videos: list[tuple[str, Vi
         kept = sorted({video.label for _, video in videos})
         videos = [(split, Video(v.path, kept.index(v.label), v.start, v.end)) for split, v in videos]
         classes = tuple(classes[label] for label in kept)
-    train, val = (tuple(video for own, video in videos if own == split) for split in ("train", "val"))
+    train, val, test = (tuple(video for own, video in videos if own == split) for split in SPLITS)
     if undecided := [video for split, video in videos if not split]:
         train, val = hold_out(undecided, HOLDOUT, seed, least=1)
-    return VideoSet(name, root, classes, train, val, layout.flip)
+    return VideoSet(name, root, classes, train, val, layout.flip, test)

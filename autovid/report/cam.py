@@ -48,13 +48,17 @@ class ActivationMap(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledNetwork:
-    """A network with its weights on `device`, the clips it was trained for, and its classes' names, if known."""
+    """A network with its weights on `device`, the clips it was trained for, and its classes' names, if known.
+
+    `weights` says which checkpoint of a training it is.
+    """
 
     name: str
     net: Network
     clip: Clip
     classes: tuple[str, ...]
     device: torch.device
+    weights: str = ""
 
     def class_name(self, number: int) -> str:
         """Return the name of a class."""
@@ -81,11 +85,10 @@ def open_run(path: Path, device: str = "auto") -> LabelledNetwork:
 
 def labelled(trained: Trained) -> LabelledNetwork:
     """Name the network of a training or of an exported folder."""
-    weights = f", weights {trained.weights}" if trained.weights else ""
-    of = ", weights of the supernet" if trained.recalibrated else weights
+    of = ", weights of the supernet" if trained.recalibrated else ""
     name = f"{trained.path.resolve().name} ({title_of(trained.model)}{of})"
     clip = trained.recipe.clip(trained.net.clip)
-    return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device)
+    return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device, trained.weights)
 
 
 def open_files(model: str, weights: Path, device: str = "auto") -> LabelledNetwork:

@@ -65,6 +65,57 @@ class ViewAverage:
         return self._sums_NC[seen] / self._views_N[seen, None], seen
 
 
+class Meter:
+    """Measures networks on views of the same videos; its loader's processes stay until `close`."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        videos: Sequence[Video],
+        root: Path,
+        views: str,
+        compute: Compute,
+        *,
+        workers: int = 0,
+        faults: FaultLog | None = None,
+        cache: FrameCache | None = None,
+    ) -> None:
+        batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
+        self._videos, self._compute = videos, compute
+        self._batches = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
+        shard = (distributed.rank(), distributed.size())
+        self._loader = ClipLoader(
+            videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard,
+            cache=cache,
+        )  # fmt: skip
+
+    def measure(self, net: Network, on_batch: Callable[[int, int], None] = lambda done, total: None) -> Accuracy:
+        """Measure the accuracy, leaving broken videos out; `on_batch` gets the batches done, and all of them.
+
+        Raises DivergedError for a broken network.
+        """
+        average = ViewAverage(len(self._videos), net.classes)
+        net.eval()
+        on_batch(0, self._batches)
+        with torch.inference_mode():
+            for done, (x, _, video) in enumerate(self._loader.views_batches(), 1):
+                with self._compute.autocast("forward"):
+                    logits = net(x.to(self._compute.device, non_blocking=True))
+                if not logits.isfinite().all():
+                    first = self._videos[int(video[0])].path
+                    raise DivergedError(f"the network gives nan or inf for {first}; train it again")
+                average.add(logits, video)
+                on_batch(done, self._batches)
+        average.share()
+        probabilities, seen = average.probabilities()
+        labels = [self._videos[i].label for i in seen.tolist()]
+        return accuracy(probabilities, torch.tensor(labels, dtype=torch.int64))
+
+    def close(self) -> None:
+        """End the loader's processes."""
+        self._loader.close()
+
+
 def evaluate_network(
     net: Network,
     clip: Clip,
@@ -73,36 +124,11 @@ def evaluate_network(
     views: str,
     compute: Compute,
     *,
-    workers: int = 0,
-    faults: FaultLog | None = None,
     cache: FrameCache | None = None,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Accuracy:
-    """Measure the accuracy over `videos`, except broken ones; `on_batch` gets the batches done, and all of them.
-
-    Raises DivergedError for a broken network.
-    """
-    batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
-    shard = (distributed.rank(), distributed.size())
-    loader = ClipLoader(
-        videos, root, clip, batch=batch, train=False, workers=workers, views=views, faults=faults, shard=shard,
-        cache=cache,
-    )  # fmt: skip
-    average = ViewAverage(len(videos), net.classes)
-    total = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
-    net.eval()
-    on_batch(0, total)
-    with contextlib.closing(loader), torch.inference_mode():
-        for done, (x, _, video) in enumerate(loader.views_batches(), 1):
-            with compute.autocast("forward"):
-                logits = net(x.to(compute.device, non_blocking=True))
-            if not logits.isfinite().all():
-                raise DivergedError(f"the network gives nan or inf for {videos[int(video[0])].path}; train it again")
-            average.add(logits, video)
-            on_batch(done, total)
-    average.share()
-    probabilities, seen = average.probabilities()
-    return accuracy(probabilities, torch.tensor([videos[i].label for i in seen.tolist()], dtype=torch.int64))
+    """Measure the accuracy of one network over `videos`. Raises DivergedError for a broken one."""
+    with contextlib.closing(Meter(clip, videos, root, views, compute, cache=cache)) as meter:
+        return meter.measure(net)
 
 
 def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:

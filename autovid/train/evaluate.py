@@ -4,6 +4,7 @@ Three crops are cut at the larger size of "Searching for Two-Stream Models in Mu
 Gong et al., 2021, arXiv:2108.12957, Table 3.
 """
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
-from autovid.train.accuracy import evaluate_network
+from autovid.train.accuracy import Meter
 from autovid.train.inherited import check_classes
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
@@ -83,21 +84,11 @@ def evaluate(
     check_classes(videos, trained.classes, trained.path)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
-    faults = FaultLog(len(chosen), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
+    faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
-    with shown.of_phases() as show:
-        measured = evaluate_network(
-            trained.net,
-            clip,
-            chosen,
-            videos.root,
-            views,
-            trained.compute,
-            workers=workers,
-            faults=faults,
-            cache=cache,
-            on_batch=lambda done, total: show(f"evaluating, {views} views", done, total),
-        )
+    meter = Meter(clip, chosen, videos.root, views, trained.compute, workers=workers, faults=faults, cache=cache)
+    with contextlib.closing(meter), shown.of_phases() as show:
+        measured = meter.measure(trained.net, lambda done, total: show(f"evaluating, {views} views", done, total))
     same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,

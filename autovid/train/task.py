@@ -174,9 +174,11 @@ class TrainingTask(Task):
         return torch.amp.GradScaler(self.compute.device.type, enabled=enabled)
 
     def close(self) -> None:
-        """End the loader's workers."""
+        """End the workers of the loaders."""
         self._stream = None
         self.loader.close()
+        if self.validation is not None:
+            self.validation.close()
 
 
 def recalibrate(net: Network, batches: Iterable[Batch], compute: Compute, mode: Mode) -> None:

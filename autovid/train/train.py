@@ -30,7 +30,7 @@ from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import TrainingTask, prepare
 from autovid.train.trained import KIND, Trained, recorded_recipe
-from autovid.train.validation import Validation, held_out_note, on_val
+from autovid.train.validation import Validation, ValMeter, held_out_note
 
 
 def train_model(
@@ -205,15 +205,15 @@ class _Training:
         facts = {"source": self.source, "classes": list(self.videos.classes)}
         validation = None
         if self.recipe.validation_interval:
-            measure = on_val(
+            meter = ValMeter(
                 self.videos,
-                self.recipe,
+                self.recipe.clip(net.clip),
                 self.compute,
                 workers=self.workers,
                 cache=self.cache,
                 progress=self.progress,
             )
-            validation = Validation(self.recipe, steps, measure)
+            validation = Validation(self.recipe, steps, meter)
         return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation)
 
     def _evaluate(self, trained: Trained, views: str = "center") -> Evaluation:

@@ -162,7 +162,12 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
 
 def recorded_source(run: RunDirectory) -> str:
     """Return what the videos of a training were opened from. Raises RunError where it has no checkpoint yet."""
-    last, _ = _checkpoints(run, "last")
+    last = run.latest()
+    if last is None:
+        raise RunError(
+            f"{run.path} has no checkpoint yet, so only the command that began it can go on; "
+            f"{run.path / 'log.txt'} has it"
+        )
     return str(last.state.info["source"])
 
 

@@ -5,20 +5,19 @@ statistics of norms stay as they are.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from autovid import distributed
+from autovid.clip import Clip
 from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.kernels.compute import Compute
 from autovid.models import Network
 from autovid.run import Progress
-from autovid.train.accuracy import Accuracy, evaluate_network
+from autovid.train.accuracy import Accuracy, Meter
 from autovid.train.recipe import Recipe
-
-Measure = Callable[[Network], Accuracy]
 
 
 class Best(NamedTuple):
@@ -30,10 +29,11 @@ class Best(NamedTuple):
 
 
 class Validation:
-    """The validations of a training in `steps` steps, each by `measure`; `count` of them are done."""
+    """The validations of a training in `steps` steps, each by `meter`; `count` of them are done."""
 
-    def __init__(self, recipe: Recipe, steps: int, measure: Measure) -> None:
-        self.recipe, self.steps, self._measure = recipe, steps, measure
+    def __init__(self, recipe: Recipe, steps: int, meter: "ValMeter") -> None:
+        self.recipe, self.steps, self._meter = recipe, steps, meter
+        self.close = meter.close
         self.count, self._since = 0, 0
         self.best: Best | None = None
         self._notices: list[str] = []
@@ -41,7 +41,7 @@ class Validation:
 
     def run(self, net: Network, done: int) -> dict[str, float]:
         """Validate the network after `done` steps; return what is logged."""
-        result = self._measure(net)
+        result = self._meter.measure(net)
         self.count += 1
         if self.best is None or (result.top1, -result.loss) > (self.best.top1, -self.best.loss):
             self.best, self._since = Best(done, result.top1, result.loss), 0
@@ -89,38 +89,34 @@ class Validation:
         return f"{step / self.steps * self.recipe.epochs:.3g}"
 
 
-def on_val(
-    videos: VideoSet,
-    recipe: Recipe,
-    compute: Compute,
-    *,
-    workers: int = 0,
-    cache: FrameCache | None = None,
-    progress: Progress | None = None,
-) -> Measure:
-    """Return what measures a network in the centre view of the videos of val."""
-    faults = FaultLog(len(videos.val))  # the evaluation at the end writes the list
+class ValMeter:
+    """Measures a network in the centre view of the videos of val, and shows how far it is."""
 
-    def show(done: int, total: int) -> None:
-        if progress is not None and distributed.is_rank0():
-            progress.say(f"validating · {100 * done // total} %")
+    def __init__(
+        self,
+        videos: VideoSet,
+        clip: Clip,
+        compute: Compute,
+        *,
+        workers: int = 0,
+        cache: FrameCache | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._progress = progress if distributed.is_rank0() else None
+        faults = FaultLog(len(videos.videos))  # the evaluation at the end writes the list
+        self._meter = Meter(
+            clip, videos.val, videos.root, "center", compute, workers=workers, faults=faults, cache=cache
+        )
+        self.close = self._meter.close
 
-    def measure(net: Network) -> Accuracy:
+    def measure(self, net: Network) -> Accuracy:
+        """Measure it, the one of the first worker."""
         with _statistics_of_rank0(net):
-            return evaluate_network(
-                net,
-                recipe.clip(net.clip),
-                videos.val,
-                videos.root,
-                "center",
-                compute,
-                workers=workers,
-                faults=faults,
-                cache=cache,
-                on_batch=show,
-            )
+            return self._meter.measure(net, self._show)
 
-    return measure
+    def _show(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress.say(f"validating · {100 * done // total} %")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,9 @@ def test_a_run_and_files_with_the_same_weights_see_the_same(
     assert file.startswith("model (tiny ")  # of the files of one network, which one
     named = file.partition(": ")[2].replace("class 4", "disc-left-rising")
     # The same code on the same bytes: as printed.
-    assert named.split(" (predicts")[0] == run.partition(": ")[2].split(" (predicts")[0]
+    seen, _, chosen = run.partition(": ")[2].partition("; weights ")
+    assert named.split(" (predicts")[0] == seen.split(" (predicts")[0]
+    assert chosen.startswith("after epoch ")
     assert named.startswith("disc-left-rising ")
     assert where == f"in '{out}/filmstrip.png' and '{out}/film.mp4'"
     assert matplotlib.image.imread(out / "filmstrip.png").ndim == 3

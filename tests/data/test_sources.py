@@ -6,6 +6,7 @@ import pytest
 
 from autovid.data import Video, VideoSet, hold_out, open_videos
 from autovid.data.index import write_index
+from autovid.data.make_index import read_data_set
 from autovid.errors import DataError
 
 
@@ -271,6 +272,8 @@ def test_a_test_split_is_neither_learned_from_nor_chosen_by(tmp_path: Path, fold
     (split / "test" / "b jump" / "x.mp4").touch()
     videos = open_videos(split)
     assert (len(videos.train), len(videos.val), paths(videos.test)) == (13, 3, {"test/b jump/x.mp4"})
+    indexed, _ = read_data_set("folders", split)
+    assert (len(indexed.train), indexed.val, indexed.test) == (16, (), videos.test)
     write_index(split / "index.csv", videos, {})
     assert open_videos(split / "index.csv").test == videos.test
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from small import recipe, train
 from stopping import StopAt
 
-from autovid.data import VideoSet, open_videos
+from autovid.data import Video, VideoSet, open_videos
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import Network
@@ -32,6 +33,11 @@ def few(tiny_videos: Path) -> VideoSet:
     return VideoSet("few", videos.root, videos.classes, videos.train[::6], videos.val[::3])
 
 
+def use(monkeypatch: pytest.MonkeyPatch, measure: Callable[[Network], Accuracy]) -> None:
+    meter = SimpleNamespace(measure=measure, close=lambda: None)
+    monkeypatch.setattr("autovid.train.train.ValMeter", lambda *_, **__: meter)
+
+
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> Script:
     """Make the validations from now on say these accuracies in turn."""
@@ -42,7 +48,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Script:
         def measure(net: Network) -> Accuracy:
             return Accuracy(next(turns), 90.0, 4, torch.zeros(12, 12, dtype=torch.int64), 1.5)
 
-        monkeypatch.setattr("autovid.train.train.on_val", lambda *_, **__: measure)
+        use(monkeypatch, measure)
 
     return script
 
@@ -99,9 +105,7 @@ def test_the_best_checkpoint_is_kept_and_taken(few: VideoSet, tmp_path: Path, sa
 def test_of_equals_the_lower_loss_is_the_best(few: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([2.0, 1.0, 1.5])
     none = torch.zeros(12, 12, dtype=torch.int64)
-    monkeypatch.setattr(
-        "autovid.train.train.on_val", lambda *_, **__: lambda net: Accuracy(50.0, None, 4, none, next(losses))
-    )
+    use(monkeypatch, lambda net: Accuracy(50.0, None, 4, none, next(losses)))
     assert train(tmp_path / "run", few, recipe=short(3)).step == 2
 
 
@@ -158,6 +162,16 @@ def test_a_training_is_prolonged_from_its_last_state_and_records_it(
     assert RunDirectory.open(out).config["prolonged"] == [{"after": 2, "epochs": 4, "steps": 4}]
     assert open_trained(out, "cpu").recipe.epochs == 4
     assert train(out, few, recipe=short(2), resume=True) == evaluation  # the command that began it
+
+
+def test_broken_videos_to_train_on_do_not_count_as_broken_ones_of_val(few: VideoSet, tmp_path: Path) -> None:
+    """The run directory lists them all in one file."""
+    train(tmp_path / "run", few, recipe=short(1, warmup=0))
+    lines = [json.dumps({"path": f"train/{name}.mp4", "reason": "broken"}) for name in "ab"]
+    (tmp_path / "run" / "faults.jsonl").write_text("\n".join(lines) + "\n")
+    broken = Video("val/missing.mp4", 0)
+    many = VideoSet("many", few.root, few.classes, few.train * 100, (*few.val, broken))
+    assert evaluate(open_trained(tmp_path / "run", "cpu"), many).decoded == len(few.val)
 
 
 def test_where_val_is_held_out_it_is_said(tiny_videos: Path, tmp_path: Path, says: Script) -> None:

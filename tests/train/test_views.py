@@ -12,7 +12,7 @@ from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import evaluate, open_trained
-from autovid.train.accuracy import evaluate_network
+from autovid.train.accuracy import Meter, evaluate_network
 
 CLIP = Clip(frames=4, crop=24, stride=2)
 
@@ -67,7 +67,8 @@ def test_a_broken_video_is_left_out_and_listed(videos: VideoSet, tmp_path: Path)
     listed = (*videos.val[:2], broken, *videos.val[2:])
     net = Recorded(torch.eye(12) * 9)
     compute, faults = Compute("cpu", "fp32"), FaultLog(len(listed), tmp_path / "faults.jsonl")
-    evaluation = evaluate_network(net, CLIP, listed, videos.root, "center", compute, faults=faults)  # type: ignore[arg-type]
+    meter = Meter(CLIP, listed, videos.root, "center", compute, faults=faults)
+    evaluation = meter.measure(net)  # type: ignore[arg-type]
     assert evaluation[:3] == (100.0, 100.0, 12)
     assert evaluation.confusion_CC.tolist() == torch.eye(12, dtype=torch.int64).tolist()
     assert "broken.mp4" in (tmp_path / "faults.jsonl").read_text()

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from autovid.data.index import metadata_path
+from autovid.data.index import SPLITS, metadata_path
 from autovid.data.layouts import Layout, ListedVideo
 from autovid.data.sources import csv_labels, csv_rows, open_videos
 from autovid.errors import DataError
 
 
 def read_folders(root: Path, fold: int) -> Layout:
-    """List a sub-folder a class, or train/ and val/ with these inside; classes in alphabetical order."""
+    """List a sub-folder a class, or train/, val/ and test/ with these inside; classes in alphabetical order."""
     videos = open_videos(root, holdout=0)
-    splits = {"train": videos.train, "val": videos.val} if videos.val else {"": videos.train}
+    splits = {split: getattr(videos, split) for split in SPLITS} if videos.val or videos.test else {"": videos.train}
     rows = [
         ListedVideo(str(root), video.path, videos.classes[video.label], split)
         for split, own in splits.items()
