@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         print(recalibrated_note(trained.recalibrated), file=sys.stderr)
     if not trained.finished:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
-    videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed)
+    videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed, sys.stderr)
     progress = Progress(f"evaluate {args.directory}", stream=sys.stderr)
     evaluation = evaluate(trained, videos, args.views, args.split, workers=options.decoders(args), progress=progress)
     if args.json:

@@ -3,11 +3,10 @@
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from autovid.cli import launch, network_options, options
 from autovid.errors import ConfigError, did_you_mean
@@ -152,9 +151,11 @@ def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError."""
     from autovid.kernels.compute import find_device
     from autovid.train.memory import step_memory
-    from autovid.train.plan import make_plan
+    from autovid.train.plan import estimate_time, make_plan
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
+    if videos is not None:
+        print(estimate_time(job.model, job.recipe, videos, job.experiment.workers))
     if videos is not None and job.experiment.workers == 1:
         half = job.recipe.precision in ("fp16", "bf16")
         step_memory(job.model, job.recipe, len(videos.classes), 1, half).check(find_device(device))
@@ -301,13 +302,16 @@ def settings_of(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
-def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
-    """Open videos, and return the name under which any later process opens them again."""
+def open_data(source: str, seed: int, notes: TextIO | None = None) -> tuple["VideoSet", str]:
+    """Open videos, and return the name under which any later process opens them again.
+
+    Notes about classes without videos go to `notes`, by default to the standard output.
+    """
     from autovid.data import open_videos
 
     videos = open_videos(source, seed=seed)
     for line in videos.gaps():
-        print(line, file=sys.stderr)
+        print(line, file=notes)
     return videos, source if source == SYNTHETIC else str(Path(source).resolve())
 
 

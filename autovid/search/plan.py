@@ -46,8 +46,11 @@ class SearchPlan(NamedTuple):
         updates = sum(part.steps for part in settings.parts)
         return float(updates * settings.batch / self.workers * one * (learned + scored * FORWARD))
 
-    def text(self) -> str:
-        """Write the plan; of the training videos one share is for the weights, the other for the prior."""
+    def text(self, timed: bool) -> str:
+        """Write the plan, with its time if `timed`.
+
+        Of the training videos one share is for the weights, the other for the prior.
+        """
         settings, space = self.settings, self.space
         lines = [
             self.about,
@@ -60,7 +63,7 @@ class SearchPlan(NamedTuple):
             f"batch    {settings.batch} clips = {self.workers} x {settings.batch // self.workers}",
             f"memory   about {gib(self.memory.total)} a worker in fp32: weights, gradients, momentum, "
             f"{self.memory.clips} x {gib(self.memory.per_clip)} that autograd keeps",
-            f"time     {self._time()}",
+            *([f"time     {self._time()}"] if timed else []),
             *self._steps(),
         ]
         if note := settled_note(self.constraints):

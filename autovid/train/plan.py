@@ -55,7 +55,6 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, "
         f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
         "         counted from shapes; workspace and the allocator's reserve come on top",
-        f"time     {_time(model, recipe, classes, steps, experiment.workers)}",
         f"start    {_start(experiment)}",
         f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
         f"val      {_validations(recipe)}",
@@ -66,16 +65,17 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     return "\n".join(lines)
 
 
-def _time(model: Model, recipe: Recipe, classes: int, steps: int, workers: int) -> str:
+def estimate_time(model: Model, recipe: Recipe, videos: VideoSet, workers: int) -> str:
     """Say what all steps take on this CPU, by a clip's step that is measured."""
     if torch.cuda.is_available():
-        return "not estimated on a GPU"
+        return "time     not estimated on a GPU"
+    classes, steps = len(videos.classes), recipe.steps(len(videos.train))
     if isinstance(model, NetworkSpec):
         net: Network = build_network(model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop))
     else:
         net = build(model, classes)
     seconds = steps * recipe.batch / workers * clip_seconds(net, recipe.clip(net.clip))
-    return f"about {long_duration(seconds)} on this CPU, and the reading of videos: a clip's step was measured"
+    return f"time     about {long_duration(seconds)} on this CPU, and the reading of videos: a clip's step was measured"
 
 
 def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from autovid.report.accuracy import _measured
 from autovid.report.runs import Run
 from autovid.report.summary import views_label
+from autovid.run import RunDirectory
 from autovid.train import Evaluation
 
 
@@ -35,3 +37,22 @@ def test_the_most_views_count_and_of_equals_the_short_side_that_was_asked_for(
     assert run.best is not None
     assert run.best[1].views == best
     assert views_label(run.best[1]) == said
+
+
+def test_runs_of_other_views_and_lengths_are_compared_as_they_are() -> None:
+    """In the centre view, which all have, and with their epochs; a single run keeps its best."""
+
+    def run(name: str, epochs: float, *views: str) -> Run:
+        files = tuple((Path(f"evaluation-{one}.json"), evaluation(one, number + 1)) for number, one in enumerate(views))
+        directory = RunDirectory(Path(name), {"kind": "train", "recipe": {"epochs": epochs}}, None)
+        return Run(Path(name), name, directory, (), (), (), evaluations=files)
+
+    one, other = run("one", 8, "center", "3-lcr"), run("other", 4, "center")
+    points, legend = _measured([one, other])
+    assert ["center" in point.title for point in points] == [True, True]
+    assert [entry.name for entry in legend] == [
+        "<bdi>one</bdi>, 8 epochs: trained",
+        "<bdi>other</bdi>, 4 epochs: trained",
+    ]
+    assert ["3-lcr" in point.title for point in _measured([one])[0]] == [True]
+    assert "epochs" not in _measured([one])[1][0].name

@@ -1,0 +1,102 @@
+"""The arguments of `autovid search`, which `random-baseline` has as well."""
+
+import argparse
+
+from autovid.cli import launch, options, search_by_training, training
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    training.experiment_argument(parser)
+    training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
+    parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
+    parser.add_argument(
+        "--strategy", default="parsec", help="which architectures to look at: parsec (default), random, evolution"
+    )
+    parser.add_argument(
+        "--score", default="supernet", metavar="supernet|training|table:FILE",
+        help="how architectures are scored (default: by the supernet; random-baseline: by training)",
+    )  # fmt: skip
+    parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
+    parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
+    parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
+    parser.add_argument(
+        "--recipe",
+        choices=["proxy", "full"],
+        help="full: the space's published recipe; proxy: small clips and few steps (default with synthetic data)",
+    )
+    options.constraints(parser)
+    _method_arguments(parser)
+    _recipe_arguments(parser)
+    launch.arguments(parser)
+    search_by_training.arguments(parser)
+    options.machine(parser)
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
+
+
+def _method_arguments(parser: argparse.ArgumentParser) -> None:
+    method = parser.add_argument_group("method (PARSEC)")
+    method.add_argument(
+        "--samples", type=options.number_or_auto(int), help="architectures a step, K, or auto (default: 13)"
+    )
+    method.add_argument(
+        "--beta", type=options.number_or_auto(float), help="weight of each cost's term, or auto (default)"
+    )
+    method.add_argument(
+        "--cost-gradient", choices=["sampled", "exact", "in-range"],
+        help="of the cost's term: by the K architectures (default with --recipe full), of the expected cost (default "
+        "otherwise), or of log P(in range)",
+    )  # fmt: skip
+    method.add_argument(
+        "--open-prior", choices=["quarter", "evidence"],
+        help="the prior learns after a quarter of a part (default with --recipe full), or when the scores of "
+        "architectures differ by more than the noise, and the supernet is better than chance (default otherwise)",
+    )  # fmt: skip
+    method.add_argument("--likelihood", choices=["mean", "sum"], help="over the clips of a batch (default: mean)")
+    method.add_argument("--in-range", action="store_true", help="draw only architectures inside the ranges")
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    recipe = parser.add_argument_group("recipe (default: the space's)")
+    length = recipe.add_mutually_exclusive_group()
+    length.add_argument(
+        "--budget", type=options.duration, metavar="TIME", help="such as 10m (default) or 1h (default with --data)"
+    )
+    length.add_argument(
+        "--epochs", type=options.rate, help="of every part (default: the space's, or planned for --budget)"
+    )
+    length.add_argument(
+        "--steps",
+        type=options.steps,
+        metavar="N",
+        help="of every part, or PART=N,PART=N,... (default: the space's, or planned for --budget)",
+    )
+    recipe.add_argument("--batch", type=options.positive, help="clips a step (default: the space's)")
+    recipe.add_argument("--lr", type=options.rate, help="of the weights, in every part (default: the space's)")
+    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior, in every part (default: the space's)")
+    recipe.add_argument(
+        "--archs-per-update",
+        type=options.positive,
+        metavar="J",
+        help="architectures that an update learns from (default: the space's, and one for each of --processes; full: "
+        "as many as K)",
+    )
+    recipe.add_argument(
+        "--split",
+        choices=["architectures", "batch"],
+        help="what several workers divide: architectures (default, where there are enough), or each batch, which "
+        "takes less memory",
+    )
+    recipe.add_argument(
+        "--alpha-every",
+        type=options.positive,
+        metavar="N",
+        help="updates of the weights for one of the prior (default: the space's, or planned; full: 1)",
+    )
+    recipe.add_argument(
+        "--held-out-fraction",
+        type=options.fraction,
+        metavar="F",
+        help="of the training videos, to judge architectures (default: the space's; full: 0.5)",
+    )
+    options.clips(recipe)
