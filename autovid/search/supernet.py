@@ -123,8 +123,8 @@ class Supernet:
         batches = []
         with variance_needed(), torch.no_grad(), self.net.scoring():
             for x, y in self._held_out(clips):
-                batches.append([self._judge(x, y, space.architecture(row)) for row in choices])
-        figures_NK4 = np.array(batches).reshape(len(batches), len(choices), 4)
+                batches.append(torch.stack([self._judge(x, y, space.architecture(row)) for row in choices]))
+        figures_NK4 = torch.stack(batches).reshape(len(batches), len(choices), 4).cpu().numpy()  # waits once for all
         count = figures_NK4[:, :, 3].sum(0)
         loss_K = (
             figures_NK4[0, :, 0] if len(batches) == 1 else (figures_NK4[:, :, 0] * figures_NK4[:, :, 3]).sum(0) / count
@@ -159,12 +159,12 @@ class Supernet:
             shard=(distributed.rank(), distributed.size()), cache=self._cache,
         )  # fmt: skip
 
-    def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> tuple[float, float, float, float]:
-        """Return mean loss, sum of squared losses, correct clips, clips."""
+    def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> Tensor:
+        """Return float64 (4,): mean loss, sum of squared losses, correct clips, clips; on the device, which goes on."""
         logits = self.logits(x, arch, "forward")
         losses = F.cross_entropy(logits, y, reduction="none").double()
-        correct = float((logits.argmax(1) == y).sum())
-        return float(F.cross_entropy(logits, y)), float((losses**2).sum()), correct, float(len(y))
+        correct, clips = (logits.argmax(1) == y).sum(), y.new_tensor(len(y))
+        return torch.stack([F.cross_entropy(logits, y).double(), (losses**2).sum(), correct.double(), clips.double()])
 
     def _held_out(self, clips: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         if clips is None:
@@ -175,7 +175,7 @@ class Supernet:
             count = min(-(-clips // self.settings.batch), loader.steps_per_epoch)
             self._kept = [(batch.x, batch.y) for batch in loader.batches(0, count)]
         for x, y in self._kept:
-            yield x.to(self.compute.device), y.to(self.compute.device)
+            yield self._on_device(x), self._on_device(y)
 
     def _batch(self, half: int) -> tuple[Tensor, Tensor]:
         stream = self._streams[half]
@@ -183,7 +183,10 @@ class Supernet:
             stream = (self._step, self._loaders[half].batches(self._step, self._last))
         batch = next(stream[1])
         self._streams[half] = (self._step + 1, stream[1])
-        return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+        return self._on_device(batch.x), self._on_device(batch.y)
+
+    def _on_device(self, x: Tensor) -> Tensor:
+        return x.to(self.compute.device, non_blocking=True)
 
     def logits(self, x: Tensor, arch: Architecture, kind: str) -> Tensor:
         with self.compute.autocast(kind):
