@@ -147,7 +147,7 @@ def normalised(pixels: Pixels, clip: Clip) -> torch.Tensor:
     std, mean = np.array(clip.std, dtype=np.float32), np.array(clip.mean, dtype=np.float32)
     width = pixels.shape[3]
     factor, shift = (torch.from_numpy(np.tile(row, width)) for row in (1 / (255 * std), -mean / std))
-    x = torch.empty((*pixels.shape[:3], 3 * width), pin_memory=torch.cuda.is_initialized())
+    x = torch.empty((*pixels.shape[:3], 3 * width), pin_memory=torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     for normal, clip_pixels in zip(x, pixels):
         normal.copy_(torch.from_numpy(clip_pixels).view(normal.shape)).mul_(factor).add_(shift)
     return x.view(pixels.shape).permute(0, 4, 1, 2, 3)
