@@ -4,9 +4,10 @@
     python bench/gpu --only networks        one section alone, which is added to the file
     python bench/gpu --smoke --out FILE     the same on a CPU in a minute, on the smallest of everything
 
-It needs torch, numpy, msgspec and PyYAML, and this package need not be installed; searches and trainings also need what
-a run does (rich, safetensors, tensorboard, Pillow). No network, no videos. Each section is a process of its own with
-its time: one that hangs or breaks the device takes no other with it. Every line is in the file when it is measured.
+It needs torch, NumPy, msgspec, PyYAML and safetensors, and this package need not be installed. Steps of a search and of
+a training also need what a run does (rich, tensorboard, Pillow). No network, no videos. Each section is a process of
+its own with its time: one that hangs or breaks the device takes no other with it. Every line is in the file when it is
+measured.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SECTIONS = {
     "depthwise": ("depthwise", "depthwise", 70),
     "compiled": ("networks", "compiled", 110),
 }
+NEEDED = ("torch", "numpy", "msgspec", "yaml", "safetensors")
 GRACE = 5  # seconds after its time in which a section has to end by itself
 
 
@@ -45,7 +47,7 @@ def main() -> int:
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     parser.add_argument("--end", type=float, default=0.0, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if missing := [name for name in ("torch", "numpy", "msgspec", "yaml") if not importable(name)]:
+    if missing := [name for name in NEEDED if not importable(name)]:
         print(
             f"{sys.executable} lacks {', '.join(missing)}; a folder with them on PYTHONPATH is enough", file=sys.stderr
         )

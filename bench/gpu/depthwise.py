@@ -37,6 +37,11 @@ def one_call(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 
 
+def converted(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
+    """torch's own on a contiguous copy, and its result in channels_last_3d again."""
+    return one_call(x.contiguous(), weight, stride).contiguous(memory_format=torch.channels_last_3d)
+
+
 def by_frames(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
     """A sum over the taps in time of 2-D depthwise convolutions of all frames."""
     b, c, t = x.shape[:3]
@@ -82,6 +87,7 @@ def depthwise(report: Report, box: Box, device: torch.device, smoke: bool) -> No
     ways: dict[str, tuple[Function, torch.memory_format]] = {
         "conv3d, channels last (autovid's)": (depthwise_conv3d, torch.channels_last_3d),
         "conv3d, contiguous": (one_call, torch.contiguous_format),
+        "conv3d, contiguous, from channels last and back": (converted, torch.channels_last_3d),
         "frames in 2-D, channels last": (by_frames, torch.channels_last_3d),
         "frames weighed": (lambda x, w, _: weigh_frames(x, w), torch.channels_last_3d),
     }

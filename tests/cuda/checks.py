@@ -25,7 +25,6 @@ from comparing import (
     room,
     without_chance,
 )
-from learning import learning
 from torch import Tensor, nn
 
 import autovid
@@ -272,6 +271,13 @@ def watched(net: nn.Module, x: Tensor) -> tuple[Tensor, list[str]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def learning(device: torch.device) -> Findings:
+    """A search step and a resumed training: what they load beyond networks is loaded here, and may be missing."""
+    from learning import learning as steps
+
+    yield from steps(device)
 
 
 CHECKS: dict[str, Callable[[torch.device], Findings]] = {

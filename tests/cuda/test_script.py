@@ -15,7 +15,7 @@ from comparing import clips, distance, room
 from autovid.models import Network, NetworkSpec, build_network
 
 FOLDER = Path(__file__).resolve().parents[2] / "bench" / "gpu"
-ABSENT = ("ray", "av", "matplotlib", "resvg_py", "fvcore", "jinja2")
+ABSENT = ("ray", "av", "matplotlib", "resvg_py", "fvcore", "jinja2", "pytest")
 OWN = ("plain", "depthwise", "report", "__main__")
 
 
@@ -130,5 +130,5 @@ def test_the_ways_of_a_depthwise_convolution_agree(stride: tuple[int, int, int],
     for kernel, side in itertools.product([(3, 3, 3), (5, 1, 1), (1, 3, 3)], [6, 7]):
         x, weight = clips(2, 8, 4, side, side), clips(8, 1, *kernel)
         exact = depthwise.one_call(x.double(), weight.double(), stride)
-        for way in (depthwise.by_frames, depthwise.by_taps):
+        for way in (depthwise.by_frames, depthwise.by_taps, depthwise.converted):
             assert distance(way(x, weight, stride), exact) < room(27), (way, kernel)
