@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 # Stands while an installation is under way: one that was interrupted is begun again from nothing.
 UNDER_WAY := .venv/.installing
 
-.PHONY: search test test-machines test-oldest test-newest test-docs docs check bench setup clean
+.PHONY: search test test-machines test-oldest test-newest test-docs docs check bench gpu setup clean
 
 search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
@@ -43,6 +43,11 @@ check: $(STAMP)
 # All but table.py, which takes hours and is run in pieces.
 bench: $(STAMP)
 	for script in $(filter-out bench/table.py,$(wildcard bench/*.py)); do .venv/bin/python "$$script" || exit 1; done
+
+# On a machine with a GPU, by its own Python with torch 2.10 or later: the tests of CUDA, and benchmarks, in 9 minutes.
+# Installs nothing and needs no network; bench/results/gpu-NAME.md has each line as soon as it is measured.
+gpu:
+	"$(PYTHON)" bench/gpu
 
 setup: $(STAMP)
 

@@ -2,20 +2,27 @@
 
 A data set may hold files that nobody has looked at. So a file is opened only where it is a regular local file of one of
 a few container formats, with bounds on what it may ask for, and whatever is wrong with it becomes a VideoError.
+
+PyAV is loaded when the first video is opened: a search or a training on other data needs none.
 """
+
+from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import av
+    from av.video.reformatter import VideoReformatter
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 MAX_SIDE = 8192
@@ -27,11 +34,6 @@ NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is che
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Opened = TypeVar("Opened", bound="OpenVideo")
-
-# Up to PyAV 18, metadata that is not UTF-8 is refused unless told otherwise; 19 takes any, and has no such argument.
-_ANY_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-
-av.logging.set_level(None)  # FFmpeg's own complaints would tear the progress display, and do not name the file
 
 
 class VideoError(Exception):
@@ -126,7 +128,7 @@ class VideoFile(OpenVideo):
 
         Only these are decoded: from the key frame before it, without the frames that no other refers to.
         """
-        names, scaler, clip = self._names[indices], VideoReformatter(), ClipBuffer(len(indices))
+        names, scaler, clip = self._names[indices], _scaler(), ClipBuffer(len(indices))
         missing = dict.fromkeys(np.unique(names).tolist())
         # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
         for decode in (self._from_key_frames, self._from_start):
@@ -140,7 +142,7 @@ class VideoFile(OpenVideo):
 
     def every(self, short_side: int) -> Iterator[Pixels]:
         """Yield all frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError."""
-        scaler = VideoReformatter()
+        scaler = _scaler()
         for frame in self._whole():
             yield _upright(frame, scaler, fit(frame.height, frame.width, short_side))
 
@@ -263,7 +265,7 @@ class VideoFile(OpenVideo):
     def _seek(self, stamp: int) -> None:
         try:
             self._container.seek(stamp, stream=self._stream)
-        except (av.error.FFmpegError, OverflowError):
+        except (_pyav().error.FFmpegError, OverflowError):
             self._reopen()
 
     def _reopen(self) -> None:
@@ -275,11 +277,11 @@ class JpegDecoder:
     """A decoder of JPEG files to RGB by the converter of videos. Every method raises VideoError, naming the file."""
 
     def __init__(self) -> None:
-        self._context: Any = av.CodecContext.create("mjpeg", "r")
+        self._context: Any = _pyav().CodecContext.create("mjpeg", "r")
         self._context.thread_count = 1
         # Without `explode` missing or damaged parts would be made up, with no message.
         self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
-        self._scaler = VideoReformatter()
+        self._scaler = _scaler()
 
     def read(self, path: Path, short_side: int | None = None) -> Pixels:
         """Read (H, W, 3), made small by `fit` where a short side is given."""
@@ -294,7 +296,7 @@ class JpegDecoder:
                 data = file.read(MAX_JPEG)
             if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
                 raise VideoError(f"{path.name}: not a JPEG file, or a truncated one")
-            frames: list[av.VideoFrame] = self._context.decode(av.Packet(data))
+            frames: list[av.VideoFrame] = self._context.decode(_pyav().Packet(data))
         if len(frames) != 1 or frames[0].is_corrupt or max(frames[0].width, frames[0].height) > MAX_SIDE:
             size = f" of {frames[0].width}x{frames[0].height} pixels" if frames else ""
             raise VideoError(f"{path.name}: a picture{size} that cannot be read")
@@ -315,7 +317,7 @@ def write_video(
     `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst. `seconds`: when each frame is
     shown, rising; by default 25 a second.
     """
-    with av.open(str(path), "w", format="mp4") as container:
+    with _pyav().open(str(path), "w", format="mp4") as container:
         stream: Any = None
         stamp = -1
         for number, frame in enumerate(frames):
@@ -332,7 +334,7 @@ def write_video(
                 stream.codec_context.thread_count = 1
                 if seconds is not None:
                     stream.codec_context.time_base = Fraction(1, CLOCK)
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = _pyav().VideoFrame.from_ndarray(frame, format="rgb24")
             if seconds is not None:
                 stamp = max(stamp + 1, round(seconds[number] * CLOCK))
                 picture.pts, picture.time_base = stamp, Fraction(1, CLOCK)
@@ -342,7 +344,22 @@ def write_video(
 
 def can_write() -> bool:
     """Return True if this PyAV can write H.264. Its wheels can; one built against a system's FFmpeg may not."""
-    return "libx264" in av.codecs_available
+    return "libx264" in _pyav().codecs_available
+
+
+@cache
+def _pyav() -> Any:
+    """Return PyAV."""
+    import av
+    import av.video.reformatter
+
+    av.logging.set_level(None)  # FFmpeg's own complaints would tear the progress display, and do not name the file
+    return av
+
+
+def _scaler() -> VideoReformatter:
+    scaler: VideoReformatter = _pyav().video.reformatter.VideoReformatter()
+    return scaler
 
 
 @contextmanager
@@ -350,7 +367,7 @@ def _reading(what: str = "") -> Iterator[None]:
     """Turn whatever the system or PyAV raises about a file into VideoError."""
     try:
         yield
-    except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+    except (_pyav().error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(what + " ".join(str(text).split())) from error
 
@@ -366,12 +383,17 @@ def check_regular(path: Path) -> None:
         raise VideoError("empty file")
 
 
+def _any_metadata() -> dict[str, str]:
+    """Up to PyAV 18, metadata that is not UTF-8 is refused unless told otherwise; 19 takes any, and is not told."""
+    return {"metadata_errors": "replace"} if int(_pyav().__version__.partition(".")[0]) < 19 else {}
+
+
 def _open(path: Path) -> tuple[Any, Any]:
     """Open the container and its best video stream."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     with _reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
-        container: Any = av.open(f"file:{path}", options=options, **_ANY_METADATA)
+        container: Any = _pyav().open(f"file:{path}", options=options, **_any_metadata())
     stream = container.streams.best("video")
     context = stream and stream.codec_context
     if context is None:
@@ -389,7 +411,7 @@ def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
     """Decode the frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
     try:
         frames: list[av.VideoFrame] = source.decode(*packet)
-    except (av.error.FFmpegError, ValueError):  # the latter where the decoder did not open before
+    except (_pyav().error.FFmpegError, ValueError):  # the latter where the decoder did not open before
         return []
     return frames
 
@@ -401,7 +423,7 @@ def _upright(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, in
     with _reading():
         height, width = size or (None, None)
         # More threads cost more than they give.
-        bicubic = Interpolation.BICUBIC if size else None
+        bicubic = _pyav().video.reformatter.Interpolation.BICUBIC if size else None
         image = scaler.reformat(frame, width, height, "rgb24", interpolation=bicubic, threads=1).to_ndarray()
     turned: Pixels = np.rot90(image, round(frame.rotation / 90) % 4)
     return turned

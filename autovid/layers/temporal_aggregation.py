@@ -81,4 +81,5 @@ class _WeighFrames(torch.autograd.Function):
 
 def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     pairs = ((grad[:, :, 1:], x[:, :, :-1]), (grad, x), (grad[:, :, :-1], x[:, :, 1:]))
-    return torch.stack([(g * y).sum((0, 2, 3, 4), dtype=torch.float32) for g, y in pairs], 1).flatten()
+    dtype = torch.promote_types(grad.dtype, torch.float32)
+    return torch.stack([(g * y).sum((0, 2, 3, 4), dtype=dtype) for g, y in pairs], 1).flatten()

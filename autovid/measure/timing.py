@@ -10,7 +10,7 @@ Run = Callable[[], object]
 
 
 def seconds(run: Run, device: torch.device) -> float:
-    """Time one call: by events on CUDA, which time the device alone; elsewhere by the clock."""
+    """Time one call by the clock; on CUDA by events, from the first kernel to the last with the gaps between them."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]

@@ -182,7 +182,7 @@ class Judge:
 
     def _on_device(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.supernet.compute.device
-        return ((batch.x.to(device), batch.y.to(device)) for batch in batches)
+        return ((batch.x.to(device, non_blocking=True), batch.y.to(device)) for batch in batches)
 
 
 def _gathered(values: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:

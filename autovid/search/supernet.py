@@ -145,12 +145,17 @@ class Supernet:
         `clips`: on the first so many, always the same; None: on the next batch of the step.
         Norms use the statistics of each batch. Raises DivergedError for a loss that is not finite.
         """
-        sums_K4, deal = np.zeros((len(choices), 4)), self.deal(space, choices)
+        sums: dict[int, Tensor] = {}
+        deal = self.deal(space, choices)
         with variance_needed(), torch.no_grad(), self.net.scoring():
             for batch in self._held_out(clips):
                 with self.clips_of(deal, *batch) as (x, y):
                     for k in deal.numbers:
-                        sums_K4[k] += self._judge(x, y, space.architecture(choices[k]))
+                        judged = self._judge(x, y, space.architecture(choices[k]))
+                        sums[k] = sums[k] + judged if k in sums else judged
+        sums_K4 = np.zeros((len(choices), 4))
+        if sums:
+            sums_K4[list(sums)] = torch.stack(list(sums.values())).cpu().numpy()  # waits for the device once
         distributed.add_([torch.from_numpy(sums_K4)])
         sum_K, square_K, correct_K, count_K = sums_K4.T
         loss_K, seen = np.array([self._finite(float(loss)) for loss in sum_K / count_K]), int(count_K[0])
@@ -201,12 +206,16 @@ class Supernet:
             shard=(distributed.rank(), distributed.size()), cache=self._cache,
         )  # fmt: skip
 
-    def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> tuple[float, float, float, float]:
-        """Return sums over the clips: of the losses, of their squares, of right answers, and of clips."""
+    def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> Tensor:
+        """Return sums over the clips, float64 (4,): of losses, of their squares, of right answers, and of clips.
+
+        They stay on the device, which goes on.
+        """
         logits = self.logits(x, arch, "forward")
         losses = F.cross_entropy(logits, y, reduction="none").double()
-        correct = float((logits.argmax(1) == y).sum())
-        return len(y) * float(F.cross_entropy(logits, y)), float((losses**2).sum()), correct, float(len(y))
+        correct, clips = (logits.argmax(1) == y).sum(), y.new_tensor(len(y))
+        loss = len(y) * F.cross_entropy(logits, y).double()
+        return torch.stack([loss, (losses**2).sum(), correct.double(), clips.double()])
 
     def _held_out(self, clips: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         if clips is None:
@@ -217,7 +226,7 @@ class Supernet:
             count = min(-(-clips // self.settings.batch), loader.steps_per_epoch)
             self._kept = [(batch.x, batch.y) for batch in loader.batches(0, count)]
         for x, y in self._kept:
-            yield x.to(self.compute.device), y.to(self.compute.device)
+            yield self._on_device(x), self._on_device(y)
 
     def _batch(self, half: int) -> tuple[Tensor, Tensor]:
         stream = self._streams[half]
@@ -225,7 +234,10 @@ class Supernet:
             stream = (self._step, self._loaders[half].batches(self._step, self._last))
         batch = next(stream[1])
         self._streams[half] = (self._step + 1, stream[1])
-        return batch.x.to(self.compute.device), batch.y.to(self.compute.device)
+        return self._on_device(batch.x), self._on_device(batch.y)
+
+    def _on_device(self, x: Tensor) -> Tensor:
+        return x.to(self.compute.device, non_blocking=True)
 
     def logits(self, x: Tensor, arch: Architecture, kind: str) -> Tensor:
         with self.compute.autocast(kind):

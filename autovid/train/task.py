@@ -1,7 +1,7 @@
 """Training of one network by a recipe, as a task of the run loop."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -78,15 +78,17 @@ class TrainingTask(Task):
         self.net.train()
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        value, top1 = 0.0, 0.0
+        fractions, figures = [], []
         for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
-            fraction = len(y_part) / len(y)
+            fractions.append(len(y_part) / len(y))
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
-            value += fraction * self._finite(distributed.mean([loss.item()])[0], "loss", index)
-            top1 += fraction * 100 * (logits.detach().argmax(1) == y_part).float().mean().item()
-            self.scaler.scale(loss * fraction).backward()  # type: ignore[no-untyped-call]
-        top1 = distributed.mean([top1])[0]
+            right = (logits.detach().argmax(1) == y_part).float().mean()
+            figures.append(torch.stack([loss.detach().float(), right]))
+            self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
+        losses, rights = zip(*torch.stack(figures).tolist())  # waits for the device once, with all of its work queued
+        value, top1 = distributed.mean([_weighted(fractions, losses), 100 * _weighted(fractions, rights)])
+        self._finite(value, "loss", index)
         return {"loss": value, "top1": top1, "grad_norm": self._move(index)}
 
     def _move(self, index: int) -> float:
@@ -101,7 +103,8 @@ class TrainingTask(Task):
         if self.recipe.max_norm is not None:
             nn.utils.clip_grads_with_norm_(weights, self.recipe.max_norm, total)
         for weight in weights:  # fused SGD fails where some weights have momentum and others, at rest so far, have none
-            self.optimizer.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+            if "momentum_buffer" not in self.optimizer.state[weight]:
+                self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
@@ -192,9 +195,13 @@ def recalibrate(net: Network, batches: Iterable[Batch], compute: Compute, mode: 
         for number, batch in enumerate(batches, 1):
             for norm in norms:
                 norm.momentum = 1 / number
-            net(batch.x.to(compute.device))
+            net(batch.x.to(compute.device, non_blocking=True))
     for norm, momentum in zip(norms, usual):
         norm.momentum = momentum
+
+
+def _weighted(fractions: Sequence[float], values: Sequence[float]) -> float:
+    return sum(fraction * value for fraction, value in zip(fractions, values))
 
 
 def _average(net: Network, decay: float) -> AveragedModel:

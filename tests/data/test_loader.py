@@ -52,6 +52,23 @@ def test_a_batch_is_what_networks_want(videos: VideoSet) -> None:
     assert batch.y.tolist() == [videos.train[i].label for i in batch.video]
 
 
+def test_clips_are_pinned_where_this_process_computes_on_cuda(
+    videos: VideoSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    empty = torch.empty
+
+    def record(*sizes: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        asked.append(pin_memory)
+        return empty(*sizes, **options)
+
+    monkeypatch.setattr(torch, "empty", record)
+    for computes in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda computes=computes: computes)
+        list(train(videos).batches(0, 1))
+        assert asked.pop() is computes
+
+
 def test_pixels_are_normalised_by_the_mean_and_deviation_of_their_channel(tmp_path: Path) -> None:
     pixels = np.zeros((32, 32, 3), dtype=np.uint8)
     pixels[...] = (40, 120, 200)

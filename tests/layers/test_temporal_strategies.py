@@ -78,6 +78,8 @@ def test_weighing_frames_equals_the_convolution_with_its_gradients(frames: int) 
         assert distance(mine, torchs) < room(2 * 5 * 3 * 4)  # of the weight's gradient, the longest sum
     assert is_laid_out(weigh_frames(x, weight))
     assert weigh_frames(x.bfloat16(), weight).dtype == torch.bfloat16
+    double = x.double().requires_grad_(), weight.double().requires_grad_()
+    assert torch.autograd.gradcheck(weigh_frames, double)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "bias"), [(3, 1, False), (3, 2, True), (5, 4, False)])

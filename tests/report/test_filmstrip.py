@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from autovid.data import video
 from autovid.data.video import VideoFile
 from autovid.errors import DataError, RunError
 from autovid.report import ActivationMap, MapRow, filmstrip_png, write_film
@@ -94,6 +93,6 @@ def test_short_clips_are_slowed_down_and_long_ones_sped_up(last: float, length: 
 def test_a_film_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="cannot write"):
         write_film(tmp_path / "no" / "film.mp4", [row()], "clip")
-    monkeypatch.setattr(video.av, "codecs_available", set())
+    monkeypatch.setattr("av.codecs_available", set())
     with pytest.raises(DataError, match="cannot write H.264"):
         write_film(tmp_path / "film.mp4", [row()], "clip")

@@ -165,6 +165,27 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
     assert all(tensor.isfinite().all() for tensor in tensors(final(tmp_path / "run").model).values())
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_waits_for_the_device_twice(accumulate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For loss and accuracy after the last backward pass, and for the norm; and makes momentum in the first alone."""
+    net = build(ARCH, 12)
+    task = TrainingTask(net, _Constant(), recipe(accumulate=accumulate), Compute("cpu", "fp32"), 9, {})  # type: ignore[arg-type]
+    task.step(0)
+    reads: list[str] = []
+    for name in ("__float__", "item", "tolist"):
+        read = getattr(torch.Tensor, name)
+
+        def counted(self: torch.Tensor, *given: Any, name: str = name, read: Any = read) -> Any:
+            reads.append(name)
+            return read(self, *given)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    monkeypatch.setattr(torch, "zeros_like", lambda weight: pytest.fail("momentum made anew"))
+    task.step(1)
+    monkeypatch.undo()
+    assert reads == ["tolist", "__float__"]
+
+
 def test_a_gradient_that_is_not_finite_moves_no_weight() -> None:
     """Behind a loss that is."""
     net = build(ARCH, 12)

@@ -1,0 +1,40 @@
+"""The supernet's scores: read from the device once for all architectures, which a GPU does not wait between."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autovid.data import open_videos
+from autovid.kernels.compute import Compute
+from autovid.search import settings_for
+from autovid.search.supernet import Supernet
+from autovid.space import load_space
+
+
+@pytest.mark.parametrize("clips", [None, 5])
+def test_scores_are_read_once(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch, clips: int | None) -> None:
+    space, videos = load_space("tiny"), open_videos(tiny_videos)
+    settings = settings_for(space, proxy=True, videos=len(videos.train), steps=3, batch=4, crop=16, jitter=(16, 20))
+    choices = np.array([[0] * len(space.decisions), [-1] * len(space.decisions), [0] * len(space.decisions)])
+    choices %= [len(space.candidates[decision.name]) for decision in space.decisions]
+    with closing(Supernet(space, videos, settings, Compute("cpu", "fp32"), 0, None)) as supernet:
+        supernet.begin_step(0, 3)
+        reads: list[str] = []
+        for name in ("__float__", "__int__", "__bool__", "item", "tolist", "cpu"):
+            read = getattr(torch.Tensor, name)
+
+            def counted(self: torch.Tensor, *given: Any, name: str = name, read: Any = read) -> Any:
+                reads.append(name)
+                return read(self, *given)
+
+            monkeypatch.setattr(torch.Tensor, name, counted)
+        scores = supernet.score(space, choices, clips=clips)
+        monkeypatch.undo()
+    assert reads == ["cpu"]
+    assert scores.clips == (4 if clips is None else 8)
+    assert scores.log_likelihood_K[0] == scores.log_likelihood_K[2]  # one architecture, the same clips
+    assert np.isfinite(scores.standard_error_K).all()
