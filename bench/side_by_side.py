@@ -2,11 +2,11 @@
 
     python bench/side_by_side.py [--space tiny] [-k 2 3 4] [--threads 1 2] [--rounds 5] > bench/results/side_by_side.md
 
-A step is one update of the weights on K architectures, and their scores on held-out clips. All processes are started
-first; then they take turns, a step each, so that whatever else the machine does meets all of them. Ratios are of the
-steps of a turn, and the table has their medians: of the time on the clock, and of the processor's time, that of the
-busiest process, which other programs change little. Target of N = 2: K / 2 of K architectures, rounded up, and 0.05 of
-the step for an even K or 0.03 for an odd one.
+A step is one update of the weights on K architectures of about the same MACs, as a range has them, and their scores on
+held-out clips; decoded frames are in memory. All processes are started first; then they take turns, a step each, so
+that whatever else the machine does meets all of them. Ratios are of the steps of a turn, and the table has their
+medians: of the time on the clock, and of the processor's time, that of the busiest process, which other programs change
+little. Target of N = 2: half of K, rounded up, as a share of K, and 0.05 more where K is even, 0.03 where it is odd.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from autovid.data.frame_cache import FrameCache
 from autovid.kernels.allocator import keep_memory
 from autovid.kernels.compute import Compute
 from autovid.search import settings_for
-from autovid.search.supernet import Supernet
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.space import load_space
 
 
@@ -44,10 +44,16 @@ def serve(args: argparse.Namespace) -> None:
     settings = settings_for(space, proxy=True, videos=len(videos.train), steps=10**6)
     cache = FrameCache(videos.train, videos.root, 2**27)
     supernet, rng = Supernet(space, videos, settings, Compute("cpu", "fp32"), 0, None, cache), np.random.default_rng(0)
+    table = space.cost_table()
+    for clips in (WEIGHTS, HELD_OUT):  # into the cache
+        for _ in supernet.batches(clips, 0, 4 * supernet.batches_of(clips)):
+            pass
     for step, line in enumerate(sys.stdin):
         k, threads = map(int, line.split())
         torch.set_num_threads(threads)
-        rows = np.stack([rng.integers(space.sizes) for _ in range(k)])
+        drawn = rng.integers(space.sizes, size=(32 * k, len(space.sizes)))
+        macs = table.total(drawn)
+        rows = drawn[np.argsort(abs(macs - np.median(macs)))[:k]]
         supernet.begin_step(step, 10**6)
         start, busy = time.perf_counter(), time.process_time()
         supernet.learn(space, rows, "equal", "mean", 0.01)

@@ -101,7 +101,8 @@ class ElasticBatchNorm(nn.Module):
     """Batch normalisation of however many channels come in.
 
     While `scoring`, it normalises with the statistics of the batch and leaves the running ones alone: the running ones
-    are an average over architectures and fit none of them.
+    are an average over architectures and fit none of them. With `sync`, statistics of a batch are those of all workers'
+    clips.
     """
 
     running_mean: Tensor
@@ -110,6 +111,7 @@ class ElasticBatchNorm(nn.Module):
     def __init__(self, width: int, zero: bool = False, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.eps, self.momentum, self.zero, self.scoring = eps, momentum, zero, False
+        self.sync = True
         self.weight = nn.Parameter(torch.zeros(width) if zero else torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("running_mean", torch.zeros(width))
@@ -119,9 +121,9 @@ class ElasticBatchNorm(nn.Module):
         c = x.shape[1]
         weight, bias = slice_shared(self.weight, c), slice_shared(self.bias, c)
         if self.scoring:
-            return batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+            return batch_norm(x, None, None, weight, bias, True, 0.0, self.eps, self.sync)
         mean, var = slice_shared(self.running_mean, c), slice_shared(self.running_var, c)
-        return batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        return batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps, self.sync)
 
     @staticmethod
     def params(width: int) -> int:

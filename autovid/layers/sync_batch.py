@@ -27,12 +27,13 @@ def batch_norm(
     training: bool,
     momentum: float,
     eps: float,
+    sync: bool = True,
 ) -> Tensor:
-    """Normalise x (B, C, ...) like `F.batch_norm`, in training with the statistics of all workers' clips.
+    """Normalise x (B, C, ...) like `F.batch_norm`, in training with `sync` with the statistics of all workers' clips.
 
     B is the same on all workers.
     """
-    if not training or distributed.size() == 1:
+    if not (training and sync) or distributed.size() == 1:
         return kernels.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     weight = x.new_ones(x.shape[1], dtype=torch.float32) if weight is None else weight
     bias = torch.zeros_like(weight) if bias is None else bias
@@ -141,12 +142,15 @@ def empty_like(x: Tensor, batch: int) -> Tensor:
 def convert_sync_batch(net: nn.Module, norms: bool = True) -> None:
     """Convert the dropouts of `net`, and with `norms` torch's batch norms, to synchronised ones.
 
-    The search blocks' batch norms and the random regularisers do so by themselves. With one worker nothing is changed.
+    The search blocks' batch norms, which have an attribute `sync`, do so by themselves, unless `norms` is off. So do
+    the random regularisers. With one worker nothing is changed.
     """
     if distributed.size() == 1:
         return
     for module in net.modules():
         if type(module) is nn.Dropout:
             module.__class__ = SyncDropout
+        elif hasattr(module, "sync"):
+            module.sync = norms  # type: ignore[assignment]
         elif norms and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             module.__class__ = SyncBatchNorm

@@ -214,6 +214,4 @@ def prepare(net: Network, recipe: Recipe) -> Network:
     ]
     if recipe.precise_norm and odd:
         raise ConfigError(f"precise_norm: this network has other norms than batch norm ({odd[0]}); leave it out")
-    if not recipe.sync_norm and any(isinstance(module, ElasticBatchNorm) for module in net.modules()):
-        raise ConfigError("sync_norm: the norms of a search space's blocks are always over all workers; leave it out")
     return net

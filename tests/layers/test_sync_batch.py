@@ -92,6 +92,20 @@ def test_norm_of_the_search_blocks_with_fewer_channels_than_it_has(scoring: bool
     assert (whole[3].abs().sum() == 0) == scoring  # while scoring the running ones stay
 
 
+def own_norm(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and running mean of a search block's norm that does not look at other workers' clips."""
+    norm = ElasticBatchNorm(6)
+    convert_sync_batch(norm, norms=False)
+    return norm(x.chunk(distributed.size())[distributed.rank()]).detach(), norm.running_mean
+
+
+def test_norm_of_the_search_blocks_over_a_workers_own_clips() -> None:
+    x = torch.randn(4, 5, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    for half, found in zip(x.chunk(2), together(own_norm, x), strict=True):
+        # to the bit: the same call
+        assert all(map(torch.equal, found, own_norm(half)))
+
+
 def test_one_worker_computes_as_torch_does() -> None:
     x, mean, var = torch.randn(2, 3, 2, 2, 2), torch.zeros(3), torch.ones(3)
     ours = batch_norm(x, mean, var, None, None, True, 0.1, 1e-5)

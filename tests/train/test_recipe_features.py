@@ -222,8 +222,6 @@ def test_what_a_network_cannot_take_is_said() -> None:
         prepare(build("s2dnet", 12), recipe(label_smoothing=0.1))
     with pytest.raises(ConfigError, match="precise_norm: .*DynamicNorm"):
         prepare(build("tsn_resnet18", 12, modules=["dnr"]), recipe(precise_norm=2))
-    with pytest.raises(ConfigError, match="sync_norm: "):
-        prepare(build(ARCH, 12), recipe(sync_norm=False))
 
 
 def test_a_warm_up_that_would_never_end_is_refused_before_anything_starts(videos: VideoSet, tmp_path: Path) -> None:
