@@ -142,8 +142,8 @@ def empty_like(x: Tensor, batch: int) -> Tensor:
 def convert_sync_batch(net: nn.Module, norms: bool = True) -> None:
     """Convert the dropouts of `net`, and with `norms` torch's batch norms, to synchronised ones.
 
-    The search blocks' batch norms, which have an attribute `sync`, do so by themselves, unless `norms` is off; the
-    random regularisers always do. With one worker nothing is changed.
+    The search blocks' batch norms, which have an attribute `sync`, do so by themselves, unless `norms` is off. So do
+    the random regularisers. With one worker nothing is changed.
     """
     if distributed.size() == 1:
         return
