@@ -28,7 +28,8 @@ test-oldest test-newest:
 # Every command of the documentation, on small videos; and what starts servers: Ray, torchrun.
 test-docs: $(STAMP)
 	.venv/bin/python -m pytest -q -n 2 -m docs tests/docs --durations=10
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "docs and not thorough" tests/cluster tests/cli/test_torchrun.py
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "docs and not thorough" tests/cluster tests/cli/test_torchrun.py \
+	  tests/cli/test_local_workers.py
 
 # The site, docs/_build/html/index.html; a warning is an error.
 docs: $(STAMP)

@@ -79,14 +79,14 @@ class SearchRun:
         """
         from autovid.run import Progress
         from autovid.search import read_constraints
-        from autovid.studies.front import FrontTraining, derive_front
+        from autovid.studies.front import TrainingPlan, derive_front
 
         asked = None
         if constraints is not None:
             asked = read_constraints(self.searched.space, constraints, self._cost_files(latency_table))
         return derive_front(
             self.path, n, Path(out) if out is not None else self.path / "front", constraints=asked, device=device,
-            data=None if data is None else str(data), training=FrontTraining(epochs) if epochs else None,
+            data=None if data is None else str(data), training=TrainingPlan(epochs) if epochs else None,
             progress=Progress(f"front of {self.path}"),
         )  # fmt: skip
 
@@ -186,7 +186,7 @@ def train(
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
     training starts from the weights of a search's supernet. `changes` are of the recipe: epochs, batch, lr, warmup,
-    frames, stride, crop, jitter, augment, weight_decay, seed, precision, ...
+    frames, stride, crop, jitter, augment, weight_decay, seed, precision, validate_every, patience, ...
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
@@ -211,7 +211,7 @@ def train(
         check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
         start = Path(str(place))
         new_head = new_head or bool(other_classes(start, videos))
-    with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
+    with choose_cache(cache, videos.videos, videos.root) or nullcontext() as frames:
         evaluation = train_model(
             model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,
             cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit,
@@ -237,13 +237,15 @@ def evaluate(
     *,
     views: str = "center",
     data: str | Path | None = None,
-    split: Literal["val", "train"] = "val",
+    split: Literal["val", "test", "train"] = "val",
+    checkpoint: Literal["best", "last"] = "best",
     device: str = "auto",
     decoders: int = 0,
 ) -> "Evaluation":
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
-    A search has the weights of its supernet. `data` is what was learned from unless given.
+    A training has several checkpoints: the one that was best on val, and the last. A search has the weights of its
+    supernet. `data` is what was learned from unless given.
     Raises ConfigError, DataError, RunError.
     """
     from autovid.data import open_videos
@@ -254,7 +256,7 @@ def evaluate(
 
     keep_memory()
     path = run.path if isinstance(run, TrainedRun | SearchRun) else Path(run)
-    trained = open_trained(path, device, None if data is None else str(data))
+    trained = open_trained(path, device, None if data is None else str(data), checkpoint)
     videos = open_videos(str(data) if data is not None else trained.source, seed=trained.recipe.seed)
     return evaluate_training(trained, videos, views, split, workers=decoders, progress=Progress(f"evaluate {path}"))
 

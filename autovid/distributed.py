@@ -1,8 +1,8 @@
 """The workers of a distributed run: their number and ranks, and sums, means and broadcasts over them.
 
-Every worker is a process that runs the same program on its shard of each batch. They meet in torch.distributed's
-default group, which `process_group` creates from the environment of torchrun, or Ray does. With one process all of this
-does nothing.
+Every worker is a process that runs the same program on its shard of each batch, or on pieces of work of its own
+(`deal`, `alone`). They meet in torch.distributed's default group, which `process_group` creates from the environment of
+torchrun, or Ray does. With one process all of this does nothing.
 
 A sum has the same bits on every worker, so everything computed from it stays equal.
 """
@@ -24,6 +24,7 @@ from autovid.errors import AutovidError, ConfigError
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # with a worker that is silent; a broken connection is noticed at once
 BUCKET = 32 * 2**20  # bytes of gradients in one message
+_alone = False  # inside `alone`
 
 
 class WorkerLostError(AutovidError):
@@ -34,7 +35,7 @@ class WorkerLostError(AutovidError):
 
 def size() -> int:
     """Return the number of workers."""
-    return int(dist.get_world_size()) if dist.is_available() and dist.is_initialized() else 1
+    return int(dist.get_world_size()) if dist.is_available() and dist.is_initialized() and not _alone else 1
 
 
 def rank() -> int:
@@ -45,6 +46,39 @@ def rank() -> int:
 def is_rank0() -> bool:
     """Return True on rank 0, the worker that writes files and messages."""
     return rank() == 0
+
+
+@contextlib.contextmanager
+def alone(threads: int = 0) -> Iterator[None]:
+    """Count as the only worker inside: norms, random masks and sums are this worker's own.
+
+    `threads`: that it computes with inside; 0: as many as outside.
+    """
+    global _alone
+    before, _alone, usual = _alone, True, torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        _alone = before
+        if threads:
+            torch.set_num_threads(usual)
+
+
+def deal(sizes: Sequence[int]) -> list[int]:
+    """Return the numbers, ascending, of the pieces of work that this worker does: dealt by their sizes.
+
+    The largest goes first, each to the worker that has least.
+    """
+    loads = [0] * size()
+    own = []
+    for number in sorted(range(len(sizes)), key=lambda one: -sizes[one]):
+        taker = loads.index(min(loads))
+        loads[taker] += int(sizes[number])
+        if taker == rank():
+            own.append(number)
+    return sorted(own)
 
 
 @contextlib.contextmanager
@@ -155,6 +189,15 @@ def average_gradients(parameters: Iterator[torch.nn.Parameter]) -> None:
         torch._foreach_div_(gradients, float(size()))
 
 
+def add_gradients(parameters: Iterator[torch.nn.Parameter]) -> None:
+    """Sum over the workers all gradients; a worker may have some that others have not."""
+    known = [*parameters]
+    for parameter, exists in zip(known, largest([parameter.grad is not None for parameter in known])):
+        if exists and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    add_([parameter.grad for parameter in known if parameter.grad is not None])
+
+
 def broadcast_(tensors: Sequence[Tensor]) -> None:
     """Set every tensor to its value on rank 0, in place."""
     _in_buckets([tensor.detach() for tensor in tensors], lambda flat: dist.broadcast(flat, src=0))
@@ -169,6 +212,13 @@ def gather(x: Tensor) -> Tensor:
     with _explained():
         dist.all_gather(everyone, x)
     return torch.stack(everyone)
+
+
+def whole_batch(x: Tensor) -> Tensor:
+    """Return all workers' clips, the first dimension, laid out in memory with the second one last (channels last)."""
+    if size() == 1:
+        return x
+    return gather(x.movedim(1, -1)).flatten(0, 1).movedim(-1, 1) if x.dim() > 1 else gather(x).flatten()
 
 
 def shard(draw: Callable[[int], Tensor], batch: int) -> Tensor:

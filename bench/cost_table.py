@@ -7,6 +7,7 @@ The traced counts are of one random architecture, equal to the table's figure to
 """
 
 import argparse
+import dataclasses
 import itertools
 import math
 import time
@@ -63,6 +64,12 @@ def speed(space: Any, table: Any, count: int, rounds: int, rng: np.random.Genera
     choices = np.stack([rng.integers(0, n, count) for n in table.sizes], axis=1)
     rows = [(f"table, {count:,} rows of {dtype}", seconds(lambda c=c: table.macs(c), rounds) / count)
             for dtype, c in (("int64", choices), ("int8", choices.astype(np.int8)))]  # fmt: skip
+    archs = [space.architecture(row) for row in choices[: count // 20]]
+    read = [dataclasses.replace(arch) for arch in archs]  # without numbers, as from a file
+    for name, many, times in (("made from numbers", archs, rounds), ("read from files, the first time", read, 1)):
+        rows.append(
+            (f"table, {len(many):,} architectures {name}", seconds(lambda a=many: table.macs(a), times) / len(many))
+        )
     net = autovid.build(space.architecture(choices[0])).eval()
     clip = torch.zeros(1, 3, net.clip.frames, net.clip.crop, net.clip.crop)
     macs = int(table.macs(choices[:1])[0])
@@ -70,9 +77,10 @@ def speed(space: Any, table: Any, count: int, rounds: int, rng: np.random.Genera
         assert macs == traced(net, clip) == autovid.count(net).macs, "the table and the traces disagree"
         rows.append(("traced by fvcore, a forward on the CPU", seconds(lambda: traced(net, clip), 2)))
     rows.append(("counted by autovid.count, on the meta device", seconds(lambda: autovid.count(net), 2)))
+    trace = rows[-2][1]
     print("| | architectures a second | times a trace |\n|---|---|---|")
     for name, each in rows:
-        print(f"| {name} | {1 / each:,.4g} | {rows[2][1] / each:,.3g}x |")
+        print(f"| {name} | {1 / each:,.4g} | {trace / each:,.3g}x |")
 
 
 def questions(table: Any, flops: str, rounds: int, rng: np.random.Generator) -> None:

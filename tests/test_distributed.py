@@ -1,5 +1,7 @@
 """What two workers agree on: sums have the same bits on both, those of torch's own addition."""
 
+import os
+
 import torch
 from torch import Tensor, nn
 from workers import together
@@ -54,3 +56,54 @@ def test_sums_means_and_copies_over_two_workers_are_exact() -> None:
         assert all(torch.equal(found, a) for found, (a, _) in zip(worker, pairs, strict=True))
     for found in together(gathered):
         assert torch.equal(found, torch.stack(pairs[0]))
+
+
+# -- work of one's own
+
+
+def test_work_is_dealt_by_its_size() -> None:
+    sizes = [1, 5, 4, 3, 3]
+    dealt = together(distributed.deal, sizes)
+    assert dealt == [[1, 4], [0, 2, 3]]  # 5, then 4, 3 to the second, 3 to the first, and the 1 to the second
+    assert distributed.deal(sizes) == [0, 1, 2, 3, 4]
+
+
+def alone_and_not() -> tuple[list[int], float, list[int]]:
+    with distributed.alone():
+        inside = [distributed.size(), distributed.rank()]
+        own = distributed.mean([float(torch.ones(1) * os.getpid())])[0]
+    return inside, own - os.getpid(), [distributed.size(), distributed.rank()]
+
+
+def test_a_worker_can_compute_alone() -> None:
+    assert together(alone_and_not) == [([1, 0], 0.0, [2, 0]), ([1, 0], 0.0, [2, 1])]
+
+
+def own_gradients() -> list[Tensor | None]:
+    """Gradients of the first parameter on one worker, of the second on both, and of the third nowhere."""
+    parameters = [nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    parameters[1].grad = torch.full((2,), 1.0 + distributed.rank())
+    if distributed.rank():
+        parameters[0].grad = torch.full((2,), 5.0)
+    distributed.add_gradients(iter(parameters))
+    return [parameter.grad for parameter in parameters]
+
+
+def test_gradients_that_one_worker_alone_has_are_all_workers_in_the_end() -> None:
+    for first, second, third in together(own_gradients):
+        assert first.tolist() == [5.0, 5.0]
+        assert second.tolist() == [3.0, 3.0]
+        assert third is None
+
+
+def clips_of_both() -> tuple[Tensor, Tensor]:
+    x = torch.arange(2 * 3 * 4 * 5 * 6).view(2, 4, 5, 6, 3).permute(0, 4, 1, 2, 3) + 1000 * distributed.rank()
+    return distributed.whole_batch(x), distributed.whole_batch(torch.tensor([1, 2]) + 10 * distributed.rank())
+
+
+def test_a_whole_batch_has_the_clips_of_all_in_their_layout() -> None:
+    alone, _ = clips_of_both()
+    for x, y in together(clips_of_both):
+        assert torch.equal(x, torch.cat([alone, alone + 1000]))
+        assert x.is_contiguous(memory_format=torch.channels_last_3d)
+        assert y.tolist() == [1, 2, 11, 12]

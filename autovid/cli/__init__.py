@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autovid.cli import launch
+from autovid.cli.examples import EXAMPLES
 from autovid.cli.launch import exit_code, terminable
 from autovid.errors import AutovidError, RunError, did_you_mean
 from autovid.kernels.allocator import keep_memory
@@ -31,6 +32,7 @@ COMMANDS = {
     "data": "prepare data sets: write an index, draw a Mini set, check, or resize videos",
     "import-weights": "import weights of another toolkit into a network",
     "describe": "describe a network, an architecture, a space or a run, stage by stage",
+    "runs": "list the runs of a folder: state, accuracy, cost, and the next command",
     "list": "list spaces, networks, modules, blocks and experiments",
 }
 COMPUTING = (
@@ -38,7 +40,9 @@ COMPUTING = (
     *("predict", "export", "cam", "report", "derive"),
 )
 
-WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights"}
+LOADING = (*COMPUTING, "draw", "sweep", "describe")
+
+WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights", "runs"}
 PLUGIN = """Python code of your own to run first, with blocks or operations that the network has; may be repeated;
 FILE.py@SHA256 also allows what was made with another content of the file"""
 
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     parser = _parser(name)
     if name is not None and name not in COMMANDS:
         parser.error(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}".rstrip("; "))
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(arguments, argparse.Namespace(words=arguments))
     if args.command is None:
         parser.print_help()
         return 0
@@ -72,7 +76,9 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
-        with terminable(), launch.joined(args):
+        with terminable(), launch.local_workers(args), launch.joined(args):
+            if args.command in LOADING:
+                launch.load_torch(args.command)
             if args.command in COMPUTING:
                 keep_memory()
             return int(args.run(args) or 0)
@@ -98,7 +104,13 @@ def _parser(needed: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"autovid {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog="\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[name])]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if name == needed:
             module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
             module.arguments(command)

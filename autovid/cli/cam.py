@@ -21,7 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         dest="models",
         metavar="RUN_OR_FILE",
-        help="the run directory of a training, or a network's name or YAML file; may be repeated, to compare",
+        help="the run directory of a training, an exported folder, or a network's name or YAML file; may be repeated, "
+        "to compare",
     )
     parser.add_argument(
         "--weights",
@@ -34,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=["gradcam", "gradcam++"], default="gradcam++", help="default: gradcam++")
     parser.add_argument(
         "--class", dest="target", metavar="N|NAME", help="show the evidence for this class (default: the predicted one)"
+    )
+    parser.add_argument(
+        "--start", type=options.seconds, default=0.0, metavar="SECONDS", help="where the clip begins (default: 0)"
     )
     parser.add_argument("-o", "--out", type=Path, help="folder of filmstrip.png and film.mp4 (default: runs/cam-CLIP)")
     options.device(parser)
@@ -53,18 +57,22 @@ def run(args: argparse.Namespace) -> None:
     write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
     write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
     for row in rows:
-        print(printable(f"{row.name}: {row.caption}"))
+        print(printable(f"{row.name}: {row.caption}, from {row.seconds[0]:.1f} to {row.seconds[-1]:.1f} s"))
     print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
 
 
 def _networks(args: argparse.Namespace) -> "list[LabelledNetwork]":
     """Open the networks, in order. Raises ConfigError where weights are missing or left over."""
     from autovid.errors import ConfigError
+    from autovid.export.classifier import is_exported, open_exported
     from autovid.models import load_model
-    from autovid.report import open_files, open_run
+    from autovid.report import labelled, open_files, open_run
 
     networks, weights = [], list(args.weights)
     for text in args.models:
+        if is_exported(Path(text)):
+            networks.append(labelled(open_exported(Path(text), args.device)))
+            continue
         if Path(text).is_dir():
             networks.append(open_run(Path(text), args.device))
             continue
@@ -86,7 +94,7 @@ def _row(args: argparse.Namespace, network: "LabelledNetwork") -> "MapRow":
     from autovid.report import MapRow, activation_map
 
     target = None if args.target is None else network.class_number(args.target)
-    pixels, seconds = read_clip(args.clip, network.clip)
+    pixels, seconds = read_clip(args.clip, network.clip, args.start or None)
     x: torch.Tensor = normalised(pixels[None], network.clip).to(network.device)
     activation = activation_map(network.net, x, network.clip, target, args.method)
     probabilities, target = activation.probabilities, activation.target

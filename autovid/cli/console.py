@@ -1,5 +1,6 @@
 """The terminal output of the search commands: plan, result, places and next commands."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from autovid.cli.training import recipe_words
 from autovid.costs import convention, recorded_costs
 from autovid.plugins import plugin_paths
 from autovid.space.space import rough
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
+    from autovid.studies.finalists import Result
     from autovid.studies.front import Front
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
-    "machine without a GPU. FLOPs count at the reference input. For a real search give --data and --recipe full."
+    "machine without a GPU. FLOPs count at the reference input. For a real search give {more}."
 )
 
 
@@ -52,7 +55,8 @@ def announce_search(
     if note := settled_note(constraints):
         console.print(note, style="yellow", highlight=False)
     if settings.proxy:
-        text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps)
+        more = "--data and --recipe full" if videos.name == "synthetic" else "--recipe full, which needs a GPU"
+        text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps, more=more)
         console.print(text, style="yellow", highlight=False)
 
 
@@ -66,18 +70,18 @@ def show_search_result(result: "SearchResult", data: str) -> None:
         notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
     panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
-    copyable(_next(out, out, _data(out, data)))
+    copyable(_next(out, out, _data(out, data, result.searched.settings)))
 
 
 def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
-    """Print a derived architecture."""
+    """Print a derived architecture. `data` is the option for its videos."""
     notes = _verdict(arch, searched)
     if not searched.finished:
         notes.append(
             f"[yellow]the search stands at step {searched.step} of {searched.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
-    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data))])
+    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data, searched.settings))])
 
 
 def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
@@ -100,13 +104,25 @@ def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
     copyable([*sentences(front, searched), f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
 
 
-def _data(run: Path, data: str) -> str:
-    """Return the option for the videos of a search; the embedded ones need none."""
+def show_finalists(results: "Sequence[Result]", best: str, folder: Path) -> None:
+    """Print what finalists came to: a row for each, a column for each round; the winner in bold."""
+    epochs = sorted({one.epochs for one in results})
+    cells = {(one.hash, one.epochs): "diverged" if one.top1 is None else f"{one.top1:.2f} %" for one in results}
+    hashes = dict.fromkeys(one.hash for one in results)
+    rows = [
+        [f"[bold]{key}[/]" if key == best else key, *(cells.get((key, length), "-") for length in epochs)]
+        for key in hashes
+    ]
+    table(f"{len(rows)} finalists", ["", *(f"top-1, {length:g} epochs" for length in epochs)], rows)
+    copyable([f"where  {quoted(folder)}: finalists.csv, and a training for each"])
+
+
+def _data(run: Path, data: str, settings: "SearchSettings") -> str:
+    """Return the options for a training on the videos of a search, by its recipe; the embedded ones need none."""
     from autovid.run import RunDirectory
 
-    return (
-        "" if RunDirectory.open(run).config.get("data", "synthetic") == "synthetic" else f" --data {quoted(Path(data))}"
-    )
+    embedded = RunDirectory.open(run).config.get("data", "synthetic") == "synthetic"
+    return "" if embedded else f" --data {quoted(Path(data))}{recipe_words(settings)}"
 
 
 def _next(what: Path, run: Path, data: str) -> list[str]:
@@ -169,8 +185,8 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     lines += [escape(str(arch.provenance[key])) for key in TOLD if key in arch.provenance]
     if "log_probability" in arch.provenance:
         lines.append(
-            f"probability {_power(float(arch.provenance['log_probability']))} under the prior "
-            f"(uniform: 1 in {rough(searched.space.size)})"
+            f"{_times(float(arch.provenance['log_probability']), searched.space.size)} as probable under the prior as "
+            f"before the search (1 in {rough(searched.space.size)})"
         )
     elif "log_likelihood" in arch.provenance:
         best = f"the best of those scored by {searched.settings.score}"
@@ -180,11 +196,15 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     return lines
 
 
-def _power(log_probability: float) -> str:
-    """Write exp of a number, also far below the smallest float."""
-    exponent = log_probability / 2.302585092994046
-    whole = int(exponent // 1)
-    return f"{10 ** (exponent - whole):.1f}e{whole:+03d}" if whole < -2 else f"{10**exponent:.3f}"
+def _times(log_probability: float, size: int) -> str:
+    """Write how much a probability is of 1 / size, which may be far beyond the floats: "3.2 times"."""
+    exponent = (log_probability + math.log(size)) / math.log(10)
+    whole = math.floor(exponent)
+    if abs(exponent) < 0.02:
+        return "just"
+    if -2 <= whole < 4:
+        return f"{10**exponent:.2g} times" if whole < 2 else f"{10**exponent:,.0f} times"
+    return f"{10 ** (exponent - whole):.1f}e{whole:+03d} times"
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,8 +112,10 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from autovid.cli.console import copyable, table
     from autovid.data import open_videos
-    from autovid.data.tools.check import broken_table, check
+    from autovid.data.index import write_index
+    from autovid.data.tools.check import broken, broken_table, check, class_table, imbalance, sound
     from autovid.data.tools.process_videos import Journal
     from autovid.errors import DataError
     from autovid.fileio import explained, write_atomic
@@ -124,13 +127,21 @@ def _check(args: argparse.Namespace) -> int:
     with explained(f"cannot write beside {out}"):
         journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())})
     with _stoppable():
-        broken = check(videos, journal, _workers(args), Progress(f"checking {videos.name}"))
+        results = check(videos, journal, _workers(args), Progress(f"checking {videos.name}"))
     journal.close()
-    write_atomic(out, broken_table(broken))
-    if broken:
-        first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
-        raise DataError(f"{len(broken)} videos or parts are broken: {first}. All are listed in {out}")
-    print(f"{videos.name}: {len({v.path for v in (*videos.train, *videos.val)})} videos, none broken")
+    bad, good = broken(results), sound(videos, results)
+    write_atomic(out, broken_table(bad))
+    table(videos.name, ["class", "train", "val", "broken", "seconds"], class_table(videos, results))
+    for line in filter(None, [imbalance(good), *good.gaps()]):
+        print(line)
+    if bad:
+        clean = index.with_name(f"{index.stem}.clean.csv")
+        write_index(clean, good, {"by": "autovid data check", "of": str(args.index), "broken": len(bad)})
+        copyable([f"next   autovid search --data {shlex.quote(str(clean))}  # the same without what is broken"])
+        first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
+        raise DataError(f"{len(bad)} videos or parts are broken: {first}. All are listed in {out}, and not in {clean}")
+    print(f"{videos.name}: {len({v.path for v in videos.videos})} videos, none broken")
+    copyable([f"next   autovid search --data {shlex.quote(str(args.index))}"])
     return 0
 
 
@@ -160,7 +171,7 @@ def _resize(args: argparse.Namespace) -> int:
     from autovid.data.index import write_index
     from autovid.data.tools.check import broken_table
     from autovid.data.tools.process_videos import Journal
-    from autovid.data.tools.resize import CopySettings, resize
+    from autovid.data.tools.resize import CopySettings, moved_times, resize
     from autovid.errors import DataError
     from autovid.fileio import explained, write_atomic
     from autovid.run import Progress
@@ -182,10 +193,12 @@ def _resize(args: argparse.Namespace) -> int:
     write_index(index, copy, origin)
     write_atomic(listed, broken_table(broken))
     _say(index, copy)
+    if moved := moved_times(videos, copy):
+        print(moved)
     if broken:
         first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
         text = f"{len(broken)} videos or parts are broken and left out: {first}. All are listed in {listed}"
-        if len(broken) > most_broken(len(videos.train) + len(videos.val)):
+        if len(broken) > most_broken(len(videos.videos)):
             raise DataError(text)
         print(text)
     return 0
@@ -239,6 +252,8 @@ def _even(text: str) -> int:
 
 
 def _say(out: Path, videos: "VideoSet") -> None:
+    test = f", {len(videos.test)} to test" if videos.test else ""
     print(
         f"{out}: {len(videos.classes)} classes, {len(videos.train)} videos to train on, {len(videos.val)} to validate"
+        + test
     )

@@ -1,10 +1,15 @@
 """autovid derive: freeze the most probable architecture of a search, or the best ones of several costs."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autovid.cli import options
+from autovid.cli import launch, options
+
+if TYPE_CHECKING:
+    from autovid.search import Constraint, Searched
+    from autovid.space import Architecture
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +46,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cut the range of the first constraint into N equal slices, and take the best of each",
     )
+    group = parser.add_argument_group("finalists: the best architectures are trained, and the winner is taken")
     group.add_argument(
-        "--train", type=options.rate, metavar="EPOCHS", help="also train each from scratch, for so many epochs"
+        "--finalists",
+        type=options.positive,
+        metavar="N",
+        help="train the N best by successive halving: all for a part of the epochs, the better half for twice as many, "
+        "and so on; their trainings stand in RUN/finalists",
+    )
+    group = parser.add_argument_group("training of a front or of finalists")
+    group.add_argument(
+        "--train",
+        type=options.rate,
+        metavar="EPOCHS",
+        help="train each of a front from scratch for so many epochs, or the last finalist (default for finalists: the "
+        "recipe's)",
     )
     options.decoding(group)
 
@@ -54,12 +72,15 @@ def run(args: argparse.Namespace) -> int:
     from autovid.run import Progress, write_atomic
     from autovid.search import derive, read_constraints, read_search
     from autovid.search.choice import ChoiceEvidence
+    from autovid.search.derivation import source_of
     from autovid.studies.rescoring import choose_again
 
+    if args.front and args.finalists:
+        raise ConfigError("--front and --finalists are two ways to derive; give one of them")
     if args.front:
         return _front(args)
-    if args.train:
-        raise ConfigError("--train is for a front; give --front N")
+    if args.train and not args.finalists:
+        raise ConfigError("--train is for a front or for finalists; give --front N or --finalists N")
     file = Path(args.out) if args.out else Path(args.search) / _name(args)
     if file.suffix not in (".yaml", ".yml") and not file.is_dir():
         raise ConfigError(f"-o {file}: an architecture is a YAML file; give its name the ending .yaml")
@@ -69,17 +90,24 @@ def run(args: argparse.Namespace) -> int:
     if args.no_range and ranges:
         raise ConfigError(f"--no-range asks for no range at all; leave out --{' and --'.join(ranges)}")
     scale = _scale(args.scale) if args.scale else {}
-    if args.data and not ranges:
+    if args.data and not ranges and not args.finalists:
         raise ConfigError("--data is for choosing anew: give a range with it, such as --flops MIN:MAX, or --front N")
-    searched = read_search(args.search)
+    if args.no_range and args.finalists:
+        raise ConfigError("--finalists are the best of a range; leave out --no-range")
+    with launch.waiting("derive", f"reading {args.search}"):
+        searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
     choice: ChoiceEvidence | str = ""
-    if others:
+    if others and not args.finalists:
         with Progress(f"choice of {args.search}").of_phases() as show:
             choice = choose_again(
                 Path(args.search), searched, others, data=args.data, seconds=args.budget, device=args.device, show=show
             )
-    arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
+    if args.finalists:
+        arch = _finalist(args, searched, others or None)
+    else:
+        with launch.waiting("derive", "choosing"):
+            arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
     if scale:
         from autovid.search.derivation import described_scale
 
@@ -87,8 +115,28 @@ def run(args: argparse.Namespace) -> int:
     with explained(f"cannot make {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, arch.to_yaml())
-    show_derived(arch, file, searched, Path(args.search), "DATA")
+    show_derived(arch, file, searched, Path(args.search), args.data or source_of(Path(args.search)))
     return 0
+
+
+def _finalist(
+    args: argparse.Namespace, searched: "Searched", constraints: "Sequence[Constraint] | None"
+) -> "Architecture":
+    """Train the finalists; return the winner."""
+    import shlex
+    import sys
+
+    from autovid.cli.console import show_finalists
+    from autovid.studies.finalists import best_architectures, halve, videos_of, winner
+    from autovid.studies.front import TrainingPlan
+
+    run = Path(args.search)
+    archs = best_architectures(searched, args.finalists, constraints)
+    videos, source = videos_of(run, searched, args.data)
+    plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *sys.argv[1:]]))
+    best, results = halve(archs, plan.trainer(searched, videos, source, args.device), run / "finalists")
+    show_finalists(results, best.hash, run / "finalists")
+    return winner(best, results, searched, constraints)
 
 
 def _front(args: argparse.Namespace) -> int:
@@ -100,7 +148,7 @@ def _front(args: argparse.Namespace) -> int:
     from autovid.errors import ConfigError
     from autovid.run import Progress
     from autovid.search import read_constraints, read_search
-    from autovid.studies.front import FrontTraining, derive_front
+    from autovid.studies.front import TrainingPlan, derive_front
 
     if args.no_range or args.scale:
         raise ConfigError("--front goes over a range of costs; leave out --no-range and --scale")
@@ -108,7 +156,7 @@ def _front(args: argparse.Namespace) -> int:
     searched, ranges = read_search(run), options.ranges(args)
     asked = read_constraints(searched.space, ranges, options.cost_files(args, run))
     command = shlex.join(["autovid", *sys.argv[1:]])
-    training = FrontTraining(args.train, options.decoders(args), command) if args.train else None
+    training = TrainingPlan(args.train, options.decoders(args), command) if args.train else None
     front = derive_front(
         run, args.front, folder, constraints=asked or None, data=args.data, device=args.device, training=training,
         progress=Progress(f"front of {run}"),
@@ -122,6 +170,7 @@ def _name(args: argparse.Namespace) -> str:
     words = [
         *(_word(option, text) for option, texts in options.ranges(args).items() for text in texts),
         args.no_range and "no-range",
+        args.finalists and "finalists",
         args.scale and args.scale.replace("=", "").replace(",", "-"),
     ]
     suffix = "-".join(word for word in words if word)

@@ -54,10 +54,14 @@ def run(args: argparse.Namespace) -> int:
         show = _show_space
     if args.verify:
         content["verify"] = verify_count(model, content)
+    if evaluations := _accuracies(Path(args.what)):
+        content["evaluations"] = evaluations
     if args.json:
         print(json.dumps(content, indent=2))
         return 0
     show(content)
+    for one in content.get("evaluations", ()):
+        print(f"top-1 {one['top1']:.2f} % of {one['decoded']} videos of {one['data']}, {one['split']}, {one['views']}")
     if args.verify:
         show_verification(content["verify"])
     return 0
@@ -68,6 +72,7 @@ def _find(what: str) -> "Model | SearchSpace":
     from autovid.errors import ConfigError, did_you_mean
     from autovid.models import NETWORKS, load_model
     from autovid.space import list_spaces, load_space
+    from autovid.train import as_trained
 
     path, spaces = Path(what), list_spaces()
     if what in spaces:
@@ -78,13 +83,31 @@ def _find(what: str) -> "Model | SearchSpace":
         file = path / "architecture.yaml"
         if not file.is_file():
             raise ConfigError(f"{path} holds no architecture.yaml; is it a run directory, and is its search finished?")
-        return load_model(file)
+        return as_trained(path) if _is_training(path) else load_model(file)
     if path.suffix in (".yaml", ".yml"):
         content = read_yaml(path).as_type(dict[str, Any])
         is_model = "choices" in content or isinstance(content.get("network"), str)
         return load_model(path) if is_model else load_space(path)
     hint = did_you_mean(what, [*NETWORKS, *spaces])
     raise ConfigError(f"no network, space or file is called {what!r}; {hint}autovid list shows what there is")
+
+
+def _is_training(path: Path) -> bool:
+    """Tell whether a folder is the run directory of a training, which has clips and classes of its own."""
+    from autovid.errors import RunError
+    from autovid.run import RunDirectory
+    from autovid.train.trained import KIND
+
+    try:
+        return RunDirectory.open(path).kind == KIND
+    except RunError:
+        return False
+
+
+def _accuracies(path: Path) -> list[dict[str, Any]]:
+    """Return the evaluations of a run directory."""
+    files = sorted(path.glob("evaluation-*.json")) if path.is_dir() else []
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[str, Any]:

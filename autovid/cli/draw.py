@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from autovid.cli import network_options
+from autovid.cli import launch, network_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Draw a network."""
     from autovid.report.drawing import find_drawable, outline, write_drawing
 
-    model, prior = find_drawable(args.what)
-    write_drawing(args.out, outline(network_options.apply(args, model), prior))
+    with launch.waiting("draw", f"drawing {args.what}"):
+        model, prior = find_drawable(args.what)
+        write_drawing(args.out, outline(network_options.apply(args, model), prior))
     print(f"in {shlex.quote(str(args.out))}")

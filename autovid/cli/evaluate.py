@@ -9,7 +9,12 @@ from autovid.cli import options, training
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("directory", type=Path, metavar="RUN", help="the run directory of a training, or of a search")
+    parser.add_argument(
+        "directory",
+        type=Path,
+        metavar="RUN",
+        help="the run directory of a training, or of a search, or an exported folder",
+    )
     parser.add_argument(
         "--views",
         default="center",
@@ -19,7 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "a short side of 256 pixels, not the crop's",
     )
     parser.add_argument("--data", type=options.source, help=f"{options.DATA} (default: the data of its training)")
-    parser.add_argument("--split", choices=["val", "train"], default="val")
+    parser.add_argument(
+        "--split",
+        choices=["val", "test", "train"],
+        default="val",
+        help="val (default), which may have chosen the checkpoint; test, which has chosen nothing; or train",
+    )
+    options.checkpoint(parser)
     parser.add_argument("--json", action="store_true", help="print the content of evaluation-VIEWS.json")
     options.device(parser)
     options.decoding(parser)
@@ -27,15 +38,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
+    from autovid.errors import DataError
+    from autovid.export.classifier import is_exported, open_exported
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained
     from autovid.train.evaluate import confusion_file
     from autovid.train.inherited import recalibrated_note
 
-    trained = open_trained(args.directory, args.device, args.data)
+    if is_exported(args.directory):
+        trained = open_exported(args.directory, args.device)
+        if args.data is None:
+            raise DataError(f"{args.directory} is exported and knows no videos; give --data: {options.DATA}")
+    else:
+        trained = open_trained(args.directory, args.device, args.data, args.checkpoint)
     if trained.recalibrated:
         print(recalibrated_note(trained.recalibrated), file=sys.stderr)
-    if trained.step < trained.steps:
+    if not trained.finished:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
     videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed)
     progress = Progress(f"evaluate {args.directory}", stream=sys.stderr)
@@ -45,10 +63,18 @@ def run(args: argparse.Namespace) -> None:
         return
     print(f"top-1 {training.percent(evaluation.top1)}  top-5 {training.percent(evaluation.top5)}")
     print(
-        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}; "
+        f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
+        f"{training.of_classes(evaluation)}; "
         f"{evaluation.views}: {evaluation.views_per_video} views a video, {evaluation.frames} frames of "
         f"{evaluation.crop}x{evaluation.crop}"
     )
+    if evaluation.validations:
+        print(
+            f"weights {evaluation.weights} on these very videos: the accuracy on others is likely lower (--split test, "
+            "if there is one)"
+        )
+    elif evaluation.weights:
+        print(f"weights {evaluation.weights}")
     for line in training.broken(evaluation, str(args.directory)):
         print(line)
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"

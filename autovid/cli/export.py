@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from autovid.cli import options
 from autovid.errors import printable
 
 
@@ -30,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights of a WHAT that is no training: a safetensors file or a training's run (default: random ones)",
     )
+    options.checkpoint(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,13 +39,15 @@ def run(args: argparse.Namespace) -> None:
     from autovid.export import find_source, write_export
     from autovid.export.manifest import caution
 
-    source = find_source(args.what, args.weights)
+    source = find_source(args.what, args.weights, args.checkpoint)
     if warning := caution(source.trained):
         hint = "" if source.trained else "; give --weights"
         print(f"autovid export: {args.what}: {warning}{hint}", file=sys.stderr)
     out = args.out or Path("exports") / f"{source.stem}-{args.format}"
     manifest = write_export(source, args.format, out, _say)
     print(f"{manifest.name}: {manifest.cost.gflops:.4g} GFLOPs a clip, {manifest.cost.params / 1e6:.2f} M parameters")
+    if chosen := source.trained.get("checkpoint"):
+        print(f"weights {chosen}")
     batches = " and ".join(map(str, manifest.check.batches))
     print(f"run and compared: logits differ by {manifest.check.difference:.1g} at most, in batches of {batches}")
     print(f"in {shlex.quote(str(out))}: {manifest.file}, model.json, architecture.yaml, README.md")

@@ -1,12 +1,15 @@
-"""Processes of a command: workers that torchrun or Ray starts, trials on Ray, and signals that end it."""
+"""Processes of a command: workers that it starts itself, or torchrun or Ray, trials on Ray, and signals that end it."""
 
 import argparse
 import contextlib
 import importlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from autovid.cli import options
 from autovid.errors import AutovidError, ConfigError
 
 COMMANDS = ("search", "train", "evaluate")
+STARTED = "AUTOVID_STARTED"  # set in a worker of --processes: the first one's id, and a pipe to tell it of a beginning
 
 
 class Terminated(KeyboardInterrupt):
@@ -33,7 +37,11 @@ def _several() -> bool:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --workers and the options that go with it."""
+    """Add --processes, and --workers and the options that go with it."""
+    parser.add_argument_group("workers, on this machine").add_argument(
+        "--processes", type=options.positive, metavar="N",
+        help="workers that share the CPU, without Ray (default: 1, or what a search with a budget measures as faster)",
+    )  # fmt: skip
     group = parser.add_argument_group("workers, on Ray")
     group.add_argument(
         "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
@@ -75,6 +83,9 @@ def note(workers: int) -> None:
 def check(args: argparse.Namespace) -> None:
     """Raise ConfigError for options that have no effect without --workers."""
     values = vars(args)
+    if values.get("processes") and (values.get("workers_of_run") or values.get("score", "supernet") != "supernet"):
+        other = "--workers" if values.get("workers_of_run") else f"--score {values['score']}"
+        raise ConfigError(f"--processes does not go with {other}; leave one of them out")
     needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if values.get(name)]
     trained = values.get("score") == "training"  # side by side, each on one worker
     if needless and "workers_of_run" in values and not args.workers_of_run and not trained:
@@ -107,6 +118,101 @@ def _cores(args: argparse.Namespace) -> int:
 def _work(main: Callable[..., int], arguments: list[str]) -> int:
     sys.argv = ["autovid", *arguments]  # a stopped run prints the command to go on
     return main(arguments, started=True)
+
+
+@contextlib.contextmanager
+def local_workers(args: argparse.Namespace) -> Iterator[None]:
+    """Start --processes, of which this one is the first. In one that was started so: end when the first is gone."""
+    if started := os.environ.get(STARTED):
+        leader, ready = map(int, started.split())
+        threading.Thread(target=_follow, args=(leader,), daemon=True).start()
+        with contextlib.suppress(OSError):
+            os.write(ready, b".")
+            os.close(ready)
+    number = getattr(args, "processes", None) or 1
+    if started or number == 1 or getattr(args, "dry_run", False):
+        yield
+        return
+    if _several():
+        raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --processes out")
+    import torch
+
+    if torch.cuda.is_available() and args.device != "cpu":
+        raise ConfigError("--processes share the CPU: give --device cpu, or start a worker for each GPU with torchrun")
+    importlib.import_module(f"autovid.cli.{args.command}").run_name(args)  # mistakes are reported here, once
+    with _others(number, args.words):
+        yield
+
+
+@contextlib.contextmanager
+def second_process(args: argparse.Namespace) -> Iterator[int]:
+    """Start and join a second process of a command that has not asked for one, to see whether two are faster.
+
+    Yield the threads that this one alone has, in both; 0 where there is one core, and nothing is started.
+    """
+    import torch
+
+    threads = min(torch.get_num_threads(), options.cores())
+    if os.environ.get(STARTED) and not args.processes:
+        yield threads
+    elif args.processes or _several() or threads < 2 or (torch.cuda.is_available() and args.device != "cpu"):
+        yield 0
+    else:
+        with _others(2, args.words), joined(args):
+            yield threads
+
+
+@contextlib.contextmanager
+def _others(number: int, words: Sequence[str]) -> Iterator[None]:
+    """Start all but the first of `number` workers on this machine, which share its cores; they end with the context.
+
+    Raises WorkerLostError where one of them ends before it begins.
+    """
+    import torch
+
+    from autovid.distributed import WorkerLostError
+
+    before, threads, others = dict(os.environ), torch.get_num_threads(), []
+    own = max(1, options.cores() // number)
+    os.environ.update(_meeting(number), OMP_NUM_THREADS=str(own))
+    try:
+        for rank in range(1, number):
+            ready, theirs = os.pipe()
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), STARTED: f"{os.getpid()} {theirs}"}
+            command, environment = [sys.executable, "-m", "autovid", *words], {**os.environ, **place}
+            process = subprocess.Popen(command, env=environment, pass_fds=[theirs], start_new_session=True)
+            others.append((process, ready))
+            os.close(theirs)
+        if not all(os.read(ready, 1) for _, ready in others):
+            raise WorkerLostError("a second process could not begin; give --processes 1")
+        torch.set_num_threads(own)
+        yield
+    finally:  # the first alone has something to save
+        for process, ready in others:
+            process.kill()
+            process.wait()
+            os.close(ready)
+        torch.set_num_threads(threads)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _meeting(number: int) -> dict[str, str]:
+    """Return what torchrun would set for the first of `number` workers on this machine."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    size = str(number)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    return {**meeting, "RANK": "0", "LOCAL_RANK": "0"}
+
+
+def _follow(leader: int) -> None:
+    """End this process when the one that has started it is gone, however that ended."""
+    while os.getppid() == leader:
+        time.sleep(1)
+    os._exit(7)
 
 
 @contextlib.contextmanager
@@ -143,6 +249,27 @@ def go_on_after_a_restart(args: argparse.Namespace) -> None:
         args.resume = distributed.broadcast_from_rank0(lambda: (Path(args.out) / "config.yaml").is_file())
         if distributed.is_rank0():
             print(f"restart {restart} of {most}: going on in {args.out}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def waiting(command: str, text: str) -> Iterator[None]:
+    """Show on a terminal what a command is about, until it has something to say."""
+    line = f"autovid {command}: {text} ..."
+    shown = sys.stderr.isatty()
+    if shown:
+        print(line, end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(" " * len(line), end="\r", file=sys.stderr, flush=True)
+
+
+def load_torch(command: str) -> None:
+    """Load what takes seconds, and say so."""
+    with waiting(command, "loading torch"):
+        importlib.import_module("torch")
+        importlib.import_module("autovid.train")
 
 
 def report(error: AutovidError, command: str) -> None:

@@ -15,6 +15,16 @@ MOST_SEED = 2**63 - 1
 UNITS = {"M": 10**6, "G": 10**9}
 
 
+def checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint."""
+    parser.add_argument(
+        "--checkpoint",
+        choices=["best", "last"],
+        default="best",
+        help="of a training: the one that was best on val (default), or the last",
+    )
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0."""
     value = int(text)
@@ -61,6 +71,14 @@ def duration(text: str) -> float:
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text}: give a time such as 10m, 1h30m or 90s")
     return seconds
+
+
+def seconds(text: str) -> float:
+    """Read a time in seconds, 0 or above."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time in seconds")
+    return value
 
 
 def steps(text: str) -> int | dict[str, int]:
@@ -181,7 +199,7 @@ def machine(parser: argparse.ArgumentParser) -> None:
         help="keep decoded frames in memory: auto (default) where all fit into a quarter of the memory that is free, "
         "and never in trials side by side; or at most SIZE, such as 500M or 2G",
     )  # fmt: skip
-    group.add_argument("--seed", type=seed, default=0)
+    group.add_argument("--seed", type=seed, default=0, help="of all that is random (default: 0)")
 
 
 def device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -191,10 +209,13 @@ def device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 def clips(group: argparse._ArgumentGroup) -> None:
     """Add what clips networks are trained on."""
-    group.add_argument("--frames", type=positive)
-    group.add_argument("--crop", type=positive)
-    group.add_argument("--stride", type=positive)
-    group.add_argument("--jitter", type=sides, metavar="MIN:MAX", help="short side before the crop, pixels")
+    own = "(default: the reference input's; proxy {})"
+    group.add_argument("--frames", type=positive, help=f"frames of a clip {own.format(16)}")
+    group.add_argument("--crop", type=positive, help=f"side of a clip, pixels {own.format(32)}")
+    group.add_argument("--stride", type=positive, help=f"from one frame of a clip to the next {own.format(2)}")
+    group.add_argument(
+        "--jitter", type=sides, metavar="MIN:MAX", help="short side before the crop, pixels (default: by the crop)"
+    )
 
 
 def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

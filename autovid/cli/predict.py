@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import options
+from autovid.cli import launch, options
 from autovid.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a prediction for every so many seconds of a video (default: one for all of it)",
     )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each prediction, and each broken video")
+    options.checkpoint(parser)
     options.device(parser)
 
 
@@ -43,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
 
     from autovid.export import open_classifier, predict
 
-    model, code = open_classifier(args.model, args.device), 0
+    with launch.waiting("predict", f"reading {args.model}"):
+        model, code = open_classifier(args.model, args.device, args.checkpoint), 0
     if model.caution:
         print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)
+    elif model.weights:
+        print(f"autovid predict: weights {model.weights}", file=sys.stderr)
     for video in args.videos:
         try:
             for number, prediction in enumerate(predict(model, video, args.window)):

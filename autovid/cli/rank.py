@@ -17,8 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="use the supernet of this part (default: the part with the most decisions)",
     )
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/rank-SPACE)")
-    training.arguments(parser)
+    training.arguments(parser, f"{options.DATA} (default: the data of the search)")
     launch.trial_arguments(parser)
+    parser.set_defaults(data=None)  # that of the search
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,6 +29,10 @@ def run(args: argparse.Namespace) -> None:
     from autovid.studies import Ranking, Trainer, open_supernet, rank
 
     supernet = open_supernet(args.search, args.part)
+    if args.data is None:
+        args.data = supernet.source
+        if args.recipe is None and supernet.searched.settings.proxy:
+            args.recipe = "proxy"
     recipe = training.recipe_from(args, supernet.space)
     videos, source = training.open_data(args.data, recipe.seed)
     out = args.out or options.run_directory(f"rank-{supernet.searched.space.name}", args.resume)

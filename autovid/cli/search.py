@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from autovid.data import FrameCache, VideoSet
     from autovid.search import Constraint, SearchSettings
     from autovid.search.experiment import LoadedSearch
+    from autovid.search.plan import SearchPlan
     from autovid.space import SearchSpace
 
 SPACE = "two_stream"
 RECIPE = (
-    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "alpha_every", "held_out_fraction", "frames",
-    "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
+    "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
+    "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
 )  # fmt: skip
 
 
@@ -55,7 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _method_arguments(parser: argparse.ArgumentParser) -> None:
     method = parser.add_argument_group("method (PARSEC)")
-    method.add_argument("--samples", type=options.number_or_auto(int), help="architectures a step, K (13), or auto")
+    method.add_argument(
+        "--samples", type=options.number_or_auto(int), help="architectures a step, K, or auto (default: 13)"
+    )
     method.add_argument(
         "--beta", type=options.number_or_auto(float), help="weight of each cost's term, or auto (default)"
     )
@@ -79,22 +82,42 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--budget", type=options.duration, metavar="TIME", help="such as 10m (default) or 1h (default with --data)"
     )
-    length.add_argument("--epochs", type=options.rate, help="of every part")
-    length.add_argument("--steps", type=options.steps, metavar="N", help="of every part, or PART=N,PART=N,...")
-    recipe.add_argument("--batch", type=options.positive)
-    recipe.add_argument("--lr", type=options.rate, help="of the weights")
-    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior")
+    length.add_argument(
+        "--epochs", type=options.rate, help="of every part (default: the space's, or planned for --budget)"
+    )
+    length.add_argument(
+        "--steps",
+        type=options.steps,
+        metavar="N",
+        help="of every part, or PART=N,PART=N,... (default: the space's, or planned for --budget)",
+    )
+    recipe.add_argument("--batch", type=options.positive, help="clips a step (default: the space's)")
+    recipe.add_argument("--lr", type=options.rate, help="of the weights, in every part (default: the space's)")
+    recipe.add_argument("--arch-lr", type=options.rate, help="of the prior, in every part (default: the space's)")
     recipe.add_argument(
         "--archs-per-update",
         type=options.positive,
         metavar="J",
-        help="architectures that an update learns from",
+        help="architectures that an update learns from (default: the space's, and one for each of --processes; full: "
+        "as many as K)",
     )
     recipe.add_argument(
-        "--alpha-every", type=options.positive, metavar="N", help="updates of the weights for one of the prior"
+        "--split",
+        choices=["architectures", "batch"],
+        help="what several workers divide: architectures (default, where there are enough), or each batch, which "
+        "takes less memory",
     )
     recipe.add_argument(
-        "--held-out-fraction", type=options.fraction, metavar="F", help="of the training videos, to judge architectures"
+        "--alpha-every",
+        type=options.positive,
+        metavar="N",
+        help="updates of the weights for one of the prior (default: the space's, or planned; full: 1)",
+    )
+    recipe.add_argument(
+        "--held-out-fraction",
+        type=options.fraction,
+        metavar="F",
+        help="of the training videos, to judge architectures (default: the space's; full: 0.5)",
     )
     options.clips(recipe)
 
@@ -112,10 +135,7 @@ def run_name(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.cli.console import announce_search, show_search_result
-    from autovid.data.frame_cache import choose_cache
     from autovid.errors import ConfigError
-    from autovid.search import search
 
     if args.score == "training":
         search_by_training.run(args)
@@ -127,10 +147,38 @@ def run(args: argparse.Namespace) -> int:
     plan = _experiment(args) if args.experiment else _flags(args)
     if plan is None:
         return 0
+    with launch.second_process(args) if _tries_two(args, plan) else contextlib.nullcontext(0) as threads:
+        return _search(args, plan, threads)
+
+
+def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
+    """Whether a second process is to be started: to measure, or because the run that goes on was planned for two."""
+    from autovid import distributed
+    from autovid.search.run import planned
+
+    if plan.budget is None or not args.resume or distributed.size() > 1:
+        return plan.budget is not None
+    known = planned(args.out or options.run_directory(f"search-{plan.space.name}", True))
+    return known is not None and known.processes == 2
+
+
+def _search(args: argparse.Namespace, plan: "_Plan", threads: int) -> int:
+    """Search. `threads`: those of one process where a second one was started, which ends where it is of no use."""
+    from autovid import distributed
+    from autovid.cli.console import announce_search, show_search_result
+    from autovid.data.frame_cache import choose_cache
+    from autovid.search import search
+
     out = args.out or options.run_directory(f"search-{plan.space.name}", args.resume)
-    with choose_cache(args.cache, plan.videos.train, plan.videos.root) or contextlib.nullcontext() as cache:
+    with contextlib.ExitStack() as stack:
+        cache = choose_cache(args.cache, plan.videos.train, plan.videos.root)
+        stack.enter_context(cache or contextlib.nullcontext())
         if plan.budget is not None:
-            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache))
+            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache, threads))
+        if threads and plan.settings.processes == 1:
+            if not distributed.is_rank0():
+                return 0
+            stack.enter_context(distributed.alone(threads))
         announce_search(plan.space, plan.videos, plan.settings, out, plan.constraints)
         result = search(
             plan.space,
@@ -146,11 +194,13 @@ def run(args: argparse.Namespace) -> int:
             resume=args.resume,
             resume_command=options.resume_command(out),
         )
-    show_search_result(result, str(args.data or "DATA"))
+        show_search_result(result, str(args.data or plan.source))
     return 0
 
 
-def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None") -> "SearchSettings":
+def _within_budget(
+    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None", threads: int
+) -> "SearchSettings":
     """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
     from autovid.cli.console import copyable
     from autovid.kernels.compute import Compute
@@ -170,8 +220,10 @@ def _within_budget(args: argparse.Namespace, plan: "_Plan", out: Path, cache: "F
         plan.constraints,
         workers=options.decoders(args),
         cache=cache,
+        threads=threads,
     )
-    copyable([f"planned for {plan.budget / 60:.3g} min; without a clock:  {_repeated(settings)}"])
+    where = {None: "", 1: ", on one process"}.get(settings.processes, f", on {settings.processes} processes")
+    copyable([f"planned for {plan.budget / 60:.3g} min{where}; without a clock:  {_repeated(settings)}"])
     return settings
 
 
@@ -185,6 +237,7 @@ def _repeated(settings: "SearchSettings") -> str:
     words += ["--recipe", "proxy"] if "--recipe" not in words else []
     words += ["--steps", ",".join(f"{part.name}={part.steps}" for part in settings.parts if part.steps)]
     words += ["--alpha-every", str(settings.alpha_every)]
+    words += ["--processes", str(settings.processes)] if (settings.processes or 1) > 1 else []
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
             words += ["--set", f"choice.{key}={value}"]
@@ -222,20 +275,31 @@ class _Plan(NamedTuple):
     budget: float | None = None  # seconds
 
 
-def _flags(args: argparse.Namespace) -> _Plan:
-    """Return the search that the flags alone ask for."""
+def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) -> None:
+    """Print the plan of a dry run. Raises ConfigError for a step that does not fit into this machine's memory."""
+    from autovid.kernels.compute import find_device
+
+    print(plan.text())
+    if available and plan.workers == 1:
+        plan.memory.check(find_device(args.device))
+    print("\nready; nothing was searched (--dry-run)" if available else "\nto be given: --data")
+
+
+def _flags(args: argparse.Namespace) -> _Plan | None:
+    """Return the search that the flags alone ask for; None after a dry run."""
     from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
     from autovid.search.budget import budget_of
+    from autovid.search.plan import SearchPlan
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
 
     strategy_options, others = read_strategy_options(args.settings)
     choice, others = read_strategy_options(others, "choice")
-    if others or args.dry_run:
+    if others:
         raise ConfigError(
-            "--set and --dry-run are for experiments, autovid search EXPERIMENT; without one --set takes strategy.KEY "
-            "and choice.KEY"
+            f"--set {others[0]} is for experiments, autovid search EXPERIMENT; without one --set takes strategy.KEY "
+            "and choice.KEY, and the rest has options of its own"
         )
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
@@ -257,25 +321,34 @@ def _flags(args: argparse.Namespace) -> _Plan:
         choice=choice,
         **changes,
     )
+    if args.processes and args.archs_per_update is None and settings.archs_per_update is not None:
+        several = max(settings.archs_per_update, args.processes)  # one for each process
+        settings = msgspec.structs.replace(settings, archs_per_update=several)
+    if args.dry_run:
+        data, workers = videos.size, args.workers_of_run or 1
+        about = f"search {space.name}"
+        plan = SearchPlan(about, space, settings, constraints, str(data), data.classes, workers, budget)
+        _show_plan(args, plan, available=True)
+        return None
     return _Plan(space, videos, source, settings, constraints, budget)
 
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
     """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
-    from autovid.data.index import DataSet
     from autovid.errors import DataError
-    from autovid.search.experiment import search_plan
+    from autovid.search.plan import SearchPlan
 
     loaded = _load(args)
     seed = loaded.experiment.recipe.seed
     given = args.data if args.data is not None else loaded.experiment.data
     videos, source = training.open_data(given, seed) if given else (None, "")
     if args.dry_run:
-        known = loaded.experiment.dataset
-        if videos is not None:
-            known = DataSet(videos.name, len(videos.classes), len(videos.train), len(videos.val))
-        print(search_plan(loaded, known, videos is not None))
-        print("\nready; nothing was searched (--dry-run)" if videos else "\nto be given: --data")
+        experiment, known = loaded.experiment, loaded.experiment.dataset if videos is None else videos.size
+        data, planned = f"{'none given yet; ' if videos is None else ''}{known}", loaded.settings(known.train)
+        plan = SearchPlan(
+            experiment.about, loaded.space, planned, loaded.constraints, data, known.classes, experiment.workers
+        )
+        _show_plan(args, plan, available=videos is not None)
         return None
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")

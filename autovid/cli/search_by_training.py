@@ -105,7 +105,7 @@ class _Job(NamedTuple):
     n: int
     recipe: "Recipe"
     data: str | None
-    experiment: "Experiment | None" = None
+    experiment: "Experiment"
 
 
 def _flags(args: argparse.Namespace) -> _Job:
@@ -118,8 +118,6 @@ def _flags(args: argparse.Namespace) -> _Job:
     from autovid.studies.by_training import draw
     from autovid.train import find_architecture
 
-    if args.dry_run:
-        raise ConfigError("--dry-run is for experiments: autovid random-baseline EXPERIMENT")
     if args.steps or args.arch_lr:
         raise ConfigError("--steps and --arch-lr are for a supernet; give --epochs and --lr for trainings")
     ranges = options.ranges(args)
@@ -132,7 +130,8 @@ def _flags(args: argparse.Namespace) -> _Job:
         constraints = _like(space, args.searched, rival)
     draw(space, 1, 0, whole_constraints(constraints, space))
     recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
-    return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC)
+    experiment = training.plain_experiment(f"train architectures of {space.name}", recipe)
+    return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC, experiment)
 
 
 def _searched(text: str) -> Path:
@@ -187,7 +186,6 @@ def _show_plan(job: _Job) -> None:
     from autovid.studies.by_training import draw
     from autovid.train.plan import make_plan
 
-    assert job.experiment is not None
     arch = draw(job.space, job.n, job.recipe.seed, whole_constraints(job.constraints, job.space))[0]
     videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
     print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")

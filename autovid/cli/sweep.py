@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         metavar="EPOCHS",
         help="after so many epochs, and 4, 16, ... times as many, only the best quarter goes on: by the accuracy on "
-        "the clips of the last epoch",
+        "val, which is then measured after every epoch",
     )
     training.arguments(parser)
     network_options.arguments(parser)
@@ -56,9 +56,10 @@ def run(args: argparse.Namespace) -> None:
     first = next(iter(jobs.values()))
     if args.dry_run:
         print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
-        return training.show_plan(first, training.find_data(args, first)[0])
+        return training.show_plan(first, training.find_data(args, first)[0], args.device)
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
+    print(f"{len(trainings)} trainings of {first.name} on Ray, which starts now; all of them are in {out}", flush=True)
     results = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
     _show(results, out)
     if failed := [one for one in results if one.failed]:
@@ -75,7 +76,20 @@ def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[
         args.settings = [*common, *pairs]
         with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():
             jobs[pairs] = training.find_job(args)
+    if args.asha:
+        jobs = {pairs: _validated(job) for pairs, job in jobs.items()}
     return jobs
+
+
+def _validated(job: training.TrainingJob) -> training.TrainingJob:
+    """Validate after every epoch, where the recipe leaves that open: halving goes by it. Raises ConfigError."""
+    from msgspec.structs import replace
+
+    from autovid.errors import ConfigError
+
+    if job.recipe.validate_every == 0:
+        raise ConfigError("--asha goes by the accuracy on val: leave --validate-every 0 out")
+    return job._replace(recipe=replace(job.recipe, validate_every=job.recipe.validate_every or 1.0))
 
 
 def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], training.TrainingJob]") -> "list[SweepTraining]":

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from autovid.cli import launch, network_options, options, training
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autovid.train import Evaluation
 
 
@@ -19,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         metavar="WHAT",
         help="an experiment (a YAML file, or the name of one of ours), a network's name, the YAML file of one or of an "
-        "architecture, or a run directory",
+        "architecture, or a run directory; with --resume that of a training, which goes on, --epochs N makes it longer",
     )
     parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-NAME)")
     training.experiment_arguments(parser)
@@ -41,15 +43,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_name(args: argparse.Namespace) -> str:
     """Return the name of the run directory. Raises ConfigError for what cannot be trained."""
+    if (path := training.resumed_run(args)) is not None:
+        args.out = path  # the workers are given it as WHAT
     with contextlib.redirect_stdout(io.StringIO()):  # the workers print it
         return f"train-{training.find_job(args).name}"
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, evaluate the centre view, and print the results."""
-    from rich.markup import escape
-
-    from autovid.cli.console import copyable, panel, plugin_words
+    if (path := training.resumed_run(args)) is not None and not args.dry_run:
+        return _go_on(args, path)
     from autovid.data.frame_cache import choose_cache
     from autovid.errors import DataError
     from autovid.kernels.compute import Compute
@@ -60,10 +63,11 @@ def run(args: argparse.Namespace) -> None:
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:
-        return training.show_plan(job, videos)
+        return training.show_plan(job, videos, args.device)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
+    training.note_batch(job.recipe, videos)
     new_head = job.new_head
     if job.inherit and not new_head and (note := other_classes(Path(args.what), videos)):
         print(note)
@@ -71,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)
-    with choose_cache(args.cache, videos.train, videos.root) or contextlib.nullcontext() as cache:
+    _say_state(out, args.resume)
+    with choose_cache(args.cache, videos.videos, videos.root) or contextlib.nullcontext() as cache:
         evaluation = train_model(
             job.model,
             videos,
@@ -89,26 +94,78 @@ def run(args: argparse.Namespace) -> None:
             progress=Progress(f"train {name} on {videos.name} · {out}"),
             resume_command=options.resume_command(out),
         )
-    path = shlex.quote(str(out))
+    _show(evaluation, out, name, job.experiment.views)
+
+
+def _go_on(args: argparse.Namespace, path: Path) -> None:
+    """Go on with the training in a run directory, which knows its network, its recipe and its videos."""
+    from autovid.data.frame_cache import choose_cache
+    from autovid.kernels.compute import Compute
+    from autovid.run import Progress, RunDirectory
+    from autovid.train import resume_training
+    from autovid.train.trained import recorded_recipe, recorded_source
+
+    run = RunDirectory.open(path)
+    recipe = recorded_recipe(run.config)
+    videos, source = training.open_data(args.data or recorded_source(run), recipe.seed)
+    _say_state(path, True)
+    with choose_cache(args.cache, videos.videos, videos.root) or contextlib.nullcontext() as cache:
+        evaluation = resume_training(
+            path,
+            videos,
+            source=source,
+            compute=Compute(args.device, recipe.precision),
+            epochs=args.epochs,
+            workers=options.decoders(args),
+            cache=cache,
+            progress=Progress(f"train on {videos.name} · {path}"),
+            resume_command=options.resume_command(path),
+        )
+    _show(evaluation, path, evaluation.architecture)
+
+
+def _say_state(out: Path, resume: bool) -> None:
+    """Say where a training goes on, and how far it is."""
+    from autovid.train.prolong import describe_state
+
+    if resume and (out / "config.yaml").is_file() and not launch.number():
+        print(describe_state(out))
+
+
+def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]" = ()) -> None:
+    """Print what a training came to."""
+    from rich.markup import escape
+
+    from autovid.cli.console import copyable, panel, plugin_words
+    from autovid.run import RunDirectory
+    from autovid.train.trained import recorded_recipe
+
+    if launch.number():
+        return  # the first worker prints it, and has the files
+    run, path = RunDirectory.open(out), shlex.quote(str(out))
+    recipe, done = recorded_recipe(run.config), max(run.steps(), default=evaluation.steps)
+    early = f"{done / evaluation.steps * recipe.epochs:.3g} of " if done < evaluation.steps else ""
     notes = [
         _line(evaluation, "centre view"),
-        *_other_views(job, out),
+        *_other_views(views, out),
+        f"weights {evaluation.weights}{', which val chose' if evaluation.validations else ''}",
         *map(escape, training.broken(evaluation, path)),
         f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
         f"[dim]{evaluation.convention}[/]",
     ]
-    panel(f"trained for {recipe.length}", notes)
+    panel(f"trained for {early}{recipe.length}", notes)
     copyable([f"where  {path}  ({name})", f"next   autovid evaluate {path} --views 10-lcr{plugin_words()}"])
 
 
-def _other_views(job: training.TrainingJob, out: Path) -> list[str]:
+def _other_views(views: "Sequence[str]", out: Path) -> list[str]:
     """Return a line for each evaluation other than the centre view's."""
     from autovid.train.evaluate import read_evaluation
 
-    evaluations = [read_evaluation(out, views) for views in job.experiment.views if views != "center"]
+    evaluations = [read_evaluation(out, name) for name in views if name != "center"]
     return [_line(one, one.views) for one in evaluations if one is not None]
 
 
 def _line(evaluation: "Evaluation", views: str) -> str:
     top1, top5 = training.percent(evaluation.top1), training.percent(evaluation.top5)
-    return f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos, {views}"
+    text = f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    return f"{text}{training.of_classes(evaluation)}, {views}"

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +15,7 @@ from autovid.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from autovid.data import VideoSet
     from autovid.models import Model
+    from autovid.search import SearchSettings
     from autovid.space import SearchSpace
     from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment, Start
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision",
+    "precision", "validate_every", "patience",
 )  # fmt: skip
 
 
@@ -54,9 +57,9 @@ class TrainingJob(NamedTuple):
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data, --recipe and everything that changes the recipe."""
-    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=options.EMBEDDED)
+def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> None:
+    """Add --data, for which `data` is the help, --recipe and everything that changes the recipe."""
+    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
     )
@@ -75,6 +78,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    group.add_argument(
+        "--validate-every",
+        type=options.not_negative,
+        metavar="EPOCHS",
+        help="measure val so often, and keep the best checkpoint; 0: never (default: 1, or for 20 validations at most)",
+    )
+    group.add_argument(
+        "--patience",
+        type=options.positive,
+        metavar="N",
+        help="end the training after N validations without a better one (default: never)",
+    )
     options.machine(parser)
 
 
@@ -87,11 +102,12 @@ def recipe_from(
     from autovid.train import make_recipe
 
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name) for name in RECIPE} | dict(settings))
+    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name, None) for name in RECIPE} | dict(settings))
     if proxy:
+        more = "--data and --recipe full" if args.data in (None, SYNTHETIC) else "--recipe full"
         text = (
             f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
-            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: --data and --recipe full."
+            f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: {more}."
         )
         Console().print(text, style="yellow", highlight=False)
     return recipe
@@ -108,7 +124,7 @@ def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> Non
         help="a key of the recipe or of the experiment, as YAML: lr=0.1, options.frames=4; may be repeated" + when,
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan, check everything, and train nothing" + when
+        "--dry-run", action="store_true", help="print the plan with its memory and time, check everything, do nothing"
     )
 
 
@@ -132,17 +148,43 @@ def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | N
     return open_data(source, job.recipe.seed) if source else (None, "")
 
 
-def show_plan(job: TrainingJob, videos: "VideoSet | None") -> None:
+def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError."""
+    from autovid.kernels.compute import find_device
+    from autovid.train.memory import step_memory
     from autovid.train.plan import make_plan
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
+    if videos is not None and job.experiment.workers == 1:
+        half = job.recipe.precision in ("fp16", "bf16")
+        step_memory(job.model, job.recipe, len(videos.classes), 1, half).check(find_device(device))
     missing = [] if videos else ["--data"]
     if job.experiment.start is not None and job.experiment.start.file is None:
         missing.append("--weights")
     elif job.experiment.start is not None and job.weights is not None:
         check_file(job.weights)
     print(f"\nto be given: {', '.join(missing)}" if missing else "\nready; nothing was trained (--dry-run)")
+
+
+def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
+    """Print a note where a batch is larger than the whole set: few steps, each with the same videos again and again."""
+    from rich.console import Console
+
+    count = len(videos.train)
+    if recipe.batch > count:
+        few = max(1, 2 ** int(math.log2(max(1, count / 4))))
+        text = (
+            f"A batch of {recipe.batch} clips has each of the {count} videos {recipe.batch / count:.0f} times or so, "
+            f"and {recipe.length} are {recipe.steps(count)} steps: --batch {few} makes more of them."
+        )
+        Console().print(text, style="yellow", highlight=False)
+
+
+def recipe_words(settings: "SearchSettings") -> str:
+    """Return the options with which a training has the recipe of a search: its proxy, or its size of a batch."""
+    if settings.proxy:
+        return " --recipe proxy"
+    return f" --recipe full --batch {settings.batch}"
 
 
 def check_file(path: Path) -> None:
@@ -154,7 +196,7 @@ def check_file(path: Path) -> None:
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
     """Return the flags on the command line as key=value."""
-    values = {name: getattr(args, name) for name in names}
+    values = {name: getattr(args, name, None) for name in names}
     return [f"{prefix}{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
 
 
@@ -181,10 +223,9 @@ def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
 
 def _named(args: argparse.Namespace) -> TrainingJob:
     """Make an experiment of a network, an architecture or a run, and flags."""
-    from autovid.data.index import DataSet
     from autovid.models import NetworkSpec
     from autovid.train import find_model
-    from autovid.train.experiment import Experiment, RecipeValues, Start
+    from autovid.train.experiment import Start
 
     model = network_options.apply(args, find_model(args.what))
     recipe = recipe_from(args, model, settings_of(args.settings))
@@ -193,15 +234,16 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     inherit = getattr(args, "inherit", False)
     if inherit:
         start = _inherited(args, model)
-    dataset = DataSet(args.data or SYNTHETIC, model.reference.classes, 1, 1)
-    experiment = Experiment(
-        about=f"train {name}",
-        dataset=dataset,
-        data=SYNTHETIC,
-        start=start,
-        recipe=RecipeValues(**{field: getattr(recipe, field) for field in recipe.__struct_fields__}),
-    )
-    return TrainingJob(model, recipe, experiment, name, inherit)
+    return TrainingJob(model, recipe, plain_experiment(f"train {name}", recipe, start), name, inherit)
+
+
+def plain_experiment(about: str, recipe: "Recipe", start: "Start | None" = None) -> "Experiment":
+    """Make the experiment that stands for flags: what is known of its data is what is there."""
+    from autovid.data.index import DataSet
+    from autovid.train.experiment import Experiment, RecipeValues
+
+    values = RecipeValues(**{field: getattr(recipe, field) for field in recipe.__struct_fields__})
+    return Experiment(about=about, dataset=DataSet("", 0, 0, 0), data=SYNTHETIC, start=start, recipe=values)
 
 
 def _inherited(args: argparse.Namespace, model: "Model") -> "Start":
@@ -213,6 +255,32 @@ def _inherited(args: argparse.Namespace, model: "Model") -> "Start":
         raise ConfigError("--inherit and --weights are two places to start from; leave one of them out")
     check_inheritable(args.what, model)
     return Start("the supernet's weights, of each layer its part", args.what, args.new_head)
+
+
+def resumed_run(args: argparse.Namespace) -> Path | None:
+    """Return WHAT where it is the run directory of a training, to go on there as its config.yaml has it.
+
+    Raises ConfigError for what can no longer be changed then.
+    """
+    from autovid.run import RunDirectory
+    from autovid.train.trained import KIND, recorded_recipe
+
+    path = Path(args.what)
+    if not args.resume or not path.is_dir() or (args.out is not None and args.out.resolve() != path.resolve()):
+        return None
+    run = RunDirectory.open(path)
+    if run.kind != KIND:
+        return None
+    recipe = recorded_recipe(run.config)
+    given = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
+    given += [name for name in ("settings", "weights", "new_head", "inherit") if getattr(args, name)]
+    if given:
+        flag = "set" if given[0] == "settings" else given[0].replace("_", "-")
+        raise ConfigError(
+            f"--{flag}: {path} goes on as it was begun, and only --epochs can change; leave it out, or leave --resume "
+            "out to train its network anew"
+        )
+    return path
 
 
 def settings_of(pairs: list[str]) -> dict[str, Any]:
@@ -237,7 +305,17 @@ def open_data(source: str, seed: int) -> tuple["VideoSet", str]:
     """Open videos, and return the name under which any later process opens them again."""
     from autovid.data import open_videos
 
-    return open_videos(source, seed=seed), source if source == SYNTHETIC else str(Path(source).resolve())
+    videos = open_videos(source, seed=seed)
+    for line in videos.gaps():
+        print(line, file=sys.stderr)
+    return videos, source if source == SYNTHETIC else str(Path(source).resolve())
+
+
+def of_classes(evaluation: "Evaluation") -> str:
+    """Return " of 3 of 4 classes" where the others have no video in the split; else nothing."""
+    top1 = evaluation.top1_of_classes
+    seen = sum(value is not None for value in top1.values())
+    return f" of {seen} of {len(top1)} classes" if seen < len(top1) else ""
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

@@ -44,7 +44,7 @@ class Trial(NamedTuple):
     failed: str = ""  # why it never ended
 
 
-Report = Callable[[int, float], None]  # (epoch, training top-1): for halving
+Report = Callable[[int, float], None]  # (epoch, top-1 on val): for halving
 
 
 def run_trials(

@@ -1,4 +1,6 @@
-"""The memory of one training step as the allocator sees it, beside the closed form of `Memory`."""
+"""Memory and time of one training step as they are measured, beside the closed form of `Memory`."""
+
+import time
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +23,25 @@ def step_peak(net: nn.Module, clip: Clip, expected: int) -> int | None:
     weights = sum(4 * parameter.numel() for parameter in net.parameters())
     if ROOM * expected + 2 * weights > MARGIN * spare_memory(cpu):
         return None
-    x = torch.zeros(1, 3, clip.frames, clip.crop, clip.crop).contiguous(memory_format=torch.channels_last_3d)
-
-    def step() -> None:
-        loss = F.cross_entropy(net(x), torch.zeros(1, dtype=torch.int64))
-        torch.autograd.backward(loss)
-
+    x = _clips(clip, 1)
     net.train()
-    return peak_memory(step, weights + 4 * x.numel(), cpu)
+    return peak_memory(lambda: _step(net, x), weights + 4 * x.numel(), cpu)
+
+
+def clip_seconds(net: nn.Module, clip: Clip) -> float:
+    """Return the seconds of a forward and a backward pass of a clip on the CPU: the second pass of two clips."""
+    x = _clips(clip, 2)
+    net.train()
+    _step(net, x)
+    start = time.perf_counter()
+    _step(net, x)
+    return (time.perf_counter() - start) / len(x)
+
+
+def _clips(clip: Clip, number: int) -> torch.Tensor:
+    x = torch.zeros(number, 3, clip.frames, clip.crop, clip.crop)
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _step(net: nn.Module, x: torch.Tensor) -> None:
+    torch.autograd.backward(F.cross_entropy(net(x), torch.zeros(len(x), dtype=torch.int64)))

@@ -10,14 +10,14 @@ from autovid.errors import DataError
 
 
 def most_broken(total: int) -> int:
-    """Return how many broken videos a set of `total` may have: 1 %, and one at any size."""
-    return max(1, total // 100)
+    """Return how many broken videos a set of `total` may have: 1 %; of a small set 10 %, up to ten; one at any size."""
+    return max(1, min(10, total // 10), total // 100)
 
 
 class FaultLog:
     """The broken videos of a set of `total`, each with its reason, once, as a line {"path", "reason"} of `file`.
 
-    More than 1 % is too many, but a single one never is. An existing file is continued: its videos count.
+    How many are too many says `most_broken`. An existing file is continued: its videos count.
     """
 
     def __init__(self, total: int, file: Path | None = None) -> None:
@@ -44,6 +44,7 @@ class FaultLog:
             first = "; ".join(f"{name}: {why}" for name, why in list(self.reasons.items())[:3])
             where = f"; listed in {self._file}" if self._file else ""
             raise DataError(
-                f"{len(self.reasons)} of {self.total} videos cannot be read, more than 1 %: {first}{where}. "
-                "There may be others: autovid data check finds all"
+                f"{len(self.reasons)} of {self.total} videos cannot be read, more than the "
+                f"{most_broken(self.total)} that may be: {first}{where}. "
+                "There may be others: autovid data check INDEX finds all, and writes an index without them"
             )

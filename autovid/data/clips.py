@@ -5,7 +5,7 @@ Action Recognition", 2021, arXiv 2010.11757. Functions of a video of n frames re
 video is shorter than the clip, its last frame is repeated. Shapes: N clips, T frames, H = W = crop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,16 @@ from autovid.data.frame_cache import FrameCache
 from autovid.data.images import open_video
 from autovid.data.index import Video
 from autovid.data.transforms import ColorJitter, Cutting, crop_at, shrink
-from autovid.data.video import OpenVideo, VideoError
+from autovid.data.video import MissingFrames, OpenVideo, VideoError
 from autovid.data.views import views_of
 from autovid.errors import ConfigError, DataError
 
 RETRIES = 100
 SLACK = 1e-3  # of a frame's time, that a window may be shorter by: so much may be lost where it is written
+MENDED = 0.25  # of the frames that are read together may be missing
 MOST_CLIPS = 10  # of a window: the clips of the usual ten views
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Image = NDArray[np.uint8]
 
 
 class Fault(NamedTuple):
@@ -89,7 +91,7 @@ class ClipReader(msgspec.Struct, frozen=True):
     def _random_clip(self, video: Video, rng: np.random.Generator) -> Pixels:
         with self._open(video) as file:
             indices = train_indices(len(file), self.clip, rng)
-            frames = file.frames(indices, self.cutting.draw(rng).cut)
+            frames = read_frames(file, indices, self.cutting.draw(rng).cut)
         if self.auto_augment:
             frames = auto_augmented(frames, rng)
         return self.color.draw(rng).apply(frames) if self.color else frames
@@ -101,7 +103,7 @@ class ClipReader(msgspec.Struct, frozen=True):
         try:
             with self._open(entry) as file:
                 indices = test_indices(len(file), self.clip, count)
-                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=side or crop))
+                frames = read_frames(file, indices.reshape(-1), partial(shrink, short_side=side or crop))
         except VideoError as error:
             count, frames = 0, np.empty((0, crop, crop, 3), dtype=np.uint8)
             faults.append(Fault(entry.path, str(error)))
@@ -135,7 +137,7 @@ def read_clip(
     try:
         with open_video(path, start, end) as file:
             indices = test_indices(len(file), clip, 1)[0]
-            frames = file.frames(indices, partial(shrink, short_side=clip.crop))
+            frames = read_frames(file, indices, partial(shrink, short_side=clip.crop))
             seconds = file.seconds[indices]
     except VideoError as error:
         raise DataError(f"{path}: {error}") from error
@@ -156,11 +158,26 @@ def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterat
                 raise ConfigError(f"{path}: windows of {seconds:g} s are shorter than a frame; give {step:.4g} or more")
             for start, end, first, last in _cut(file.seconds, file.seconds[-1] + step, seconds):
                 indices = first + test_indices(last - first, clip, covering(last - first, clip))
-                frames = file.frames(indices.reshape(-1), partial(shrink, short_side=clip.crop))
+                frames = read_frames(file, indices.reshape(-1), partial(shrink, short_side=clip.crop))
                 squares = crop_at(frames, clip.crop, 0.5)
                 yield Window(start, end, squares.reshape(*indices.shape, *squares.shape[1:]))
     except VideoError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def read_frames(file: OpenVideo, indices: NDArray[np.int64], take: Callable[[Image], Image]) -> Image:
+    """Read frames of a video; the nearest of the others stand in for a few that cannot be decoded.
+
+    Raises VideoError where these are more than a quarter.
+    """
+    try:
+        return file.frames(indices, take)
+    except MissingFrames as error:
+        good = np.setdiff1d(indices, error.missing)
+        if len(error.missing) > MENDED * len(np.unique(indices)):
+            raise
+        nearest = good[np.abs(indices[:, None] - good).argmin(1)]
+        return file.frames(nearest, take)
 
 
 def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.int64]:

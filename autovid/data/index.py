@@ -17,6 +17,8 @@ from autovid.data.lists import csv_text
 from autovid.errors import DataError
 from autovid.fileio import explained, write_atomic
 
+SPLITS = ("train", "val", "test")
+
 
 class Video(msgspec.Struct, frozen=True):
     """A video, or its part from `start` to `end` seconds; `path` is relative to the set's root, `label` a class."""
@@ -30,7 +32,8 @@ class Video(msgspec.Struct, frozen=True):
 class VideoSet(msgspec.Struct, frozen=True):
     """A data set: labels index `classes`, paths are relative to `root`.
 
-    `flip`: a mirrored video keeps its class; it does not where left and right are classes.
+    `flip`: a mirrored video keeps its class; it does not where left and right are classes. Nothing is chosen by `test`.
+    `held_out`: `val` was taken from what the source has to train on, as it has none.
     """
 
     name: str
@@ -39,16 +42,42 @@ class VideoSet(msgspec.Struct, frozen=True):
     train: tuple[Video, ...]
     val: tuple[Video, ...]
     flip: bool = True
+    test: tuple[Video, ...] = ()
+    held_out: bool = False
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """The videos of all splits."""
+        return (*self.train, *self.val, *self.test)
+
+    @property
+    def size(self) -> "DataSet":
+        """Return the name and the numbers of classes and videos."""
+        return DataSet(self.name, len(self.classes), len(self.train), len(self.val))
+
+    def gaps(self) -> list[str]:
+        """Say which classes lack videos to learn from, or, where others have some, to validate."""
+        lines = []
+        for split, own, what in (("train", self.train, "cannot be learned"), ("val", self.val, "do not count")):
+            seen = {video.label for video in own}
+            empty = [name for label, name in enumerate(self.classes) if label not in seen]
+            if empty and own:
+                names = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
+                lines.append(
+                    f"{self.name}: {len(empty)} of {len(self.classes)} classes have no videos in {split}: {names}; "
+                    f"they {what}{' in accuracies' * (split == 'val')}"
+                )
+        return lines
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the index (classes, paths, labels, splits; not the videos' bytes), to tell data sets apart."""
+        """sha256 of what a training sees (classes, paths, labels; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
         return hashlib.sha256(json.dumps(index).encode()).hexdigest()
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Size of a data set as a paper has it, for plans of trainings whose data is not there yet."""
+    """Size of a data set: of one that is there, or as a paper has it."""
 
     name: str
     classes: int
@@ -84,8 +113,13 @@ def check_for_search(videos: VideoSet) -> None:
         )
 
 
-def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
-    """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest."""
+def hold_out(
+    videos: Sequence[Video], fraction: float, seed: int, least: int = 0
+) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
+    """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest.
+
+    `least` are held out of every class that has more, whatever the fraction.
+    """
     members: dict[int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
         members[video.label].append(i)
@@ -96,7 +130,7 @@ def hold_out(videos: Sequence[Video], fraction: float, seed: int) -> tuple[tuple
         own = rng.permutation(members[label]).tolist()
         seen += len(own)
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: max(0, min(len(own) - 1, int(seen * fraction + 0.5) - len(taken)))])
+        taken.update(own[: min(len(own) - 1, max(least, int(seen * fraction + 0.5) - len(taken)))])
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
 
@@ -141,7 +175,7 @@ def write_index(out: Path, videos: VideoSet, provenance: dict[str, Any]) -> None
 
 
 def _rows(videos: VideoSet, prefix: Path) -> Iterator[list[str]]:
-    rows = [(split, video) for split in ("train", "val") for video in getattr(videos, split)]
+    rows = [(split, video) for split in SPLITS for video in getattr(videos, split)]
     parts = any(video.start is not None or video.end is not None for _, video in rows)
     yield ["path", "label", *(["start", "end"] if parts else []), "split"]
     for split, video in rows:

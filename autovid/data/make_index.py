@@ -101,5 +101,5 @@ def _video_set(name: str, root: Path, layout: Layout, videos: list[tuple[str, Vi
         classes = tuple(classes[label] for label in kept)
     train, val = (tuple(video for own, video in videos if own == split) for split in ("train", "val"))
     if undecided := [video for split, video in videos if not split]:
-        train, val = hold_out(undecided, HOLDOUT, seed)
+        train, val = hold_out(undecided, HOLDOUT, seed, least=1)
     return VideoSet(name, root, classes, train, val, layout.flip)

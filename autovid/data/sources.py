@@ -9,9 +9,9 @@ import msgspec
 
 from autovid.data.bad_videos import most_broken
 from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
-from autovid.data.index import Video, VideoSet, hold_out, read_metadata
+from autovid.data.index import SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
-from autovid.data.lists import cells
+from autovid.data.lists import cells, check_comma
 from autovid.data.synthetic import synthetic_folder
 from autovid.errors import DataError
 
@@ -24,14 +24,14 @@ def open_videos(
 ) -> VideoSet:
     """Open the data set "synthetic" (the embedded one, kept in `cache`), or the one in a folder or a CSV file.
 
-    Folder: a sub-folder a class, or `train/` and `val/` with these inside. CSV: path, label, and optionally start and
-    end (seconds) and split (train or val), with a header, or in this order; paths are relative to the file's folder,
-    labels are names, or integers from 0; `IndexMetadata` may give the order of the classes. Nothing may lie
-    outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its start and end are the
-    numbers of the first frame and of the one after the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`,
-    a record of CIFAR-100.
-    Of a source without splits a random fraction `holdout` of every class becomes val. A CSV with many missing videos is
-    refused unless `missing_ok`. Raises DataError, with the row where there is one.
+    Folder: a sub-folder a class, or `train/`, and `val/` and `test/` if there are, with these inside. CSV: path, label,
+    and optionally start and end (seconds) and split (train, val or test), with a header, or in this order; paths are
+    relative to the file's folder, labels are names, or integers from 0; `IndexMetadata` may give the order of the
+    classes. Nothing may lie outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its
+    start and end are the numbers of the first frame and of the one after the last. So is, in a CSV, an image: a JPEG
+    file, or `FILE.bin#N`, a record of CIFAR-100.
+    Where there is no val, a random fraction `holdout` of every class to train on becomes it. A CSV with many missing
+    videos is refused unless `missing_ok`. Raises DataError, with the row where there is one.
     """
     if not 0 <= holdout < 1:
         raise DataError(f"holdout {holdout}: must be at least 0 and less than 1")
@@ -54,20 +54,38 @@ def _open(source: str | Path, seed: int, holdout: float, cache: Path | None, mis
 
 
 def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
-    split = (root / "train").is_dir() and (root / "val").is_dir()
-    tops = [root / "train", root / "val"] if split else [root]
-    by_class = [_by_class(root, top) for top in tops]
-    if not by_class[0]:
+    tops = [root / split for split in SPLITS] if _has_splits(root) else [root]
+    by_class = {top: _by_class(root, top) for top in tops if top.is_dir()}
+    if not by_class[tops[0]]:
         raise DataError(
             f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
             "or folders of JPEG frames"
         )
-    classes = tuple(sorted({name for part in by_class for name in part}))
-    parts = [
-        tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name]) for part in by_class
-    ]
-    train, val = parts if split else hold_out(parts[0], holdout, seed)
-    return VideoSet(root.resolve().name, root, classes, train, val)
+    classes = tuple(sorted({name for part in by_class.values() for name in part}))
+    parts = {
+        top.name if top != root else "train": tuple(
+            Video(path, classes.index(name)) for name in sorted(part) for path in part[name]
+        )
+        for top, part in by_class.items()
+    }
+    videos = VideoSet(
+        root.resolve().name, root, classes, parts["train"], parts.get("val", ()), test=parts.get("test", ())
+    )
+    return _with_val(videos, seed, holdout)
+
+
+def _has_splits(root: Path) -> bool:
+    """Return True for a folder of splits, not of classes, of which one may be called train."""
+    names = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+    return {"train", "val"} <= names or ("train" in names and names <= set(SPLITS))
+
+
+def _with_val(videos: VideoSet, seed: int, holdout: float) -> VideoSet:
+    """Hold out some of every class as val where the source has no val."""
+    if videos.val or not holdout:
+        return videos
+    train, val = hold_out(videos.train, holdout, seed, least=True)
+    return msgspec.structs.replace(videos, train=train, val=val, held_out=bool(val))
 
 
 def _by_class(root: Path, top: Path) -> dict[str, list[str]]:
@@ -92,13 +110,11 @@ def _from_csv(path: Path, seed: int, holdout: float, missing_ok: bool) -> VideoS
         _check_present(path, root, rows)
     classes, labels = csv_labels(rows, metadata.classes if metadata else None)
     videos = [Video(row.path, label, row.start, row.end) for row, label in zip(rows, labels)]
-    if any(row.split for row in rows):
-        train, val = (tuple(v for v, row in zip(videos, rows) if row.split == split) for split in ("train", "val"))
-    else:
-        train, val = hold_out(videos, holdout, seed)
+    train, val, test = (tuple(v for v, row in zip(videos, rows) if (row.split or "train") == split) for split in SPLITS)
     if not train:
         raise DataError(f"{path}: no row has the split 'train'")
-    return VideoSet(path.stem, root, classes, train, val, metadata.flip if metadata else True)
+    flip = metadata.flip if metadata else True
+    return _with_val(VideoSet(path.stem, root, classes, train, val, flip, test), seed, holdout)
 
 
 def csv_labels(rows: Sequence[ListedVideo], known: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
@@ -116,6 +132,7 @@ def csv_rows(path: Path, root: Path) -> Iterator[ListedVideo]:
     """Read the rows of a CSV index whose paths are relative to `root`. Raises DataError, with the row's number."""
     columns: Sequence[str] | None = None
     for where, row in cells(path):
+        check_comma(where, row)
         if columns is None and _is_header(root, names := [cell.lower() for cell in row]):
             columns = _header(where, names)
             continue
@@ -142,8 +159,8 @@ def _row(where: str, root: Path, columns: Sequence[str], row: list[str]) -> List
     start, end = (_seconds(where, name, values.get(name, "")) for name in ("start", "end"))
     if end is not None and end <= (start or 0):
         raise DataError(f"{where}: end {end:g} s is not after start {start or 0:g} s")
-    if "split" in columns and values["split"] not in ("train", "val"):
-        raise DataError(f"{where}: split {values['split']!r}: must be train or val")
+    if "split" in columns and values["split"] not in SPLITS:
+        raise DataError(f"{where}: split {values['split']!r}: must be train, val or test")
     if not values["path"] or not values["label"]:
         raise DataError(f"{where}: an empty path or label")
     if leaves(root, values["path"]):

@@ -40,6 +40,14 @@ class VideoError(Exception):
     """A video that cannot be read: empty, broken, hostile or no video at all. The text is the reason, without path."""
 
 
+class MissingFrames(VideoError):
+    """Some frames of a video that cannot be decoded, by their numbers."""
+
+    def __init__(self, missing: NDArray[np.int64], of: int) -> None:
+        super().__init__(f"{len(missing)} of {of} frames cannot be decoded")
+        self.missing = missing
+
+
 class ClipBuffer:
     """Frames put where they belong as they come.
 
@@ -125,11 +133,11 @@ class VideoFile(OpenVideo):
         # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
         for decode in (self._from_key_frames, self._from_start):
             for name, frame in decode(list(missing)):
-                if name in missing:
+                if name in missing and not frame.is_corrupt:
                     clip.put(names == name, take(_upright(frame, scaler)))
                     del missing[name]
         if missing:
-            raise VideoError(f"{len(missing)} of {len(np.unique(names))} frames cannot be decoded")
+            raise MissingFrames(np.unique(indices[np.isin(names, list(missing))]), len(np.unique(names)))
         return clip.pixels
 
     def every(self, short_side: int) -> Iterator[Pixels]:
@@ -139,23 +147,27 @@ class VideoFile(OpenVideo):
             yield _upright(frame, scaler, fit(frame.height, frame.width, short_side))
 
     def check(self) -> None:
-        """Decode every frame. Raises VideoError where one is missing, damaged or of another size."""
-        for _ in self._whole():
+        """Decode every frame. Raises VideoError where one is of another size, or several are missing or damaged.
+
+        A single one costs no clip: its neighbour stands in (`autovid.data.clips`).
+        """
+        for _ in self._whole(spare=1):
             pass
 
-    def _whole(self) -> Iterator[av.VideoFrame]:
+    def _whole(self, spare: int = 0) -> Iterator[av.VideoFrame]:
         names, sizes = self._names.tolist(), set()
         lost = set(names)
         for name, frame in self._from_start(names):
             lost.discard(name)
             sizes.add((frame.width, frame.height))
-            if frame.is_corrupt or len(sizes) > 1:
+            spare -= frame.is_corrupt
+            if spare < 0 or len(sizes) > 1:
                 at = self.seconds[np.searchsorted(self._names, name)]
                 raise VideoError(
                     f"{'a damaged frame' if frame.is_corrupt else 'frames of different sizes'} at {at:.2f} s"
                 )
             yield frame
-        if lost:
+        if len(lost) > spare:
             at = self.seconds[np.searchsorted(self._names, min(lost))]
             raise VideoError(f"{len(lost)} of {len(names)} frames cannot be decoded, the first at {at:.2f} s")
 

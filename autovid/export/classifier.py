@@ -27,10 +27,10 @@ from autovid.export.manifest import (
 )
 from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.untrusted import load_program
-from autovid.kernels.compute import find_device
+from autovid.kernels.compute import Compute, find_device
 from autovid.models import build, load_model, load_weights
-from autovid.train import open_trained
-from autovid.train.trained import title_of
+from autovid.train import Trained, make_recipe, open_trained
+from autovid.train.trained import Which, title_of
 
 TOP = 5  # classes of a prediction
 DECIMALS = 6  # of seconds
@@ -43,11 +43,15 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class VideoClassifier:
-    """A function `logits` of clips that `interface` describes; `caution` says why its predictions may be poor."""
+    """A function `logits` of clips that `interface` describes; `caution` says why its predictions may be poor.
+
+    `weights` says which checkpoint of a training it is.
+    """
 
     interface: Interface
     logits: Logits
     caution: str = ""
+    weights: str = ""
 
 
 class Guess(msgspec.Struct, frozen=True):
@@ -68,16 +72,17 @@ class Prediction(msgspec.Struct, frozen=True):
     top: tuple[Guess, ...]
 
 
-def open_classifier(what: Path, device: str = "auto") -> VideoClassifier:
+def open_classifier(what: Path, device: str = "auto", which: Which = "best") -> VideoClassifier:
     """Open the run directory of a training or a search, an exported folder or an ONNX file of ours, on a device.
 
-    An exported program is run as such. Raises ConfigError and RunError.
+    Of a training it is the best checkpoint, or the last. An exported program is run as such.
+    Raises ConfigError and RunError.
     """
     if (what / MANIFEST).is_file():
         manifest = read_manifest(what)
         return VideoClassifier(manifest, open_file(what, manifest.kind, device, manifest), caution(manifest.trained))
     if what.is_dir():
-        return _of_training(what, device)
+        return _of_training(what, device, which)
     if what.suffix == ".onnx":
         session = _session(what, device)
         text = session.get_modelmeta().custom_metadata_map.get(METADATA)
@@ -150,8 +155,32 @@ def _of_module(module: Callable[[Tensor], Tensor], device: torch.device) -> Logi
     return logits
 
 
-def _of_training(path: Path, device: str) -> VideoClassifier:
-    opened = open_trained(path, device)
+def is_exported(what: Path) -> bool:
+    """Tell whether a folder is one that export has written."""
+    return (what / MANIFEST).is_file()
+
+
+def open_exported(folder: Path, device: str = "auto") -> Trained:
+    """Open the network of an exported folder as that of a training. Raises ConfigError for a program."""
+    manifest = read_manifest(folder)
+    if manifest.kind != "safetensors":
+        raise ConfigError(
+            f"{folder} holds a program ({manifest.kind}), which has no layers to look into; give the run, or what "
+            "autovid export --format safetensors has written"
+        )
+    model, clip = load_model(folder / ARCHITECTURE), manifest.clip
+    net = build(model, manifest.outputs)
+    load_weights(net, folder / FILES[manifest.kind])
+    sampling: Any = clip.sampling
+    recipe = make_recipe(model, frames=clip.frames, crop=clip.crop, stride=clip.stride, sampling=sampling)
+    compute = Compute(device, "fp32")
+    step, steps = (int(manifest.trained.get(key, 0)) for key in ("step", "steps"))
+    classes = manifest.classes or tuple(map(str, range(manifest.outputs)))
+    return Trained(folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, step == steps)
+
+
+def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
+    opened = open_trained(path, device, which=which)
     net, compute = opened.net.eval(), opened.compute
     interface = Interface(
         name=title_of(opened.model),
@@ -165,9 +194,8 @@ def _of_training(path: Path, device: str) -> VideoClassifier:
         with torch.no_grad(), compute.autocast("forward"):
             return net(x.to(compute.device)).float().cpu()  # type: ignore[no-any-return]
 
-    return VideoClassifier(
-        interface, logits, caution({"step": opened.step, "steps": opened.steps, "recalibrated": opened.recalibrated})
-    )
+    state = {name: getattr(opened, name) for name in ("step", "steps", "finished", "recalibrated")}
+    return VideoClassifier(interface, logits, caution(state), opened.weights)
 
 
 def _session(file: Path, device: str) -> Any:

@@ -125,5 +125,5 @@ def caution(trained: Mapping[str, Any]) -> str:
     if isinstance(clips := trained.get("recalibrated"), int) and clips:
         return recalibrated_note(clips)
     step, steps = (trained.get(name) for name in ("step", "steps"))
-    unfinished = isinstance(step, int) and isinstance(steps, int) and step < steps
+    unfinished = isinstance(step, int) and isinstance(steps, int) and step < steps and not trained.get("finished")
     return f"at step {step} of {steps} of its training, not its end" if unfinished else ""

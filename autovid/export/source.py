@@ -21,7 +21,7 @@ from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained
 from autovid.train.evaluate import read_evaluation
 from autovid.train.inherited import has_supernet
-from autovid.train.trained import KIND, find_weights, title_of
+from autovid.train.trained import KIND, Which, find_weights, title_of
 
 FIGURES = ("top1", "top5", "decoded", "data", "split", "crop")  # of an evaluation, kept with the weights
 
@@ -39,15 +39,16 @@ class ExportSource:
     trained: Mapping[str, Any]
 
 
-def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
+def find_source(what: str | Path, weights: Path | None = None, which: Which = "best") -> ExportSource:
     """Open a training's run directory; or a network's name, a YAML file of one or of an architecture, a search's run.
 
     These have weights in a safetensors file or a training's run, `weights`; a search has else those of its supernet,
-    and others have random ones. Raises ConfigError, DataError and RunError.
+    and others have random ones. Of a training's checkpoints it is the best, or the last.
+    Raises ConfigError, DataError and RunError.
     """
     path = Path(what)
     if path.is_dir() and weights is None and _has_weights(path):
-        return _of_run(path)
+        return _of_run(path, which)
     if path.is_dir() and weights is not None and RunDirectory.open(path).kind == KIND:
         raise ConfigError(f"{path} has weights of its own; leave --weights out")
     model = find_model(what)
@@ -55,7 +56,7 @@ def find_source(what: str | Path, weights: Path | None = None) -> ExportSource:
     if weights is not None and weights.is_dir() and isinstance(model, Architecture):
         if (theirs := find_model(weights).hash) != model.hash:
             raise ConfigError(f"--weights {weights} are of architecture {theirs}, and {what} is {model.hash}")
-        return replace(_of_run(weights), stem=stem)
+        return replace(_of_run(weights, which), stem=stem)
     torch.manual_seed(0)
     net = build(model)
     trained: dict[str, Any] = {}
@@ -72,14 +73,20 @@ def _has_weights(path: Path) -> bool:
     return run.kind == KIND or (has_supernet(path) and bool(run.steps()))
 
 
-def _of_run(path: Path) -> ExportSource:
-    opened = open_trained(path, "cpu")
+def _of_run(path: Path, which: Which) -> ExportSource:
+    opened = open_trained(path, "cpu", which=which)
     config = RunDirectory.open(path).config
     trained: dict[str, Any] = {
         "on": config["data"]["name"] if "recipe" in config else config["data"],
         "step": opened.step,
         "steps": opened.steps,
-        **({"recipe": config["recipe"]} if "recipe" in config else {"recalibrated": opened.recalibrated}),
+        "finished": opened.finished,
+        **({"checkpoint": opened.weights} if opened.weights else {}),
+        **(
+            {"recipe": {**config["recipe"], "epochs": opened.recipe.epochs}}
+            if "recipe" in config
+            else {"recalibrated": opened.recalibrated}
+        ),
         **recorded_versions(config),
     }
     files = sorted(path.glob("evaluation-*.json"))

@@ -8,6 +8,7 @@ of a library's kernels, and the reserve of an allocator, are in neither.
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -17,6 +18,7 @@ from autovid.measure.machine import spare_memory
 from autovid.measure.timing import Run
 
 MARGIN = 0.5  # of the memory that a CPU's system can spare: what is not counted, and other programs, need some too
+STEP = 0.8  # of that memory, which a step may take by count: kernels' workspace and clips read ahead come on top
 
 
 def peak_memory(run: Run, allocated: int, device: torch.device) -> int:
@@ -69,6 +71,51 @@ def check_batch(batch: int, clip_bytes: int, device: torch.device) -> None:
     most = most_clips(clip_bytes, 0, device, batch)
     if batch > most:
         raise ConfigError(f"{batch:,} clips at once do not fit into memory, about {most:,} do; give a smaller --batch")
+
+
+class StepMemory(NamedTuple):
+    """Bytes of a step of training, counted from shapes: `fixed` of weights and the like, and those of each clip.
+
+    `clips` of the batch of `batch` are in memory at once, `clips` / `batch` being the same for any batch.
+    """
+
+    fixed: int
+    per_clip: int
+    clips: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """Return the bytes of the whole step."""
+        return self.fixed + self.clips * self.per_clip
+
+    def sentence(self, device: torch.device) -> str:
+        """Say what a step takes, and what is free."""
+        return f"a step takes about {gib(self.total)} of memory, and {gib(own_memory(device))} are free"
+
+    def check(self, device: torch.device) -> None:
+        """Raise ConfigError where a CPU's memory does not hold the step; on CUDA, running out can be caught."""
+        free = own_memory(device)
+        if device.type == "cuda" or self.total <= STEP * free:
+            return
+        most = int((STEP * free - self.fixed) / max(1, self.per_clip)) * self.batch // self.clips
+        shared = self.batch // self.clips
+        most -= most % shared
+        fits = f"--batch {most} fits" if most > 0 else "not even the smallest batch fits: give a smaller --crop"
+        raise ConfigError(
+            f"a step of {self.batch:,} clips takes about {gib(self.total)} of memory, and {gib(free)} are free; {fits}"
+        )
+
+
+def own_memory(device: torch.device) -> int:
+    """Return the spare memory of a device; of a CPU's, the share of this process among the workers of the machine."""
+    sharing = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return spare_memory(device) // sharing
+
+
+def gib(count: int) -> str:
+    """Write bytes as "1.5 GiB", or in MiB below one."""
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
 
 
 def largest_batch(fits: Callable[[int], bool], most: int) -> int:

@@ -48,6 +48,7 @@ def accuracy(runs: Sequence[Run]) -> Markup | None:
     charts = [
         _training(runs, "Training loss", "loss", None),
         _training(runs, "Top-1 of the training's batches, %", "top1", 0.0),
+        _training(runs, "Top-1 on val while training, %", "val_top1", 0.0),
         *_trade_off(runs),
         *_ranks(runs),
     ]
@@ -86,11 +87,15 @@ def _trade_off(runs: Sequence[Run]) -> list[Markup]:
 
 
 def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
-    """Return the runs' own points; beside a random baseline all in the centre view, in which that is evaluated."""
+    """Return the runs' own points; all in the centre view where they were not evaluated in the same views.
+
+    Other views may have another crop, and one network then has two costs. A random baseline has the centre view alone.
+    """
     points: list[Point] = []
     legend: list[LegendEntry] = []
     number = 0  # of runs with points
-    centre = any(run.baseline for run in runs)
+    centre = any(run.baseline for run in runs) or len({run.best[1].views for run in runs if run.best}) > 1
+    lengths = {run.epochs for run in runs if run.best or run.baseline} - {None}
     for run in runs:
         colour = SERIES[number % len(SERIES)]
         finished = [(row, row.top1) for row in run.baseline if row.top1 is not None]
@@ -104,6 +109,7 @@ def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
             points.append(Point(one.gflops_per_view, one.top1, title, colour, "diamond"))
         number += bool(finished or run.best)
         kinds, name = {row.kind for row, _ in finished}, isolated(run.name)
+        name += f", {run.epochs:g} epochs" if len(lengths) > 1 and run.epochs is not None else ""
         legend += [LegendEntry(name + ": random", colour, "dot")] * ("random" in kinds)
         legend += [LegendEntry(name + ": the searched one", colour, "star")] * ("searched" in kinds)
         if run.best:
@@ -144,13 +150,19 @@ def classes(runs: Sequence[Run]) -> Markup | None:
     charts = []
     for run in runs:
         top1 = {name: v for name, v in run.best[1].top1_of_classes.items() if v is not None} if run.best else {}
+        missing = sum(v is None for v in run.best[1].top1_of_classes.values()) if run.best else 0
         rows = [Bar(name, v, f"{name}: {v:.1f} %") for name, v in sorted(top1.items(), key=lambda item: -item[1])]
         half = MOST_CLASSES // 2
         if len(rows) > MOST_CLASSES:
             charts.append(bars(f"{run.name}: the {half} best of {len(rows)} classes", rows[:half]))
             charts.append(bars(f"{run.name}: the {half} worst", rows[-half:], "b"))
         elif rows:
-            charts.append(bars(f"{run.name}: top-1 of {len(rows)} classes", rows))
+            charts.append(
+                bars(
+                    f"{run.name}: top-1 of {len(rows)} classes{f'; {missing} have no videos in val' * (missing > 0)}",
+                    rows,
+                )
+            )
     return section("grid", parts=charts, kind=" charts") if charts else None
 
 

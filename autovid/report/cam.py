@@ -28,7 +28,7 @@ from autovid.clip import Clip
 from autovid.errors import ConfigError, did_you_mean
 from autovid.kernels.compute import Compute
 from autovid.models import Network, build, load_model, load_weights
-from autovid.train import open_trained
+from autovid.train import Trained, open_trained
 from autovid.train.trained import title_of
 
 
@@ -75,10 +75,15 @@ class LabelledNetwork:
 
 
 def open_run(path: Path, device: str = "auto") -> LabelledNetwork:
-    """Open the network of a training or a search, at its latest checkpoint. Raises DataError and RunError."""
-    trained = open_trained(path, device)
-    of = ", weights of the supernet" if trained.recalibrated else ""
-    name = f"{path.resolve().name} ({title_of(trained.model)}{of})"
+    """Open the network of a training at its best checkpoint, or of a search. Raises DataError and RunError."""
+    return labelled(open_trained(path, device))
+
+
+def labelled(trained: Trained) -> LabelledNetwork:
+    """Name the network of a training or of an exported folder."""
+    weights = f", weights {trained.weights}" if trained.weights else ""
+    of = ", weights of the supernet" if trained.recalibrated else weights
+    name = f"{trained.path.resolve().name} ({title_of(trained.model)}{of})"
     clip = trained.recipe.clip(trained.net.clip)
     return LabelledNetwork(name, trained.net, clip, trained.classes, trained.compute.device)
 

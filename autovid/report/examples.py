@@ -50,7 +50,7 @@ def find_examples(run: Run, confusions: Sequence[Confusion]) -> Examples:
     source = str(checkpoint.state.info["source"]) if checkpoint else ""
     try:
         network = open_run(run.path, "cpu")
-        videos = open_videos(source)
+        videos = open_videos(source, seed=int(run.config.get("recipe", {}).get("seed", 0)))
     except AutovidError as error:
         return Examples({}, [], f"{run.name}: no frames in the report: {error}")
     if videos.classes != network.classes:

@@ -16,6 +16,7 @@ from autovid.errors import ConfigError, RunError
 from autovid.models import Model, load_model
 from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
+from autovid.search.derivation import read_begun
 from autovid.studies.rank import RankFile
 from autovid.train import as_trained
 from autovid.train.evaluate import Evaluation, confusion_file
@@ -55,6 +56,7 @@ class Run:
     log: tuple[str, ...]
     model: Model | None = None
     searched: Searched | None = None
+    unsaved: Searched | None = None  # of a search without a checkpoint: what it has begun with
     evaluations: tuple[tuple[Path, Evaluation], ...] = ()
     baseline: tuple[BaselineRow, ...] = ()
     ranking: RankFile | None = None
@@ -74,6 +76,12 @@ class Run:
     def steps(self) -> int:
         """Finished steps."""
         return int(self.records[-1]["step"]) + 1 if self.records else 0
+
+    @property
+    def epochs(self) -> float | None:
+        """The length of a training, or of those inside; None for other runs."""
+        recipe = self.config.get("recipe") or {}
+        return float(recipe["epochs"]) if "epochs" in recipe else None
 
     @property
     def best(self) -> tuple[Path, Evaluation] | None:
@@ -154,12 +162,8 @@ def read_run(path: Path) -> Run:
             "baselines and rankings"
         )
     kind = _kind(directory)
-    try:
-        searched = read_search(path) if kind == SEARCH else None
-    except RunError:
-        if directory.steps():
-            raise
-        searched = None  # it has only begun
+    begun = kind == SEARCH and not directory.steps()
+    searched = read_search(path) if kind == SEARCH and not begun else None
     model: Model | None = None
     if kind != BASELINE and (path / "architecture.yaml").is_file():
         # of a training at its own clips, else at the space's reference input
@@ -171,6 +175,7 @@ def read_run(path: Path) -> Run:
         records=() if kind == BASELINE else run.records,  # its trainings have their own
         model=model,
         searched=searched,
+        unsaved=read_begun(path) if begun and (path / "space.yaml").is_file() else None,
         evaluations=tuple(_evaluations(path)),
         baseline=tuple(_baseline(path / "table.csv")) if kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,14 +64,15 @@ class Verdict(NamedTuple):
 
 def curves(runs: Sequence[Run]) -> Markup | None:
     """Draw expected cost and its range, P(in range), entropy and losses, all searches side by side."""
-    searches = [run for run in runs if run.searched and len(run.records) > 1]
+    known = [run if run.searched else replace(run, searched=run.unsaved) for run in runs]
+    searches = [run for run in known if run.searched and len(run.records) > 1]
     charts = [
         chart
         for draw in (_costs, _in_range, _entropy, _losses, _scores)
         for run in searches
         for chart in draw(run, f" · {run.name}" if len(searches) > 1 else "")
     ]
-    learned = {bool(run.searched and run.searched.learned) for run in searches}
+    learned = {bool(run.searched and (run.searched.learned or run.unsaved)) for run in searches}
     return section("curves", charts=charts, prior=True in learned, scored=False in learned) if charts else None
 
 

@@ -16,6 +16,7 @@ from autovid.report.runs import BASELINE, RANK, SEARCH, Run
 from autovid.search import Searched
 from autovid.space import Architecture
 from autovid.space.schema import Reference
+from autovid.studies.correlation import spoken
 from autovid.train.evaluate import Evaluation
 from autovid.train.trained import title_of
 
@@ -39,9 +40,10 @@ def _sentence(run: Run) -> str:
         unfinished = Markup(": the training of {} on {} is not finished; it stands at step {:,}.")
         return unfinished.format(network, data, run.steps)
     best = run.best[1]
+    chosen = f"; the weights {best.weights}, which these videos chose" if best.validations else ""
     return Markup(
-        ": {}, trained on {}, classifies <b>{:.1f} %</b> of {:,} videos correctly ({}), at {:.4g} GFLOPs a view."
-    ).format(network, data, best.top1, best.decoded, views_label(best), best.gflops_per_view)
+        ": {}, trained on {}, classifies <b>{:.1f} %</b> of {:,} videos correctly ({}), at {:.4g} GFLOPs a view{}."
+    ).format(network, data, best.top1, best.decoded, views_label(best), best.gflops_per_view, chosen)
 
 
 def _search(run: Run) -> str:
@@ -101,10 +103,10 @@ def _ranking(run: Run) -> str:
         return "a ranking in which nothing is trained yet."
     count = sum(arch.alone is not None for arch in run.ranking.architectures)
     figures = [
-        f"{way}: {name} {one.value:.2f} ({one.interval[0]:.2f} to {one.interval[1]:.2f})"
+        f"{way}: {spoken(name, one.value, one.interval)}"
         for way, correlations in run.ranking.correlations.items()
         for name, one in correlations.items()
-        if one.value is not None and None not in one.interval
+        if one.value is not None
     ]
     sentence = f"how the supernet of {run.ranking.space} ranks {count} architectures, against trainings from scratch"
     return f"{sentence}: {'; '.join(figures) if figures else 'too few are trained, or all are alike'}."
@@ -152,6 +154,8 @@ def _column(run: Run) -> dict[str, str]:
         column["parameters (M)"] = f"{best.params / 1e6:.2f}"
         column |= {"views": best.views, "top-1 (%)": f"{best.top1:.2f}"}
         column["top-5 (%)"] = "" if best.top5 is None else f"{best.top5:.2f}"
+    epochs = run.epochs
+    column["epochs"] = "" if epochs is None else f"{epochs:g}"
     column["steps"] = f"{run.steps:,}" if run.records else ""
     column["time"] = duration(run.seconds) if run.seconds else ""
     return column

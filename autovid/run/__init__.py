@@ -1,7 +1,7 @@
 """Run directory, checkpoints, random state, signals, progress, metrics log, and the loop. Knows nothing of networks."""
 
 from autovid.fileio import write_atomic
-from autovid.run.directory import Checkpoint, RunDirectory, shared_run
+from autovid.run.directory import Checkpoint, RunDirectory, advice, shared_run
 from autovid.run.loop import TaskOutcome, run_task
 from autovid.run.progress import Progress
 from autovid.run.signals import Interrupted
@@ -15,6 +15,7 @@ __all__ = [
     "Task",
     "TaskOutcome",
     "TaskState",
+    "advice",
     "derive_seed",
     "run_task",
     "seed_step",

@@ -35,17 +35,23 @@ class FileSum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int  # bytes
 
 
-class CheckpointManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Content of manifest.json; `config` is the hash of the run's configuration."""
+class CheckpointManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Content of manifest.json; `config` is the hash of the run's configuration.
+
+    `best` is the step, this one or an earlier one, whose checkpoint the task holds for the best so far.
+    """
 
     format: int
     step: int
     keep: bool
     config: str
     files: dict[str, FileSum]
+    best: int | None = None
 
 
-def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str, keep: bool) -> Path:
+def write_checkpoint(
+    parent: Path, step: int, state: TaskState, config_hash: str, keep: bool, best: int | None = None
+) -> Path:
     """Write parent/step-000123 in one move; an existing one is replaced only by the finished new one.
 
     Raises OSError, and TypeError for a state that the files would not give back; nothing has changed then.
@@ -59,7 +65,7 @@ def write_checkpoint(parent: Path, step: int, state: TaskState, config_hash: str
             data = _encode(name, state)
             write_synced(temporary / name, data)
             sums[name] = FileSum(hashlib.sha256(data).hexdigest(), len(data))
-        manifest = CheckpointManifest(FORMAT, step, keep, config_hash, sums)
+        manifest = CheckpointManifest(FORMAT, step, keep, config_hash, sums, best)
         write_synced(temporary / "manifest.json", _sealed(msgspec.to_builtins(manifest)))
         sync_folder(temporary)
         old = _hide(final) if final.exists() else None

@@ -14,7 +14,7 @@ from autovid.errors import ConfigError, RunError
 from autovid.plugins import plugin_records
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
-FREE = (*VERSIONS, "cache")  # those, and what changes no result
+FREE = (*VERSIONS, "cache", "prolonged")  # those, what changes no result, and what a run was told after its beginning
 _ABSENT = "(absent)"
 
 

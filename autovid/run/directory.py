@@ -22,7 +22,7 @@ from autovid.errors import RunError
 from autovid.fileio import explained, write_all, write_atomic
 from autovid.plugins import require_plugins
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
-from autovid.run.config_file import config_hash, differences, full_config, read_config
+from autovid.run.config_file import FREE, config_hash, differences, full_config, read_config
 from autovid.run.task import TaskState
 
 NEWEST_KEPT = 2
@@ -31,11 +31,12 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint, read into memory: the state after `step` steps."""
+    """A verified checkpoint, read into memory: the state after `step` steps. `best`: the step of the best so far."""
 
     step: int
     keep: bool
     state: TaskState
+    best: int | None = None
 
 
 class RunDirectory:
@@ -106,6 +107,24 @@ class RunDirectory:
         """Whether this object may write into the directory."""
         return self._lock is not None
 
+    def in_use(self) -> bool:
+        """Tell whether a process works in the directory now."""
+        if self.locked or not (self.path / _LOCK).is_file():
+            return self.locked
+        try:
+            _RunLock(self.path / _LOCK, note=False).release()
+        except RunError:
+            return True
+        return False
+
+    def command(self) -> str:
+        """Return the command that goes on, as the log has it; empty where it has none."""
+        try:
+            text = (self.path / "log.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text.rpartition(" goes on with: ")[2].partition("\n")[0] if " goes on with: " in text else ""
+
     def log(self, line: str) -> None:
         """Append a line with the time to log.txt."""
         assert self.locked, "opened for reading only"
@@ -122,22 +141,39 @@ class RunDirectory:
         names = os.listdir(self._checkpoints) if self._checkpoints.is_dir() else []
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{6,}", name))
 
-    def save(self, step: int, state: TaskState, *, keep: bool = False) -> Path:
-        """Save the state after `step` steps, then delete all but the newest two and those saved with `keep`.
+    def record(self, key: str, value: Any) -> None:
+        """Set a key of config.yaml, one of those that may change while a run goes on (`config_file.FREE`)."""
+        assert self.locked, "opened for reading only"
+        assert key in FREE, "else the checkpoints would be another run's"
+        self.config = {**self.config, key: value}
+        with explained(f"cannot write {self.path / 'config.yaml'}"):
+            write_atomic(self.path / "config.yaml", dump_yaml(self.config))
 
+    def save(self, step: int, state: TaskState, *, keep: bool = False, best: int | None = None) -> Path:
+        """Save the state after `step` steps, then delete the earlier ones.
+
+        What stays are the newest two, those that these two hold for the `best`, and those saved with `keep`.
         Raises RunError if the disk refuses; the earlier checkpoints are then intact.
         """
         assert self.locked, "opened for reading only"
         with explained(f"the checkpoint of step {step} could not be saved in {self.path}"):
-            path = write_checkpoint(self._checkpoints, step, state, config_hash(self.config), keep)
-            for old in [old for old in self.steps() if old <= step][:-NEWEST_KEPT]:
-                if not self._is_kept(old):
+            path = write_checkpoint(self._checkpoints, step, state, config_hash(self.config), keep, best)
+            until_now = [old for old in self.steps() if old <= step]
+            bests = {self._best_of(new) for new in until_now[-NEWEST_KEPT:]}
+            for old in until_now[:-NEWEST_KEPT]:
+                if old not in bests and not self._is_kept(old):
                     discard(self._folder(old))
         return path
 
     def kept(self) -> list[int]:
         """Return the steps whose checkpoints were saved with `keep`, ascending."""
         return [step for step in self.steps() if self._is_kept(step)]
+
+    def best(self) -> int | None:
+        """Return the step of the best checkpoint as the newest one knows it, or of the newest; None without any."""
+        steps = self.steps()
+        best = next((best for step in reversed(steps) if (best := self._best_of(step)) is not None), None)
+        return best if best is not None else steps[-1] if steps else None
 
     def load(self, step: int) -> Checkpoint:
         """Read the checkpoint of one step. Raises RunError if it is missing or damaged."""
@@ -190,11 +226,17 @@ class RunDirectory:
         except DamagedError:
             return False
 
+    def _best_of(self, step: int) -> int | None:
+        try:
+            return read_manifest(self._folder(step)).best
+        except DamagedError:
+            return None
+
     def _read(self, step: int) -> Checkpoint:
         manifest, state = read_checkpoint(self._folder(step))
         if manifest.config != config_hash(self.config):
             raise RunError(f"{self._folder(step)} does not belong to {self.path / 'config.yaml'}; restore that file")
-        return Checkpoint(step, manifest.keep, state)
+        return Checkpoint(step, manifest.keep, state, manifest.best)
 
     def _set_aside(self, step: int) -> None:
         """Rename a damaged checkpoint, so that it is never counted as one of the newest."""
@@ -222,10 +264,17 @@ def shared_run(path: str | Path, config: dict[str, Any], *, kind: str, resume: b
         yield run
 
 
+def advice(run: RunDirectory) -> str:
+    """Say what to do about a run that has saved nothing: wait for one that is at work, or the command that goes on."""
+    if run.in_use():
+        return "it is at work: it saves every few minutes"
+    return f"go on with: {run.command() or 'the command that began it, and --resume'}"
+
+
 class _RunLock:
     """A lock on the file `path` until `release`. Raises RunError, naming the process, if another one holds it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, note: bool = True) -> None:
         with explained(f"cannot lock {path}"):
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open is what holds the lock
             self.release = self._file.close
@@ -235,8 +284,9 @@ class _RunLock:
                 self._file.seek(0)
                 holder = self._file.read(200).decode(errors="replace").strip() or "another process"
                 raise RunError(f"{path.parent} is in use by {holder}; wait for it, or choose another -o") from None
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n".encode())
+            if note:
+                self._file.truncate(0)
+            self._file.write(b"" if not note else f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         _locks.add(self)
 
 

@@ -17,7 +17,10 @@ from autovid.run.task import Task, seed_step
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """A finished task: it went from step `first` (0, or the step of the checkpoint) to `steps` in `seconds`."""
+    """A finished task: it went from step `first` (0, or the step of the checkpoint) to `steps` in `seconds`.
+
+    `steps` are fewer than planned where the task ended early.
+    """
 
     first: int
     steps: int
@@ -37,11 +40,12 @@ def run_task(
 ) -> TaskOutcome:
     """Resume from the latest checkpoint of `run` if there is one and do the steps that are left.
 
-    Saves every so many steps, or every so much time, after milestones and at the end; asks for histograms and
-    pictures every `image_every` steps and at milestones (0: never). Raises Interrupted on Ctrl-C or SIGTERM
-    (`resume_command` is what the user is told to type then), RunError if the directory fails; whatever the task raises
-    ends the run without a new checkpoint, as the state may be half changed. Seeds the global random state at every
-    step.
+    Saves every so many steps, or every so much time, after milestones, where the task is at its best, and at the end;
+    asks for histograms and pictures every `image_every` steps and at milestones (0: never).
+    Raises Interrupted on Ctrl-C or SIGTERM (`resume_command` is what the user is told to type then), RunError if the
+    directory fails; whatever the task raises ends the run without a new checkpoint, as the state may be half changed.
+    A signal waits for the end of the step, unless it is the first one: then there is nothing to save, and it stops at
+    once. Seeds the global random state at every step.
 
     Workers (autovid.distributed) do every step together and stop after the same one, whichever of them is asked to;
     rank 0 alone reads and writes the directory, and the others have one that is not locked.
@@ -82,7 +86,7 @@ class _TaskLoop:
 
     def go(self, stop: StopRequest) -> TaskOutcome:
         first, began = self.resume(), time.monotonic()
-        if first == self.task.steps:
+        if first == self.task.steps or self.task.ended():
             return TaskOutcome(first, first, 0.0, {})
         workers = f", {distributed.size()} workers" if distributed.size() > 1 else ""
         self.log(f"step {first} of {self.task.steps}: starting{workers}")
@@ -92,8 +96,8 @@ class _TaskLoop:
             with MetricsLog(self.run, first) if self.run.locked else contextlib.nullcontext() as log:
                 if self.run.locked:
                     self.progress.start(self.task.steps, first, self.task.status())
-                while not self.asked_to_stop(stop) and self.done < self.task.steps:
-                    self.one_step(log)
+                while not self.asked_to_stop(stop) and not self.over():
+                    self.one_step(log, stop, nothing_done=self.done == first)
                     if self.due():
                         self.save(log)
                 if self.done > first and self.saved != self.done:
@@ -104,7 +108,8 @@ class _TaskLoop:
             raise
         finally:
             self.progress.close()
-        self.log(f"step {self.done} of {self.task.steps}: {'stopped by a signal' if self.signal else 'finished'}")
+        end = "stopped by a signal" if self.signal else "ended early" if self.done < self.task.steps else "finished"
+        self.log(f"step {self.done} of {self.task.steps}: {end}")
         return TaskOutcome(first, self.done, time.monotonic() - began, self.metrics)
 
     def resume(self) -> int:
@@ -132,9 +137,13 @@ class _TaskLoop:
         self.signal = distributed.largest([stop.signal or 0])[0]
         return self.signal > 0
 
-    def one_step(self, log: MetricsLog | None) -> None:
+    def one_step(self, log: MetricsLog | None, stop: StopRequest, nothing_done: bool) -> None:
         seed_step(self.seed, self.done)
-        self.metrics = self.task.step(self.done)
+        stop.at_once = nothing_done and distributed.size() == 1  # a first step of hours may be why one stops
+        try:
+            self.metrics = self.task.step(self.done)
+        finally:
+            stop.at_once = False
         if log is not None:
             log.write(self.done, self.metrics)
             if learned := self.task.probabilities(self.done):
@@ -147,8 +156,11 @@ class _TaskLoop:
         if log is not None:
             self.progress.update(self.done, self.task.status(), self.metrics)
 
+    def over(self) -> bool:
+        return self.done == self.task.steps or self.task.ended()
+
     def due(self) -> bool:
-        if self.done == self.task.steps or self.task.milestone(self.done):
+        if self.over() or self.task.milestone(self.done) or self.task.best() == self.done:
             return True
         if isinstance(self.every, timedelta):
             late = time.monotonic() - self.saved_at >= self.every.total_seconds()
@@ -158,5 +170,6 @@ class _TaskLoop:
     def save(self, log: MetricsLog | None) -> None:
         if log is not None:
             log.sync()
-            self.run.save(self.done, self.task.state(), keep=self.task.milestone(self.done))
+            keep, best = self.task.milestone(self.done), self.task.best()
+            self.run.save(self.done, self.task.state(), keep=keep, best=best)
         self.saved, self.saved_at = self.done, time.monotonic()

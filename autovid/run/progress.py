@@ -17,10 +17,11 @@ from rich.text import Text
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.1
+RECENT = 20  # steps: what is shown of the batches is a mean over them, as one batch says little
 
 
 class Progress:
-    """A display of step, status, loss and time left. `stream` is standard output by default."""
+    """A display of step, status, recent loss and top-1, and time left. `stream` is standard output by default."""
 
     def __init__(
         self, title: str = "", stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -32,11 +33,13 @@ class Progress:
         self._text = ""
         self._shown_step, self._shown_at = -1, 0.0
         self._ends: deque[float] = deque(maxlen=100)  # when the last steps ended
+        self._recent: dict[str, deque[float]] = {}
 
     def start(self, total: int, done: int, status: str = "") -> None:
         """Begin at step `done` of `total`."""
         self._total, self._done, self._text = total, done, status
         self._ends.clear()
+        self._recent = {name: deque(maxlen=RECENT) for name in ("top1", "loss")}
         if self._stream.isatty() and os.environ.get("TERM") != "dumb":
             console = Console(file=cast(TextIO, self._stream))
             self._live = Live(self._block(), console=console, auto_refresh=False)  # no thread: loaders fork
@@ -45,11 +48,19 @@ class Progress:
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         """Show the state after a step."""
-        now = self._clock()
         self._done = done
-        self._ends.append(now)
-        loss = f"loss {metrics['loss']:.4g}" if "loss" in metrics else ""
-        self._text = " · ".join(filter(None, [status, loss]))
+        self._ends.append(self._clock())
+        for name, values in self._recent.items():
+            if name in metrics:
+                values.append(metrics[name])
+        means = {name: sum(values) / len(values) for name, values in self._recent.items() if values}
+        top1 = f"top-1 {means['top1']:.0f} % (training)" if "top1" in means else ""
+        loss = f"loss {means['loss']:.4g}" if "loss" in means else ""
+        self.say(" · ".join(filter(None, [status, top1, loss])))
+
+    def say(self, text: str) -> None:
+        """Show another text in place of that of the last step, such as what takes long between two of them."""
+        self._text, now = text, self._clock()
         if now - self._shown_at >= (REFRESH_SECONDS if self._live else LINE_SECONDS):
             self._show()
 
@@ -160,3 +171,11 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def long_duration(seconds: float) -> str:
+    """Write "40 s", "12 min", "3.5 h" or "12 days"."""
+    for unit, size, most in (("s", 1.0, 90.0), ("min", 60.0, 5400.0), ("h", 3600.0, 48 * 3600.0)):
+        if seconds < most:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds / 86400:,.0f} days"

@@ -34,6 +34,8 @@ class Interrupted(AutovidError):
 class StopRequest:
     """A context in which signals wait for the end of the step: `signal` is the first one that came, or None.
 
+    While `at_once` is set, they do not wait: the step is given up, since there is nothing to save.
+
     Outside the main thread, where Python allows no handlers, only `ask_to_stop` reaches it.
     """
 
@@ -41,6 +43,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.at_once = False
         self._pid = os.getpid()
         self._since = 0.0
         self._previous: dict[int, Any] = {}
@@ -67,6 +70,8 @@ class StopRequest:
             raise KeyboardInterrupt  # not an Exception: no handler of a broken video may swallow it
         else:
             self.ask(number)
+            if self.at_once:
+                raise KeyboardInterrupt
             with contextlib.suppress(OSError):  # print() is not safe inside a handler
                 os.write(2, b"\nstopping after this step; once more to stop at once\n")
 

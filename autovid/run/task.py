@@ -52,6 +52,17 @@ class Task(Protocol):
         """Return True if the state after `done` steps (the end of a part, say) is to be kept for good."""
         return False
 
+    def best(self) -> int | None:
+        """Return the number of steps after which the state was the best so far; None where nothing is compared.
+
+        The loop saves that state, and keeps it beside the last ones until there is a better one.
+        """
+        return None
+
+    def ended(self) -> bool:
+        """Return True if the task is finished before its last step."""
+        return False
+
     def notices(self) -> list[str]:
         """Return new lines for the terminal and the log since the last call: "the part sparse has not moved"."""
         return []

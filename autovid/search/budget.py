@@ -19,10 +19,10 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
-from autovid.search.opening import CHECKS
+from autovid.search.memory import check_memory
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
-from autovid.search.supernet import Supernet
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
@@ -57,10 +57,32 @@ def within_budget(
     *,
     workers: int = 0,
     cache: FrameCache | None = None,
+    threads: int = 0,
 ) -> SearchSettings:
-    """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short."""
-    rates = measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
-    return plan_budget(settings, rates, seconds)
+    """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
+
+    With `threads`, one process of so many threads is measured, and the workers (autovid.distributed) with an
+    architecture each; the settings are for whichever does more architectures a second, and say which
+    (`SearchSettings.processes`).
+    """
+    check_memory(space, settings, len(videos.classes), compute, constraints)
+
+    def rates_of(settings: SearchSettings) -> Rates:
+        return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
+
+    if not threads:
+        return plan_budget(settings, rates_of(settings), seconds)
+
+    def of_one() -> Rates:
+        with distributed.alone(threads):
+            return rates_of(settings)
+
+    alone, each, number = distributed.broadcast_from_rank0(of_one), settings.archs_per_update or 1, distributed.size()
+    several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
+    together = rates_of(several)
+    if max(each, number) / together.update(settings.parts) > each / alone.update(settings.parts):
+        return plan_budget(several, together, seconds)
+    return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds)
 
 
 class Rates(NamedTuple):
@@ -69,6 +91,11 @@ class Rates(NamedTuple):
     updates: tuple[float, ...]
     clip: float
 
+    def update(self, parts: Sequence[PartSettings]) -> float:
+        """Return the seconds of a mean update: parts have their shares of the updates."""
+        total = sum(part.steps for part in parts)
+        return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
+
 
 def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> SearchSettings:
     """Return settings that take about `seconds`. Parts have their shares of the updates.
@@ -76,17 +103,15 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     Raises ConfigError where the time is too short.
     """
     total = sum(part.steps for part in settings.parts)
-    each = sum(part.steps / total * rate for part, rate in zip(settings.parts, rates.updates))
-    samples = settings.options.get("most_samples", 1)
-    scores = samples * settings.batch * rates.clip
-    evidence = 2 * CHECKS * len(settings.parts) * scores if settings.options.get("open_prior") == "evidence" else 0.0
-    updates = max(LEARNING * seconds - evidence, LEARNING / 2 * seconds) / each
+    each = rates.update(settings.parts)
+    updates = LEARNING * seconds / each
     shortest = min(part.steps for part in settings.parts if part.steps)
     if updates * shortest / total < FEWEST:
-        needed = FEWEST * total / shortest * each
-        least = min((needed + evidence) / LEARNING, 2 * needed / LEARNING)
+        least = FEWEST * total / shortest * each / LEARNING
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
+    samples = settings.options.get("most_samples", 1)
+    scores = samples * settings.batch * rates.clip
     every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
     changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=every, **changes)
@@ -129,25 +154,29 @@ def measure(
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
     feasibility = Feasibility(space, constraints)
-    for number, part in enumerate(settings.parts):
+    for clips in (WEIGHTS, HELD_OUT):  # into the cache: most of a search's frames come from there
+        for _ in supernet.batches(clips, 0, 1 + TRIALS):
+            pass
+    for at, part in enumerate(settings.parts):
         if part.name == JOINT:
             problem = whole_problem(space, final_constraints(constraints, space))
         else:
-            problem = part_problem(feasibility, number, space.part_space(number, {}))
+            problem = part_problem(feasibility, at, space.part_space(at, {}))
         supernet.begin_part(part.lr)
         start = time.perf_counter()
         ahead = problem.sample(AHEAD, rng)
-        drawing = (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
+        number = settings.archs_per_update or 1
+        drawing = number * (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
         seconds = []
         for step in range(1 + TRIALS):
             supernet.begin_step(step, 1 + TRIALS)
             start = time.perf_counter()
-            rows = ahead[step : step + 1].repeat(settings.archs_per_update or 1, axis=0)
+            rows = ahead.take(range(step * number, (step + 1) * number), axis=0, mode="wrap")
             supernet.learn(problem.space, rows, "equal", "mean", part.lr)
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
-            supernet.score(problem.space, rows[:1])
-            passes.append((time.perf_counter() - start) / settings.batch)
+            supernet.score(problem.space, rows[:1].repeat(distributed.size(), axis=0))  # one for each worker
+            passes.append((time.perf_counter() - start) / (settings.batch * distributed.size()))
         updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
     rates = Rates(tuple(updates), float(np.median(passes)))
     return distributed.broadcast_from_rank0(lambda: rates)

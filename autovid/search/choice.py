@@ -30,7 +30,7 @@ from autovid.search.constraints import PartConstraint
 from autovid.search.problem import Choices, Problem
 from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import Strategy
-from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
+from autovid.search.supernet import HELD_OUT, WEIGHTS, Deal, Supernet
 from autovid.space import Architecture, SearchSpace
 
 EVIDENCE = "evidence.json"
@@ -64,6 +64,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         rivals_raced: how many of these took part in the race, since the constraints hold too few others.
         percentile: how many percent of these have a larger loss; None where there are none.
         interval: of the percentile, 95 %, over clips and random architectures.
+        moved_by_cost: of each part whose prior has moved, what part of that is due to cost, not to accuracy.
     """
 
     chosen: Judged
@@ -75,6 +76,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     rivals_raced: int = 0
     percentile: float | None = None
     interval: tuple[float, float] | None = None
+    moved_by_cost: dict[str, float] = {}
 
     def lines(self) -> list[str]:
         """Return the evidence in sentences, the comparison with chance first."""
@@ -93,6 +95,9 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
                 f"random architectures of the same ranges{raced}, as the supernet sees them on "
                 f"{self.on_val.clips:,} validation clips{verdict}"
             )
+        if self.moved_by_cost:
+            parts = ", ".join(f"{100 * share:.0f} % in part {name}" for name, share in self.moved_by_cost.items())
+            lines.append(f"the prior's movement is due to cost by {parts}; the rest is due to accuracy")
         return lines
 
 
@@ -117,7 +122,7 @@ class Judge:
         self._own = [[buffer.clone() for buffer in self._buffers()] for _ in self.archs]
         with self._statistics_kept():
             last = min(supernet.batches_of(WEIGHTS), -(-clips // supernet.settings.batch))
-            self._calibrate(supernet.batches(WEIGHTS, 0, last))
+            self._calibrate(supernet.batches(WEIGHTS, 0, last), supernet.deal(space, choices))
 
     def judge(self, batches: Iterable[Batch], numbers: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return losses in nats and whether answers are right, both (K, N), of the architectures with these numbers."""
@@ -132,20 +137,28 @@ class Judge:
                     right[at].append((logits.argmax(1) == y).double().cpu())
         return _gathered(losses), _gathered(right) > 0.5
 
-    def _calibrate(self, batches: Iterable[Batch]) -> None:
-        """Average the statistics of each architecture over the batches, as `autovid.train.task.recalibrate` does."""
+    def _calibrate(self, batches: Iterable[Batch], deal: Deal) -> None:
+        """Average the statistics of each architecture over the batches, as `autovid.train.task.recalibrate` does.
+
+        Workers have architectures of their own; then all get all statistics.
+        """
         usual = [norm.momentum for norm in self._norms]
         for norm in self._norms:
             norm.train()
         with variance_needed(), torch.no_grad():
-            for number, (x, _) in enumerate(self._on_device(batches), 1):
+            for number, batch in enumerate(self._on_device(batches), 1):
                 for norm in self._norms:
                     norm.momentum = 1 / number
-                for arch, own in zip(self.archs, self._own):
-                    self._take(own)
-                    self.supernet.logits(x, arch, "forward")
-                    for value, buffer in zip(own, self._buffers()):
-                        value.copy_(buffer)
+                with self.supernet.clips_of(deal, *batch) as (x, _):
+                    for k in deal.numbers:
+                        self._take(self._own[k])
+                        self.supernet.logits(x, self.archs[k], "forward")
+                        for value, buffer in zip(self._own[k], self._buffers()):
+                            value.copy_(buffer)
+        if deal.apart:
+            for k in {*range(len(self.archs))} - {*deal.numbers}:
+                torch._foreach_zero_(self._own[k])
+            distributed.add_([value for own in self._own for value in own])
         for norm, momentum in zip(self._norms, usual):
             norm.momentum = momentum
 

@@ -10,7 +10,7 @@ import torch
 
 from autovid.costs import COSTS, Cost, Macs, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
-from autovid.run import RunDirectory, TaskState
+from autovid.run import RunDirectory, TaskState, advice
 from autovid.run.config_file import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.choice import ChoiceEvidence, read_choice
@@ -73,13 +73,8 @@ def read_search(run: str | Path) -> Searched:
         raise RunError(f"{path} is not a search but a run of kind {directory.config.get('kind')}")
     checkpoint = directory.latest()
     if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with: autovid search ... -o {path} --resume")
-    space = load_space(path / "space.yaml")
-    try:
-        settings = msgspec.convert(directory.config["settings"], SearchSettings)
-        constraints = read_recorded(directory)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise RunError(f"{path} is a search of another version of autovid ({error}); search again") from None
+        raise RunError(f"{path} has saved nothing yet; {advice(directory)}")
+    space, settings, constraints = _begun_with(directory)
     evidence = Evidence()
     if settings.score == "supernet":
         chance = chance_of(checkpoint.state)
@@ -96,6 +91,25 @@ def read_search(run: str | Path) -> Searched:
         evidence,
         read_choice(path),
     )
+
+
+def source_of(run: Path) -> str:
+    """Return what the videos of a search were opened from. Raises RunError."""
+    checkpoint = RunDirectory.open(run).latest()
+    return str(checkpoint.state.info.get("source") or "DATA") if checkpoint else "DATA"
+
+
+def read_begun(run: str | Path) -> Searched:
+    """Read a search that has no checkpoint yet: its space and settings. Raises RunError, ConfigError."""
+    return Searched(*_begun_with(RunDirectory.open(Path(run))), {}, {}, 0)
+
+
+def _begun_with(directory: RunDirectory) -> tuple[SearchSpace, SearchSettings, tuple[Constraint, ...]]:
+    try:
+        settings = msgspec.convert(directory.config["settings"], SearchSettings)
+        return load_space(directory.path / "space.yaml"), settings, read_recorded(directory)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise RunError(f"{directory.path} is a search of another version of autovid ({error}); search again") from None
 
 
 def chance_of(state: TaskState) -> Chance:
@@ -132,12 +146,12 @@ def derive(
     choice = searched.choice or "" if own else choice
     if isinstance(choice, ChoiceEvidence):
         row = [d.candidates.index(choice.chosen.choices[d.name]) for d in searched.space.decisions]
-        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
+        return described(searched, searched.space.architecture(row), 0.0, asked, choice)
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
         limits = (final_constraints if own else whole_constraints)(asked, searched.space)
         row = searched.strategy().candidates(1, limits, rng)[0]
-        return _described(searched, searched.space.architecture(row), 0.0, asked, choice)
+        return described(searched, searched.space.architecture(row), 0.0, asked, choice)
     problem: CostRangeError | None = None
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
         inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
@@ -146,14 +160,15 @@ def derive(
         except CostRangeError as error:
             problem = error
             continue
-        return _described(searched, space.architecture(best.choices), best.gap, asked, choice)
+        return described(searched, space.architecture(best.choices), best.gap, asked, choice)
     assert problem is not None
     raise problem
 
 
-def _described(
+def described(
     searched: Searched, arch: Architecture, gap: float, asked: Sequence[Constraint], choice: ChoiceEvidence | str
 ) -> Architecture:
+    """Return an architecture with its figures and with how it came about; `choice`: the evidence for it, in words."""
     settings = searched.settings
     how: dict[str, Any] = {
         "by": "autovid search",

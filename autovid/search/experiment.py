@@ -7,9 +7,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from autovid.config import read_layers
-from autovid.costs import Macs, convention
 from autovid.data.index import DataSet
-from autovid.search.constraints import Constraint, settled_note
+from autovid.search.constraints import Constraint
 from autovid.search.part_ranges import parse_constraints
 from autovid.search.settings import SearchSettings, settings_for
 from autovid.space import SearchSpace, load_space
@@ -24,6 +23,7 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     lr: float | None = None
     arch_lr: float | None = None
     archs_per_update: int | None = None
+    split: Literal["architectures", "batch"] | None = None
     alpha_every: int | None = None
     held_out_fraction: float | None = None
     choice: dict[str, int] = {}  # of autovid.search.settings.ChoiceSettings
@@ -96,40 +96,3 @@ def full_key(key: str) -> str:
     """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
     mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
     return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
-
-
-def search_plan(loaded: LoadedSearch, data: DataSet, available: bool) -> str:
-    """Say what the search will be; of the training videos one half is for the weights, the other for the prior.
-
-    `available`: whether the data is there, or only known from the paper.
-    """
-    experiment, space = loaded.experiment, loaded.space
-    settings, table = loaded.settings(data.train), Macs().table(space)
-    each = settings.batch // experiment.workers
-    options = ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.options.items()
-    )
-    strategy = f"strategy {settings.strategy} ({options})"
-    reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
-    texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in loaded.constraints]
-    asked = f"{', '.join(texts)} of {reach}; {strategy}"
-    if not texts:
-        asked = f"none asked for: what is found may cost {reach}; {strategy}"
-    lines = [
-        experiment.about,
-        f"space    {space.name}: {len(space.decisions)} decisions, {float(space.size):.1e} architectures",
-        f"range    {asked}",
-        f"         {convention(space.reference)}",
-        f"clips    {settings.frames} frames of {settings.crop}x{settings.crop}, {settings.stride} frames apart; short "
-        f"side {settings.jitter[0]} to {settings.jitter[1]} pixels",
-        f"data     {'' if available else 'none given yet; '}{data}",
-        f"batch    {settings.batch} clips = {experiment.workers} x {each}",
-        f"steps    {settings.steps:,}",
-    ]
-    if note := settled_note(loaded.constraints):
-        lines.insert(3, f"         {note}")
-    lines += [
-        f"         {part.name}: {part.steps:,}, of them {part.warmup:,} of warm-up; lr {part.lr:g} and {part.arch_lr:g}"
-        for part in settings.parts
-    ]
-    return "\n".join(lines)

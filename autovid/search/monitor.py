@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autovid.search.task import SearchTask
 
 STILL = 0.995  # share of the uniform entropy above which a prior has not moved
-COLLAPSED = 0.5  # probability of skip in every decision that has it above which a part has collapsed (ours)
+COLLAPSED = 0.75  # probability of skip in every decision that has it above which a part has collapsed (ours)
 
 
 class Monitor:
@@ -54,6 +54,8 @@ class Monitor:
         text = f"part {task.settings.parts[task.number].name}"
         if self.last.get("warmup"):
             text += ", warm-up"
+        if task.settings.options.get("in_range") and task.problem.constraints:  # nothing outside is ever drawn
+            return f"{text} · inside {' and '.join(map(str, drawable(task.problem.constraints)))}"
         ranges: dict[Cost, CostRange | None] = {Macs(): None, **{c.cost: c.range for c in task.problem.constraints}}
         for cost, ends in ranges.items():
             key = f"expected_{cost.metric}"
@@ -133,13 +135,18 @@ def _verdicts(task: "SearchTask") -> list[str]:
 
 
 def _outside(task: "SearchTask") -> Iterator[str]:
-    """Yield a line for each cost whose expectation is not in the part's range."""
+    """Yield a line for each cost whose expectation is not in the part's range.
+
+    None where all architectures are drawn from inside: then the expectation is of draws that are never made.
+    """
+    if task.settings.options.get("in_range"):
+        return
     for constraint in task.problem.constraints:
         expected, unit = task.monitor.last.get(f"expected_{constraint.cost.metric}"), constraint.cost.quantity
         if expected is not None and excess(np.array([expected * unit.atoms]), constraint.range)[0] > 0:
             yield (
-                f"part {task.settings.parts[task.number].name} ends outside its range: {expected:.4g} {unit.unit} "
-                f"expected, {constraint} asked for; the most probable architecture inside is taken"
+                f"part {task.settings.parts[task.number].name} ends outside its range: the prior's architectures have "
+                f"{expected:.4g} {unit.unit} on average, {constraint} asked for; the one that is taken lies inside"
             )
 
 

@@ -31,7 +31,6 @@ class Prior(nn.Module):
         self.sizes = space.sizes
         undecided = [d for d, size in enumerate(self.sizes) if size > 1]
         self.open = undecided if searched is None else list(searched)
-        self.uniform = [d for d in undecided if d not in self.open]
         self.alpha = nn.ParameterList(nn.Parameter(torch.zeros(self.sizes[d])) for d in self.open)
 
     def log_probs(self) -> list[np.ndarray]:
@@ -55,16 +54,6 @@ class Prior(nn.Module):
             total = total + (alpha.double() * torch.from_numpy(gradient[d])).sum()
         return total
 
-    def sample(self, k: int, generator: torch.Generator, uniform: bool = False) -> Tensor:
-        """K architectures, int64 (K, D), from the prior, or uniformly."""
-        choices = torch.zeros(k, len(self.sizes), dtype=torch.int64)
-        for d, alpha in zip(self.open, self.alpha):
-            weights = torch.ones_like(alpha) if uniform else torch.softmax(alpha.detach(), 0)
-            choices[:, d] = torch.multinomial(weights, k, replacement=True, generator=generator)
-        for d in self.uniform:
-            choices[:, d] = torch.randint(self.sizes[d], (k,), generator=generator)
-        return choices
-
     def entropies(self) -> dict[str, float]:
         """Entropy of every decision that has an alpha, in nats."""
         logp = self.log_probs()
@@ -77,10 +66,6 @@ class Prior(nn.Module):
     def uniform_entropy(self) -> float:
         """Return the entropy at the start, which is the largest."""
         return float(sum(np.log(self.sizes[d]) for d in self.open))
-
-    def most_probable(self) -> list[int]:
-        """Return the most probable candidate of every decision, the range aside (D,)."""
-        return [int(np.argmax(logp)) for logp in self.log_probs()]
 
     def begin(self, learned: Mapping[str, np.ndarray]) -> None:
         """Begin at log-probabilities that earlier parts have learned, by name; uniform elsewhere."""

@@ -22,6 +22,7 @@ from autovid.run.config_file import differences
 from autovid.search.choice import EVIDENCE, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
+from autovid.search.memory import check_memory
 from autovid.search.picture import search_curve
 from autovid.search.settings import SearchSettings
 from autovid.search.supernet import Supernet
@@ -73,6 +74,7 @@ def search(
     config = {**search_config(space, videos, settings, constraints), "precision": precision, "cache": kept}
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
+    check_memory(space, settings, len(videos.classes), compute, constraints)
     with shared_run(out, config, kind="search", resume=resume) as run:
         if run.locked:
             keep_inputs(run, space, constraints)
@@ -105,6 +107,7 @@ def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Pro
     try:
         with progress.of_phases() as show:
             evidence = choose(task.supernet, task.strategy, task.problem, videos, show)
+        evidence = msgspec.structs.replace(evidence, moved_by_cost=task.moved_by_cost)
     except CostRangeError:  # what is derived says so
         return
     if distributed.is_rank0():

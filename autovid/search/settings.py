@@ -88,6 +88,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     momentum: float = 0.9
     weight_decay: float = 5e-5
     archs_per_update: int | None = None  # None: as many as the strategy wants
+    split: Literal["architectures", "batch"] = "architectures"  # what workers divide among them
     alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
     norm_start: float = 0.0  # scale of norms that end a block
@@ -96,6 +97,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     seed: int = 0
     proxy: bool = False
     budget: float | None = None  # seconds that the steps were planned for, once
+    processes: int | None = None  # of one machine, which were measured as the fastest then
 
     @property
     def steps(self) -> int:

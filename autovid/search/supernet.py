@@ -4,8 +4,14 @@ It belongs to no strategy, and it holds every decision of the space until the se
 which architectures are drawn, and drops no weights. A graph of one architecture at a time is in memory, however many an
 update has.
 
-Workers (autovid.distributed) draw the same architectures, and each sees its shard of the batch; losses are averaged
-over the workers before they weigh anything, and so are the gradients of the paths that were drawn.
+Workers (autovid.distributed) draw the same architectures, and take them side by side: they are dealt by their MACs, and
+each worker computes its own on the whole batch. So no norm waits for another worker, gradients are summed once, and the
+step is that of one worker. Where there are fewer architectures than workers, or the settings say so, each worker
+computes all of them on its shard of the batch, with norms over all shards.
+
+Running statistics of norms are then of the architectures that a worker took, and differ between workers; those of rank
+0 are saved. Nothing that a search computes reads them: learning and scoring normalise by the batch, and the choice
+takes statistics anew. They depend on rank 0's own past alone, so that a resumed search saves the same ones.
 
 The paper prints the optimizer, rate, momentum and weight decay 5e-5. Ours, where it is silent: the decay is on all
 weights of the supernet, batch norms among them (in training it is not on those, see autovid/train/recipe.py). How
@@ -13,9 +19,10 @@ weights begin: see autovid/models/builder.py. Shapes: K architectures, D decisio
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,8 +41,16 @@ from autovid.search.problem import Choices
 from autovid.search.settings import ChoiceSettings, SearchSettings
 from autovid.search.strategy import Scores
 from autovid.space import Architecture, SearchSpace
+from autovid.space.site_table import MacsTable
 
 WEIGHTS, HELD_OUT = 0, 1  # the two sets of training videos
+
+
+class Deal(NamedTuple):
+    """The architectures, by number, that this worker computes; `apart`: on the whole batch, without the others."""
+
+    numbers: Sequence[int]
+    apart: bool
 
 
 class Supernet:
@@ -70,6 +85,7 @@ class Supernet:
         ]  # fmt: skip
         self._streams: list[tuple[int, Iterator[Batch]] | None] = [None, None]
         self._step, self._last = 0, settings.steps
+        self._table: tuple[SearchSpace, MacsTable] | None = None  # of the space whose architectures were dealt last
         self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
         torch.manual_seed(settings.seed)  # the weights are drawn from the global generator
         self.net = build_space(space, self.classes, norm_start=settings.norm_start).to(compute.device)
@@ -99,20 +115,29 @@ class Supernet:
         factor = float(len(y) * distributed.size()) if scale == "sum" else 1.0
         self.net.train()
         self.sgd.zero_grad(set_to_none=True)
-        weights, losses = StreamingSoftmax(), []
-        with variance_needed():
-            for row in choices:
-                loss = F.cross_entropy(self.logits(x, space.architecture(row), "train"), y)
-                losses.append(self._finite(distributed.mean([float(loss.detach())])[0]))
-                weight, shrink = weights.weigh(-losses[-1] * factor if weighting == "likelihood" else 0.0)
+        weights, loss_K = StreamingSoftmax(), np.zeros(len(choices))
+        seeds = torch.randint(2**62, (len(choices),)).tolist()  # an architecture's dropout is the same on any worker
+        deal = self.deal(space, choices)
+        with variance_needed(), torch.random.fork_rng(devices=[]), self.clips_of(deal, x, y) as (x, y):
+            for k in deal.numbers:
+                torch.manual_seed(seeds[k])
+                loss = F.cross_entropy(self.logits(x, space.architecture(choices[k]), "train"), y)
+                loss_K[k] = distributed.mean([float(loss.detach())])[0]
+                weight, shrink = weights.weigh(-loss_K[k] * factor if weighting == "likelihood" else 0.0)
                 self._scale_gradients(shrink)
                 torch.autograd.backward(loss * weight)
-        self._scale_gradients(1.0 / weights.total)
-        distributed.average_gradients(self.net.parameters())
+        if deal.apart:
+            distributed.add_([torch.from_numpy(loss_K)])
+        everyone = StreamingSoftmax()
+        for value in map(self._finite, loss_K.tolist()):
+            everyone.weigh(-value * factor if weighting == "likelihood" else 0.0)
+        self._scale_gradients(math.exp(weights.largest - everyone.largest) / everyone.total)
+        share_gradients = distributed.add_gradients if deal.apart else distributed.average_gradients
+        share_gradients(self.net.parameters())
         for group in self.sgd.param_groups:
             group["lr"] = lr
         self.sgd.step()
-        return float(np.mean(losses))
+        return float(loss_K.mean())
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "held-out", clips: int | None = None) -> Scores:
         """Score architectures of a part's space on held-out clips, by forward passes alone.
@@ -120,21 +145,39 @@ class Supernet:
         `clips`: on the first so many, always the same; None: on the next batch of the step.
         Norms use the statistics of each batch. Raises DivergedError for a loss that is not finite.
         """
-        batches = []
+        sums_K4, judged, deal = np.zeros((len(choices), 4)), [], self.deal(space, choices)
         with variance_needed(), torch.no_grad(), self.net.scoring():
-            for x, y in self._held_out(clips):
-                batches.append(torch.stack([self._judge(x, y, space.architecture(row)) for row in choices]))
-        figures_NK4 = torch.stack(batches).reshape(len(batches), len(choices), 4).cpu().numpy()  # waits once for all
-        count = figures_NK4[:, :, 3].sum(0)
-        loss_K = (
-            figures_NK4[0, :, 0] if len(batches) == 1 else (figures_NK4[:, :, 0] * figures_NK4[:, :, 3]).sum(0) / count
-        )
-        loss_K = np.array([self._finite(loss) for loss in distributed.mean(loss_K.tolist())])
-        square_K = np.array(distributed.mean((figures_NK4[:, :, 1].sum(0) / count).tolist()))
-        correct_K = distributed.size() * np.array(distributed.mean(figures_NK4[:, :, 2].sum(0).tolist()))
-        seen = int(count[0]) * distributed.size()
-        error_K = np.sqrt(np.maximum(0.0, square_K - loss_K**2) / max(1, seen - 1))
-        return Scores(-loss_K, error_K, correct_K.round().astype(np.int64), seen, self.chance.loss)
+            for batch in self._held_out(clips):
+                with self.clips_of(deal, *batch) as (x, y):
+                    archs = [space.architecture(choices[k]) for k in deal.numbers]
+                    judged.append(torch.stack([self._judge(x, y, arch) for arch in archs]))
+        sums_K4[list(deal.numbers)] = torch.stack(judged).cpu().numpy().sum(0)  # waits for the device once
+        distributed.add_([torch.from_numpy(sums_K4)])
+        sum_K, square_K, correct_K, count_K = sums_K4.T
+        loss_K, seen = np.array([self._finite(float(loss)) for loss in sum_K / count_K]), int(count_K[0])
+        error_K = np.sqrt(np.maximum(0.0, square_K / count_K - loss_K**2) / max(1, seen - 1))
+        return Scores(-loss_K, error_K, correct_K.astype(np.int64), seen, self.chance.loss)
+
+    def deal(self, space: SearchSpace, choices: Choices) -> Deal:
+        """Deal architectures to the workers; where each would not get one, all take all of them."""
+        everyone = range(len(choices))
+        if distributed.size() == 1:
+            return Deal(everyone, True)
+        if len(choices) < distributed.size() or self.settings.split == "batch":
+            return Deal(everyone, False)
+        if self._table is None or self._table[0] is not space:
+            self._table = space, space.cost_table()
+        return Deal(distributed.deal(self._table[1].total(choices).tolist()), True)
+
+    @contextmanager
+    def clips_of(self, deal: Deal, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the clips and labels that a deal's architectures see, of this worker's shard x, y of a batch."""
+        if not deal.apart:
+            yield x, y
+            return
+        x, y = distributed.whole_batch(x), distributed.whole_batch(y)
+        with distributed.alone():
+            yield x, y
 
     def batches(self, part: int, first: int, last: int) -> Iterator[Batch]:
         """Yield batches first .. last - 1 of the clips of a set, WEIGHTS or HELD_OUT."""
@@ -160,11 +203,15 @@ class Supernet:
         )  # fmt: skip
 
     def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> Tensor:
-        """Return float64 (4,): mean loss, sum of squared losses, correct clips, clips; on the device, which goes on."""
+        """Return float64 (4,), sums over the clips: of the losses, of their squares, of right answers, and of clips.
+
+        On the device, which need not stop for the next architecture.
+        """
         logits = self.logits(x, arch, "forward")
         losses = F.cross_entropy(logits, y, reduction="none").double()
         correct, clips = (logits.argmax(1) == y).sum(), y.new_tensor(len(y))
-        return torch.stack([F.cross_entropy(logits, y).double(), (losses**2).sum(), correct.double(), clips.double()])
+        loss = len(y) * F.cross_entropy(logits, y).double()
+        return torch.stack([loss, (losses**2).sum(), correct.double(), clips.double()])
 
     def _held_out(self, clips: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         if clips is None:

@@ -61,6 +61,7 @@ class SearchTask(Task):
         self.evaluator = evaluator or supernet
         self.feasibility = Feasibility(space, constraints)
         self.chosen: dict[str, Value] = {}
+        self.moved_by_cost: dict[str, float] = {}  # by part, what of the prior's movement is due to cost
         self.learned: dict[str, np.ndarray] = {}  # log-probabilities of the decisions of parts that are done
         self.monitor = Monitor()
         self._enter(0)
@@ -74,6 +75,9 @@ class SearchTask(Task):
         self.part = settings.parts[number]
         self.problem = self._problem(number)
         self.strategy: Strategy = make_strategy(settings.strategy, self.problem, settings.strategy_options(self.part))
+        opening = opening_of(self.strategy)
+        if opening is not None:  # evidence takes no more of the time than the prior will
+            opening.every = max(opening.every, 2 * settings.alpha_every)
         self.tables: dict[Cost, CostTable] = {limit.cost: limit.table for limit in self.problem.constraints}
         self.tables.setdefault(Macs(), self.problem.space.cost_table())
         self._ahead = np.zeros((0, len(self.problem.space.sizes)), np.int64)  # drawn for updates to come
@@ -170,6 +174,8 @@ class SearchTask(Task):
         scores = self.evaluator.score(self.problem.space, choices, "held-out", clips)
         metrics = self.strategy.tell(choices, scores)
         self._figures = None
+        if (share := getattr(self.strategy, "moved_by_cost", None)) is not None:
+            self.moved_by_cost[self.part.name] = share
         if distributed.size() > 1:  # other processors may round otherwise
             self.strategy.load(distributed.broadcast_from_rank0(self.strategy.state))
         return {"held_out_loss": float(-np.mean(scores.log_likelihood_K)), **metrics}
@@ -241,6 +247,7 @@ class SearchTask(Task):
                 **self.facts,
                 "part": self.number,
                 "chosen": self.chosen,
+                "moved_by_cost": dict(self.moved_by_cost),
                 "learned": sorted(self.learned),
                 "monitor": self.monitor.state(),
                 "compute": supernet.compute.record() if supernet else {},
@@ -250,6 +257,7 @@ class SearchTask(Task):
 
     def load(self, state: TaskState) -> None:
         self.chosen = dict(state.info["chosen"])
+        self.moved_by_cost = dict(state.info["moved_by_cost"])
         self.learned = {name: state.search[name].numpy() for name in state.info["learned"]}
         if self.supernet is not None:
             self.supernet.compute.restore(state.info["compute"])

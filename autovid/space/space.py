@@ -54,20 +54,22 @@ class SearchSpace:
         return tuple(len(decision.candidates) for decision in self.decisions)
 
     def index(self, archs: "Iterable[Architecture]") -> np.ndarray:
-        """Candidate numbers, int64 (N, D), of architectures of this space. Raises ConfigError for one that is not."""
-        where = [{value: i for i, value in enumerate(d.candidates)} for d in self.decisions]
-        rows = []
-        for arch in archs:
-            try:
-                rows.append([at[arch.choices[d.name]] for d, at in zip(self.decisions, where)])
-            except KeyError as error:
-                raise ConfigError(f"architecture {arch.hash} is not of space {self.name}: {error.args[0]}") from None
-        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.decisions))
+        """Candidate numbers, int64 (N, D), of architectures of this space. Raises ConfigError for one that is not.
+
+        Those that `architecture` made from numbers still have them; others are looked up, once.
+        """
+        numbers = _Numbers(self)
+        rows = [numbers.of(arch) for arch in archs]
+        together = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        return together.reshape(len(rows), len(self.decisions))
 
     def architecture(self, choice: Sequence[int] | np.ndarray) -> "Architecture":
         """Return the architecture with these candidate numbers, (D,)."""
-        choices = {d.name: d.candidates[int(i)] for d, i in zip(self.decisions, choice, strict=True)}
-        return Architecture(self.name, self.network, self.reference, choices)
+        numbers = np.array(choice, np.int64)
+        choices = {d.name: d.candidates[i] for d, i in zip(self.decisions, numbers.tolist(), strict=True)}
+        arch = Architecture(self.name, self.network, self.reference, choices)
+        object.__setattr__(arch, "numbers", (self.decisions, numbers))
+        return arch
 
     def sample(self, n: int, seed: int = 0, macs: tuple[float, float] | None = None) -> "list[Architecture]":
         """`n` architectures drawn uniformly; with `macs=(low, high)`, uniformly among the distinct ones inside.
@@ -135,6 +137,9 @@ class Architecture:
     choices: Mapping[str, Value]
     cost: Mapping[str, Any] = field(default_factory=dict, compare=False)
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    numbers: tuple[tuple[Decision, ...], np.ndarray] | None = field(
+        default=None, init=False, compare=False, repr=False
+    )  # of its candidates in the space that it was made from, (D,); no file has them
 
     @property
     def hash(self) -> str:
@@ -227,6 +232,34 @@ class Architecture:
         with explained(f"cannot write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self.to_yaml())
+
+
+class _Numbers:
+    """Looks up the candidate numbers of architectures of one space."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space, self._same = space, {id(space.decisions): True}
+        self._names = [decision.name for decision in space.decisions]
+        self._where = [{value: i for i, value in enumerate(d.candidates)} for d in space.decisions]
+
+    def of(self, arch: Architecture) -> np.ndarray:
+        """Return candidate numbers (D,). Raises ConfigError for an architecture of another space."""
+        if arch.numbers is not None and self._is_ours(arch.numbers[0]):
+            return arch.numbers[1]
+        try:
+            values = map(arch.choices.__getitem__, self._names)
+            numbers = np.fromiter(map(dict.__getitem__, self._where, values), np.int64, len(self._names))
+        except KeyError as error:
+            name = self._space.name
+            raise ConfigError(f"architecture {arch.hash} is not of space {name}: {error.args[0]}") from None
+        object.__setattr__(arch, "numbers", (self._space.decisions, numbers))
+        return numbers
+
+    def _is_ours(self, decisions: tuple[Decision, ...]) -> bool:
+        key = id(decisions)
+        if key not in self._same:
+            self._same[key] = decisions == self._space.decisions
+        return self._same[key]
 
 
 def rough(number: int) -> str:

@@ -40,7 +40,7 @@ from autovid.studies.comparison import Comparison, Entry, write_comparison
 from autovid.train.evaluate import Evaluation
 from autovid.train.recipe import Recipe
 from autovid.train.train import read_finished, train_config, train_model
-from autovid.train.trained import KIND, find_architecture
+from autovid.train.trained import KIND, find_architecture, recorded_recipe
 
 
 @dataclass(frozen=True)
@@ -309,12 +309,14 @@ def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
     run = RunDirectory.open(path) if path.is_dir() else None
     if run is None or run.kind != KIND:
         return Rival(arch)
-    if different := differences(run.config, full_config(train_config(arch, videos, recipe), KIND)):
+    length = {"epochs": recorded_recipe(run.config).epochs}
+    theirs = {**run.config, "recipe": {**run.config["recipe"], **length}}
+    if different := differences(theirs, full_config(train_config(arch, videos, recipe), KIND)):
         raise RunError(
             f"{path} was trained otherwise than this baseline ({'; '.join(different)}); "
             f"give {path / 'architecture.yaml'} instead, and it is trained here"
         )
-    evaluation = read_finished(path, videos)
+    evaluation = read_finished(path, recipe.steps(len(videos.train)), videos)
     if evaluation is None:
         raise RunError(
             f"the training in {path} is not finished; go on with it, or give {path / 'architecture.yaml'} instead"

@@ -28,7 +28,7 @@ from autovid.search.constraints import final_constraints
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.by_training import Job, Trainer, macs_at, one_after_the_other
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import SupernetWeights, calibrate, has_supernet, open_supernet_weights
 from autovid.train.recipe import make_recipe
 
@@ -77,12 +77,18 @@ class Front:
 
 
 @dataclass(frozen=True)
-class FrontTraining:
-    """How each architecture of a front is trained: by the recipe of `autovid train`, for so many epochs."""
+class TrainingPlan:
+    """How derived architectures are trained: by the recipe of `autovid train`, in so many epochs or in its own."""
 
-    epochs: float
+    epochs: float | None
     workers: int = 0
     resume_command: str = ""
+
+    def trainer(self, searched: Searched, videos: VideoSet, source: str, device: str) -> Trainer:
+        """Return what trains the architectures of a search."""
+        proxy, seed = searched.settings.proxy or source == "synthetic", searched.settings.seed
+        recipe = make_recipe(searched.space, proxy=proxy, epochs=self.epochs, seed=seed)
+        return Trainer(videos, source, recipe, device, self.workers, resume_command=self.resume_command)
 
 
 def derive_front(
@@ -93,7 +99,7 @@ def derive_front(
     constraints: Sequence[Constraint] | None = None,
     data: str | None = None,
     device: str = "auto",
-    training: FrontTraining | None = None,
+    training: TrainingPlan | None = None,
     progress: Progress | None = None,
 ) -> Front:
     """Derive the front of the search in `path`, score it where its data is there (or `data` is), and write `folder`.
@@ -110,11 +116,9 @@ def derive_front(
     if training is not None:
         if videos is None:
             raise DataError(f"{path}: there are no videos to train the front on; give them with --data")
-        settings = searched.settings
-        proxy = settings.proxy or source == "synthetic"
-        recipe = make_recipe(searched.space, proxy=proxy, epochs=training.epochs, seed=settings.seed)
-        front.trained = f"{recipe.length}{', by the proxy recipe' * proxy}"
-        trainer = Trainer(videos, source, recipe, device, training.workers, resume_command=training.resume_command)
+        trainer = training.trainer(searched, videos, source, device)
+        proxy = searched.settings.proxy or source == "synthetic"
+        front.trained = f"{trainer.recipe.length}{', by the proxy recipe' * proxy}"
         train_all(
             front, trainer, folder, searched.space,
             lambda: write_front(folder, front, title, sentences(front, searched)),

@@ -23,10 +23,10 @@ from autovid.fileio import png_bytes
 from autovid.run import Progress, RunDirectory, write_atomic
 from autovid.space import Architecture
 from autovid.studies.by_training import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
-from autovid.studies.correlation import interval, kendall, spearman
+from autovid.studies.correlation import interval, kendall, spearman, spoken, tied_pairs
 from autovid.studies.supernet import PartSupernet
 
-STATISTICS = {"Kendall's tau": kendall, "Spearman's rho": spearman}
+STATISTICS = {"Kendall's tau-b": kendall, "Spearman's rho": spearman}
 FEWEST = 3
 WAYS = ("supernet", "recalibrated")
 
@@ -90,12 +90,15 @@ class Ranking:
             if not all(np.isfinite(s["value"]) for s in statistics.values()):
                 lines.append(f"{way}: no ranking, since all have the same accuracy, there or alone")
                 continue
-            figures = [
-                f"{name} {s['value']:.2f} ({s['interval'][0]:.2f} to {s['interval'][1]:.2f})"
-                for name, s in statistics.items()
-            ]
-            lines.append(f"{way}: {', '.join(figures)}")
+            figures = [spoken(name, s["value"], s["interval"]) for name, s in statistics.items()]
+            lines.append(f"{way}: {', '.join(figures)}{self._ties(way)}")
         return lines
+
+    def _ties(self, way: str) -> str:
+        """Say how many pairs have no order, if there are any."""
+        scores = [(getattr(e, way), e.alone) for e in self.entries if e.alone is not None]
+        tied = tied_pairs(*zip(*scores))
+        return f"; {tied} of {len(scores) * (len(scores) - 1) // 2} pairs are tied" if tied else ""
 
 
 def rank(
@@ -223,8 +226,8 @@ def rank_png(ranking: Ranking) -> bytes:
     correlations = ranking.correlations()
     for axes, way in zip(figure.subplots(1, 2, sharey=True), WAYS):
         axes.scatter([getattr(e, way) for e in done], [e.alone for e in done], s=30, color="#3b6ea5", alpha=0.8)
-        tau = correlations[way]["Kendall's tau"]
-        figure_text = f"Kendall's tau {tau['value']:.2f} ({tau['interval'][0]:.2f} to {tau['interval'][1]:.2f})"
+        tau = correlations[way]["Kendall's tau-b"]
+        figure_text = spoken("Kendall's tau-b", tau["value"], tau["interval"])
         axes.set_title(f"{way}: {figure_text if np.isfinite(tau['value']) else 'too few, or all alike'}", fontsize=8)
         axes.set_xlabel("top-1 with the supernet's weights (%)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -18,7 +18,7 @@ from autovid.search.constraints import PartConstraint, drawable, final_constrain
 from autovid.space import Architecture, SearchSpace
 from autovid.space.decisions import is_searched_in
 from autovid.space.schema import JOINT
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import calibrate, clip_of
 
 
@@ -32,6 +32,7 @@ class PartSupernet:
     constraints: list[PartConstraint]
     net: SearchNetwork
     fingerprint: str  # of its training data
+    source: str = "synthetic"  # which that was opened from
 
     def accuracy(
         self,
@@ -81,4 +82,5 @@ def open_supernet(run: Path, part: str | None = None) -> PartSupernet:
     else:
         part_space = space.part_space(number, state.info["chosen"])
         inside = part_constraints(searched.constraints, number, space, part_space)
-    return PartSupernet(searched, names[number], part_space, drawable(inside), net, fingerprint)
+    source = str(state.info.get("source") or "synthetic")
+    return PartSupernet(searched, names[number], part_space, drawable(inside), net, fingerprint, source)

@@ -27,7 +27,7 @@ from autovid.train.recipe import Recipe
 from autovid.train.train import train_config, train_model
 
 MOST = 10_000  # trainings of one sweep
-Report = Callable[[int, float], None]  # (epoch, top-1 in percent on the clips it was trained with)
+Report = Callable[[int, float], None]  # (epoch, top-1 in percent on val)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SweepTraining:
         """Begin it in `folder`, go on with it or take its result; return the message where it diverged."""
         out = folder / self.name
         try:
-            with choose_cache(self.cache, self.videos.train, self.videos.root) or nullcontext() as cache:
+            with choose_cache(self.cache, self.videos.videos, self.videos.root) or nullcontext() as cache:
                 return train_model(
                     self.model,
                     self.videos,
@@ -216,25 +216,13 @@ def seeds(outcomes: Sequence[SweepResult]) -> list[str]:
 
 
 class _Epochs(Progress):
-    """A progress display that also reports the accuracy of each epoch's training, when the epoch is over."""
+    """A progress display that also reports each validation, with the epoch after which it was."""
 
     def __init__(self, title: str, recipe: Recipe, report: Report) -> None:
         super().__init__(title)
         self._recipe, self._report = recipe, report
-        self._sum, self._count, self._epoch = 0.0, 0, 0
-
-    def start(self, total: int, done: int, status: str = "") -> None:
-        super().start(total, done, status)
-        self._steps = total
-        self._epoch = self._epochs(done)
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         super().update(done, status, metrics)
-        self._sum, self._count = self._sum + metrics.get("top1", 0.0), self._count + 1
-        if self._epochs(done) > self._epoch:
-            self._epoch = self._epochs(done)
-            self._report(self._epoch, self._sum / self._count)
-            self._sum, self._count = 0.0, 0
-
-    def _epochs(self, done: int) -> int:
-        return int(done * self._recipe.epochs / self._steps + 1e-9)
+        if "val_top1" in metrics:
+            self._report(round(done * self._recipe.epochs / self._total), metrics["val_top1"])

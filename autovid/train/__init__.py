@@ -3,7 +3,7 @@
 from autovid import callable_package
 from autovid.train.evaluate import Evaluation, evaluate, evaluation_file
 from autovid.train.recipe import Recipe, make_recipe
-from autovid.train.train import train_model
+from autovid.train.train import resume_training, train_model
 from autovid.train.trained import Trained, as_trained, find_architecture, find_model, open_trained
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "find_model",
     "make_recipe",
     "open_trained",
+    "resume_training",
     "train_model",
 ]
 

@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.models import Network
+from autovid.costs import Memory, Params
+from autovid.measure.memory import StepMemory
+from autovid.models import Model, Network, NetworkSpec, build_network
+from autovid.space.schema import Reference
+from autovid.train.recipe import Recipe
 
 CLIPS = 8  # so that what does not grow with the clips, copies of weights, hardly counts
 
@@ -29,6 +33,20 @@ class TrainingMemory(NamedTuple):
         """Return the bytes of a step with so many clips at once; half precision halves those that autograd keeps."""
         kept = self.kept_per_clip * clips // (2 if half else 1)
         return self.of_weights * (4 if averaged else 3) + kept
+
+
+def step_memory(model: Model, recipe: Recipe, classes: int, workers: int, half: bool) -> StepMemory:
+    """Count a step as each of the `workers` takes it; `half`: in half precision."""
+    clips = max(1, recipe.batch // workers // recipe.accumulate)
+    if isinstance(model, NetworkSpec):
+        net = build_network(model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop), "meta")
+        memory = count_memory(net, recipe.clip(net.clip))
+    else:
+        reference = Reference(frames=recipe.frames, crop=recipe.crop, classes=classes, stride=recipe.stride)
+        weights = 4 * Params().of(model, reference)
+        memory = TrainingMemory(weights, Memory().of(model, reference))
+    fixed = memory.step(0, recipe.ema is not None, half)
+    return StepMemory(fixed, memory.kept_per_clip // (2 if half else 1), clips, recipe.batch)
 
 
 def count_memory(net: Network, clip: Clip) -> TrainingMemory:

@@ -4,12 +4,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
+import torch
 
 from autovid.costs import convention
 from autovid.costs.count import Count, count
+from autovid.costs.step_memory import clip_seconds
 from autovid.data import VideoSet
 from autovid.data.views import views_of
 from autovid.models import Model, Network, NetworkSpec, build, build_network
+from autovid.run.progress import long_duration
 from autovid.space.schema import Reference
 from autovid.train.experiment import Experiment
 from autovid.train.memory import TrainingMemory, count_memory
@@ -52,13 +55,27 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, "
         f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
         "         counted from shapes; workspace and the allocator's reserve come on top",
+        f"time     {_time(model, recipe, classes, steps, experiment.workers)}",
         f"start    {_start(experiment)}",
         f"views    {', '.join(_views(recipe, views) for views in experiment.views)}",
+        f"val      {_validations(recipe)}",
         f"rate     {_schedule(recipe)}",
         *_multiples(recipe),
         *plot(recipe, steps),
     ]
     return "\n".join(lines)
+
+
+def _time(model: Model, recipe: Recipe, classes: int, steps: int, workers: int) -> str:
+    """Say what all steps take on this CPU, by a clip's step that is measured."""
+    if torch.cuda.is_available():
+        return "not estimated on a GPU"
+    if isinstance(model, NetworkSpec):
+        net: Network = build_network(model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop))
+    else:
+        net = build(model, classes)
+    seconds = steps * recipe.batch / workers * clip_seconds(net, recipe.clip(net.clip))
+    return f"about {long_duration(seconds)} on this CPU, and the reading of videos: a clip's step was measured"
 
 
 def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:
@@ -117,7 +134,9 @@ def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     if videos is None:
         return f"none given yet; {known}"
     text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
-    return text if len(videos.classes) == known.classes else f"{text} ({known.name} has {known.classes} classes)"
+    text += ", held out of those to train on" if videos.held_out else ""
+    same = known.classes in (0, len(videos.classes))  # 0: no paper says anything
+    return text if same else f"{text} ({known.name} has {known.classes} classes)"
 
 
 def _batch(recipe: Recipe, workers: int) -> str:
@@ -138,6 +157,14 @@ def _start(experiment: Experiment) -> str:
 def _views(recipe: Recipe, views: str) -> str:
     crop, number = view_crop(recipe.crop, views), views_of(views).total
     return f"{views} ({number} of {crop}x{crop})"
+
+
+def _validations(recipe: Recipe) -> str:
+    every = recipe.validation_interval
+    if not every:
+        return "measured at the end alone; the last checkpoint is evaluated"
+    often = f"measured every {f'{every:g} epochs' if every != 1 else 'epoch'}, the best checkpoint is kept"
+    return often + (f"; ends after {recipe.patience} without a better one" if recipe.patience else "")
 
 
 def _schedule(recipe: Recipe) -> str:

@@ -29,6 +29,7 @@ from autovid.space.checks import check_crop, check_frames
 WARMUP = 34 / 300  # of the epochs
 PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}
 LR = 0.4 / 256  # for each clip of a step
+MOST_VALIDATIONS = 20  # of a training that does not say how often
 PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -93,6 +94,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
     lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
+    validate_every: float | None = None  # epochs; 0: never; None: at most MOST_VALIDATIONS, one an epoch where few
+    patience: int = 0  # validations without a better one, after which the training ends; 0: it does not
 
     @property
     def length(self) -> str:
@@ -108,6 +111,19 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def steps(self, videos: int) -> int:
         """Return the steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""
         return max(1, round(self.epochs * videos / self.batch))
+
+    @property
+    def validation_interval(self) -> float:
+        """The epochs between two validations; 0 for none."""
+        usual = math.ceil(self.epochs / MOST_VALIDATIONS)
+        return usual if self.validate_every is None else self.validate_every
+
+    def validates_after(self, done: int, steps: int) -> bool:
+        """Return True if val is measured after `done` of `steps` steps: when an interval is over, and at the end."""
+        if not self.validation_interval:
+            return False
+        per_step = self.epochs / steps / self.validation_interval
+        return done == steps or int(done * per_step + 1e-9) > int((done - 1) * per_step + 1e-9)
 
     def warm_steps(self, steps: int) -> int:
         """Return the number of warm-up steps among `steps`."""
@@ -263,6 +279,14 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "precise_norm": (0 <= recipe.precise_norm <= 100_000, "0 to 100000 batches"),
         "color_jitter": (0 <= recipe.color_jitter <= 1, "0 to 1"),
         "lighting": (0 <= recipe.lighting <= 1, "0 to 1"),
+        "validate_every": (
+            recipe.validate_every is None or 0 <= recipe.validate_every < math.inf,
+            "a number of epochs, 0 for never, or null",
+        ),
+        "patience": (
+            recipe.patience >= 0 and not (recipe.patience and recipe.validate_every == 0),
+            "0 or more validations, and not without any (validate_every: 0)",
+        ),
     }
 
 

@@ -19,8 +19,7 @@ from autovid.models import Network
 from autovid.run import Task, TaskState
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
 from autovid.train.recipe import Recipe
-
-MEMORY = 0.95  # of the smoothed accuracy on screen, a step
+from autovid.train.validation import Validation
 
 Mode = Literal["train", "forward"]
 
@@ -29,6 +28,7 @@ class TrainingTask(Task):
     """Training of `net` on the batches of `loader` in `steps` steps. `facts` go into every checkpoint's state.json.
 
     Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
+    With `validation` val is measured now and then, behind a step.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
     """
 
@@ -40,16 +40,16 @@ class TrainingTask(Task):
         compute: Compute,
         steps: int,
         facts: dict[str, Any],
+        validation: Validation | None = None,
     ) -> None:
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
-        self.steps, self.facts = steps, facts
+        self.steps, self.facts, self.validation = steps, facts, validation
         convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
         self.average = _average(self.net, recipe.ema) if recipe.ema else None
         self.scaler = self._new_scaler()
         self._stream: Iterator[Batch] | None = None
         self._status = ""
-        self._top1: float | None = None
 
     def step(self, index: int) -> dict[str, float]:
         lr = self.recipe.lr_at(index, self.steps)
@@ -66,8 +66,11 @@ class TrainingTask(Task):
         if self.recipe.precise_norm and index == self.steps - 1:
             batches = self.loader.batches(self.steps, self.steps + self.recipe.precise_norm)
             recalibrate(self.evaluated, batches, self.compute, "train")
-        self._show(index, lr, metrics["top1"])
-        return {**metrics, "lr": lr}
+        metrics["lr"] = lr
+        if self.validation is not None and self.recipe.validates_after(index + 1, self.steps):
+            metrics |= self.validation.run(self.evaluated, index + 1)
+        self._show(index, lr)
+        return metrics
 
     def _learn(self, index: int) -> dict[str, float]:
         """Run forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
@@ -126,24 +129,33 @@ class TrainingTask(Task):
             )
         return value
 
-    def _show(self, index: int, lr: float, top1: float) -> None:
-        self._top1 = top1 if self._top1 is None else MEMORY * self._top1 + (1 - MEMORY) * top1
+    def _show(self, index: int, lr: float) -> None:
         epoch = (index + 1) / self.steps * self.recipe.epochs
-        self._status = (
-            f"epoch {epoch:.1f} of {self.recipe.epochs:g} · lr {lr:.3g} · top-1 {self._top1:.0f} % (training)"
-        )
+        measured = self.validation.text() if self.validation else ""
+        texts = [f"epoch {epoch:.1f} of {self.recipe.epochs:g}", f"lr {lr:.3g}", measured]
+        self._status = " · ".join(filter(None, texts))
 
     def status(self) -> str:
         return self._status
 
+    def best(self) -> int | None:
+        return self.validation.best.step if self.validation and self.validation.best else None
+
+    def ended(self) -> bool:
+        return self.validation is not None and self.validation.ended()
+
+    def notices(self) -> list[str]:
+        return self.validation.notices() if self.validation else []
+
     def state(self) -> TaskState:
+        measured = {"validation": self.validation.state()} if self.validation else {}
         optim: dict[str, Any] = {"sgd": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         if self.average is not None:
             optim |= {"weights": self.net.state_dict(), "averaged": int(self.average.n_averaged)}
         return TaskState(
             model=dict(self.evaluated.state_dict()),
             optim=optim,
-            info={**self.facts, "steps": self.steps, "compute": self.compute.record(), "top1": self._top1},
+            info={**self.facts, "steps": self.steps, "compute": self.compute.record(), **measured},
         )
 
     def load(self, state: TaskState) -> None:
@@ -155,7 +167,8 @@ class TrainingTask(Task):
         self.optimizer.load_state_dict(state.optim["sgd"])
         self.scaler = self._new_scaler()  # the run may have recorded another precision
         self.scaler.load_state_dict(state.optim["scaler"])
-        self._top1 = state.info["top1"]
+        if self.validation is not None and "validation" in state.info:  # older trainings were not validated
+            self.validation.load(state.info["validation"], state.info["steps"])
         self._stream = None
 
     def _new_scaler(self) -> torch.amp.GradScaler:

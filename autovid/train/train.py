@@ -7,7 +7,9 @@ runs/NAME/
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,20 @@ import torch
 
 from autovid import distributed
 from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
+from autovid.errors import RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
-from autovid.models import Model, Network, NetworkSpec, build, load_weights
+from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
 from autovid.models.weights import inherit_weights
-from autovid.run import Progress, derive_seed, run_task, shared_run, write_atomic
+from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
+from autovid.run.config_file import VERSIONS
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
+from autovid.train.memory import step_memory
+from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import TrainingTask, prepare
-from autovid.train.trained import KIND, Trained
+from autovid.train.trained import KIND, Trained, recorded_recipe
+from autovid.train.validation import Validation, held_out_note, on_val
 
 
 def train_model(
@@ -52,35 +59,175 @@ def train_model(
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
     precision, and takes up the record of a resumed run. Finished work is not repeated.
+    Evaluated is the checkpoint that was best on val, where the recipe validates.
     Workers (autovid.distributed) call it alike; the first writes, and all of them get the evaluation.
     Raises ConfigError, RunError, DataError, DivergedError, Interrupted.
     """
+    model = _as_built(model, videos, recipe)
+    config = train_config(model, videos, recipe, weights, new_head, inherit)
+    first = partial(_first_weights, weights=weights, new_head=new_head, inherit=inherit)
+    training = _Training(model, videos, recipe, out, config, first, source, compute, workers, cache, progress)
+    return training.run(views, resume, resume_command)
+
+
+def resume_training(
+    out: Path,
+    videos: VideoSet,
+    *,
+    source: str,
+    compute: Compute,
+    epochs: float | None = None,
+    workers: int = 0,
+    cache: FrameCache | None = None,
+    progress: Progress | None = None,
+    resume_command: str = "",
+) -> Evaluation:
+    """Go on with the training in `out` as its config.yaml has it, and evaluate it like `train_model`.
+
+    With `epochs`, more than it was to have, it is prolonged: from its last checkpoint on the learning rate follows the
+    schedule of so many epochs. config.yaml records that. Raises what `train_model` raises.
+    """
+    config, model, begun = distributed.broadcast_from_rank0(lambda: _recorded(out))
+    if "weights" in config and not begun:
+        raise RunError(
+            f"{out} has no checkpoint yet, and its training starts from weights: go on with the command that began it, "
+            f"which is in {out / 'log.txt'}"
+        )
+    recipe = recorded_recipe(config)
+    model = _as_built(model, videos, recipe)
+    kept = {key: value for key, value in config.items() if key not in (*VERSIONS, "kind", "plugins")}
+    own = {**kept, **train_config(model, videos, recipe), "recipe": config["recipe"]}
+    training = _Training(model, videos, recipe, out, own, _as_it_is, source, compute, workers, cache, progress)
+    return training.run((), True, resume_command, epochs)
+
+
+def _recorded(out: Path) -> tuple[dict[str, Any], Model, bool]:
+    """Return the config.yaml and the network of a training, and whether it has a checkpoint."""
+    run = RunDirectory.open(out)
+    return run.config, load_model(out / "architecture.yaml"), bool(run.steps())
+
+
+def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
+    """Return the network for the videos' classes and the recipe's clips. Raises ConfigError, DataError."""
     for split in ("train", "val"):
         split_of(videos, split)
     recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
-        model = model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
-    config = {**train_config(model, videos, recipe, weights, new_head, inherit), "cache": str(cache or "off")}
-    with shared_run(out, config, kind=KIND, resume=resume) as run:
-        if (finished := distributed.broadcast_from_rank0(lambda: read_finished(run.path, videos, views))) is not None:
-            return finished
-        if run.locked and not (run.path / "architecture.yaml").exists():
-            write_atomic(run.path / "architecture.yaml", model.to_yaml())
-        if run.locked:
-            run.log(f"decoded frames in memory: {config['cache']}")
-        task = _task(model, videos, recipe, run.path, compute, workers, cache, source, weights, new_head, inherit)
+        return model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)
+    return model
+
+
+def _first_weights(net: Network, *, weights: Path | None, new_head: bool, inherit: bool) -> None:
+    if weights is not None:
+        (inherit_weights if inherit else load_weights)(net, weights, new_head=new_head)
+
+
+def _as_it_is(net: Network) -> None:
+    """Leave the weights of a new network as they are."""
+
+
+@dataclass
+class _Training:
+    """A training in the run directory `out`, whose config.yaml is `config`; `first` puts weights into a new network."""
+
+    model: Model
+    videos: VideoSet
+    recipe: Recipe
+    out: Path
+    config: dict[str, Any]
+    first: Callable[[Network], None]
+    source: str
+    compute: Compute
+    workers: int
+    cache: FrameCache | None
+    progress: Progress | None
+
+    def run(self, views: Sequence[str], resume: bool, resume_command: str, epochs: float | None = None) -> Evaluation:
+        """Train, for `epochs` if it is to be longer than planned, and evaluate; or read what it came to."""
+        half = self.compute.precision.train in ("bf16", "fp16")
+        memory = step_memory(self.model, self.recipe, len(self.videos.classes), distributed.size(), half)
+        memory.check(self.compute.device)
+        if resume:
+            distributed.broadcast_from_rank0(lambda: refuse_other_length(self.out, self.config))
+        config = {**self.config, "cache": str(self.cache or "off")}
+        with shared_run(self.out, config, kind=KIND, resume=resume) as run:
+            self.recipe = prolong(run, len(self.videos.train), epochs, self._say(run))
+            steps = self.recipe.steps(len(self.videos.train))
+            finished = distributed.broadcast_from_rank0(lambda: read_finished(run.path, steps, self.videos, views))
+            if finished is not None:
+                return finished
+            if run.locked and not (run.path / "architecture.yaml").exists():
+                write_atomic(run.path / "architecture.yaml", self.model.to_yaml())
+            if run.locked:
+                run.log(f"decoded frames in memory: {config['cache']}")
+            if self.videos.held_out:
+                self._say(run)(held_out_note(self.videos))
+            trained = self._trained(run, steps, resume_command)
+            evaluation = self._evaluate(trained)
+            for name in (name for name in views if name != evaluation.views):
+                self._evaluate(trained, name)
+            if run.locked:
+                result = f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view"
+                run.log(f"{result}; weights {trained.weights}")
+        return evaluation
+
+    def _trained(self, run: RunDirectory, steps: int, resume_command: str) -> Trained:
+        """Do the steps that are left; return the best network."""
+        task = self._task(run.path, steps)
         with contextlib.closing(task):
-            run_task(task, run, seed=recipe.seed, progress=progress, resume_command=resume_command)
+            outcome = run_task(task, run, seed=self.recipe.seed, progress=self.progress, resume_command=resume_command)
+        best = task.best() or outcome.steps
+        if best != outcome.steps:
+            task.evaluated.load_state_dict(distributed.broadcast_from_rank0(lambda: run.load(best).state.model))
         distributed.broadcast_(list(task.evaluated.buffers()))  # statistics that the workers did not share
-        trained = Trained(
-            run.path, model, task.evaluated, recipe, compute, videos.classes, source, task.steps, task.steps
+        return Trained(
+            run.path,
+            self.model,
+            task.evaluated,
+            self.recipe,
+            self.compute,
+            self.videos.classes,
+            self.source,
+            best,
+            steps,
+            True,
+            task.validation.count if task.validation else 0,
+            self.videos.fingerprint,
         )
-        evaluation = evaluate(trained, videos, workers=workers, cache=cache, progress=progress)
-        for name in (name for name in views if name != evaluation.views):
-            evaluate(trained, videos, name, workers=workers, cache=cache, progress=progress)
-        if run.locked:
-            run.log(f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view")
-    return evaluation
+
+    def _task(self, path: Path, steps: int) -> TrainingTask:
+        torch.manual_seed(derive_seed(self.recipe.seed, "weights", 0))
+        net = build(self.model, len(self.videos.classes))
+        self.first(net)
+        net = prepare(net, self.recipe)
+        faults = FaultLog(len(self.videos.train), path / "faults.jsonl" if path.is_dir() else None)
+        loader = loader_of(self.recipe, self.videos, net, workers=self.workers, faults=faults, cache=self.cache)
+        facts = {"source": self.source, "classes": list(self.videos.classes)}
+        validation = None
+        if self.recipe.validation_interval:
+            measure = on_val(
+                self.videos,
+                self.recipe,
+                self.compute,
+                workers=self.workers,
+                cache=self.cache,
+                progress=self.progress,
+            )
+            validation = Validation(self.recipe, steps, measure)
+        return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation)
+
+    def _evaluate(self, trained: Trained, views: str = "center") -> Evaluation:
+        return evaluate(trained, self.videos, views, workers=self.workers, cache=self.cache, progress=self.progress)
+
+    def _say(self, run: RunDirectory) -> Callable[[str], None]:
+        """Return what writes a line into the log and on the screen."""
+
+        def say(line: str) -> None:
+            if run.locked:
+                run.log(line)
+                (self.progress or Progress()).note(line)
+
+        return say
 
 
 def train_config(
@@ -101,35 +248,22 @@ def train_config(
     return {"architecture": model.hash, "data": data, "recipe": recipe.recorded(), **start}
 
 
-def read_finished(path: Path, videos: VideoSet, views: Sequence[str] = ()) -> Evaluation | None:
-    """Return the centre view's evaluation if the training in `path` is finished and evaluated, in `views` as well."""
+def read_finished(path: Path, steps: int, videos: VideoSet, views: Sequence[str] = ()) -> Evaluation | None:
+    """Return the centre view's evaluation if the training in `path` is finished and evaluated, in `views` as well.
+
+    These are evaluations of its best checkpoint, of a training of so many steps.
+    """
     evaluations = [read_evaluation(path, name) for name in ("center", *views)]
-    finished = all(one and one.step == one.steps and one.fingerprint == videos.fingerprint for one in evaluations)
+    best = RunDirectory.open(path).best()
+    finished = all(
+        one
+        and one.steps == steps
+        and (one.finished or one.step == steps)
+        and one.step == (best or one.step)
+        and one.fingerprint == videos.fingerprint
+        for one in evaluations
+    )
     return evaluations[0] if finished else None
-
-
-def _task(
-    model: Model,
-    videos: VideoSet,
-    recipe: Recipe,
-    path: Path,
-    compute: Compute,
-    workers: int,
-    cache: FrameCache | None,
-    source: str,
-    weights: Path | None,
-    new_head: bool,
-    inherit: bool,
-) -> TrainingTask:
-    torch.manual_seed(derive_seed(recipe.seed, "weights", 0))
-    net = build(model, len(videos.classes))
-    if weights is not None:
-        (inherit_weights if inherit else load_weights)(net, weights, new_head=new_head)
-    net = prepare(net, recipe)
-    faults = FaultLog(len(videos.train), path / "faults.jsonl" if path.is_dir() else None)
-    loader = loader_of(recipe, videos, net, workers=workers, faults=faults, cache=cache)
-    facts = {"source": source, "classes": list(videos.classes)}
-    return TrainingTask(net, loader, recipe, compute, recipe.steps(len(videos.train)), facts)
 
 
 def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) -> ClipLoader:

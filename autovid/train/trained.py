@@ -1,15 +1,17 @@
 """Networks with weights in run directories: of a training, or of a search's supernet."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
-from autovid.run import RunDirectory
+from autovid.run import Checkpoint, RunDirectory, advice
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
@@ -17,10 +19,15 @@ from autovid.train.recipe import Recipe, make_recipe
 
 KIND = "train"
 
+Which = Literal["best", "last"]  # checkpoint: by the validations of its training, or the last one
+
 
 @dataclass(frozen=True)
 class Trained:
     """A network after `step` of `steps` steps, on the device of `compute`. `source` is the origin of the data.
+
+    `finished`: its training is, which may end before the last step. Of `validations` on the val of the data set
+    `fingerprint`, this checkpoint's was the best; 0: none chose it, it is the last.
 
     `recalibrated` is 0, or the number of training clips that its norms' statistics were taken from anew: then its
     weights are those of a search's supernet.
@@ -35,7 +42,25 @@ class Trained:
     source: str
     step: int
     steps: int
+    finished: bool
+    validations: int = 0
+    fingerprint: str = ""
     recalibrated: int = 0
+
+    @property
+    def weights(self) -> str:
+        """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
+        if self.recalibrated or not self.steps:  # an exported folder may not know
+            return ""
+        when = f"after epoch {self.step / self.steps * self.recipe.epochs:.3g} of {self.recipe.epochs:g}"
+        if not self.chosen:
+            return f"{when}, the last"
+        return f"{when}, the best of {self.validations} validation{'s' * (self.validations > 1)}"
+
+    @property
+    def chosen(self) -> bool:
+        """Whether there was another checkpoint to choose."""
+        return self.validations > 1 or (self.validations == 1 and not self.finished)
 
 
 def find_model(what: str | Path) -> Model:
@@ -69,20 +94,36 @@ def find_architecture(path: Path) -> Architecture:
 
 
 def find_weights(path: Path) -> Path:
-    """Return the file of weights: `path` itself, or of a run directory the latest checkpoint of its training.
+    """Return the file of weights: `path` itself, or of a run directory the best checkpoint of its training.
 
     Raises RunError where there is none yet.
     """
     if not path.is_dir():
         return path
-    checkpoint = RunDirectory.open(path).latest()
-    if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
+    _, checkpoint = _checkpoints(RunDirectory.open(path))
     return path / "checkpoints" / f"step-{checkpoint.step:06d}" / "model.safetensors"
 
 
-def open_trained(path: Path, device: str = "auto", data: str | None = None) -> Trained:
-    """Open the latest checkpoint of a training or a search, also of one that still runs.
+def _checkpoints(run: RunDirectory, which: Which = "best") -> tuple[Checkpoint, Checkpoint]:
+    """Return the last checkpoint of a run, and the one that is asked for. Raises RunError where there is none yet."""
+    last = run.latest()
+    if last is None:
+        raise RunError(f"{run.path} has no checkpoint yet; {advice(run)}")
+    if which == "last" or last.best in (None, last.step):
+        return last, last
+    assert last.best is not None
+    return last, run.load(last.best)
+
+
+def recorded_recipe(config: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a training's config.yaml, as long as the training was made since."""
+    recipe = msgspec.convert(config["recipe"], Recipe)
+    longer = config.get("prolonged")
+    return msgspec.structs.replace(recipe, epochs=longer[-1]["epochs"]) if longer else recipe
+
+
+def open_trained(path: Path, device: str = "auto", data: str | None = None, which: Which = "best") -> Trained:
+    """Open the best checkpoint of a training, or the last one of it or of a search, also of one that still runs.
 
     A search's architecture has the weights of its supernet, and takes the statistics of its norms from training clips
     of `data`, by default those that the search has learned from. Raises RunError if there is no checkpoint, DataError
@@ -96,20 +137,46 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None) -> T
             return _open_searched(path, device, data)
         command = f"autovid train {shlex.quote(str(path))}"
         raise RunError(f"{path} is a run of 'autovid {run.kind}'; train its architecture first: {command}")
-    checkpoint = run.latest()
-    if checkpoint is None:
-        raise RunError(f"{path} has no checkpoint yet; go on with its training: autovid train … --resume")
-    info = checkpoint.state.info
-    recipe = msgspec.convert(run.config["recipe"], Recipe)
+    last, checkpoint = _checkpoints(run, which)
+    info, recipe = last.state.info, recorded_recipe(run.config)
     compute = Compute(device, recipe.precision)
     compute.restore(info["compute"])
-    model = load_model(path / "architecture.yaml")
-    net = build(model, len(info["classes"]))
+    model, classes = load_model(path / "architecture.yaml"), tuple(info["classes"])
+    net = build(model, len(classes))
     net.load_state_dict(checkpoint.state.model)
-    classes = tuple(info["classes"])
     return Trained(
-        path, model, net.to(compute.device), recipe, compute, classes, info["source"], checkpoint.step, info["steps"]
+        path,
+        model,
+        net.to(compute.device),
+        recipe,
+        compute,
+        classes,
+        info["source"],
+        checkpoint.step,
+        recorded_steps(run.config, info),
+        is_finished(run.config, last),
+        info.get("validation", {}).get("count", 0) if which == "best" else 0,
+        run.config["data"]["fingerprint"],
     )
+
+
+def recorded_source(run: RunDirectory) -> str:
+    """Return what the videos of a training were opened from. Raises RunError where it has no checkpoint yet."""
+    last, _ = _checkpoints(run, "last")
+    return str(last.state.info["source"])
+
+
+def recorded_steps(config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
+    """Return the steps of a whole training, by its config.yaml and the `info` of a checkpoint."""
+    longer = config.get("prolonged")
+    return int(longer[-1]["steps"] if longer else info["steps"])
+
+
+def is_finished(config: Mapping[str, Any], last: Checkpoint) -> bool:
+    """Return True if nothing is left to train: the last step is done, or patience was over."""
+    info, steps = last.state.info, recorded_steps(config, last.state.info)
+    ended = bool(info.get("validation", {}).get("ended"))
+    return last.step == steps or (ended and info["steps"] == steps)
 
 
 def _open_searched(path: Path, device: str, data: str | None) -> Trained:
@@ -129,8 +196,9 @@ def _open_searched(path: Path, device: str, data: str | None) -> Trained:
     net = weights.network(arch).to(compute.device)
     clips = calibrate(net, settings, videos, compute)
     return Trained(
-        path, arch, net, recipe, compute, videos.classes, weights.source, searched.step, settings.steps, clips
-    )
+        path, arch, net, recipe, compute, videos.classes, weights.source, searched.step, settings.steps,
+        searched.step == settings.steps, recalibrated=clips,
+    )  # fmt: skip
 
 
 def as_trained(what: Path | Trained) -> Model:
@@ -146,7 +214,7 @@ def as_trained(what: Path | Trained) -> Model:
         if run.kind != KIND:
             raise RunError(f"{what} is a run of 'autovid {run.kind}', not a training")
         model = load_model(what / "architecture.yaml")
-        recipe, checkpoint = msgspec.convert(run.config["recipe"], Recipe), run.latest()
+        recipe, checkpoint = recorded_recipe(run.config), run.latest()
         classes = len(checkpoint.state.info["classes"]) if checkpoint else 0
     if isinstance(model, NetworkSpec):
         return model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop)

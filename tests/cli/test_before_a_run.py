@@ -1,14 +1,20 @@
 """What is wrong with a command or with its data is said in one line before a run directory is made."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from autovid.cli import main, options
-from autovid.errors import AutovidError
+from autovid.cli import main, options, training
+from autovid.data import Video, VideoSet
+from autovid.errors import AutovidError, ConfigError
+from autovid.measure.memory import StepMemory
+from autovid.space import load_space
+from autovid.train import make_recipe
 
 TINY = ["search", "--space", "tiny"]
 TOO_MUCH = [
@@ -232,3 +238,65 @@ def test_where_nothing_is_to_be_resumed_that_is_said(
     assert code == 5
     assert f"{Path('runs') / stem}" in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search", "--space", "tiny", "--recipe", "proxy"],
+        ["search", "--space", "tiny", "--budget", "1m"],
+        ["train", "tsn_resnet18", "--recipe", "proxy"],
+        ["train", "ARCH", "--recipe", "proxy"],
+    ],
+)
+def test_a_step_that_does_not_fit_into_memory_is_refused_with_the_batch_that_does(
+    words: list[str],
+    tmp_path: Path,
+    tiny_videos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("autovid.measure.memory.spare_memory", lambda device: 2**31)
+    (tmp_path / "a.yaml").write_text(load_space("tiny").sample(1)[0].to_yaml())
+    words = [str(tmp_path / "a.yaml") if word == "ARCH" else word for word in words]
+    out = tmp_path / "run"
+    common = [*words, "--data", str(tiny_videos), "--device", "cpu"]
+    for more in (["-o", str(out)], ["--dry-run"]):
+        code, line = refused([*common, "--batch", "4096", *more], capsys)
+        assert code == 2
+        match = re.search(r"a step of 4,096 clips takes about .* GiB of memory, .*; --batch (\d+) fits", line)
+        assert match
+        assert not out.exists()
+    assert main([*common, "--batch", match[1], "--dry-run"]) == 0
+    assert "ready; nothing was" in capsys.readouterr().out
+    refused([*common, "--batch", str(int(int(match[1]) * 1.1)), "--dry-run"], capsys)
+
+
+def test_workers_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autovid.measure.memory.spare_memory", lambda device: 1000)
+    step = StepMemory(fixed=100, per_clip=10, clips=50, batch=100)
+    step.check(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--batch 60 fits"):
+        step.check(torch.device("cpu"))
+    step.check(torch.device("cuda"))
+
+
+def test_random_ones_have_a_plan_as_well(tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "--recipe", "proxy", "--dry-run"]
+    assert main([*words, "--data", str(tiny_videos)]) == 0
+    assert "16 architectures of 0.0075" in (shown := capsys.readouterr().out)
+    assert "12 classes, 24 videos, 12 in val\n" in shown
+
+
+def test_a_batch_larger_than_the_set_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    arch = load_space("tiny").sample(1)[0]
+    videos = VideoSet("mine", Path("."), ("a",), tuple(Video(f"{n}.mp4", 0) for n in range(28)), ())
+    training.note_batch(make_recipe(arch), videos)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == (
+        "A batch of 256 clips has each of the 28 videos 9 times or so, and 300 epochs are 33 steps: --batch 4 makes "
+        "more of them."
+    )
+    training.note_batch(make_recipe(arch, proxy=True), videos)
+    assert capsys.readouterr().out == ""

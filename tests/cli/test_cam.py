@@ -109,3 +109,33 @@ def test_mistakes_are_one_line_each_with_their_exit_code(
         assert main(words) == code, words
         assert message in one_line(capsys), words
     assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_folder_is_as_good_as_the_run(
+    trained: Path, clip: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exported"
+    assert main(["export", str(trained), "-o", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(cam(clip, "--model", trained, "--model", folder, "-o", tmp_path / "maps")) == 0
+    run, exported, _ = capsys.readouterr().out.splitlines()
+    assert exported.partition(": ")[2] == run.partition(": ")[2]
+    said = []
+    for what in (trained, folder):
+        assert main(["evaluate", str(what), "--data", str(tiny_videos), "--device", "cpu"]) == 0
+        said.append(capsys.readouterr().out.splitlines()[:2])
+    assert said[0] == said[1]
+    assert main(["evaluate", str(folder)]) == 4
+    assert "give --data" in one_line(capsys)
+
+
+def test_the_clip_begins_where_it_is_asked_to(
+    trained: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(trained), "-o", str(tmp_path / "maps")]
+    assert main(cam(clip, *words)) == 0
+    assert ", from 0.0 to " in capsys.readouterr().out
+    assert main(cam(clip, *words, "--start", "0.4")) == 0
+    assert ", from 0.4 to 0.6 s\n" in capsys.readouterr().out
+    assert main(cam(clip, *words, "--start", "9")) == 4
+    assert "no frames from 9" in one_line(capsys)

@@ -1,8 +1,11 @@
 """The names of commands."""
 
+import shlex
+
 import pytest
 
-from autovid.cli import main
+from autovid.cli import COMMANDS, _parser, main
+from autovid.cli.examples import EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -13,3 +16,23 @@ def test_a_misspelt_command_is_told_the_right_one(typed: str, meant: str, capsys
         main([typed, "--space", "tiny"])
     assert exit.value.code == 2
     assert f"there is no command {typed!r}; did you mean {meant}" in capsys.readouterr().err
+
+
+def test_every_command_has_examples_that_its_parser_takes() -> None:
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    for name, lines in EXAMPLES.items():
+        for line in lines:
+            program, *words = shlex.split(line)
+            assert (program, words[0]) == ("autovid", name)
+            _parser(name).parse_args(words)
+
+
+@pytest.mark.parametrize("name", ["search", "train", "rank"])
+def test_the_help_of_a_recipe_says_its_defaults(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for option in ("epochs", "batch", "lr", "frames", "crop", "stride", "seed"):
+        text = said.partition("examples:")[0].rpartition(f" --{option} ")[2].partition(" --")[0]
+        assert "default" in text, option
+    assert f"examples: autovid {name} " in said

@@ -1,5 +1,6 @@
 """Searches without a range from end to end, and what is said of a search that is at chance."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -97,6 +98,22 @@ def test_no_range_takes_the_likeliest_candidate_of_every_decision(
     assert arch.provenance["range"] == "none"
     assert arch == derive(searched, no_range=True)
     assert arch.provenance["log_probability"] > derive(searched).provenance["log_probability"]
+
+
+def test_a_search_that_has_saved_nothing_says_how_it_goes_on(
+    ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(ranged, run, ignore=shutil.ignore_patterns("step-*", "log.txt"))
+    assert main(["derive", str(run)]) == 5
+    assert capsys.readouterr().err.endswith("saved nothing yet; go on with: the command that began it, and --resume\n")
+    (run / "log.txt").write_text("2026-01-01 00:00:00 goes on with: autovid search -o run --resume\n")
+    assert main(["derive", str(run)]) == 5
+    assert capsys.readouterr().err.endswith("go on with: autovid search -o run --resume\n")
+    with (run / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["derive", str(run)]) == 5
+    assert capsys.readouterr().err.endswith("it is at work: it saves every few minutes\n")
 
 
 @pytest.mark.parametrize("other", [["--flops", "0.008:0.009"], ["--latency", "1:2"]])

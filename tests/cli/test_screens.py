@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from autovid.cli.console import announce_search, copyable, show_derived
+from autovid.cli.training import of_classes
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
 from autovid.search import Searched, settings_for
 from autovid.space import load_space
+from autovid.train import Evaluation
 
 
 def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +24,7 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("runs/[/b]") == 2
 
 
-@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos'")])
+@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos' --recipe proxy")])
 def test_what_to_type_next_names_the_videos_that_were_searched_on(
     data: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -36,3 +38,10 @@ def test_what_to_type_next_names_the_videos_that_were_searched_on(
     said = capsys.readouterr().out
     assert f"autovid train {tmp_path / 'a.yaml'}{option}  # from scratch\n" in said
     assert f"autovid random-baseline --searched {tmp_path / 'a.yaml'}{option}  # against random ones\n" in said
+
+
+def test_an_accuracy_says_which_classes_it_leaves_out() -> None:
+    figures = dict.fromkeys(Evaluation.__struct_fields__, 0)
+    one = Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": None, "c": 50.0}})
+    assert of_classes(one) == " of 2 of 3 classes"
+    assert of_classes(Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": 0.0}})) == ""

@@ -64,7 +64,7 @@ def test_the_cache_changes_no_result_and_may_change_when_a_run_goes_on(
     assert main([*words, "--cache", "off"]) == 0
     assert "in memory" not in capsys.readouterr().out
     runs = [RunDirectory.open(path) for path in (trained, tmp_path / "run")]
-    assert [run.config["cache"] for run in runs] == ["1.84 MB", "off"]
+    assert [run.config["cache"] for run in runs] == ["2.76 MB", "off"]
     with_cache, without = (run.load(3).state for run in runs)
     assert all(torch.equal(value, without.model[name]) for name, value in with_cache.model.items())
     assert main([*words, "--epochs", "2", "--cache", "1M", "-o", str(tmp_path / "longer")]) == 0
@@ -102,6 +102,39 @@ def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.Ca
     assert "12 of 12 videos" in shown
     assert "1 GFLOPs = 1e9 MACs" in shown
     assert (trained / f"evaluation-{views}.json").is_file()
+
+
+def test_evaluate_says_which_checkpoint_it_is_of_and_takes_a_test_split(
+    trained: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(trained), "--device", "cpu", "--decoders", "0"]
+    assert main(words) == 0
+    assert "weights after epoch 1 of 1, the last\n" in capsys.readouterr().out
+    assert main([*words, "--split", "test"]) == 4
+    assert "no videos in its split test" in one_line(capsys)
+
+
+def test_a_training_goes_on_in_its_run_directory_and_can_be_made_longer(
+    arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    data = ["--data", str(tiny_videos)]
+    assert main(["train", str(arch), *data, *SMALL, "-o", str(out)]) == 0
+    again = ["train", str(out), "--resume", "--device", "cpu", "--decoders", "0"]
+    capsys.readouterr()
+    assert main(again) == 0
+    shown = capsys.readouterr().out
+    assert f"{out}: a finished training of 1 epoch; to prolong it: autovid train {out} --resume --epochs 2" in shown
+    assert "trained for 1 epoch" in shown
+    assert main([*again, "--lr", "9"]) == 2
+    assert "--lr: " in one_line(capsys)
+    assert main([*again, "--epochs", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "prolonged from 1 epoch to 3" in shown
+    assert "trained for 3 epochs" in shown
+    assert "of 3, the best of 3 validations" in shown
+    assert main(["evaluate", str(out), "--device", "cpu", "--decoders", "0"]) == 0
+    assert "of 3, the best of 3 validations on these very videos" in capsys.readouterr().out
 
 
 def test_evaluate_speaks_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

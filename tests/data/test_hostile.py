@@ -14,6 +14,7 @@ import pytest
 from counting import counting_frames, counts, write
 
 from autovid.data import video
+from autovid.data.clips import read_frames
 from autovid.data.video import VideoError, VideoFile
 
 
@@ -201,6 +202,42 @@ def test_a_damaged_stretch_costs_the_clips_that_need_it_and_no_others(counting: 
         assert counts(file.frames(np.arange(40), whole)) == list(range(40))
         with pytest.raises(VideoError, match="of 1 frames cannot be decoded"):
             file.frames(np.array([59]), whole)
+        clip = np.array([10, 20, 30, 59])
+        assert counts(read_frames(file, clip, whole)) == [10, 20, 30, 30]  # the nearest stands in
+        with pytest.raises(VideoError, match="2 of 4 frames cannot be decoded"):
+            read_frames(file, np.array([10, 20, 58, 59]), whole)
+
+
+class Corrupt:
+    """A video of which some frames come damaged."""
+
+    def __init__(self, path: Path, places: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        original = VideoFile._decode
+
+        class Damaged:
+            def __init__(self, frame: Any) -> None:
+                self.frame, self.is_corrupt = frame, True
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.frame, name)
+
+        def decode(self: VideoFile, *arguments: Any, **options: Any) -> Any:
+            for frame in original(self, *arguments, **options):
+                place = int(np.searchsorted(self._names, frame.pts))
+                yield Damaged(frame) if place in places else frame
+
+        monkeypatch.setattr(VideoFile, "_decode", decode)
+
+
+def test_one_damaged_frame_does_not_cost_a_video(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Corrupt(counting, {7}, monkeypatch)
+    with VideoFile(counting) as file:
+        file.check()
+        assert counts(read_frames(file, np.arange(5, 13), whole)) == [5, 6, 6, 8, 9, 10, 11, 12]
+    monkeypatch.undo()
+    Corrupt(counting, {7, 8}, monkeypatch)
+    with VideoFile(counting) as file, pytest.raises(VideoError, match="a damaged frame at"):
+        file.check()
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.mpg"])

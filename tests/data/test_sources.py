@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autovid.data import Video, VideoSet, hold_out, open_videos
+from autovid.data.index import write_index
 from autovid.errors import DataError
 
 
@@ -95,6 +96,31 @@ def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
         assert abs(sum(v.label == label for v in one) - sum(v.label == label for v in other)) <= 1
     assert hold_out(videos, 0.5, seed=0) == (one, other)
     assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"path;label\na.mp4;b\n", "row 1: the columns are separated by semicolons, where commas are"),
+        (b"a.mp4\tb\n", "row 1: the columns are separated by tabs"),
+        ("path,label\na.mp4,caf\u00e9\n".encode("cp1252"), "Save it as CSV UTF-8, or, .*: iconv -f CP1252 -t UTF-8 "),
+    ],
+)
+def test_a_table_of_a_spreadsheet_says_how_to_save_it(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "my.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        open_videos(tmp_path / "my.csv")
+
+
+def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
+    rows = [f"{n}.mp4,{label}" for n, label in enumerate("aaabbbcccddde")]
+    index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(13)))
+    for seed in range(5):
+        videos = open_videos(index, seed=seed)
+        assert [sum(video.label == label for video in videos.val) for label in range(5)] == [1, 1, 1, 1, 0]
+    (line,) = videos.gaps()
+    assert line == f"{videos.name}: 1 of 5 classes have no videos in val: e; they do not count in accuracies"
+    assert open_videos(index, holdout=0).gaps() == []
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.csv"])
@@ -220,14 +246,48 @@ def test_a_bad_row_is_named(row: str, complaint: str, tmp_path: Path) -> None:
         ("path,label,end", "a.mp4,run,inf", "end 'inf' is not a time"),
         ("path,label,start", "a.mp4,run,-1", "start '-1' is not a time"),
         ("path,label,start", "a.mp4,run,0:30", "start '0:30' is not a time"),
-        ("path,label,split", "a.mp4,run,test", "split 'test': must be train or val"),
-        ("path,label,split", "a.mp4,run,", "split '': must be train or val"),
+        ("path,label,split", "a.mp4,run,all", "split 'all': must be train, val or test"),
+        ("path,label,split", "a.mp4,run,", "split '': must be train, val or test"),
         ("path,label", "a.mp4,100000", "integer labels must be below 100,000"),
     ],
 )
 def test_a_bad_value_is_named_with_its_row(header: str, row: str, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"row 2: .*{complaint}"):
         load(tmp_path, f"{header}\n{row}\n")
+
+
+def test_a_test_split_is_neither_learned_from_nor_chosen_by(tmp_path: Path, folder: Path) -> None:
+    rows = "path,label,split\na.mp4,run,train\nb.mp4,run,train\nc.mp4,run,val\nd.mp4,run,test\n"
+    videos = open_videos(table(tmp_path, rows, "a.mp4", "b.mp4", "c.mp4", "d.mp4"))
+    assert [paths(part) for part in (videos.train, videos.val, videos.test)] == [
+        {"a.mp4", "b.mp4"},
+        {"c.mp4"},
+        {"d.mp4"},
+    ]
+    split = tmp_path / "split"
+    split.mkdir()
+    folder.rename(split / "train")
+    (split / "test" / "b jump").mkdir(parents=True)
+    (split / "test" / "b jump" / "x.mp4").touch()
+    videos = open_videos(split)
+    assert (len(videos.train), len(videos.val), paths(videos.test)) == (13, 3, {"test/b jump/x.mp4"})
+    write_index(split / "index.csv", videos, {})
+    assert open_videos(split / "index.csv").test == videos.test
+
+
+def test_a_source_without_val_holds_some_of_every_class_out_and_knows_it(tmp_path: Path, folder: Path) -> None:
+    rows = "".join(f"{number}.mp4,{'run' if number % 2 else 'jump'},train\n" for number in range(10))
+    videos = open_videos(table(tmp_path, f"path,label,split\n{rows}", *(f"{n}.mp4" for n in range(10))))
+    assert ([v.label for v in videos.val], len(videos.train), videos.held_out) in (([0, 1], 8, True), ([1, 0], 8, True))
+    assert open_videos(folder).held_out
+    assert not open_videos(folder, holdout=0).held_out
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "bus", "test"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "a.mp4").touch()
+    assert open_videos(tmp_path / "set").classes == ("bus", "test", "train")
 
 
 @pytest.mark.parametrize("header", ["path,start", "path,label,colour", "path,label,label"])
@@ -241,7 +301,7 @@ def test_a_bad_header_is_refused(header: str, tmp_path: Path) -> None:
     [
         (b"", "no videos"),
         (b"path,label\n", "no videos"),
-        (b"a.mp4,\xff\xfe\n", "not a CSV file"),
+        (b"a.mp4,\xff\xfe\n", "not a UTF-8 text file"),
         (b'a.mp4,"run\n', "not a CSV file"),
         (b"a.mp4," + b"x" * 200_000 + b"\n", "not a CSV file"),
         (b"path,label,split\na.mp4,run,val\n", "no row has the split 'train'"),

@@ -2,6 +2,7 @@
 
 Alone, each runs forward and backward at a small size, is saved, loaded and described. With all modules that fit it,
 each is built and passed through on the meta device; of every kind of network the smallest one learns with each module.
+Those that differ from another one in depth or frames alone are left to the thorough tests.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def spec(name: str, *modules: str) -> NetworkSpec:
     return NetworkSpec(network=name, classes=CLASSES, frames=frames, crop=CROP, modules=asked)
 
 
+DEEPER = {  # the same networks as others here, with more blocks or another stride of frames
+    "auto_tsnet_l", "auto_tsnet_l_noattention", "auto_tsnet_m", "auto_tsnet_m_noattention", "csn_r101", "csn_r152",
+    "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r50_4x16", "x3d_l", "x3d_m",
+}  # fmt: skip
+EACH = [pytest.param(name, marks=[pytest.mark.thorough] if name in DEEPER else []) for name in NETWORKS]
 IMAGES = [name for name in NETWORKS if name.endswith(("_imagenet", "_cifar"))]
 
 
@@ -90,7 +96,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_alone(name: str, tmp_path: Path) -> None:
     net = build_network(spec(name))
     assert (net.classes, net.clip.crop) == (CLASSES, CROP)
@@ -110,7 +116,7 @@ def test_alone(name: str, tmp_path: Path) -> None:
     assert NETWORKS.about()[name]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_with_all_modules_that_fit(name: str) -> None:
     for module, reason in refusals(name).items():
         assert reason.startswith(f"{module} does not fit {name}: ")

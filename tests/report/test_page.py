@@ -288,6 +288,9 @@ def test_a_search_that_has_only_begun_and_a_torn_log(runs: dict[str, Path], tmp_
     sections = Page(page([read_run(begun)])).sections
     assert "is not finished; it stands at step 12 of 12" in sections["summary"]
     shutil.rmtree(begun / "checkpoints")
+    unsaved = Page(page([read_run(begun)])).sections
+    assert "is not finished; it stands at step 12" in unsaved["summary"]
+    assert "P(in range)" in unsaved["search"]
     for name in ("metrics.jsonl", "probabilities.jsonl"):
         (begun / name).unlink()
     assert "is not finished; it stands at step 0" in Page(page([read_run(begun)])).sections["summary"]

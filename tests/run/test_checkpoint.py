@@ -139,6 +139,16 @@ def test_damaged_ones_do_not_crowd_out_good_ones(run: RunDirectory) -> None:
     assert all(run.load(step).step == step for step in run.steps())
 
 
+def test_the_best_stays_also_for_whoever_must_go_back_a_step(tmp_path: Path) -> None:
+    """Until both of the newest two know a better one."""
+    with start(tmp_path / "run") as run:
+        for step, best, left in ((1, 1, [1]), (2, 1, [1, 2]), (3, 1, [1, 2, 3]), (4, 4, [1, 3, 4]), (5, 4, [4, 5])):
+            run.save(step, Toy().state(), best=best)
+            assert (run.steps(), run.best()) == (left, best)
+        run.save(6, Toy().state(), best=4)
+    assert [run.load(step).best for step in run.steps()] == [4, 4, 4]
+
+
 def test_the_newest_two_and_the_kept_stay(run: RunDirectory) -> None:
     run.save(4, Toy().state())
     assert run.steps() == [1, 3, 4]

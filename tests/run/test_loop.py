@@ -47,7 +47,7 @@ def test_stopped_in_any_step_it_goes_on_bit_for_bit(tmp_path: Path, whole: RunDi
         go(run, Toy(hooks={step: ctrl_c}))
     with start(tmp_path / "run", resume=True) as run:
         outcome = go(run, Toy())
-        assert outcome.first == step + 1
+        assert outcome.first == (step + 1 if step else 0)  # the first one is not waited for
         assert same(final(run), final(whole))
         assert records(run) == records(whole)
 
@@ -177,6 +177,19 @@ def test_a_stop_says_how_to_go_on(tmp_path: Path) -> None:
     assert stop.value.exit_code == 130
     expected = "stopped after step 7 of 10; saved at step 7. Go on with: autovid search -o 'my run' --resume"
     assert str(stop.value) == expected
+
+
+def test_one_ctrl_c_stops_inside_the_first_step(tmp_path: Path, whole: RunDirectory) -> None:
+    def unexpected() -> None:
+        ctrl_c()
+        pytest.fail("the first step went on")
+
+    with start(tmp_path / "run") as run, pytest.raises(Interrupted, match="stopped at once; nothing saved") as stop:
+        go(run, Toy(hooks={0: unexpected}))
+    assert stop.value.exit_code == 130
+    with start(tmp_path / "run", resume=True) as run:
+        assert go(run, Toy()).first == 0
+        assert same(final(run), final(whole))
 
 
 def test_a_second_ctrl_c_stops_inside_the_step(tmp_path: Path, whole: RunDirectory) -> None:

@@ -45,6 +45,19 @@ def test_lines_come_every_ten_seconds_with_first_and_last() -> None:
     ]
 
 
+def test_loss_and_accuracy_are_means_of_the_same_recent_steps() -> None:
+    out, clock = io.StringIO(), Clock()
+    progress = Progress("train", out, clock)
+    progress.start(100, 0)
+    for done in range(1, 61):
+        early = done <= 40
+        progress.update(
+            done, "", {"loss": 9.0 if early else done % 2 * 2.0, "top1": 0.0 if early else done % 2 * 100.0}
+        )
+    progress.close()
+    assert out.getvalue().splitlines()[-1].endswith("top-1 50 % (training) · loss 1")
+
+
 def test_the_last_line_is_not_repeated() -> None:
     out = io.StringIO()
     drive(out, [10.0, 10.0], steps=2)

@@ -174,9 +174,10 @@ def judged(loss: float) -> Judged:
 def test_what_is_no_evidence_says_so() -> None:
     evidence = ChoiceEvidence(
         chosen=judged(1.0), raced=4, chance=2.0, chance_accuracy=0.1, on_val=judged(1.0), random=(judged(2.0),) * 8,
-        percentile=70.0, interval=(40.0, 90.0),
+        percentile=70.0, interval=(40.0, 90.0), moved_by_cost={"sparse": 0.9, "joint": 0.25},
     )  # fmt: skip
     assert "no evidence" in evidence.lines()[1]
+    assert "due to cost by 90 % in part sparse, 25 % in part joint" in evidence.lines()[2]
     assert "chance 10.0 %" in evidence.lines()[0]
 
 

@@ -126,6 +126,23 @@ def test_what_is_alike_and_inside_moves_nothing(beta: float | str) -> None:
     assert all(alpha.abs().max() < 1e-6 for alpha in strategy.prior.alpha)
 
 
+def test_the_movement_of_the_prior_is_split_between_accuracy_and_cost() -> None:
+    problem = small_problem()
+    rows = problem.sample(6, np.random.default_rng(0), constraints=())
+    alike, different = np.zeros(6), np.arange(6.0)
+    options = {"cost_gradient": "in-range", "beta": 0.5}
+    assert told(replace(problem, constraints=()), rows, different, beta="auto")[0].moved_by_cost == 0.0
+    assert told(problem, rows, alike, **options)[0].moved_by_cost == pytest.approx(1.0, abs=1e-6)  # of float32 sums
+    both, _ = told(problem, rows, different, **options)
+    assert both.moved_by_cost is not None
+    assert 0.01 < both.moved_by_cost < 0.99
+    again = make_strategy("parsec", problem, {"samples": 6, **options})
+    assert isinstance(again, Parsec)
+    assert again.moved_by_cost is None
+    again.load(both.state())
+    assert again.moved_by_cost == both.moved_by_cost
+
+
 def test_auto_aims_at_the_middle_of_the_range() -> None:
     problem = small_problem()
     (limit,) = problem.constraints

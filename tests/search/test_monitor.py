@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -105,6 +106,7 @@ def test_skips_that_lead_by_a_hair_are_no_collapse(task: SearchTask) -> None:
     """Nor are ties, though skip stands first among the candidates, nor skips in some of the decisions alone."""
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.28)}) == []
     assert verdicts(task, DENSE, {"fusion": ("skip", 0.25)}) == []
+    assert verdicts(task, ATTENTION, {"attention": ("skip", 0.55)}) == []
     enter(task, ATTENTION)
     first, second = task.problem.searched
     names = [task.problem.space.decisions[d].name for d in (first, second)]
@@ -124,11 +126,19 @@ def test_a_part_that_ends_outside_its_range_says_so(task: SearchTask) -> None:
     ends = CostRange(7_500_000, 8_000_000)
     limit = PartConstraint(task.problem.space.cost_table(), ends, Macs())
     task.problem = replace(task.problem, constraints=(limit,))
+    usual = task.settings
+    task.settings = msgspec.structs.replace(usual, options={**usual.options, "in_range": False})
     for gflops, says in [(0.0074, ["0.0074"]), (0.0076, []), (0.008, []), (0.01, ["0.01"])]:
         task.monitor.on_step_end(task, 3, {"expected_gflops": gflops})
         start = "part attention ends outside its range: "
-        asked = " GFLOPs expected, 0.0075–0.008 GFLOPs asked for"
-        assert [line.split(";")[0] for line in task.notices()] == [f"{start}{figure}{asked}" for figure in says]
+        have, asked = "the prior's architectures have ", " GFLOPs on average, 0.0075–0.008 GFLOPs asked for"
+        assert [line.split(";")[0] for line in task.notices()] == [f"{start}{have}{figure}{asked}" for figure in says]
+    task.monitor.last = {"expected_gflops": 0.01, "p_in_range": 0.1}
+    assert task.monitor.status(task) == ("part attention · expected 0.01 of 0.0075–0.008 GFLOPs, P(in range) 0.1")
+    task.settings = usual
+    assert task.monitor.status(task) == "part attention · inside 0.0075–0.008 GFLOPs"
+    task.monitor.on_step_end(task, 3, {"expected_gflops": 0.01})
+    assert task.notices() == []  # all that was drawn lay inside
 
 
 def test_notices_come_at_the_ends_of_a_part_alone_and_once(task: SearchTask) -> None:

@@ -140,7 +140,7 @@ SMALL: dict[str, Any] = {"samples": 3, "batch": 4, "crop": 16, "jitter": (16, 20
 
 def search_of(space: SearchSpace, videos: Path, number: int) -> SearchTask:
     """A search of `number` steps a part."""
-    settings = settings_for(space, proxy=True, videos=12, steps=number, **SMALL)
+    settings = settings_for(space, proxy=True, videos=12, steps=number, alpha_every=2, **SMALL)
     constraints = parse_constraints(space, {"flops": "0.0075:0.008"})
     return supernet_search(space, open_videos(videos), settings, Compute("cpu", "fp32"), constraints)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from prior_draws import draw_from
 
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
@@ -23,7 +24,7 @@ def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_sp
     with torch.no_grad():
         for alpha in prior.alpha:
             alpha[0] = 50.0
-    rows = prior.sample(600, torch.Generator().manual_seed(0))
+    rows = draw_from(prior, 600, torch.Generator().manual_seed(0))
     for d, (decision, logp) in enumerate(zip(there.decisions, prior.log_probs(), strict=True)):
         size = len(decision.candidates)
         if is_searched_in(part, decision.name):

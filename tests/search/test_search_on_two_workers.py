@@ -1,5 +1,7 @@
 """Two workers search as one does: every step from a common state is the same step, and both stay equal bit for bit.
 
+They take architectures side by side, or, where there are too few or they are asked to, a half of each batch.
+
 Whole searches of one worker and of two are not compared: each step rounds, Adam and ReLU enlarge the difference, and
 the next steps go on from there. A step from a common state has no time for that, and in float64 what it rounds is
 far below what any mistake would change.
@@ -8,10 +10,12 @@ far below what any mistake would change.
 import copy
 import json
 import signal
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -20,32 +24,38 @@ from stopping import StopAt
 from torch import Tensor
 from workers import together
 
-from autovid.data import open_videos
+from autovid import distributed
+from autovid.data import Batch, open_videos
+from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork
 from autovid.run import Interrupted, TaskState
 from autovid.run.task import seed_step
 from autovid.search import parse_constraints, search, settings_for
+from autovid.search.choice import Judge
 from autovid.search.prior import Prior
 from autovid.search.problem import Choices
 from autovid.search.run import SearchResult
 from autovid.search.settings import SearchSettings
 from autovid.search.strategies.parsec import Parsec
-from autovid.search.supernet import Supernet
+from autovid.search.supernet import HELD_OUT, Supernet
 from autovid.search.task import SearchTask
-from autovid.space import load_space
+from autovid.space import SearchSpace, load_space
 
 STEPS = 12  # three of each part, and of the joint phase
+SEEN = [index for index in range(STEPS) if index % 3 != 1]  # alpha learns in all but the first of a part
 Tensors = dict[str, Tensor]
 
 
-def tiny_settings() -> SearchSettings:
+def tiny_settings(split: str = "architectures") -> SearchSettings:
     return settings_for(
         load_space("tiny"),
         proxy=True,
         videos=12,
         steps=3,
         samples=2,
+        archs_per_update=3 if split == "architectures" else 1,
+        split=split,
         alpha_every=1,
         batch=4,
         crop=16,
@@ -80,6 +90,9 @@ class SupernetInDouble(Supernet):
     def _batch(self, half: int) -> tuple[Tensor, Tensor]:
         x, y = super()._batch(half)
         return x.double(), y
+
+    def batches(self, part: int, first: int, last: int) -> Iterator[Batch]:
+        return (batch._replace(x=batch.x.double()) for batch in super().batches(part, first, last))
 
 
 class InDouble(SearchTask):
@@ -121,22 +134,28 @@ class InDouble(SearchTask):
         )
 
 
-def in_double(data: Path) -> InDouble:
-    settings = tiny_settings()
-    supernet = SupernetInDouble(load_space("tiny"), open_videos(data), settings, Compute("cpu", "fp32"), 0, None)
-    return InDouble(load_space("tiny"), settings, supernet=supernet)
+def with_dropout() -> SearchSpace:
+    space = load_space("tiny")
+    return replace(space, network=msgspec.structs.replace(space.network, dropout=0.5))
 
 
-def all_steps(data: Path) -> list[Step]:
-    task = in_double(data)
-    return [task.seen_step(index) for index in range(STEPS)]
+def in_double(data: Path, split: str) -> InDouble:
+    settings, space = tiny_settings(split), with_dropout()
+    supernet = SupernetInDouble(space, open_videos(data), settings, Compute("cpu", "fp32"), 0, None)
+    return InDouble(space, settings, supernet=supernet)
 
 
-def test_two_workers_do_the_same_step_as_one(tiny_videos: Path) -> None:
-    ours, theirs = together(all_steps, tiny_videos)
-    alone = in_double(tiny_videos)
+def all_steps(data: Path, split: str) -> list[Step]:
+    task = in_double(data, split)
+    return [task.seen_step(index) for index in SEEN]
+
+
+@pytest.mark.parametrize("split", ["architectures", "batch"])
+def test_two_workers_do_the_same_step_as_one(tiny_videos: Path, split: str) -> None:
+    ours, theirs = together(all_steps, tiny_videos, split)
+    alone = in_double(tiny_videos, split)
     learned = 0
-    for index, (first, second) in enumerate(zip(ours, theirs, strict=True)):
+    for index, first, second in zip(SEEN, ours, theirs, strict=True):
         alone.load(copy.deepcopy(first.before))
         whole = alone.seen_step(index)
         # random numbers and alpha are the same bits, so the draw is too
@@ -165,6 +184,8 @@ def same_step(two: Step, one: Step, settings: SearchSettings) -> None:
     for name, gradient in one.gradients.items():
         assert apart(two.gradients[name], gradient) <= room, name
     for name, value in one.weights.items():
+        if settings.split == "architectures" and "running" in name:
+            continue  # of the architectures that a worker took; nothing reads them
         # SGD moves weights by lr times the gradient; statistics are moments in float64, of fewer than 2^14 pixels
         assert apart(two.weights[name], value) <= (2.0**-29 if "running" in name else part.lr * room), name
     assert two.alpha_gradients.keys() == one.alpha_gradients.keys()
@@ -192,6 +213,54 @@ def largest(tensors: Tensors) -> float:
 
 
 # -- two workers
+
+
+def judged(data: Path) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """The architectures that this worker takes, and the losses and answers of all of them on held-out clips."""
+    task = in_double(data, "architectures")
+    assert task.supernet is not None
+    archs = task.space.index(task.space.sample(3, seed=4))
+    judge = Judge(task.supernet, task.space, archs, clips=8)
+    losses, right = judge.judge(task.supernet.batches(HELD_OUT, 0, 2), [2, 0, 1])
+    return [*task.supernet.deal(task.space, archs).numbers], losses, right
+
+
+def test_two_workers_judge_as_one(tiny_videos: Path) -> None:
+    (first, loss, right), (second, other_loss, other_right) = together(judged, tiny_videos)
+    _, whole_loss, whole_right = judged(tiny_videos)
+    assert sorted(first + second) == [0, 1, 2]
+    assert first
+    assert second
+    # to the bit: each has the statistics of all architectures from the one that took them, and the clips of both
+    assert np.array_equal(loss, other_loss)
+    assert np.array_equal(right, other_right)
+    # clips come one worker after the other; logits are float32, and so is the loss of 12 classes, which is below 4
+    assert np.sort(loss, 1) == pytest.approx(np.sort(whole_loss, 1), abs=16 * 4 * 2.0**-24)
+    assert whole_loss.max() < 4
+    assert right.sum() == whole_right.sum()
+
+
+def diverged(data: Path) -> tuple[str, bool]:
+    """What a step says whose second worker has a loss that is not a number, and whether a weight has moved."""
+    task = in_double(data, "architectures")
+    assert task.supernet is not None
+    before = [parameter.clone() for parameter in task.net.parameters()]
+    with pytest.MonkeyPatch.context() as patch:
+        if distributed.rank():
+            patch.setattr(
+                task.supernet, "logits", lambda x, *_: torch.full((len(x), 12), torch.nan, requires_grad=True)
+            )
+        try:
+            task.step(0)
+        except DivergedError as error:
+            return str(error), not all(map(torch.equal, before, task.net.parameters()))
+    return "", True
+
+
+def test_what_diverges_on_one_worker_stops_both(tiny_videos: Path) -> None:
+    for said, moved in together(diverged, tiny_videos):
+        assert "the loss of an architecture is nan" in said
+        assert not moved
 
 
 def tiny_search(out: Path, data: Path, stop_at: int | None = None, **options: Any) -> SearchResult:
@@ -242,7 +311,8 @@ def test_both_workers_learn_the_same_bit_for_bit(pair: Pair) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first["archs"], second["archs"], strict=True))
     for one, two in zip(first["alpha"], second["alpha"], strict=True):
         assert all(torch.equal(one[name], two[name]) for name in one)
-    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+    weights = [name for name in first["weights"] if "running" not in name]  # those are of a worker's own architectures
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in weights)
     assert first["losses"] == second["losses"]
     assert largest(first["alpha"][-1]) > 0.01  # else this would say nothing
 

@@ -1,6 +1,8 @@
 """Spaces and architectures as data: sizes, sampling, hashes, files that stand alone."""
 
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,23 @@ from autovid.cli import main
 from autovid.errors import AutovidError, ConfigError, CostRangeError
 from autovid.search import settings_for
 from autovid.space import Architecture, load_architecture, load_space
+
+
+def test_numbers_of_architectures_are_kept_and_belong_to_their_space() -> None:
+    tiny = load_space("tiny")
+    rows = np.stack([np.arange(len(tiny.sizes)) % np.array(tiny.sizes), np.zeros(len(tiny.sizes), np.int64)])
+    archs = [tiny.architecture(row) for row in rows]
+    rows_again = tiny.index(archs)
+    assert np.array_equal(rows_again, rows)
+    first = rows[0].copy()
+    rows[0] = 0  # the numbers of an architecture are its own
+    assert np.array_equal(tiny.index(archs)[0], first)
+    changed = replace(archs[0], choices=archs[1].choices)
+    assert np.array_equal(tiny.index([changed]), rows[1:])
+    turned = replace(tiny, decisions=tuple(replace(d, candidates=d.candidates[::-1]) for d in tiny.decisions))
+    assert [turned.architecture(row) for row in turned.index(archs)] == archs
+    assert not np.array_equal(turned.index(archs), tiny.index(archs))
+    assert pickle.loads(pickle.dumps(archs[0])) == archs[0]
 
 
 @pytest.mark.parametrize("name", ["tiny", "x3d", "two_stream"])

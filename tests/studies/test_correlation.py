@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from autovid.studies.correlation import interval, kendall, ranks, spearman
+from autovid.studies.correlation import interval, kendall, ranks, spearman, tied_pairs
 
 
 def tau_b(x: list[float], y: list[float]) -> float:
@@ -54,3 +54,11 @@ def test_the_interval_covers_as_it_says() -> None:
         inside += low <= 0.5826 <= high
     assert 82 <= inside <= 97
     assert np.isnan(interval(kendall, [1, 2], [1, 2])).all()
+
+
+def test_no_interval_where_all_draws_would_agree() -> None:
+    """A perfect order of whatever length, and a few values with ties, give the same value at every draw."""
+    assert np.isnan(interval(kendall, range(9), range(9))).all()
+    assert np.isnan(interval(kendall, [1, 1, 2, 2, 2], [1, 1, 2, 2, 3])).all()
+    assert kendall([1, 1, 2], [1, 1, 2]) == 1
+    assert tied_pairs([1, 1, 2, 3], [1, 2, 2, 4]) == 2

@@ -1,9 +1,10 @@
 import itertools
+import math
 
 import pytest
 import torch
 
-from autovid.train.evaluate import ViewAverage, accuracy
+from autovid.train.accuracy import ViewAverage, accuracy
 
 
 def table(*rows: list[float]) -> torch.Tensor:
@@ -45,6 +46,13 @@ def test_top_1_and_top_5() -> None:
     probabilities = table([0.3, 0.2, 0.15, 0.14, 0.11, 0.1], [0.3, 0.2, 0.15, 0.14, 0.11, 0.1])
     assert accuracy(probabilities, torch.tensor([0, 5]))[:3] == (50.0, 50.0, 2)
     assert accuracy(probabilities, torch.tensor([1, 4]))[:3] == (0.0, 100.0, 2)
+
+
+def test_the_loss_is_the_mean_logarithm_of_the_right_class() -> None:
+    probabilities = table([0.5, 0.5, 0.0], [0.25, 0.5, 0.25])
+    assert accuracy(probabilities, torch.tensor([0, 2])).loss == pytest.approx(1.5 * math.log(2))  # as written
+    assert accuracy(probabilities, torch.tensor([2, 2])).loss < math.inf
+    assert accuracy(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).loss == 0
 
 
 def test_top_5_of_five_classes_says_nothing() -> None:

@@ -115,7 +115,8 @@ def test_a_finished_training_is_not_done_again(whole: Path, videos: VideoSet, mo
 def test_evaluating_half_way_does_not_finish_it(videos: VideoSet, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(tmp_path / "run", videos, progress=StopAt(4))
-    assert evaluate(open_trained(tmp_path / "run", "cpu"), videos).step == 4
+    assert evaluate(open_trained(tmp_path / "run", "cpu", which="last"), videos).step == 4
+    assert evaluate(open_trained(tmp_path / "run", "cpu"), videos).step == 3
     assert train(tmp_path / "run", videos, resume=True).step == 6
 
 

@@ -12,7 +12,7 @@ from autovid.errors import ConfigError, DataError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import RunDirectory
 from autovid.train import evaluate, open_trained
-from autovid.train.evaluate import evaluate_network
+from autovid.train.accuracy import evaluate_network
 
 CLIP = Clip(frames=4, crop=24, stride=2)
 
@@ -132,8 +132,8 @@ def test_unknown_views_and_splits_are_refused(run: Path, videos: VideoSet) -> No
     trained = open_trained(run, "cpu")
     with pytest.raises(ConfigError, match="10-lcr"):
         evaluate(trained, videos, "20-corner")
-    with pytest.raises(ConfigError, match="val, train"):
-        evaluate(trained, videos, split="test")
+    with pytest.raises(ConfigError, match="val, test, train"):
+        evaluate(trained, videos, split="all")
 
 
 def test_only_a_training_can_be_opened(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def read_csv(root: Path, fold: int) -> Layout:
     Columns: `path,label[,start,end][,split]`.
     """
     tables = [
-        path for path in sorted(root.glob("*.csv")) if not metadata_path(path).exists() and ".left-out" not in path.name
+        path
+        for path in sorted(root.glob("*.csv"))
+        if not metadata_path(path).exists() and not path.stem.endswith((".left-out", ".broken"))
     ]
     if len(tables) != 1:
         raise DataError(f"{root}: {len(tables)} CSV files where one is expected: path,label[,start,end][,split]")

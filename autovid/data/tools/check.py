@@ -1,5 +1,6 @@
 """Decode everything once; report what is broken and why."""
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -34,14 +35,57 @@ class Checker(msgspec.Struct, frozen=True):
         try:
             with open_video(path) as video:
                 video.check()
-                return VideoResult(task, state, reasons=tuple(missing(video, part) for part in task.parts))
+                reasons = tuple(missing(video, part) for part in task.parts)
+                return VideoResult(task, state, reasons=reasons, seconds=tuple(seconds(video, p) for p in task.parts))
         except VideoError as error:
             return VideoResult(task, state, str(error))
 
 
-def check(videos: VideoSet, journal: Journal, workers: int, progress: ProgressDisplay) -> list[tuple[str, str]]:
-    """Return (path, reason) of all that is broken in a data set."""
-    return broken(process(videos.root, tasks(videos), Checker(videos.root).check, journal, workers, progress))
+def check(videos: VideoSet, journal: Journal, workers: int, progress: ProgressDisplay) -> list[VideoResult]:
+    """Decode everything in a data set, and return what is known of each file."""
+    return process(videos.root, tasks(videos), Checker(videos.root).check, journal, workers, progress)
+
+
+def sound(videos: VideoSet, results: list[VideoResult]) -> VideoSet:
+    """Return the data set without what is broken; its classes stay."""
+    bad = _bad(results)
+    train, val = (tuple(v for v in own if (v.path, (v.start, v.end)) not in bad) for own in (videos.train, videos.val))
+    return msgspec.structs.replace(videos, train=train, val=val)
+
+
+def class_table(videos: VideoSet, results: list[VideoResult]) -> list[list[str]]:
+    """Return a row for each class: name, videos of train and of val that are sound, broken ones, seconds."""
+    bad, good = _bad(results), sound(videos, results)
+    length = {(r.task.path, part): s for r in results for part, s in zip(r.task.parts, r.seconds)}
+    rows = []
+    for label, name in enumerate(videos.classes):
+        train, val = (sum(v.label == label for v in own) for own in (good.train, good.val))
+        own = [(v.path, (v.start, v.end)) for v in (*videos.train, *videos.val) if v.label == label]
+        total = sum(length.get(key, 0.0) for key in own if key not in bad)
+        rows.append([name, str(train), str(val), str(sum(key in bad for key in own)), f"{total:.0f}"])
+    return rows
+
+
+def imbalance(videos: VideoSet) -> str:
+    """Say how unequal the classes are, where the largest has twice as many videos as the smallest, or more."""
+    counts = Counter(video.label for video in videos.train)
+    if len(counts) < 2 or max(counts.values()) < 2 * min(counts.values()):
+        return ""
+    most, least = (pick(counts, key=lambda label: counts[label]) for pick in (max, min))
+    share = f"{100 * counts[most] / len(videos.train):.0f} %"
+    return (
+        f"{videos.classes[most]} has {counts[most]} videos to train on and {videos.classes[least]} {counts[least]}: "
+        f"always to answer {videos.classes[most]} would be right for {share} of them"
+    )
+
+
+def _bad(results: list[VideoResult]) -> set[tuple[str, Part]]:
+    return {
+        (result.task.path, part)
+        for result in results
+        for number, part in enumerate(result.task.parts)
+        if result.reason or result.reasons[number]
+    }
 
 
 def broken(results: list[VideoResult]) -> list[tuple[str, str]]:
@@ -67,3 +111,9 @@ def inside(video: OpenVideo, part: Part) -> NDArray[np.bool_]:
     start, end = part
     kept: NDArray[np.bool_] = video.marks >= (start or 0)
     return kept if end is None else kept & (video.marks < end)
+
+
+def seconds(video: OpenVideo, part: Part) -> float:
+    """Return how long a part of a video is, or the whole; 0 for pictures without times."""
+    kept = video.seconds[inside(video, part)]
+    return float(kept[-1] - kept[0]) if len(kept) else 0.0

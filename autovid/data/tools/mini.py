@@ -38,12 +38,12 @@ def mini(videos: VideoSet, seed: int = 0, classes: str | None = None) -> tuple[V
     """
     kept, provenance = _drawn(videos, seed) if classes is None else _listed(videos, classes)
     new = {old: label for label, old in enumerate(sorted(kept))}
-    train, val = (
+    train, val, test = (
         tuple(Video(v.path, new[v.label], v.start, v.end) for v in part if v.label in new)
-        for part in (videos.train, videos.val)
+        for part in (videos.train, videos.val, videos.test)
     )
     names = tuple(videos.classes[label] for label in new)
-    chosen = VideoSet(f"mini-{videos.name}", videos.root, names, train, val, videos.flip)
+    chosen = VideoSet(f"mini-{videos.name}", videos.root, names, train, val, videos.flip, test)
     return chosen, {**provenance, "of": videos.name, "classes of it": len(videos.classes)}
 
 

@@ -27,7 +27,8 @@ class VideoTask(msgspec.Struct, frozen=True):
 class VideoResult(msgspec.Struct, frozen=True):
     """The result of a task. `stamp`: the file's size and time, so that another file of this name is processed again.
 
-    `reason`: why it cannot be read, else empty. `reasons`: for each part, likewise. `new`: the copy.
+    `reason`: why it cannot be read, else empty. `reasons`: for each part, likewise. `seconds`: of each part. `new`: the
+    copy.
     """
 
     task: VideoTask
@@ -35,6 +36,7 @@ class VideoResult(msgspec.Struct, frozen=True):
     reason: str = ""
     reasons: tuple[str, ...] = ()
     new: VideoTask | None = None
+    seconds: tuple[float, ...] = ()
 
 
 class ProgressDisplay(Protocol):
@@ -85,7 +87,7 @@ class Journal:
 def tasks(videos: VideoSet) -> list[VideoTask]:
     """Return a task for every file of the index, in its order."""
     parts: dict[str, list[Part]] = defaultdict(list)
-    for video in (*videos.train, *videos.val):
+    for video in videos.videos:
         if (video.start, video.end) not in parts[video.path]:
             parts[video.path].append((video.start, video.end))
     return [VideoTask(path, tuple(own)) for path, own in parts.items()]

@@ -109,7 +109,7 @@ def resize(
     Nothing is made larger; sound is left out, rotation done; a copy has the frames and times of its original. Raises
     DataError where a copy could take the place of a video, the journal is one of another copy, or there are images.
     """
-    if image := next((video.path for video in (*videos.train, *videos.val) if is_image(video.path)), None):
+    if image := next((video.path for video in videos.videos if is_image(video.path)), None):
         raise DataError(f"{videos.name} has images, {image} say, which are read as they are: resize is for videos")
     root = videos.root.resolve()
     _check_apart(videos, root, out.resolve())
@@ -127,12 +127,23 @@ def resize(
     return _copied(videos, out, results), broken(results)
 
 
+def moved_times(videos: VideoSet, copy: VideoSet) -> str:
+    """Say that the copy's parts have other times than the original's, where they have; their frames are the same."""
+    old, new = ({v.start for v in (*s.train, *s.val)} | {v.end for v in (*s.train, *s.val)} for s in (videos, copy))
+    if not new - old:
+        return ""
+    return (
+        "start and end are those of the copies: they lie between two frames, so that each part has the frames that it "
+        "had, and differ from yours by less than a frame"
+    )
+
+
 def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
     """Raise DataError where `out` has a video of the set; it may lie below the folder of their CSV file."""
     if root.is_relative_to(out):
         raise DataError(f"{root}, the data set, lies in {out}; give a folder of its own")
     if out.is_relative_to(root):
-        for video in (*videos.train, *videos.val):
+        for video in videos.videos:
             if (root / video.path).resolve().is_relative_to(out):
                 raise DataError(f"{root / video.path}, of the data set, lies in {out}; give a folder of its own")
 
@@ -158,15 +169,15 @@ def _copied(videos: VideoSet, out: Path, results: list[VideoResult]) -> VideoSet
             for part, new_part, reason in zip(result.task.parts, result.new.parts, result.reasons):
                 if not reason:
                     new[result.task.path, part] = result.new.path, new_part
-    train, val = (
+    train, val, test = (
         tuple(
             Video(new[key][0], video.label, *new[key][1])
             for video in part
             if (key := (video.path, (video.start, video.end))) in new
         )
-        for part in (videos.train, videos.val)
+        for part in (videos.train, videos.val, videos.test)
     )
-    return VideoSet(videos.name, out, videos.classes, train, val, videos.flip)
+    return VideoSet(videos.name, out, videos.classes, train, val, videos.flip, test)
 
 
 def _replace(half: Path, target: Path) -> None:

@@ -70,6 +70,8 @@ class Parsec:
         self.betas = [Beta(settings.beta) for _ in problem.constraints]
         self.opening = Opening(problem.steps) if settings.open_prior == "evidence" else None
         self._drawn: tuple[int, Choices] | None = None
+        sizes = [problem.space.sizes[d] for d in problem.searched]
+        self.pushes = {why: [torch.zeros(size) for size in sizes] for why in ("accuracy", "cost")}  # summed gradients
 
     def draw(self, step: int, n: int | None, rng: np.random.Generator) -> Choices:
         warm = step < self.problem.warmup
@@ -107,12 +109,27 @@ class Parsec:
             self.opening.add(choices, scores)
             return {"prior_open": float(self.opening.is_open)}
         self.adam.zero_grad()
-        torch.autograd.backward(self._loss(choices, scores))
+        accuracy, loss = self._losses(choices, scores)
+        own = torch.autograd.grad(accuracy, list(self.prior.parameters()), retain_graph=True)
+        torch.autograd.backward(loss)
+        for alpha, gradient, *sums in zip(self.prior.parameters(), own, *self.pushes.values()):
+            assert alpha.grad is not None
+            sums[0].add_(gradient)
+            sums[1].add_(alpha.grad - gradient)
         self.adam.step()
         return self._move_betas()
 
-    def _loss(self, choices: Choices, scores: Scores) -> Tensor:
-        """Return what has PARSEC's gradient for alpha. Exact cost terms leave the likelihood with a baseline alone."""
+    @property
+    def moved_by_cost(self) -> float | None:
+        """What part of the prior's movement is due to cost, by the size of summed gradients; None before it moves."""
+        accuracy, cost = (sum(float(total.abs().sum()) for total in totals) for totals in self.pushes.values())
+        return cost / (accuracy + cost) if accuracy + cost else None
+
+    def _losses(self, choices: Choices, scores: Scores) -> tuple[Tensor, Tensor]:
+        """Return what has PARSEC's gradient for alpha, without the terms of cost and with them.
+
+        Exact terms leave the likelihood with a baseline alone.
+        """
         factor = float(scores.clips) if self.settings.likelihood == "sum" else 1.0
         loglik_K = torch.from_numpy(scores.log_likelihood_K) * factor
         logprob_K, m_K = self.prior.log_prob(torch.from_numpy(choices)), importance(loglik_K)
@@ -123,11 +140,13 @@ class Parsec:
                 CostTerm(cost_shares(limit.table.total(choices), beta.aim(limit.range)), beta.value)
                 for limit, beta in limits
             ]
-            return surrogate(logprob_K, m_K, terms, conditioned, control=self.settings.beta == "auto")
-        loss = surrogate(logprob_K, m_K, (), conditioned, control=True)
+            control = self.settings.beta == "auto"
+            accuracy = surrogate(logprob_K, m_K, (), conditioned, control)
+            return accuracy, surrogate(logprob_K, m_K, terms, conditioned, control)
+        accuracy = loss = surrogate(logprob_K, m_K, (), conditioned, control=True)
         for limit, beta in limits:
             loss = loss + beta.value * self.prior.along(self._cost_gradient(limit, beta))
-        return loss
+        return accuracy, loss
 
     def _cost_gradient(self, limit: PartConstraint, beta: Beta) -> list[NDArray[np.float64]]:
         log_probs = self.prior.log_probs()
@@ -165,6 +184,7 @@ class Parsec:
             "adam": self.adam.state_dict() if self.adam else {},
             "beta": [beta.value for beta in self.betas],
             "opening": self.opening.state() if self.opening else {},
+            "pushes": {why: [total.clone() for total in totals] for why, totals in self.pushes.items()},
         }
 
     def load(self, state: State) -> None:
@@ -175,3 +195,4 @@ class Parsec:
             beta.value = value
         if self.opening:
             self.opening.load(state["opening"])
+        self.pushes = {why: [total.clone() for total in totals] for why, totals in state["pushes"].items()}

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from counting import counting_frames, write
@@ -12,8 +13,10 @@ from PIL import Image
 
 from autovid.cli import main
 from autovid.data import Video, VideoSet, open_videos
-from autovid.data.tools.check import Checker, check
+from autovid.data.clips import read_frames
+from autovid.data.tools.check import Checker, broken, check, imbalance
 from autovid.data.tools.process_videos import Journal, VideoTask, process
+from autovid.data.tools.resize import moved_times
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
 from autovid.run import Progress
@@ -69,6 +72,28 @@ def test_what_is_broken_is_listed_with_its_reason(mixed: Path, capsys: pytest.Ca
     assert "No such file" in reasons["gone.mp4"]
     assert reasons["torn"].startswith("00003.jpg: ")
     assert reasons["twice.mp4"] == "no frames from 7 to 8"
+    words = " ".join(said.out.split())
+    assert "│ a │ 2 │ 1 │ 3 │ 3 │" in words
+    assert f"next autovid search --data {mixed.with_name('mixed.clean.csv')} " in words
+
+
+def test_the_clean_index_is_what_is_left_and_stands_in_the_way_of_nothing(mixed: Path, tmp_path: Path) -> None:
+    main(["data", "check", str(mixed), "--workers", "1"])
+    clean = mixed.with_name("mixed.clean.csv")
+    videos = open_videos(clean, holdout=0)
+    kept = {(video.path, video.start) for video in (*videos.train, *videos.val)}
+    assert kept == {("good.mp4", None), ("twice.mp4", 0.0), ("twice.mp4", 1.0), ("frames", 2.0)}
+    assert videos.classes == ("a", "b")
+    assert main(["data", "check", str(clean), "--workers", "1"]) == 0
+    assert main(["data", "index", "csv", str(tmp_path)]) == 0  # of the one CSV file that is a user's
+
+
+def test_unequal_classes_are_told() -> None:
+    videos = VideoSet("few", Path("."), ("a", "b"), tuple(Video(f"{n}.mp4", int(n > 5)) for n in range(8)), ())
+    assert imbalance(videos) == (
+        "a has 6 videos to train on and b 2: always to answer a would be right for 75 % of them"
+    )
+    assert imbalance(msgspec.structs.replace(videos, train=videos.train[3:])) == ""
 
 
 def test_a_sound_set_is_said_to_be_so(counting: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +169,7 @@ def test_check_agrees_with_reading(mixed: Path, tmp_path: Path) -> None:
         outcomes.add(bool(done.reason))
         if not done.reason:
             with VideoFile(tmp_path / f"r{i}.mp4") as file:
-                assert len(file.frames(np.arange(len(file)), lambda image: image)) == len(file)
+                assert len(read_frames(file, np.arange(len(file)), lambda image: image)) == len(file)
     assert outcomes == {True, False}
 
 
@@ -154,7 +179,7 @@ SHARED = Path(__file__).parents[3].parent / "shared" / "videos"
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
 def test_real_recordings_are_sound(tmp_path: Path) -> None:
     videos = VideoSet("real", SHARED, ("a",), tuple(Video(n, 0) for n in ("demo.mp4", "test.avi", "test.mp4")), ())
-    assert check(videos, Journal(tmp_path / "j", {}), 1, Progress()) == []
+    assert broken(check(videos, Journal(tmp_path / "j", {}), 1, Progress())) == []
 
 
 def test_missing_videos_are_for_check_to_list_and_for_training_to_refuse(mixed: Path) -> None:
@@ -181,3 +206,10 @@ def test_the_folder_that_one_stands_in_is_named_as_any_other(
     monkeypatch.chdir(tmp_path / "set" / "a")
     assert main(["data", "mini", "..", "--seed", "1"]) == 0
     assert sorted(path.name for path in (tmp_path / "set" / "a").iterdir()) == ["1.mp4"]
+
+
+def test_a_copy_with_other_times_says_so() -> None:
+    videos = VideoSet("few", Path("."), ("a",), (Video("a.mp4", 0, 1.0, 2.0), Video("b.mp4", 0)), ())
+    assert moved_times(videos, videos) == ""
+    copy = msgspec.structs.replace(videos, train=(Video("a.mp4", 0, 1.02, 1.98), Video("b.mp4", 0)))
+    assert "differ from yours by less than a frame" in moved_times(videos, copy)

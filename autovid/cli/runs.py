@@ -1,0 +1,176 @@
+"""autovid runs: the runs of a folder, what they came to, and what to type next. Reads small files, and no torch."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SHOWN = 10  # next commands, those of the newest runs
+STEP = re.compile(r" step (\d+) of (\d+): (.*)")
+
+
+class RunRow(NamedTuple):
+    """A run: its kind, state, top-1 in percent, GFLOPs, age in seconds, and the next command."""
+
+    name: str
+    kind: str
+    state: str
+    top1: float | None
+    gflops: float | None
+    age: float
+    next: str
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table, the newest run first, and the next commands."""
+    from autovid.errors import RunError
+
+    if not args.folder.is_dir():
+        raise RunError(f"{args.folder}: no such folder; give the one that holds run directories")
+    rows = sorted(_rows(args.folder), key=lambda row: row.age)
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+        return 0
+    if not rows:
+        print(f"no runs in {args.folder}; autovid search makes one")
+        return 0
+    _show(rows)
+    return 0
+
+
+def _show(rows: list[RunRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in ("run", "kind", "state", "top-1", "GFLOPs", "age"):
+        table.add_column(name, justify="left" if name in ("run", "kind", "state") else "right", overflow="fold")
+    for row in rows:
+        top1 = "" if row.top1 is None else f"{row.top1:.2f} %"
+        gflops = "" if row.gflops is None else f"{row.gflops:.4g}"
+        table.add_row(row.name, row.kind, row.state, top1, gflops, _age(row.age))
+    console = Console()
+    console.print(table, markup=False)
+    steps = [row.next for row in rows[:SHOWN] if row.next]
+    for number, line in enumerate(steps):
+        console.print(f"{'next' if number == 0 else '    '}   {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _age(seconds: float) -> str:
+    for unit, size, most in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _rows(folder: Path) -> Iterator[RunRow]:
+    from autovid.config import read_yaml
+    from autovid.errors import ConfigError
+
+    for file in [*folder.glob("config.yaml"), *folder.glob("*/config.yaml")]:
+        with contextlib.suppress(ConfigError, OSError):  # no run of ours
+            config = read_yaml(file).as_type(dict[str, Any])
+            if "autovid" in config and "kind" in config:
+                yield _row(file.parent, config)
+
+
+def _row(path: Path, config: dict[str, Any]) -> RunRow:
+    log = _log(path)
+    kind, data = config["kind"], config.get("data")
+    if kind == "search" and config.get("settings", {}).get("score") == "training":
+        kind = "random-baseline"
+    done = [json.loads(file.read_text()) for file in path.glob("evaluation-*.json") if not file.stem.endswith("-train")]
+    best: dict[str, Any] = max(done, key=lambda one: one["views_per_video"], default={})
+    files = [file for name in ("log.txt", "metrics.jsonl", "config.yaml") if (file := path / name).is_file()]
+    changed = max(file.stat().st_mtime for file in files)
+    state = _state(path, kind, log)
+    name = data["name"] if isinstance(data, dict) else data
+    return RunRow(
+        path.name, f"{kind} on {name}" if name else kind, state, best.get("top1"),
+        best.get("gflops_per_view") or _gflops(path), max(0.0, time.time() - changed),
+        _next(path, config, kind, state, log),
+    )  # fmt: skip
+
+
+def _log(path: Path) -> str:
+    file = path / "log.txt"
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _state(path: Path, kind: str, log: str) -> str:
+    """Return running, finished, stopped or failed, with the step where it is not finished."""
+    steps = STEP.findall(log)
+    at, of, how = steps[-1] if steps else ("0", "", "")
+    where = f" at step {at} of {of}" if of else ""
+    if _locked(path / ".lock"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            at = str(json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["step"] + 1)
+            where = f" at step {at} of {of}"
+        return f"running{where}"
+    if kind == "train":
+        finished = (path / "evaluation-center.json").is_file() and how == "finished"
+    elif kind == "rank":
+        finished = (path / "rank.json").is_file()
+    else:
+        finished = (path / "architecture.yaml").is_file() and how in ("finished", "")
+    if finished:
+        return "finished"
+    if failure := re.search(r" step (\d+): (\w+): ", log.splitlines()[-1] if log else ""):
+        return f"failed ({failure[2]}) at step {failure[1]} of {of}"
+    return f"stopped{where}"
+
+
+def _locked(lock: Path) -> bool:
+    """Tell whether a process works in the run directory now."""
+    if not lock.is_file():
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _gflops(path: Path) -> float | None:
+    """Return what architecture.yaml says of its cost."""
+    from autovid.config import read_yaml
+    from autovid.errors import ConfigError
+
+    with contextlib.suppress(ConfigError, OSError, KeyError, TypeError):
+        return float(read_yaml(path / "architecture.yaml").as_type(dict[str, Any])["cost"]["macs"]) / 1e9
+    return None
+
+
+def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -> str:
+    """Return the command that goes on, or that uses what is finished; nothing for a run at work."""
+    where = shlex.quote(str(path))
+    if state.startswith("running"):
+        return ""
+    if state != "finished":
+        return log.rpartition(" goes on with: ")[2].partition("\n")[0] if " goes on with: " in log else ""
+    if kind == "search":
+        proxy = " --recipe proxy" if config.get("settings", {}).get("proxy") else ""
+        source = _source(path)
+        return f"autovid train {where}" + (f" --data {shlex.quote(source)}{proxy}" if source != "synthetic" else "")
+    return f"autovid {'evaluate' if kind == 'train' else 'report'} {where}"
+
+
+def _source(path: Path) -> str:
+    """Return the videos of a run, as its newest checkpoint has them."""
+    with contextlib.suppress(OSError, ValueError):
+        files = sorted(path.glob("checkpoints/step-*/state.json"))
+        return str(json.loads(files[-1].read_text()).get("source", "synthetic")) if files else "synthetic"
+    return "synthetic"
