@@ -23,6 +23,7 @@ from autovid.errors import AutovidError, ConfigError
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # with a worker that is silent; a broken connection is noticed at once
+MEETING = "AUTOVID_MEETING"  # a file, in which the workers of one machine meet: nothing listens for it
 BUCKET = 32 * 2**20  # bytes of gradients in one message
 _alone = False  # inside `alone`
 
@@ -90,14 +91,21 @@ def process_group() -> Iterator[None]:
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
-    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+    meeting = os.environ.get(MEETING)
+    needed = ("RANK",) if meeting else ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in needed if name not in os.environ]:
         raise ConfigError(f"WORLD_SIZE is set but not {', '.join(missing)}; start workers with torchrun")
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     with _explained():
-        store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]
-        store = dist.PrefixStore(name_of_attempt(store, rank, size), store)  # type: ignore[attr-defined]
+        store: Any
+        if meeting:
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            store = dist.FileStore(meeting, size)  # type: ignore[attr-defined]
+        else:
+            store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]
+            store = dist.PrefixStore(name_of_attempt(store, rank, size), store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:

@@ -4,10 +4,12 @@ import argparse
 import contextlib
 import importlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -174,7 +176,8 @@ def _others(number: int, words: Sequence[str]) -> Iterator[None]:
 
     before, threads, others = dict(os.environ), torch.get_num_threads(), []
     own = max(1, options.cores() // number)
-    os.environ.update(_meeting(number), OMP_NUM_THREADS=str(own))
+    folder = tempfile.mkdtemp(prefix="autovid-")
+    os.environ.update(_meeting(number, Path(folder) / "meeting"), OMP_NUM_THREADS=str(own))
     try:
         for rank in range(1, number):
             ready, theirs = os.pipe()
@@ -193,19 +196,23 @@ def _others(number: int, words: Sequence[str]) -> Iterator[None]:
             process.wait()
             os.close(ready)
         torch.set_num_threads(threads)
+        shutil.rmtree(folder, ignore_errors=True)
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
 
 
-def _meeting(number: int) -> dict[str, str]:
-    """Return what torchrun would set for the first of `number` workers on this machine."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
-    size = str(number)
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
-    return {**meeting, "RANK": "0", "LOCAL_RANK": "0"}
+def _meeting(number: int, file: Path) -> dict[str, str]:
+    """Return the environment of the first of `number` workers on this machine, which meet in a file.
+
+    They exchange messages by the loopback interface, and listen nowhere else.
+    """
+    from autovid.distributed import MEETING
+
+    size = {name: str(number) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    interface = {"GLOO_SOCKET_IFNAME": loopback[0]} if loopback else {}
+    return {MEETING: str(file), **size, **interface, "RANK": "0", "LOCAL_RANK": "0"}
 
 
 def _follow(leader: int) -> None:

@@ -46,6 +46,22 @@ def alive(pid: int) -> bool:
     return False
 
 
+def listening(pid: int) -> set[str]:
+    """Return the addresses of this machine at which a process takes connections."""
+    own: set[str] = set()
+    with contextlib.suppress(OSError):
+        own = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in own:
+                digits = local.partition(":")[0]
+                four = [str(byte) for byte in reversed(bytes.fromhex(digits))]
+                found.add(".".join(four) if table == "tcp" else digits)
+    return found
+
+
 def start(tiny_videos: Path, out: Path, *more: str) -> "contextlib.AbstractContextManager[subprocess.Popen[str]]":
     words = [sys.executable, "-m", "autovid", *SEARCH.split(), "--data", str(tiny_videos), "-o", str(out), *more]
     return running(words, stdout=-1, stderr=-1, text=True)
@@ -56,6 +72,8 @@ def stopped(process: "subprocess.Popen[str]", out: Path) -> tuple[str, set[int]]
     metrics = out / "metrics.jsonl"
     wait_for(lambda: process.poll() is not None or (metrics.exists() and metrics.read_text().count("\n") >= 1))
     others = descendants(process.pid) - {process.pid}
+    if process.poll() is None and Path("/proc/net/tcp").exists():
+        assert set().union(*map(listening, (process.pid, *others))) <= {"127.0.0.1"}
     os.kill(process.pid, signal.SIGTERM)
     said, warned = process.communicate(timeout=WAIT)
     assert process.returncode == 143, warned
