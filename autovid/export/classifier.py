@@ -172,11 +172,17 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
     net = build(model, manifest.outputs)
     load_weights(net, folder / FILES[manifest.kind])
     sampling: Any = clip.sampling
-    recipe = make_recipe(model, frames=clip.frames, crop=clip.crop, stride=clip.stride, sampling=sampling)
+    trained = manifest.trained
+    epochs = trained.get("recipe", {}).get("epochs")
+    size: dict[str, Any] = {"frames": clip.frames, "crop": clip.crop, "stride": clip.stride}
+    recipe = make_recipe(model, **size, sampling=sampling, epochs=epochs)
     compute = Compute(device, "fp32")
-    step, steps = (int(manifest.trained.get(key, 0)) for key in ("step", "steps"))
+    step, steps, validations = (int(trained.get(key, 0)) for key in ("step", "steps", "validations"))
+    finished = bool(trained.get("finished", step == steps))
     classes = manifest.classes or tuple(map(str, range(manifest.outputs)))
-    return Trained(folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, step == steps)
+    return Trained(
+        folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, finished, validations
+    )
 
 
 def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:

@@ -82,6 +82,7 @@ def _of_run(path: Path, which: Which) -> ExportSource:
         "steps": opened.steps,
         "finished": opened.finished,
         **({"checkpoint": opened.weights} if opened.weights else {}),
+        **({"validations": opened.validations} if opened.validations else {}),
         **(
             {"recipe": {**config["recipe"], "epochs": opened.recipe.epochs}}
             if "recipe" in config

@@ -228,7 +228,7 @@ def test_a_random_baseline_tells_what_its_trainings_tell(runs: dict[str, Path], 
     logs = [read_run(path) for path in sorted(runs["random"].glob("*-*/")) if (path / "config.yaml").is_file()]
     assert len(logs) == len(run.trainings) == 3
     assert run.seconds == pytest.approx(sum(one.seconds for one in logs))  # the same three numbers
-    assert run.begun == min(one.log[0][:19] for one in logs)
+    assert run.begun == min(one.log[0][:19] for one in (run, *logs))
     cost = everything.sections["cost"]
     assert run.command
     assert {one.command for one in logs} == {run.command}

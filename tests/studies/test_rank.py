@@ -46,7 +46,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
         patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
         patch.setattr("autovid.search.run.search_curve", lambda *args: b"")
         constraints = parse_constraints(SPACE, {"flops": "0.0075:0.008"})
-        search(SPACE, open_videos(tiny_videos), settings, out, constraints=constraints, device="cpu", precision="fp32")
+        how = {"device": "cpu", "precision": "fp32", "source": str(tiny_videos)}
+        search(SPACE, open_videos(tiny_videos), settings, out, constraints=constraints, **how)
     return out
 
 

@@ -53,7 +53,7 @@ def test_its_plan_takes_the_data(
     experiment: str, name: str, clips: str, val: int, indexes: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The other eight experiments say no more than what is trained with: test_experiments."""
-    assert main(["train", experiment, "--data", str(indexes[name]), "--dry-run"]) == 0
+    assert main(["train", experiment, "--data", str(indexes[name]), "--batch", "8", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert f"{name}: 3 classes, 6 videos, {val} in val ({name} has" in shown
     assert clips in shown
