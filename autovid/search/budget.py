@@ -105,9 +105,9 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     total = sum(part.steps for part in settings.parts)
     each = rates.update(settings.parts)
     updates = LEARNING * seconds / each
-    shortest = min(part.steps for part in settings.parts if part.steps)
-    if updates * shortest / total < FEWEST:
-        least = FEWEST * total / shortest * each / LEARNING
+    fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
+    if updates < fewest:
+        least = fewest * each / LEARNING
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)

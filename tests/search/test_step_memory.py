@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import settings_for
+from autovid.search.memory import step_memory
 from autovid.search.run import supernet_search
 from autovid.space import load_space
 
@@ -87,3 +88,16 @@ def test_the_memory_of_a_step_does_not_grow_with_k(tiny_videos: Path, monkeypatc
     (two, graph), (eight, _) = (step_bytes(tiny_videos, samples, monkeypatch) for samples in (2, 8))
     assert graph > 1_000_000  # else nothing would be seen of six more of them
     assert eight - two < graph / 20, (two, eight, graph)
+
+
+def test_workers_side_by_side_keep_the_whole_batch_each() -> None:
+    space = load_space("tiny")
+
+    def clips(workers: int, **changes: Any) -> int:
+        settings = settings_for(space, proxy=True, videos=400, constrained=False, batch=8, **changes)
+        return step_memory(space, settings, 12, workers, False).clips
+
+    assert clips(1, archs_per_update=1) == 8
+    assert clips(2, archs_per_update=2) == 8
+    assert clips(2, archs_per_update=2, split="batch") == 4
+    assert clips(2, archs_per_update=1) == 4  # too few to deal: each batch is shared
