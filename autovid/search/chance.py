@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import takes
+from autovid.space.schema import JOINT
 
 LAST = 0.25  # share of a part's steps on held-out clips that are compared, ...
 FEWEST, MOST = 8, 100  # ... but at least and at most so many
@@ -106,16 +107,19 @@ class Evidence(NamedTuple):
 
 
 def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, chance: Chance) -> Evidence:
-    """Compare each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing."""
+    """Compare each part's supernet with chance, by the first `step` steps of a metrics.jsonl, which may be missing.
+
+    Where a part without evidence leaves its decisions to the joint phase, parts at chance say nothing once that runs.
+    """
     losses = _held_out_losses(metrics, step)
-    return Evidence(
-        tuple(
-            _part(part.name, losses[number], settings.batch, chance)
-            for number, part in enumerate(settings.parts)
-            if number in losses
-        ),
-        takes(settings.strategy, "arch_lr"),
-    )
+    parts = [
+        _part(part.name, losses[number], settings.batch, chance)
+        for number, part in enumerate(settings.parts)
+        if number in losses
+    ]
+    if settings.options.get("open_prior") == "evidence" and any(one.part == JOINT for one in parts):
+        parts = [one for one in parts if one.part == JOINT or not one.at_chance]
+    return Evidence(tuple(parts), takes(settings.strategy, "arch_lr"))
 
 
 def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> PartEvidence:

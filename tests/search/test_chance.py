@@ -128,3 +128,12 @@ def test_without_a_held_out_loss_nothing_is_claimed(tmp_path: Path) -> None:
 def test_a_torn_line_and_steps_after_the_checkpoint_are_left_out(tmp_path: Path) -> None:
     judged = evidence(tmp_path, {0: [1.0] * 15 + [9.0] * 15}, step=25, end='\n{"step": 12, "held_out_l')
     assert [(one.part, one.loss) for one in judged.parts] == [("sparse", 1.0)]
+
+
+def test_where_the_joint_phase_decides_parts_at_chance_say_nothing(tmp_path: Path) -> None:
+    losses = {0: noisy(2.5), 1: noisy(1.5), 2: noisy(2.5)}
+    judged = evidence(tmp_path, {**losses, 3: noisy(1.0)}, step=160)
+    assert [one.part for one in judged.parts] == ["dense", "joint"]
+    assert judged.better_than_chance
+    judged = evidence(tmp_path, {**losses, 3: noisy(2.5)}, step=160)
+    assert judged.at_chance == ["joint"]
