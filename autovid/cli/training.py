@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision", "validate_every", "patience",
+    "precision", "validate_every", "patience", "balance",
 )  # fmt: skip
 
 
@@ -77,6 +77,12 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    group.add_argument(
+        "--balance",
+        action="store_const",
+        const=True,
+        help="draw every class as often as any other, however many videos it has (default: every video)",
+    )
     group.add_argument(
         "--validate-every",
         type=options.not_negative,

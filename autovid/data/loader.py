@@ -14,6 +14,7 @@ from autovid.data.bad_videos import FaultLog
 from autovid.data.clips import ClipReader, LoadedClips, Pixels, SampleKey, generator
 from autovid.data.frame_cache import FrameCache
 from autovid.data.index import Video
+from autovid.data.order import BalancedOrder
 from autovid.data.transforms import ColorJitter, Crops, Cutting, jitter_range
 from autovid.data.views import views_of
 from autovid.data.workers import WorkerPool
@@ -32,7 +33,8 @@ class ClipLoader:
     """Clips of a split of videos, in batches. They do not depend on the number of workers.
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
-    videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
+    videos, or with `balance` in an order in which every class comes alike (`autovid.data.order`); batch i is a pure
+    function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
     default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
     with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment,
     and colours as `color_jitter` and `lighting` say (`autovid.data.transforms`; 0 for none).
@@ -66,6 +68,7 @@ class ClipLoader:
         auto_augment: bool = False,
         color_jitter: float = 0.0,
         lighting: float = 0.0,
+        balance: bool = False,
         views: str = "center",
         faults: FaultLog | None = None,
         shard: tuple[int, int] = (0, 1),
@@ -81,6 +84,7 @@ class ClipLoader:
         if train and batch % self._ranks:
             raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
+        self._balanced = BalancedOrder(seed, [[video.label] for video in videos]) if balance else None
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
         reader = ClipReader(
@@ -123,8 +127,14 @@ class ClipLoader:
         """Return the samples of this loader's shard of a batch."""
         count, own = len(self._labels), self.batch // self._ranks
         first = step * self.batch + self._rank * own
-        turns = (divmod(turn, count) for turn in range(first, first + own))
-        return [SampleKey(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
+        return [SampleKey(*divmod(turn, count), self._video(turn)) for turn in range(first, first + own)]
+
+    def _video(self, turn: int) -> int:
+        """Return the video whose turn it is."""
+        if self._balanced is not None:
+            return self._balanced.video(turn)
+        epoch, place = divmod(turn, len(self._labels))
+        return int(_order(self._seed, epoch, len(self._labels))[place])
 
     def _loaded(self, tasks: Iterable[Any]) -> Iterator[LoadedClips]:
         for loaded in self._workers.run(tasks):

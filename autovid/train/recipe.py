@@ -95,6 +95,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
     lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
     validate_every: float | None = None  # epochs; 0: never; None: at most MOST_VALIDATIONS, one an epoch where few
+    balance: bool = False  # every class is drawn as often as any other, however many videos it has
     patience: int = 0  # validations without a better one, after which the training ends; 0: it does not
 
     @property

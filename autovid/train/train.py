@@ -282,6 +282,7 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
+        balance=recipe.balance,
         shard=(distributed.rank(), distributed.size()),
         **options,
     )

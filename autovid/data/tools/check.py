@@ -75,7 +75,8 @@ def imbalance(videos: VideoSet) -> str:
     share = f"{100 * counts[most] / len(videos.train):.0f} %"
     return (
         f"{videos.classes[most]} has {counts[most]} videos to train on and {videos.classes[least]} {counts[least]}: "
-        f"always to answer {videos.classes[most]} would be right for {share} of them"
+        f"always to answer {videos.classes[most]} would be right for {share} of them; "
+        "autovid train --balance draws all classes alike"
     )
 
 
