@@ -166,6 +166,7 @@ def _other_views(views: "Sequence[str]", out: Path) -> list[str]:
 
 
 def _line(evaluation: "Evaluation", views: str) -> str:
-    top1, top5 = training.percent(evaluation.top1), training.percent(evaluation.top5)
-    text = f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    text = (
+        f"[bold]{', '.join(training.accuracies(evaluation))}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    )
     return f"{text}{training.of_classes(evaluation)}, {views}"

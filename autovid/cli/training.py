@@ -323,9 +323,16 @@ def open_data(source: str, seed: int, notes: TextIO | None = None) -> tuple["Vid
 
 def of_classes(evaluation: "Evaluation") -> str:
     """Return " of 3 of 4 classes" where the others have no video in the split; else nothing."""
-    top1 = evaluation.top1_of_classes
-    seen = sum(value is not None for value in top1.values())
-    return f" of {seen} of {len(top1)} classes" if seen < len(top1) else ""
+    values = evaluation.of_classes
+    seen = sum(value is not None for value in values.values())
+    return f" of {seen} of {len(values)} classes" if seen < len(values) else ""
+
+
+def accuracies(evaluation: "Evaluation") -> list[str]:
+    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1."""
+    if evaluation.mean_ap is not None:
+        return [f"mAP {percent(evaluation.mean_ap)}", f"hit@1 {percent(evaluation.top1)}"]
+    return [f"top-1 {percent(evaluation.top1)}", f"top-5 {percent(evaluation.top5)}"]
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

@@ -22,7 +22,10 @@ from autovid.errors import ConfigError, DataError
 
 
 class Batch(NamedTuple):
-    """x float32 (B, 3, T, H, W), normalised, channels_last_3d; y int64 (B,); video int64 (B,): index in the split."""
+    """x float32 (B, 3, T, H, W), normalised, channels_last_3d; y int64 (B,); video int64 (B,): index in the split.
+
+    Of videos with several classes y is float32 (B, classes), as `multi_hot` makes it.
+    """
 
     x: torch.Tensor
     y: torch.Tensor
@@ -47,6 +50,7 @@ class ClipLoader:
     `shard` is (rank, number) of one of several loaders that split the work: of every training batch each has its part
     of the `batch` clips, in evaluation every number-th video.
     `workers`: processes that read videos, 0 for none; `close` ends them, and so does the end of the program.
+    `classes`: how many a set has whose videos have several of them; 0 where each has one.
     `cache` keeps decoded frames, and changes no clip; its owner closes it.
     Raises ConfigError; DataError where too many videos are broken or a worker process has died.
     """
@@ -69,6 +73,7 @@ class ClipLoader:
         color_jitter: float = 0.0,
         lighting: float = 0.0,
         balance: bool = False,
+        classes: int = 0,
         views: str = "center",
         faults: FaultLog | None = None,
         shard: tuple[int, int] = (0, 1),
@@ -84,7 +89,9 @@ class ClipLoader:
         if train and batch % self._ranks:
             raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
-        self._balanced = BalancedOrder(seed, [[video.label] for video in videos]) if balance else None
+        self._sets = [video.labels for video in videos] if classes else []
+        self._classes = classes
+        self._balanced = BalancedOrder(seed, [video.labels for video in videos]) if balance else None
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
         reader = ClipReader(
@@ -144,7 +151,18 @@ class ClipLoader:
 
     def _batch(self, pixels: Pixels, videos: NDArray[np.int64]) -> Batch:
         clips = normalised(pixels, self._clip)
-        return Batch(clips, torch.from_numpy(self._labels[videos]), torch.from_numpy(videos))
+        y = torch.from_numpy(self._labels[videos])
+        if self._classes:
+            y = multi_hot([self._sets[video] for video in videos], self._classes)
+        return Batch(clips, y, torch.from_numpy(videos))
+
+
+def multi_hot(labels: Sequence[Sequence[int]], classes: int) -> torch.Tensor:
+    """Return float32 (B, classes): 1 at every label of a video, else 0."""
+    y = torch.zeros(len(labels), classes)
+    for row, own in zip(y, labels):
+        row[list(own)] = 1
+    return y
 
 
 def normalised(pixels: Pixels, clip: Clip) -> torch.Tensor:

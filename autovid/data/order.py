@@ -4,9 +4,9 @@ Class-aware sampling of Shen, Lin and Huang, "Relay backpropagation for effectiv
 networks", 2016, arXiv 1512.05830: the classes take turns in random order, and the videos of each class do as well.
 
 Why not class weights: with 9 clips in one class and 300 in another, weights make a few steps large and leave the rest
-without the small class, and the statistics of batch norm still see the large one alone. Clips of one video
-differ (other frames, another crop), so that drawing it often is worth more than weighing it. Ours: there is no state. In each round
-every class has one turn, so that the number of a class's turn is that of the round.
+without the small class, and the statistics of batch norm still see the large one alone. The clips of one video differ
+(other frames, another crop), so that drawing it often is worth more than weighing it. Ours: there is no state. In each
+round every class has one turn, so that the number of a class's turn is that of the round.
 """
 
 from collections import defaultdict

@@ -63,7 +63,10 @@ class Guess(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """The five likeliest classes from `start` to `end` (seconds), over as many `clips`, whose softmax is averaged."""
+    """The five likeliest classes from `start` to `end` (seconds), their probabilities averaged over as many `clips`.
+
+    They are a softmax, or sigmoids where a video may have several classes.
+    """
 
     video: str
     start: float
@@ -107,7 +110,8 @@ def predict(classifier: VideoClassifier, video: Path, window: float | None = Non
         parts = [
             classifier.logits(normalised(part, clip)) for part in np.split(pixels, range(batch, len(pixels), batch))
         ]
-        probabilities = torch.softmax(torch.cat(parts), 1).mean(0)
+        logits = torch.cat(parts)
+        probabilities = (torch.sigmoid(logits) if interface.multi_label else torch.softmax(logits, 1)).mean(0)
         if not probabilities.isfinite().all():
             raise DivergedError(f"{interface.name} gives nan or inf for {video}; train it again")
         values, numbers = probabilities.topk(min(TOP, interface.outputs))
@@ -171,6 +175,7 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
     model, clip = load_model(folder / ARCHITECTURE), manifest.clip
     net = build(model, manifest.outputs)
     load_weights(net, folder / FILES[manifest.kind])
+    net.multi_label = manifest.multi_label
     sampling: Any = clip.sampling
     trained = manifest.trained
     epochs = trained.get("recipe", {}).get("epochs")
@@ -194,6 +199,7 @@ def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
         outputs=net.classes,
         clip=opened.recipe.clip(net.clip),
         classes=opened.classes,
+        multi_label=opened.multi_label,
     )
 
     def logits(x: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class TrainingTask(Task):
             fractions.append(len(y_part) / len(y))
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
-            right = (logits.detach().argmax(1) == y_part).float().mean()
+            right = _right(logits.detach(), y_part).float().mean()
             figures.append(torch.stack([loss.detach().float(), right]))
             self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
         losses, rights = zip(*torch.stack(figures).tolist())  # waits for the device once, with all of its work queued
@@ -204,17 +204,25 @@ def _weighted(fractions: Sequence[float], values: Sequence[float]) -> float:
     return sum(fraction * value for fraction, value in zip(fractions, values))
 
 
+def _right(logits: Tensor, y: Tensor) -> Tensor:
+    """Return (B,): whether the likeliest class is that of the clip, or one of its largest in targets (B, classes)."""
+    guess = logits.argmax(1)
+    return guess == y if y.dim() == 1 else y.gather(1, guess[:, None])[:, 0] == y.amax(1)
+
+
 def _average(net: Network, decay: float) -> AveragedModel:
     """Average weights and statistics of `net` from now on."""
     return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
-def prepare(net: Network, recipe: Recipe) -> Network:
-    """Change the network as the recipe asks. Raises ConfigError where it cannot."""
-    if recipe.label_smoothing:
-        if type(net).training_loss is not Network.training_loss:
-            raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
-        net.label_smoothing = recipe.label_smoothing
+def prepare(net: Network, recipe: Recipe, multi_label: bool = False) -> Network:
+    """Change the network as the recipe asks, and for videos of several classes. Raises ConfigError where it cannot."""
+    own_loss = type(net).training_loss is not Network.training_loss
+    if recipe.label_smoothing and own_loss:
+        raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
+    if multi_label and own_loss:
+        raise ConfigError("these videos have several classes, and this network has a loss for one; take another")
+    net.label_smoothing, net.multi_label = recipe.label_smoothing, multi_label
     check_parts(net, recipe)
     odd = [
         type(m).__name__

@@ -167,7 +167,9 @@ class _Training:
             for name in (name for name in views if name != evaluation.views):
                 self._evaluate(trained, name)
             if run.locked:
-                result = f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view"
+                result = (
+                    f"{evaluation.metric} {evaluation.score:.2f} % of {evaluation.decoded} videos of val, centre view"
+                )
                 run.log(f"{result}; weights {trained.weights}")
         return evaluation
 
@@ -199,10 +201,12 @@ class _Training:
         torch.manual_seed(derive_seed(self.recipe.seed, "weights", 0))
         net = build(self.model, len(self.videos.classes))
         self.first(net)
-        net = prepare(net, self.recipe)
+        net = prepare(net, self.recipe, self.videos.multi_label)
         faults = FaultLog(len(self.videos.train), path / "faults.jsonl" if path.is_dir() else None)
         loader = loader_of(self.recipe, self.videos, net, workers=self.workers, faults=faults, cache=self.cache)
-        facts = {"source": self.source, "classes": list(self.videos.classes)}
+        facts: dict[str, Any] = {"source": self.source, "classes": list(self.videos.classes)}
+        if self.videos.multi_label:
+            facts["multi_label"] = True
         validation = None
         if self.recipe.validation_interval:
             meter = ValMeter(
@@ -283,6 +287,7 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
         balance=recipe.balance,
+        classes=len(videos.classes) if videos.multi_label else 0,
         shard=(distributed.rank(), distributed.size()),
         **options,
     )

@@ -48,6 +48,11 @@ class Trained:
     recalibrated: int = 0
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a video may have several classes, each a yes or a no."""
+        return self.net.multi_label
+
+    @property
     def weights(self) -> str:
         """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
         if self.recalibrated or not self.steps:  # an exported folder may not know
@@ -144,6 +149,7 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
     model, classes = load_model(path / "architecture.yaml"), tuple(info["classes"])
     net = build(model, len(classes))
     net.load_state_dict(checkpoint.state.model)
+    net.multi_label = info.get("multi_label", False)
     return Trained(
         path,
         model,
