@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.front import Front
     from autovid.train import Evaluation
+    from autovid.train.presets import RecipeName
 
 __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
@@ -171,7 +172,7 @@ def train(
     *,
     data: str | Path = SYNTHETIC,
     out: str | Path | None = None,
-    recipe: Literal["proxy", "full"] | None = None,
+    recipe: "RecipeName | None" = None,
     weights: str | Path | None = None,
     new_head: bool = False,
     inherit: bool = False,
@@ -201,7 +202,7 @@ def train(
     keep_memory()
     place = what.path if isinstance(what, SearchRun) else what
     model = find_model(place) if isinstance(place, str | Path) else place
-    plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
+    plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
     start = weights

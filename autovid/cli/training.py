@@ -65,18 +65,21 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
     group = parser.add_argument_group("recipe")
     group.add_argument(
         "--recipe",
-        choices=["proxy", "full"],
-        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data)",
+        choices=["proxy", "full", "small"],
+        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data); "
+        "small: from scratch on few videos, with strong augmentation",
     )
-    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30")
-    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8")
-    group.add_argument("--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion")
+    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30, small 100")
+    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8, small 16")
+    group.add_argument(
+        "--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion; small 1e-3"
+    )
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
     options.clips(group)
     group.add_argument(
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
-    group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
     group.add_argument(
         "--balance",
         action="store_const",
@@ -107,7 +110,8 @@ def recipe_from(
     from autovid.train import make_recipe
 
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name, None) for name in RECIPE} | dict(settings))
+    flags = {name: getattr(args, name, None) for name in RECIPE}
+    recipe = make_recipe(what, proxy=proxy, name=args.recipe or "full", **flags | dict(settings))
     if proxy:
         more = "--data and --recipe full" if args.data in (None, SYNTHETIC) else "--recipe full"
         text = (

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,6 +15,7 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
+from autovid.layers.mixing import Mixing
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
@@ -47,6 +49,7 @@ class TrainingTask(Task):
         convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
         self.average = _average(self.net, recipe.ema) if recipe.ema else None
+        self.mixing = Mixing(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
         self.scaler = self._new_scaler()
         self._stream: Iterator[Batch] | None = None
         self._status = ""
@@ -75,6 +78,8 @@ class TrainingTask(Task):
     def _learn(self, index: int) -> dict[str, float]:
         """Run forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
         x, y = self._batch(index)
+        if self.mixing is not None:
+            x, y = self.mixing(x, F.one_hot(y, self.net.classes).float() if y.dim() == 1 else y)
         self.net.train()
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -103,7 +108,7 @@ class TrainingTask(Task):
         if self.recipe.max_norm is not None:
             nn.utils.clip_grads_with_norm_(weights, self.recipe.max_norm, total)
         for weight in weights:  # fused SGD fails where some weights have momentum and others, at rest so far, have none
-            if "momentum_buffer" not in self.optimizer.state[weight]:
+            if self.recipe.optimizer == "sgd" and "momentum_buffer" not in self.optimizer.state[weight]:
                 self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -149,7 +154,7 @@ class TrainingTask(Task):
 
     def state(self) -> TaskState:
         measured = {"validation": self.validation.state()} if self.validation else {}
-        optim: dict[str, Any] = {"sgd": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        optim: dict[str, Any] = {self.recipe.optimizer: self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         if self.average is not None:
             optim |= {"weights": self.net.state_dict(), "averaged": int(self.average.n_averaged)}
         return TaskState(
@@ -164,7 +169,7 @@ class TrainingTask(Task):
         if self.average is not None:
             self.average.module.load_state_dict(state.model)
             self.average.n_averaged.fill_(state.optim["averaged"])
-        self.optimizer.load_state_dict(state.optim["sgd"])
+        self.optimizer.load_state_dict(state.optim[self.recipe.optimizer])
         self.scaler = self._new_scaler()  # the run may have recorded another precision
         self.scaler.load_state_dict(state.optim["scaler"])
         if self.validation is not None and "validation" in state.info:  # older trainings were not validated
@@ -222,6 +227,11 @@ def prepare(net: Network, recipe: Recipe, multi_label: bool = False) -> Network:
         raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
     if multi_label and own_loss:
         raise ConfigError("these videos have several classes, and this network has a loss for one; take another")
+    if recipe.mixup or recipe.cutmix:
+        if own_loss:
+            raise ConfigError("mixup and cutmix: this network has a loss of its own; leave them out of the recipe")
+        if net.mix is not None:
+            raise ConfigError("mixup and cutmix: the module cutmix blends clips already; leave one of them out")
     net.label_smoothing, net.multi_label = recipe.label_smoothing, multi_label
     check_parts(net, recipe)
     odd = [

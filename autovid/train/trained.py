@@ -196,7 +196,7 @@ def _open_searched(path: Path, device: str, data: str | None) -> Trained:
     searched, arch = weights.searched, find_architecture(path)
     check_member(arch, searched.space, path)
     settings = searched.settings
-    size = {"frames": settings.frames, "crop": settings.crop, "stride": settings.stride, "jitter": settings.jitter}
+    size: dict[str, Any] = {name: getattr(settings, name) for name in ("frames", "crop", "stride", "jitter")}
     precision = weights.config.get("precision", "auto")
     recipe = make_recipe(
         arch, proxy=settings.proxy, **size, batch=settings.batch, seed=settings.seed, precision=precision
