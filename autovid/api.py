@@ -196,22 +196,28 @@ def train(
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import find_model, make_recipe, train_model
+    from autovid.train.finetune import clip_size, fit
     from autovid.train.inherited import check_inheritable, other_classes
     from autovid.train.trained import find_weights
 
     keep_memory()
     place = what.path if isinstance(what, SearchRun) else what
     model = find_model(place) if isinstance(place, str | Path) else place
+    start = Path(str(place)) if inherit else weights
+    if recipe == "finetune":
+        if start is None:
+            raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
+        changes = {**clip_size(Path(start)), **changes}
     plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
-    start = weights
     if inherit:
         if weights is not None:
             raise ConfigError("inherit and weights are two places to start from; leave one of them out")
         check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
-        start = Path(str(place))
-        new_head = new_head or bool(other_classes(start, videos))
+        new_head = new_head or bool(other_classes(Path(str(place)), videos))
+    elif recipe == "finetune" and start is not None:
+        new_head, inherit, _ = fit(model, plan, Path(start), videos, new_head)
     with choose_cache(cache, videos.videos, videos.root) or nullcontext() as frames:
         evaluation = train_model(
             model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,

@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -56,8 +56,10 @@ class TrainingJob(NamedTuple):
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
-def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> None:
-    """Add --data, for which `data` is the help, --recipe and everything that changes the recipe."""
+def arguments(
+    parser: argparse.ArgumentParser, data: str = options.EMBEDDED, recipes: Sequence[str] = ("proxy", "full", "small")
+) -> None:
+    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe."""
     parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
@@ -65,9 +67,11 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
     group = parser.add_argument_group("recipe")
     group.add_argument(
         "--recipe",
-        choices=["proxy", "full", "small"],
+        choices=recipes,
         help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data); "
-        "small: from scratch on few videos, with strong augmentation",
+        "small: from scratch on few videos, with strong augmentation"
+        + "; finetune: from weights, the classifier first"
+        * ("finetune" in recipes),
     )
     group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30, small 100")
     group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8, small 16")
@@ -238,14 +242,32 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train import find_model
     from autovid.train.experiment import Start
 
-    model = network_options.apply(args, find_model(args.what))
-    recipe = recipe_from(args, model, settings_of(args.settings))
+    model, settings = network_options.apply(args, find_model(args.what)), settings_of(args.settings)
+    if args.recipe == "finetune":
+        settings = {**finetune_size(args), **settings}
+    recipe = recipe_from(args, model, settings)
     name = f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash
     start = Start("weights", str(args.weights), args.new_head) if args.weights else None
     inherit = getattr(args, "inherit", False)
     if inherit:
         start = _inherited(args, model)
     return TrainingJob(model, recipe, plain_experiment(f"train {name}", recipe, start), name, inherit)
+
+
+def finetune_size(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the size of the clips that the weights have learned from, but for flags.
+
+    Raises ConfigError where there are no weights to start from.
+    """
+    from autovid.train.finetune import clip_size
+
+    start = Path(args.what) if args.inherit else args.weights
+    if start is None:
+        raise ConfigError(
+            "--recipe finetune starts from weights: give --weights FILE or RUN, or --inherit with the run of a search; "
+            "--recipe small trains from scratch"
+        )
+    return {name: value for name, value in clip_size(start).items() if getattr(args, name) is None}
 
 
 def plain_experiment(about: str, recipe: "Recipe", start: "Start | None" = None) -> "Experiment":

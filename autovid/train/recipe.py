@@ -25,7 +25,7 @@ from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.train.presets import PRESETS, Optimizer, RecipeName, complete
+from autovid.train.presets import PRESETS, Freeze, Multiples, Optimizer, RecipeName, complete
 
 MOST_VALIDATIONS = 20  # of a training that does not say how often
 
@@ -40,18 +40,6 @@ class RecipeError(ConfigError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key.replace('_', ' ')} {message}")
         self.key = key
-
-
-class Multiples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Learning rates of kinds of weights, as multiples of the recipe's. `biases` are those outside norms and sampler.
-
-    `context` and `sampler` are S2DNet's: the layer that makes the context m, and f_theta, which says where to look.
-    """
-
-    biases: float = 1.0
-    classifier: float = 1.0  # where the synopsis has one of its own, that as well
-    context: float = 1.0
-    sampler: float = 1.0
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,6 +83,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     optimizer: Optimizer = "sgd"  # of AdamW momentum is beta 1, and weight_decay is decoupled from the gradient
     mixup: float = 0.0  # alpha of the Beta distribution of how much of a clip stays; 0: none
     cutmix: float = 0.0  # alpha of CutMix's; where both are, each batch takes one of them by chance
+    freeze: Freeze = Freeze()  # layers that rest at first
     balance: bool = False  # every class is drawn as often as any other, however many videos it has
     patience: int = 0  # validations without a better one, after which the training ends; 0: it does not
 
@@ -187,11 +176,11 @@ def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, name: RecipeN
     changes = {name: value for name, value in changes.items() if value is not None}
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
-    values = {**size, **PRESETS["proxy" if proxy else name], **changes}
-    proxy = proxy or name == "proxy"
-    if proxy and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
+    name = "proxy" if proxy else name
+    values = {**size, **PRESETS[name], **changes}
+    if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
-    complete(values)
+    complete(name, values)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)
@@ -269,6 +258,11 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
         "nesterov": (
             not recipe.nesterov or (recipe.momentum > 0 and recipe.optimizer == "sgd"),
             "false, or optimizer: sgd with a momentum",
+        ),
+        "freeze": (
+            (not recipe.freeze.layers and recipe.freeze.epochs == 0)
+            or (bool(recipe.freeze.layers) and 0 < recipe.freeze.epochs <= recipe.epochs),
+            f"layers and more than 0 epochs, at most the {recipe.epochs:g} of training, or leave it out",
         ),
         "mixup": (0 <= recipe.mixup <= 10, "0 to 10; 0: none"),
         "cutmix": (0 <= recipe.cutmix <= 10, "0 to 10; 0: none"),

@@ -19,10 +19,12 @@ from autovid.layers.mixing import Mixing
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
+from autovid.train.frozen import FrozenLayers, check_layers
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
 from autovid.train.recipe import Recipe
 from autovid.train.validation import Validation
 
+CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
 Mode = Literal["train", "forward"]
 
 
@@ -30,7 +32,8 @@ class TrainingTask(Task):
     """Training of `net` on the batches of `loader` in `steps` steps. `facts` go into every checkpoint's state.json.
 
     Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
-    With `validation` val is measured now and then, behind a step.
+    With `validation` val is measured now and then, behind a step. `sliced`: the weights are parts of a larger
+    network's, whose statistics fit no part; norms that are to rest take theirs anew first.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
     """
 
@@ -43,11 +46,13 @@ class TrainingTask(Task):
         steps: int,
         facts: dict[str, Any],
         validation: Validation | None = None,
+        sliced: bool = False,
     ) -> None:
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
-        self.steps, self.facts, self.validation = steps, facts, validation
+        self.steps, self.facts, self.validation, self.sliced = steps, facts, validation, sliced
         convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
+        self.frozen = FrozenLayers(self.net, recipe.freeze, round(steps * recipe.freeze.epochs / recipe.epochs))
         self.average = _average(self.net, recipe.ema) if recipe.ema else None
         self.mixing = Mixing(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
         self.scaler = self._new_scaler()
@@ -55,6 +60,8 @@ class TrainingTask(Task):
         self._status = ""
 
     def step(self, index: int) -> dict[str, float]:
+        if index == 0 and self.sliced and self.recipe.freeze.layers:
+            recalibrate(self.net, self.loader.batches(0, CALIBRATION), self.compute, "train")
         lr = self.recipe.lr_at(index, self.steps)
         set_rate(self.optimizer, lr)
         try:
@@ -81,6 +88,7 @@ class TrainingTask(Task):
         if self.mixing is not None:
             x, y = self.mixing(x, F.one_hot(y, self.net.classes).float() if y.dim() == 1 else y)
         self.net.train()
+        self.frozen.prepare(index)
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         fractions, figures = [], []
@@ -234,6 +242,7 @@ def prepare(net: Network, recipe: Recipe, multi_label: bool = False) -> Network:
             raise ConfigError("mixup and cutmix: the module cutmix blends clips already; leave one of them out")
     net.label_smoothing, net.multi_label = recipe.label_smoothing, multi_label
     check_parts(net, recipe)
+    check_layers(net, recipe.freeze)
     odd = [
         type(m).__name__
         for m in net.modules()

@@ -54,7 +54,8 @@ def train_model(
     """Train from scratch in the run directory `out`, or go on there, and evaluate on val: centre view, and `views`.
 
     With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
-    classifier starts anew. With `inherit` the file is of a supernet, of which each layer takes the part that it used.
+    classifier starts anew. With `inherit` the file is of a supernet, or of a larger network that this one nests in:
+    each layer takes its part.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
@@ -218,7 +219,8 @@ class _Training:
                 progress=self.progress,
             )
             validation = Validation(self.recipe, steps, meter)
-        return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation)
+        sliced = bool(self.config.get("inherit"))
+        return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation, sliced)
 
     def _evaluate(self, trained: Trained, views: str = "center") -> Evaluation:
         return evaluate(trained, self.videos, views, workers=self.workers, cache=self.cache, progress=self.progress)
