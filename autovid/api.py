@@ -176,6 +176,7 @@ def train(
     weights: str | Path | None = None,
     new_head: bool = False,
     inherit: bool = False,
+    teacher: str | Path | None = None,
     views: Sequence[str] = ("center",),
     device: str = "auto",
     decoders: int = 0,
@@ -186,8 +187,9 @@ def train(
     """Train a network from scratch, as `autovid train` does, and evaluate it.
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
-    training starts from the weights of a search's supernet. `changes` are of the recipe: epochs, batch, lr, warmup,
-    frames, stride, crop, jitter, augment, weight_decay, seed, precision, validate_every, patience, ...
+    training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
+    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision,
+    validate_every, patience, ...
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
@@ -222,7 +224,8 @@ def train(
         evaluation = train_model(
             model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,
             cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit,
-            views=views, resume=resume, progress=Progress(f"train on {videos.name} · {path}"),
+            teacher=Path(teacher) if teacher else None, views=views, resume=resume,
+            progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
 

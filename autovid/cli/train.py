@@ -35,6 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inherit", action="store_true", help="start from the weights of the supernet; WHAT is the run of a search"
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="learn from what this training's network says of the same clips as well (distillation)",
+    )
     launch.arguments(parser)
     training.arguments(parser, recipes=("proxy", "full", "small", "finetune"))
     network_options.arguments(parser)
@@ -93,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
             weights=job.weights,
             new_head=new_head,
             inherit=inherit,
+            teacher=args.teacher,
             views=job.experiment.views,
             resume=args.resume,
             progress=Progress(f"train {name} on {videos.name} · {out}"),

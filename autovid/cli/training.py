@@ -306,7 +306,7 @@ def resumed_run(args: argparse.Namespace) -> Path | None:
         return None
     recipe = recorded_recipe(run.config)
     given = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
-    given += [name for name in ("settings", "weights", "new_head", "inherit") if getattr(args, name)]
+    given += [name for name in ("settings", "weights", "new_head", "inherit", "teacher") if getattr(args, name)]
     if given:
         flag = "set" if given[0] == "settings" else given[0].replace("_", "-")
         raise ConfigError(

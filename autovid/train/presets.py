@@ -46,6 +46,13 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     epochs: float = 0.0
 
 
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a network learns from a teacher: the softmax's temperature, and the share of the teacher in the loss."""
+
+    temperature: float = 2.0
+    weight: float = 0.5
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {"epochs": 300, "batch": 256, "augment": "auto"},
     "proxy": {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"},

@@ -25,7 +25,7 @@ from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.train.presets import PRESETS, Freeze, Multiples, Optimizer, RecipeName, complete
+from autovid.train.presets import PRESETS, Distillation, Freeze, Multiples, Optimizer, RecipeName, complete
 
 MOST_VALIDATIONS = 20  # of a training that does not say how often
 
@@ -84,6 +84,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     mixup: float = 0.0  # alpha of the Beta distribution of how much of a clip stays; 0: none
     cutmix: float = 0.0  # alpha of CutMix's; where both are, each batch takes one of them by chance
     freeze: Freeze = Freeze()  # layers that rest at first
+    distillation: Distillation = Distillation()  # where there is a teacher
     balance: bool = False  # every class is drawn as often as any other, however many videos it has
     patience: int = 0  # validations without a better one, after which the training ends; 0: it does not
 
@@ -263,6 +264,10 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
             (not recipe.freeze.layers and recipe.freeze.epochs == 0)
             or (bool(recipe.freeze.layers) and 0 < recipe.freeze.epochs <= recipe.epochs),
             f"layers and more than 0 epochs, at most the {recipe.epochs:g} of training, or leave it out",
+        ),
+        "distillation": (
+            0 < recipe.distillation.temperature <= 100 and 0 < recipe.distillation.weight <= 1,
+            "a temperature above 0 and at most 100, and a weight above 0 and at most 1",
         ),
         "mixup": (0 <= recipe.mixup <= 10, "0 to 10; 0: none"),
         "cutmix": (0 <= recipe.cutmix <= 10, "0 to 10; 0: none"),

@@ -19,6 +19,7 @@ from autovid.layers.mixing import Mixing
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
+from autovid.train.distillation import Teacher
 from autovid.train.frozen import FrozenLayers, check_layers
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
 from autovid.train.recipe import Recipe
@@ -33,7 +34,8 @@ class TrainingTask(Task):
 
     Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
     With `validation` val is measured now and then, behind a step. `sliced`: the weights are parts of a larger
-    network's, whose statistics fit no part; norms that are to rest take theirs anew first.
+    network's, whose statistics fit no part; norms that are to rest take theirs anew first. A `teacher` adds to
+    the loss.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
     """
 
@@ -47,9 +49,11 @@ class TrainingTask(Task):
         facts: dict[str, Any],
         validation: Validation | None = None,
         sliced: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
         self.steps, self.facts, self.validation, self.sliced = steps, facts, validation, sliced
+        self.teacher = teacher
         convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
         self.frozen = FrozenLayers(self.net, recipe.freeze, round(steps * recipe.freeze.epochs / recipe.epochs))
@@ -96,6 +100,8 @@ class TrainingTask(Task):
             fractions.append(len(y_part) / len(y))
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
+                if self.teacher is not None:
+                    loss = self.teacher.loss(loss, logits, self.teacher.logits(x_part))
             right = _right(logits.detach(), y_part).float().mean()
             figures.append(torch.stack([loss.detach().float(), right]))
             self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
