@@ -369,6 +369,7 @@ def shown(run: Path, latency: Constraint) -> None:
     assert macs.whole.low < arch.macs() < macs.whole.high
 
 
+@pytest.mark.thorough
 def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path, tmp_path: Path) -> None:
     class Stop(Progress):
         def update(self, done: int, status: str, metrics: dict[str, float]) -> None:

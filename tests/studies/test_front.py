@@ -97,6 +97,7 @@ def test_a_front_is_written_scored_and_replaced(run: Path, tmp_path: Path, capsy
     assert "is not empty and holds no front" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_they_are_trained_where_that_is_asked(run: Path, tmp_path: Path) -> None:
     words = ["derive", str(run), "--front", "2", "--train", "0.3", "-o", str(tmp_path / "f"), "--decoders", "0"]
     assert main(words) == 0
