@@ -137,7 +137,7 @@ def test_a_search_that_keeps_scores_gives_its_best(tmp_path: Path, videos: Path)
     for entry, ends in zip(find_front(searched, 2).entries, slices(searched.constraints[0], SPACE, 2), strict=True):
         inside = scores[ends.holds(macs)]
         if len(inside):
-            assert entry.score == pytest.approx(inside.max(), abs=1e-5)
+            assert entry.score == pytest.approx(inside.max(), abs=1e-5)  # the same number, kept with five decimals
         else:
             assert entry.score is None
 
