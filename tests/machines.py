@@ -1,6 +1,6 @@
 """The numerical tests as other machines would run them: kernels of older processors, and other numbers of threads.
 
-    python tests/machines.py            every numerical test, the long ones too, under every setting (make test-machines)
+    python tests/machines.py            all numerical tests, the long ones too, in every setting (make test-machines)
     python tests/machines.py --quick    a few of them, in a few minutes (a part of .ci/run)
     python tests/machines.py --all      the whole suite under every setting, some minutes each
     python tests/machines.py --only ONEDNN_MAX_CPU_ISA=AVX2 AUTOVID_TEST_THREADS=8    these settings alone
