@@ -197,10 +197,10 @@ class Supernet:
             loader.close()
 
     def validation(self, videos: VideoSet) -> ClipLoader:
-        """Open the centre views of some validation videos, as many of every class."""
+        """Open the centre views of some validation videos, as many of every class, and of each one at least."""
         some, wanted = videos.val, self.choice.val_clips
         if len(some) > wanted:
-            _, some = hold_out(some, wanted / len(some), self.settings.seed)
+            some, _ = hold_out(some, 1 - wanted / len(some), self.settings.seed)
         return ClipLoader(
             some, videos.root, self._clip, batch=self.settings.batch, train=False, workers=self._workers,
             shard=(distributed.rank(), distributed.size()), cache=self._cache,
