@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision", "validate_every", "patience",
+    "precision", "validate_every", "patience", "sync_norm",
 )  # fmt: skip
 
 
@@ -89,6 +89,7 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
         metavar="N",
         help="end the training after N validations without a better one (default: never)",
     )
+    options.sync_norm(group)
     options.machine(parser)
 
 

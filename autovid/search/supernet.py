@@ -89,7 +89,7 @@ class Supernet:
         self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
         torch.manual_seed(settings.seed)  # the weights are drawn from the global generator
         self.net = build_space(space, self.classes, norm_start=settings.norm_start).to(compute.device)
-        convert_sync_batch(self.net)
+        convert_sync_batch(self.net, norms=settings.sync_norm)
         self.begin_part(settings.parts[0].lr)
 
     def begin_part(self, lr: float) -> None:

@@ -149,7 +149,8 @@ class _Training:
         memory.check(self.compute.device)
         if resume:
             distributed.broadcast_from_rank0(lambda: refuse_other_length(self.out, self.config))
-        config = {**self.config, "cache": str(self.cache or "off")}
+        norm_clips = self.recipe.norm_clips(distributed.size())
+        config = {**self.config, "cache": str(self.cache or "off"), "norm_clips": norm_clips}
         with shared_run(self.out, config, kind=KIND, resume=resume) as run:
             self.recipe = prolong(run, len(self.videos.train), epochs, self._say(run))
             steps = self.recipe.steps(len(self.videos.train))
