@@ -1,4 +1,4 @@
-"""What the commands do, from Python: search, derive, train, evaluate, predict. The same code, with the same defaults.
+"""The commands as Python functions: search, derive, train, evaluate, predict. The same code, with the same defaults.
 
     run = autovid.search(space="tiny", constraints={"flops": "0.0071:0.0079"}, out="runs/tiny")
     arch = run.derive()

@@ -275,10 +275,10 @@ def _random(
 ) -> Choices:
     """Draw up to `n` distinct architectures inside the constraints that are no candidates."""
     known = set(map(tuple, candidates.tolist()))
-    wanted = n + len(known)
+    enough = n + len(known)
     rows: dict[tuple[int, ...], None] = {}
     for _ in range(TRIES):
-        drawn = problem.sample(2 * wanted, rng, constraints=constraints)
+        drawn = problem.sample(2 * enough, rng, constraints=constraints)
         rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in known)
         if len(rows) >= n:
             break

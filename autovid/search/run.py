@@ -161,7 +161,7 @@ def supernet_search(
 def search_config(
     space: SearchSpace, videos: VideoSet | None, settings: SearchSettings, constraints: Sequence[Constraint]
 ) -> dict[str, Any]:
-    """Return what config.yaml says of a search."""
+    """Return the content of config.yaml for a search."""
     data = {} if videos is None else {"data": videos.name, "data_fingerprint": videos.fingerprint}
     return {
         "space": space.name,

@@ -1,4 +1,4 @@
-"""What a search is run with: the space's recipe or its proxy, with the user's changes."""
+"""The settings of a search: the space's recipe or its proxy, with the user's changes."""
 
 import math
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class ChoiceSettings(Strict, frozen=True):
 
     @classmethod
     def after(cls, updates: int, changes: Mapping[str, Any]) -> "ChoiceSettings | None":
-        """Return what so many updates of the weights are worth: an architecture for each 16, from 4 to 64 (ours).
+        """Return the choice that so many updates are worth: an architecture for each 16, from 4 to 64 (ours).
 
         None where the `changes` ask for no candidates. Raises ConfigError for a change that cannot be.
         """

@@ -221,7 +221,7 @@ class _Training:
         return evaluate(trained, self.videos, views, workers=self.workers, cache=self.cache, progress=self.progress)
 
     def _say(self, run: RunDirectory) -> Callable[[str], None]:
-        """Return what writes a line into the log and on the screen."""
+        """Return a function that writes a line into the log and on the screen."""
 
         def say(line: str) -> None:
             if run.locked:
