@@ -73,7 +73,7 @@ class TableRecipe(msgspec.Struct, frozen=True):
 
 
 class Clips(NamedTuple):
-    """Decoded clips, uint8 (N, 3, T, H, W), their labels (N,), and their numbers by rising noise, (N,)."""
+    """Decoded clips, uint8 (N, T, H, W, 3), their labels (N,), and their numbers by rising noise, (N,)."""
 
     frames: Tensor
     labels: Tensor
@@ -111,14 +111,14 @@ def load_clips(index: Path) -> tuple[Clips, Clips]:
 
 
 def decode(videos: VideoSet, part: tuple[Video, ...]) -> dict[str, Any]:
-    """Frames (N, 3, T, H, W), labels (N,) and numbers by rising noise (N,) of a split."""
+    """Frames (N, T, H, W, 3), labels (N,) and numbers by rising noise (N,) of a split."""
     clips = []
     for video in part:
         with VideoFile(videos.root / video.path) as file:
             clips.append(np.stack(list(file.every(10_000))))
     noise = [clip_noise(video.path, RECIPES["bench"]) for video in part]
     labels = np.array([video.label for video in part])
-    return {"x": np.stack(clips).transpose(0, 4, 1, 2, 3), "y": labels, "by_noise": np.argsort(noise, kind="stable")}
+    return {"x": np.stack(clips), "y": labels, "by_noise": np.argsort(noise, kind="stable")}
 
 
 def train(arch: Architecture, seed: int, number: int, train: Clips, val: Clips, recipe: TableRecipe) -> Outcome:
@@ -166,10 +166,9 @@ def judge(net: SearchNetwork, val: Clips) -> tuple[int, float]:
 
 
 def prepared(frames: Tensor, net: SearchNetwork) -> Tensor:
-    """Frames normalised as the network wants them, in channels_last_3d."""
+    """Frames (N, T, H, W, 3) as the network wants them: (N, 3, T, H, W), normalised, in channels_last_3d."""
     mean, std = (torch.tensor(values) for values in (net.clip.mean, net.clip.std))
-    pixels = frames.permute(0, 2, 3, 4, 1).float()
-    return torch.addcmul(-mean / std, pixels, 1 / (255 * std)).permute(0, 4, 1, 2, 3)
+    return torch.addcmul(-mean / std, frames.float(), 1 / (255 * std)).permute(0, 4, 1, 2, 3)
 
 
 def jobs(macs: np.ndarray, seeds: int) -> list[tuple[int, int]]:
