@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", default="parsec", help="which architectures to look at: parsec (default), random, evolution"
     )
     parser.add_argument(
-        "--score", default="supernet", metavar="supernet|training|table:FILE",
+        "--score", default="supernet", metavar="supernet|training|table:NAME",
         help="how architectures are scored (default: by the supernet; random-baseline: by training)",
     )  # fmt: skip
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
