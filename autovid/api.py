@@ -20,7 +20,7 @@ from autovid.errors import ConfigError
 
 if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
-    from autovid.export.classifier import Prediction
+    from autovid.export.prediction import Prediction
     from autovid.models import Model
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
