@@ -41,7 +41,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     recipe.check_length(steps)
     clips = recipe.batch // experiment.workers // recipe.accumulate
     half = recipe.precision in ("fp16", "bf16")
-    memory = cost.memory.step(clips, recipe.ema is not None, half)
+    memory = cost.memory.step(clips, recipe, half)
     kept = cost.memory.kept_per_clip / (2 if half else 1)
     lines = [
         experiment.about,
