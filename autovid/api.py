@@ -1,4 +1,4 @@
-"""What the commands do, from Python: search, derive, train, evaluate, predict. The same code, with the same defaults.
+"""The commands as Python functions: search, derive, train, evaluate, predict. The same code, with the same defaults.
 
     run = autovid.search(space="tiny", constraints={"flops": "0.0071:0.0079"}, out="runs/tiny")
     arch = run.derive()
@@ -20,7 +20,7 @@ from autovid.errors import ConfigError
 
 if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
-    from autovid.export.classifier import Prediction
+    from autovid.export.prediction import Prediction
     from autovid.models import Model
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision", "validate_every", "patience", "balance",
+    "precision", "validate_every", "patience", "sync_norm", "balance",
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ class TrainingJob(NamedTuple):
 
     @property
     def new_head(self) -> bool:
-        """Whether the classifier starts anew."""
+        """True if the classifier starts anew."""
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
@@ -102,6 +102,7 @@ def arguments(
         metavar="N",
         help="end the training after N validations without a better one (default: never)",
     )
+    options.sync_norm(group)
     options.machine(parser)
 
 
@@ -305,10 +306,10 @@ def resumed_run(args: argparse.Namespace) -> Path | None:
     if run.kind != KIND:
         return None
     recipe = recorded_recipe(run.config)
-    given = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
-    given += [name for name in ("settings", "weights", "new_head", "inherit", "teacher") if getattr(args, name)]
-    if given:
-        flag = "set" if given[0] == "settings" else given[0].replace("_", "-")
+    changed = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
+    changed += [name for name in ("settings", "weights", "new_head", "inherit", "teacher") if getattr(args, name)]
+    if changed:
+        flag = "set" if changed[0] == "settings" else changed[0].replace("_", "-")
         raise ConfigError(
             f"--{flag}: {path} goes on as it was begun, and only --epochs can change; leave it out, or leave --resume "
             "out to train its network anew"

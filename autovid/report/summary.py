@@ -144,7 +144,7 @@ def _other_costs() -> dict[str, str]:
 
 
 def _column(run: Run) -> dict[str, str]:
-    """Return what a comparison says of a run, empty where it is not known: the same keys for every run."""
+    """Return the column of a run in a comparison, empty where a value is not known: the same keys for every run."""
     column = {"kind": run.kind, "network": title_of(run.model) if run.model else ""}
     column |= dict.fromkeys(("GFLOPs", "input", *_other_costs(), "parameters (M)"), "")
     if isinstance(run.model, Architecture):

@@ -144,7 +144,7 @@ def _batch(recipe: Recipe, workers: int) -> str:
     each = recipe.batch // workers
     text = f"{recipe.batch} clips = {workers} x {each}" if workers > 1 else f"{recipe.batch} clips in one process"
     text += f", in {recipe.accumulate} parts of {each // recipe.accumulate}" if recipe.accumulate > 1 else ""
-    return text + ("; norms over each worker's own clips" if workers > 1 and not recipe.sync_norm else "")
+    return text + (f"; a norm sees {recipe.norm_clips(workers)} of them" if workers * recipe.accumulate > 1 else "")
 
 
 def _start(experiment: Experiment) -> str:

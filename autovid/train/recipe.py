@@ -75,7 +75,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
     ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place
-    sync_norm: bool = True  # statistics of batch norm over all workers, not over the clips of each
+    sync_norm: bool = False  # statistics of batch norm over the clips of all workers, not over those of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
     lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
@@ -98,6 +98,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         sampling = self.sampling or net_clip.sampling
         size = {"frames": self.frames, "stride": self.stride, "crop": self.crop}
         return msgspec.structs.replace(net_clip, sampling=sampling, **size)
+
+    def norm_clips(self, workers: int) -> int:
+        """Return how many clips a batch norm takes its statistics from, with so many workers."""
+        return self.batch // self.accumulate // (1 if self.sync_norm else workers)
 
     def steps(self, videos: int) -> int:
         """Return the steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""

@@ -1,5 +1,6 @@
 """Training of one network by a recipe, as a task of the run loop."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
@@ -96,7 +97,8 @@ class TrainingTask(Task):
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         fractions, figures = [], []
-        for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
+        parts = [*zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate))]
+        for number, (x_part, y_part) in enumerate(parts, 1):
             fractions.append(len(y_part) / len(y))
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
@@ -104,7 +106,9 @@ class TrainingTask(Task):
                     loss = self.teacher.loss(loss, logits, self.teacher.logits(x_part))
             right = _right(logits.detach(), y_part).float().mean()
             figures.append(torch.stack([loss.detach().float(), right]))
-            self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
+            last = number == len(parts)
+            with distributed.averaged_gradients(self.net.parameters()) if last else contextlib.nullcontext():
+                self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
         losses, rights = zip(*torch.stack(figures).tolist())  # waits for the device once, with all of its work queued
         value, top1 = distributed.mean([_weighted(fractions, losses), 100 * _weighted(fractions, rights)])
         self._finite(value, "loss", index)
@@ -112,7 +116,6 @@ class TrainingTask(Task):
 
     def _move(self, index: int) -> float:
         """Take the optimizer's step; return the norm of the gradient, as it was before it was clipped."""
-        distributed.average_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
         weights = [p for p in self.net.parameters() if p.grad is not None]
         total = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])

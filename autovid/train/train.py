@@ -173,7 +173,8 @@ class _Training:
             self.opened = self._teacher(self.teacher)
         if resume:
             distributed.broadcast_from_rank0(lambda: refuse_other_length(self.out, self.config))
-        config = {**self.config, "cache": str(self.cache or "off")}
+        norm_clips = self.recipe.norm_clips(distributed.size())
+        config = {**self.config, "cache": str(self.cache or "off"), "norm_clips": norm_clips}
         with shared_run(self.out, config, kind=KIND, resume=resume) as run:
             self.recipe = prolong(run, len(self.videos.train), epochs, self._say(run))
             steps = self.recipe.steps(len(self.videos.train))
@@ -258,7 +259,7 @@ class _Training:
         return evaluate(trained, self.videos, views, workers=self.workers, cache=self.cache, progress=self.progress)
 
     def _say(self, run: RunDirectory) -> Callable[[str], None]:
-        """Return what writes a line into the log and on the screen."""
+        """Return a function that writes a line into the log and on the screen."""
 
         def say(line: str) -> None:
             if run.locked:

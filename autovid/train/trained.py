@@ -64,7 +64,7 @@ class Trained:
 
     @property
     def chosen(self) -> bool:
-        """Whether there was another checkpoint to choose."""
+        """True if there was another checkpoint to choose."""
         return self.validations > 1 or (self.validations == 1 and not self.finished)
 
 
@@ -167,7 +167,7 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
 
 
 def recorded_source(run: RunDirectory) -> str:
-    """Return what the videos of a training were opened from. Raises RunError where it has no checkpoint yet."""
+    """Return the source of the videos of a training. Raises RunError where it has no checkpoint yet."""
     last = run.latest()
     if last is None:
         raise RunError(

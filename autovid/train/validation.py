@@ -78,7 +78,7 @@ class Validation:
         return lines
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed training needs, as JSON has it."""
+        """Return the state that a resumed training needs, as JSON has it."""
         best = None if self.best is None else list(self.best)
         return {"count": self.count, "since": self._since, "best": best, "text": self._text, "ended": self.ended()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from autovid.data.encoding import write_video
 from autovid.data.file_lookup import EXTENSIONS
 from autovid.data.images import FrameFolder, StillImage, is_image, open_video, write_frames
 from autovid.data.index import Video, VideoSet
@@ -27,7 +28,7 @@ from autovid.data.tools.process_videos import (
     stamp,
     tasks,
 )
-from autovid.data.video import VideoError, VideoFile, write_video
+from autovid.data.video import VideoError, VideoFile
 from autovid.errors import DataError, RunError
 
 QUALITY = 20  # of H.264: the rate factor; hardly to be told from the original
