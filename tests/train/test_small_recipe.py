@@ -35,7 +35,7 @@ def videos(tiny_videos: Path) -> VideoSet:
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Clips of one value each, the number of their class."""
     x = torch.arange(8.0)[:, None, None, None, None].expand(8, 3, 2, 10, 10)
-    return x.clone(), torch.eye(8)
+    return x.contiguous(memory_format=torch.channels_last_3d), torch.eye(8)
 
 
 def test_mixup_blends_whole_clips_and_cutmix_boxes_as_their_targets_say() -> None:
@@ -46,6 +46,7 @@ def test_mixup_blends_whole_clips_and_cutmix_boxes_as_their_targets_say() -> Non
         seed_step(0, step)
         x, y = Mixing(0.4, 1.0)(*batch())
         assert torch.allclose(x.mean((1, 2, 3, 4)), y @ numbers, rtol=0, atol=1e-4)
+        assert x.is_contiguous(memory_format=torch.channels_last_3d)
         assert torch.allclose(y.sum(1), torch.ones(8))  # of two numbers: one rounding
         whole = bool((x.flatten(1).amax(1) - x.flatten(1).amin(1)).max() == 0)
         kinds.add("mixup" if whole else "cutmix")
