@@ -74,7 +74,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     accumulate: int = 1  # parts that a batch goes through the network in, one after the other
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
-    ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place
+    ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place; less early
     sync_norm: bool = False  # statistics of batch norm over the clips of all workers, not over those of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
