@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": "measure top-1 and top-5 of a trained network, averaged over views",
     "random-baseline": "train architectures drawn at random from a range of FLOPs",
     "export": "write a network to a folder of its own: weights, a torch program, or ONNX",
-    "predict": "predict the classes of videos, whole or along their timeline",
+    "predict": "predict the classes of videos, whole or along their timeline, or of a live stream",
     "sweep": "train with every combination of some values, in parallel",
     "cam": "draw class activation maps of trained networks on a video, as a filmstrip and a film",
     "draw": "draw a network: its streams, blocks, kernels, fusion and attention",

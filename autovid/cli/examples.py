@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autovid predict runs/trained clip.mp4",
         "autovid predict exports/mine clip.mp4 --window 2",
         "autovid predict exports/mine long.mp4 --timeline out",
+        "autovid predict exports/mine --follow rtsp://camera.local/stream1",
     ),
     "sweep": ("autovid sweep tsn_resnet18 --data my_videos.csv --over lr=0.05,0.1 --over seed=0..2",),
     "cam": ("autovid cam clip.mp4 --model runs/trained --start 4",),
