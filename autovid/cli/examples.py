@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autovid predict exports/mine long.mp4 --timeline out",
         "autovid predict exports/mine --follow rtsp://camera.local/stream1",
     ),
+    "compare": ("autovid compare tsn_resnet18 runs/first random:2 --data my_videos.csv --epochs 30 -o runs/which",),
     "sweep": ("autovid sweep tsn_resnet18 --data my_videos.csv --over lr=0.05,0.1 --over seed=0..2",),
     "cam": ("autovid cam clip.mp4 --model runs/trained --start 4",),
     "draw": ("autovid draw runs/first -o first.svg",),
