@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> None:
 
     contenders = find_contenders(args)
     videos, source = training.open_data(args.data, args.seed)
+    if videos.multi_label:
+        raise ConfigError(
+            f"{videos.name}: videos have several classes, and the comparison is by top-1; train each alone"
+        )
     out = args.out or options.run_directory("compare", args.resume)
     trainings = _trainings(args, contenders, videos, source, out)
     print(f"{len(contenders)} networks, trained alike for {trainings[0].recipe.length} on {videos.name}:")

@@ -126,6 +126,7 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
     model, clip = load_model(folder / ARCHITECTURE), manifest.clip
     net = build(model, manifest.outputs)
     load_weights(net, folder / FILES[manifest.kind])
+    net.multi_label = manifest.multi_label
     sampling: Any = clip.sampling
     trained = manifest.trained
     epochs = trained.get("recipe", {}).get("epochs")
@@ -149,6 +150,7 @@ def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
         outputs=net.classes,
         clip=opened.recipe.clip(net.clip),
         classes=opened.classes,
+        multi_label=opened.multi_label,
     )
 
     def logits(x: Tensor) -> Tensor:

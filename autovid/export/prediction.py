@@ -20,7 +20,10 @@ PIXELS_AT_ONCE = 2**23  # of clips: bounds the memory
 
 
 class ScoredWindow(NamedTuple):
-    """The probabilities (classes,) from `start` to `end` (seconds), the mean of the softmax of as many `clips`."""
+    """The probabilities (classes,) from `start` to `end` (seconds), the mean over as many `clips`.
+
+    They are a softmax, or sigmoids where a video may have several classes.
+    """
 
     start: float
     end: float
@@ -37,7 +40,7 @@ class Guess(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """The five likeliest classes from `start` to `end` (seconds), over as many `clips`, whose softmax is averaged."""
+    """The five likeliest classes from `start` to `end` (seconds), over as many `clips`."""
 
     video: str
     start: float
@@ -59,12 +62,13 @@ def predict(classifier: VideoClassifier, video: Path, window: float | None = Non
 def score(classifier: VideoClassifier, windows: Iterable[Window], video: str) -> Iterator[ScoredWindow]:
     """Yield the probabilities of each window of `video`. Raises DivergedError for logits that are not finite."""
     clip = classifier.interface.clip
-    batch = max(1, PIXELS_AT_ONCE // (clip.frames * clip.crop**2))
+    multi_label, batch = classifier.interface.multi_label, max(1, PIXELS_AT_ONCE // (clip.frames * clip.crop**2))
     for start, end, pixels in windows:
         parts = [
             classifier.logits(normalised(part, clip)) for part in np.split(pixels, range(batch, len(pixels), batch))
         ]
-        probabilities = torch.softmax(torch.cat(parts), 1).mean(0)
+        logits = torch.cat(parts)
+        probabilities = (torch.sigmoid(logits) if multi_label else torch.softmax(logits, 1)).mean(0)
         if not probabilities.isfinite().all():
             raise DivergedError(f"{classifier.interface.name} gives nan or inf for {video}; train it again")
         yield ScoredWindow(start, end, len(pixels), probabilities.numpy())

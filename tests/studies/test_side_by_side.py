@@ -104,6 +104,10 @@ def test_what_is_given_wrongly_is_named(
     for words, message in mistakes:
         assert main(["compare", *words, *rest]) == 2
         assert message in capsys.readouterr().err
+    rows = ("path,label,split", *(f"{name}/a.mp4,a;b,{name}" for name in ("train", "val")))
+    (tmp_path / "several.csv").write_text("\n".join(rows))
+    assert main(["compare", mine, *rest, "--data", str(tmp_path / "several.csv")]) == 2
+    assert "several: videos have several classes" in capsys.readouterr().err
     assert main(["compare", mine, "random:2", *rest, "--dry-run"]) == 0
     assert "random-2  (random, clips of 8 × 32²)" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

@@ -172,7 +172,7 @@ def _copied(videos: VideoSet, out: Path, results: list[VideoResult]) -> VideoSet
                     new[result.task.path, part] = result.new.path, new_part
     train, val, test = (
         tuple(
-            Video(new[key][0], video.label, *new[key][1])
+            Video(new[key][0], video.label, *new[key][1], video.also)
             for video in part
             if (key := (video.path, (video.start, video.end))) in new
         )
