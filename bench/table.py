@@ -56,8 +56,8 @@ class TableRecipe(msgspec.Struct, frozen=True):
     first: the quietest `easy` of all at the start, all of them from the part `curriculum` of the steps on.
     """
 
-    steps: int = 1000
-    batch: int = 32
+    steps: int = 600
+    batch: int = 64
     lr: float = 0.05
     sgd_lr: float = 0.1
     warmup: float = 0.1
