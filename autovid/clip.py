@@ -1,4 +1,4 @@
-"""What a network wants to see: one clip, described. Shared by data, networks, training and export."""
+"""The clip that a network wants to see, described. Shared by data, networks, training and export."""
 
 import msgspec
 

@@ -1,1 +1,1 @@
-"""What can stand in a searched network."""
+"""Blocks that can stand in a searched network."""

@@ -131,12 +131,12 @@ class ElasticBatchNorm(nn.Module):
 
     @staticmethod
     def activation_bytes(width: int, size: Size) -> int:
-        """The map that comes in, and each channel's mean and deviation."""
+        """Count the map that comes in, and each channel's mean and deviation."""
         return map_bytes(width, size) + 2 * FLOAT * width
 
 
 def slice_shared(whole: Tensor, *sizes: int) -> Tensor:
-    """The part of a shared tensor that has these sizes, laid out in memory as the tensor of a frozen network is.
+    """Return the part of a shared tensor that has these sizes, laid out in memory as in a frozen network.
 
     It is the leading part of the first two dimensions, and the middle of a kernel's. Libraries choose how to sum by
     strides and alignment, and so round one way or another. So what is not contiguous, or does not begin where the whole
@@ -204,7 +204,7 @@ class SqueezeExcite(nn.Module):
 
     @staticmethod
     def activation_bytes(width: int, reduction: int, size: Size) -> int:
-        """The map that comes in, its mean, the squeezed features and the gates."""
+        """Count the map that comes in, its mean, the squeezed features and the gates."""
         return map_bytes(width, size) + FLOAT * (2 * width + squeezed(width, reduction))
 
 

@@ -66,4 +66,4 @@ FRAME: "Registry[type[Block[Any]]]" = Registry(
         "classifier": ("", "autovid.blocks.head:ClassifierBlock"),
     },
 )
-"""What every network has around its stages; not for choosing."""
+"""Blocks that every network has around its stages; not for choosing."""

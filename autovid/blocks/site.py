@@ -103,7 +103,7 @@ class Site:
 
     @property
     def keeps_width(self) -> bool:
-        """Whether as many channels go out as come in, whatever is chosen."""
+        """True if as many channels go out as come in, whatever is chosen."""
         variables = dict(self.variables)
         return variables["width_in"] == variables["width"]
 

@@ -145,7 +145,7 @@ def _locked(lock: Path) -> bool:
 
 
 def _gflops(path: Path) -> float | None:
-    """Return what architecture.yaml says of its cost."""
+    """Return the cost that architecture.yaml has."""
     from autovid.config import read_yaml
     from autovid.errors import ConfigError
 

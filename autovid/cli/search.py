@@ -26,6 +26,7 @@ SPACE = "two_stream"
 RECIPE = (
     "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
     "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
+    "sync_norm",
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
-    """Whether a second process is to be started: to measure, or because the run that goes on was planned for two."""
+    """Return True if a second process is started: to measure, or because the run that goes on was planned for two."""
     from autovid import distributed
     from autovid.search.run import planned
 
@@ -249,8 +250,8 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
 
     loaded = _load(args)
     seed = loaded.experiment.recipe.seed
-    given = args.data if args.data is not None else loaded.experiment.data
-    videos, source = training.open_data(given, seed) if given else (None, "")
+    data_argument = args.data if args.data is not None else loaded.experiment.data
+    videos, source = training.open_data(data_argument, seed) if data_argument else (None, "")
     if args.dry_run:
         experiment, known = loaded.experiment, loaded.experiment.dataset if videos is None else videos.size
         data, planned = f"{'none given yet; ' if videos is None else ''}{known}", loaded.settings(known.train)

@@ -87,6 +87,7 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="what several workers divide: architectures (default, where there are enough), or each batch, which "
         "takes less memory",
     )
+    options.sync_norm(recipe)
     recipe.add_argument(
         "--alpha-every",
         type=options.positive,

@@ -47,7 +47,7 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     blocks: dict[str, int]
 
     def settings(self) -> dict[str, Any]:
-        """Return what must be equal where a file is gone on with."""
+        """Return the settings that must be equal where a file is gone on with."""
         return {
             name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("overhead", "blocks")
         }

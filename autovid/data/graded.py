@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from autovid.data.encoding import can_write, write_video
 from autovid.data.index import Video, VideoSet, write_index
-from autovid.data.video import can_write, write_video
 from autovid.data.workers import WorkerPool
 from autovid.errors import DataError
 from autovid.fileio import explained

@@ -38,7 +38,7 @@ def torch_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int
 
 
 def is_planar(kernel: Sequence[int], stride: Size3) -> bool:
-    """True if a kernel (kt, kh, kw) spans one frame or one pixel, so that the convolution is a 2-D one."""
+    """Return True for a kernel (kt, kh, kw) of one frame or one pixel, whose convolution is a 2-D one."""
     return (kernel[0], stride[0]) == (1, 1) or (*kernel[1:], *stride[1:]) == (1, 1, 1, 1)
 
 

@@ -77,7 +77,7 @@ class NetworkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 Model = Architecture | NetworkSpec
-"""What can be built, trained and evaluated: both have a hash, a reference input, and a YAML file."""
+"""An architecture or a network by name: both have a hash, a reference input, and a YAML file."""
 
 Modules = Sequence[str] | Mapping[str, Mapping[str, Any]]
 

@@ -55,7 +55,7 @@ PIECES = {
 """By name of a module: pieces that are neither a stem nor a stage."""
 
 
-class _Piece(NamedTuple):
+class _Traced(NamedTuple):
     """A stage, and its feature map if it gives one."""
 
     stage: Stage
@@ -154,12 +154,12 @@ def _renamed(stage: Stage, net: Network) -> Stage:
     return Stage(SAMPLING, stage.macs, stage.params) if cut else stage
 
 
-def _trace(net: Network, stages: Sequence[Stage]) -> list[_Piece]:
+def _trace(net: Network, stages: Sequence[Stage]) -> list[_Traced]:
     """Run the network and return its pieces in their order, with their feature maps (1, C, T, H, W).
 
     Operations outside of all stages have no place among them, but in S2DNet, where the sampler comes before them.
     """
-    pieces: dict[str, _Piece] = {}
+    pieces: dict[str, _Traced] = {}
     handles = []
     for stage in stages:
         if stage.name not in ("elsewhere", SAMPLING):
@@ -172,23 +172,23 @@ def _trace(net: Network, stages: Sequence[Stage]) -> list[_Piece]:
         handle.remove()
     ordered = list(pieces.values())
     if stages[-1].name == SAMPLING:
-        ordered.insert(list(pieces).index("locator") + 1, _Piece(stages[-1], net))
+        ordered.insert(list(pieces).index("locator") + 1, _Traced(stages[-1], net))
     return ordered
 
 
-def _recorder(pieces: dict[str, _Piece], stage: Stage, whole: nn.Module) -> Any:
+def _recorder(pieces: dict[str, _Traced], stage: Stage, whole: nn.Module) -> Any:
     """Make a hook that records a piece's map; of a piece that is never called itself, the last map of its parts."""
 
     def hook(part: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.dim() == 5:
-            pieces[stage.name] = _Piece(stage, whole, output.shape[1], Size(*output.shape[2:]))
+            pieces[stage.name] = _Traced(stage, whole, output.shape[1], Size(*output.shape[2:]))
         elif part is whole or stage.name not in pieces:
-            pieces[stage.name] = _Piece(stage, whole)
+            pieces[stage.name] = _Traced(stage, whole)
 
     return hook
 
 
-def _streams(net: Network, pieces: Sequence[_Piece]) -> tuple[str, ...]:
+def _streams(net: Network, pieces: Sequence[_Traced]) -> tuple[str, ...]:
     """Return the two streams of a network that has two, each a child of its own; else none."""
     if isinstance(net, S2DNet):
         return ("synopsis", "detail")
@@ -198,7 +198,7 @@ def _streams(net: Network, pieces: Sequence[_Piece]) -> tuple[str, ...]:
     return streams if len(streams) == 2 else ()
 
 
-def _rows(pieces: Sequence[_Piece], lanes: tuple[str, ...]) -> Iterator[Heading | Boxes | Arrow | Aside]:
+def _rows(pieces: Sequence[_Traced], lanes: tuple[str, ...]) -> Iterator[Heading | Boxes | Arrow | Aside]:
     if not lanes:
         yield from (Boxes((_box(piece, True),)) if piece.size else _aside(piece.stage) for piece in pieces)
         return
@@ -214,9 +214,9 @@ def _rows(pieces: Sequence[_Piece], lanes: tuple[str, ...]) -> Iterator[Heading 
         yield Boxes(tuple(cells.get(lane) for lane in lanes))
 
 
-def _side_by_side(pieces: Sequence[_Piece], lanes: tuple[str, ...]) -> Iterator[list[_Piece] | Arrow | Aside]:
+def _side_by_side(pieces: Sequence[_Traced], lanes: tuple[str, ...]) -> Iterator[list[_Traced] | Arrow | Aside]:
     """Yield pieces of the two streams together, at most one of each, and what is between them."""
-    row: list[_Piece] = []
+    row: list[_Traced] = []
     for piece in pieces:
         if row and (piece.stream not in lanes or piece.stream in [other.stream for other in row]):
             yield row
@@ -233,18 +233,18 @@ def _side_by_side(pieces: Sequence[_Piece], lanes: tuple[str, ...]) -> Iterator[
         yield row
 
 
-def _stage(piece: _Piece) -> str:
+def _stage(piece: _Traced) -> str:
     """Name the stage of a block, or the network that a piece is."""
     return type(piece.module).__name__ if isinstance(piece.module, Network) else piece.place.split(" block ")[0]
 
 
-def _nearest(size: Size, pieces: Sequence[_Piece], lanes: tuple[str, ...]) -> int:
+def _nearest(size: Size, pieces: Sequence[_Traced], lanes: tuple[str, ...]) -> int:
     """Return the stream that a piece between the two gives to: the one whose maps have as many frames."""
     frames = [next(p.size.frames for p in pieces if p.stream == lane and p.size) for lane in lanes]
     return int(abs(frames[1] - size.frames) < abs(frames[0] - size.frames))
 
 
-def _box(piece: _Piece, alone: bool) -> Box:
+def _box(piece: _Traced, alone: bool) -> Box:
     assert piece.size is not None
     number = piece.block_count
     blocks = f"{number} block{'s' * (number > 1)}" if number and "block" not in piece.stage.name else ""
@@ -259,7 +259,7 @@ def _aside(stage: Stage) -> Aside:
     return Aside(f"{name} · {stage.macs / 1e6:,.1f} MMACs", f"{name}\n{_cost(stage)}")
 
 
-def _title(piece: _Piece) -> str:
+def _title(piece: _Traced) -> str:
     assert piece.size is not None
     kernels = [f"kernels {piece.kernels}"] if piece.kernels else []
     lines = [piece_label(piece.stage.name), f"gives {measures(piece.channels, piece.size)}", *kernels, *piece.layers]

@@ -1,4 +1,4 @@
-"""What is drawn of a network: rows from the clip down to the classes, with a cell for each of its streams."""
+"""The outline of a network in pictures: rows from the clip down to the classes, with a cell for each of its streams."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,8 +160,8 @@ def _measures(box: Box) -> str:
 
 def measures(channels: int, size: Size) -> str:
     """Return a feature map in a few characters: `48 ch · 8×20²`."""
-    room = f"{size.height}²" if size.height == size.width else f"{size.height}×{size.width}"
-    return f"{channels} ch · {size.frames}×{room}"
+    pixels = f"{size.height}²" if size.height == size.width else f"{size.height}×{size.width}"
+    return f"{channels} ch · {size.frames}×{pixels}"
 
 
 def said(candidates: Sequence[object], probabilities: np.ndarray) -> str:

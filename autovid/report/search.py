@@ -170,7 +170,7 @@ def decisions(runs: Sequence[Run]) -> Markup | None:
 
 
 def _verdicts(searched: Searched, arch: Model | None) -> Iterator[Verdict]:
-    """Yield what is chosen; where nothing is chosen yet, all decisions of parts that the search has begun."""
+    """Yield the choices; where nothing is chosen yet, all decisions of parts that the search has begun."""
     named = list(zip(searched.space.decisions, searched.log_probs(searched.space)))
     if isinstance(arch, Architecture):
         choices = dict(arch.choices)

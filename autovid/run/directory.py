@@ -104,7 +104,7 @@ class RunDirectory:
 
     @property
     def locked(self) -> bool:
-        """Whether this object may write into the directory."""
+        """True if this object may write into the directory."""
         return self._lock is not None
 
     def in_use(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the supernet of a search has learned anything: its held-out loss against chance. Ours.
+"""Evidence that the supernet of a search has learned: its held-out loss against chance. Ours.
 
 Chance is the loss of the best constant answer on the videos that the prior learns on: the entropy of their labels,
 ln(classes) where all classes are as frequent. The held-out loss is the mean over the last steps of a part, with its
@@ -64,7 +64,7 @@ class PartEvidence(NamedTuple):
 
     @property
     def at_chance(self) -> bool:
-        """Whether the loss is not clearly below chance."""
+        """True if the loss is not clearly below chance."""
         return not self.loss + CLEARLY * self.error < self.chance.loss
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Evidence(NamedTuple):
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether the supernet is better than chance, clearly and in every part."""
+        """True if the supernet is better than chance, clearly and in every part."""
         return bool(self.parts) and not self.at_chance
 
     def sentence(self) -> str:

@@ -140,7 +140,7 @@ class Judge:
     def _calibrate(self, batches: Iterable[Batch], deal: Deal) -> None:
         """Average the statistics of each architecture over the batches, as `autovid.train.task.recalibrate` does.
 
-        Workers have architectures of their own; then all get all statistics.
+        Workers have architectures or clips of their own; all get all statistics, of clips their mean.
         """
         usual = [norm.momentum for norm in self._norms]
         for norm in self._norms:
@@ -155,10 +155,9 @@ class Judge:
                         self.supernet.logits(x, self.archs[k], "forward")
                         for value, buffer in zip(self._own[k], self._buffers()):
                             value.copy_(buffer)
-        if deal.apart:
-            for k in {*range(len(self.archs))} - {*deal.numbers}:
-                torch._foreach_zero_(self._own[k])
-            distributed.add_([value for own in self._own for value in own])
+        for k, own in enumerate(self._own):
+            torch._foreach_mul_(own, float(k in deal.numbers) if deal.apart else 1 / distributed.size())
+        distributed.add_([value for own in self._own for value in own])
         for norm, momentum in zip(self._norms, usual):
             norm.momentum = momentum
 
@@ -276,10 +275,10 @@ def _random(
 ) -> Choices:
     """Draw up to `n` distinct architectures inside the constraints that are no candidates."""
     known = set(map(tuple, candidates.tolist()))
-    wanted = n + len(known)
+    enough = n + len(known)
     rows: dict[tuple[int, ...], None] = {}
     for _ in range(TRIES):
-        drawn = problem.sample(2 * wanted, rng, constraints=constraints)
+        drawn = problem.sample(2 * enough, rng, constraints=constraints)
         rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in known)
         if len(rows) >= n:
             break

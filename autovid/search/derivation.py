@@ -66,7 +66,7 @@ class Searched(msgspec.Struct):
 
 
 def read_search(run: str | Path) -> Searched:
-    """Reads a search's run directory. Raises RunError where it is not one, or has no checkpoint yet."""
+    """Read a search's run directory. Raises RunError where it is not one, or has no checkpoint yet."""
     path = Path(run)
     directory = RunDirectory.open(path)
     if directory.config.get("kind") != "search":
@@ -94,7 +94,7 @@ def read_search(run: str | Path) -> Searched:
 
 
 def source_of(run: Path) -> str:
-    """Return what the videos of a search were opened from. Raises RunError."""
+    """Return the source of the videos of a search. Raises RunError."""
     checkpoint = RunDirectory.open(run).latest()
     return str(checkpoint.state.info.get("source") or "DATA") if checkpoint else "DATA"
 
@@ -113,13 +113,13 @@ def _begun_with(directory: RunDirectory) -> tuple[SearchSpace, SearchSettings, t
 
 
 def chance_of(state: TaskState) -> Chance:
-    """What a search has recorded; the first runs have only their classes."""
+    """Return the chance that a search has recorded; the first runs have only their classes."""
     recorded = state.info.get("chance")
     return Chance(*recorded) if recorded else Chance.uniform(len(state.model["sites.classifier.output.bias"]))
 
 
 def read_recorded(directory: RunDirectory) -> tuple[Constraint, ...]:
-    """The constraints of a search, with the files of their costs that its run has kept. Raises ConfigError."""
+    """Read the constraints of a search, with the files of their costs that its run has kept. Raises ConfigError."""
     names = cost_names()
     return tuple(
         Constraint.from_record(make_cost(names[option], directory.path / COSTS.load(names[option]).file), record)
@@ -134,7 +134,7 @@ def derive(
     no_range: bool = False,
     choice: ChoiceEvidence | str = "",
 ) -> Architecture:
-    """The most probable architecture inside all ranges of the finished network; with `no_range` of the whole prior.
+    """Return the most probable architecture inside all ranges of the finished network, or with `no_range` of all.
 
     With the search's own constraints (None), what the parts have chosen stands. With others, with none, or where what
     they have chosen leaves no way into the ranges, all decisions are open again, each under the prior that its part
@@ -193,7 +193,7 @@ def described(
 
 
 def _told(choice: ChoiceEvidence | str) -> dict[str, str]:
-    """Return what is said of a choice, or of why there was none."""
+    """Return the lines on a choice, or on why there was none."""
     if isinstance(choice, str):
         return {TOLD[0]: choice} if choice else {}
     return dict(zip(TOLD, choice.lines()))
@@ -222,7 +222,7 @@ def _judgement(searched: Searched, arch: Architecture) -> dict[str, Any]:
 
 
 def figures(arch: Architecture, costs: Sequence[Cost] = ()) -> dict[str, Any]:
-    """The costs of an architecture as its file has them: MACs and parameters, and those asked for."""
+    """Return the costs of an architecture as its file has them: MACs and parameters, and those asked for."""
     values = {**Macs().figures(arch.macs()), "params": parameters(arch)}
     for cost in costs:
         values |= cost.figures(cost.of(arch))
@@ -230,7 +230,7 @@ def figures(arch: Architecture, costs: Sequence[Cost] = ()) -> dict[str, Any]:
 
 
 def parameters(arch: Architecture) -> int:
-    """Parameters of the network of an architecture, with the reference number of classes."""
+    """Count the parameters of the network of an architecture, with the reference number of classes."""
     from autovid.models import build
 
     with torch.device("meta"):

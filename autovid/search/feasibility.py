@@ -198,7 +198,7 @@ def _drawn(
 
 
 @dataclass(order=True)
-class _Piece:
+class _Region:
     """The architectures of one piece of a part's space in one slice of the range; `solution` is the best of them."""
 
     rank: tuple[float, int]
@@ -224,11 +224,11 @@ def _in_order(
     known = [constraint.cost for constraint in constraints or feasibility.constraints]
     cost = known[0] if known else Macs()
     (whole,) = or_reach(constraints, cost, part_space)
-    queue: list[_Piece] = []
+    queue: list[_Region] = []
 
     def push(space: SearchSpace, low: int, high: int, depth: int) -> None:
         if solution := _solve(space, cost.table(space), low, high, part_space, log_probs):
-            heapq.heappush(queue, _Piece((-solution.logprob, len(queue)), space, low, high, depth, solution))
+            heapq.heappush(queue, _Region((-solution.logprob, len(queue)), space, low, high, depth, solution))
 
     push(part_space, whole.range.low, min(whole.range.high, whole.table.largest()[0]), -1)
     while queue:

@@ -66,7 +66,7 @@ class Monitor:
         return text
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs to show the same."""
+        """Return the state that a resumed run needs to show the same."""
         return {"last": self.last, "opened": self.opened}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def _warmup(task: "SearchTask") -> str:
 
 
 def _verdicts(task: "SearchTask") -> list[str]:
-    """Return what to say at the end of a part."""
+    """Return the lines for the end of a part."""
     name, notes = task.settings.parts[task.number].name, []
     log_probs, problem = task.strategy.distribution(), task.problem
     if not problem.searched:

@@ -83,7 +83,7 @@ def in_range_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) ->
     posterior = posterior_in_range(table, log_probs, *ends, bins=BINS)
     if not np.isfinite(posterior.log_probability):
         return expectation_gradient(table, log_probs, ends)
-    return [np.exp(logp) - given for logp, given in zip(log_probs, posterior.marginals)]
+    return [np.exp(logp) - marginal for logp, marginal in zip(log_probs, posterior.marginals)]
 
 
 class CostTerm(NamedTuple):

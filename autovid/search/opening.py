@@ -128,6 +128,6 @@ def agreement(choices: Choices, first: NDArray[np.float64], second: NDArray[np.f
 
 
 def opening_of(strategy: Any) -> Opening | None:
-    """Return what decides when a strategy's prior begins to learn; None where it does not wait for evidence."""
+    """Return the rule for when a strategy's prior begins to learn; None where it does not wait for evidence."""
     opening: Opening | None = getattr(strategy, "opening", None)
     return opening

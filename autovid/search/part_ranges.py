@@ -51,10 +51,10 @@ def resolve_part_ranges(space: SearchSpace, constraints: Sequence[Constraint]) -
         for constraint in constraints:
             if constraint.whole is not None:
                 _check_reach(constraint, constraint.cost.table(space), constraint.whole)
-        for settled in _settled(space, shares, archs):
+        for constraint_set in _settled(space, shares, archs):
             try:
-                check(space, settled)
-                return settled
+                check(space, constraint_set)
+                return constraint_set
             except CostRangeError:
                 continue
         if any(constraint.own for constraint in constraints):
@@ -101,7 +101,7 @@ class _Drawn:
         return self._archs
 
     def costs(self, constraint: Constraint, number: int) -> np.ndarray:
-        """Return what part `number` costs in each of them, (N,)."""
+        """Return the cost of part `number` in each of them, (N,)."""
         part_space, archs = in_part(self._space, number, self.archs)
         return constraint.cost.table(part_space).total(part_space.index(archs))
 

@@ -1,4 +1,4 @@
-"""What a strategy has to decide: one part of a search, or the whole space."""
+"""The problem that a strategy is made for: one part of a search, or the whole space."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -71,7 +71,9 @@ def search(
     """
     check_for_search(videos)
     kept = str(cache or "off")
-    config = {**search_config(space, videos, settings, constraints), "precision": precision, "cache": kept}
+    norm_clips = settings.norm_clips(distributed.size())
+    config = search_config(space, videos, settings, constraints)
+    config |= {"precision": precision, "cache": kept, "norm_clips": norm_clips}
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     check_memory(space, settings, len(videos.classes), compute, constraints)
@@ -159,7 +161,7 @@ def supernet_search(
 def search_config(
     space: SearchSpace, videos: VideoSet | None, settings: SearchSettings, constraints: Sequence[Constraint]
 ) -> dict[str, Any]:
-    """Return what config.yaml says of a search."""
+    """Return the content of config.yaml for a search."""
     data = {} if videos is None else {"data": videos.name, "data_fingerprint": videos.fingerprint}
     return {
         "space": space.name,

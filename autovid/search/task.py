@@ -112,7 +112,7 @@ class SearchTask(Task):
         self.learned |= {decisions[d].name: log_probs[d] for d in self.problem.searched}
 
     def _is_closed(self) -> bool:
-        """Whether the strategy still waits for evidence that its scores say something."""
+        """Return True while the strategy waits for evidence that its scores say something."""
         opening = opening_of(self.strategy)
         return opening is not None and not opening.is_open
 

@@ -146,7 +146,7 @@ class Grid:
         states_KX = step.bases[:, None] + step.carry
         rows_KXB = after.values_SB[states_KX]
         passed_KXB, end = np.zeros(rows_KXB.shape), start + before_SB.shape[1]
-        for given_XB, move in zip(before_SB.reshape(len(step.cost_OR), len(step.carry), -1), self._moves[i]):
+        for values_XB, move in zip(before_SB.reshape(len(step.cost_OR), len(step.carry), -1), self._moves[i]):
             ordered = weights_R[move.order]
             products = np.zeros(len(move.starts))
             for m, (kept, bins, weight) in enumerate(
@@ -154,10 +154,10 @@ class Grid:
             ):
                 low, high = max(start, after.start + bins), min(end, after.end + bins)
                 if low < high:
-                    given = given_XB[:, low - start : high - start]
+                    values = values_XB[:, low - start : high - start]
                     columns = slice(low - bins - after.start, high - bins - after.start)
-                    products[m] = np.einsum("xb,xb->", given, rows_KXB[kept, :, columns])
-                    passed_KXB[kept, :, columns] += weight * given
+                    products[m] = np.einsum("xb,xb->", values, rows_KXB[kept, :, columns])
+                    passed_KXB[kept, :, columns] += weight * values
             mass_R[move.order] += ordered * np.repeat(products, np.diff(move.starts, append=len(ordered)))
         after_SB = np.zeros(after.values_SB.shape)
         after_SB[states_KX] = passed_KXB  # every state comes from one base and one carry

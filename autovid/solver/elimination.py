@@ -131,7 +131,7 @@ def _step(
 
 
 def _offsets(decisions: list[int], sizes: Sequence[int], strides: Mapping[int, int]) -> Ints:
-    """Return what each joint value of `decisions`, the last running fastest, adds to the next state."""
+    """Return the sum that each joint value of `decisions`, the last running fastest, adds to the next state."""
     offsets = np.zeros(1, np.int64)
     for d in decisions:
         offsets = np.add.outer(offsets, np.arange(sizes[d]) * strides.get(d, 0)).ravel()

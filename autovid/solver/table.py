@@ -159,7 +159,7 @@ class CostTable:
         return gradient
 
     def restrict(self, allowed: Mapping[int, Sequence[int] | Ints]) -> "CostTable":
-        """Return what is left when decision d keeps the candidates `allowed[d]`; in the result they count from 0."""
+        """Return the table in which decision d keeps the candidates `allowed[d]`; in the result they count from 0."""
         keep = [np.asarray(allowed.get(d, np.arange(n)), np.int64) for d, n in enumerate(self.sizes)]
         if any(len(k) == 0 for k in keep):
             raise ValueError("a decision without candidates")

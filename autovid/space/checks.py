@@ -1,4 +1,4 @@
-"""What the types of a file cannot say of a network and of its decisions, refused by file, line and key."""
+"""Checks beyond the types of a file: of a network and of its decisions, refused by file, line and key."""
 
 from collections.abc import Sequence
 from typing import Any, get_args

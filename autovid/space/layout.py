@@ -101,7 +101,7 @@ class _Walk:
             )
 
     def _meeting(self, place: str) -> Iterator[FusionSite | AttentionSite]:
-        """Yield what follows a place: first the fusion, then attention."""
+        """Yield the sites that follow a place: first the fusion, then attention."""
         fusion, attention = self.network.fusion, self.network.attention
         if fusion is not None and place in fusion.after:
             yield self._fusion(fusion, place)

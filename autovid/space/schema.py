@@ -1,4 +1,4 @@
-"""What a search-space file and an architecture file may say: strict structs, read by `autovid.config`."""
+"""The schema of a search-space file and of an architecture file: strict structs, read by `autovid.config`."""
 
 from typing import Annotated, Any
 

@@ -106,7 +106,7 @@ def _write(out: Path, file: LatencyFile) -> None:
 
 
 def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute, batch: int, repeats: int) -> int:
-    """Return what whole networks take beside their blocks, in nanoseconds: the median over some, drawn at random.
+    """Return the time of whole networks beside their blocks, in nanoseconds: the median over some, drawn at random.
 
     Some blocks take turns with them once more: if these are now slower or faster than when the table was measured, so
     is everything, and the networks' times are brought to the table's pace.

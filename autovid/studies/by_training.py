@@ -120,7 +120,7 @@ NEVER = timedelta(days=10**5)  # between two checkpoints: trainings keep their o
 
 
 def one_after_the_other(jobs: Sequence[Job], trainer: Trainer, folder: Path) -> Iterator[tuple[int, Evaluation | str]]:
-    """Yield what every job came to, with its number: evaluated, or why not."""
+    """Yield the number of every job and its evaluation, or why there is none."""
     for number, job in enumerate(jobs):
         yield number, job.run(trainer, folder)
 

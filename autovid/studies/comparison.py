@@ -1,4 +1,4 @@
-"""What a random baseline came to: a table for people and one for machines, and the plot."""
+"""The result of a random baseline: a table for people and one for machines, and the plot."""
 
 import csv
 import io

@@ -68,7 +68,7 @@ class Front:
 
     @property
     def accuracy(self) -> bool:
-        """Whether the supernet has scored one at least."""
+        """True if the supernet has scored one at least."""
         return any(entry.supernet is not None for entry in self.entries)
 
     def standard_error(self, top1: float) -> float:
@@ -85,7 +85,7 @@ class TrainingPlan:
     resume_command: str = ""
 
     def trainer(self, searched: Searched, videos: VideoSet, source: str, device: str) -> Trainer:
-        """Return what trains the architectures of a search."""
+        """Return the trainer of the architectures of a search."""
         proxy, seed = searched.settings.proxy or source == "synthetic", searched.settings.seed
         recipe = make_recipe(searched.space, proxy=proxy, epochs=self.epochs, seed=seed)
         return Trainer(videos, source, recipe, device, self.workers, resume_command=self.resume_command)

@@ -121,12 +121,12 @@ class Parsec:
 
     @property
     def moved_by_cost(self) -> float | None:
-        """What part of the prior's movement is due to cost, by the size of summed gradients; None before it moves."""
+        """The part of the prior's movement due to cost, by the size of summed gradients; None before it moves."""
         accuracy, cost = (sum(float(total.abs().sum()) for total in totals) for totals in self.pushes.values())
         return cost / (accuracy + cost) if accuracy + cost else None
 
     def _losses(self, choices: Choices, scores: Scores) -> tuple[Tensor, Tensor]:
-        """Return what has PARSEC's gradient for alpha, without the terms of cost and with them.
+        """Return losses that have PARSEC's gradient for alpha, without the terms of cost and with them.
 
         Exact terms leave the likelihood with a baseline alone.
         """
