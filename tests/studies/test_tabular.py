@@ -126,10 +126,13 @@ def test_the_rows_of_all_shards_become_a_table(
 
 
 def test_architectures_near_one_cost_come_first_with_both_seeds(script: ModuleType) -> None:
-    jobs = script.jobs(SPACE.cost_table().macs(ROWS), 2)
+    macs = SPACE.cost_table().macs(ROWS)
+    jobs = script.jobs(macs, 2)
     assert len(jobs) == len(set(jobs)) == 2 * 256 + 64
     assert {number for number, _ in jobs[:122]} == set(np.flatnonzero(BAND))
     assert [seed for _, seed in jobs[:122]] == [0, 1] * 61
+    distances = [abs(macs[number] - 2_700_000) for number, _ in jobs[:122]]
+    assert distances == sorted(distances)  # so that what is done is a range of costs
     assert {seed for _, seed in jobs[-64:]} == {2}
 
 
