@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,15 +204,24 @@ def pack(space: SearchSpace) -> None:
         )
         for number, rows in found.items()
     ]
-    planned = SEEDS * space.size + THIRD
+    planned, there = SEEDS * space.size + THIRD, sum(map(len, found.values()))
     table = TableFile(
         space=space.name, about="every architecture trained alone on the videos of `autovid data synthetic bench`",
         clips=CLIPS, chance=math.log(space.reference.classes), architectures=architectures,
-        planned=planned if sum(map(len, found.values())) < planned else 0,
+        planned=planned if there < planned else 0, covered=covered(space.cost_table().macs(candidates), set(found)),
     )  # fmt: skip
     PACKED.parent.mkdir(exist_ok=True)
     PACKED.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1))
     print(f"{PACKED.name}: {TableEvaluator(table, PACKED).coverage()}")
+
+
+def covered(macs: np.ndarray, there: set[int]) -> tuple[int, int]:
+    """The widest range of MACs, ends included, in which no architecture is missing."""
+    missing = sorted({int(macs[i]) for i in range(len(macs)) if i not in there})
+    edges = [int(macs.min()) - 1, *missing, int(macs.max()) + 1]
+    low, high = max(pairwise(edges), key=lambda gap: sum(gap[0] < macs[i] < gap[1] for i in there))
+    inside = [int(macs[i]) for i in there if low < macs[i] < high]
+    return (min(inside), max(inside)) if inside else (0, 0)
 
 
 def add(path: Path, row: dict[str, Any]) -> None:
