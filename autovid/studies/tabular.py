@@ -41,7 +41,7 @@ class TrainedArchitecture(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`.
 
-    `planned`: trainings that the table has when it is complete; 0 where it is.
+    Of a table that is not complete: how many trainings are `planned`, and the MACs from and to which none is missing.
     """
 
     format: int = FORMAT
@@ -50,6 +50,7 @@ class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     clips: int
     chance: float
     planned: int = 0
+    covered: tuple[int, int] = (0, 0)
     architectures: list[TrainedArchitecture]
 
 
@@ -93,18 +94,18 @@ class TableEvaluator:
         try:
             return self._rows[_key(arch.choices)]
         except KeyError:
-            hint = f" ({self.coverage()}): give a range of cost that it covers" if self.file.planned else ""
             raise ConfigError(
-                f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table{hint}"
+                f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table ({self.coverage()})"
             ) from None
 
     def coverage(self) -> str:
-        """Say how much of the table is there: "61 of 256 architectures, 122 of 576 trainings"."""
+        """Say how much of the table is there: "5 of 256 architectures, 10 of 576 trainings; ..."."""
         there, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
         if not self.file.planned:
             return f"{there} architectures, {trainings} trainings"
-        size = load_space(self.file.space).size
-        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete"
+        size, (low, high) = load_space(self.file.space).size, self.file.covered
+        whole = f", but all of --flops {low / 1e9:.10g}:{high / 1e9:.10g} are there" if high else ""
+        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete{whole}"
 
 
 def load_benchmark(name: str | Path) -> TableEvaluator:
