@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autovid.costs.count import count
     from autovid.models import NetworkSpec, build, load_model, load_weights
     from autovid.space import Architecture, SearchSpace, load_architecture, load_space
+    from autovid.studies import load_benchmark
     from autovid.weights import import_weights
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "import_weights",
     "load_architecture",
+    "load_benchmark",
     "load_model",
     "load_space",
     "load_weights",
@@ -51,6 +53,7 @@ _HOMES = {
     "load_weights": "autovid.models",
     "import_weights": "autovid.weights",
     "count": "autovid.costs.count",
+    "load_benchmark": "autovid.studies",
     "evaluate": "autovid.api",
     "predict": "autovid.api",
 }

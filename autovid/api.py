@@ -20,12 +20,13 @@ from autovid.errors import ConfigError
 
 if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
-    from autovid.export.classifier import Prediction
+    from autovid.export.prediction import Prediction
     from autovid.models import Model
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.front import Front
     from autovid.train import Evaluation
+    from autovid.train.presets import RecipeName
 
 __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
@@ -171,10 +172,11 @@ def train(
     *,
     data: str | Path = SYNTHETIC,
     out: str | Path | None = None,
-    recipe: Literal["proxy", "full"] | None = None,
+    recipe: "RecipeName | None" = None,
     weights: str | Path | None = None,
     new_head: bool = False,
     inherit: bool = False,
+    teacher: str | Path | None = None,
     views: Sequence[str] = ("center",),
     device: str = "auto",
     decoders: int = 0,
@@ -185,8 +187,9 @@ def train(
     """Train a network from scratch, as `autovid train` does, and evaluate it.
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
-    training starts from the weights of a search's supernet. `changes` are of the recipe: epochs, batch, lr, warmup,
-    frames, stride, crop, jitter, augment, weight_decay, seed, precision, validate_every, patience, ...
+    training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
+    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, precision,
+    validate_every, patience, ...
     Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
@@ -195,27 +198,34 @@ def train(
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import find_model, make_recipe, train_model
+    from autovid.train.finetune import clip_size, fit
     from autovid.train.inherited import check_inheritable, other_classes
     from autovid.train.trained import find_weights
 
     keep_memory()
     place = what.path if isinstance(what, SearchRun) else what
     model = find_model(place) if isinstance(place, str | Path) else place
-    plan = make_recipe(model, proxy=recipe == "proxy" or (recipe is None and str(data) == SYNTHETIC), **changes)
+    start = Path(str(place)) if inherit else weights
+    if recipe == "finetune":
+        if start is None:
+            raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
+        changes = {**clip_size(Path(start)), **changes}
+    plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
     videos = open_videos(str(data), seed=plan.seed)
     path = Path(out) if out is not None else _free_directory("train")
-    start = weights
     if inherit:
         if weights is not None:
             raise ConfigError("inherit and weights are two places to start from; leave one of them out")
         check_inheritable(place if isinstance(place, str | Path) else place.hash, model)
-        start = Path(str(place))
-        new_head = new_head or bool(other_classes(start, videos))
+        new_head = new_head or bool(other_classes(Path(str(place)), videos))
+    elif recipe == "finetune" and start is not None:
+        new_head, inherit, _ = fit(model, plan, Path(start), videos, new_head)
     with choose_cache(cache, videos.videos, videos.root) or nullcontext() as frames:
         evaluation = train_model(
             model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,
             cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit,
-            views=views, resume=resume, progress=Progress(f"train on {videos.name} · {path}"),
+            teacher=Path(teacher) if teacher else None, views=views, resume=resume,
+            progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
 

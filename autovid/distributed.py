@@ -11,8 +11,9 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +25,8 @@ from autovid.errors import AutovidError, ConfigError
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # with a worker that is silent; a broken connection is noticed at once
 MEETING = "AUTOVID_MEETING"  # a file, in which the workers of one machine meet: nothing listens for it
-BUCKET = 32 * 2**20  # bytes of gradients in one message
+BUCKET = 32 * 2**20  # bytes in one message
+GRADIENTS = 4 * 2**20  # bytes of gradients in one message, sent while backward runs
 _alone = False  # inside `alone`
 
 
@@ -197,6 +199,68 @@ def average_gradients(parameters: Iterator[torch.nn.Parameter]) -> None:
         torch._foreach_div_(gradients, float(size()))
 
 
+@contextlib.contextmanager
+def averaged_gradients(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Average over the workers the gradients of a backward pass inside, in messages that are sent while it runs.
+
+    At the end all gradients are averaged that exist, which must be those of the same parameters on all.
+    """
+    if size() == 1:
+        yield
+        return
+    buckets = _GradientBuckets([parameter for parameter in parameters if parameter.requires_grad])
+    try:
+        yield
+        buckets.finish()
+    finally:
+        buckets.close()
+
+
+class _GradientBuckets:
+    """Parameters by the messages that their gradients are sent in, in the order in which backward reaches them.
+
+    A message is sent when all gradients in it and all messages before it are there: workers send them in one order.
+    """
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._buckets = [*_runs(parameters[::-1], GRADIENTS)]
+        self._missing = [len(bucket) for bucket in self._buckets]
+        self._next = 0
+        self._sent: list[tuple[list[Tensor], Tensor, Any]] = []
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._arrived, number))  # type: ignore[no-untyped-call]
+            for number, bucket in enumerate(self._buckets)
+            for parameter in bucket
+        ]
+
+    def finish(self) -> None:
+        """Send what has not been sent, and wait for all messages."""
+        while self._next < len(self._buckets):
+            self._send()
+        for gradients, flat, work in self._sent:
+            with _explained():
+                work.wait()
+            _spread(flat.div_(size()), gradients)
+
+    def close(self) -> None:
+        """Let go of the parameters."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _arrived(self, number: int, _: torch.nn.Parameter) -> None:
+        self._missing[number] -= 1
+        while self._next < len(self._buckets) and not self._missing[self._next]:
+            self._send()
+
+    def _send(self) -> None:
+        gradients = [parameter.grad for parameter in self._buckets[self._next] if parameter.grad is not None]
+        self._next += 1
+        if gradients:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            with _explained():
+                self._sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
+
+
 def add_gradients(parameters: Iterator[torch.nn.Parameter]) -> None:
     """Sum over the workers all gradients; a worker may have some that others have not."""
     known = [*parameters]
@@ -266,24 +330,31 @@ def _reduce(tensor: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
 
 
 def _in_buckets(tensors: Sequence[Tensor], communicate: Callable[[Tensor], Any]) -> None:
-    """Communicate runs of tensors of one type and at most BUCKET bytes as one message (a larger one goes alone)."""
+    """Communicate tensors in messages of at most BUCKET bytes (a larger one goes alone)."""
+    for bucket in _runs(tensors, BUCKET) if size() > 1 else ():
+        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        with _explained():
+            communicate(flat)
+        _spread(flat, bucket)
+
+
+def _runs(tensors: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """Divide tensors into runs of one type and of at most `most` bytes; a larger one is a run of its own."""
     bucket: list[Tensor] = []
     nbytes = 0
-    for tensor in tensors if size() > 1 else ():
+    for tensor in tensors:
         nbytes += tensor.nbytes
-        if bucket and (tensor.dtype != bucket[0].dtype or nbytes > BUCKET):
-            _communicate(bucket, communicate)
+        if bucket and (tensor.dtype != bucket[0].dtype or nbytes > most):
+            yield bucket
             bucket, nbytes = [], tensor.nbytes
         bucket.append(tensor)
     if bucket:
-        _communicate(bucket, communicate)
+        yield bucket
 
 
-def _communicate(bucket: list[Tensor], communicate: Callable[[Tensor], Any]) -> None:
-    flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-    with _explained():
-        communicate(flat)
-    for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
+def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    """Copy one message into the tensors that it was made of."""
+    for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view(tensor.shape))
 
 

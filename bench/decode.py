@@ -35,9 +35,9 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video
+from autovid.data.encoding import write_video
 from autovid.data.images import open_video, write_frames
 from autovid.data.tools.resize import JPEG_QUALITY, QUALITY
-from autovid.data.video import write_video
 
 Frames = NDArray[np.uint8]
 Way = Callable[[Path, NDArray[np.int64]], Frames]

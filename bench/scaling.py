@@ -4,9 +4,9 @@
 
 Each worker is a process with one thread, as torchrun would start it, with 8 clips of its own a step: a training step of
 an architecture of `tiny`, of X3D-S and of TSN-ResNet-18 at 4 x 64 x 64, and a step of the search in `tiny` (K = 13).
-Work per worker is
-the same for any number of workers, so that 1.00 would be perfect. Communication is the time spent in calls that other
-workers answer, waiting for the slower one included. Processes that share one machine also share its memory and clock:
+Work per worker is the same for any number of workers, so that 1.00 would be perfect. Communication is the time spent in
+calls that other workers answer, waiting for the slower one included; gradients are sent while backward runs, and the
+wait for the last of them is not in it. Processes that share one machine also share its memory and clock:
 what they slow each other down by without a word to each other is the row "2 workers, apart".
 """
 
@@ -63,7 +63,7 @@ class Clock:
         return timed
 
 
-def training(name: str, frames: int, crop: int, sync_norm: bool = True) -> Callable[[VideoSet], Any]:
+def training(name: str, frames: int, crop: int, sync_norm: bool = False) -> Callable[[VideoSet], Any]:
     """A task that trains the network `name`, or an architecture of the space `name`."""
 
     def make(videos: VideoSet) -> Any:
@@ -89,13 +89,11 @@ def searching(videos: VideoSet) -> Any:
     return supernet_search(space, videos, settings, Compute("cpu", "fp32"))
 
 
-TASKS = {
-    "training, tiny": training("tiny", 16, 32),
-    "training, X3D-S": training("x3d_s", 4, 64),
-    "training, TSN-ResNet-18": training("tsn_resnet18", 4, 64),
-    "the same, each worker's own norms": training("tsn_resnet18", 4, 64, sync_norm=False),
-    "search, tiny": searching,
-}
+SHARED = "the same, norms over all workers"  # with --sync-norm
+SMALL = {"tiny": ("tiny", 16, 32), "X3D-S": ("x3d_s", 4, 64), "TSN-ResNet-18": ("tsn_resnet18", 4, 64)}
+TASKS = {"search, tiny": searching}
+for title, clip in SMALL.items():
+    TASKS |= {f"training, {title}": training(*clip), f"{title}, {SHARED}": training(*clip, sync_norm=True)}
 
 
 def work(steps: int, data: str) -> dict[str, tuple[float, float]]:

@@ -1,6 +1,6 @@
 """The numerical tests as other machines would run them: kernels of older processors, and other numbers of threads.
 
-    python tests/machines.py            every numerical test under every setting (make test-machines)
+    python tests/machines.py            all numerical tests, the long ones too, in every setting (make test-machines)
     python tests/machines.py --quick    a few of them, in a few minutes (a part of .ci/run)
     python tests/machines.py --all      the whole suite under every setting, some minutes each
     python tests/machines.py --only ONEDNN_MAX_CPU_ISA=AVX2 AUTOVID_TEST_THREADS=8    these settings alone
@@ -32,11 +32,16 @@ NUMERICAL = (
     "tests/models", "tests/report", "tests/search", "tests/solver", "tests/studies", "tests/train", "tests/weights",
     "tests/test_distributed.py",
 )  # fmt: skip
-# The thorough ones, too.
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-m", "not docs or thorough")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile")
+THOROUGH = ("-m", "not docs or thorough")
+BUILDER = "tests/models/test_builder.py::test_"
+# Equality of supernet and frozen network, forward and backward; our kernels beside torch's; two workers beside one.
 QUICK = (
-    "tests/models/test_builder.py", "tests/kernels/test_depthwise.py", "tests/search/test_search_on_two_workers.py",
-)  # fmt: skip
+    f"{BUILDER}supernet_routed_to_an_architecture_equals_its_frozen_network",
+    f"{BUILDER}gradients_and_statistics_of_the_supernet_are_those_of_the_frozen_network",
+    "tests/kernels/test_depthwise.py",
+    "tests/search/test_search_on_two_workers.py::test_two_workers_do_the_same_step_as_one",
+)
 
 
 def main() -> int:
@@ -45,7 +50,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="the whole suite")
     parser.add_argument("--only", nargs="+", metavar="NAME=VALUE", default=SETTINGS, help="these settings alone")
     options = parser.parse_args()
-    tests = QUICK if options.quick else ("tests",) if options.all else NUMERICAL
+    tests = QUICK if options.quick else ("tests",) if options.all else (*THOROUGH, *NUMERICAL)
     failed = [setting for setting in options.only if not passes(setting, tests)]
     return 1 if failed else 0
 

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch
 from torch import Tensor, nn
 from workers import together
@@ -28,6 +29,28 @@ def averaged() -> list[Tensor]:
         parameter.grad = gradient
     distributed.average_gradients(iter(parameters))
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def averaged_in_backward(most: int) -> list[Tensor]:
+    """Gradients of a backward pass that reaches the second parameter never, in messages of at most `most` bytes."""
+    weights = [nn.Parameter(torch.zeros_like(tensor)) for tensor in mine(0)]
+    first, _, third = mine(distributed.rank())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "GRADIENTS", most)
+        with distributed.averaged_gradients(weights):
+            ((weights[0] * first).sum() + (weights[2] * third).sum()).backward()  # type: ignore[no-untyped-call]
+    assert weights[1].grad is None
+    ((weights[0] * first).sum()).backward()  # outside nothing is sent: the own gradient comes on top
+    return [weights[0].grad - first, weights[2].grad]
+
+
+@pytest.mark.parametrize("most", [1, 2**20])
+def test_gradients_are_averaged_while_backward_runs(most: int) -> None:
+    """To the bit: half of a sum of two numbers, in either order; 1e-6 is for the gradient that is added and taken."""
+    (a, _, c), (b, _, d) = mine(0), mine(1)
+    for first, third in together(averaged_in_backward, most):
+        assert torch.allclose(first, (a + b) / 2, atol=1e-6)
+        assert torch.equal(third, (c + d) / 2)
 
 
 def meant() -> list[float]:

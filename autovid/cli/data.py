@@ -97,7 +97,7 @@ def _mini(args: argparse.Namespace) -> int:
     out = args.out or _named(Path(args.index)).with_name(f"{chosen.name}.csv")
     write_index(out, chosen, origin)
     _say(out, chosen)
-    seen = {video.label for video in chosen.train}
+    seen = {label for video in chosen.train for label in video.labels}
     if empty := [name for label, name in enumerate(chosen.classes) if label not in seen]:
         print(f"without a video to train on: {', '.join(empty)}")
     return 0

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     show(content)
     for one in content.get("evaluations", ()):
-        print(f"top-1 {one['top1']:.2f} % of {one['decoded']} videos of {one['data']}, {one['split']}, {one['views']}")
+        metric, value = ("top-1", one["top1"]) if one.get("mean_ap") is None else ("mAP", one["mean_ap"])
+        print(f"{metric} {value:.2f} % of {one['decoded']} videos of {one['data']}, {one['split']}, {one['views']}")
     if args.verify:
         show_verification(content["verify"])
     return 0

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(evaluation.to_json(), end="")
         return
-    print(f"top-1 {training.percent(evaluation.top1)}  top-5 {training.percent(evaluation.top5)}")
+    print("  ".join(training.accuracies(evaluation)))
     print(
         f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
         f"{training.of_classes(evaluation)}; "
@@ -80,4 +80,7 @@ def run(args: argparse.Namespace) -> None:
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"
     print(f"{gflops}; {evaluation.convention}")
     file = evaluation_file(args.directory, evaluation.views, args.split)
-    print(f"in {file}, with the accuracy of each class; confusions are in {confusion_file(file).name}")
+    if evaluation.mean_ap is not None:
+        print(f"in {file}, with the average precision of each class")
+    else:
+        print(f"in {file}, with the accuracy of each class; confusions are in {confusion_file(file).name}")

@@ -17,7 +17,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate": ("autovid evaluate runs/trained --views 10-lcr", "autovid evaluate runs/trained --data other.csv"),
     "random-baseline": ("autovid random-baseline --searched runs/first -n 8",),
     "export": ("autovid export runs/trained --format onnx -o exports/mine",),
-    "predict": ("autovid predict runs/trained clip.mp4", "autovid predict exports/mine clip.mp4 --window 2"),
+    "predict": (
+        "autovid predict runs/trained clip.mp4",
+        "autovid predict exports/mine clip.mp4 --window 2",
+        "autovid predict exports/mine long.mp4 --timeline out",
+    ),
     "sweep": ("autovid sweep tsn_resnet18 --data my_videos.csv --over lr=0.05,0.1 --over seed=0..2",),
     "cam": ("autovid cam clip.mp4 --model runs/trained --start 4",),
     "draw": ("autovid draw runs/first -o first.svg",),

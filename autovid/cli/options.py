@@ -183,6 +183,16 @@ def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, P
     return files
 
 
+def sync_norm(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --sync-norm."""
+    parser.add_argument(
+        "--sync-norm",
+        action="store_true",
+        default=None,
+        help="with several workers: batch norms over the clips of all of them, not of each (slower)",
+    )
+
+
 def machine(parser: argparse.ArgumentParser) -> None:
     """Add where and how to compute."""
     group = parser.add_argument_group("machine")

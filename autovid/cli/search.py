@@ -26,6 +26,7 @@ SPACE = "two_stream"
 RECIPE = (
     "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
     "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
+    "sync_norm",
 )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.score.startswith("table:"):
         return _by_table(args)
     if args.score != "supernet":
-        raise ConfigError(f"--score {args.score}: give supernet, training or table:FILE")
+        raise ConfigError(f"--score {args.score}: give supernet, training or table:NAME")
     plan = _experiment(args) if args.experiment else _flags(args)
     if plan is None:
         return 0
@@ -157,16 +158,18 @@ def _by_table(args: argparse.Namespace) -> int:
     from autovid.search import parse_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
-    from autovid.studies import search_by_table
+    from autovid.studies import load_benchmark, search_by_table
 
+    table = load_benchmark(args.score.removeprefix("table:"))
     space = load_space(args.space or SPACE)
     constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
     result = search_by_table(
-        space, constraints, Path(args.score.removeprefix("table:")), Path(out), strategy=args.strategy,
+        space, constraints, table, Path(out), strategy=args.strategy,
         options=read_strategy_options(args.settings)[0], seed=args.seed or 0, rounds=args.steps, resume=args.resume,
         resume_command=options.resume_command(out),
     )  # fmt: skip
+    print(f"table   {table.file.space}: {table.coverage()}")
     show_search_result(result, "DATA")
     return 0
 

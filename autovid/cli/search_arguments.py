@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy", default="parsec", help="which architectures to look at: parsec (default), random, evolution"
     )
     parser.add_argument(
-        "--score", default="supernet", metavar="supernet|training|table:FILE",
+        "--score", default="supernet", metavar="supernet|training|table:NAME",
         help="how architectures are scored (default: by the supernet; random-baseline: by training)",
     )  # fmt: skip
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
@@ -87,6 +87,7 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="what several workers divide: architectures (default, where there are enough), or each batch, which "
         "takes less memory",
     )
+    options.sync_norm(recipe)
     recipe.add_argument(
         "--alpha-every",
         type=options.positive,

@@ -35,8 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inherit", action="store_true", help="start from the weights of the supernet; WHAT is the run of a search"
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="learn from what this training's network says of the same clips as well (distillation)",
+    )
     launch.arguments(parser)
-    training.arguments(parser)
+    training.arguments(parser, recipes=("proxy", "full", "small", "finetune"))
     network_options.arguments(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
@@ -58,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
+    from autovid.train.finetune import fit
     from autovid.train.inherited import other_classes
 
     job = training.find_job(args)
@@ -68,10 +75,13 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
     training.note_batch(job.recipe, videos)
-    new_head = job.new_head
-    if job.inherit and not new_head and (note := other_classes(Path(args.what), videos)):
+    new_head, inherit = job.new_head, job.inherit
+    if inherit and not new_head and (note := other_classes(Path(args.what), videos)):
         print(note)
         new_head = True
+    if args.recipe == "finetune" and not inherit:
+        new_head, inherit, notes = fit(job.model, job.recipe, args.weights, videos, new_head)
+        print(*notes, sep="\n", end="\n" * bool(notes))
     name, recipe = job.name, job.recipe
     compute = Compute(args.device, recipe.precision)
     out = args.out or options.run_directory(f"train-{name}", args.resume)
@@ -88,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
             cache=cache,
             weights=job.weights,
             new_head=new_head,
-            inherit=job.inherit,
+            inherit=inherit,
+            teacher=args.teacher,
             views=job.experiment.views,
             resume=args.resume,
             progress=Progress(f"train {name} on {videos.name} · {out}"),
@@ -166,6 +177,7 @@ def _other_views(views: "Sequence[str]", out: Path) -> list[str]:
 
 
 def _line(evaluation: "Evaluation", views: str) -> str:
-    top1, top5 = training.percent(evaluation.top1), training.percent(evaluation.top5)
-    text = f"[bold]top-1 {top1}, top-5 {top5}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    text = (
+        f"[bold]{', '.join(training.accuracies(evaluation))}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    )
     return f"{text}{training.of_classes(evaluation)}, {views}"

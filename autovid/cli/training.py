@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
-    "precision", "validate_every", "patience",
+    "precision", "validate_every", "patience", "sync_norm", "balance",
 )  # fmt: skip
 
 
@@ -56,8 +56,10 @@ class TrainingJob(NamedTuple):
         return self.experiment.start is not None and self.experiment.start.new_head
 
 
-def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> None:
-    """Add --data, for which `data` is the help, --recipe and everything that changes the recipe."""
+def arguments(
+    parser: argparse.ArgumentParser, data: str = options.EMBEDDED, recipes: Sequence[str] = ("proxy", "full", "small")
+) -> None:
+    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe."""
     parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
@@ -65,18 +67,29 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
     group = parser.add_argument_group("recipe")
     group.add_argument(
         "--recipe",
-        choices=["proxy", "full"],
-        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data)",
+        choices=recipes,
+        help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data); "
+        "small: from scratch on few videos, with strong augmentation"
+        + "; finetune: from weights, the classifier first"
+        * ("finetune" in recipes),
     )
-    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30")
-    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8")
-    group.add_argument("--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion")
+    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30, small 100")
+    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8, small 16")
+    group.add_argument(
+        "--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion; small 1e-3"
+    )
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
     options.clips(group)
     group.add_argument(
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
-    group.add_argument("--weight-decay", type=float, help="default 5e-5, none on batch norm")
+    group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
+    group.add_argument(
+        "--balance",
+        action="store_const",
+        const=True,
+        help="draw every class as often as any other, however many videos it has (default: every video)",
+    )
     group.add_argument(
         "--validate-every",
         type=options.not_negative,
@@ -89,6 +102,7 @@ def arguments(parser: argparse.ArgumentParser, data: str = options.EMBEDDED) -> 
         metavar="N",
         help="end the training after N validations without a better one (default: never)",
     )
+    options.sync_norm(group)
     options.machine(parser)
 
 
@@ -101,7 +115,8 @@ def recipe_from(
     from autovid.train import make_recipe
 
     proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
-    recipe = make_recipe(what, proxy=proxy, **{name: getattr(args, name, None) for name in RECIPE} | dict(settings))
+    flags = {name: getattr(args, name, None) for name in RECIPE}
+    recipe = make_recipe(what, proxy=proxy, name=args.recipe or "full", **flags | dict(settings))
     if proxy:
         more = "--data and --recipe full" if args.data in (None, SYNTHETIC) else "--recipe full"
         text = (
@@ -228,14 +243,32 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train import find_model
     from autovid.train.experiment import Start
 
-    model = network_options.apply(args, find_model(args.what))
-    recipe = recipe_from(args, model, settings_of(args.settings))
+    model, settings = network_options.apply(args, find_model(args.what)), settings_of(args.settings)
+    if args.recipe == "finetune":
+        settings = {**finetune_size(args), **settings}
+    recipe = recipe_from(args, model, settings)
     name = f"{model.network}-{model.hash}" if isinstance(model, NetworkSpec) else model.hash
     start = Start("weights", str(args.weights), args.new_head) if args.weights else None
     inherit = getattr(args, "inherit", False)
     if inherit:
         start = _inherited(args, model)
     return TrainingJob(model, recipe, plain_experiment(f"train {name}", recipe, start), name, inherit)
+
+
+def finetune_size(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the size of the clips that the weights have learned from, but for flags.
+
+    Raises ConfigError where there are no weights to start from.
+    """
+    from autovid.train.finetune import clip_size
+
+    start = Path(args.what) if args.inherit else args.weights
+    if start is None:
+        raise ConfigError(
+            "--recipe finetune starts from weights: give --weights FILE or RUN, or --inherit with the run of a search; "
+            "--recipe small trains from scratch"
+        )
+    return {name: value for name, value in clip_size(start).items() if getattr(args, name) is None}
 
 
 def plain_experiment(about: str, recipe: "Recipe", start: "Start | None" = None) -> "Experiment":
@@ -274,7 +307,7 @@ def resumed_run(args: argparse.Namespace) -> Path | None:
         return None
     recipe = recorded_recipe(run.config)
     changed = [name for name in RECIPE if name != "epochs" and getattr(args, name) not in (None, getattr(recipe, name))]
-    changed += [name for name in ("settings", "weights", "new_head", "inherit") if getattr(args, name)]
+    changed += [name for name in ("settings", "weights", "new_head", "inherit", "teacher") if getattr(args, name)]
     if changed:
         flag = "set" if changed[0] == "settings" else changed[0].replace("_", "-")
         raise ConfigError(
@@ -317,9 +350,16 @@ def open_data(source: str, seed: int, notes: TextIO | None = None) -> tuple["Vid
 
 def of_classes(evaluation: "Evaluation") -> str:
     """Return " of 3 of 4 classes" where the others have no video in the split; else nothing."""
-    top1 = evaluation.top1_of_classes
-    seen = sum(value is not None for value in top1.values())
-    return f" of {seen} of {len(top1)} classes" if seen < len(top1) else ""
+    values = evaluation.of_classes
+    seen = sum(value is not None for value in values.values())
+    return f" of {seen} of {len(values)} classes" if seen < len(values) else ""
+
+
+def accuracies(evaluation: "Evaluation") -> list[str]:
+    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1."""
+    if evaluation.mean_ap is not None:
+        return [f"mAP {percent(evaluation.mean_ap)}", f"hit@1 {percent(evaluation.top1)}"]
+    return [f"top-1 {percent(evaluation.top1)}", f"top-5 {percent(evaluation.top5)}"]
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

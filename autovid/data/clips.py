@@ -156,11 +156,11 @@ def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterat
             step = float(file.seconds[-1] - file.seconds[0]) / max(1, len(file) - 1)
             if seconds is not None and seconds < step * (1 - SLACK):
                 raise ConfigError(f"{path}: windows of {seconds:g} s are shorter than a frame; give {step:.4g} or more")
-            for start, end, first, last in _cut(file.seconds, file.seconds[-1] + step, seconds):
-                indices = first + test_indices(last - first, clip, covering(last - first, clip))
-                frames = read_frames(file, indices.reshape(-1), partial(shrink, short_side=clip.crop))
-                squares = crop_at(frames, clip.crop, 0.5)
-                yield Window(start, end, squares.reshape(*indices.shape, *squares.shape[1:]))
+            cuts = list(_cut(file.seconds, file.seconds[-1] + step, seconds))
+            parts = [first + window_indices(last - first, clip) for _, _, first, last in cuts]
+            squares = read_in_turn(file, [part.reshape(-1) for part in parts], partial(centre_square, crop=clip.crop))
+            for (start, end, _, _), indices, pixels in zip(cuts, parts, squares):
+                yield Window(start, end, pixels.reshape(*indices.shape, *pixels.shape[1:]))
     except VideoError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -178,6 +178,28 @@ def read_frames(file: OpenVideo, indices: NDArray[np.int64], take: Callable[[Ima
             raise
         nearest = good[np.abs(indices[:, None] - good).argmin(1)]
         return file.frames(nearest, take)
+
+
+def read_in_turn(
+    file: OpenVideo, groups: Sequence[NDArray[np.int64]], take: Callable[[Image], Image]
+) -> Iterator[Image]:
+    """Yield `read_frames` of each group of frames, every group behind the one before, in one pass over the video."""
+    frames = file.each(np.concatenate(groups), take)
+    ahead = next(frames, None)
+    for indices in groups:
+        images: dict[int, Image] = {}
+        while ahead is not None and ahead[0] <= indices.max():
+            images[ahead[0]] = ahead[1]
+            ahead = next(frames, None)
+        if len(images) < len(np.unique(indices)):
+            yield read_frames(file, indices, take)  # which knows what stands in for a damaged frame
+        else:
+            yield np.stack([images[number] for number in indices.tolist()])
+
+
+def centre_square(frames: Image, crop: int) -> Image:
+    """Return the centre crop of frames (..., H, W, 3)."""
+    return crop_at(shrink(frames, short_side=crop), crop, 0.5)
 
 
 def train_indices(n: int, clip: Clip, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -204,6 +226,11 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
         return _shifted(n, clip, np.arange(clips) - clips // 2)
     latest = max(0, n - span(clip))
     return np.stack([_dense(n, clip, int(start)) for start in np.linspace(0, latest, clips)])
+
+
+def window_indices(n: int, clip: Clip) -> NDArray[np.int64]:
+    """Return the (clips, T) frames of the clips that a window of n frames is seen in."""
+    return test_indices(n, clip, covering(n, clip))
 
 
 def span(clip: Clip) -> int:

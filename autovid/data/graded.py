@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from autovid.data.encoding import can_write, write_video
 from autovid.data.index import Video, VideoSet, write_index
-from autovid.data.video import can_write, write_video
 from autovid.data.workers import WorkerPool
 from autovid.errors import DataError
 from autovid.fileio import explained
@@ -104,17 +104,26 @@ class _Writer(msgspec.Struct, frozen=True):
 
 def draw_clip(path: str, recipe: GradedRecipe) -> NDArray[np.uint8]:
     """Draw the frames of the video SPLIT/CLASS/NUMBER.mp4, uint8 RGB (frames, side, side, 3)."""
-    split, name, number = path.removesuffix(".mp4").split("/")
-    rng = np.random.default_rng((recipe.seed, ("train", "val").index(split), CLASSES.index(name), int(number)))
-    texture, direction, speed = name.split("-")
-    shape = (recipe.frames, recipe.side, recipe.side)
-    pixels = _drift(TEXTURES.index(texture), _velocity(direction, speed, recipe, rng), recipe, rng)
-    noise = np.exp(rng.uniform(*np.log(recipe.noise)))
-    pixels = (pixels + noise * rng.standard_normal(shape)) / np.hypot(1, noise)
+    pixels, noise, rng = _scene(path, recipe)
+    pixels = (pixels + noise * rng.standard_normal(pixels.shape)) / np.hypot(1, noise)
     colour = rng.uniform(*recipe.contrast) * rng.uniform(0.6, 1.2, 3)
     painted = 127 + 60 * (rng.uniform(-0.3, 0.3) + pixels[..., None] * colour)
     frames: NDArray[np.uint8] = np.clip(painted, 0, 255).astype(np.uint8)
     return frames
+
+
+def clip_noise(path: str, recipe: GradedRecipe) -> float:
+    """Return the noise of the video SPLIT/CLASS/NUMBER.mp4, in deviations of its texture: how hard it is."""
+    return _scene(path, recipe)[1]
+
+
+def _scene(path: str, recipe: GradedRecipe) -> tuple[NDArray[np.float64], float, np.random.Generator]:
+    """Draw a moving texture (frames, side, side), how much noise is added, and what draws the rest."""
+    split, name, number = path.removesuffix(".mp4").split("/")
+    rng = np.random.default_rng((recipe.seed, ("train", "val").index(split), CLASSES.index(name), int(number)))
+    texture, direction, speed = name.split("-")
+    pixels = _drift(TEXTURES.index(texture), _velocity(direction, speed, recipe, rng), recipe, rng)
+    return pixels, float(np.exp(rng.uniform(*np.log(recipe.noise)))), rng
 
 
 def _velocity(direction: str, speed: str, recipe: GradedRecipe, rng: np.random.Generator) -> tuple[float, float]:

@@ -18,15 +18,25 @@ from autovid.errors import DataError
 from autovid.fileio import explained, write_atomic
 
 SPLITS = ("train", "val", "test")
+MARK = ";"  # between the classes of a video that has several
 
 
 class Video(msgspec.Struct, frozen=True):
-    """A video, or its part from `start` to `end` seconds; `path` is relative to the set's root, `label` a class."""
+    """A video, or its part from `start` to `end` seconds; `path` is relative to the set's root, `label` a class.
+
+    `also`: the other classes of a video that has several.
+    """
 
     path: str
     label: int
     start: float | None = None
     end: float | None = None
+    also: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All classes of the video."""
+        return (self.label, *self.also)
 
 
 class VideoSet(msgspec.Struct, frozen=True):
@@ -51,6 +61,11 @@ class VideoSet(msgspec.Struct, frozen=True):
         return (*self.train, *self.val, *self.test)
 
     @property
+    def multi_label(self) -> bool:
+        """Whether any video has several classes: then each class is a yes or a no of its own."""
+        return any(video.also for video in self.videos)
+
+    @property
     def size(self) -> "DataSet":
         """Return the name and the numbers of classes and videos."""
         return DataSet(self.name, len(self.classes), len(self.train), len(self.val))
@@ -59,7 +74,7 @@ class VideoSet(msgspec.Struct, frozen=True):
         """Say which classes lack videos to learn from, or, where others have some, to validate."""
         lines = []
         for split, own, what in (("train", self.train, "cannot be learned"), ("val", self.val, "do not count")):
-            seen = {video.label for video in own}
+            seen = {label for video in own for label in video.labels}
             empty = [name for label, name in enumerate(self.classes) if label not in seen]
             if empty and own:
                 names = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
@@ -73,6 +88,9 @@ class VideoSet(msgspec.Struct, frozen=True):
     def fingerprint(self) -> str:
         """sha256 of what a training sees (classes, paths, labels; not the videos' bytes), to tell data sets apart."""
         index = msgspec.to_builtins((self.classes, self.train, self.val, self.flip))
+        for video in (*index[1], *index[2]):
+            if not video["also"]:  # as before there were several classes a video
+                del video["also"]
         return hashlib.sha256(json.dumps(index).encode()).hexdigest()
 
 
@@ -102,7 +120,15 @@ class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 def check_for_search(videos: VideoSet) -> None:
-    """Raise DataError where a class has one training video: it cannot be both learned from and held out."""
+    """Raise DataError where a class has one training video: it cannot be both learned from and held out.
+
+    A search compares architectures by top-1, which videos of several classes do not have.
+    """
+    if videos.multi_label:
+        raise DataError(
+            f"{videos.name}: videos have several classes, and a search takes videos of one; search on a set of these, "
+            "then train the architecture on this one"
+        )
     counts = Counter(video.label for video in videos.train)
     alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
     if alone:
@@ -180,4 +206,5 @@ def _rows(videos: VideoSet, prefix: Path) -> Iterator[list[str]]:
     yield ["path", "label", *(["start", "end"] if parts else []), "split"]
     for split, video in rows:
         times = ["" if time is None else f"{time:.10g}" for time in (video.start, video.end)] if parts else []
-        yield [(prefix / video.path).as_posix(), videos.classes[video.label], *times, split]
+        label = MARK.join(videos.classes[label] for label in video.labels)
+        yield [(prefix / video.path).as_posix(), label, *times, split]

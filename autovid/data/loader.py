@@ -14,6 +14,7 @@ from autovid.data.bad_videos import FaultLog
 from autovid.data.clips import ClipReader, LoadedClips, Pixels, SampleKey, generator
 from autovid.data.frame_cache import FrameCache
 from autovid.data.index import Video
+from autovid.data.order import BalancedOrder
 from autovid.data.transforms import ColorJitter, Crops, Cutting, jitter_range
 from autovid.data.views import views_of
 from autovid.data.workers import WorkerPool
@@ -21,7 +22,10 @@ from autovid.errors import ConfigError, DataError
 
 
 class Batch(NamedTuple):
-    """x float32 (B, 3, T, H, W), normalised, channels_last_3d; y int64 (B,); video int64 (B,): index in the split."""
+    """x float32 (B, 3, T, H, W), normalised, channels_last_3d; y int64 (B,); video int64 (B,): index in the split.
+
+    Of videos with several classes y is float32 (B, classes), as `multi_hot` makes it.
+    """
 
     x: torch.Tensor
     y: torch.Tensor
@@ -32,7 +36,8 @@ class ClipLoader:
     """Clips of a split of videos, in batches. They do not depend on the number of workers.
 
     Training (`batches`): an endless stream in which epochs follow each other without a seam, each a permutation of the
-    videos; batch i is a pure function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
+    videos, or with `balance` in an order in which every class comes alike (`autovid.data.order`); batch i is a pure
+    function of (seed, i). A clip has one random crop for all its frames as `crops` says, by
     default after a scale jitter (the short side uniform in `jitter`, pixels, by default `jitter_range` of the crop),
     with `flip` a mirror image half of the time, and then with `auto_augment` one sub-policy of AutoAugment,
     and colours as `color_jitter` and `lighting` say (`autovid.data.transforms`; 0 for none).
@@ -45,6 +50,7 @@ class ClipLoader:
     `shard` is (rank, number) of one of several loaders that split the work: of every training batch each has its part
     of the `batch` clips, in evaluation every number-th video.
     `workers`: processes that read videos, 0 for none; `close` ends them, and so does the end of the program.
+    `classes`: how many a set has whose videos have several of them; 0 where each has one.
     `cache` keeps decoded frames, and changes no clip; its owner closes it.
     Raises ConfigError; DataError where too many videos are broken or a worker process has died.
     """
@@ -66,6 +72,8 @@ class ClipLoader:
         auto_augment: bool = False,
         color_jitter: float = 0.0,
         lighting: float = 0.0,
+        balance: bool = False,
+        classes: int = 0,
         views: str = "center",
         faults: FaultLog | None = None,
         shard: tuple[int, int] = (0, 1),
@@ -81,6 +89,9 @@ class ClipLoader:
         if train and batch % self._ranks:
             raise ConfigError(f"a batch of {batch} clips cannot be shared by {self._ranks} workers; give a multiple")
         self._labels = np.array([video.label for video in videos], dtype=np.int64)
+        self._sets = [video.labels for video in videos] if classes else []
+        self._classes = classes
+        self._balanced = BalancedOrder(seed, [video.labels for video in videos]) if balance else None
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
         reader = ClipReader(
@@ -123,8 +134,14 @@ class ClipLoader:
         """Return the samples of this loader's shard of a batch."""
         count, own = len(self._labels), self.batch // self._ranks
         first = step * self.batch + self._rank * own
-        turns = (divmod(turn, count) for turn in range(first, first + own))
-        return [SampleKey(epoch, place, int(_order(self._seed, epoch, count)[place])) for epoch, place in turns]
+        return [SampleKey(*divmod(turn, count), self._video(turn)) for turn in range(first, first + own)]
+
+    def _video(self, turn: int) -> int:
+        """Return the video whose turn it is."""
+        if self._balanced is not None:
+            return self._balanced.video(turn)
+        epoch, place = divmod(turn, len(self._labels))
+        return int(_order(self._seed, epoch, len(self._labels))[place])
 
     def _loaded(self, tasks: Iterable[Any]) -> Iterator[LoadedClips]:
         for loaded in self._workers.run(tasks):
@@ -134,7 +151,18 @@ class ClipLoader:
 
     def _batch(self, pixels: Pixels, videos: NDArray[np.int64]) -> Batch:
         clips = normalised(pixels, self._clip)
-        return Batch(clips, torch.from_numpy(self._labels[videos]), torch.from_numpy(videos))
+        y = torch.from_numpy(self._labels[videos])
+        if self._classes:
+            y = multi_hot([self._sets[video] for video in videos], self._classes)
+        return Batch(clips, y, torch.from_numpy(videos))
+
+
+def multi_hot(labels: Sequence[Sequence[int]], classes: int) -> torch.Tensor:
+    """Return float32 (B, classes): 1 at every label of a video, else 0."""
+    y = torch.zeros(len(labels), classes)
+    for row, own in zip(y, labels):
+        row[list(own)] = 1
+    return y
 
 
 def normalised(pixels: Pixels, clip: Clip) -> torch.Tensor:

@@ -8,6 +8,7 @@ from autovid.data.file_lookup import FileLookup, leaves
 from autovid.data.index import SPLITS, Video, VideoSet, hold_out
 from autovid.data.layouts import LAYOUTS, Layout, ListedVideo
 from autovid.data.lists import csv_text
+from autovid.data.sources import label_names
 from autovid.errors import DataError
 
 HOLDOUT = 0.2
@@ -68,7 +69,10 @@ def _matched(layout: Layout, root: Path) -> tuple[list[tuple[str, Video]], list[
             taken[key] = row.split, row
         else:
             left_out.append(_doubled(row, taken[key][1]))
-    videos = [(split, Video(key.path, label_of[row.label], key.start, key.end)) for key, (split, row) in taken.items()]
+    videos = []
+    for key, (split, row) in taken.items():
+        own = [label_of[name] for name in label_names(row, label_of)]
+        videos.append((split, Video(key.path, own[0], key.start, key.end, tuple(own[1:]))))
     return videos, left_out
 
 

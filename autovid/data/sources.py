@@ -2,14 +2,15 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from autovid.data.bad_videos import most_broken
 from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
-from autovid.data.index import SPLITS, Video, VideoSet, hold_out, read_metadata
+from autovid.data.index import MARK, SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
 from autovid.data.lists import cells, check_comma
 from autovid.data.synthetic import synthetic_folder
@@ -26,10 +27,10 @@ def open_videos(
 
     Folder: a sub-folder a class, or `train/`, and `val/` and `test/` if there are, with these inside. CSV: path, label,
     and optionally start and end (seconds) and split (train, val or test), with a header, or in this order; paths are
-    relative to the file's folder, labels are names, or integers from 0; `IndexMetadata` may give the order of the
-    classes. Nothing may lie outside the folder, by a link neither. A folder of numbered JPEG frames is a video too; its
-    start and end are the numbers of the first frame and of the one after the last. So is, in a CSV, an image: a JPEG
-    file, or `FILE.bin#N`, a record of CIFAR-100.
+    relative to the file's folder, labels are names, or integers from 0, several of a video with `;` between;
+    `IndexMetadata` may give the order of the classes. Nothing may lie outside the folder, by a link neither. A folder
+    of numbered JPEG frames is a video too; its start and end are the numbers of the first frame and of the one after
+    the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`, a record of CIFAR-100.
     Where there is no val, a random fraction `holdout` of every class to train on becomes it. A CSV with many missing
     videos is refused unless `missing_ok`. Raises DataError, with the row where there is one.
     """
@@ -109,7 +110,7 @@ def _from_csv(path: Path, seed: int, holdout: float, missing_ok: bool) -> VideoS
     if not missing_ok:
         _check_present(path, root, rows)
     classes, labels = csv_labels(rows, metadata.classes if metadata else None)
-    videos = [Video(row.path, label, row.start, row.end) for row, label in zip(rows, labels)]
+    videos = [Video(row.path, own[0], row.start, row.end, own[1:]) for row, own in zip(rows, labels)]
     train, val, test = (tuple(v for v, row in zip(videos, rows) if (row.split or "train") == split) for split in SPLITS)
     if not train:
         raise DataError(f"{path}: no row has the split 'train'")
@@ -117,15 +118,29 @@ def _from_csv(path: Path, seed: int, holdout: float, missing_ok: bool) -> VideoS
     return _with_val(VideoSet(path.stem, root, classes, train, val, flip, test), seed, holdout)
 
 
-def csv_labels(rows: Sequence[ListedVideo], known: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
-    """Return the classes, and the label of each row."""
-    numbers = known is None and all(row.label.isdecimal() and row.label.isascii() for row in rows)
-    classes = known or (_numbered(rows) if numbers else tuple(sorted({row.label for row in rows})))
+def csv_labels(
+    rows: Sequence[ListedVideo], known: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Return the classes, and the labels of each row: one, or several that `;` separates."""
+    names = [label_names(row, known or ()) for row in rows]
+    numbers = known is None and all(name.isdecimal() and name.isascii() for own in names for name in own)
+    classes = known or (_numbered(rows, names) if numbers else tuple(sorted({name for own in names for name in own})))
     label_of = {name: label for label, name in enumerate(classes)}
-    for row in rows:
-        if not numbers and row.label not in label_of:
-            raise DataError(f"{row.where}: label {row.label!r} is none of the {len(classes)} classes of the index")
-    return classes, [label_of[str(int(row.label)) if numbers else row.label] for row in rows]
+    for row, own in zip(rows, names):
+        for name in own:
+            if not numbers and name not in label_of:
+                raise DataError(f"{row.where}: label {name!r} is none of the {len(classes)} classes of the index")
+    return classes, [tuple(dict.fromkeys(label_of[str(int(n)) if numbers else n] for n in own)) for own in names]
+
+
+def label_names(row: ListedVideo, known: Container[str]) -> list[str]:
+    """Return the names in a label. A known class may have the mark in its name."""
+    if row.label in known:
+        return [row.label]
+    names = [name.strip() for name in row.label.split(MARK)]
+    if not all(names):
+        raise DataError(f"{row.where}: label {row.label!r}: a class is missing before or after a {MARK}")
+    return names
 
 
 def csv_rows(path: Path, root: Path) -> Iterator[ListedVideo]:
@@ -180,12 +195,12 @@ def _seconds(where: str, name: str, text: str) -> float | None:
     return value
 
 
-def _numbered(rows: Sequence[ListedVideo]) -> tuple[str, ...]:
+def _numbered(rows: Sequence[ListedVideo], names: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Return the classes of integer labels, those without a video included."""
-    last = max(rows, key=lambda row: int(row.label))
-    if int(last.label) >= MAX_CLASSES:
-        raise DataError(f"{last.where}: label {last.label}: integer labels must be below {MAX_CLASSES:,}")
-    return tuple(str(i) for i in range(int(last.label) + 1))
+    most, where = max(((int(name), row.where) for row, own in zip(rows, names) for name in own), key=itemgetter(0))
+    if most >= MAX_CLASSES:
+        raise DataError(f"{where}: label {most}: integer labels must be below {MAX_CLASSES:,}")
+    return tuple(str(i) for i in range(most + 1))
 
 
 def _check_present(path: Path, root: Path, rows: Sequence[ListedVideo]) -> None:

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from autovid.data.video import can_write, write_video
+from autovid.data.encoding import can_write, write_video
 from autovid.errors import DataError
 from autovid.fileio import cache_folder
 

@@ -1,4 +1,4 @@
-"""Video files to frames, and frames to video files: the only file of the project that imports PyAV.
+"""Video files to frames: the only file of the project that imports PyAV.
 
 A data set may hold files that nobody has looked at. So a file is opened only where it is a regular local file of one of
 a few container formats, with bounds on what it may ask for, and whatever is wrong with it becomes a VideoError.
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -28,7 +28,6 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
-CLOCK = 90_000  # time stamps a second in the videos that we write from others
 MAX_JPEG = 1 << 26  # bytes
 NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
@@ -96,6 +95,14 @@ class OpenVideo:
         """
         raise NotImplementedError
 
+    def each(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Iterator[tuple[int, Pixels]]:
+        """Yield number and `take` of each of these frames, once and in order; of a video file those that decode.
+
+        All of them in one pass: a long video is not begun again for every part of it. Raises VideoError.
+        """
+        for number in np.unique(indices).tolist():
+            yield number, self.frames(np.array([number]), take)[0]
+
     def close(self) -> None:
         """Let go of the file."""
 
@@ -128,23 +135,37 @@ class VideoFile(OpenVideo):
 
         Only these are decoded: from the key frame before it, without the frames that no other refers to.
         """
-        names, scaler, clip = self._names[indices], _scaler(), ClipBuffer(len(indices))
+        names, scaler, clip = self._names[indices], make_scaler(), ClipBuffer(len(indices))
         missing = dict.fromkeys(np.unique(names).tolist())
         # A second try finds what a seek missed: frames shown before the key frame that they were stored after.
         for decode in (self._from_key_frames, self._from_start):
             for name, frame in decode(list(missing)):
                 if name in missing and not frame.is_corrupt:
-                    clip.put(names == name, take(_upright(frame, scaler)))
+                    clip.put(names == name, take(upright(frame, scaler)))
                     del missing[name]
         if missing:
             raise MissingFrames(np.unique(indices[np.isin(names, list(missing))]), len(np.unique(names)))
         return clip.pixels
 
+    def each(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Iterator[tuple[int, Pixels]]:
+        """Yield number and `take` of those of these frames that decode, once, in order; `frames` may go on between."""
+        other, scaler = copy(self), make_scaler()
+        other._container, other._stream = _open(self._path)
+        numbers = np.unique(indices)
+        number_of = dict(zip(self._names[numbers].tolist(), numbers.tolist()))
+        try:
+            for name, frame in (other._from_start if self._counted else other._from_key_frames)(list(number_of)):
+                number = number_of.pop(name, None)
+                if number is not None and not frame.is_corrupt:
+                    yield number, take(upright(frame, scaler))
+        finally:
+            other.close()
+
     def every(self, short_side: int) -> Iterator[Pixels]:
         """Yield all frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError."""
-        scaler = _scaler()
+        scaler = make_scaler()
         for frame in self._whole():
-            yield _upright(frame, scaler, fit(frame.height, frame.width, short_side))
+            yield upright(frame, scaler, fit(frame.height, frame.width, short_side))
 
     def check(self) -> None:
         """Decode every frame. Raises VideoError where one is of another size, or several are missing or damaged.
@@ -250,14 +271,14 @@ class VideoFile(OpenVideo):
         context, ahead = self._stream.codec_context, set(stamps)
         for packet in self._packets():
             context.skip_frame = "NONREF" if skip and packet.pts not in stamps else "DEFAULT"
-            yield from _decoded(packet)
+            yield from decoded(packet)
             ahead.discard(packet.pts)
             if stamps and not ahead:
                 break
-        yield from _decoded(context, None)  # what the decoder holds back
+        yield from decoded(context, None)  # what the decoder holds back
 
     def _packets(self) -> Iterator[Any]:
-        with _reading():
+        with reading():
             for packet in self._container.demux(self._stream):
                 if packet.size and not packet.is_corrupt:
                     yield packet
@@ -265,7 +286,7 @@ class VideoFile(OpenVideo):
     def _seek(self, stamp: int) -> None:
         try:
             self._container.seek(stamp, stream=self._stream)
-        except (_pyav().error.FFmpegError, OverflowError):
+        except (pyav().error.FFmpegError, OverflowError):
             self._reopen()
 
     def _reopen(self) -> None:
@@ -277,26 +298,26 @@ class JpegDecoder:
     """A decoder of JPEG files to RGB by the converter of videos. Every method raises VideoError, naming the file."""
 
     def __init__(self) -> None:
-        self._context: Any = _pyav().CodecContext.create("mjpeg", "r")
+        self._context: Any = pyav().CodecContext.create("mjpeg", "r")
         self._context.thread_count = 1
         # Without `explode` missing or damaged parts would be made up, with no message.
         self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
-        self._scaler = _scaler()
+        self._scaler = make_scaler()
 
     def read(self, path: Path, short_side: int | None = None) -> Pixels:
         """Read (H, W, 3), made small by `fit` where a short side is given."""
         frame = self.decode(path)
         size = fit(frame.height, frame.width, short_side) if short_side else None
-        return _upright(frame, self._scaler, size)
+        return upright(frame, self._scaler, size)
 
     def decode(self, path: Path) -> av.VideoFrame:
         """Decode the picture as it is stored."""
-        with _reading(f"{path.name}: "):
+        with reading(f"{path.name}: "):
             with path.open("rb") as file:
                 data = file.read(MAX_JPEG)
             if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
                 raise VideoError(f"{path.name}: not a JPEG file, or a truncated one")
-            frames: list[av.VideoFrame] = self._context.decode(_pyav().Packet(data))
+            frames: list[av.VideoFrame] = self._context.decode(pyav().Packet(data))
         if len(frames) != 1 or frames[0].is_corrupt or max(frames[0].width, frames[0].height) > MAX_SIDE:
             size = f" of {frames[0].width}x{frames[0].height} pixels" if frames else ""
             raise VideoError(f"{path.name}: a picture{size} that cannot be read")
@@ -309,46 +330,8 @@ def fit(height: int, width: int, short_side: int) -> tuple[int, int]:
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def write_video(
-    path: Path, frames: Iterable[Pixels], *, quality: int, gop: int, seconds: NDArray[np.float64] | None = None
-) -> None:
-    """Write RGB frames (H, W, 3), H and W even, as H.264 in MP4, a key frame at least every `gop`.
-
-    `quality` is x264's constant rate factor: 18 looks like the original, 51 is the worst. `seconds`: when each frame is
-    shown, rising; by default 25 a second.
-    """
-    with _pyav().open(str(path), "w", format="mp4") as container:
-        stream: Any = None
-        stamp = -1
-        for number, frame in enumerate(frames):
-            if stream is None:
-                length = 0.0 if seconds is None else float(seconds[-1] - seconds[0])
-                mean = 25.0 if seconds is None or length <= 0 else (len(seconds) - 1) / length
-                rate = Fraction(min(max(mean, 1.0), 1000.0)).limit_denominator(1001)
-                # On AVX-512, x264's macroblock tree gives other bytes at times; with many key frames it gains nothing.
-                options = {"crf": str(quality), "preset": "veryfast", "mbtree": "0"}
-                stream = container.add_stream("libx264", rate=rate, options=options)
-                stream.height, stream.width = frame.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.codec_context.gop_size = gop
-                stream.codec_context.thread_count = 1
-                if seconds is not None:
-                    stream.codec_context.time_base = Fraction(1, CLOCK)
-            picture = _pyav().VideoFrame.from_ndarray(frame, format="rgb24")
-            if seconds is not None:
-                stamp = max(stamp + 1, round(seconds[number] * CLOCK))
-                picture.pts, picture.time_base = stamp, Fraction(1, CLOCK)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-
-
-def can_write() -> bool:
-    """Return True if this PyAV can write H.264. Its wheels can; one built against a system's FFmpeg may not."""
-    return "libx264" in _pyav().codecs_available
-
-
 @cache
-def _pyav() -> Any:
+def pyav() -> Any:
     """Return PyAV."""
     import av
     import av.video.reformatter
@@ -357,24 +340,24 @@ def _pyav() -> Any:
     return av
 
 
-def _scaler() -> VideoReformatter:
-    scaler: VideoReformatter = _pyav().video.reformatter.VideoReformatter()
+def make_scaler() -> VideoReformatter:
+    scaler: VideoReformatter = pyav().video.reformatter.VideoReformatter()
     return scaler
 
 
 @contextmanager
-def _reading(what: str = "") -> Iterator[None]:
+def reading(what: str = "") -> Iterator[None]:
     """Turn whatever the system or PyAV raises about a file into VideoError."""
     try:
         yield
-    except (_pyav().error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
+    except (pyav().error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(what + " ".join(str(text).split())) from error
 
 
 def check_regular(path: Path) -> None:
     """Raise VideoError for what is not a file with something in it."""
-    with _reading():
+    with reading():
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
             raise VideoError("not a regular file")  # opening a pipe would wait for ever
@@ -383,17 +366,17 @@ def check_regular(path: Path) -> None:
         raise VideoError("empty file")
 
 
-def _any_metadata() -> dict[str, str]:
+def any_metadata() -> dict[str, str]:
     """Up to PyAV 18, metadata that is not UTF-8 is refused unless told otherwise; 19 takes any, and is not told."""
-    return {"metadata_errors": "replace"} if int(_pyav().__version__.partition(".")[0]) < 19 else {}
+    return {"metadata_errors": "replace"} if int(pyav().__version__.partition(".")[0]) < 19 else {}
 
 
 def _open(path: Path) -> tuple[Any, Any]:
     """Open the container and its best video stream."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    with _reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
-        container: Any = _pyav().open(f"file:{path}", options=options, **_any_metadata())
+    with reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
+        container: Any = pyav().open(f"file:{path}", options=options, **any_metadata())
     stream = container.streams.best("video")
     context = stream and stream.codec_context
     if context is None:
@@ -407,23 +390,23 @@ def _open(path: Path) -> tuple[Any, Any]:
     return container, stream
 
 
-def _decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
+def decoded(source: Any, *packet: None) -> list[av.VideoFrame]:
     """Decode the frames of a packet; none where it is damaged, which shows in the frames that are then missing."""
     try:
         frames: list[av.VideoFrame] = source.decode(*packet)
-    except (_pyav().error.FFmpegError, ValueError):  # the latter where the decoder did not open before
+    except (pyav().error.FFmpegError, ValueError):  # the latter where the decoder did not open before
         return []
     return frames
 
 
-def _upright(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | None = None) -> Pixels:
+def upright(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | None = None) -> Pixels:
     """Convert to RGB, of another size (height, width, as stored) where one is given, then turn as the file says."""
     if frame.is_corrupt or max(frame.width, frame.height) > MAX_SIDE:
         raise VideoError("a damaged frame")
-    with _reading():
+    with reading():
         height, width = size or (None, None)
         # More threads cost more than they give.
-        bicubic = _pyav().video.reformatter.Interpolation.BICUBIC if size else None
+        bicubic = pyav().video.reformatter.Interpolation.BICUBIC if size else None
         image = scaler.reformat(frame, width, height, "rgb24", interpolation=bicubic, threads=1).to_ndarray()
     turned: Pixels = np.rot90(image, round(frame.rotation / 90) % 4)
     return turned

@@ -1,8 +1,9 @@
 """Folders that stand alone, for other programs, and predictions with them."""
 
-from autovid.export.classifier import VideoClassifier, open_classifier, predict
+from autovid.export.classifier import VideoClassifier, open_classifier
 from autovid.export.manifest import FILES
 from autovid.export.package import write_export
+from autovid.export.prediction import predict
 from autovid.export.source import find_source
 
 __all__ = [

@@ -1,20 +1,16 @@
-"""Classifiers of videos, opened from a run, an exported folder or an ONNX file, and their predictions."""
+"""Classifiers of videos, opened from a run, an exported folder or an ONNX file."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from autovid.data.clips import read_windows
-from autovid.data.loader import normalised
-from autovid.errors import ConfigError, DivergedError
+from autovid.errors import ConfigError
 from autovid.export.manifest import (
     ARCHITECTURE,
     FILES,
@@ -32,9 +28,6 @@ from autovid.models import build, load_model, load_weights
 from autovid.train import Trained, make_recipe, open_trained
 from autovid.train.trained import Which, title_of
 
-TOP = 5  # classes of a prediction
-DECIMALS = 6  # of seconds
-PIXELS_AT_ONCE = 2**23  # of clips: bounds the memory
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Logits = Callable[[Tensor], Tensor]
@@ -52,24 +45,6 @@ class VideoClassifier:
     logits: Logits
     caution: str = ""
     weights: str = ""
-
-
-class Guess(msgspec.Struct, frozen=True):
-    """A class and its probability; `index` is its logit's number."""
-
-    label: str
-    index: int
-    probability: float
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """The five likeliest classes from `start` to `end` (seconds), over as many `clips`, whose softmax is averaged."""
-
-    video: str
-    start: float
-    end: float
-    clips: int
-    top: tuple[Guess, ...]
 
 
 def open_classifier(what: Path, device: str = "auto", which: Which = "best") -> VideoClassifier:
@@ -93,26 +68,6 @@ def open_classifier(what: Path, device: str = "auto", which: Which = "best") -> 
     if (what.parent / MANIFEST).is_file():
         raise ConfigError(f"{what} is a part of an exported folder; give the folder, {what.parent}")
     raise ConfigError(f"{what} is no run directory, exported folder or ONNX file; give one of these")
-
-
-def predict(classifier: VideoClassifier, video: Path, window: float | None = None) -> Iterator[Prediction]:
-    """Predict each window of so many seconds, or the whole video.
-
-    Raises DataError at frames that cannot be read, ConfigError for windows shorter than a frame, DivergedError for
-    logits that are not finite.
-    """
-    interface, clip = classifier.interface, classifier.interface.clip
-    batch = max(1, PIXELS_AT_ONCE // (clip.frames * clip.crop**2))
-    for start, end, pixels in read_windows(video, clip, window):
-        parts = [
-            classifier.logits(normalised(part, clip)) for part in np.split(pixels, range(batch, len(pixels), batch))
-        ]
-        probabilities = torch.softmax(torch.cat(parts), 1).mean(0)
-        if not probabilities.isfinite().all():
-            raise DivergedError(f"{interface.name} gives nan or inf for {video}; train it again")
-        values, numbers = probabilities.topk(min(TOP, interface.outputs))
-        top = tuple(Guess(interface.class_name(i), i, p) for i, p in zip(numbers.tolist(), values.tolist()))
-        yield Prediction(str(video), round(start, DECIMALS), round(end, DECIMALS), len(pixels), top)
 
 
 def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Logits:
@@ -171,6 +126,7 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
     model, clip = load_model(folder / ARCHITECTURE), manifest.clip
     net = build(model, manifest.outputs)
     load_weights(net, folder / FILES[manifest.kind])
+    net.multi_label = manifest.multi_label
     sampling: Any = clip.sampling
     trained = manifest.trained
     epochs = trained.get("recipe", {}).get("epochs")
@@ -194,6 +150,7 @@ def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
         outputs=net.classes,
         clip=opened.recipe.clip(net.clip),
         classes=opened.classes,
+        multi_label=opened.multi_label,
     )
 
     def logits(x: Tensor) -> Tensor:

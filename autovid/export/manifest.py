@@ -30,6 +30,7 @@ class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     outputs: int
     clip: Clip
     classes: tuple[str, ...]
+    multi_label: bool = False  # probabilities are sigmoids, of each class by itself, not a softmax
 
     def class_name(self, number: int) -> str:
         """Return the class of a logit."""

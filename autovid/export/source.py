@@ -97,11 +97,18 @@ def _of_run(path: Path, which: Which) -> ExportSource:
     accuracy = {name: one for name, one in read.items() if one and (one.split, one.step, one.architecture) == mine}
     trained["accuracy"] = {name: {key: getattr(one, key) for key in FIGURES} for name, one in accuracy.items()}
     clip = opened.recipe.clip(opened.net.clip)
-    return _source(path.resolve().name, opened.model, opened.net, clip, opened.classes, trained)
+    name = path.resolve().name
+    return _source(name, opened.model, opened.net, clip, opened.classes, trained, opened.multi_label)
 
 
 def _source(
-    stem: str, model: Model, net: Network, clip: Clip, classes: tuple[str, ...], trained: dict[str, Any]
+    stem: str,
+    model: Model,
+    net: Network,
+    clip: Clip,
+    classes: tuple[str, ...],
+    trained: dict[str, Any],
+    multi_label: bool = False,
 ) -> ExportSource:
     net = net.float().eval().requires_grad_(False)
     total = count(net, clip)
@@ -114,5 +121,12 @@ def _source(
         provenance = {"space": model.space, **model.provenance}
         costs = {"macs": cost.macs, "gflops": round(cost.gflops, 6), "params": cost.params}
         kept = Architecture(model.space, model.network, reference, model.choices, costs, model.provenance)
-    interface = Interface(name=title_of(model), hash=model.hash, outputs=net.classes, clip=clip, classes=classes)
+    interface = Interface(
+        name=title_of(model),
+        hash=model.hash,
+        outputs=net.classes,
+        clip=clip,
+        classes=classes,
+        multi_label=multi_label,
+    )
     return ExportSource(stem, kept, net, interface, cost, provenance, trained)

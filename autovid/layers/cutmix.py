@@ -21,13 +21,17 @@ class CutMix:
         """Blend clips (B, C, T, H, W) and their distributions over classes (B, K)."""
         if torch.rand(()).item() >= self.probability:
             return x, targets
-        height, width = x.shape[3:]
-        top, bottom, left, right = box(torch.rand(3).tolist(), height, width)
-        others = distributed.shard(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
-        mixed = x.clone()
-        mixed[..., top:bottom, left:right] = distributed.gather(x[..., top:bottom, left:right]).flatten(0, 1)[others]
-        area = (bottom - top) * (right - left) / (height * width)  # of the box as cut at the border
-        return mixed, (1 - area) * targets + area * distributed.gather(targets).flatten(0, 1)[others]
+        return paste(x, targets, box(torch.rand(3).tolist(), *x.shape[3:]))
+
+
+def paste(x: Tensor, targets: Tensor, edges: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
+    """Blend clips (B, C, T, H, W) and targets (B, K) with others, in random order: a box of these edges is theirs."""
+    top, bottom, left, right = edges
+    others = distributed.shard(torch.randperm, x.shape[0]).to(x.device)  # among the clips of all workers
+    mixed = x.clone()
+    mixed[..., top:bottom, left:right] = distributed.gather(x[..., top:bottom, left:right]).flatten(0, 1)[others]
+    area = (bottom - top) * (right - left) / (x.shape[3] * x.shape[4])  # of the box as cut at the border
+    return mixed, (1 - area) * targets + area * distributed.gather(targets).flatten(0, 1)[others]
 
 
 def box(uniform: list[float], height: int, width: int) -> tuple[int, int, int, int]:

@@ -134,7 +134,8 @@ def inherit(target: nn.Module, source: nn.Module) -> None:
     """Copy into `target` whatever weights and statistics `source` has for the same places.
 
     Smaller takes the slice that it used in larger: leading channels, the middle of a kernel. What the source does not
-    have, or has only a part of, keeps its own initial values there.
+    have keeps its own initial values. A larger layer keeps them in channels that the source lacks, and otherwise has
+    zeros around the source's weights: so it first computes what the source does, and the new channels do not count.
     """
     inherit_state(target, source.state_dict())
 
@@ -146,6 +147,8 @@ def inherit_state(target: nn.Module, theirs: Mapping[str, Tensor]) -> None:
         for name, mine in target.state_dict().items():
             if name in theirs:
                 to, fro = _overlap(mine, theirs[name], name in centred)
+                if mine.dim() > 1:
+                    mine[to[0]] = 0
                 mine[to] = theirs[name][fro]
 
 

@@ -31,6 +31,7 @@ class Network(nn.Module):
     spec: "NetworkSpec | None" = None  # of a network built by name
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     label_smoothing: float = 0.0  # of the loss
+    multi_label: bool = False  # a clip may have several classes: the loss is binary cross-entropy
     rms_kernel: tuple[int, int, int] = (3, 3, 3)  # of random mean scaling by default
 
     def blocks(self) -> list[Residual]:
@@ -53,14 +54,22 @@ class Network(nn.Module):
         """Prepare a step of training, of which the fraction `progress` is done; for networks that train in stages."""
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss on clips x with labels y (B,), both through `mix`, and the logits (B, classes)."""
+        """Return the loss on clips x with labels y, both through `mix`, and the logits (B, classes).
+
+        y is (B,), or distributions over classes, or for several classes a clip a yes or no of each: (B, classes).
+        """
         x, targets = self.mixed(x, y)
         logits: Tensor = self(x)
+        if self.multi_label:
+            smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.float(), smooth), logits
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing), logits
 
     def mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return clips and labels through `mix`: then the targets are distributions (B, classes)."""
-        return (x, y) if self.mix is None else self.mix(x, F.one_hot(y, self.classes).float())
+        if self.mix is None:
+            return x, y
+        return self.mix(x, F.one_hot(y, self.classes).float() if y.dim() == 1 else y)
 
 
 class StepNetwork(Network):

@@ -52,6 +52,23 @@ def inherit_weights(net: Network, file: str | Path, *, new_head: bool = False) -
     inherit_state(net, {name: value for name, value in state.items() if not (new_head and HEAD.match(name))})
 
 
+def nesting(net: Network, file: str | Path) -> str:
+    """Say what `net` takes from a file by `inherit_weights`. Raises ConfigError where that is less than a half."""
+    state, _ = _read(file)
+    mine = {name: value for name, value in net.state_dict().items() if not HEAD.match(name)}
+    shared = [name for name in mine if name in state and state[name].dim() == mine[name].dim()]
+    if len(shared) < len(mine) / 2:
+        raise ConfigError(f"{file} has {len(shared)} of {len(mine)} tensors of this network: it is of another kind")
+    parts = sum(state[name].shape != mine[name].shape for name in shared)
+    return f"{len(shared)} of {len(mine)} tensors come from {file}, {parts} of them cut or widened"
+
+
+def classes_in(file: str | Path) -> int | None:
+    """Return the number of classes of a file's classifier; None where it has none. Raises ConfigError."""
+    state, _ = _read(file)
+    return next((len(value) for name, value in state.items() if HEAD.match(name)), None)
+
+
 def _read(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a file and its header."""
     try:

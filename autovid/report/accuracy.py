@@ -49,6 +49,7 @@ def accuracy(runs: Sequence[Run]) -> Markup | None:
         _training(runs, "Training loss", "loss", None),
         _training(runs, "Top-1 of the training's batches, %", "top1", 0.0),
         _training(runs, "Top-1 on val while training, %", "val_top1", 0.0),
+        _training(runs, "mAP on val while training, %", "val_map", 0.0),
         *_trade_off(runs),
         *_ranks(runs),
     ]
@@ -70,8 +71,10 @@ def _trade_off(runs: Sequence[Run]) -> list[Markup]:
     points, legend = _measured(runs)
     if not points:
         return []
-    draw = partial(scatter, "Top-1 against cost", x="GFLOPs of a view, at its own input", y="top-1, %")
-    sizes = {len(run.best[1].top1_of_classes) for run in runs if run.best}
+    metrics = " or ".join(sorted({run.best[1].metric for run in runs if run.best} or {"top-1"}, reverse=True))
+    title = f"{'Top' + metrics[3:] if metrics.startswith('top') else metrics} against cost"
+    draw = partial(scatter, title, x="GFLOPs of a view, at its own input", y=f"{metrics}, %")
+    sizes = {len(run.best[1].of_classes) for run in runs if run.best}
     if sizes == {KINETICS} and all("kinetics" in run.data.lower() for run in runs):
         legend = [*legend, LegendEntry("published, 30 views", "mute", "ring")]
         return [draw(points + _published_points(), legend)]
@@ -104,9 +107,9 @@ def _measured(runs: Sequence[Run]) -> tuple[list[Point], list[LegendEntry]]:
             points.append(Point(row.gflops, top1, title, colour, "star" if row.kind == "searched" else "dot"))
         shown = [one for _, one in run.evaluations if one.views == "center"] if centre else []
         for one in shown or ([run.best[1]] if run.best else []):
-            size = f"{one.frames} × {one.crop}²"
-            title = f"{run.name}: {one.top1:.2f} %, {one.gflops_per_view:.4g} GFLOPs, {one.views}, {size}"
-            points.append(Point(one.gflops_per_view, one.top1, title, colour, "diamond"))
+            size, name = f"{one.frames} × {one.crop}²", "mAP " * (one.mean_ap is not None)
+            title = f"{run.name}: {name}{one.score:.2f} %, {one.gflops_per_view:.4g} GFLOPs, {one.views}, {size}"
+            points.append(Point(one.gflops_per_view, one.score, title, colour, "diamond"))
         number += bool(finished or run.best)
         kinds, name = {row.kind for row, _ in finished}, isolated(run.name)
         name += f", {run.epochs:g} epochs" if len(lengths) > 1 and run.epochs is not None else ""
@@ -149,20 +152,18 @@ def classes(runs: Sequence[Run]) -> Markup | None:
     """Draw top-1 of each class, best first; of many classes the ends of that list."""
     charts = []
     for run in runs:
-        top1 = {name: v for name, v in run.best[1].top1_of_classes.items() if v is not None} if run.best else {}
-        missing = sum(v is None for v in run.best[1].top1_of_classes.values()) if run.best else 0
+        of_classes = run.best[1].of_classes if run.best else {}
+        top1 = {name: v for name, v in of_classes.items() if v is not None}
+        missing = sum(v is None for v in of_classes.values())
+        metric = "average precision" if run.best and run.best[1].mean_ap is not None else "top-1"
         rows = [Bar(name, v, f"{name}: {v:.1f} %") for name, v in sorted(top1.items(), key=lambda item: -item[1])]
         half = MOST_CLASSES // 2
         if len(rows) > MOST_CLASSES:
             charts.append(bars(f"{run.name}: the {half} best of {len(rows)} classes", rows[:half]))
             charts.append(bars(f"{run.name}: the {half} worst", rows[-half:], "b"))
         elif rows:
-            charts.append(
-                bars(
-                    f"{run.name}: top-1 of {len(rows)} classes{f'; {missing} have no videos in val' * (missing > 0)}",
-                    rows,
-                )
-            )
+            gap = f"; {missing} have no videos in val" * (missing > 0)
+            charts.append(bars(f"{run.name}: {metric} of {len(rows)} classes{gap}", rows))
     return section("grid", parts=charts, kind=" charts") if charts else None
 
 

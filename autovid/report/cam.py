@@ -140,7 +140,8 @@ def activation_map(
             heat = F.relu(torch.einsum("c,cthw->thw", weights, features[0].float()))
             heat = F.interpolate(heat[None, None], size=frames.shape[2:], mode="trilinear")[0, 0]
             heat = heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
-            probabilities = torch.softmax(logits[0].float(), 0)
+            one = logits[0].float()
+            probabilities = torch.sigmoid(one) if net.multi_label else torch.softmax(one, 0)
     return ActivationMap(
         _pixels(frames[0], clip),
         places[0].double().cpu().numpy(),

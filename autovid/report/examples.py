@@ -55,7 +55,7 @@ def find_examples(run: Run, confusions: Sequence[Confusion]) -> Examples:
         return Examples({}, [], f"{run.name}: no frames in the report: {error}")
     if videos.classes != network.classes:
         return Examples({}, [], f"{run.name}: no frames in the report: {source} has other classes now")
-    top1 = {name: value for name, value in run.best[1].top1_of_classes.items() if value} if run.best else {}
+    top1 = {name: value for name, value in run.best[1].of_classes.items() if value} if run.best else {}
     likely = sorted(top1, key=lambda name: -top1[name])[:3]
     try:
         pairs = ((one, _example(network, videos, one.actual, one.predicted)) for one in confusions)
@@ -68,7 +68,7 @@ def find_examples(run: Run, confusions: Sequence[Confusion]) -> Examples:
 
 def _example(network: LabelledNetwork, videos: VideoSet, actual: str, predicted: str) -> VideoExample | None:
     """Find the first video of class `actual` whose predicted class is `predicted`."""
-    candidates = [video for video in videos.val if videos.classes[video.label] == actual]
+    candidates = [video for video in videos.val if actual in (videos.classes[label] for label in video.labels)]
     for video in candidates[:TRIED]:
         try:
             pixels, _ = read_clip(videos.root / video.path, network.clip, video.start, video.end)

@@ -14,8 +14,8 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from autovid.data.encoding import can_write, write_video
 from autovid.data.transforms import resize
-from autovid.data.video import can_write, write_video
 from autovid.errors import DataError
 from autovid.fileio import explained, png_bytes
 from autovid.report.cam import ActivationMap

@@ -41,9 +41,17 @@ def _sentence(run: Run) -> str:
         return unfinished.format(network, data, run.steps)
     best = run.best[1]
     chosen = f"; the weights {best.weights}, which these videos chose" if best.validations else ""
-    return Markup(
-        ": {}, trained on {}, classifies <b>{:.1f} %</b> of {:,} videos correctly ({}), at {:.4g} GFLOPs a view{}."
-    ).format(network, data, best.top1, best.decoded, views_label(best), best.gflops_per_view, chosen)
+    return Markup(": {}, trained on {}, {}, at {:.4g} GFLOPs a view{}.").format(
+        network, data, _result(best), best.gflops_per_view, chosen
+    )
+
+
+def _result(best: Evaluation) -> Markup:
+    if best.mean_ap is not None:
+        text = "comes to a mAP of <b>{:.1f} %</b> on {:,} videos, which may have several classes ({})"
+        return Markup(text).format(best.mean_ap, best.decoded, views_label(best))
+    text = "classifies <b>{:.1f} %</b> of {:,} videos correctly ({})"
+    return Markup(text).format(best.top1, best.decoded, views_label(best))
 
 
 def _search(run: Run) -> str:
@@ -152,7 +160,7 @@ def _column(run: Run) -> dict[str, str]:
         column["GFLOPs"] = f"{best.gflops_per_view:.4g}"
         column["input"] = f"{best.frames} × {best.crop}²"
         column["parameters (M)"] = f"{best.params / 1e6:.2f}"
-        column |= {"views": best.views, "top-1 (%)": f"{best.top1:.2f}"}
+        column |= {"views": best.views, f"{best.metric} (%)": f"{best.score:.2f}"}
         column["top-5 (%)"] = "" if best.top5 is None else f"{best.top5:.2f}"
     epochs = run.epochs
     column["epochs"] = "" if epochs is None else f"{epochs:g}"

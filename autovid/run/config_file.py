@@ -14,7 +14,8 @@ from autovid.errors import ConfigError, RunError
 from autovid.plugins import plugin_records
 
 VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
-FREE = (*VERSIONS, "cache", "prolonged")  # those, what changes no result, and what a run was told after its beginning
+# Those, what changes no result, what follows from the number of workers, and what a run was told after its beginning.
+FREE = (*VERSIONS, "cache", "norm_clips", "prolonged")
 _ABSENT = "(absent)"
 
 

@@ -140,7 +140,7 @@ class Judge:
     def _calibrate(self, batches: Iterable[Batch], deal: Deal) -> None:
         """Average the statistics of each architecture over the batches, as `autovid.train.task.recalibrate` does.
 
-        Workers have architectures of their own; then all get all statistics.
+        Workers have architectures or clips of their own; all get all statistics, of clips their mean.
         """
         usual = [norm.momentum for norm in self._norms]
         for norm in self._norms:
@@ -155,10 +155,9 @@ class Judge:
                         self.supernet.logits(x, self.archs[k], "forward")
                         for value, buffer in zip(self._own[k], self._buffers()):
                             value.copy_(buffer)
-        if deal.apart:
-            for k in {*range(len(self.archs))} - {*deal.numbers}:
-                torch._foreach_zero_(self._own[k])
-            distributed.add_([value for own in self._own for value in own])
+        for k, own in enumerate(self._own):
+            torch._foreach_mul_(own, float(k in deal.numbers) if deal.apart else 1 / distributed.size())
+        distributed.add_([value for own in self._own for value in own])
         for norm, momentum in zip(self._norms, usual):
             norm.momentum = momentum
 

@@ -71,7 +71,9 @@ def search(
     """
     check_for_search(videos)
     kept = str(cache or "off")
-    config = {**search_config(space, videos, settings, constraints), "precision": precision, "cache": kept}
+    norm_clips = settings.norm_clips(distributed.size())
+    config = search_config(space, videos, settings, constraints)
+    config |= {"precision": precision, "cache": kept, "norm_clips": norm_clips}
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     check_memory(space, settings, len(videos.classes), compute, constraints)

@@ -89,6 +89,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     weight_decay: float = 5e-5
     archs_per_update: int | None = None  # None: as many as the strategy wants
     split: Literal["architectures", "batch"] = "architectures"  # what workers divide among them
+    sync_norm: bool = False  # where a batch is divided: statistics of norms over all of it, not over each worker's part
     alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
     norm_start: float = 0.0  # scale of norms that end a block
@@ -103,6 +104,10 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     def steps(self) -> int:
         """Steps of all parts together."""
         return sum(part.length for part in self.parts)
+
+    def norm_clips(self, workers: int) -> int:
+        """Return how many clips a batch norm takes its statistics from, with so many workers."""
+        return self.batch // (workers if self.split == "batch" and not self.sync_norm else 1)
 
     def strategy_options(self, part: PartSettings) -> dict[str, Any]:
         """Return the strategy's settings in a part: a part may have its own learning rate."""

@@ -89,7 +89,7 @@ class Supernet:
         self._kept: list[tuple[Tensor, Tensor]] = []  # the held-out clips that are always the same
         torch.manual_seed(settings.seed)  # the weights are drawn from the global generator
         self.net = build_space(space, self.classes, norm_start=settings.norm_start).to(compute.device)
-        convert_sync_batch(self.net)
+        convert_sync_batch(self.net, norms=settings.sync_norm)
         self.begin_part(settings.parts[0].lr)
 
     def begin_part(self, lr: float) -> None:
@@ -197,10 +197,10 @@ class Supernet:
             loader.close()
 
     def validation(self, videos: VideoSet) -> ClipLoader:
-        """Open the centre views of some validation videos, as many of every class."""
+        """Open the centre views of some validation videos, as many of every class, and of each one at least."""
         some, most = videos.val, self.choice.val_clips
         if len(some) > most:
-            _, some = hold_out(some, most / len(some), self.settings.seed)
+            some, _ = hold_out(some, 1 - most / len(some), self.settings.seed)
         return ClipLoader(
             some, videos.root, self._clip, batch=self.settings.batch, train=False, workers=self._workers,
             shard=(distributed.rank(), distributed.size()), cache=self._cache,

@@ -8,7 +8,7 @@ from autovid.studies.comparison import Comparison, Entry
 from autovid.studies.measured import MeasuredNetwork, measured_network, open_measured
 from autovid.studies.rank import Ranking, rank
 from autovid.studies.supernet import PartSupernet, open_supernet
-from autovid.studies.tabular import TableEvaluator, search_by_table
+from autovid.studies.tabular import TableEvaluator, load_benchmark, search_by_table
 
 __all__ = [
     "Bench",
@@ -24,6 +24,7 @@ __all__ = [
     "Trainer",
     "block_run",
     "find_rival",
+    "load_benchmark",
     "measure_blocks",
     "measured_network",
     "network_run",

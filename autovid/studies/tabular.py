@@ -1,6 +1,7 @@
 """Scores from a table: architectures of a space that were all trained before, so that a strategy runs in seconds.
 
-As NAS-Bench-101 does for images (Ying et al., 2019, arXiv 1902.09635). A table is a JSON file.
+As NAS-Bench-101 does for images (Ying et al., 2019, arXiv 1902.09635). A table is a JSON file; those of autovid's own
+benchmarks lie in `tables/`. A table may lack architectures; what asks for one of them gets an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,11 @@ from autovid.search.run import SearchResult, check_space, finish, keep_inputs, s
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
-from autovid.space import SearchSpace
+from autovid.space import Architecture, SearchSpace, load_space
 from autovid.space.schema import JOINT, Value
 
 FORMAT = 1
+TABLES = Path(__file__).with_name("tables")
 ROUNDS = 60  # of asking, for a strategy that does not say how many
 
 
@@ -37,13 +39,17 @@ class TrainedArchitecture(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`."""
+    """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`.
+
+    `planned`: trainings that the table has when it is complete; 0 where it is.
+    """
 
     format: int = FORMAT
     space: str
     about: str = ""
     clips: int
     chance: float
+    planned: int = 0
     architectures: list[TrainedArchitecture]
 
 
@@ -72,7 +78,7 @@ class TableEvaluator:
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "val", clips: int | None = None) -> Scores:
         """Look up architectures of `space`, choices (K, D). Raises ConfigError for one that the table lacks."""
-        rows = [self._row(space, row) for row in choices]
+        rows = [self.look_up(space.architecture(row)) for row in choices]
         losses = [np.array(one.loss) for one in rows]
         return Scores(
             -np.array([loss.mean() for loss in losses]),
@@ -82,14 +88,36 @@ class TableEvaluator:
             self.file.chance,
         )
 
-    def _row(self, space: SearchSpace, choices: NDArray[np.int64]) -> TrainedArchitecture:
-        arch = space.architecture(choices)
+    def look_up(self, arch: Architecture) -> TrainedArchitecture:
+        """Return what an architecture has reached with each seed. Raises ConfigError for one that the table lacks."""
         try:
             return self._rows[_key(arch.choices)]
         except KeyError:
+            hint = f" ({self.coverage()}): give a range of cost that it covers" if self.file.planned else ""
             raise ConfigError(
-                f"{self.path}: architecture {arch.hash} of space {space.name} is not in the table"
+                f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table{hint}"
             ) from None
+
+    def coverage(self) -> str:
+        """Say how much of the table is there: "61 of 256 architectures, 122 of 576 trainings"."""
+        there, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
+        if not self.file.planned:
+            return f"{there} architectures, {trainings} trainings"
+        size = load_space(self.file.space).size
+        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete"
+
+
+def load_benchmark(name: str | Path) -> TableEvaluator:
+    """Load the table of a benchmark: of one that comes with autovid, by its name, or a JSON file.
+
+    Raises ConfigError for one that does not exist or is not a table.
+    """
+    shipped = {path.stem: path for path in TABLES.glob("*.json")}
+    if str(name) in shipped:
+        return TableEvaluator.read(shipped[str(name)])
+    if not Path(name).suffix:
+        raise ConfigError(f"no benchmark is called {name}; give {', '.join(sorted(shipped))}, or a JSON file")
+    return TableEvaluator.read(Path(name))
 
 
 def _error(loss: NDArray[np.float64]) -> float:
@@ -106,7 +134,7 @@ def _key(choices: Mapping[str, Value]) -> tuple[tuple[str, float | str], ...]:
 def search_by_table(
     space: SearchSpace,
     constraints: Sequence[Constraint],
-    table: Path,
+    evaluator: TableEvaluator,
     out: Path,
     *,
     strategy: str = "random",
@@ -119,9 +147,9 @@ def search_by_table(
 ) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
-    Raises ConfigError for a table that cannot be read or lacks an architecture, and what `search` raises.
+    Raises ConfigError for a table of another space or one that lacks an architecture, and what `search` raises.
     """
-    evaluator = TableEvaluator.read(table)
+    table = evaluator.path
     if evaluator.file.space != space.name:
         raise ConfigError(f"{table} has architectures of space {evaluator.file.space}, not of {space.name}")
     asked: int = rounds or int(getattr(strategy_settings(strategy, options), "rounds", ROUNDS))
@@ -130,7 +158,7 @@ def search_by_table(
     settings = SearchSettings(
         parts=(PartSettings(JOINT, 0, 0, 0.0, arch_lr, asked),), frames=reference.frames, crop=reference.crop,
         stride=reference.stride, jitter=(reference.crop, reference.crop), batch=1, strategy=strategy,
-        score=f"table:{table.name}", options=dict(options), seed=seed,
+        score=f"table:{table.stem}", options=dict(options), seed=seed,
     )  # fmt: skip
     config = {**search_config(space, None, settings, constraints), "table": digest(table)}
     check_space(out, space)

@@ -1,6 +1,10 @@
-"""Top-1 and top-5 of a network on videos: the softmax probabilities of a video's views are averaged."""
+"""Top-1 and top-5 of a network on videos, or mAP where they have several classes, over averaged views.
+
+Averaged are the probabilities of a video's views: softmax, or sigmoid where a video may have several classes.
+"""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +15,7 @@ from torch import Tensor
 from autovid import distributed
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FaultLog, FrameCache, Video
+from autovid.data.loader import multi_hot
 from autovid.data.views import views_of
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
@@ -25,6 +30,10 @@ class Accuracy(NamedTuple):
 
     Confusions (C, C), int64: how many videos of each class (row) were predicted as which (column). The loss is the mean
     of -log of the probability of a video's class.
+
+    Where videos have several classes, top-1 says for how many the likeliest class is one of theirs (hit@1), the loss is
+    binary cross-entropy, there are no confusions, and `mean_ap` is the mean average precision in percent, of the
+    classes that have a video: those of `ap` (C,), which is nan for the others.
     """
 
     top1: float
@@ -32,6 +41,25 @@ class Accuracy(NamedTuple):
     videos: int
     confusion_CC: Tensor
     loss: float
+    mean_ap: float | None = None
+    ap_C: Tensor | None = None
+
+    @property
+    def score(self) -> float:
+        """What the best is chosen by."""
+        return self.top1 if self.mean_ap is None else self.mean_ap
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The accuracies in percent by name; first the one that the best is chosen by."""
+        if self.mean_ap is not None:
+            return {"map": self.mean_ap, "hit1": self.top1}
+        return {"top1": self.top1} | ({} if self.top5 is None else {"top5": self.top5})
+
+    def ap_of_classes(self) -> list[float | None]:
+        """Return the average precision of each class in percent, None for one without a video."""
+        values = [] if self.ap_C is None else self.ap_C.tolist()
+        return [None if math.isnan(value) else value for value in values]
 
     def of_classes(self) -> list[float | None]:
         """Return top-1 of each class in percent, None for one without a video."""
@@ -41,18 +69,22 @@ class Accuracy(NamedTuple):
 
 
 class ViewAverage:
-    """An average of the softmax probabilities of all views of a video, in float64, in any order of arrival.
+    """An average of the probabilities of all views of a video, in float64, in any order of arrival.
+
+    They are sigmoids where a video may have several classes (`multi_label`), else a softmax.
 
     Shapes: B views in a batch, N videos, C classes.
     """
 
-    def __init__(self, videos: int, classes: int) -> None:
+    def __init__(self, videos: int, classes: int, multi_label: bool = False) -> None:
+        self._multi_label = multi_label
         self._sums_NC = torch.zeros(videos, classes, dtype=torch.float64)
         self._views_N = torch.zeros(videos, dtype=torch.int64)
 
     def add(self, logits_BC: Tensor, video_B: Tensor) -> None:
         """Add the logits of some views of the videos numbered `video_B`."""
-        self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.cpu().double().softmax(1))
+        logits_BC = logits_BC.cpu().double()
+        self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.sigmoid() if self._multi_label else logits_BC.softmax(1))
         self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
 
     def share(self) -> None:
@@ -79,7 +111,9 @@ class Meter:
         workers: int = 0,
         faults: FaultLog | None = None,
         cache: FrameCache | None = None,
+        multi_label: bool = False,
     ) -> None:
+        self._multi_label = multi_label
         batch = max(1, min(64, PIXELS_AT_ONCE // (clip.frames * clip.crop**2)))
         self._videos, self._compute = videos, compute
         self._batches = -(-len(videos) * views_of(views).total // (batch * distributed.size()))
@@ -94,7 +128,7 @@ class Meter:
 
         Raises DivergedError for a broken network.
         """
-        average = ViewAverage(len(self._videos), net.classes)
+        average = ViewAverage(len(self._videos), net.classes, self._multi_label)
         net.eval()
         on_batch(0, self._batches)
         with torch.inference_mode():
@@ -108,6 +142,10 @@ class Meter:
                 on_batch(done, self._batches)
         average.share()
         probabilities, seen = average.probabilities()
+        if self._multi_label:
+            return multi_label_accuracy(
+                probabilities, multi_hot([self._videos[i].labels for i in seen.tolist()], net.classes)
+            )
         labels = [self._videos[i].label for i in seen.tolist()]
         return accuracy(probabilities, torch.tensor(labels, dtype=torch.int64))
 
@@ -144,3 +182,32 @@ def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
     top1, top5 = (100 * float((rank_N <= k).double().mean()) if count else 0.0 for k in (1, 5))
     loss = -float(own_N1.clamp_min(SMALLEST).log().mean()) if count else 0.0
     return Accuracy(top1, top5 if classes > 5 else None, count, confusion, loss)
+
+
+def multi_label_accuracy(probabilities_NC: Tensor, targets_NC: Tensor) -> Accuracy:
+    """Measure probabilities of classes that are each a yes (1) or a no (0); nothing of a class without a yes."""
+    count = len(probabilities_NC)
+    ap_C = torch.stack([average_precision(*column) for column in zip(probabilities_NC.T, targets_NC.T)])
+    seen = ap_C[~ap_C.isnan()]
+    mean_ap = 100 * float(seen.mean()) if len(seen) else 0.0
+    hits = targets_NC.gather(1, probabilities_NC.argmax(1, keepdim=True)) if count else targets_NC
+    hit1 = 100 * float(hits.double().mean()) if count else 0.0
+    likely = torch.where(targets_NC > 0, probabilities_NC, 1 - probabilities_NC)  # what is true of each class
+    loss = -float(likely.clamp_min(SMALLEST).log().mean()) if count else 0.0
+    none = torch.zeros(0, 0, dtype=torch.int64)
+    return Accuracy(hit1, None, count, none, loss, mean_ap, 100 * ap_C)
+
+
+def average_precision(scores_N: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the mean, over the videos of a class, of the precision among all that score at least as high; else nan.
+
+    Scores that are equal count as one step, so that no order of the videos matters; it is scikit-learn's
+    `average_precision_score`.
+    """
+    scores_N, order_N = scores_N.sort(descending=True)
+    hits_N = targets_N[order_N].double().cumsum(0)
+    last_N = torch.ones(len(scores_N), dtype=torch.bool)
+    last_N[:-1] = scores_N[1:] != scores_N[:-1]  # of those that score alike
+    places, hits = last_N.nonzero().squeeze(1), hits_N[last_N]
+    gained = hits.diff(prepend=hits.new_zeros(1))
+    return (hits / (places + 1) * gained).sum() / gained.sum()

@@ -57,6 +57,23 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     weights: str = ""  # which checkpoint of the training it is of
     validations: int = 0  # on these very videos, of which this checkpoint is the best; 0: they did not choose it
     finished: bool = False  # the training was at its end, which may be before its last step
+    mean_ap: float | None = None  # mAP, where videos may have several classes; top1 is hit@1 then
+    ap_of_classes: dict[str, float | None] = {}  # None where no video has a class
+
+    @property
+    def score(self) -> float:
+        """The accuracy that counts."""
+        return self.top1 if self.mean_ap is None else self.mean_ap
+
+    @property
+    def metric(self) -> str:
+        """The name of the score."""
+        return "top-1" if self.mean_ap is None else "mAP"
+
+    @property
+    def of_classes(self) -> dict[str, float | None]:
+        """Top-1 of each class, or its average precision."""
+        return self.ap_of_classes or self.top1_of_classes
 
     def to_json(self) -> str:
         """Encode for machines."""
@@ -75,18 +92,22 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
 
-    Beside it stands confusion-VIEWS.csv.
+    Beside it stands confusion-VIEWS.csv, unless videos may have several classes.
 
     Workers (autovid.distributed) share the videos; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """
     chosen, views = split_of(videos, split), views_name(views)
     check_classes(videos, trained.classes, trained.path)
+    multi_label = check_labels(videos, trained)
     clip = trained.recipe.clip(trained.net.clip)
     clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
     faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
-    meter = Meter(clip, chosen, videos.root, views, trained.compute, workers=workers, faults=faults, cache=cache)
+    meter = Meter(
+        clip, chosen, videos.root, views, trained.compute, workers=workers, faults=faults, cache=cache,
+        multi_label=multi_label,
+    )  # fmt: skip
     with contextlib.closing(meter), shown.of_phases() as show:
         measured = meter.measure(trained.net, lambda done, total: show(f"evaluating, {views} views", done, total))
     same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
@@ -105,7 +126,9 @@ def evaluate(
         crop=clip.crop,
         top1=measured.top1,
         top5=measured.top5,
-        top1_of_classes=dict(zip(videos.classes, measured.of_classes())),
+        top1_of_classes={} if multi_label else dict(zip(videos.classes, measured.of_classes())),
+        mean_ap=measured.mean_ap,
+        ap_of_classes=dict(zip(videos.classes, measured.ap_of_classes())),
         recalibrated=trained.recalibrated,
         weights=trained.weights,
         validations=trained.validations if trained.chosen and same_videos else 0,
@@ -114,10 +137,24 @@ def evaluate(
     )
     if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
-        rows = [[name, *row] for name, row in zip(videos.classes, measured.confusion_CC.tolist())]
-        write_atomic(confusion_file(file), csv_text([["class", *videos.classes], *rows]))
+        if not multi_label:
+            rows = [[name, *row] for name, row in zip(videos.classes, measured.confusion_CC.tolist())]
+            write_atomic(confusion_file(file), csv_text([["class", *videos.classes], *rows]))
         write_atomic(file, evaluation.to_json())
     return evaluation
+
+
+def check_labels(videos: VideoSet, trained: Trained) -> bool:
+    """Return whether the network decides on each class by itself.
+
+    Raises DataError where videos have several classes, and it has learned that they have one.
+    """
+    if videos.multi_label and not trained.multi_label:
+        raise DataError(
+            f"videos of {videos.name} have several classes, and {trained.path} has learned that a video has one; "
+            "train it on videos of several"
+        )
+    return trained.multi_label
 
 
 def _cost(trained: Trained, clip: Clip, views: str) -> dict[str, Any]:

@@ -20,10 +20,9 @@ from autovid.models import Model, SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
 from autovid.search import Searched, SearchSettings, read_search
 from autovid.space import Architecture, SearchSpace, load_space
-from autovid.train.task import recalibrate
+from autovid.train.task import CALIBRATION, recalibrate
 
 SEARCH = "search"  # the kind of such runs
-CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
 
 
 @dataclass(frozen=True)

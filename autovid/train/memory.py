@@ -2,9 +2,9 @@
 
 The network runs once on the meta device, which knows shapes alone, in training mode; autograd says which tensors it
 keeps for the backward pass, and each piece of memory behind them counts once. To that come weights, gradients and
-momentum, and where asked for the average of the weights. Not counted are the workspace of kernels, the reserve
-of the allocator, and CUDA itself, so a device has to have more. Counted twice are maps that are copied only because
-shapes alone do not keep channels_last_3d through some functions: in TAM that is a seventh of the whole.
+momentum (AdamW has two), and where asked for the average of the weights. Not counted are the workspace of kernels, the
+reserve of the allocator, and CUDA itself, so a device has to have more. Counted twice are maps that are copied only
+because shapes alone do not keep channels_last_3d through some functions: in TAM that is a seventh of the whole.
 """
 
 import copy
@@ -29,10 +29,11 @@ class TrainingMemory(NamedTuple):
     of_weights: int  # and statistics
     kept_per_clip: int  # by autograd
 
-    def step(self, clips: int, averaged: bool, half: bool) -> int:
+    def step(self, clips: int, recipe: Recipe, half: bool) -> int:
         """Return the bytes of a step with so many clips at once; half precision halves those that autograd keeps."""
         kept = self.kept_per_clip * clips // (2 if half else 1)
-        return self.of_weights * (4 if averaged else 3) + kept
+        copies = 3 + (recipe.ema is not None) + (recipe.optimizer == "adamw")
+        return self.of_weights * copies + kept
 
 
 def step_memory(model: Model, recipe: Recipe, classes: int, workers: int, half: bool) -> StepMemory:
@@ -45,7 +46,7 @@ def step_memory(model: Model, recipe: Recipe, classes: int, workers: int, half: 
         reference = Reference(frames=recipe.frames, crop=recipe.crop, classes=classes, stride=recipe.stride)
         weights = 4 * Params().of(model, reference)
         memory = TrainingMemory(weights, Memory().of(model, reference))
-    fixed = memory.step(0, recipe.ema is not None, half)
+    fixed = memory.step(0, recipe, half)
     return StepMemory(fixed, memory.kept_per_clip // (2 if half else 1), clips, recipe.batch)
 
 

@@ -15,11 +15,12 @@ from autovid.errors import ConfigError
 from autovid.models.weights import HEAD
 from autovid.train.recipe import Recipe
 
+BETA2 = 0.999
 PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re.compile(r"^locator\.")}
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Make SGD with momentum over groups of weights; `rate` of a group is a multiple of the recipe's learning rate.
+def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make SGD with momentum, or AdamW, over groups of weights; `rate` is a group's multiple of the learning rate.
 
     Fused: 5 times as fast on CPUs (650 tensors). The first two groups are always there, in this order, and are all
     there are where the recipe sets nothing apart: what runs from before other groups have saved can be resumed.
@@ -39,13 +40,10 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     for name, weight in net.named_parameters():
         kind = "norms" if id(weight) in norms else "biases" if name.endswith("bias") else "weights"
         groups.setdefault((kind == "norms", _rate(name, kind, recipe), decay[kind]), []).append(weight)
-    return torch.optim.SGD(
-        [{"params": params, "weight_decay": decay, "rate": rate} for (_, rate, decay), params in groups.items()],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
+    options = [{"params": params, "weight_decay": decay, "rate": rate} for (_, rate, decay), params in groups.items()]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, BETA2), fused=True)
+    return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
 
 
 def _rate(name: str, kind: str, recipe: Recipe) -> float:

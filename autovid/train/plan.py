@@ -41,7 +41,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     recipe.check_length(steps)
     clips = recipe.batch // experiment.workers // recipe.accumulate
     half = recipe.precision in ("fp16", "bf16")
-    memory = cost.memory.step(clips, recipe.ema is not None, half)
+    memory = cost.memory.step(clips, recipe, half)
     kept = cost.memory.kept_per_clip / (2 if half else 1)
     lines = [
         experiment.about,
@@ -143,7 +143,7 @@ def _batch(recipe: Recipe, workers: int) -> str:
     each = recipe.batch // workers
     text = f"{recipe.batch} clips = {workers} x {each}" if workers > 1 else f"{recipe.batch} clips in one process"
     text += f", in {recipe.accumulate} parts of {each // recipe.accumulate}" if recipe.accumulate > 1 else ""
-    return text + ("; norms over each worker's own clips" if workers > 1 and not recipe.sync_norm else "")
+    return text + (f"; a norm sees {recipe.norm_clips(workers)} of them" if workers * recipe.accumulate > 1 else "")
 
 
 def _start(experiment: Experiment) -> str:

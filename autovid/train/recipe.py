@@ -8,7 +8,7 @@ epochs (256 for Auto-TSNet-L), dropout 0.5 before the classifier (a line of the 
 Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (those of its search), no weight decay on batch norm
 (X3D's), the learning rate in proportion to the batch, the cosine from the end of the warm-up to zero.
 Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own.
-Ours as well: the proxy, 30 epochs of clips of 32 pixels, without AutoAugment because it is so short.
+Other recipes by name are in `autovid.train.presets`.
 """
 
 import math
@@ -25,12 +25,9 @@ from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build_network
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
+from autovid.train.presets import PRESETS, Distillation, Freeze, Multiples, Optimizer, RecipeName, complete
 
-WARMUP = 34 / 300  # of the epochs
-PAPER: dict[str, Any] = {"epochs": 300, "batch": 256, "augment": "auto"}
-LR = 0.4 / 256  # for each clip of a step
 MOST_VALIDATIONS = 20  # of a training that does not say how often
-PROXY: dict[str, Any] = {"epochs": 30, "batch": 8, "frames": 16, "crop": 32, "stride": 2, "augment": "none"}
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "cosine_by_epoch", "multi_step"]
@@ -43,18 +40,6 @@ class RecipeError(ConfigError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key.replace('_', ' ')} {message}")
         self.key = key
-
-
-class Multiples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Learning rates of kinds of weights, as multiples of the recipe's. `biases` are those outside norms and sampler.
-
-    `context` and `sampler` are S2DNet's: the layer that makes the context m, and f_theta, which says where to look.
-    """
-
-    biases: float = 1.0
-    classifier: float = 1.0  # where the synopsis has one of its own, that as well
-    context: float = 1.0
-    sampler: float = 1.0
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,11 +75,17 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
     ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place
-    sync_norm: bool = True  # statistics of batch norm over all workers, not over the clips of each
+    sync_norm: bool = False  # statistics of batch norm over the clips of all workers, not over those of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
     lighting: float = 0.0  # how strong PCA lighting is, in deviations of ImageNet's colours
     validate_every: float | None = None  # epochs; 0: never; None: at most MOST_VALIDATIONS, one an epoch where few
+    optimizer: Optimizer = "sgd"  # of AdamW momentum is beta 1, and weight_decay is decoupled from the gradient
+    mixup: float = 0.0  # alpha of the Beta distribution of how much of a clip stays; 0: none
+    cutmix: float = 0.0  # alpha of CutMix's; where both are, each batch takes one of them by chance
+    freeze: Freeze = Freeze()  # layers that rest at first
+    distillation: Distillation = Distillation()  # where there is a teacher
+    balance: bool = False  # every class is drawn as often as any other, however many videos it has
     patience: int = 0  # validations without a better one, after which the training ends; 0: it does not
 
     @property
@@ -107,6 +98,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         sampling = self.sampling or net_clip.sampling
         size = {"frames": self.frames, "stride": self.stride, "crop": self.crop}
         return msgspec.structs.replace(net_clip, sampling=sampling, **size)
+
+    def norm_clips(self, workers: int) -> int:
+        """Return how many clips a batch norm takes its statistics from, with so many workers."""
+        return self.batch // self.accumulate // (1 if self.sync_norm else workers)
 
     def steps(self, videos: int) -> int:
         """Return the steps in which `videos` videos are seen `epochs` times, as exactly as whole batches allow."""
@@ -176,8 +171,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return {name: msgspec.to_builtins(getattr(self, name)) for name in kept}
 
 
-def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: Any) -> Recipe:
-    """Make the paper's recipe at the reference input of `what`, or a short proxy of it (ours), with `changes`.
+def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, name: RecipeName = "full", **changes: Any) -> Recipe:
+    """Make the recipe `name` at the reference input of `what`, or the `proxy`'s at its own, with `changes`.
 
     A change that is None is ignored. Values left open follow from others: learning rate from batch, warm-up from
     epochs, jitter from crop. A network that cannot take the proxy's number of frames keeps its own.
@@ -186,11 +181,11 @@ def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, **changes: An
     changes = {name: value for name, value in changes.items() if value is not None}
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
-    values = {**size, **(PROXY if proxy else PAPER), **changes}
-    if proxy and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
+    name = "proxy" if proxy else name
+    values = {**size, **PRESETS[name], **changes}
+    if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
-    values.setdefault("lr", LR * values["batch"])
-    values.setdefault("warmup", values["epochs"] * WARMUP)
+    complete(name, values)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)
@@ -231,7 +226,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise RecipeError(name, f"{getattr(recipe, name)!r}: choose one of {', '.join(choices)}")
 
 
-CHOICES = {"augment": Augment, "precision": Precision, "crops": Crops, "schedule": Schedule}
+CHOICES = {"optimizer": Optimizer, "augment": Augment, "precision": Precision, "crops": Crops, "schedule": Schedule}
 
 
 def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
@@ -265,7 +260,21 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
             "finite numbers above 0",
         ),
         "momentum": (0 <= recipe.momentum < 1, "0 or more and less than 1"),
-        "nesterov": (not recipe.nesterov or recipe.momentum > 0, "false, or a momentum"),
+        "nesterov": (
+            not recipe.nesterov or (recipe.momentum > 0 and recipe.optimizer == "sgd"),
+            "false, or optimizer: sgd with a momentum",
+        ),
+        "freeze": (
+            (not recipe.freeze.layers and recipe.freeze.epochs == 0)
+            or (bool(recipe.freeze.layers) and 0 < recipe.freeze.epochs <= recipe.epochs),
+            f"layers and more than 0 epochs, at most the {recipe.epochs:g} of training, or leave it out",
+        ),
+        "distillation": (
+            0 < recipe.distillation.temperature <= 100 and 0 < recipe.distillation.weight <= 1,
+            "a temperature above 0 and at most 100, and a weight above 0 and at most 1",
+        ),
+        "mixup": (0 <= recipe.mixup <= 10, "0 to 10; 0: none"),
+        "cutmix": (0 <= recipe.cutmix <= 10, "0 to 10; 0: none"),
         "weight_decay": (0 <= recipe.weight_decay < math.inf, "0 or more"),
         "seed": (recipe.seed >= 0, "0 or more"),
         "area": (0 < recipe.area[0] <= recipe.area[1] <= 1, "[MIN, MAX], shares of the picture's area"),

@@ -1,10 +1,12 @@
 """Training of one network by a recipe, as a task of the run loop."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,13 +16,17 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, ClipLoader
 from autovid.errors import ConfigError, DivergedError
 from autovid.kernels.compute import Compute
+from autovid.layers.mixing import Mixing
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
+from autovid.train.distillation import Teacher
+from autovid.train.frozen import FrozenLayers, check_layers
 from autovid.train.optimizer import check_parts, make_optimizer, set_rate
 from autovid.train.recipe import Recipe
 from autovid.train.validation import Validation
 
+CALIBRATION = 16  # batches of training clips that the statistics of norms are taken from anew
 Mode = Literal["train", "forward"]
 
 
@@ -28,7 +34,9 @@ class TrainingTask(Task):
     """Training of `net` on the batches of `loader` in `steps` steps. `facts` go into every checkpoint's state.json.
 
     Workers (autovid.distributed) each take their share of the batch; gradients and figures are means over them.
-    With `validation` val is measured now and then, behind a step.
+    With `validation` val is measured now and then, behind a step. `sliced`: the weights are parts of a larger
+    network's, whose statistics fit no part; norms that are to rest take theirs anew first. A `teacher` adds to
+    the loss.
     A step raises DivergedError before the optimizer moves a weight if the loss is not finite, or the gradient.
     """
 
@@ -41,17 +49,24 @@ class TrainingTask(Task):
         steps: int,
         facts: dict[str, Any],
         validation: Validation | None = None,
+        sliced: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self.net, self.loader, self.recipe, self.compute = net.to(compute.device), loader, recipe, compute
-        self.steps, self.facts, self.validation = steps, facts, validation
+        self.steps, self.facts, self.validation, self.sliced = steps, facts, validation, sliced
+        self.teacher = teacher
         convert_sync_batch(self.net, norms=recipe.sync_norm)
         self.optimizer = make_optimizer(self.net, recipe)
+        self.frozen = FrozenLayers(self.net, recipe.freeze, round(steps * recipe.freeze.epochs / recipe.epochs))
         self.average = _average(self.net, recipe.ema) if recipe.ema else None
+        self.mixing = Mixing(recipe.mixup, recipe.cutmix) if recipe.mixup or recipe.cutmix else None
         self.scaler = self._new_scaler()
         self._stream: Iterator[Batch] | None = None
         self._status = ""
 
     def step(self, index: int) -> dict[str, float]:
+        if index == 0 and self.sliced and self.recipe.freeze.layers:
+            recalibrate(self.net, self.loader.batches(0, CALIBRATION), self.compute, "train")
         lr = self.recipe.lr_at(index, self.steps)
         set_rate(self.optimizer, lr)
         try:
@@ -75,17 +90,25 @@ class TrainingTask(Task):
     def _learn(self, index: int) -> dict[str, float]:
         """Run forward and backward of one batch, in parts if the recipe says so, and the optimizer's step."""
         x, y = self._batch(index)
+        if self.mixing is not None:
+            x, y = self.mixing(x, F.one_hot(y, self.net.classes).float() if y.dim() == 1 else y)
         self.net.train()
+        self.frozen.prepare(index)
         self.net.begin_step(index / self.steps)
         self.optimizer.zero_grad(set_to_none=True)
         fractions, figures = [], []
-        for x_part, y_part in zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate)):
+        parts = [*zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate))]
+        for number, (x_part, y_part) in enumerate(parts, 1):
             fractions.append(len(y_part) / len(y))
             with self.compute.autocast("train"), variance_needed():
                 loss, logits = self.net.training_loss(x_part, y_part)
-            right = (logits.detach().argmax(1) == y_part).float().mean()
+                if self.teacher is not None:
+                    loss = self.teacher.loss(loss, logits, self.teacher.logits(x_part))
+            right = _right(logits.detach(), y_part).float().mean()
             figures.append(torch.stack([loss.detach().float(), right]))
-            self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
+            last = number == len(parts)
+            with distributed.averaged_gradients(self.net.parameters()) if last else contextlib.nullcontext():
+                self.scaler.scale(loss * fractions[-1]).backward()  # type: ignore[no-untyped-call]
         losses, rights = zip(*torch.stack(figures).tolist())  # waits for the device once, with all of its work queued
         value, top1 = distributed.mean([_weighted(fractions, losses), 100 * _weighted(fractions, rights)])
         self._finite(value, "loss", index)
@@ -93,7 +116,6 @@ class TrainingTask(Task):
 
     def _move(self, index: int) -> float:
         """Take the optimizer's step; return the norm of the gradient, as it was before it was clipped."""
-        distributed.average_gradients(self.net.parameters())
         self.scaler.unscale_(self.optimizer)
         weights = [p for p in self.net.parameters() if p.grad is not None]
         total = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
@@ -103,7 +125,7 @@ class TrainingTask(Task):
         if self.recipe.max_norm is not None:
             nn.utils.clip_grads_with_norm_(weights, self.recipe.max_norm, total)
         for weight in weights:  # fused SGD fails where some weights have momentum and others, at rest so far, have none
-            if "momentum_buffer" not in self.optimizer.state[weight]:
+            if self.recipe.optimizer == "sgd" and "momentum_buffer" not in self.optimizer.state[weight]:
                 self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -149,7 +171,7 @@ class TrainingTask(Task):
 
     def state(self) -> TaskState:
         measured = {"validation": self.validation.state()} if self.validation else {}
-        optim: dict[str, Any] = {"sgd": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        optim: dict[str, Any] = {self.recipe.optimizer: self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         if self.average is not None:
             optim |= {"weights": self.net.state_dict(), "averaged": int(self.average.n_averaged)}
         return TaskState(
@@ -164,7 +186,7 @@ class TrainingTask(Task):
         if self.average is not None:
             self.average.module.load_state_dict(state.model)
             self.average.n_averaged.fill_(state.optim["averaged"])
-        self.optimizer.load_state_dict(state.optim["sgd"])
+        self.optimizer.load_state_dict(state.optim[self.recipe.optimizer])
         self.scaler = self._new_scaler()  # the run may have recorded another precision
         self.scaler.load_state_dict(state.optim["scaler"])
         if self.validation is not None and "validation" in state.info:  # older trainings were not validated
@@ -204,18 +226,32 @@ def _weighted(fractions: Sequence[float], values: Sequence[float]) -> float:
     return sum(fraction * value for fraction, value in zip(fractions, values))
 
 
+def _right(logits: Tensor, y: Tensor) -> Tensor:
+    """Return (B,): whether the likeliest class is that of the clip, or one of its largest in targets (B, classes)."""
+    guess = logits.argmax(1)
+    return guess == y if y.dim() == 1 else y.gather(1, guess[:, None])[:, 0] == y.amax(1)
+
+
 def _average(net: Network, decay: float) -> AveragedModel:
     """Average weights and statistics of `net` from now on."""
     return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
-def prepare(net: Network, recipe: Recipe) -> Network:
-    """Change the network as the recipe asks. Raises ConfigError where it cannot."""
-    if recipe.label_smoothing:
-        if type(net).training_loss is not Network.training_loss:
-            raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
-        net.label_smoothing = recipe.label_smoothing
+def prepare(net: Network, recipe: Recipe, multi_label: bool = False) -> Network:
+    """Change the network as the recipe asks, and for videos of several classes. Raises ConfigError where it cannot."""
+    own_loss = type(net).training_loss is not Network.training_loss
+    if recipe.label_smoothing and own_loss:
+        raise ConfigError("label_smoothing: this network has a loss of its own; leave it out of the recipe")
+    if multi_label and own_loss:
+        raise ConfigError("these videos have several classes, and this network has a loss for one; take another")
+    if recipe.mixup or recipe.cutmix:
+        if own_loss:
+            raise ConfigError("mixup and cutmix: this network has a loss of its own; leave them out of the recipe")
+        if net.mix is not None:
+            raise ConfigError("mixup and cutmix: the module cutmix blends clips already; leave one of them out")
+    net.label_smoothing, net.multi_label = recipe.label_smoothing, multi_label
     check_parts(net, recipe)
+    check_layers(net, recipe.freeze)
     odd = [
         type(m).__name__
         for m in net.modules()

@@ -17,19 +17,21 @@ import torch
 
 from autovid import distributed
 from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
-from autovid.errors import RunError
+from autovid.errors import ConfigError, RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
 from autovid.models.weights import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.config_file import VERSIONS
+from autovid.train.distillation import Teacher
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.memory import step_memory
 from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import TrainingTask, prepare
-from autovid.train.trained import KIND, Trained, recorded_recipe
+from autovid.train.teacher import open_teacher
+from autovid.train.trained import KIND, Trained, find_weights, recorded_recipe
 from autovid.train.validation import Validation, ValMeter, held_out_note
 
 
@@ -46,6 +48,7 @@ def train_model(
     weights: Path | None = None,
     new_head: bool = False,
     inherit: bool = False,
+    teacher: Path | None = None,
     views: Sequence[str] = (),
     resume: bool = False,
     progress: Progress | None = None,
@@ -54,7 +57,10 @@ def train_model(
     """Train from scratch in the run directory `out`, or go on there, and evaluate on val: centre view, and `views`.
 
     With `weights`, a safetensors file for the very network, training starts from these instead; with `new_head` the
-    classifier starts anew. With `inherit` the file is of a supernet, of which each layer takes the part that it used.
+    classifier starts anew. With `inherit` the file is of a supernet, or of a larger network that this one nests in:
+    each layer takes its part.
+
+    With `teacher`, the run of a training on clips of the same size, it learns from what that says of its clips as well.
 
     A hand-designed network is built for the recipe's frames and crop, and both for the classes of `videos`.
     `source` is what `videos` was opened from, for those who open the run later; `compute` is made with the recipe's
@@ -65,8 +71,10 @@ def train_model(
     """
     model = _as_built(model, videos, recipe)
     config = train_config(model, videos, recipe, weights, new_head, inherit)
+    if teacher is not None:
+        config["teacher"] = digest(find_weights(teacher))
     first = partial(_first_weights, weights=weights, new_head=new_head, inherit=inherit)
-    training = _Training(model, videos, recipe, out, config, first, source, compute, workers, cache, progress)
+    training = _Training(model, videos, recipe, out, config, first, source, compute, workers, cache, progress, teacher)
     return training.run(views, resume, resume_command)
 
 
@@ -87,24 +95,36 @@ def resume_training(
     With `epochs`, more than it was to have, it is prolonged: from its last checkpoint on the learning rate follows the
     schedule of so many epochs. config.yaml records that. Raises what `train_model` raises.
     """
-    config, model, begun = distributed.broadcast_from_rank0(lambda: _recorded(out))
-    if "weights" in config and not begun:
+    config, model, info = distributed.broadcast_from_rank0(lambda: _recorded(out))
+    if info is None and (other := {"weights", "teacher"} & config.keys()):
         raise RunError(
-            f"{out} has no checkpoint yet, and its training starts from weights: go on with the command that began it, "
+            f"{out} has no checkpoint yet, and its training needs {min(other)}: go on with the command that began it, "
             f"which is in {out / 'log.txt'}"
         )
+    teacher = _recorded_teacher(config, info or {})
     recipe = recorded_recipe(config)
     model = _as_built(model, videos, recipe)
     kept = {key: value for key, value in config.items() if key not in (*VERSIONS, "kind", "plugins")}
     own = {**kept, **train_config(model, videos, recipe), "recipe": config["recipe"]}
-    training = _Training(model, videos, recipe, out, own, _as_it_is, source, compute, workers, cache, progress)
+    training = _Training(model, videos, recipe, out, own, _as_it_is, source, compute, workers, cache, progress, teacher)
     return training.run((), True, resume_command, epochs)
 
 
-def _recorded(out: Path) -> tuple[dict[str, Any], Model, bool]:
-    """Return the config.yaml and the network of a training, and whether it has a checkpoint."""
+def _recorded(out: Path) -> tuple[dict[str, Any], Model, dict[str, Any] | None]:
+    """Return the config.yaml and the network of a training, and the facts of its last checkpoint, if it has one."""
     run = RunDirectory.open(out)
-    return run.config, load_model(out / "architecture.yaml"), bool(run.steps())
+    last = run.latest()
+    return run.config, load_model(out / "architecture.yaml"), last.state.info if last else None
+
+
+def _recorded_teacher(config: dict[str, Any], info: dict[str, Any]) -> Path | None:
+    """Return the run of the teacher that a training has had. Raises RunError where it is not there as it was."""
+    if "teacher" not in config:
+        return None
+    path = Path(info["teacher"])
+    if not path.is_dir() or digest(find_weights(path)) != config["teacher"]:
+        raise RunError(f"the teacher {path} of this training is not there any more, or has other weights; put it back")
+    return path
 
 
 def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
@@ -141,15 +161,20 @@ class _Training:
     workers: int
     cache: FrameCache | None
     progress: Progress | None
+    teacher: Path | None
+    opened: Teacher | None = None
 
     def run(self, views: Sequence[str], resume: bool, resume_command: str, epochs: float | None = None) -> Evaluation:
         """Train, for `epochs` if it is to be longer than planned, and evaluate; or read what it came to."""
         half = self.compute.precision.train in ("bf16", "fp16")
         memory = step_memory(self.model, self.recipe, len(self.videos.classes), distributed.size(), half)
         memory.check(self.compute.device)
+        if self.teacher is not None:
+            self.opened = self._teacher(self.teacher)
         if resume:
             distributed.broadcast_from_rank0(lambda: refuse_other_length(self.out, self.config))
-        config = {**self.config, "cache": str(self.cache or "off")}
+        norm_clips = self.recipe.norm_clips(distributed.size())
+        config = {**self.config, "cache": str(self.cache or "off"), "norm_clips": norm_clips}
         with shared_run(self.out, config, kind=KIND, resume=resume) as run:
             self.recipe = prolong(run, len(self.videos.train), epochs, self._say(run))
             steps = self.recipe.steps(len(self.videos.train))
@@ -167,7 +192,9 @@ class _Training:
             for name in (name for name in views if name != evaluation.views):
                 self._evaluate(trained, name)
             if run.locked:
-                result = f"top-1 {evaluation.top1:.2f} % of {evaluation.decoded} videos of val, centre view"
+                result = (
+                    f"{evaluation.metric} {evaluation.score:.2f} % of {evaluation.decoded} videos of val, centre view"
+                )
                 run.log(f"{result}; weights {trained.weights}")
         return evaluation
 
@@ -199,10 +226,14 @@ class _Training:
         torch.manual_seed(derive_seed(self.recipe.seed, "weights", 0))
         net = build(self.model, len(self.videos.classes))
         self.first(net)
-        net = prepare(net, self.recipe)
+        net = prepare(net, self.recipe, self.videos.multi_label)
         faults = FaultLog(len(self.videos.train), path / "faults.jsonl" if path.is_dir() else None)
         loader = loader_of(self.recipe, self.videos, net, workers=self.workers, faults=faults, cache=self.cache)
-        facts = {"source": self.source, "classes": list(self.videos.classes)}
+        facts: dict[str, Any] = {"source": self.source, "classes": list(self.videos.classes)}
+        if self.videos.multi_label:
+            facts["multi_label"] = True
+        if self.teacher is not None:
+            facts["teacher"] = str(self.teacher.resolve())
         validation = None
         if self.recipe.validation_interval:
             meter = ValMeter(
@@ -214,7 +245,15 @@ class _Training:
                 progress=self.progress,
             )
             validation = Validation(self.recipe, steps, meter)
-        return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation)
+        sliced = bool(self.config.get("inherit"))
+        return TrainingTask(net, loader, self.recipe, self.compute, steps, facts, validation, sliced, self.opened)
+
+    def _teacher(self, path: Path) -> Teacher:
+        """Open the teacher. Raises ConfigError, DataError, RunError."""
+        net = build(self.model, len(self.videos.classes))
+        if net.mix is not None:
+            raise ConfigError("a teacher sees what its pupil sees, and the module cutmix is inside; set cutmix=1.0")
+        return open_teacher(path, self.videos, self.recipe, net.clip, str(self.compute.device))
 
     def _evaluate(self, trained: Trained, views: str = "center") -> Evaluation:
         return evaluate(trained, self.videos, views, workers=self.workers, cache=self.cache, progress=self.progress)
@@ -282,6 +321,8 @@ def loader_of(recipe: Recipe, videos: VideoSet, net: Network, **options: Any) ->
         auto_augment=recipe.augment == "auto",
         color_jitter=recipe.color_jitter,
         lighting=recipe.lighting,
+        balance=recipe.balance,
+        classes=len(videos.classes) if videos.multi_label else 0,
         shard=(distributed.rank(), distributed.size()),
         **options,
     )

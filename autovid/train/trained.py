@@ -48,6 +48,11 @@ class Trained:
     recalibrated: int = 0
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a video may have several classes, each a yes or a no."""
+        return self.net.multi_label
+
+    @property
     def weights(self) -> str:
         """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
         if self.recalibrated or not self.steps:  # an exported folder may not know
@@ -144,6 +149,7 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
     model, classes = load_model(path / "architecture.yaml"), tuple(info["classes"])
     net = build(model, len(classes))
     net.load_state_dict(checkpoint.state.model)
+    net.multi_label = info.get("multi_label", False)
     return Trained(
         path,
         model,
@@ -190,7 +196,7 @@ def _open_searched(path: Path, device: str, data: str | None) -> Trained:
     searched, arch = weights.searched, find_architecture(path)
     check_member(arch, searched.space, path)
     settings = searched.settings
-    size = {"frames": settings.frames, "crop": settings.crop, "stride": settings.stride, "jitter": settings.jitter}
+    size: dict[str, Any] = {name: getattr(settings, name) for name in ("frames", "crop", "stride", "jitter")}
     precision = weights.config.get("precision", "auto")
     recipe = make_recipe(
         arch, proxy=settings.proxy, **size, batch=settings.batch, seed=settings.seed, precision=precision

@@ -19,12 +19,14 @@ from autovid.run import Progress
 from autovid.train.accuracy import Accuracy, Meter
 from autovid.train.recipe import Recipe
 
+NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}  # of figures
+
 
 class Best(NamedTuple):
-    """The best validation of a training so far, after `step` steps: by top-1 in percent, of equals by the loss."""
+    """The best validation of a training so far, after `step` steps: by top-1 (mAP), percent, of equals by the loss."""
 
     step: int
-    top1: float
+    score: float
     loss: float
 
 
@@ -43,23 +45,24 @@ class Validation:
         """Validate the network after `done` steps; return what is logged."""
         result = self._meter.measure(net)
         self.count += 1
-        if self.best is None or (result.top1, -result.loss) > (self.best.top1, -self.best.loss):
-            self.best, self._since = Best(done, result.top1, result.loss), 0
+        if self.best is None or (result.score, -result.loss) > (self.best.score, -self.best.loss):
+            self.best, self._since = Best(done, result.score, result.loss), 0
         else:
             self._since += 1
-        best = f"best {self.best.top1:.2f} %, after epoch {self._epoch(self.best.step)}"
-        self._text = f"val top-1 {result.top1:.0f} %" + (f" (best {self.best.top1:.0f} %)" if self._since else "")
-        top5 = {} if result.top5 is None else {"val_top5": result.top5}
-        figures = [f"top-1 {result.top1:.2f} %", *(f"top-5 {value:.2f} %" for value in top5.values())]
+        best = f"best {self.best.score:.2f} %, after epoch {self._epoch(self.best.step)}"
+        measured = result.figures
+        name = NAMES[next(iter(measured))]
+        self._text = f"val {name} {result.score:.0f} %" + (f" (best {self.best.score:.0f} %)" if self._since else "")
+        figures = [f"{NAMES[key]} {value:.2f} %" for key, value in measured.items()]
         self._notices.append(
             f"epoch {self._epoch(done)} of {self.recipe.epochs:g}: val {', '.join(figures)}, loss {result.loss:.4g} "
             f"({best if self._since else 'the best so far'})"
         )
         if self.ended() and done < self.steps:
             self._notices.append(
-                f"the training ends here, as {self._since} validations brought no better top-1 on val ({best})"
+                f"the training ends here, as {self._since} validations brought no better {name} on val ({best})"
             )
-        return {"val_top1": result.top1, **top5, "val_loss": result.loss}
+        return {**{f"val_{key}": value for key, value in measured.items()}, "val_loss": result.loss}
 
     def ended(self) -> bool:
         """Return True if the recipe's patience is over."""
@@ -105,7 +108,15 @@ class ValMeter:
         self._progress = progress if distributed.is_rank0() else None
         faults = FaultLog(len(videos.videos))  # the evaluation at the end writes the list
         self._meter = Meter(
-            clip, videos.val, videos.root, "center", compute, workers=workers, faults=faults, cache=cache
+            clip,
+            videos.val,
+            videos.root,
+            "center",
+            compute,
+            workers=workers,
+            faults=faults,
+            cache=cache,
+            multi_label=videos.multi_label,
         )
         self.close = self._meter.close
 

@@ -121,7 +121,7 @@ def test_a_run_its_exports_and_the_onnx_file_alone_predict_the_same(
 
     An export's logits are as near as every export is checked to be, d; a softmax moves by 2 p (1 - p) d <= d / 2.
     """
-    monkeypatch.setattr(sys.modules["autovid.export.classifier"], "TOP", 12)
+    monkeypatch.setattr(sys.modules["autovid.export.prediction"], "TOP", 12)
     shutil.copy(exported["onnx"] / "model.onnx", tmp_path / "alone.onnx")
     (want,) = predict(capsys, trained, clip)
     assert want["video"] == str(clip)
@@ -210,6 +210,22 @@ def test_long_videos_go_window_by_window_and_broken_ones_cost_one_line(
     assert first == str(clip)
     assert len(rest) == 5
     assert rest[0].split(" %  ")[1] in json.loads((model / "model.json").read_text())["classes"]
+
+
+def test_a_timeline_is_printed_and_written(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = exported["safetensors"], tmp_path / "out dir"
+    lines = predict(capsys, model, clip, "--window", "0.2", "--timeline", out)
+    assert [line["start"] for line in lines] == [0.0, 0.2, 0.4]
+    assert main(["predict", str(model), str(clip), "--window", "0.2", "--timeline", str(out), "--device", "cpu"]) == 0
+    first, *segments, last = capsys.readouterr().out.splitlines()
+    assert first == str(clip)
+    assert segments[0].startswith("  0:00.0 – 0:0")
+    assert last.startswith(f"in '{out}/{clip.stem}.timeline.png', ")
+    assert len((out / f"{clip.stem}.timeline.csv").read_text().splitlines()) == 1 + 3
+    assert main(["predict", str(model), str(clip), str(clip), "--timeline", str(out)]) == 2
+    assert "give each a --timeline folder of its own" in capsys.readouterr().err
 
 
 def test_windows_shorter_than_a_frame_are_refused_and_times_have_the_decimals_they_need(

@@ -114,6 +114,7 @@ def test_a_budget_is_for_two_processes_where_these_are_faster(tiny_videos: Path,
     assert len(others) == 1
 
 
+@pytest.mark.thorough
 def test_a_budget_is_for_one_process_where_two_are_slower(tiny_videos: Path, tmp_path: Path) -> None:
     out, plugin = tmp_path / "run", tmp_path / "measured.py"
     plugin.write_text(MEASURED.format(slower=2.5))

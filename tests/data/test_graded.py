@@ -8,7 +8,7 @@ import pytest
 
 from autovid.cli import main
 from autovid.data import graded, open_videos
-from autovid.data.graded import CLASSES, RECIPES, GradedRecipe, draw_clip, write_graded
+from autovid.data.graded import CLASSES, RECIPES, GradedRecipe, clip_noise, draw_clip, write_graded
 from autovid.data.video import VideoFile
 from autovid.errors import RunError
 
@@ -111,3 +111,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write into"):
         write_graded(tmp_path / "file", SMALL)
+
+
+def test_the_noise_of_a_video_is_known() -> None:
+    recipe = GradedRecipe(speeds=((1e-4, 2e-4), (1e-4, 2e-4)), contrast=(1.0, 1.1))  # so that frames differ by noise
+    paths = [f"train/coarse-up-slow/{number:04d}.mp4" for number in range(12)]
+    known = [clip_noise(path, recipe) for path in paths]
+    assert all(0.05 <= noise <= 1 for noise in known)
+    seen = [grey(path, recipe) for path in paths]
+    shares = [(clip - clip.mean(0)).std() / clip.mean(0).std() for clip in seen]
+    assert np.corrcoef(np.log(shares), np.log(known))[0, 1] > 0.9  # textures' own deviations in a window differ

@@ -75,8 +75,8 @@ def test_a_start_that_is_not_zero_is_time_zero(tmp_path: Path) -> None:
 
 def test_reading_the_end_does_not_decode_the_beginning(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
-    decoded = video._decoded
-    monkeypatch.setattr(video, "_decoded", lambda *packet: sent.append(packet) or decoded(*packet))
+    decoded = video.decoded
+    monkeypatch.setattr(video, "decoded", lambda *packet: sent.append(packet) or decoded(*packet))
     with VideoFile(counting) as file:
         file.frames(np.array([58]), whole)
     assert len(sent) <= 14  # one group of 12 frames, and the flush

@@ -3,17 +3,20 @@
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from counting import counting_frames, write
 
 from autovid.clip import Clip
+from autovid.data import video as video_module
 from autovid.data.clips import covering, read_windows
 from autovid.data.clips import test_indices as view_indices
+from autovid.data.encoding import write_video
 from autovid.data.images import open_video
 from autovid.data.synthetic import SyntheticRecipe, draw
 from autovid.data.transforms import crop_at, shrink
-from autovid.data.video import write_video
 from autovid.errors import ConfigError, DataError
 
 DENSE = Clip(4, 24, stride=2)
@@ -37,6 +40,24 @@ def test_a_window_is_seen_like_a_video_of_its_own(video: Path, clip: Clip) -> No
             frames = part.frames(indices.reshape(-1), partial(shrink, short_side=clip.crop))
         # Bytes: a decoder's frames are defined to the bit, and the same code makes each of them smaller.
         assert np.array_equal(pixels, crop_at(frames, clip.crop, 0.5).reshape(pixels.shape))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_a_video_is_decoded_once_for_all_windows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVI has no time stamps to seek by: each window would begin at the first frame again."""
+    write(tmp_path / name, counting_frames(60), gop=60)
+    sent: list[Any] = []
+    decoded = video_module.decoded
+    monkeypatch.setattr(video_module, "decoded", lambda *packet: sent.append(packet) or decoded(*packet))
+    assert len(list(read_windows(tmp_path / name, DENSE, 0.2))) == 12
+    assert len(sent) <= 60 + 2
+
+
+def test_frames_that_the_pass_misses_are_read_by_themselves(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [window.pixels for window in read_windows(video, UNIFORM, 0.8)]
+    monkeypatch.setattr(video_module.VideoFile, "each", lambda *_: iter(()))  # as if none had been decoded
+    again = [window.pixels for window in read_windows(video, UNIFORM, 0.8)]
+    assert all(np.array_equal(*pair) for pair in zip(expected, again, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,12 @@ from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.images import PaddedShortcut
 from autovid.models.registry import BACKBONES, STRATEGIES
 
-NAMES = [f"{strategy}_{backbone}" for strategy in STRATEGIES for backbone in BACKBONES]
+# A ResNet-50 has the places of a ResNet-18 and wider ones.
+NAMES = [
+    pytest.param(f"{strategy}_{backbone}", marks=[pytest.mark.thorough] if backbone == "resnet50" else [])
+    for strategy in STRATEGIES
+    for backbone in BACKBONES
+]
 
 
 def clip(frames: int = 4, crop: int = 32, batch: int = 1) -> Tensor:

@@ -35,7 +35,9 @@ def spec(name: str, *modules: str) -> NetworkSpec:
 
 DEEPER = {  # the same networks as others here, with more blocks or another stride of frames
     "auto_tsnet_l", "auto_tsnet_l_noattention", "auto_tsnet_m", "auto_tsnet_m_noattention", "csn_r101", "csn_r152",
-    "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r50_4x16", "x3d_l", "x3d_m",
+    "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r50_4x16", "slowonly_r50_8x8", "x3d_l", "x3d_m", "x3d_s",
+    *(f"{strategy}_resnet50" for strategy in ("conv", "i3d", "nln", "s3d", "tam", "tsm")),
+    "auto_tsnet_s_noattention", "s2dnet_mini_kinetics",
 }  # fmt: skip
 EACH = [pytest.param(name, marks=[pytest.mark.thorough] if name in DEEPER else []) for name in NETWORKS]
 IMAGES = [name for name in NETWORKS if name.endswith(("_imagenet", "_cifar"))]

@@ -207,7 +207,7 @@ def test_the_context_goes_to_the_places_asked_for_and_to_no_other(row: str) -> N
     assert first["last"][:, -7:].sum(1).tolist() == [5, 5]  # the likely classes, always
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in NAMES[1:])])
 @pytest.mark.parametrize("row", PLACES)
 def test_a_step_goes_through_every_row(name: str, row: str) -> None:
     net = small(name, **PLACES[row])

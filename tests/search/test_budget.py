@@ -93,7 +93,9 @@ def test_a_budget_beside_another_length_is_refused(
 def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((0.32,) * 4, 0.05))
+    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((1.0,) * 4, 0.05))
+    few = ChoiceSettings(candidates=2, clips=4, random=2, val_clips=4, calibration=4)
+    monkeypatch.setattr("autovid.search.budget.choice_within", lambda clips: few)
     words = ["search", "--space", "tiny", "--data", str(tiny_videos), "--flops", "0.0075:0.008", *SMALL]
     budgeted = [*words, "--budget", "1m", "-o", str(tmp_path / "run")]
     monkeypatch.setattr("sys.argv", ["autovid", *budgeted])

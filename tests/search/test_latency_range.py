@@ -222,6 +222,7 @@ def test_a_part_chooses_what_can_still_come_into_all_ranges(coarse: LatencyFile,
     assert all(constraint.inside(SPACE.index([last])).all() for constraint in inside(*constraints))
 
 
+@pytest.mark.thorough
 def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
     coarse: LatencyFile, tiny_videos: Path, tmp_path: Path
 ) -> None:
@@ -369,6 +370,7 @@ def shown(run: Path, latency: Constraint) -> None:
     assert macs.whole.low < arch.macs() < macs.whole.high
 
 
+@pytest.mark.thorough
 def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path, tmp_path: Path) -> None:
     class Stop(Progress):
         def update(self, done: int, status: str, metrics: dict[str, float]) -> None:

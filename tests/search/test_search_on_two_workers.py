@@ -56,6 +56,7 @@ def tiny_settings(split: str = "architectures") -> SearchSettings:
         samples=2,
         archs_per_update=3 if split == "architectures" else 1,
         split=split,
+        sync_norm=True,
         alpha_every=1,
         batch=4,
         crop=16,

@@ -97,6 +97,7 @@ def test_a_front_is_written_scored_and_replaced(run: Path, tmp_path: Path, capsy
     assert "is not empty and holds no front" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_they_are_trained_where_that_is_asked(run: Path, tmp_path: Path) -> None:
     words = ["derive", str(run), "--front", "2", "--train", "0.3", "-o", str(tmp_path / "f"), "--decoders", "0"]
     assert main(words) == 0
@@ -136,7 +137,7 @@ def test_a_search_that_keeps_scores_gives_its_best(tmp_path: Path, videos: Path)
     for entry, ends in zip(find_front(searched, 2).entries, slices(searched.constraints[0], SPACE, 2), strict=True):
         inside = scores[ends.holds(macs)]
         if len(inside):
-            assert entry.score == pytest.approx(inside.max(), abs=1e-5)
+            assert entry.score == pytest.approx(inside.max(), abs=1e-5)  # the same number, kept with five decimals
         else:
             assert entry.score is None
 

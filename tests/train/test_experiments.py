@@ -1,4 +1,7 @@
-"""Every experiment that comes with autovid: its plan, and two steps of it at a reduced size."""
+"""Every experiment that comes with autovid: its plan, and two steps of it at a reduced size.
+
+One that changes another is read in the suite; the thorough tests plan it and train it.
+"""
 
 import json
 import math
@@ -17,7 +20,7 @@ from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build
-from autovid.space import SearchSpace
+from autovid.space import Architecture, SearchSpace
 from autovid.train import plan
 from autovid.train.experiment import LoadedExperiment, load_experiment
 from autovid.train.recipe import Recipe, check_clip
@@ -48,7 +51,7 @@ def named(path: Path) -> str:
 
 
 def once_a_base(path: Path) -> Any:
-    """An experiment that changes another is planned in the suite, and trained by the thorough tests alone."""
+    """An experiment that changes another is left to the thorough tests."""
     changes = "\nbase:" in path.read_text(encoding="utf-8")
     return pytest.param(path, id=path.stem, marks=[pytest.mark.thorough] if changes else [])
 
@@ -74,7 +77,7 @@ def _figures_once() -> Any:
 # -- plans
 
 
-@pytest.mark.parametrize("path", OF["train"], ids=named)
+@pytest.mark.parametrize("path", [once_a_base(path) for path in OF["train"]])
 def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(path), "--dry-run"]) == 0
     shown, values = capsys.readouterr().out, plain(path)
@@ -102,6 +105,15 @@ def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_the_random_baseline_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["random-baseline", str(BASELINE), "--dry-run"]) == 0
     assert "16 architectures of 2.4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", OF["train"], ids=named)
+def test_it_is_read_and_its_network_known(path: Path) -> None:
+    experiment, recipe = load_experiment(path), plain(path)["recipe"]
+    assert {key: getattr(experiment.recipe, key) for key in ("epochs", "batch")} == {
+        key: recipe[key] for key in ("epochs", "batch")
+    }
+    assert isinstance(experiment.model, NetworkSpec | Architecture)
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)

@@ -83,7 +83,7 @@ def test_an_export_and_a_prediction_say_where_the_weights_are_from(
         shown = capsys.readouterr()
         assert NOTE in shown.err
         guesses.append([guess["probability"] for guess in json.loads(shown.out)["top"]])
-    assert guesses[0] == pytest.approx(guesses[1], abs=1e-4)
+    assert guesses[0] == pytest.approx(guesses[1], abs=1e-4)  # what every export is held to
 
 
 def test_without_its_videos_a_line_says_so(

@@ -37,12 +37,13 @@ def test_what_autograd_keeps_is_counted_without_a_pass(name: str, over: float) -
 
 
 def test_a_step_holds_weights_gradients_momentum_and_clips() -> None:
-    memory = count_memory(build(ARCH, 12), build(ARCH, 12).clip)
-    one, two = (memory.step(clips, averaged=False, half=False) for clips in (1, 2))
+    memory, plain = count_memory(build(ARCH, 12), build(ARCH, 12).clip), recipe()
+    one, two = (memory.step(clips, plain, half=False) for clips in (1, 2))
     assert two - one == memory.kept_per_clip
     assert 2 * one - two == 3 * memory.of_weights
-    assert memory.step(2, averaged=True, half=False) - two == memory.of_weights
-    assert memory.step(2, averaged=False, half=True) == two - memory.kept_per_clip
+    for more in (recipe(ema=0.9), recipe(optimizer="adamw")):
+        assert memory.step(2, more, half=False) - two == memory.of_weights
+    assert memory.step(2, plain, half=True) == two - memory.kept_per_clip
 
 
 def test_the_plot_has_the_shape_of_the_schedule() -> None:

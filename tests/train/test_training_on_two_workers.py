@@ -36,7 +36,7 @@ def watched(out: Path, data: Path, model: Model, changes: dict[str, Any], **opti
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingTask, "step", watch)
         patch.setattr("autovid.train.train.build", in_double)
-        trained = train(out, open_videos(data), model, recipe=recipe(**changes), **options)
+        trained = train(out, open_videos(data), model, recipe=recipe(**{"sync_norm": True, **changes}), **options)
     return {**seen, "evaluation": msgspec.to_builtins(trained)}
 
 
@@ -71,6 +71,18 @@ def test_two_workers_train_as_one(model: Model, changes: dict[str, Any], tiny_vi
     assert first["evaluation"] == second["evaluation"]
     assert first["evaluation"]["decoded"] == first["evaluation"]["videos"] == 12
     assert {p.name for p in tmp_path.joinpath("pair").iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}
+
+
+def test_norms_of_each_workers_own_clips_are_the_default(tiny_videos: Path, tmp_path: Path) -> None:
+    changes = {"sync_norm": recipe().sync_norm}
+    assert changes == {"sync_norm": False}
+    first, second = together(watched, tmp_path / "pair", tiny_videos, ARCH, changes)
+    norms = [name for name in first["weights"] if "running_mean" in name]
+    weights = first["weights"].keys() - {name for name in first["weights"] if "running" in name}
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in weights)  # as above
+    assert not any(torch.equal(first["weights"][name], second["weights"][name]) for name in norms)
+    assert first["evaluation"] == second["evaluation"]  # with the statistics of the first worker
+    assert RunDirectory.open(tmp_path / "pair").config["norm_clips"] == recipe().batch // 2
 
 
 def stopped(out: Path, data: Path) -> str:

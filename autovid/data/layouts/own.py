@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from autovid.data.index import SPLITS, metadata_path
+from autovid.data.index import MARK, SPLITS, metadata_path
 from autovid.data.layouts import Layout, ListedVideo
 from autovid.data.sources import csv_labels, csv_rows, open_videos
 from autovid.errors import DataError
@@ -23,7 +23,7 @@ def read_folders(root: Path, fold: int) -> Layout:
 def read_csv(root: Path, fold: int) -> Layout:
     """Read the one CSV file in the folder that is not an index of ours, its classes in the order that training takes.
 
-    Columns: `path,label[,start,end][,split]`.
+    Columns: `path,label[,start,end][,split]`; a label may be several, with `;` between.
     """
     tables = [
         path
@@ -36,4 +36,5 @@ def read_csv(root: Path, fold: int) -> Layout:
     if not rows:
         raise DataError(f"{tables[0]}: no rows of path,label[,start,end[,split]]")
     classes, labels = csv_labels(rows, None)
-    return Layout(classes, [row._replace(label=classes[label]) for row, label in zip(rows, labels)])
+    named = [MARK.join(classes[label] for label in own) for own in labels]
+    return Layout(classes, [row._replace(label=label) for row, label in zip(rows, named)])

@@ -59,8 +59,8 @@ def class_table(videos: VideoSet, results: list[VideoResult]) -> list[list[str]]
     length = {(r.task.path, part): s for r in results for part, s in zip(r.task.parts, r.seconds)}
     rows = []
     for label, name in enumerate(videos.classes):
-        train, val = (sum(v.label == label for v in own) for own in (good.train, good.val))
-        own = [(v.path, (v.start, v.end)) for v in (*videos.train, *videos.val) if v.label == label]
+        train, val = (sum(label in v.labels for v in own) for own in (good.train, good.val))
+        own = [(v.path, (v.start, v.end)) for v in (*videos.train, *videos.val) if label in v.labels]
         total = sum(length.get(key, 0.0) for key in own if key not in bad)
         rows.append([name, str(train), str(val), str(sum(key in bad for key in own)), f"{total:.0f}"])
     return rows
@@ -68,14 +68,15 @@ def class_table(videos: VideoSet, results: list[VideoResult]) -> list[list[str]]
 
 def imbalance(videos: VideoSet) -> str:
     """Say how unequal the classes are, where the largest has twice as many videos as the smallest, or more."""
-    counts = Counter(video.label for video in videos.train)
+    counts = Counter(label for video in videos.train for label in video.labels)
     if len(counts) < 2 or max(counts.values()) < 2 * min(counts.values()):
         return ""
     most, least = (pick(counts, key=lambda label: counts[label]) for pick in (max, min))
     share = f"{100 * counts[most] / len(videos.train):.0f} %"
     return (
         f"{videos.classes[most]} has {counts[most]} videos to train on and {videos.classes[least]} {counts[least]}: "
-        f"always to answer {videos.classes[most]} would be right for {share} of them"
+        f"always to answer {videos.classes[most]} would be right for {share} of them; "
+        "autovid train --balance draws all classes alike"
     )
 
 

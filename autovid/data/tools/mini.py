@@ -39,12 +39,17 @@ def mini(videos: VideoSet, seed: int = 0, classes: str | None = None) -> tuple[V
     kept, provenance = _drawn(videos, seed) if classes is None else _listed(videos, classes)
     new = {old: label for label, old in enumerate(sorted(kept))}
     train, val, test = (
-        tuple(Video(v.path, new[v.label], v.start, v.end) for v in part if v.label in new)
+        tuple(Video(v.path, own[0], v.start, v.end, own[1:]) for v in part if (own := _renumbered(v, new)))
         for part in (videos.train, videos.val, videos.test)
     )
     names = tuple(videos.classes[label] for label in new)
     chosen = VideoSet(f"mini-{videos.name}", videos.root, names, train, val, videos.flip, test)
     return chosen, {**provenance, "of": videos.name, "classes of it": len(videos.classes)}
+
+
+def _renumbered(video: Video, new: dict[int, int]) -> tuple[int, ...]:
+    """Return the new labels of a video's classes that stay."""
+    return tuple(new[label] for label in video.labels if label in new)
 
 
 def _drawn(videos: VideoSet, seed: int) -> tuple[list[int], dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from autovid.data.encoding import write_video
 from autovid.data.file_lookup import EXTENSIONS
 from autovid.data.images import FrameFolder, StillImage, is_image, open_video, write_frames
 from autovid.data.index import Video, VideoSet
@@ -27,7 +28,7 @@ from autovid.data.tools.process_videos import (
     stamp,
     tasks,
 )
-from autovid.data.video import VideoError, VideoFile, write_video
+from autovid.data.video import VideoError, VideoFile
 from autovid.errors import DataError, RunError
 
 QUALITY = 20  # of H.264: the rate factor; hardly to be told from the original
@@ -171,7 +172,7 @@ def _copied(videos: VideoSet, out: Path, results: list[VideoResult]) -> VideoSet
                     new[result.task.path, part] = result.new.path, new_part
     train, val, test = (
         tuple(
-            Video(new[key][0], video.label, *new[key][1])
+            Video(new[key][0], video.label, *new[key][1], video.also)
             for video in part
             if (key := (video.path, (video.start, video.end))) in new
         )
