@@ -53,7 +53,7 @@ class _Siblings:
 
 
 def best_in_range(
-    table: CostTable, weights: list[Floats], low: int, high: int, visits: int = MAX_VISITS
+    table: CostTable, weights: list[Floats], low: int, high: int, visits: int | None = None
 ) -> Iterator[tuple[Ints, int]]:
     """Choices (D,) and exact cost of the architectures with low <= cost <= high, by falling sum of weights.
 
@@ -81,15 +81,16 @@ class Tree:
         self._share = (self._centre - grid.base) / (grid.pitch * max(1, grid.reach[-1]))
         self.visited = 0  # partial and whole architectures
 
-    def walk(self, rank: Rank | None = None, visits: int = MAX_VISITS) -> Iterator[tuple[Ints, int]]:
+    def walk(self, rank: Rank | None = None, visits: int | None = None) -> Iterator[tuple[Ints, int]]:
         """Choices (D,) and exact cost by falling priority; `rank` None: by falling score.
 
         Among equals the search goes deep and keeps to the middle of the range, so that a uniform prior costs no more
         than any other.
 
         Raises:
-            SearchTooLongError: so many visits since the last architecture found.
+            SearchTooLongError: so many visits (by default MAX_VISITS) since the last architecture found.
         """
+        visits = visits or MAX_VISITS
         serial, limit = count(), visits
         heap: list[tuple[float, int, float, int, _Siblings, int]] = []
 
