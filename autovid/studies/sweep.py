@@ -131,7 +131,6 @@ def sweep(
     runner: Runner,
     *,
     resume: bool = False,
-    say: Callable[[str], None] = print,
 ) -> list[SweepResult]:
     """Run all trainings and keep the tables in `out` up to date; finished and stopped ones are not repeated.
 
@@ -148,7 +147,7 @@ def sweep(
             run.log(f"{left[number].name}: {outcome.failed or outcome.verdict()}")
             results = [known[training.settings] for training in trainings if training.settings in known]
             write_tables(run.path, results)
-            say(f"{len(results)} of {len(trainings)} done · {' '.join(outcome.settings)}: top-1 {outcome.verdict()}")
+            print(f"{len(results)} of {len(trainings)} done · {' '.join(outcome.settings)}: top-1 {outcome.verdict()}")
     return [known[training.settings] for training in trainings if training.settings in known]
 
 

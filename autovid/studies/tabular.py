@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autovid.errors import ConfigError
 from autovid.fileio import digest
-from autovid.run import Progress, RunDirectory, run_task
+from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.problem import Choices
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
@@ -143,7 +143,6 @@ def search_by_table(
     rounds: int | None = None,
     resume: bool = False,
     resume_command: str = "",
-    progress: Progress | None = None,
 ) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
@@ -165,5 +164,5 @@ def search_by_table(
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)
         task = SearchTask(space, settings, constraints, evaluator=evaluator)
-        outcome = run_task(task, run, seed=seed, progress=progress, resume_command=resume_command)
+        outcome = run_task(task, run, seed=seed, resume_command=resume_command)
         return finish(run.path, outcome)
