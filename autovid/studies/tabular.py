@@ -100,11 +100,11 @@ class TableEvaluator:
 
     def coverage(self) -> str:
         """Say how much of the table is there: "61 of 256 architectures, 122 of 576 trainings"."""
-        there, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
+        trained, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
         if not self.file.planned:
-            return f"{there} architectures, {trainings} trainings"
+            return f"{trained} architectures, {trainings} trainings"
         size = load_space(self.file.space).size
-        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete"
+        return f"{trained} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete"
 
 
 def load_benchmark(name: str | Path) -> TableEvaluator:
