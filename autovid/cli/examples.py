@@ -12,6 +12,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "train": (
         "autovid train runs/first --data my_videos.csv --recipe proxy",
+        "autovid train tsn_resnet18 --data my_videos.csv --recipe small --balance",
+        "autovid train runs/first --data my_videos.csv --recipe finetune --inherit",
         "autovid train tsn_resnet18 --data my_videos.csv --epochs 50 --batch 16 --dry-run",
     ),
     "evaluate": ("autovid evaluate runs/trained --views 10-lcr", "autovid evaluate runs/trained --data other.csv"),

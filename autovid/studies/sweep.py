@@ -227,5 +227,6 @@ class _Epochs(Progress):
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         super().update(done, status, metrics)
-        if "val_top1" in metrics:
-            self._report(round(done * self._recipe.epochs / self._total), metrics["val_top1"])
+        score = metrics.get("val_top1", metrics.get("val_map"))  # mAP where videos may have several classes
+        if score is not None:
+            self._report(round(done * self._recipe.epochs / self._total), score)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autovid.errors import ConfigError
 from autovid.fileio import digest
-from autovid.run import Progress, RunDirectory, run_task
+from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.problem import Choices
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
@@ -41,7 +41,7 @@ class TrainedArchitecture(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`.
 
-    `planned`: trainings that the table has when it is complete; 0 where it is.
+    Of a table that is not complete: how many trainings are `planned`, and the MACs from and to which none is missing.
     """
 
     format: int = FORMAT
@@ -50,6 +50,7 @@ class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     clips: int
     chance: float
     planned: int = 0
+    covered: tuple[int, int] = (0, 0)
     architectures: list[TrainedArchitecture]
 
 
@@ -93,18 +94,18 @@ class TableEvaluator:
         try:
             return self._rows[_key(arch.choices)]
         except KeyError:
-            hint = f" ({self.coverage()}): give a range of cost that it covers" if self.file.planned else ""
             raise ConfigError(
-                f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table{hint}"
+                f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table ({self.coverage()})"
             ) from None
 
     def coverage(self) -> str:
-        """Say how much of the table is there: "61 of 256 architectures, 122 of 576 trainings"."""
-        there, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
+        """Say how much of the table is there: "5 of 256 architectures, 10 of 576 trainings; ..."."""
+        trained, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
         if not self.file.planned:
-            return f"{there} architectures, {trainings} trainings"
-        size = load_space(self.file.space).size
-        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete"
+            return f"{trained} architectures, {trainings} trainings"
+        size, (low, high) = load_space(self.file.space).size, self.file.covered
+        whole = f", but all of --flops {low / 1e9:.10g}:{high / 1e9:.10g} are there" if high else ""
+        return f"{trained} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete{whole}"
 
 
 def load_benchmark(name: str | Path) -> TableEvaluator:
@@ -143,7 +144,6 @@ def search_by_table(
     rounds: int | None = None,
     resume: bool = False,
     resume_command: str = "",
-    progress: Progress | None = None,
 ) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
@@ -165,5 +165,5 @@ def search_by_table(
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)
         task = SearchTask(space, settings, constraints, evaluator=evaluator)
-        outcome = run_task(task, run, seed=seed, progress=progress, resume_command=resume_command)
+        outcome = run_task(task, run, seed=seed, resume_command=resume_command)
         return finish(run.path, outcome)

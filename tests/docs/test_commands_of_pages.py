@@ -65,6 +65,8 @@ def small(command: str) -> str:
     flags = SMALL[words[1]]
     if "--strategy" in words:  # samples are PARSEC's
         flags = flags.replace("--samples 2 ", "")
+    if {"small", "finetune"} & set(words):
+        flags = flags.replace("--recipe proxy", "--frames 8 --crop 32 --stride 1")
     return " ".join([command.split(" #")[0].rstrip(), flags, data])
 
 

@@ -37,7 +37,10 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TrainedArchitecture(dict(SPACE.architecture(row).choices), [loss(row) - 0.01, loss(row) + 0.01], [1000, 1001])
         for row in ROWS[BAND]
     ]
-    table = TableFile(space="bench", clips=2400, chance=math.log(24), architectures=architectures, planned=576)
+    table = TableFile(
+        space="bench", clips=2400, chance=math.log(24), architectures=architectures,
+        planned=576, covered=(2_619_000, 2_781_000),
+    )  # fmt: skip
     path = tmp_path_factory.mktemp("table") / "band.json"
     path.write_bytes(msgspec.json.encode(table))
     return path
@@ -52,7 +55,8 @@ def test_every_strategy_finds_a_good_architecture_of_an_unfinished_table(
     strategy: str, band: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search(band, tmp_path / "run", "--flops", RANGE, "--strategy", strategy, "--steps", "30") == 0
-    assert "61 of 256 architectures, 122 of 576 trainings; not complete" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"61 of 256 architectures, 122 of 576 trainings; not complete, but all of --flops {RANGE} are there" in shown
     found = derive(read_search(tmp_path / "run"))
     losses = [loss(row) for row in ROWS[BAND]]
     assert np.mean(TableEvaluator.read(band).look_up(found).loss) < np.median(losses)
@@ -64,7 +68,7 @@ def test_an_architecture_that_is_missing_is_an_error_that_says_how_much_is_there
     assert search(band, tmp_path / "run", "--strategy", "random", "--steps", "30") == 2
     error = capsys.readouterr().err
     assert "is not in the table (61 of 256 architectures" in error
-    assert "give a range of cost that it covers" in error
+    assert f"all of --flops {RANGE} are there" in error
 
 
 def test_scores_are_means_over_seeds_with_their_standard_error(band: Path) -> None:
@@ -125,11 +129,23 @@ def test_the_rows_of_all_shards_become_a_table(
         assert [row["index"] for row in csv.DictReader(lines)] == ["7"]
 
 
+def test_the_range_that_is_covered_has_no_architecture_missing(script: ModuleType) -> None:
+    macs = np.array([10, 20, 30, 30, 40, 50, 60])
+    assert script.covered(macs, {1, 2, 3, 4, 6}) == (20, 40)
+    assert script.covered(macs, {1, 2, 4, 5, 6}) == (40, 60)  # one of the two with 30 is missing
+    assert script.covered(macs, set(range(7))) == (10, 60)
+    assert script.covered(macs, {2}) == (0, 0)
+    assert script.covered(macs, set()) == (0, 0)
+
+
 def test_architectures_near_one_cost_come_first_with_both_seeds(script: ModuleType) -> None:
-    jobs = script.jobs(SPACE.cost_table().macs(ROWS), 2)
+    macs = SPACE.cost_table().macs(ROWS)
+    jobs = script.jobs(macs, 2)
     assert len(jobs) == len(set(jobs)) == 2 * 256 + 64
     assert {number for number, _ in jobs[:122]} == set(np.flatnonzero(BAND))
     assert [seed for _, seed in jobs[:122]] == [0, 1] * 61
+    distances = [abs(macs[number] - 2_700_000) for number, _ in jobs[:122]]
+    assert distances == sorted(distances)  # so that what is done is a range of costs
     assert {seed for _, seed in jobs[-64:]} == {2}
 
 
