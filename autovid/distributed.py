@@ -113,7 +113,8 @@ def process_group() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if getattr(error, "everywhere", False):  # else the others may be in the middle of something
+        # Others that were not told may be in the middle of something; on one machine they end with their connection.
+        if meeting or getattr(error, "everywhere", False):
             dist.destroy_process_group()
         raise
     dist.destroy_process_group()

@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, and a handful of small videos."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from autovid.cli import launch
 from autovid.plugins import forget_plugins
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore Ctrl-C
@@ -23,6 +25,17 @@ torch.set_num_threads(threads)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is read from or written to the cache of whoever runs the tests; commands started by tests inherit it."""
     os.environ["AUTOVID_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_process() -> Iterator[None]:
+    """A budget of a command that is called in the process of the tests is measured there, whatever threads it has.
+
+    A second process would know nothing of what a test has changed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "second_process", lambda args: contextlib.nullcontext(0))
+        yield
 
 
 @pytest.fixture

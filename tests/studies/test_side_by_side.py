@@ -104,8 +104,8 @@ def test_what_is_given_wrongly_is_named(
     for words, message in mistakes:
         assert main(["compare", *words, *rest]) == 2
         assert message in capsys.readouterr().err
-    rows = ("path,label,split", *(f"{name}/a.mp4,a;b,{name}" for name in ("train", "val")))
-    (tmp_path / "several.csv").write_text("\n".join(rows))
+    (tmp_path / "a.mp4").write_bytes(b"not opened")
+    (tmp_path / "several.csv").write_text("path,label,split\na.mp4,a;b,train\na.mp4,a;b,val\n")
     assert main(["compare", mine, *rest, "--data", str(tmp_path / "several.csv")]) == 2
     assert "several: videos have several classes" in capsys.readouterr().err
     assert main(["compare", mine, "random:2", *rest, "--dry-run"]) == 0
