@@ -26,7 +26,7 @@ from autovid.search.objective import (
     in_range_gradient,
     surrogate,
 )
-from autovid.search.prior import Prior
+from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange, CostTable, Factor
 from autovid.space import load_space
 from autovid.space.decisions import Decision

@@ -21,7 +21,8 @@ COMMANDS = {
     "evaluate": "measure top-1 and top-5 of a trained network, averaged over views",
     "random-baseline": "train architectures drawn at random from a range of FLOPs",
     "export": "write a network to a folder of its own: weights, a torch program, or ONNX",
-    "predict": "predict the classes of videos, whole or along their timeline",
+    "predict": "predict the classes of videos, whole or along their timeline, or of a live stream",
+    "compare": "train networks of any origin alike, and show which one to take",
     "sweep": "train with every combination of some values, in parallel",
     "cam": "draw class activation maps of trained networks on a video, as a filmstrip and a film",
     "draw": "draw a network: its streams, blocks, kernels, fusion and attention",
@@ -37,7 +38,7 @@ COMMANDS = {
 }
 COMPUTING = (
     *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
-    *("predict", "export", "cam", "report", "derive"),
+    *("predict", "export", "cam", "report", "derive", "compare"),
 )
 
 LOADING = (*COMPUTING, "draw", "sweep", "describe")

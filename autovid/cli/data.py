@@ -14,10 +14,6 @@ from autovid.cli.launch import exit_code
 if TYPE_CHECKING:
     from autovid.data import VideoSet
 
-NAMES = (
-    *("kinetics400", "kinetics200", "ssv1", "ssv2", "moments", "ucf101", "hmdb51", "ibm"),
-    *("cifar100", "imagenet", "folders", "csv"),
-)
 SYNTHETIC = ("bench", "planted")
 KEYFRAMES = 12
 
@@ -39,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    from autovid.data.layouts import LAYOUTS
+
+    parser.add_argument("name", choices=list(LAYOUTS), metavar="NAME", help=", ".join(LAYOUTS))
     parser.add_argument("folder", type=Path, metavar="DIR", help="where its videos and its own lists are")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: DIR/NAME.csv")
     parser.add_argument(

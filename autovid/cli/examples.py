@@ -12,6 +12,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "train": (
         "autovid train runs/first --data my_videos.csv --recipe proxy",
+        "autovid train tsn_resnet18 --data my_videos.csv --recipe small --balance",
+        "autovid train runs/first --data my_videos.csv --recipe finetune --inherit",
         "autovid train tsn_resnet18 --data my_videos.csv --epochs 50 --batch 16 --dry-run",
     ),
     "evaluate": ("autovid evaluate runs/trained --views 10-lcr", "autovid evaluate runs/trained --data other.csv"),
@@ -21,7 +23,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autovid predict runs/trained clip.mp4",
         "autovid predict exports/mine clip.mp4 --window 2",
         "autovid predict exports/mine long.mp4 --timeline out",
+        "autovid predict exports/mine --follow rtsp://camera.local/stream1",
     ),
+    "compare": ("autovid compare tsn_resnet18 runs/first random:2 --data my_videos.csv --epochs 30 -o runs/which",),
     "sweep": ("autovid sweep tsn_resnet18 --data my_videos.csv --over lr=0.05,0.1 --over seed=0..2",),
     "cam": ("autovid cam clip.mp4 --model runs/trained --start 4",),
     "draw": ("autovid draw runs/first -o first.svg",),

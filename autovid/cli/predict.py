@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import launch, options
-from autovid.errors import DataError, printable
+from autovid.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
     from autovid.export import VideoClassifier
@@ -24,22 +24,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "videos",
-        type=Path,
         nargs="+",
         metavar="VIDEO",
-        help="a video file, a folder of numbered JPEG frames, or a JPEG image",
+        help="a video file, a folder of numbered JPEG frames, or a JPEG image; with --follow a growing file (MPEG-TS, "
+        "Matroska), /dev/videoN, tcp://HOST:PORT or rtsp://HOST/PATH",
     )
     parser.add_argument(
         "--window",
         type=options.rate,
         metavar="SECONDS",
-        help="a prediction for every so many seconds of a video (default: one for all of it; 2 with --timeline)",
+        help="a prediction for every so many seconds of a video (default: one for all of it; with --timeline or "
+        "--follow 2, or what a clip of the network spans)",
     )
     parser.add_argument(
         "--timeline",
         type=Path,
         metavar="DIR",
         help="smooth the windows' probabilities, join equal ones, and write VIDEO.timeline.png, .csv and .srt to DIR",
+    )
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="print a line a second about the last --window seconds of a live source, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--give-up",
+        type=options.rate,
+        metavar="SECONDS",
+        help="with --follow: end where no frame has come for so long (default: never)",
     )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each prediction, and each broken video")
     options.checkpoint(parser)
@@ -53,15 +65,18 @@ def run(args: argparse.Namespace) -> int:
     from autovid.export import open_classifier
     from autovid.export.timeline import check_names
 
+    _check(args)
     if args.timeline:
-        check_names(args.videos)
+        check_names([Path(video) for video in args.videos])
     with launch.waiting("predict", f"reading {args.model}"):
         model, code = open_classifier(args.model, args.device, args.checkpoint), 0
     if model.caution:
         print(f"autovid predict: {args.model}: {model.caution}", file=sys.stderr)
     elif model.weights:
         print(f"autovid predict: weights {model.weights}", file=sys.stderr)
-    for video in args.videos:
+    if args.follow:
+        return _follow(args, model)
+    for video in map(Path, args.videos):
         try:
             _timeline(args, model, video) if args.timeline else _predictions(args, model, video)
         except DataError as error:
@@ -70,6 +85,38 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 print(msgspec.json.encode({"video": str(video), "error": str(error)}).decode(), flush=True)
     return code
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that have nothing to do with each other."""
+    if args.follow and len(args.videos) > 1:
+        raise ConfigError("--follow takes one source; start a command for each")
+    if args.follow and args.timeline:
+        raise ConfigError("--timeline is for videos that have an end; leave --follow or --timeline out")
+    if args.give_up and not args.follow:
+        raise ConfigError("--give-up is for --follow; leave it out")
+
+
+def _follow(args: argparse.Namespace, model: "VideoClassifier") -> int:
+    """Print a line a second about a live source, until Ctrl-C, SIGTERM, or --give-up."""
+    from autovid.data.live_sources import without_password
+    from autovid.export.following import follow
+
+    def say(text: str) -> None:
+        print(f"autovid predict: {printable(text)}", file=sys.stderr, flush=True)
+
+    name, seconds = without_password(args.videos[0]), 0.0
+    say(f"following {name}; Ctrl-C ends it")
+    try:
+        for prediction in follow(model, args.videos[0], window=args.window, give_up=args.give_up, say=say):
+            seconds = prediction.end
+            if args.json:
+                _print_json(prediction)
+            else:
+                print(f"  {_clock(seconds, 1)}  {_guesses(prediction)}", flush=True)
+    finally:
+        say(f"followed {_clock(seconds, 1)} of {name}")
+    return 0
 
 
 def _predictions(args: argparse.Namespace, model: "VideoClassifier", video: Path) -> None:
@@ -91,14 +138,15 @@ def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -
     from autovid.export.prediction import likeliest, score
     from autovid.export.timeline import WINDOW, Timeline, write_timeline
 
-    length, windows = args.window or WINDOW, []
-    for scored in score(model, read_windows(video, model.interface.clip, length), str(video)):
+    windows = []
+    cut = read_windows(video, model.interface.clip, args.window or WINDOW, whole_clips=args.window is None)
+    for scored in score(model, cut, str(video)):
         windows.append(scored)
         if args.json:
             _print_json(likeliest(model, scored, str(video)))
         _show_place(video, scored)
     classes = [model.interface.class_name(index) for index in range(model.interface.outputs)]
-    timeline = Timeline(str(video), windows, classes)
+    timeline, length = Timeline(str(video), windows, classes), windows[0].end - windows[0].start
     about = f"{model.interface.name}, windows of {length:g} s, smoothed over three"
     places = write_timeline(args.timeline, timeline, about)
     if args.json:
@@ -126,9 +174,12 @@ def _lines(prediction: "Prediction", window: float | None) -> list[str]:
     """Return a line for each class, or one for a window."""
     if window is None:
         return [f"  {100 * one.probability:5.1f} %  {printable(one.label)}" for one in prediction.top]
-    guesses = " · ".join(f"{100 * one.probability:.1f} % {printable(one.label)}" for one in prediction.top)
     start, end = (_clock(seconds, window) for seconds in (prediction.start, prediction.end))
-    return [f"  {start} – {end}  {guesses}"]
+    return [f"  {start} – {end}  {_guesses(prediction)}"]
+
+
+def _guesses(prediction: "Prediction") -> str:
+    return " · ".join(f"{100 * one.probability:.1f} % {printable(one.label)}" for one in prediction.top)
 
 
 def _clock(seconds: float, window: float) -> str:

@@ -123,6 +123,8 @@ def _state(path: Path, kind: str, log: str) -> str:
         finished = (path / "evaluation-center.json").is_file() and how == "finished"
     elif kind == "rank":
         finished = (path / "rank.json").is_file()
+    elif kind == "compare":
+        finished = _compared(path / "standings.json")
     else:
         finished = (path / "architecture.yaml").is_file() and how in ("finished", "")
     if finished:
@@ -130,6 +132,13 @@ def _state(path: Path, kind: str, log: str) -> str:
     if failure := re.search(r" step (\d+): (\w+): ", log.splitlines()[-1] if log else ""):
         return f"failed ({failure[2]}) at step {failure[1]} of {of}"
     return f"stopped{where}"
+
+
+def _compared(file: Path) -> bool:
+    """Tell whether every network of a comparison has an accuracy, or has diverged."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return all(one["top1"] is not None or one["failed"] for one in json.loads(file.read_text()))
+    return False
 
 
 def _locked(lock: Path) -> bool:
@@ -165,6 +174,8 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
         proxy = " --recipe proxy" if config.get("settings", {}).get("proxy") else ""
         source = _source(path)
         return f"autovid train {where}" + (f" --data {shlex.quote(source)}{proxy}" if source != "synthetic" else "")
+    if kind == "compare":
+        return ""  # its page is there
     return f"autovid {'evaluate' if kind == 'train' else 'report'} {where}"
 
 

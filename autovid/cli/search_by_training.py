@@ -124,10 +124,10 @@ def _flags(args: argparse.Namespace) -> _Job:
     if not (args.searched or ranges):
         raise ConfigError("--flops MIN:MAX (or another range) is needed, or --searched to compare with its like")
     rival = find_architecture(args.searched) if args.searched else None
-    space = load_space(args.space or _space_of(args.searched, rival))
+    space = load_space(args.space or space_of(args.searched, rival))
     constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args, args.searched))
     if rival and not constraints:
-        constraints = _like(space, args.searched, rival)
+        constraints = like(space, args.searched, rival)
     draw(space, 1, 0, whole_constraints(constraints, space))
     recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
     experiment = training.plain_experiment(f"train architectures of {space.name}", recipe)
@@ -141,7 +141,7 @@ def _searched(text: str) -> Path:
     return path.parent if whole else path
 
 
-def _like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
+def like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
     """Return a range of MACs around an architecture, and the other ranges of its search, if `path` is a search."""
     from autovid.costs import Macs
     from autovid.run import RunDirectory
@@ -193,7 +193,7 @@ def _show_plan(job: _Job) -> None:
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 
 
-def _space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
+def space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
     """Return the space of the searched architecture: the one that its search has kept, or the shipped one it names."""
     if path is None or rival is None:
         return "two_stream"

@@ -47,12 +47,12 @@ def count(net: nn.Module, clip: Clip | None = None) -> Count:
     return _whole(net, _trace(net, clip))
 
 
-def count_stages(net: nn.Module, clip: Clip | None = None) -> tuple[Count, list[Stage]]:
+def count_stages(net: nn.Module) -> tuple[Count, list[Stage]]:
     """Count as `count` does, and the pieces in the order of the code: stem, stages, classifier, ...
 
     What costs nothing is left out; what is computed in none of the pieces is the last one, "elsewhere".
     """
-    traced = _trace(net, clip)
+    traced = _trace(net, None)
     whole = _whole(net, traced)
     stages = [Stage(name, _macs(traced, name, module), _params(module)) for name, module in _pieces(net)]
     macs, params = whole.macs - sum(s.macs for s in stages), whole.params - sum(s.params for s in stages)

@@ -5,6 +5,7 @@ Action Recognition", 2021, arXiv 2010.11757. Functions of a video of n frames re
 video is shorter than the clip, its last frame is repeated. Shapes: N clips, T frames, H = W = crop.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -144,10 +145,13 @@ def read_clip(
     return crop_at(frames, clip.crop, views_of("center").places[0]), seconds
 
 
-def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterator[Window]:
+def read_windows(
+    path: Path, clip: Clip, seconds: float | None = None, *, whole_clips: bool = False
+) -> Iterator[Window]:
     """Read the windows of a video file or folder of frames, in order, each of `seconds`; by default one for the video.
 
-    A rest shorter than half a window joins the one before it. Each window is seen in as many clips, evenly spread, as
+    `whole_clips`: longer, in half seconds, where a clip spans more than that. A rest shorter than half a window joins
+    the one before it. Each window is seen in as many clips, evenly spread, as
     it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read, and
     ConfigError for windows shorter than the time of a frame.
     """
@@ -156,6 +160,8 @@ def read_windows(path: Path, clip: Clip, seconds: float | None = None) -> Iterat
             step = float(file.seconds[-1] - file.seconds[0]) / max(1, len(file) - 1)
             if seconds is not None and seconds < step * (1 - SLACK):
                 raise ConfigError(f"{path}: windows of {seconds:g} s are shorter than a frame; give {step:.4g} or more")
+            if seconds is not None and whole_clips:
+                seconds = max(seconds, math.ceil(2 * step * least_frames(clip)) / 2)
             cuts = list(_cut(file.seconds, file.seconds[-1] + step, seconds))
             parts = [first + window_indices(last - first, clip) for _, _, first, last in cuts]
             squares = read_in_turn(file, [part.reshape(-1) for part in parts], partial(centre_square, crop=clip.crop))
@@ -231,6 +237,11 @@ def test_indices(n: int, clip: Clip, clips: int) -> NDArray[np.int64]:
 def window_indices(n: int, clip: Clip) -> NDArray[np.int64]:
     """Return the (clips, T) frames of the clips that a window of n frames is seen in."""
     return test_indices(n, clip, covering(n, clip))
+
+
+def least_frames(clip: Clip) -> int:
+    """Return the number of frames without which a clip repeats some."""
+    return clip.frames if clip.sampling == "uniform" else span(clip)
 
 
 def span(clip: Clip) -> int:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from autovid.data.file_lookup import FRAME, record_of
+from autovid.data.jpeg import MAX_JPEG, JpegDecoder
 from autovid.data.video import (
     MAX_FRAMES,
-    MAX_JPEG,
     ClipBuffer,
-    JpegDecoder,
     OpenVideo,
     Pixels,
     VideoError,

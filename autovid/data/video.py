@@ -28,7 +28,6 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg"
 MAX_SIDE = 8192
 MAX_PIXELS = 8192 * 4320
 MAX_FRAMES = 1_000_000
-MAX_JPEG = 1 << 26  # bytes
 NEAR = 8  # up to so many frames ahead of the next key frame, decoding on is cheaper than a seek
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -294,36 +293,6 @@ class VideoFile(OpenVideo):
         self._container, self._stream = _open(self._path)
 
 
-class JpegDecoder:
-    """A decoder of JPEG files to RGB by the converter of videos. Every method raises VideoError, naming the file."""
-
-    def __init__(self) -> None:
-        self._context: Any = pyav().CodecContext.create("mjpeg", "r")
-        self._context.thread_count = 1
-        # Without `explode` missing or damaged parts would be made up, with no message.
-        self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
-        self._scaler = make_scaler()
-
-    def read(self, path: Path, short_side: int | None = None) -> Pixels:
-        """Read (H, W, 3), made small by `fit` where a short side is given."""
-        frame = self.decode(path)
-        size = fit(frame.height, frame.width, short_side) if short_side else None
-        return upright(frame, self._scaler, size)
-
-    def decode(self, path: Path) -> av.VideoFrame:
-        """Decode the picture as it is stored."""
-        with reading(f"{path.name}: "):
-            with path.open("rb") as file:
-                data = file.read(MAX_JPEG)
-            if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
-                raise VideoError(f"{path.name}: not a JPEG file, or a truncated one")
-            frames: list[av.VideoFrame] = self._context.decode(pyav().Packet(data))
-        if len(frames) != 1 or frames[0].is_corrupt or max(frames[0].width, frames[0].height) > MAX_SIDE:
-            size = f" of {frames[0].width}x{frames[0].height} pixels" if frames else ""
-            raise VideoError(f"{path.name}: a picture{size} that cannot be read")
-        return frames[0]
-
-
 def fit(height: int, width: int, short_side: int) -> tuple[int, int]:
     """Return (height, width) of a small copy: in proportion, the short side at most `short_side`, both sides even."""
     scale = min(1.0, short_side / min(height, width))
@@ -377,6 +346,11 @@ def _open(path: Path) -> tuple[Any, Any]:
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     with reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
         container: Any = pyav().open(f"file:{path}", options=options, **any_metadata())
+    return container, video_stream(container)
+
+
+def video_stream(container: Any) -> Any:
+    """Return the best video stream, ready to decode. Closes the container and raises VideoError where none can be."""
     stream = container.streams.best("video")
     context = stream and stream.codec_context
     if context is None:
@@ -387,7 +361,7 @@ def _open(path: Path) -> tuple[Any, Any]:
         raise VideoError(f"frames of {context.width}x{context.height} pixels")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    return container, stream
+    return stream
 
 
 def decoded(source: Any, *packet: None) -> list[av.VideoFrame]:

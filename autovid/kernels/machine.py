@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+MARGIN = 1.2
 
-def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: float = 0.08, margin: float = 1.2) -> bool:
-    """Return True if `new` takes less time than `old` by the factor `margin`: a busy moment must not decide.
+
+def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: float = 0.08) -> bool:
+    """Return True if `new` takes less time than `old` by the factor MARGIN: a busy moment must not decide.
 
     The two take turns for about `seconds`, at least three times each after a first, uncounted run; the quickest counts.
     On one thread, because threads that wait for each other on a busy machine measure the other programs.
@@ -27,7 +29,7 @@ def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: flo
             rounds += 1
     finally:
         torch.set_num_threads(threads)
-    return best_new * margin < best_old
+    return best_new * MARGIN < best_old
 
 
 def cpu_model() -> str:

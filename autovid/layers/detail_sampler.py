@@ -95,13 +95,13 @@ def grid(mu: Tensor, delta: Tensor, length: int, count: int, stride: float) -> T
     return middle[..., None] + steps * (stride * torch.exp(delta))[..., None]
 
 
-def gaussian_filters(positions: Tensor, length: int, sigma: float = 1.0) -> Tensor:
-    """(..., n) positions -> (..., n, length) weights, each Gaussian summing to one over the axis.
+def gaussian_filters(positions: Tensor, length: int) -> Tensor:
+    """(..., n) positions -> (..., n, length) weights, each Gaussian (sigma 1), summing to one over the axis.
 
     Beyond the ends of the axis all weight is on the end, at whatever distance (ours: the authors' code gives black).
     """
     axis = torch.arange(length, device=positions.device, dtype=positions.dtype)
-    return torch.softmax(-((axis - positions[..., None]) ** 2) / (2 * sigma**2), -1)
+    return torch.softmax(-((axis - positions[..., None]) ** 2) / 2, -1)
 
 
 def apply_filters(x: Tensor, times: Tensor, rows: Tensor, columns: Tensor, temporal_filter: str) -> Tensor:

@@ -45,16 +45,19 @@ PUBLISHED = (
 
 def accuracy(runs: Sequence[Run]) -> Markup | None:
     """Draw training curves, and top-1 against GFLOPs beside random and published networks."""
+    shown = [*curves(runs), *_trade_off(runs), *_ranks(runs)]
+    return section("grid", parts=shown, kind=" charts") if shown else None
+
+
+def curves(runs: Sequence[Run]) -> list[Markup]:
+    """Draw loss and accuracy of trainings over their steps."""
     charts = [
         _training(runs, "Training loss", "loss", None),
         _training(runs, "Top-1 of the training's batches, %", "top1", 0.0),
         _training(runs, "Top-1 on val while training, %", "val_top1", 0.0),
         _training(runs, "mAP on val while training, %", "val_map", 0.0),
-        *_trade_off(runs),
-        *_ranks(runs),
     ]
-    shown = [chart for chart in charts if chart]
-    return section("grid", parts=shown, kind=" charts") if shown else None
+    return [chart for chart in charts if chart]
 
 
 def _training(runs: Sequence[Run], title: str, key: str, low: float | None) -> Markup | None:

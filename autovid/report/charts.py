@@ -41,7 +41,7 @@ class LegendEntry(NamedTuple):
 class Point(NamedTuple):
     """A point of a scatter; `mark` is dot, star, ring or diamond, of which the last two leave others visible.
 
-    Its label is left out where there is no room for it.
+    Its label is left out where there is no room for it. `ends`: an interval of y.
     """
 
     x: float
@@ -50,6 +50,7 @@ class Point(NamedTuple):
     colour: str = "a"
     mark: str = "dot"
     label: str = ""
+    ends: tuple[float, float] | None = None
 
 
 class Bar(NamedTuple):
@@ -132,7 +133,7 @@ def scatter(
     title: str, points: Sequence[Point], legend: Sequence[LegendEntry], *, x: str, y: str, log: bool = True
 ) -> Markup:
     """Draw points over an x-axis that is logarithmic unless told otherwise."""
-    xs, ys = [p.x for p in points], [p.y for p in points]
+    xs, ys = [p.x for p in points], [y for p in points for y in (p.y, *(p.ends or ()))]
     margin = max(1.0, 0.08 * (max(ys) - min(ys)))
     low, high = (min(xs) / 1.15, max(xs) * 1.15) if log else (min(xs), max(xs))
     across = Axis(low, high, LEFT, WIDTH - RIGHT, log=log)
@@ -205,6 +206,9 @@ def _points(points: Sequence[Point], across: Axis, up: Axis) -> Iterator[Markup]
     """Yield marks, and each label beside its point where it meets neither another's label nor a point."""
     places = [(across(point.x), up(point.y)) for point in points]
     for point, (x, y) in zip(points, places):
+        if point.ends is not None:
+            path = f"M{number(x)} {number(up(point.ends[0]))}V{number(up(point.ends[1]))}"
+            yield tag("path", d=path, class_=f"s-{point.colour} thin")
         yield tag("g", tag("title", point.title), _mark(point, x, y))
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     for point, (x, y) in zip(points, places):

@@ -52,7 +52,9 @@ class _Siblings:
     off: list[float]
 
 
-def best_in_range(table: CostTable, weights: list[Floats], low: int, high: int) -> Iterator[tuple[Ints, int]]:
+def best_in_range(
+    table: CostTable, weights: list[Floats], low: int, high: int, visits: int | None = None
+) -> Iterator[tuple[Ints, int]]:
     """Choices (D,) and exact cost of the architectures with low <= cost <= high, by falling sum of weights.
 
     `weights[i]` (R,) or (O, R): finite weight of each outcome of step i. They are rounded to a common power of
@@ -64,7 +66,7 @@ def best_in_range(table: CostTable, weights: list[Floats], low: int, high: int) 
     grid = grid_for(table, low, high, MAX_BINS)  # the best lies at an end of the range, better ones just outside it
     first, last = grid.window(low, high)
     if first <= last:
-        yield from Tree(grid, grid.solve(weights, MAX, first, last), weights, low, high).walk()
+        yield from Tree(grid, grid.solve(weights, MAX, first, last), weights, low, high).walk(visits=visits)
 
 
 class Tree:
@@ -79,16 +81,17 @@ class Tree:
         self._share = (self._centre - grid.base) / (grid.pitch * max(1, grid.reach[-1]))
         self.visited = 0  # partial and whole architectures
 
-    def walk(self, rank: Rank | None = None) -> Iterator[tuple[Ints, int]]:
+    def walk(self, rank: Rank | None = None, visits: int | None = None) -> Iterator[tuple[Ints, int]]:
         """Choices (D,) and exact cost by falling priority; `rank` None: by falling score.
 
         Among equals the search goes deep and keeps to the middle of the range, so that a uniform prior costs no more
         than any other.
 
         Raises:
-            SearchTooLongError: MAX_VISITS visits since the last architecture found.
+            SearchTooLongError: so many visits (by default MAX_VISITS) since the last architecture found.
         """
-        serial, limit = count(), MAX_VISITS
+        visits = visits or MAX_VISITS
+        serial, limit = count(), visits
         heap: list[tuple[float, int, float, int, _Siblings, int]] = []
 
         def push(siblings: _Siblings, k: int) -> None:
@@ -107,12 +110,12 @@ class Tree:
             self.visited += 1
             if self.visited > limit:
                 raise SearchTooLongError(
-                    f"gave up after {MAX_VISITS:,} partial architectures: too many lie near the range and too few in "
+                    f"gave up after {visits:,} partial architectures: too many lie near the range and too few in "
                     "it; widen the range"
                 )
             if node.depth == len(self._steps):
                 yield self._choices(node), node.cost
-                limit, met = self.visited + MAX_VISITS, None
+                limit, met = self.visited + visits, None
                 while aside:
                     twin = aside.pop()
                     push(self._children(twin, 0.0, None), 0)

@@ -16,7 +16,7 @@ have changed is undone by rejection, so that they follow the prior given all ran
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,13 +26,13 @@ from autovid.solver.best_first import SearchTooLongError, Tree, best_in_range
 from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
 from autovid.solver.cost_range import UNLIMITED
+from autovid.solver.distribution import TablePrior
 from autovid.solver.elimination import Ints
-from autovid.solver.prior import TablePrior
-from autovid.solver.range_check import check_range, nothing_in
-from autovid.solver.solve import Solution, most_probable
+from autovid.solver.solve import Solution, check_range, most_probable, nothing_in
 from autovid.solver.table import TableConstraint, aligned
 
 _ENOUGH = 3_000  # architectures in order of the priced score: some 10 s
+_QUICK = 10_000  # visits of the search for an extreme: some 0.5 s
 _BISECTIONS = 6  # for the best; each takes some 0.2 s
 _TRIALS = 16  # of bisection for draws
 _ROUNDS = 2  # over the prices of several costs
@@ -154,15 +154,26 @@ class _Several:
         """Return the architecture of the first range with the least (sign 1) or the most of another cost."""
         return self.best(float(sign) * np.eye(len(self.priced))[i], chance=0.0)[0]
 
-    def check(self, i: int, sign: int) -> None:
-        """Raise CostRangeError where even the extreme of another cost does not reach its range."""
-        extreme = self.extreme(i, sign)
-        if self.sides(extreme)[i] == sign:
-            first, other, says = self.constraints[0], self.constraints[i + 1], self.priced[i].quantity
-            raise CostRangeError(
-                f"no architecture has both {first} and {other}: with {first} the {says.what} reaches "
-                f"{'down' if sign > 0 else 'up'} to {self._text(i, extreme)} {says.unit}"
-            )
+    def check(self, exactly: bool = False) -> None:
+        """Raise CostRangeError where even the extreme of another cost does not reach its range.
+
+        Costs are in bins, so that what lies just beside the first range counts; not `exactly`, where that is quick.
+        """
+        for i, sign in product(range(len(self.priced)), (1, -1)):
+            extreme = self._exact_extreme(i, sign) if exactly else self.extreme(i, sign)
+            if extreme is not None and self.sides(extreme)[i] == sign:
+                first, other, says = self.constraints[0], self.constraints[i + 1], self.priced[i].quantity
+                raise CostRangeError(
+                    f"no architecture has both {first} and {other}: with {first} the {says.what} reaches "
+                    f"{'down' if sign > 0 else 'up'} to {self._text(i, extreme)} {says.unit}"
+                )
+
+    def _exact_extreme(self, i: int, sign: int) -> Ints | None:
+        """As `extreme`, inside the first range to the last unit; None where that takes too long."""
+        weights = self.weights(float(sign) * np.eye(len(self.priced))[i], chance=0.0)
+        with contextlib.suppress(SearchTooLongError):
+            return next(best_in_range(self.table, weights, *self.range, visits=_QUICK), (None, 0))[0]
+        return None
 
     def none_found(self, number: int = 0, asked_for: int = 1) -> CostRangeError:
         """Return the error for ranges that hold too few architectures, or too few that are found."""
@@ -214,9 +225,8 @@ class _Several:
             raise nothing_in(self.table, *self.constraints[0].range)
         if plain is not None and not self.sides(plain).any():
             return self._solution(plain, 0.0)
-        for i in range(len(self.priced)):
-            for sign in (1, -1):
-                self.check(i, sign)
+        self.check()
+        self.check(exactly=True)
         return self._walk(self.prices(lambda p, i: int(self.sides(self.best(p)[0])[i]), _BISECTIONS, stop=False))
 
     def _walk(self, prices_M: Floats) -> Solution:
@@ -265,6 +275,8 @@ class _Several:
             for row in batch:
                 drawn.setdefault(row.tobytes() if distinct else len(drawn), row)
             idle = idle + 1 if len(drawn) == before else 0
+            if not drawn and idle == 1:  # before long patience
+                self.check(exactly=True)
             if len(drawn) >= n or idle > _PATIENCE:
                 break
         rows = np.array([*drawn.values()][:n], np.int64).reshape(-1, len(self.table.sizes))
@@ -275,9 +287,7 @@ class _Several:
 
         Raises CostRangeError where nothing can be inside all.
         """
-        for i in range(len(self.priced)):
-            for sign in (1, -1):
-                self.check(i, sign)
+        self.check()
         prices_M = self.prices(lambda p, i: self._side(i, self._sampler(p), rng), _TRIALS, stop=True)
         sampler = self._sampler(prices_M)
         while True:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,9 +89,9 @@ def site_choices(site: Site, candidates: Mapping[str, tuple[Value, ...]]) -> Ite
         yield dict(zip(site.scope, values))
 
 
-def gflops(macs: int, rounding: str = ROUND_HALF_EVEN, digits: int = 12) -> str:
+def gflops(macs: int, digits: int = 12) -> str:
     """`macs` in GFLOPs as plain decimal text without trailing zeros, to `digits` significant digits."""
-    return GFLOPS.text(macs, rounding, digits)
+    return GFLOPS.text(macs, digits=digits)
 
 
 def convention(reference: Reference) -> str:

@@ -133,7 +133,7 @@ def _number(value: float | None, scale: float, missing: str) -> str:
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Bring table.csv, table.md and plot.png in the folder `path` up to date."""
-    from autovid.studies.comparison_plot import comparison_png
+    from autovid.studies.plots import comparison_png
 
     write_atomic(path / "table.csv", _csv(comparison))
     write_atomic(path / "table.md", _markdown(comparison))

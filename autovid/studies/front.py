@@ -299,7 +299,7 @@ def check_folder(folder: Path) -> None:
 
 def write_front(folder: Path, front: Front, title: str, sentences: Sequence[str]) -> list[Path]:
     """Write the architectures, the table and the picture, in place of an earlier front; return the architectures."""
-    from autovid.studies.front_plot import front_png
+    from autovid.studies.plots import front_png
 
     check_folder(folder)
     with explained(f"cannot make {folder}"):

@@ -78,7 +78,7 @@ def open_measured(
     trained = what not in NETWORKS and path.is_dir() and RunDirectory.open(path).kind == KIND
     model = as_trained(path) if trained else find_model(what)
     try:
-        return measured_network(_name(what), model, compute, compiled=compiled, frames=frames, crop=crop, views=views)
+        return measured_network(name_of(what), model, compute, compiled=compiled, frames=frames, crop=crop, views=views)
     except ConfigError as error:
         where = f"{what}, at this --frames or --crop: " if frames or crop else ""
         raise ConfigError(f"{where}{error}") from None
@@ -109,7 +109,7 @@ def measured_network(
     return MeasuredNetwork(name, model, plain, net, compute)
 
 
-def _name(what: str) -> str:
+def name_of(what: str) -> str:
     """Name a run by its folder, also by the architecture.yaml in it; another file by itself."""
     path = Path(what)
     if path.name == "architecture.yaml" or path.is_dir():

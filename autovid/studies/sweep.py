@@ -45,6 +45,7 @@ class SweepTraining:
     new_head: bool = False
     views: tuple[str, ...] = ()
     cache: CacheSize = "off"
+    resume_command: str = ""
 
     @property
     def name(self) -> str:
@@ -70,6 +71,7 @@ class SweepTraining:
                     views=self.views,
                     resume=out.is_dir(),
                     progress=_Epochs(self.name, self.recipe, report),
+                    resume_command=self.resume_command,
                 )
         except DivergedError as error:
             return str(error)
@@ -132,6 +134,7 @@ def sweep(
     *,
     resume: bool = False,
     say: Callable[[str], None] = print,
+    kind: str = "sweep",
 ) -> list[SweepResult]:
     """Run all trainings and keep the tables in `out` up to date; finished and stopped ones are not repeated.
 
@@ -140,7 +143,7 @@ def sweep(
     names = [training.name for training in trainings]
     if len({name.lower() for name in names}) < len(names):
         raise ConfigError("two combinations of --over would have one directory; write their values otherwise")
-    with RunDirectory.create_or_resume(out, _config(trainings), kind="sweep", resume=resume) as run:
+    with RunDirectory.create_or_resume(out, _config(trainings), kind=kind, resume=resume) as run:
         known = {outcome.settings: outcome for outcome in read_sweep(run.path) if not outcome.failed}
         left = [training for training in trainings if training.settings not in known]
         for number, outcome in runner(left, run.path.resolve()):
@@ -224,5 +227,6 @@ class _Epochs(Progress):
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         super().update(done, status, metrics)
-        if "val_top1" in metrics:
-            self._report(round(done * self._recipe.epochs / self._total), metrics["val_top1"])
+        score = metrics.get("val_top1", metrics.get("val_map"))  # mAP where videos may have several classes
+        if score is not None:
+            self._report(round(done * self._recipe.epochs / self._total), score)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autovid.errors import ConfigError
 from autovid.fileio import digest
-from autovid.run import Progress, RunDirectory, run_task
+from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.problem import Choices
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
@@ -100,12 +100,12 @@ class TableEvaluator:
 
     def coverage(self) -> str:
         """Say how much of the table is there: "5 of 256 architectures, 10 of 576 trainings; ..."."""
-        there, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
+        trained, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
         if not self.file.planned:
-            return f"{there} architectures, {trainings} trainings"
+            return f"{trained} architectures, {trainings} trainings"
         size, (low, high) = load_space(self.file.space).size, self.file.covered
         whole = f", but all of --flops {low / 1e9:.10g}:{high / 1e9:.10g} are there" if high else ""
-        return f"{there} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete{whole}"
+        return f"{trained} of {size} architectures, {trainings} of {self.file.planned} trainings; not complete{whole}"
 
 
 def load_benchmark(name: str | Path) -> TableEvaluator:
@@ -144,7 +144,6 @@ def search_by_table(
     rounds: int | None = None,
     resume: bool = False,
     resume_command: str = "",
-    progress: Progress | None = None,
 ) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
@@ -166,5 +165,5 @@ def search_by_table(
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)
         task = SearchTask(space, settings, constraints, evaluator=evaluator)
-        outcome = run_task(task, run, seed=seed, progress=progress, resume_command=resume_command)
+        outcome = run_task(task, run, seed=seed, resume_command=resume_command)
         return finish(run.path, outcome)

@@ -130,8 +130,8 @@ def _check_out_of_reach(strategy: Strategy, problem: Problem) -> None:
     raise AssertionError("candidates gives architectures where the constraints hold none")
 
 
-def small_problem(seed: int = 0) -> Problem:
+def small_problem() -> Problem:
     """Make a problem to try a strategy on: the whole space `tiny`, 7.1 to 7.9 MMACs."""
     space = load_space("tiny")
     constraints = final_constraints(parse_constraints(space, {"flops": "0.0071:0.0079"}), space)
-    return replace(whole_problem(space, constraints, steps=STEPS, seed=seed), warmup=WARMUP)
+    return replace(whole_problem(space, constraints, steps=STEPS), warmup=WARMUP)

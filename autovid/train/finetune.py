@@ -65,8 +65,8 @@ def _other_classes(start: Path, file: Path, videos: VideoSet) -> str:
     last = run.latest() if run is not None else None
     if last is not None:
         theirs = tuple(last.state.info["classes"])
-        differ, there = theirs != videos.classes, len(theirs)
+        differ, number = theirs != videos.classes, len(theirs)
     else:
-        there = classes_in(file) or 0
-        differ = there != len(videos.classes)
-    return f"the weights are for other classes ({there} there, {len(videos.classes)} here)" if differ else ""
+        number = classes_in(file) or 0
+        differ = number != len(videos.classes)
+    return f"the weights are for other classes ({number} there, {len(videos.classes)} here)" if differ else ""

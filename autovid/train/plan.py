@@ -60,6 +60,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"val      {_validations(recipe)}",
         f"rate     {_schedule(recipe)}",
         *_multiples(recipe),
+        *_extras(recipe),
         *plot(recipe, steps),
     ]
     return "\n".join(lines)
@@ -179,6 +180,22 @@ def _schedule(recipe: Recipe) -> str:
         return f"{warm}half a cosine from {recipe.lr:g} over all epochs, one value an epoch"
     at = ", ".join(f"{epoch:g}" for epoch in recipe.milestones)
     return f"{warm}{recipe.lr:g}, times {recipe.factor:g} after epochs {at}"
+
+
+def _extras(recipe: Recipe) -> list[str]:
+    """Return a line about what the paper's recipe does not have, if there is any."""
+    blends = [f"{name} {alpha:g}" for name, alpha in (("mixup", recipe.mixup), ("CutMix", recipe.cutmix)) if alpha]
+    freeze = recipe.freeze
+    parts = [
+        "AdamW" * (recipe.optimizer == "adamw"),
+        " or ".join(blends),
+        f"labels smoothed by {recipe.label_smoothing:g}" * (recipe.label_smoothing > 0),
+        f"weights averaged with decay {recipe.ema}" * (recipe.ema is not None),
+        "every class drawn alike" * recipe.balance,
+        f"{', '.join(freeze.layers)} at rest for {freeze.epochs:g} epochs" * bool(freeze.layers),
+    ]
+    text = ", ".join(filter(None, parts))
+    return [f"learning {text}"] if text else []
 
 
 def _multiples(recipe: Recipe) -> list[str]:

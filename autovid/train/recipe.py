@@ -74,7 +74,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     accumulate: int = 1  # parts that a batch goes through the network in, one after the other
     max_norm: float | None = None  # of the gradient, which is scaled down where it is larger
     label_smoothing: float = 0.0
-    ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place
+    ema: float | None = None  # decay of a running average of the weights, which is evaluated in their place; less early
     sync_norm: bool = False  # statistics of batch norm over the clips of all workers, not over those of each
     precise_norm: int = 0  # batches over which they are taken anew after the last step
     color_jitter: float = 0.0  # share by which brightness, contrast and saturation change at most
@@ -229,8 +229,8 @@ def check_recipe(recipe: Recipe) -> None:
 CHOICES = {"optimizer": Optimizer, "augment": Augment, "precision": Precision, "crops": Crops, "schedule": Schedule}
 
 
-def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
-    """Return a rule for each value: its validity, and the valid values in words."""
+def _schedule_rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
+    """Return a rule for each value of the learning rate's schedule: its validity, and the valid values in words."""
     ends = [0.0, *recipe.milestones, recipe.epochs]
     multi = recipe.schedule == "multi_step"
     return {
@@ -255,6 +255,13 @@ def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
             f"rising epochs inside the {recipe.epochs:g} of training, further apart than the warm-up is long, "
             "for schedule: cosine and a warm-up in epochs",
         ),
+    }
+
+
+def _rules(recipe: Recipe) -> dict[str, tuple[bool, str]]:
+    """Return a rule for each value: its validity, and the valid values in words."""
+    return {
+        **_schedule_rules(recipe),
         "lr_multiples": (
             all(0 < value < math.inf for value in msgspec.structs.astuple(recipe.lr_multiples)),
             "finite numbers above 0",

@@ -233,8 +233,18 @@ def _right(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _average(net: Network, decay: float) -> AveragedModel:
-    """Average weights and statistics of `net` from now on."""
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+    """Average weights and statistics of `net` from now on.
+
+    After n steps the decay is at most (1 + n) / (10 + n), as TensorFlow and timm have it: else a short training would
+    be judged by the weights that it began with.
+    """
+
+    def average(averages: Any, current: Any, number: Tensor | int) -> None:
+        steps = int(number)
+        now = get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))  # type: ignore[no-untyped-call]
+        now(averages, current, number)
+
+    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)
 
 
 def prepare(net: Network, recipe: Recipe, multi_label: bool = False) -> Network:

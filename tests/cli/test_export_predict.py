@@ -4,10 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 
@@ -226,6 +228,44 @@ def test_a_timeline_is_printed_and_written(
     assert len((out / f"{clip.stem}.timeline.csv").read_text().splitlines()) == 1 + 3
     assert main(["predict", str(model), str(clip), str(clip), "--timeline", str(out)]) == 2
     assert "give each a --timeline folder of its own" in capsys.readouterr().err
+
+
+def test_a_growing_file_is_followed_until_ctrl_c(
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = tmp_path / "live.ts"
+    with av.open(str(clip)) as video, av.open(str(source), "w") as out:
+        stream = out.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            packet.stream = stream
+            out.mux([packet] if packet.dts is not None else [])
+    printed: list[str] = []
+    sleep = time.sleep
+
+    def until_printed(seconds: float) -> None:
+        printed.append(capsys.readouterr().out)
+        if printed[-1]:
+            raise KeyboardInterrupt
+        assert len(printed) < 60
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", until_printed)
+    words = ["predict", str(exported["safetensors"]), "--device", "cpu", "--follow", str(source)]
+    assert main(words) == 130
+    assert printed[-1].startswith("  0:00.")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("autovid predict: followed 0:00.")
+    for more, message in {
+        str(clip): "--follow takes one source",
+        "--timeline=x": "--timeline is for videos that have an end",
+    }.items():
+        assert main([*words, more]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["predict", str(exported["safetensors"]), "--give-up", "3", str(clip)]) == 2
+    assert "--give-up is for --follow" in capsys.readouterr().err
 
 
 def test_windows_shorter_than_a_frame_are_refused_and_times_have_the_decimals_they_need(

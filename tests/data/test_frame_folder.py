@@ -11,7 +11,8 @@ from PIL import Image
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, open_videos
 from autovid.data.images import FrameFolder, open_video
-from autovid.data.video import JpegDecoder, VideoError
+from autovid.data.jpeg import JpegDecoder
+from autovid.data.video import VideoError
 
 
 def folder(path: Path, template: str = "{:05d}.jpg", first: int = 1, n: int = 30) -> Path:

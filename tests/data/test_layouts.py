@@ -1,5 +1,6 @@
 """Tiny replicas of the data sets as they are distributed: their real file names and columns, and their oddities."""
 
+import argparse
 import csv
 import json
 import unicodedata
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autovid.cli import main
-from autovid.cli.data import NAMES
+from autovid.cli.data import arguments
 from autovid.data import Video, VideoSet, open_videos
 from autovid.data.layouts import LAYOUTS
 from autovid.data.layouts.kinetics import choose
@@ -44,8 +45,12 @@ def refused(name: str, root: Path, complaint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_line_knows_every_layout() -> None:
-    assert tuple(LAYOUTS) == NAMES
+def test_the_command_line_knows_every_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYOUTS._lines, "another", ("a data set of a test", "autovid.data.layouts.own:read_csv"))
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    for name in LAYOUTS:
+        assert parser.parse_args(["index", name, "DIR"]).name == name
 
 
 # Kinetics-400

@@ -75,6 +75,12 @@ def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges
     assert np.allclose(spans, list(pairwise(edges)))  # multiples of a frame's 0.04 s
 
 
+def test_windows_grow_to_what_a_clip_spans(video: Path) -> None:
+    wide = Clip(4, 24, stride=8)  # 25 frames of 0.04 s: 1 s
+    assert [window.end for window in read_windows(video, wide, 0.3, whole_clips=True)] == [1, pytest.approx(2.2)]
+    assert len(list(read_windows(video, DENSE, 0.5, whole_clips=True))) == 4
+
+
 def test_a_window_holds_a_frame(video: Path) -> None:
     assert len(list(read_windows(video, DENSE, 0.04))) == 55
     with pytest.raises(ConfigError, match=r"a\.mp4: windows of 1e-07 s are shorter than a frame; give 0\.04 or more"):

@@ -20,11 +20,12 @@ SMALL = {
     "train": "--recipe proxy --epochs 1 --batch 4 --decoders 1",
     "random-baseline": "-n 2 --recipe proxy --epochs 1 --batch 4 --decoders 1",
     "rank": "-n 3 --recipe proxy --epochs 1 --batch 4 --decoders 1",
+    "compare": "--recipe proxy --epochs 1 --batch 4 --decoders 1",
     "sweep": "--recipe proxy --epochs 1 --batch 4 --decoders 1",
     "bench": "--repeats 2 --largest-batch 0",
     "latency-table": "--repeats 1",
 }
-DATA = ("search", "train", "random-baseline", "rank", "sweep")
+DATA = ("search", "train", "random-baseline", "rank", "compare", "sweep")
 SHELL = set("|&;<>$`*?(){}~")  # what only a shell understands
 
 pytestmark = pytest.mark.docs
@@ -64,6 +65,8 @@ def small(command: str) -> str:
     flags = SMALL[words[1]]
     if "--strategy" in words:  # samples are PARSEC's
         flags = flags.replace("--samples 2 ", "")
+    if {"small", "finetune"} & set(words):
+        flags = flags.replace("--recipe proxy", "--frames 8 --crop 32 --stride 1")
     return " ".join([command.split(" #")[0].rstrip(), flags, data])
 
 

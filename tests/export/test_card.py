@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from autovid.export.card import model_card
 from autovid.export.manifest import Check, ClipCost, ExportManifest, Interface
+from autovid.export.package import model_card
 from autovid.export.source import find_source
 from autovid.space import load_space
 

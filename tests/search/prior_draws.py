@@ -2,7 +2,7 @@
 
 import torch
 
-from autovid.search.prior import Prior
+from autovid.search.strategies.parsec import Prior
 
 
 def draw_from(prior: Prior, k: int, generator: torch.Generator) -> torch.Tensor:

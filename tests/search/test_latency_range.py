@@ -28,9 +28,8 @@ from autovid.search.constraints import drawable, final_constraints, part_constra
 from autovid.search.feasibility import Feasibility, choose, decided
 from autovid.search.objective import Beta, CostTerm, cost_shares, surrogate
 from autovid.search.picture import search_curve
-from autovid.search.prior import Prior
 from autovid.search.run import SearchResult, supernet_search
-from autovid.search.strategies.parsec import Parsec
+from autovid.search.strategies.parsec import Parsec, Prior
 from autovid.search.strategy import Scores, make_strategy
 from autovid.solver import CostRange, TableConstraint
 from autovid.space import SearchSpace, load_architecture, load_space

@@ -12,9 +12,8 @@ from autovid.costs import Macs
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import PartConstraint, settings_for
-from autovid.search.prior import Prior
 from autovid.search.run import supernet_search
-from autovid.search.strategies.parsec import Parsec
+from autovid.search.strategies.parsec import Parsec, Prior
 from autovid.search.task import SearchTask
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space

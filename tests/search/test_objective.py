@@ -16,7 +16,7 @@ from autovid.search.objective import (
     sample_count,
     surrogate,
 )
-from autovid.search.prior import Prior
+from autovid.search.strategies.parsec import Prior
 from autovid.search.supernet import StreamingSoftmax
 from autovid.solver import CostRange
 from autovid.space import load_space

@@ -11,8 +11,8 @@ from prior_draws import draw_from
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import parse_constraints, settings_for
-from autovid.search.prior import Prior
 from autovid.search.run import supernet_search
+from autovid.search.strategies.parsec import Prior
 from autovid.space import SearchSpace
 from autovid.space.decisions import is_searched_in
 

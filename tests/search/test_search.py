@@ -27,8 +27,8 @@ from autovid.models import build
 from autovid.run import RunDirectory
 from autovid.search import Constraint, derive, parse_constraints, read_search, search, settings_for
 from autovid.search.picture import probability_image
-from autovid.search.prior import Prior
 from autovid.search.problem import whole_problem
+from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
 from autovid.space.decisions import is_searched_in

@@ -33,11 +33,10 @@ from autovid.run import Interrupted, TaskState
 from autovid.run.task import seed_step
 from autovid.search import parse_constraints, search, settings_for
 from autovid.search.choice import Judge
-from autovid.search.prior import Prior
 from autovid.search.problem import Choices
 from autovid.search.run import SearchResult
 from autovid.search.settings import SearchSettings
-from autovid.search.strategies.parsec import Parsec
+from autovid.search.strategies.parsec import Parsec, Prior
 from autovid.search.supernet import HELD_OUT, Supernet
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace, load_space

@@ -218,3 +218,23 @@ def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:
     constraints = [TableConstraint(table, span(costs, 0.2, 0.8)), TableConstraint(second, span(seconds, 0.2, 0.4))]
     rows = [most_probable_within(constraints, logp).choices, *sample_within(constraints, logp, 20, rng)]
     assert all(row[0] != 0 and row[1] != 1 for row in rows)
+
+
+def test_what_lies_just_beside_the_first_range_does_not_hide_that_none_is_inside_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Costs are in bins: an architecture beside the range reached the other one, and to prove nothing took minutes."""
+    rng = np.random.default_rng(0)
+    table = chain(rng, 2, 3, 10**7)
+    second, logp, choices = other(table, 0, like=0.9), prior(table, rng), every(table)
+    costs, seconds = table.total(choices), second.total(choices)
+    first = span(costs, 0.5, 0.5002)
+    reach = seconds[first.holds(costs)]
+    monkeypatch.setattr(several_constraints, "likely_within", lambda *rest: pytest.fail("draws are searched for it"))
+    for ends in (
+        CostRange(int(reach.min()) - 50, int(reach.min()) - 1),
+        CostRange(int(reach.max()) + 1, int(reach.max()) + 50),
+    ):
+        constraints = [TableConstraint(table, first), TableConstraint(second, ends)]
+        with pytest.raises(CostRangeError, match="reaches (down|up) to"):
+            most_probable_within(constraints, logp)

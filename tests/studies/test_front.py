@@ -18,7 +18,7 @@ from autovid.search.derivation import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import load_architecture, load_space
 from autovid.studies.front import Front, FrontEntry, find_front, keep_best, sentences, slices, within
-from autovid.studies.front_plot import front_png
+from autovid.studies.plots import front_png
 
 SPACE = load_space("tiny")
 SHORT = ["--steps", "1", "--batch", "4", "--crop", "16", "--decoders", "0", "--precision", "fp32"]

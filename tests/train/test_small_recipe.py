@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from small import SPACE, recipe, train
+from small import ARCH, SPACE, recipe, train
 from stopping import StopAt
 
+from autovid.cli.training import plain_experiment
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.layers.mixing import Mixing
@@ -19,6 +20,8 @@ from autovid.run import Interrupted, RunDirectory
 from autovid.run.task import seed_step
 from autovid.train import make_recipe, open_trained
 from autovid.train.optimizer import make_optimizer
+from autovid.train.plan import make_plan
+from autovid.train.presets import Freeze
 from autovid.train.task import prepare
 
 SMALL = {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "ema": 0.9, "optimizer": "adamw", "balance": True}
@@ -32,7 +35,7 @@ def videos(tiny_videos: Path) -> VideoSet:
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Clips of one value each, the number of their class."""
     x = torch.arange(8.0)[:, None, None, None, None].expand(8, 3, 2, 10, 10)
-    return x.clone(), torch.eye(8)
+    return x.contiguous(memory_format=torch.channels_last_3d), torch.eye(8)
 
 
 def test_mixup_blends_whole_clips_and_cutmix_boxes_as_their_targets_say() -> None:
@@ -43,6 +46,7 @@ def test_mixup_blends_whole_clips_and_cutmix_boxes_as_their_targets_say() -> Non
         seed_step(0, step)
         x, y = Mixing(0.4, 1.0)(*batch())
         assert torch.allclose(x.mean((1, 2, 3, 4)), y @ numbers, rtol=0, atol=1e-4)
+        assert x.is_contiguous(memory_format=torch.channels_last_3d)
         assert torch.allclose(y.sum(1), torch.ones(8))  # of two numbers: one rounding
         whole = bool((x.flatten(1).amax(1) - x.flatten(1).amin(1)).max() == 0)
         kinds.add("mixup" if whole else "cutmix")
@@ -121,3 +125,15 @@ def test_networks_that_blend_or_lose_by_themselves_are_refused() -> None:
         prepare(build("tsn_resnet18", 12, modules=["cutmix"]), recipe(mixup=0.2))
     with pytest.raises(ConfigError, match="mixup and cutmix: this network has a loss of its own"):
         prepare(build("s2dnet", 12), recipe(cutmix=1.0))
+
+
+def test_the_plan_says_it(videos: VideoSet) -> None:
+    chosen = make_recipe(SPACE, name="small", balance=True, freeze=Freeze(("body",), 2))
+    plan = make_plan(ARCH, chosen, plain_experiment("it", chosen), videos)
+    (line,) = [one for one in plan.splitlines() if "Mix" in one]
+    assert line == (
+        "learning AdamW, mixup 0.2 or CutMix 1, labels smoothed by 0.1, weights averaged with decay 0.99, every class "
+        "drawn alike, body at rest for 2 epochs"
+    )
+    plain = make_recipe(SPACE, proxy=True)
+    assert "learning" not in make_plan(ARCH, plain, plain_experiment("it", plain), videos)
