@@ -94,6 +94,7 @@ def test_two_processes_search_and_stop_together(tiny_videos: Path, tmp_path: Pat
     assert read_config(out / "config.yaml")["settings"]["archs_per_update"] == 2
 
 
+@pytest.mark.docs
 def test_a_budget_is_for_two_processes_where_these_are_faster(tiny_videos: Path, tmp_path: Path) -> None:
     out, plugin = tmp_path / "run", tmp_path / "measured.py"
     plugin.write_text(MEASURED.format(slower=1.5))

@@ -37,6 +37,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.update(before)
 
 
+@pytest.mark.thorough
 def test_a_trial_measures_everything_without_ray_av_and_drawing(tmp_path: Path) -> None:
     for name in ABSENT:
         (tmp_path / f"{name}.py").write_text(

@@ -47,7 +47,13 @@ def test_section_6(name: str) -> None:
         assert pooled.macs_by_kind["conv"] == pooled_macs
 
 
-@pytest.mark.parametrize("name", ["conv_resnet50", "conv_inception_v1", "conv_resnet18"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv_resnet18",
+        *(pytest.param(f"conv_{name}", marks=pytest.mark.thorough) for name in ("resnet50", "inception_v1")),
+    ],
+)
 def test_dense_aggregation_costs_c_times_as_much_as_aggregation(name: str) -> None:
     """The dense networks with temporal pooling are in no table, so by hand: per weight of TAM, C of them."""
     backbone, conv, tam = name.partition("_")[2], {}, {}

@@ -2,7 +2,7 @@
 
 Alone, each runs forward and backward at a small size, is saved, loaded and described. With all modules that fit it,
 each is built and passed through on the meta device; of every kind of network the smallest one learns with each module.
-Those that differ from another one in depth or frames alone are left to the thorough tests.
+Those that differ from another one in depth, frames or backbone alone are left to the thorough tests.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def spec(name: str, *modules: str) -> NetworkSpec:
     return NetworkSpec(network=name, classes=CLASSES, frames=frames, crop=CROP, modules=asked)
 
 
-DEEPER = {  # the same networks as others here, with more blocks or another stride of frames
+DEEPER = {  # the parts of others here: more blocks, another stride of frames, or another backbone
     "auto_tsnet_l", "auto_tsnet_l_noattention", "auto_tsnet_m", "auto_tsnet_m_noattention", "csn_r101", "csn_r152",
     "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r50_4x16", "slowonly_r50_8x8", "x3d_l", "x3d_m", "x3d_s",
     *(f"{strategy}_resnet50" for strategy in ("conv", "i3d", "nln", "s3d", "tam", "tsm")),
-    "auto_tsnet_s_noattention", "s2dnet_mini_kinetics",
+    *(f"{strategy}_inception_v1" for strategy in ("conv", "nln", "tam", "tsm")),
+    "auto_tsnet_s_noattention", "s2dnet_mini_kinetics", "s2dnet_x3d",
 }  # fmt: skip
 EACH = [pytest.param(name, marks=[pytest.mark.thorough] if name in DEEPER else []) for name in NETWORKS]
 IMAGES = [name for name in NETWORKS if name.endswith(("_imagenet", "_cifar"))]
@@ -143,7 +144,7 @@ def kinds() -> dict[tuple[str, ...], str]:
 
 
 @pytest.mark.parametrize(
-    "module", [pytest.param(name, marks=[] if name in ("dnr", "rms") else [pytest.mark.thorough]) for name in MODULES]
+    "module", [pytest.param(name, marks=[] if name == "dnr" else [pytest.mark.thorough]) for name in MODULES]
 )
 def test_each_kind_learns_with_each_module(module: str) -> None:
     names = [name for name in kinds().values() if module in fitting(name)]

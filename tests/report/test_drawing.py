@@ -20,6 +20,7 @@ from autovid.space import Architecture, load_space
 SVG = "{http://www.w3.org/2000/svg}"
 FONTS = f"{matplotlib.get_data_path()}/fonts/ttf"
 TWO = ("auto_tsnet_s", "slowfast_r50_8x8")
+USUAL = ("i3d_inception_v1", "slowfast_r50_8x8", "s2dnet", "csn_r50")  # the others: thorough tests
 FAMILIES = [
     "i3d_inception_v1",
     "slowfast_r50_8x8",
@@ -103,7 +104,9 @@ def test_the_prior_is_shown_where_it_is_known(arch: Architecture) -> None:
     assert shown[0].endswith("prior of expansion: 1.5: 25 %, 2.25: 75 %")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in USUAL else [pytest.mark.thorough]) for n in FAMILIES]
+)
 def test_hand_designed_networks_are_drawn_piece_by_piece(name: str) -> None:
     spec = NetworkSpec(network=name)
     shown = titles(draw_file(outline(spec)))
