@@ -37,7 +37,9 @@ SECTION_6 = {
 }
 
 
-@pytest.mark.parametrize("name", SECTION_6)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.thorough] if "resnet50" in name else []) for name in SECTION_6]
+)
 def test_section_6(name: str) -> None:
     macs, params, pooled_macs = SECTION_6[name]
     plain, pooled = counted(name), counted(name, temporal_pooling=True)

@@ -20,7 +20,11 @@ from autovid.models import build, inherit
 from autovid.models.builder import SearchNetwork
 from autovid.space import Architecture, SearchSpace, load_space
 
-SPACES = [("tiny", 16, 32), ("two_stream", 8, 32), ("x3d", 4, 32)]
+SPACES = [
+    ("tiny", 16, 32),
+    ("two_stream", 8, 32),
+    pytest.param("x3d", 4, 32, marks=pytest.mark.thorough, id="x3d-4-32"),  # its blocks are two_stream's
+]
 MOVES = {  # what gives numbers another place or type, one by one: no layout changes what comes out
     *("clone", "copy_", "_to_copy", "detach", "_unsafe_view", "_reshape_alias"),
     *("slice_backward", "new_zeros", "zeros", "zeros_like", "empty", "empty_like", "empty_strided", "new_empty"),

@@ -145,7 +145,7 @@ def test_options_of_the_network_and_of_modules_are_told() -> None:
     assert shown.count("random mean scaling") == 2  # in res4 and res5
 
 
-@pytest.mark.parametrize("spec", [ASKED, *(NetworkSpec(network=name) for name in FAMILIES)], ids=lambda s: s.network)
+@pytest.mark.parametrize("spec", [ASKED, *(NetworkSpec(network=name) for name in USUAL)], ids=lambda s: s.network)
 def test_all_text_is_inside_of_the_picture(spec: NetworkSpec) -> None:
     fonts = {False: FT2Font(f"{FONTS}/DejaVuSans.ttf"), True: FT2Font(f"{FONTS}/DejaVuSans-Bold.ttf")}
     for element in ElementTree.fromstring(draw_file(outline(spec))).iter(f"{SVG}text"):

@@ -173,7 +173,16 @@ def videos(tiny_videos: Path) -> VideoSet:
     return open_videos(tiny_videos)
 
 
-@pytest.mark.parametrize("path", [once_a_base(path) for path in OF["train"]])
+LEARN = ("auto_tsnet_s_kinetics400", "dnr_kinetics400_tsm", "resnet110_cifar100", "rms_kinetics400", "s2dnet_ssv2")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in LEARN else [pytest.mark.thorough])
+        for path in OF["train"]
+    ],
+)
 def test_two_steps_of_it_learn(path: Path, videos: VideoSet) -> None:
     experiment = reduced(path)
     recipe = experiment.recipe
