@@ -28,6 +28,7 @@ from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
 
 LEARNING, SCORING, CHOOSING = 0.62, 0.08, 0.25  # of the time; the rest is for beginning and ending
+LONGER = 1.2  # an update in the search, with its records and other architectures, than one that is measured
 TRIALS = 6  # updates of each part that are measured, after a first one
 FEWEST = 8  # updates of a part
 CANDIDATES = 64
@@ -103,7 +104,7 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     Raises ConfigError where the time is too short.
     """
     total = sum(part.steps for part in settings.parts)
-    each = rates.update(settings.parts)
+    each = LONGER * rates.update(settings.parts)
     updates = LEARNING * seconds / each
     fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
     if updates < fewest:

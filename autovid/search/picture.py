@@ -20,7 +20,8 @@ from autovid.space.schema import JOINT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BLUE, GREY, BAND = "#2b6cb0", "#718096", "#68d391"
+BLUE, GREY, BAND, PALE, DARK = "#2b6cb0", "#718096", "#68d391", "#a3c4e8", "#1a365d"
+NARROW = 0.09  # of all steps: above a shorter part there is no room for its name
 
 
 def probability_image(problem: Problem, log_probs: Sequence[np.ndarray]) -> np.ndarray:
@@ -58,7 +59,6 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
 
     space, settings = searched.space, searched.settings
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    steps = [record["step"] for record in records]
     ranges: dict[Cost, Mapping[str, CostRange | None]] = {Macs(): {}}
     ranges |= {one.cost: {**one.parts, JOINT: one.final(space)} for one in searched.constraints}
     prior = bool(searched.learned)
@@ -69,19 +69,19 @@ def search_curve(metrics: Path, searched: Searched, arch: Architecture) -> bytes
     texts = [f"{cost.of(arch) / cost.quantity.atoms:.4g} {cost.quantity.unit}" for cost in ranges]
     for cost, parts in ranges.items() if prior else ():
         title = f"expected {cost.quantity.what} of the prior ({cost.quantity.unit})"
-        _curve(axes[cost.name], title, steps, records, f"expected_{cost.metric}", BLUE)
+        _curve(axes[cost.name], title, records, f"expected_{cost.metric}", BLUE)
         _against(axes[cost.name], [parts.get(part.name) for part in settings.parts], cost, settings, cost.of(arch))
     if prior:
         inside = "P(in all ranges)" if len(searched.constraints) > 1 else "P(in range)"
-        _curve(axes["inside"], inside, steps, records, "p_in_range", BLUE)
+        _curve(axes["inside"], inside, records, "p_in_range", BLUE)
         axes["inside"].set_ylim(0, 1)
-        _curve(axes["entropy"], "entropy of the prior (nats)", steps, records, "entropy", BLUE)
+        _curve(axes["entropy"], "entropy of the prior (nats)", records, "entropy", BLUE)
     else:
         title = "log-likelihood of architectures: best (blue), mean (grey)"
-        _curve(axes["scores"], title, steps, records, "best_log_likelihood", BLUE)
-        _curve(axes["scores"], "", steps, records, "mean_log_likelihood", GREY)
-    _curve(axes["loss"], "loss: the weights' clips (blue), held-out clips (grey)", steps, records, "loss", BLUE)
-    _curve(axes["loss"], "", steps, records, "held_out_loss", GREY)
+        _curve(axes["scores"], title, records, "best_log_likelihood", BLUE)
+        _curve(axes["scores"], "", records, "mean_log_likelihood", GREY)
+    _curve(axes["loss"], "loss: the weights' clips (pale), held-out clips (dark)", records, "loss", PALE)
+    _curve(axes["loss"], "", records, "held_out_loss", DARK)
     for panel in axes.values():
         _mark_parts(panel, settings)
     proxy = " (proxy)" if settings.proxy else ""
@@ -100,12 +100,12 @@ def _panels(others: Sequence[str]) -> Any:
     return [row if len(row) == 2 else row * 2 for row in rows]
 
 
-def _curve(axes: "Axes", title: str, steps: list[int], records: list[dict[str, Any]], key: str, color: str) -> None:
+def _curve(axes: "Axes", title: str, records: list[dict[str, Any]], key: str, color: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for part in sorted({record["part"] for record in records}):  # a line of its own for each part
-        values = [r.get(key) if r["part"] == part else None for r in records]
-        axes.plot(steps, [np.nan if v is None else v for v in values], color=color, linewidth=1.4)
+        points = [(r["step"], r[key]) for r in records if r["part"] == part and r.get(key) is not None]
+        axes.plot([x for x, _ in points], [y for _, y in points], color=color, linewidth=1.4)
     if title:
         axes.set_title(title, fontsize=9, loc="left", pad=14)  # the parts' names stand below it
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
@@ -141,4 +141,6 @@ def _mark_parts(axes: "Axes", settings: SearchSettings) -> None:
             axes.axvline(start - 0.5, color=GREY, linewidth=0.7, linestyle=":")
         if part.warmup:
             axes.axvspan(start - 0.5, start + part.warmup - 0.5, color="#edf2f7", zorder=0, linewidth=0)
+        if part.length < NARROW * settings.steps:
+            continue  # its name would lie over the next
         axes.text(start, 1.01, part.name, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY, va="bottom")

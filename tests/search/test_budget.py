@@ -11,7 +11,7 @@ from autovid.cli import main, options
 from autovid.errors import ConfigError
 from autovid.run import RunDirectory
 from autovid.search import settings_for
-from autovid.search.budget import CHOOSING, LEARNING, Rates, choice_within, plan_budget
+from autovid.search.budget import CHOOSING, LEARNING, LONGER, Rates, choice_within, plan_budget
 from autovid.search.choice import passed_clips
 from autovid.search.settings import ChoiceSettings
 from autovid.space import load_space
@@ -42,7 +42,7 @@ def settings() -> Any:
 def test_a_plan_takes_its_time(seconds: float) -> None:
     before = settings()
     plan = plan_budget(before, RATES, seconds)
-    learning = sum(part.steps * rate for part, rate in zip(plan.parts, RATES.updates))
+    learning = LONGER * sum(part.steps * rate for part, rate in zip(plan.parts, RATES.updates))
     assert learning == pytest.approx(LEARNING * seconds, rel=0.05)  # steps are whole numbers
     shares = [part.steps / sum(one.steps for one in plan.parts) for part in plan.parts]
     asked = [part.steps / sum(one.steps for one in before.parts) for part in before.parts]
@@ -93,7 +93,7 @@ def test_a_budget_beside_another_length_is_refused(
 def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((1.0,) * 4, 0.05))
+    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((0.9,) * 4, 0.05))
     few = ChoiceSettings(candidates=2, clips=4, random=2, val_clips=4, calibration=4)
     monkeypatch.setattr("autovid.search.budget.choice_within", lambda clips: few)
     words = ["search", "--space", "tiny", "--data", str(tiny_videos), "--flops", "0.0075:0.008", *SMALL]
