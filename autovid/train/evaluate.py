@@ -6,6 +6,7 @@ Gong et al., 2021, arXiv:2108.12957, Table 3.
 
 import contextlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
-from autovid.train.accuracy import Meter
+from autovid.train.accuracy import Accuracy, Meter
 from autovid.train.inherited import check_classes
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
@@ -138,10 +139,15 @@ def evaluate(
     if distributed.is_rank0():
         file = evaluation_file(trained.path, views, split)
         if not multi_label:
-            rows = [[name, *row] for name, row in zip(videos.classes, measured.confusion_CC.tolist())]
-            write_atomic(confusion_file(file), csv_text([["class", *videos.classes], *rows]))
+            _write_confusion(confusion_file(file), videos.classes, measured)
         write_atomic(file, evaluation.to_json())
     return evaluation
+
+
+def _write_confusion(file: Path, classes: Sequence[str], measured: Accuracy) -> None:
+    """Write how often videos of a class (a row) were taken for each class (a column)."""
+    rows = [[name, *row] for name, row in zip(classes, measured.confusion_CC.tolist())]
+    write_atomic(file, csv_text([["class", *classes], *rows]))
 
 
 def check_labels(videos: VideoSet, trained: Trained) -> bool:
