@@ -114,7 +114,7 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(1)
     videos, arch = open_videos("synthetic"), load_space("tiny").sample(1)[0]
-    recipe = make_recipe(arch, proxy=True, batch=BATCH, frames=FRAMES, crop=CROP, precision="fp32")
+    recipe = make_recipe(arch, name="proxy", batch=BATCH, frames=FRAMES, crop=CROP, precision="fp32")
     net = prepare(build(arch, classes=len(videos.classes)), recipe)
     after = parts(recipe, recipe.clip(net.clip))
     with FrameCache(videos.train, videos.root, SIZE) as cache:

@@ -70,7 +70,7 @@ def training(name: str, frames: int, crop: int, sync_norm: bool = False) -> Call
         model = load_space(name).sample(1)[0] if name == "tiny" else load_model(name)
         batch = CLIPS * distributed.size()
         clip = {"frames": frames, "crop": crop, "sync_norm": sync_norm}
-        recipe = make_recipe(model, proxy=True, batch=batch, precision="fp32", **clip)
+        recipe = make_recipe(model, name="proxy", batch=batch, precision="fp32", **clip)
         if name != "tiny":
             model = model.changed(classes=len(videos.classes), frames=frames, crop=crop)
         net = prepare(build(model, classes=len(videos.classes)), recipe)

@@ -16,7 +16,7 @@ ARCH = SPACE.sample(1, seed=3)[0]
 def recipe(**changes: Any) -> Recipe:
     """Six steps of eight small clips."""
     small = {"epochs": 2, "batch": 8, "frames": 8, "crop": 24, "stride": 1, "lr": 0.05, "precision": "fp32"}
-    return make_recipe(SPACE, proxy=True, **{**small, **changes})
+    return make_recipe(SPACE, name="proxy", **{**small, **changes})
 
 
 def train(out: Path, videos: VideoSet, model: Model = ARCH, **options: Any) -> Evaluation:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autovid.space import SearchSpace
     from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment, Start
+    from autovid.train.presets import RecipeName
 
 SYNTHETIC = "synthetic"
 RECIPE = (
@@ -114,10 +115,10 @@ def recipe_from(
 
     from autovid.train import make_recipe
 
-    proxy = args.recipe == "proxy" or (args.recipe is None and args.data in (None, SYNTHETIC))
+    name: RecipeName = args.recipe or ("proxy" if args.data in (None, SYNTHETIC) else "full")
     flags = {name: getattr(args, name, None) for name in RECIPE}
-    recipe = make_recipe(what, proxy=proxy, name=args.recipe or "full", **flags | dict(settings))
-    if proxy:
+    recipe = make_recipe(what, name=name, **flags | dict(settings))
+    if name == "proxy":
         more = "--data and --recipe full" if args.data in (None, SYNTHETIC) else "--recipe full"
         text = (
             f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "

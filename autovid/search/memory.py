@@ -39,9 +39,8 @@ def step_memory(
     kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
     with torch.device("meta"):
         weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
-    drawn = settings.archs_per_update or settings.options.get("samples", workers)
-    shared = settings.split == "batch" or (isinstance(drawn, int) and drawn < workers)
-    clips = max(1, settings.batch // workers) if shared else settings.batch  # side by side: each has the whole batch
+    # architectures side by side: each worker has the whole batch
+    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
     return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
 
 

@@ -107,7 +107,12 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
 
     def norm_clips(self, workers: int) -> int:
         """Return how many clips a batch norm takes its statistics from, with so many workers."""
-        return self.batch // (workers if self.split == "batch" and not self.sync_norm else 1)
+        return self.batch // (workers if self.divides_batch(workers) and not self.sync_norm else 1)
+
+    def divides_batch(self, workers: int) -> bool:
+        """Tell whether so many workers divide each batch: as asked, or for want of architectures for all of them."""
+        drawn = self.archs_per_update or self.options.get("samples", workers)
+        return workers > 1 and (self.split == "batch" or (isinstance(drawn, int) and drawn < workers))
 
     def strategy_options(self, part: PartSettings) -> dict[str, Any]:
         """Return the strategy's settings in a part: a part may have its own learning rate."""

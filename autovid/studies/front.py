@@ -87,7 +87,7 @@ class TrainingPlan:
     def trainer(self, searched: Searched, videos: VideoSet, source: str, device: str) -> Trainer:
         """Return the trainer of the architectures of a search."""
         proxy, seed = searched.settings.proxy or source == "synthetic", searched.settings.seed
-        recipe = make_recipe(searched.space, proxy=proxy, epochs=self.epochs, seed=seed)
+        recipe = make_recipe(searched.space, name="proxy" if proxy else "full", epochs=self.epochs, seed=seed)
         return Trainer(videos, source, recipe, device, self.workers, resume_command=self.resume_command)
 
 

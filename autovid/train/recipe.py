@@ -171,8 +171,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return {name: msgspec.to_builtins(getattr(self, name)) for name in kept}
 
 
-def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, name: RecipeName = "full", **changes: Any) -> Recipe:
-    """Make the recipe `name` at the reference input of `what`, or the `proxy`'s at its own, with `changes`.
+def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **changes: Any) -> Recipe:
+    """Make the recipe `name` at the reference input of `what`, or the proxy at its own, with `changes`.
 
     A change that is None is ignored. Values left open follow from others: learning rate from batch, warm-up from
     epochs, jitter from crop. A network that cannot take the proxy's number of frames keeps its own.
@@ -181,7 +181,6 @@ def make_recipe(what: Model | SearchSpace, *, proxy: bool = False, name: RecipeN
     changes = {name: value for name, value in changes.items() if value is not None}
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
-    name = "proxy" if proxy else name
     values = {**size, **PRESETS[name], **changes}
     if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames

@@ -199,8 +199,9 @@ def _open_searched(path: Path, device: str, data: str | None) -> Trained:
     size: dict[str, Any] = {name: getattr(settings, name) for name in ("frames", "crop", "stride", "jitter")}
     precision = weights.config.get("precision", "auto")
     recipe = make_recipe(
-        arch, proxy=settings.proxy, **size, batch=settings.batch, seed=settings.seed, precision=precision
-    )
+        arch, name="proxy" if settings.proxy else "full", **size, batch=settings.batch, seed=settings.seed,
+        precision=precision,
+    )  # fmt: skip
     compute = Compute(device, precision)
     compute.restore(weights.record)
     videos = weights.open_videos(data)

@@ -298,7 +298,7 @@ def test_a_batch_larger_than_the_set_is_noted(capsys: pytest.CaptureFixture[str]
         "A batch of 256 clips has each of the 28 videos 9 times or so, and 300 epochs are 33 steps: --batch 4 makes "
         "more of them."
     )
-    training.note_batch(make_recipe(arch, proxy=True), videos)
+    training.note_batch(make_recipe(arch, name="proxy"), videos)
     assert capsys.readouterr().out == ""
 
 

@@ -106,7 +106,7 @@ def train(device: torch.device, first: int, last: int, state: Any = None) -> Tra
     """Steps of a training, from a checkpoint where there is one."""
     torch.manual_seed(0)
     net = build_network(NetworkSpec(network="x3d_xs", classes=CLASSES, frames=4, crop=32))
-    recipe = make_recipe(NetworkSpec(network="x3d_xs"), proxy=True, batch=8, frames=4, crop=32, precision="fp32")
+    recipe = make_recipe(NetworkSpec(network="x3d_xs"), name="proxy", batch=8, frames=4, crop=32, precision="fp32")
     loader: Any = MemoryLoader((), Path(), net.clip, batch=8)
     task = TrainingTask(net, loader, recipe, Compute(str(device), "fp32"), 4, {})
     if state is not None:

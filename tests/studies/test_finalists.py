@@ -72,7 +72,7 @@ def test_the_better_half_is_trained_twice_as_long(
         {**first, (b, 2.0): 50.0, (a, 2.0): 60.0, (d, 2.0): 60.0, (a, 4.0): 61.0, (d, 4.0): 70.0, (d, 8.0): 1.0}
     )
     monkeypatch.setattr(finalists, "_train", played)
-    recipe = make_recipe(searched.space, proxy=True, epochs=8.0)
+    recipe = make_recipe(searched.space, name="proxy", epochs=8.0)
     trainer = Trainer(open_videos(tiny_videos), str(tiny_videos), recipe, "cpu")
     played.stops = (d, 2.0)
     with pytest.raises(KeyboardInterrupt):

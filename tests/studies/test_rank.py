@@ -183,7 +183,7 @@ def test_what_cannot_be_ranked_is_refused(searched: Path, tiny_videos: Path, tmp
     from autovid.train import make_recipe
 
     supernet = open_supernet(searched, "sparse")
-    recipe = make_recipe(supernet.space, proxy=True)
+    recipe = make_recipe(supernet.space, name="proxy")
     with pytest.raises(ConfigError, match="there is no such part"):
         open_supernet(searched, "nothing")
     with pytest.raises(ConfigError, match="give 3 to 10,000"):

@@ -24,7 +24,7 @@ SPEC = NetworkSpec(network="tsn_resnet18", options={"temporal_pooling": True})
 def recipe(spec: NetworkSpec = SPEC, **changes: Any) -> Recipe:
     """Two steps of twelve small clips."""
     small = {"epochs": 1, "batch": 12, "frames": 4, "crop": 32, "lr": 0.01, "precision": "fp32"}
-    return make_recipe(spec, proxy=True, **{**small, **changes})
+    return make_recipe(spec, name="proxy", **{**small, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +103,12 @@ def test_the_proxy_keeps_the_frames_of_a_network_that_takes_no_others(monkeypatc
 
     monkeypatch.setitem(NETWORKS._registered, "fives", Registered("five frames each", make, ""))
     spec = NetworkSpec(network="fives")
-    full, proxy = make_recipe(spec), make_recipe(spec, proxy=True)
+    full, proxy = make_recipe(spec), make_recipe(spec, name="proxy")
     assert (full.frames, full.crop, full.stride) == (40, 224, 3)
     assert (proxy.frames, proxy.crop) == (40, 32)
-    assert make_recipe(SPEC, proxy=True).frames == 16
+    assert make_recipe(SPEC, name="proxy").frames == 16
     with pytest.raises(ConfigError, match="16 frames: give a multiple of 5"):
-        make_recipe(spec, proxy=True, frames=16)
+        make_recipe(spec, name="proxy", frames=16)
 
 
 class _Plain(Network):

@@ -43,10 +43,10 @@ def test_what_is_not_given_follows_from_what_is() -> None:
 
 
 def test_the_proxy_is_small_and_can_be_changed() -> None:
-    recipe = make_recipe(SPACE, proxy=True, batch=16)
+    recipe = make_recipe(SPACE, name="proxy", batch=16)
     assert (recipe.crop, recipe.augment) == (32, "none")
-    assert make_recipe(SPACE, proxy=True, augment="auto").augment == "auto"
-    assert recipe.lr == 2 * make_recipe(SPACE, proxy=True).lr
+    assert make_recipe(SPACE, name="proxy", augment="auto").augment == "auto"
+    assert recipe.lr == 2 * make_recipe(SPACE, name="proxy").lr
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
@@ -102,7 +102,7 @@ def test_values_that_cannot_be_are_refused(wrong: dict[str, Any], message: str) 
 def test_a_recipe_is_the_same_after_a_file(tmp_path: Path) -> None:
     import msgspec
 
-    recipe = make_recipe(SPACE, proxy=True)
+    recipe = make_recipe(SPACE, name="proxy")
     assert msgspec.convert(msgspec.to_builtins(recipe), Recipe) == recipe
 
 

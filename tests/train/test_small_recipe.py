@@ -135,5 +135,5 @@ def test_the_plan_says_it(videos: VideoSet) -> None:
         "learning AdamW, mixup 0.2 or CutMix 1, labels smoothed by 0.1, weights averaged with decay 0.99, every class "
         "drawn alike, body at rest for 2 epochs"
     )
-    plain = make_recipe(SPACE, proxy=True)
+    plain = make_recipe(SPACE, name="proxy")
     assert "learning" not in make_plan(ARCH, plain, plain_experiment("it", plain), videos)
