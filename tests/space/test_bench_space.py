@@ -5,7 +5,7 @@ import numpy as np
 from autovid.search.part_ranges import parse_constraints
 from autovid.space import SearchSpace, load_space
 
-CENTRE = 2_700_000  # MACs of one clip: the cost at which the benchmark's requirement is checked
+CENTRE = 2_560_000  # MACs of one clip: the cost at which the benchmark's requirement is checked
 
 
 def all_macs(space: SearchSpace) -> np.ndarray:
@@ -19,7 +19,7 @@ def test_all_of_it_can_be_trained() -> None:
 
 def test_at_one_cost_there_are_enough_to_compare() -> None:
     macs = all_macs(load_space("bench"))
-    assert (abs(macs - CENTRE) <= 0.03 * CENTRE).sum() == 61
+    assert (abs(macs - CENTRE) <= 0.03 * CENTRE).sum() == 52
 
 
 def test_at_one_cost_no_decision_is_settled() -> None:
