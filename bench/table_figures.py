@@ -4,16 +4,20 @@
 
 Over the architectures within 3 % of 2.56 million MACs that have two seeds, and over all that have: the rank
 correlation of the seeds, the inter-quartile range of the mean accuracy, how far the seeds of one architecture differ,
-and Kendall's tau of MACs alone and of parameters alone to the mean accuracy. In parentheses 95 % intervals of a
-bootstrap over architectures. Wanted near one cost: a correlation of 0.8 or more, and a range of 3 points or more.
+and Kendall's tau of MACs, of parameters and of the synaptic flow alone to the mean accuracy. In parentheses 95 %
+intervals of a bootstrap over architectures. Wanted near one cost: a correlation of 0.8 or more, and a range of 3 points
+or more.
 """
 
 from collections import defaultdict
+from functools import cache
 
 import numpy as np
-from table import CENTRE, SPREAD, trained
+from table import CENTRE, SPREAD, candidate_numbers, trained
 
+from autovid.space import load_space
 from autovid.studies.correlation import Statistic, interval, kendall, spearman, spoken
+from autovid.studies.zero_cost import synaptic_flow
 
 
 def figures(rows: list[dict[str, str]]) -> list[str]:
@@ -37,6 +41,7 @@ def figures(rows: list[dict[str, str]]) -> list[str]:
         f"seeds of one architecture: mean s.d. {deviation:.1f} points",
         f"MACs alone: {_spoken('Kendall', kendall, columns['macs'][:, 0], mean)}",
         f"parameters alone: {_spoken('Kendall', kendall, columns['params'][:, 0], mean)}",
+        f"synaptic flow alone: {_spoken('Kendall', kendall, columns['synaptic_flow'][:, 0], mean)}",
     ]
 
 
@@ -46,7 +51,10 @@ def _spoken(name: str, statistic: Statistic, x: np.ndarray, y: np.ndarray) -> st
 
 def main() -> None:
     """Print the figures."""
-    rows = list(trained().values())
+    space = load_space("bench")
+    numbers = candidate_numbers(space)
+    flow = cache(lambda number: str(synaptic_flow(space.architecture(numbers[number]))))
+    rows = [row | {"synaptic_flow": flow(int(row["index"]))} for row in trained().values()]
     near = [row for row in rows if abs(int(row["macs"]) - CENTRE) <= SPREAD * CENTRE]
     for title, some in (("within 3 % of 2.56 million MACs", near), ("all", rows)):
         print(f"{title}:\n  " + "\n  ".join(figures(some)))

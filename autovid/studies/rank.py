@@ -1,4 +1,4 @@
-"""A comparison of rankings: `n` architectures by the supernet, and by trainings from scratch.
+"""A comparison of rankings: `n` architectures by the supernet, by scores that need no training, and by trainings.
 
 DIR/
   config.yaml  log.txt  rank.json  table.csv  plot.png
@@ -21,21 +21,29 @@ from autovid.data.lists import csv_text
 from autovid.errors import ConfigError, DataError
 from autovid.fileio import png_bytes
 from autovid.run import Progress, RunDirectory, write_atomic
+from autovid.search.derivation import parameters
 from autovid.space import Architecture
 from autovid.studies.by_training import MOST, Job, Runner, Trainer, draw, macs_at, one_after_the_other
 from autovid.studies.correlation import interval, kendall, spearman, spoken, tied_pairs
 from autovid.studies.supernet import PartSupernet
+from autovid.studies.zero_cost import synaptic_flow
 
 STATISTICS = {"Kendall's tau-b": kendall, "Spearman's rho": spearman}
 FEWEST = 3
 WAYS = ("supernet", "recalibrated")
+UNTRAINED = {"macs": "MACs alone", "params": "parameters alone", "synaptic_flow": "synaptic flow alone"}
 
 
 class RankedArchitecture(msgspec.Struct):
-    """An architecture of a ranking. Top-1 in percent on val, centre view; None: not trained yet, or diverged."""
+    """An architecture of a ranking. Top-1 in percent on val, centre view; None: not trained yet, or diverged.
+
+    `synaptic_flow` is a log10 (autovid/studies/zero_cost.py).
+    """
 
     hash: str
     macs: int
+    params: int
+    synaptic_flow: float
     supernet: float
     recalibrated: float
     alone: float | None = None
@@ -71,7 +79,7 @@ class Ranking:
         """Return value and 95 % bootstrap interval by way and statistic; nan for too few values, or all ties."""
         done = [(e, e.alone) for e in self.entries if e.alone is not None]
         alone = [top1 for _, top1 in done]
-        scored = {way: [getattr(e, way) for e, _ in done] for way in WAYS}
+        scored = {way: [getattr(e, way) for e, _ in done] for way in (*WAYS, *UNTRAINED)}
         return {
             way: {
                 name: {"value": statistic(top1, alone), "interval": list(interval(statistic, top1, alone))}
@@ -87,11 +95,12 @@ class Ranking:
         if done < FEWEST:
             return lines
         for way, statistics in self.correlations().items():
+            title, what = (UNTRAINED[way], "value") if way in UNTRAINED else (way, "accuracy")
             if not all(np.isfinite(s["value"]) for s in statistics.values()):
-                lines.append(f"{way}: no ranking, since all have the same accuracy, there or alone")
+                lines.append(f"{title}: no ranking, since all have the same {what}, there or alone")
                 continue
             figures = [spoken(name, s["value"], s["interval"]) for name, s in statistics.items()]
-            lines.append(f"{way}: {', '.join(figures)}{self._ties(way)}")
+            lines.append(f"{title}: {', '.join(figures)}{self._ties(way)}")
         return lines
 
     def _ties(self, way: str) -> str:
@@ -170,7 +179,8 @@ def _evaluate(supernet: PartSupernet, arch: Architecture, videos: VideoSet, trai
     ways = [
         supernet.accuracy(arch, videos, trainer.compute, calibrated, trainer.frames) for calibrated in (False, True)
     ]
-    return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), *ways)
+    params = parameters(arch)
+    return RankedArchitecture(arch.hash, macs_at(supernet.space, arch), params, synaptic_flow(arch), *ways)
 
 
 def _job(supernet: PartSupernet, arch: Architecture, number: int, n: int) -> Job:

@@ -333,7 +333,15 @@ def test_data_that_is_gone_leaves_the_frames_out_and_says_so(
 def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("autovid: 0.1.0\nkind: rank\ndata: {name: few}\n")
     assert "nothing is trained yet" in Page(page([read_run(tmp_path)])).sections["summary"]
-    entry = {"hash": "a1", "macs": 9, "supernet": 12.5, "recalibrated": 25.0, "alone": 50.0}
+    entry = {
+        "hash": "a1",
+        "macs": 9,
+        "params": 8,
+        "synaptic_flow": 1.5,
+        "supernet": 12.5,
+        "recalibrated": 25.0,
+        "alone": 50.0,
+    }
     unknown = {"value": None, "interval": [None, None]}
     known = {"value": 0.5, "interval": [-0.25, 0.75]}
     content = {

@@ -76,7 +76,9 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     low, high = constraint.range
     assert all(low <= entry["macs"] <= high for entry in rows)
     assert all((tmp_path / "r" / f"arch-{entry['hash']}" / "evaluation-center.json").is_file() for entry in rows)
-    assert set(content["correlations"]) == {"supernet", "recalibrated"}
+    assert set(content["correlations"]) == {"supernet", "recalibrated", "macs", "params", "synaptic_flow"}
+    assert all(entry["params"] > 1000 and 0 < entry["synaptic_flow"] < 100 for entry in rows)
+    assert "MACs alone: " in shown
     assert matplotlib.image.imread(tmp_path / "r" / "plot.png").shape[1] == 1200
     assert main([*words, *TRAINING, "--resume"]) == 0
     again = json.loads((tmp_path / "r" / "rank.json").read_text())
@@ -96,7 +98,7 @@ def test_what_the_supernet_has_said_is_kept_when_it_is_stopped(
         asked.append(arch.hash)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return RankedArchitecture(arch.hash, 1, 10.0 * len(asked), 20.0)
+        return RankedArchitecture(arch.hash, 1, 1, 1.0, 10.0 * len(asked), 20.0)
 
     monkeypatch.setattr(sys.modules["autovid.studies.rank"], "_evaluate", seen)
     monkeypatch.setattr("autovid.studies.by_training.Job.run", lambda *args: "not trained here")
@@ -157,7 +159,7 @@ class Top1:
 def test_correlations_leave_out_what_has_no_accuracy() -> None:
     ranking = Ranking("tiny", "sparse", 5, "few", "alone for 1 epoch")
     pairs = [(10.0, 20.0, 30.0), (20.0, 10.0, 40.0), (30.0, 40.0, 50.0), (40.0, 30.0, 60.0), (50.0, 50.0, None)]
-    ranking.entries = [RankedArchitecture(str(i), 1, *pair) for i, pair in enumerate(pairs)]
+    ranking.entries = [RankedArchitecture(str(i), 1, 9 - i, float(i), *pair) for i, pair in enumerate(pairs)]
     correlations = ranking.correlations()
     assert correlations["supernet"]["Kendall's tau-b"]["value"] == 1
     assert correlations["recalibrated"]["Kendall's tau-b"]["value"] == kendall(
@@ -166,11 +168,13 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     assert not np.isfinite(correlations["recalibrated"]["Spearman's rho"]["interval"]).any()
     assert ranking.lines()[0].startswith("4 of 5 architectures")
     ranking.data = r"$\frac$"
-    ranking.entries = [RankedArchitecture(str(i), 1, 8.0, i, 10.0 + i) for i in range(3)]
+    ranking.entries = [RankedArchitecture(str(i), 1, 9 - i, 1.0, 8.0, i, 10.0 + i) for i in range(3)]
     assert ranking.lines()[1] == "supernet: no ranking, since all have the same accuracy, there or alone"
     assert ranking.lines()[2] == (
         "recalibrated: Kendall's tau-b 1.00 (no interval from so few), Spearman's rho 1.00 (no interval from so few)"
     )
+    assert ranking.lines()[3].startswith("MACs alone: no ranking, since all have the same value")
+    assert ranking.lines()[4].startswith("parameters alone: Kendall's tau-b -1.00")
     ranking.entries[1].recalibrated = 0.0
     assert ranking.lines()[2].endswith("; 1 of 3 pairs are tied")
     ranking.entries = ranking.entries[:1]

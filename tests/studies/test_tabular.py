@@ -152,7 +152,8 @@ def test_architectures_near_one_cost_come_first_with_both_seeds(script: ModuleTy
 def test_the_figures_of_rows_whose_seeds_agree_in_order(script: ModuleType) -> None:
     rows = [
         dict.fromkeys(script.COLUMNS, "0")
-        | {"index": str(i), "seed": str(seed), "accuracy": str(0.5 + 0.05 * i + 0.02 * seed), "macs": str(-i)}
+        | {"index": str(i), "seed": str(seed), "accuracy": str(0.5 + 0.05 * i + 0.02 * seed)}
+        | {"macs": str(-i), "synaptic_flow": str(i)}
         for seed in (1, 0)
         for i in range(8)
     ]
@@ -162,6 +163,7 @@ def test_the_figures_of_rows_whose_seeds_agree_in_order(script: ModuleType) -> N
     assert "quartiles 59.8 and 77.2 %, range between them 17.5 points" in text
     assert "mean s.d. 1.4 points" in text  # 2 / sqrt(2)
     assert "MACs alone: Kendall -1.00" in text
+    assert "synaptic flow alone: Kendall 1.00" in text
 
 
 def test_quiet_clips_come_first_and_all_of_them_later(script: ModuleType) -> None:
