@@ -1,6 +1,7 @@
 """What all tests share: a cache of their own, and a handful of small videos."""
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ threads = int(os.environ.get("AUTOVID_TEST_THREADS", "1"))
 os.environ.pop("MKL_NUM_THREADS", None)
 os.environ["OMP_NUM_THREADS"] = str(threads)
 torch.set_num_threads(threads)
+
+
+def pytest_collection_finish() -> None:
+    """Torch and the tests stay until the end: looking through them for garbage takes a tenth of the suite's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -119,7 +119,9 @@ def test_bf16_autocast_agrees_roughly(strategy: str) -> None:
     assert distance(rough.float(), exact) < 0.3
 
 
-@pytest.mark.parametrize("strategy", ["tam", "tsm", "nln"])
+@pytest.mark.parametrize(
+    "strategy", ["tsm", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("tam", "nln"))]
+)
 def test_compilers_see_one_graph(strategy: str) -> None:
     net, x = autovid.build(f"{strategy}_resnet18", classes=5, frames=2, crop=32).double().eval(), clip(2, 32).double()
     compiled = torch.compile(net, backend="eager", fullgraph=True)

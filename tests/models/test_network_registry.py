@@ -35,7 +35,8 @@ def spec(name: str, *modules: str) -> NetworkSpec:
 
 DEEPER = {  # the parts of others here: more blocks, another stride of frames, or another backbone
     "auto_tsnet_l", "auto_tsnet_l_noattention", "auto_tsnet_m", "auto_tsnet_m_noattention", "csn_r101", "csn_r152",
-    "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r50_4x16", "slowonly_r50_8x8", "x3d_l", "x3d_m", "x3d_s",
+    "slowfast_r101_8x8", "slowfast_r50_4x16", "slowonly_r34_8x8", "slowonly_r50_4x16", "slowonly_r50_8x8",
+    "x3d_l", "x3d_m", "x3d_s",
     *(f"{strategy}_resnet50" for strategy in ("conv", "i3d", "nln", "s3d", "tam", "tsm")),
     *(f"{strategy}_inception_v1" for strategy in ("conv", "nln", "tam", "tsm")),
     "auto_tsnet_s_noattention", "s2dnet_mini_kinetics", "s2dnet_x3d",
