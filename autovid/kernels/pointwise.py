@@ -1,9 +1,10 @@
 """Pointwise (1x1x1) convolution that keeps `channels_last_3d`, is fast on one thread and safe with few channels.
 
-Three things that torch's own does on CPUs are avoided here. With one thread and a batch below 16 it leaves oneDNN for a
-kernel whose output is contiguous: every layer after it then loses the fast layout. A matrix product in its place is
-slow where few channels meet many pixels, as MKL has it: by 1.5 to 4 times. And with a stride, its weight gradient
-overruns oneDNN's workspace if fewer than 8 (AVX2) or 16 (AVX-512) channels come in, which corrupts memory:
+Three things that torch's own does on CPUs are avoided here. With one thread and a batch below 16, and with several for
+one small clip, it leaves oneDNN for a kernel whose output is contiguous: every layer after it then loses the fast
+layout. A matrix product in its place is slow where few channels meet many pixels, as MKL has it: by 1.5 to 4 times. And
+with a stride, its weight gradient overruns oneDNN's workspace if fewer than 8 (AVX2) or 16 (AVX-512) channels come in,
+which corrupts memory:
 github.com/uxlfoundation/oneDNN/issues/6035.
 """
 
@@ -18,6 +19,7 @@ from autovid.kernels.maps import every_pixel
 from autovid.kernels.tracing import is_recorded
 
 IMAGES = 16  # the smallest batch that torch gives to oneDNN on one thread
+SMALL = 20480  # of one clip: C * T * H up to which torch leaves oneDNN, however many threads there are
 PIXELS = 5000  # pixels of a map from which on oneDNN is as fast as a matrix product, or faster
 
 
@@ -29,7 +31,7 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Te
     if x.device.type != "cpu" or is_recorded():
         return F.conv3d(x, weight, stride=stride)
     x = every_pixel(x, stride).contiguous(memory_format=torch.channels_last_3d)
-    if torch.get_num_threads() > 1:
+    if torch.get_num_threads() > 1 and x.shape[:4].numel() > (SMALL if x.shape[0] == 1 else 0):
         return F.conv3d(x, weight)
     pixels = x.permute(0, 2, 3, 4, 1)
     if _is_for_images(x):

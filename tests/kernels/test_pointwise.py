@@ -36,6 +36,16 @@ def test_equals_torch_and_keeps_the_layout(stride: tuple[int, int, int]) -> None
     assert distance(ours[1], theirs[1]) < room(out[:, 0].numel())
 
 
+def test_one_small_clip_keeps_the_layout_whatever_the_threads() -> None:
+    """Torch's own has a contiguous result there, and what comes behind would copy it."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 24, 4, 28, 28).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    weight = torch.randn(54, 24, 1, 1, 1, requires_grad=True)
+    out = pointwise_conv3d(x, weight)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    assert distance(out, F.conv3d(x, weight)) < room(24)
+
+
 LARGE = [(3, 8, 5, 20, 20, 96), (1, 16, 2, 64, 64, 32), (17, 12, 1, 33, 31, 24)]  # B, C, T, H, W, D
 
 
