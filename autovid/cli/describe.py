@@ -191,7 +191,7 @@ def _costs(figures: dict[str, Any]) -> list[str]:
 
 def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, Any]:
     """Describe a space, part by part."""
-    from autovid.space.decisions import is_searched_in
+    from autovid.space.layout import is_searched_in
 
     table = space.cost_table(**counted)
     parts = []

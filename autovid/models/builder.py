@@ -25,8 +25,7 @@ from autovid.layers.convolutions import channels_last
 from autovid.layers.residual import Residual
 from autovid.models.network import Network, every_frame
 from autovid.space import Architecture, SearchSpace
-from autovid.space.decisions import with_streams
-from autovid.space.layout import sites
+from autovid.space.layout import sites, with_streams
 
 Choices = Mapping[str, Any]
 

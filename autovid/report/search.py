@@ -16,7 +16,7 @@ from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 from autovid.space.schema import JOINT
 
 INSTANTS = 40  # of a small picture

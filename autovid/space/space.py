@@ -19,8 +19,7 @@ from autovid.fileio import explained, write_atomic
 from autovid.plugins import plugin_records
 from autovid.solver import sample_in_range
 from autovid.space.checks import architecture_content, changed_reference
-from autovid.space.decisions import Decision, decision_types, is_searched_in, with_streams
-from autovid.space.layout import depth, sites
+from autovid.space.layout import Decision, decision_types, depth, is_searched_in, sites, with_streams
 from autovid.space.schema import FORMAT, NetworkConfig, Part, Proxy, Reference, SearchRecipe, Value
 from autovid.space.site_table import MacsTable, convention
 

@@ -16,7 +16,7 @@ from autovid.run import RunDirectory
 from autovid.search import Searched, read_search
 from autovid.search.constraints import PartConstraint, drawable, final_constraints, part_constraints
 from autovid.space import Architecture, SearchSpace
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 from autovid.space.schema import JOINT
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import calibrate, clip_of

@@ -18,7 +18,7 @@ from autovid.search.strategies.parsec import Parsec
 from autovid.search.strategy import Scores, make_strategy
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 from autovid.testing import small_problem
 
 CHANCE, K = 2.5, 13

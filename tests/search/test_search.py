@@ -31,7 +31,7 @@ from autovid.search.problem import whole_problem
 from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")
