@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.depthwise_gradients import Size3
-from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.kernels.maps import pointwise_conv3d
 
 
 class FrameConv(nn.Conv2d):

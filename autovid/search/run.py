@@ -15,8 +15,7 @@ from autovid.costs import convention
 from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.data.index import check_for_search
 from autovid.errors import ConfigError, CostRangeError, RunError
-from autovid.kernels.compute import Compute
-from autovid.kernels.precision import Precision
+from autovid.kernels.compute import Compute, Precision
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.config_file import differences
 from autovid.search.choice import EVIDENCE, choose

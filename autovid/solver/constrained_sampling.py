@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
 from autovid.solver.binned_dp import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
-from autovid.solver.cost_range import CostRange
+from autovid.solver.cost_range import CostRange, Ints
 from autovid.solver.distribution import TablePrior
 from autovid.solver.solve import Rank, Tree, check_range, nothing_in
-from autovid.solver.table import CostTable, Ints
+from autovid.solver.table import CostTable
 
 _PATIENCE = 2**14  # proposals per accepted one, some 0.4 s: then searching is quicker
 _BATCH = 4096

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from autovid.errors import CostRangeError
 from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
-from autovid.solver.cost_range import UNLIMITED
+from autovid.solver.cost_range import UNLIMITED, Ints
 from autovid.solver.distribution import TablePrior
 from autovid.solver.solve import (
     SearchTooLongError,
@@ -35,7 +35,7 @@ from autovid.solver.solve import (
     most_probable,
     nothing_in,
 )
-from autovid.solver.table import Ints, TableConstraint, aligned
+from autovid.solver.table import TableConstraint, aligned
 
 _ENOUGH = 3_000  # architectures in order of the priced score: some 10 s
 _QUICK = 10_000  # visits of the search for an extreme: some 0.5 s

@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
 from autovid.solver.binned_dp import MAX, MAX_BINS, Floats, Grid, Level, grid_for, of_old
-from autovid.solver.cost_range import CostRange
+from autovid.solver.cost_range import CostRange, Ints
 from autovid.solver.distribution import TablePrior, reachable_costs
-from autovid.solver.table import CostTable, Ints
+from autovid.solver.table import CostTable
 
 _UNEVEN = 1e-3  # weight of an uneven share against an error
 MAX_VISITS = 200_000  # about 10 s

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import autovid
 from autovid.errors import ConfigError
-from autovid.layers.non_local import NonLocalBlock
 from autovid.layers.residual import Residual
+from autovid.layers.temporal_modules import NonLocalBlock
 from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.images import PaddedShortcut
 from autovid.models.registry import BACKBONES, STRATEGIES

@@ -14,7 +14,7 @@ from stopping import StopAt
 from autovid.cli.training import plain_experiment
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
-from autovid.layers.mixing import Mixing
+from autovid.layers.regularisers import Mixing
 from autovid.models import build
 from autovid.run import Interrupted, RunDirectory
 from autovid.run.task import seed_step
