@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from autovid.search import derive, read_constraints, read_search
     from autovid.search.choice import ChoiceEvidence
     from autovid.search.derivation import source_of
-    from autovid.studies.rescoring import choose_again
+    from autovid.studies.supernet import choose_again
 
     if args.front and args.finalists:
         raise ConfigError("--front and --finalists are two ways to derive; give one of them")

@@ -87,7 +87,7 @@ def _attentions() -> Groups:
 
 
 def _strategies() -> Groups:
-    from autovid.search.registry import STRATEGIES
+    from autovid.search.strategies import STRATEGIES
 
     return {"": STRATEGIES.about()}
 

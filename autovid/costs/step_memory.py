@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from autovid.clip import Clip
-from autovid.measure.machine import spare_memory
-from autovid.measure.memory import MARGIN, peak_memory
+from autovid.measure import MARGIN, peak_memory, spare_memory
 
 ROOM = 3  # times the closed form that a step may take, to be on the safe side
 

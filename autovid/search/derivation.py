@@ -16,9 +16,8 @@ from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.choice import ChoiceEvidence, read_choice
 from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints
 from autovid.search.problem import whole_problem
-from autovid.search.scored import ScoredArchitectures
 from autovid.search.settings import SearchSettings
-from autovid.search.strategy import Strategy, make_strategy
+from autovid.search.strategy import ScoredArchitectures, Strategy, make_strategy
 from autovid.solver import most_probable_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space

@@ -21,8 +21,8 @@ from autovid.run.config_file import differences
 from autovid.search.choice import EVIDENCE, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
-from autovid.search.memory import check_memory
 from autovid.search.picture import search_curve
+from autovid.search.plan import check_memory
 from autovid.search.settings import SearchSettings
 from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask

@@ -20,8 +20,7 @@ from autovid.blocks.site import Input, Site, Size
 from autovid.costs.latency import LatencyFile, distinct_blocks, latency_table, read_latency_file
 from autovid.errors import RunError
 from autovid.kernels.compute import DTYPES, Compute
-from autovid.measure.machine import device_name, versions
-from autovid.measure.timing import Run, Turns
+from autovid.measure import Run, Turns, device_name, versions
 from autovid.models import build
 from autovid.run import Progress, write_atomic
 from autovid.space import Architecture, SearchSpace

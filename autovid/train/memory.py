@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.costs import Memory, Params
-from autovid.measure.memory import StepMemory
+from autovid.measure import StepMemory
 from autovid.models import Model, Network, NetworkSpec, build_network
 from autovid.space.schema import Reference
 from autovid.train.recipe import Recipe

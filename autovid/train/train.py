@@ -24,14 +24,12 @@ from autovid.models import Model, Network, NetworkSpec, build, load_model, load_
 from autovid.models.weights import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.config_file import VERSIONS
-from autovid.train.distillation import Teacher
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.memory import step_memory
 from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
-from autovid.train.task import TrainingTask, prepare
-from autovid.train.teacher import open_teacher
-from autovid.train.trained import KIND, Trained, find_weights, recorded_recipe
+from autovid.train.task import Teacher, TrainingTask, prepare
+from autovid.train.trained import KIND, Trained, find_weights, open_teacher, recorded_recipe
 from autovid.train.validation import Validation, ValMeter, held_out_note
 
 

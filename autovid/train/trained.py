@@ -1,4 +1,4 @@
-"""Networks with weights in run directories: of a training, or of a search's supernet."""
+"""Networks with weights in run directories: of a training, which may be the teacher of another, or of a supernet."""
 
 import shlex
 from collections.abc import Mapping
@@ -8,14 +8,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from autovid.errors import ConfigError, RunError
+from autovid.clip import Clip
+from autovid.data import VideoSet
+from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
 from autovid.run import Checkpoint, RunDirectory, advice
 from autovid.space import Architecture
 from autovid.space.schema import Reference
-from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
+from autovid.train.inherited import calibrate, check_classes, check_member, has_supernet, open_supernet_weights
 from autovid.train.recipe import Recipe, make_recipe
+from autovid.train.task import Teacher
 
 KIND = "train"
 
@@ -239,3 +242,36 @@ def title_of(model: Model) -> str:
     if isinstance(model, NetworkSpec):
         return " + ".join([model.network, *model.modules])
     return f"{model.space} {model.hash}"
+
+
+SIZE = ("frames", "crop", "stride")
+
+
+def check_teacher(trained: Trained, videos: VideoSet, clip: Clip) -> None:
+    """Raise ConfigError where a teacher cannot look at the `clip` that its pupil sees, DataError for other classes."""
+    if trained.recalibrated:
+        raise RunError(f"{trained.path} is a search: its supernet is no teacher; give a training")
+    check_classes(videos, trained.classes, trained.path)
+    if trained.multi_label != videos.multi_label:
+        raise DataError(f"{trained.path} and {videos.name} differ in whether a video may have several classes")
+    theirs = trained.recipe.clip(trained.net.clip)
+    if theirs != clip:
+        odd = [name for name in SIZE if getattr(theirs, name) != getattr(clip, name)]
+        if odd:
+            flags = " ".join(f"--{name} {getattr(theirs, name)}" for name in SIZE)
+            raise ConfigError(f"--teacher {trained.path} has learned from clips of another size; give {flags}")
+        other = next(n for n, value in msgspec.structs.asdict(theirs).items() if getattr(clip, n) != value)
+        raise ConfigError(
+            f"--teacher {trained.path} sees its clips otherwise: their {other} is {getattr(theirs, other)}, and "
+            f"{getattr(clip, other)} here; give a teacher that sees the same"
+        )
+
+
+def open_teacher(path: Path, videos: VideoSet, recipe: Recipe, clip: Clip, device: str) -> Teacher:
+    """Open the best checkpoint of a training as the teacher of another one on clips of `recipe` and a network's `clip`.
+
+    Raises ConfigError, DataError and RunError where it cannot be.
+    """
+    trained = open_trained(path, device)
+    check_teacher(trained, videos, recipe.clip(clip))
+    return Teacher(trained.net, recipe.distillation)

@@ -13,7 +13,7 @@ from autovid.errors import ConfigError
 from autovid.layers.residual import Residual
 from autovid.layers.temporal_modules import NonLocalBlock
 from autovid.models import Network, NetworkSpec, build_network
-from autovid.models.images import PaddedShortcut
+from autovid.models.frame_networks import PaddedShortcut
 from autovid.models.registry import BACKBONES, STRATEGIES
 
 # A ResNet-50 has the places of a ResNet-18 and wider ones.
