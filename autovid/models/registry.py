@@ -37,6 +37,8 @@ FILES: dict[str, dict[str, str]] = {
         "tanet_resnet50": "temporal kernels that each clip makes for itself; 8 frames",
         "tdn_resnet50": "differences inside and between segments; 8 segments of 5 frames",
         "tsm_mobilenet_v2": "channels shifted to the neighbouring frames; 8 frames",
+        "resnet50_imagenet": "ResNet-50 for images: clips of one frame",
+        "resnet110_cifar": "ResNet-110 for images of 32 x 32: clips of one frame",
     },
     "s2dnet": {
         "s2dnet": f"{GLANCE}; 12 looks into 32 frames",
@@ -62,10 +64,6 @@ FILES: dict[str, dict[str, str]] = {
             for suffix, about in {"": "", "_noattention": ", no attention"}.items()
             for size in "sml"
         },
-    },
-    "images": {
-        "resnet50_imagenet": "ResNet-50 for images: clips of one frame",
-        "resnet110_cifar": "ResNet-110 for images of 32 x 32: clips of one frame",
     },
 }
 NETWORKS: Registry[Callable[..., Any]] = Registry(
