@@ -25,7 +25,7 @@ from torch import Tensor
 import autovid
 from autovid.blocks import elastic, ends, fusion
 from autovid.kernels.allocator import keep_memory
-from autovid.kernels.depthwise_gradients import Size3
+from autovid.kernels.depthwise import Size3
 from autovid.layers import sync_batch
 from autovid.models import build
 from autovid.models.network import Network

@@ -116,8 +116,7 @@ def _architecture(arch: "Architecture", counted: dict[str, int | None]) -> dict[
     import torch
 
     from autovid.costs import Memory, convention
-    from autovid.costs.count import count
-    from autovid.costs.step_memory import step_peak
+    from autovid.costs.count import count, step_peak
     from autovid.models import build
 
     table = arch.as_space().cost_table(**counted)

@@ -74,7 +74,7 @@ def verify_count(model: "Model", content: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
     from autovid.clip import Clip
-    from autovid.costs.verify import verify
+    from autovid.costs.count import verify
     from autovid.models import NetworkSpec, build, build_network
 
     frames, crop, classes = (content["input"][key] for key in ("frames", "crop", "classes"))

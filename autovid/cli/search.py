@@ -16,8 +16,7 @@ from autovid.cli.search_arguments import arguments
 if TYPE_CHECKING:
     from autovid.data import FrameCache, VideoSet
     from autovid.search import Constraint, SearchSettings
-    from autovid.search.experiment import LoadedSearch
-    from autovid.search.plan import SearchPlan
+    from autovid.search.plan import LoadedSearch, SearchPlan
     from autovid.space import SearchSpace
 
 __all__ = ["arguments", "run", "run_name"]
@@ -271,7 +270,7 @@ def _load(args: argparse.Namespace) -> "LoadedSearch":
     """Return the experiment with the flags on top. Raises ConfigError."""
     from autovid.config import check_command, find_experiment
     from autovid.errors import ConfigError
-    from autovid.search.experiment import load_search
+    from autovid.search.plan import load_search
 
     path = find_experiment(args.experiment)
     if path is None:

@@ -166,8 +166,7 @@ def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | N
 def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError."""
     from autovid.kernels.compute import find_device
-    from autovid.train.memory import step_memory
-    from autovid.train.plan import estimate_time, make_plan
+    from autovid.train.plan import estimate_time, make_plan, step_memory
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
     if videos is not None:

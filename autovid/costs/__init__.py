@@ -2,7 +2,7 @@
 
 from autovid.costs.cost import COSTS, Cost, Macs, Memory, Params, cost_names, make_cost, recorded_costs
 from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
-from autovid.space.site_table import GFLOPS, MacsTable, convention, gflops
+from autovid.space.space import GFLOPS, MacsTable, convention, gflops
 
 __all__ = [
     "COSTS",

@@ -12,8 +12,7 @@ from autovid.errors import ConfigError
 from autovid.registry import Registry
 from autovid.solver import CostTable, Quantity
 from autovid.space.schema import Reference
-from autovid.space.site_table import GFLOPS, MacsTable, SiteTable, convention
-from autovid.space.space import Architecture, SearchSpace
+from autovid.space.space import GFLOPS, Architecture, MacsTable, SearchSpace, SiteTable, convention
 
 COSTS: "Registry[type[Cost]]" = Registry(
     "cost",

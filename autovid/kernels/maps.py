@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from autovid.kernels.depthwise_gradients import Size3
+from autovid.kernels.depthwise import Size3
 from autovid.kernels.tracing import is_recorded, trains_on_cpu
 
 IMAGES = 16  # the smallest batch that torch gives to oneDNN on one thread

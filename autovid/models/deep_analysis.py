@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.convolutions import FactorizedConv, FrameConv, FrameMaxPool
-from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.convolutions import BasicBlock, Bottleneck, FactorizedConv, FrameConv, FrameMaxPool, Residual
 from autovid.layers.temporal_modules import DenseAggregation, NonLocalBlock, TemporalAggregation, TemporalShift
 from autovid.models.network import Network, StepNetwork, he_init
 from autovid.models.registry import STRATEGIES

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.convolutions import FrameConv, FrameMaxPool, fold, unfold
-from autovid.layers.residual import BasicBlock, Residual
+from autovid.layers.convolutions import BasicBlock, FrameConv, FrameMaxPool, Residual, fold, unfold
 from autovid.layers.temporal_modules import (
     SNIPPET,
     LearnableShift,

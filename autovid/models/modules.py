@@ -27,6 +27,7 @@ import msgspec
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import BasicBlock, Bottleneck, Residual
 from autovid.layers.dnr import Direction, DynamicNorm, LayerRelay, TemporalRelay
 from autovid.layers.regularisers import (
     AverageFilter,
@@ -38,7 +39,6 @@ from autovid.layers.regularisers import (
     ShakeDrop,
     survival_rates,
 )
-from autovid.layers.residual import BasicBlock, Bottleneck, Residual
 from autovid.layers.temporal_modules import TemporalShift
 from autovid.models.network import DoesNotFit, Network
 from autovid.models.registry import MODULES

@@ -18,9 +18,8 @@ from autovid.blocks.ends import Classifier
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.maps import pointwise_conv3d
-from autovid.layers.convolutions import channels_last
+from autovid.layers.convolutions import Residual, channels_last
 from autovid.layers.detail_sampler import Locator, grid, sample, sample_uniformly
-from autovid.layers.residual import Residual
 from autovid.models.builder import SearchNetwork, build_space, module_name
 from autovid.models.deep_analysis import tsm_resnet50
 from autovid.models.frame_networks import WIDTH, tsm_mobilenet_v2

@@ -23,8 +23,16 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.convolutions import DepthwiseConv3d, FrameConv, FrameMaxPool, PointwiseConv3d, TemporalConv
-from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.convolutions import (
+    BasicBlock,
+    Bottleneck,
+    DepthwiseConv3d,
+    FrameConv,
+    FrameMaxPool,
+    PointwiseConv3d,
+    Residual,
+    TemporalConv,
+)
 from autovid.models.network import Network, every_frame, he_init, make_classifier
 from autovid.models.resnet import DEPTHS, PooledResNet, make_stages, zero_last_norms
 

@@ -14,7 +14,7 @@ from torch import nn
 from autovid.blocks.site import Size
 from autovid.costs import gflops
 from autovid.costs.count import Stage, count_stages
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.factory import Option
 from autovid.models.frame_networks import InvertedResidual

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.errors import ConfigError, did_you_mean
-from autovid.models.weights import HEAD
+from autovid.models.builder import HEAD
 from autovid.train.presets import Freeze
 from autovid.train.recipe import Recipe
 

@@ -21,11 +21,11 @@ from autovid.errors import ConfigError, RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
-from autovid.models.weights import inherit_weights
+from autovid.models.builder import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.config_file import VERSIONS
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
-from autovid.train.memory import step_memory
+from autovid.train.plan import step_memory
 from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import Teacher, TrainingTask, prepare

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from autovid.errors import ConfigError
 from autovid.fileio import explained, write_atomic
 from autovid.models import Model, Network, NetworkSpec, build_network, load_model
-from autovid.models.weights import HEAD, check_finite
+from autovid.models.builder import HEAD, check_finite
 from autovid.weights.image_toolkits import IBM, TDN_CODE, TORCHVISION, TSM_CODE
 from autovid.weights.name_table import Format, Names, Shape, Table
 from autovid.weights.video_toolkits import MMACTION2, PYSLOWFAST, PYTORCHVIDEO

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import Residual
 from autovid.layers.regularisers import (
     AverageFilter,
     CutMix,
@@ -17,7 +18,6 @@ from autovid.layers.regularisers import (
     box,
     survival_rates,
 )
-from autovid.layers.residual import Residual
 from autovid.models import Network, build
 from autovid.models.network import DoesNotFit
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import autovid
 from autovid.errors import ConfigError
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
 from autovid.layers.temporal_modules import NonLocalBlock
 from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.frame_networks import PaddedShortcut

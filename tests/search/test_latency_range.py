@@ -34,7 +34,7 @@ from autovid.search.strategy import Scores, make_strategy
 from autovid.solver import CostRange, TableConstraint
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
-from autovid.space.site_table import site_choices
+from autovid.space.space import site_choices
 from autovid.studies import open_supernet
 from autovid.studies.by_training import draw
 

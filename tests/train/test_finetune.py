@@ -16,7 +16,7 @@ from autovid.cli import main
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.models import build, inherit
-from autovid.models.weights import HEAD, nesting
+from autovid.models.builder import HEAD, nesting
 from autovid.run import Interrupted, RunDirectory
 from autovid.space import load_space
 from autovid.train import make_recipe
