@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import launch, network_options, options, training
+from autovid.cli import launch, options, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "val, which is then measured after every epoch",
     )
     training.arguments(parser)
-    network_options.arguments(parser)
+    options.network(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 

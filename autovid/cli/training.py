@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from autovid.cli import launch, network_options, options
+from autovid.cli import launch, options
 from autovid.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autovid.space import SearchSpace
     from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment, Start
-    from autovid.train.presets import RecipeName
+    from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
 RECIPE = (
@@ -233,7 +233,7 @@ def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
         settings.append("start.new_head=true")
     loaded = load_experiment(path, settings)
     assert not isinstance(loaded.model, SearchSpace)
-    model = network_options.apply(args, loaded.model)
+    model = options.with_network_options(args, loaded.model)
     return TrainingJob(model, loaded.recipe, loaded.experiment, path.stem)
 
 
@@ -243,7 +243,7 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train import find_model
     from autovid.train.experiment import Start
 
-    model, settings = network_options.apply(args, find_model(args.what)), settings_of(args.settings)
+    model, settings = options.with_network_options(args, find_model(args.what)), settings_of(args.settings)
     if args.recipe == "finetune":
         settings = {**finetune_size(args), **settings}
     recipe = recipe_from(args, model, settings)

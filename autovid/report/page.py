@@ -9,8 +9,7 @@ from markupsafe import Markup
 from autovid import __version__
 from autovid.errors import ConfigError
 from autovid.report import accuracy, search, summary
-from autovid.report.charts import LegendEntry, Point, scatter
-from autovid.report.markup import SERIES, document, isolated, section
+from autovid.report.markup import SERIES, LegendEntry, Point, document, isolated, scatter, section
 from autovid.report.runs import Run, read_run, read_runs
 from autovid.run import write_atomic
 from autovid.studies.side_by_side import Standing, ranked, verdict

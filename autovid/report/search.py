@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from autovid.costs import Cost, Macs
 from autovid.models import Model
-from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
-from autovid.report.markup import section
+from autovid.report.markup import Band, Point, Series, line_chart, section, spark, thin
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.solver import UNLIMITED, CostRange

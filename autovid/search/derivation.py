@@ -11,7 +11,7 @@ import torch
 from autovid.costs import COSTS, Cost, Macs, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState, advice
-from autovid.run.config_file import recorded_versions
+from autovid.run.directory import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.choice import ChoiceEvidence, read_choice
 from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints

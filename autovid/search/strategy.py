@@ -52,8 +52,8 @@ class Strategy(Protocol):
 
     `weighting` says how the losses of an update's architectures are weighted: "equal", or by their "likelihood", as
     PARSEC does. `interleaved`: whether `ask` and `tell` come between the updates of the weights, or after them.
-    A strategy may have an attribute `opening` (autovid/search/opening.py): while that is not open, it has no evidence;
-    and `moved_by_cost`, what part of the movement of its distribution is due to cost.
+    A strategy may have an attribute `opening` (autovid/search/objective.py): while that is not open, it has no
+    evidence; and `moved_by_cost`, what part of the movement of its distribution is due to cost.
     """
 
     Settings: ClassVar[type[msgspec.Struct]]

@@ -14,8 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.errors import ConfigError, did_you_mean
 from autovid.models.builder import HEAD
-from autovid.train.presets import Freeze
-from autovid.train.recipe import Recipe
+from autovid.train.recipe import Freeze, Recipe
 
 BETA2 = 0.999
 PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re.compile(r"^locator\.")}

@@ -28,10 +28,9 @@ from autovid.layers.regularisers import Mixing
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
 from autovid.models import Network
 from autovid.run import Task, TaskState
+from autovid.train.accuracy import Validation
 from autovid.train.optimizer import FrozenLayers, check_layers, check_parts, make_optimizer, set_rate
-from autovid.train.presets import Distillation
-from autovid.train.recipe import Recipe
-from autovid.train.validation import Validation
+from autovid.train.recipe import Distillation, Recipe
 
 
 class Teacher:

@@ -23,14 +23,21 @@ from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
 from autovid.models.builder import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
-from autovid.run.config_file import VERSIONS
+from autovid.run.directory import VERSIONS
+from autovid.train.accuracy import Validation, ValMeter, held_out_note
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
 from autovid.train.plan import step_memory
-from autovid.train.prolong import prolong, refuse_other_length
 from autovid.train.recipe import Recipe
 from autovid.train.task import Teacher, TrainingTask, prepare
-from autovid.train.trained import KIND, Trained, find_weights, open_teacher, recorded_recipe
-from autovid.train.validation import Validation, ValMeter, held_out_note
+from autovid.train.trained import (
+    KIND,
+    Trained,
+    find_weights,
+    open_teacher,
+    prolong,
+    recorded_recipe,
+    refuse_other_length,
+)
 
 
 def train_model(

@@ -27,7 +27,7 @@ from autovid.cluster.workers import ClusterError
 from autovid.errors import ConfigError, DataError
 from autovid.plugins import load_plugins
 from autovid.run import RunDirectory
-from autovid.run.signals import Interrupted
+from autovid.run.loop import Interrupted
 
 TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
 pytestmark = [
@@ -243,7 +243,7 @@ def test_a_signal_stops_trials_after_they_have_saved_and_begins_no_others(cluste
     folder = str(tmp_path)
 
     def work(number: int, report: object) -> None:
-        from autovid.run.signals import StopRequest
+        from autovid.run.loop import StopRequest
 
         (Path(folder) / str(number)).touch()
         with StopRequest() as stop:

@@ -11,7 +11,7 @@ import torch
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import parse_constraints, settings_for
-from autovid.search.opening import FEWEST, Opening, agreement
+from autovid.search.objective import FEWEST, Opening, agreement
 from autovid.search.problem import Choices
 from autovid.search.run import supernet_search
 from autovid.search.strategies.parsec import Parsec

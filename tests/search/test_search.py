@@ -26,7 +26,7 @@ from autovid.errors import CostRangeError, RunError
 from autovid.models import build
 from autovid.run import RunDirectory
 from autovid.search import Constraint, derive, parse_constraints, read_search, search, settings_for
-from autovid.search.picture import probability_image
+from autovid.search.monitor import probability_image
 from autovid.search.problem import whole_problem
 from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange

@@ -20,7 +20,7 @@ from autovid.kernels.compute import Compute
 from autovid.models import Network
 from autovid.run import Interrupted, RunDirectory
 from autovid.train import resume_training
-from autovid.train.presets import Distillation
+from autovid.train.recipe import Distillation
 from autovid.train.task import Teacher
 
 

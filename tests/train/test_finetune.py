@@ -22,7 +22,7 @@ from autovid.space import load_space
 from autovid.train import make_recipe
 from autovid.train.finetune import clip_size, fit
 from autovid.train.optimizer import FrozenLayers
-from autovid.train.presets import Freeze, Multiples
+from autovid.train.recipe import Freeze, Multiples
 from autovid.train.trained import find_weights, recorded_recipe
 
 
