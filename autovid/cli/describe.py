@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autovid.cli import options
+from autovid.errors import ConfigError, RunError, did_you_mean
 
 if TYPE_CHECKING:
     from autovid.models import Model, NetworkSpec
@@ -34,7 +35,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the description."""
-    from autovid.errors import ConfigError
     from autovid.models import NetworkSpec
     from autovid.space import Architecture
 
@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(what: str) -> "Model | SearchSpace":
     from autovid.config import read_yaml
-    from autovid.errors import ConfigError, did_you_mean
     from autovid.models import NETWORKS, load_model
     from autovid.space import list_spaces, load_space
     from autovid.train import as_trained
@@ -95,7 +94,6 @@ def _find(what: str) -> "Model | SearchSpace":
 
 def _is_training(path: Path) -> bool:
     """Tell whether a folder is the run directory of a training, which has clips and classes of its own."""
-    from autovid.errors import RunError
     from autovid.run import RunDirectory
     from autovid.train.trained import KIND
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from autovid.cli import options
+from autovid.errors import ConfigError
 
 FORMATS = ("pyslowfast", "pytorchvideo", "mmaction2", "tdn", "tsm", "ibm", "torchvision")
 
@@ -45,7 +46,6 @@ def run(args: argparse.Namespace) -> None:
     """Import weights, print notes, and write the files."""
     import torch
 
-    from autovid.errors import ConfigError
     from autovid.models import NetworkSpec, load_model
     from autovid.weights import import_weights
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autovid.errors import ConfigError, RunError
+
 if TYPE_CHECKING:
     from autovid.models import Model
     from autovid.space import SearchSpace
@@ -166,7 +168,6 @@ def constraints(parser: argparse.ArgumentParser) -> None:
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
     """Return the texts of ranges, by the cost's option. Raises ConfigError for a table without a range."""
     from autovid.costs import cost_names
-    from autovid.errors import ConfigError
 
     ranges_by_cost = {option: texts for option in cost_names() if (texts := getattr(args, option))}
     for option in cost_names():
@@ -249,7 +250,6 @@ def run_directory(stem: str, resume: bool) -> Path:
 
 
 def _newest(stem: str) -> Path:
-    from autovid.errors import RunError
 
     name = re.compile(re.escape(stem) + r"(-\d+)?")
     runs = [file for file in Path("runs").glob("*/config.yaml") if name.fullmatch(file.parent.name)]
@@ -323,7 +323,6 @@ def network(parser: argparse.ArgumentParser) -> None:
 
 def with_network_options(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
     """Change a network by options and modules. Raises ConfigError where it takes none."""
-    from autovid.errors import ConfigError
     from autovid.models import NetworkSpec
 
     values = _options(args.option, "--option")
@@ -351,7 +350,6 @@ def _module(text: str) -> tuple[str, dict[str, Any]]:
 def _options(pairs: list[str], where: str) -> dict[str, Any]:
     """Read `KEY=VALUE` texts, with values in YAML."""
     from autovid.config import parse_yaml
-    from autovid.errors import ConfigError
     from autovid.models.factory import Option
 
     values: dict[str, Any] = {}

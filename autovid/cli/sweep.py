@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import launch, options, training
+from autovid.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train every combination, and print the table."""
-    from autovid.errors import RunError
     from autovid.studies.sweep import combinations, sweep
 
     jobs = _jobs(args, combinations(args.over))
@@ -85,15 +85,12 @@ def _validated(job: training.TrainingJob) -> training.TrainingJob:
     """Validate after every epoch, where the recipe leaves that open: halving goes by it. Raises ConfigError."""
     from msgspec.structs import replace
 
-    from autovid.errors import ConfigError
-
     if job.recipe.validate_every == 0:
         raise ConfigError("--asha goes by the accuracy on val: leave --validate-every 0 out")
     return job._replace(recipe=replace(job.recipe, validate_every=job.recipe.validate_every or 1.0))
 
 
 def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], training.TrainingJob]") -> "list[SweepTraining]":
-    from autovid.errors import DataError
     from autovid.studies.sweep import SweepTraining
 
     opened: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}

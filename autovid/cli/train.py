@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import launch, options, training
+from autovid.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,6 @@ def run(args: argparse.Namespace) -> None:
     if (path := training.resumed_run(args)) is not None and not args.dry_run:
         return _go_on(args, path)
     from autovid.data.frame_cache import choose_cache
-    from autovid.errors import DataError
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model

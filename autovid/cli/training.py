@@ -143,11 +143,6 @@ def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> Non
     )
 
 
-def experiment_argument(parser: argparse.ArgumentParser) -> None:
-    """Add EXPERIMENT, for commands that may go without one."""
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
-
-
 def find_job(args: argparse.Namespace) -> TrainingJob:
     """Return the training that the arguments ask for. Raises ConfigError."""
     from autovid.config import find_experiment
@@ -177,8 +172,8 @@ def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     missing = [] if videos else ["--data"]
     if job.experiment.start is not None and job.experiment.start.file is None:
         missing.append("--weights")
-    elif job.experiment.start is not None and job.weights is not None:
-        check_file(job.weights)
+    elif job.weights is not None and not job.weights.is_file():
+        raise ConfigError(f"--weights {job.weights}: no such file")
     print(f"\nto be given: {', '.join(missing)}" if missing else "\nready; nothing was trained (--dry-run)")
 
 
@@ -201,13 +196,6 @@ def recipe_words(settings: "SearchSettings") -> str:
     if settings.proxy:
         return " --recipe proxy"
     return f" --recipe full --batch {settings.batch}"
-
-
-def check_file(path: Path) -> None:
-    """Raise ConfigError where there is no such file."""
-
-    if not path.is_file():
-        raise ConfigError(f"--weights {path}: no such file")
 
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:

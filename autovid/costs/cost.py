@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from autovid.blocks.block import Choice
-from autovid.blocks.site import Site
 from autovid.errors import ConfigError
 from autovid.registry import Registry
 from autovid.solver import CostTable, Quantity
@@ -120,7 +118,7 @@ class Params(Cost):
     quantity = Quantity("parameters", "M parameters", "parameters", 10**6, "2.1:2.4")
 
     def table(self, space: SearchSpace, reference: Reference | None = None) -> SiteTable:
-        return SiteTable(space, _params, reference=reference, quantity=self.quantity)
+        return SiteTable(space, lambda site, choice: site.block.params(site, choice), reference, self.quantity)
 
     def convention(self, reference: Reference) -> str:
         return f"parameters of the network with {reference.classes} classes"
@@ -141,18 +139,12 @@ class Memory(Cost):
     quantity = Quantity("memory", "MB", "bytes", 10**6, "40:60")
 
     def table(self, space: SearchSpace, reference: Reference | None = None) -> SiteTable:
-        return SiteTable(space, _activation_bytes, reference=reference, quantity=self.quantity)
+        return SiteTable(
+            space, lambda site, choice: site.block.activation_bytes(site, choice), reference, self.quantity
+        )
 
     def convention(self, reference: Reference) -> str:
         return (
             "memory of what backward keeps of one clip, in fp32, without weights and gradients; "
             f"{reference.frames} frames at {reference.crop}x{reference.crop}; 1 MB = 1e6 bytes"
         )
-
-
-def _params(site: Site, choice: Choice) -> int:
-    return site.block.params(site, choice)
-
-
-def _activation_bytes(site: Site, choice: Choice) -> int:
-    return site.block.activation_bytes(site, choice)

@@ -68,8 +68,8 @@ class S2DNet(Network):
     """
 
     detail: Network
-    top_k: TopK
-    temporal_filter: TemporalFilter
+    top_k: TopK = "hard"
+    temporal_filter: TemporalFilter = "gaussian"
     normalisation: ClassVar[dict[str, Any]] = {}  # of the clip's pixels
 
     def __init__(self, sizes: Sizes, classes: int, clip: Clip, width: int, dropout: float) -> None:

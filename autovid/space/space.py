@@ -43,9 +43,8 @@ class SiteTable(CostTable):
         self,
         space: "SearchSpace",
         price: Price,
-        *,
         reference: Reference | None = None,
-        quantity: Quantity,
+        quantity: Quantity = GFLOPS,
         constant: int = 0,
     ) -> None:
         """Price every site at the space's reference input or another one; `constant` is added to every architecture.
@@ -79,7 +78,7 @@ class MacsTable(SiteTable):
     """The MACs of every architecture of a space: of convolution, linear and matmul, for one clip."""
 
     def __init__(self, space: "SearchSpace", reference: Reference | None = None) -> None:
-        super().__init__(space, _macs, reference=reference, quantity=GFLOPS)
+        super().__init__(space, lambda site, choice: site.block.macs(site, choice), reference)
 
     def macs(self, archs: "Sequence[Architecture] | np.ndarray") -> np.ndarray:
         """MACs, int64 (N,), of architectures of this space, or of their candidate numbers (N, D)."""
@@ -89,10 +88,6 @@ class MacsTable(SiteTable):
     def convention(self) -> str:
         """The meaning of the figures, in a line."""
         return convention(self.reference)
-
-
-def _macs(site: Site, choice: Choice) -> int:
-    return site.block.macs(site, choice)
 
 
 def site_choices(site: Site, candidates: Mapping[str, tuple[Value, ...]]) -> Iterator[dict[str, Value]]:

@@ -111,7 +111,8 @@ def resume_training(
     model = _as_built(model, videos, recipe)
     kept = {key: value for key, value in config.items() if key not in (*VERSIONS, "kind", "plugins")}
     own = {**kept, **train_config(model, videos, recipe), "recipe": config["recipe"]}
-    training = _Training(model, videos, recipe, out, own, _as_it_is, source, compute, workers, cache, progress, teacher)
+    first = partial(_first_weights, weights=None)
+    training = _Training(model, videos, recipe, out, own, first, source, compute, workers, cache, progress, teacher)
     return training.run((), True, resume_command, epochs)
 
 
@@ -142,13 +143,9 @@ def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
     return model
 
 
-def _first_weights(net: Network, *, weights: Path | None, new_head: bool, inherit: bool) -> None:
+def _first_weights(net: Network, *, weights: Path | None, new_head: bool = False, inherit: bool = False) -> None:
     if weights is not None:
         (inherit_weights if inherit else load_weights)(net, weights, new_head=new_head)
-
-
-def _as_it_is(net: Network) -> None:
-    """Leave the weights of a new network as they are."""
 
 
 @dataclass
