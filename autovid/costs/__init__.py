@@ -1,4 +1,4 @@
-"""Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py, verify.py."""
+"""Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py."""
 
 from autovid.costs.cost import COSTS, Cost, Macs, Memory, Params, cost_names, make_cost, recorded_costs
 from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
