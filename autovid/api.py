@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.front import Front
     from autovid.train import Evaluation
-    from autovid.train.presets import RecipeName
+    from autovid.train.recipe import RecipeName
 
 __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"

@@ -29,7 +29,7 @@ from autovid.search.objective import (
 from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange, CostTable, Factor
 from autovid.space import load_space
-from autovid.space.decisions import Decision
+from autovid.space.layout import Decision
 
 DECISIONS, CANDIDATES, K, STEPS, RATE = 10, 3, 13, 300, 0.015
 EVERY = np.array(list(itertools.product(range(CANDIDATES), repeat=DECISIONS)), np.int64)

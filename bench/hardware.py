@@ -1,5 +1,5 @@
 """One line that names the machine a figure was measured on, for the scripts beside this one."""
 
-from autovid.measure.machine import hardware
+from autovid.measure import hardware
 
 __all__ = ["hardware"]

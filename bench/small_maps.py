@@ -23,9 +23,9 @@ from hardware import hardware
 from torch import Tensor
 
 import autovid
-from autovid.blocks import elastic, fusion, head
+from autovid.blocks import elastic, ends, fusion
 from autovid.kernels.allocator import keep_memory
-from autovid.kernels.depthwise_gradients import Size3
+from autovid.kernels.depthwise import Size3
 from autovid.layers import sync_batch
 from autovid.models import build
 from autovid.models.network import Network
@@ -67,7 +67,7 @@ def old_way() -> Iterator[None]:
     patches: list[tuple[object, str, object]] = [
         (elastic, "pointwise_conv3d", old_pointwise),
         (elastic, "mean_of_pixels", old_mean),
-        (head, "mean_of_pixels", old_mean),
+        (ends, "mean_of_pixels", old_mean),
         (fusion.TimeToChannel, "forward", old_time_to_channel),
         (sync_batch.kernels, "batch_norm", F.batch_norm),
         (F, "relu", relu),

@@ -43,7 +43,7 @@ from autovid.costs.count import count
 from autovid.models import build
 from autovid.solver import CostTable, Factor
 from autovid.space import Architecture, Decision, SearchSpace, load_space
-from autovid.space.site_table import SiteTable
+from autovid.space.space import SiteTable
 
 X3D = {"temporal_kernel": 3, "spatial_kernel": 3, "expansion": 2.25, "fusion": "strided_conv"}
 TO = Path(__file__).resolve().parents[1] / "autovid" / "models"

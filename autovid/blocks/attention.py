@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from autovid.blocks.block import SKIP, AttentionName, Candidates, Choice
 from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticPointwise, map_bytes, slice_shared
-from autovid.blocks.operations import Operations
 from autovid.blocks.registry import ATTENTIONS
-from autovid.blocks.site import AttentionSite, Size
+from autovid.blocks.site import AttentionSite, Operations, Size
 from autovid.layers.convolutions import he_normal
 
 

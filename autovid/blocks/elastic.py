@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from autovid.blocks.site import Size
 from autovid.kernels.depthwise import depthwise_conv3d
-from autovid.kernels.maps import mean_of_pixels
-from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.kernels.maps import mean_of_pixels, pointwise_conv3d
 from autovid.layers.convolutions import channels_last, he_normal
 from autovid.layers.sync_batch import batch_norm
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from autovid.blocks.block import SKIP, Candidates, Choice, FusionName
 from autovid.blocks.elastic import ElasticBatchNorm, ElasticPointwise, map_bytes, slice_shared
-from autovid.blocks.operations import Operations
 from autovid.blocks.registry import FUSIONS
-from autovid.blocks.site import FusionSite
+from autovid.blocks.site import FusionSite, Operations
 from autovid.layers.convolutions import he_normal
 
 

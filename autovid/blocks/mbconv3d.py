@@ -14,7 +14,7 @@ from torch import Tensor
 from autovid.blocks.block import Candidates, Choice, Expansion, Kernel
 from autovid.blocks.elastic import ElasticBatchNorm, ElasticDepthwise, ElasticPointwise, SqueezeExcite, map_bytes
 from autovid.blocks.site import BlockSite
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
 
 
 class MBConv3dBlock:

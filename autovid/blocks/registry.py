@@ -59,11 +59,11 @@ FRAME: "Registry[type[Block[Any]]]" = Registry(
     "piece",
     "",
     {
-        "stem": ("", "autovid.blocks.stem:StemBlock"),
+        "stem": ("", "autovid.blocks.ends:StemBlock"),
         "fusion": ("", "autovid.blocks.fusion:FusionBlock"),
         "attention": ("", "autovid.blocks.attention:AttentionBlock"),
-        "head": ("", "autovid.blocks.head:HeadBlock"),
-        "classifier": ("", "autovid.blocks.head:ClassifierBlock"),
+        "head": ("", "autovid.blocks.ends:HeadBlock"),
+        "classifier": ("", "autovid.blocks.ends:ClassifierBlock"),
     },
 )
 """Blocks that every network has around its stages; not for choosing."""

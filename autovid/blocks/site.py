@@ -7,11 +7,14 @@ nothing else. What it depends on has two names: the block's own (`expansion`) an
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from autovid.blocks.block import SKIP, Block, Candidates, Choice, Value
 from autovid.blocks.registry import ATTENTIONS, BLOCKS, FRAME, FUSIONS
 from autovid.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Shape = Literal["box", "badge", "arrow", "foot"]
 """How a site is drawn: a box of its stream, a badge on it, an arrow between streams, or a line below all streams."""
@@ -197,3 +200,36 @@ class ClassifierSite(Site):
     dropout: float
 
     shape: ClassVar[Shape] = "foot"
+
+
+S = TypeVar("S", bound=Site)
+
+
+class Operations(Generic[S]):
+    """A block that is one of the operations of a registry, each a block too; `skip` is the absence of a module."""
+
+    choices: ClassVar[dict[str, Any]]
+    registry: ClassVar[Registry[type[Block[Any]]]]
+
+    def operation(self, choice: Choice) -> Block[S]:
+        return self.registry.load(choice["operation"])()
+
+    def modules(self, site: S, candidates: Candidates) -> "dict[str, nn.Module]":
+        """Return the module of every operation that may stand at a site."""
+        names = [name for name in candidates["operation"] if name != SKIP]
+        return {name: self.registry.load(name)().build(site, candidates) for name in names}
+
+    def macs(self, site: S, choice: Choice) -> int:
+        return 0 if choice["operation"] == SKIP else self.operation(choice).macs(site, choice)
+
+    def params(self, site: S, choice: Choice) -> int:
+        return 0 if choice["operation"] == SKIP else self.operation(choice).params(site, choice)
+
+    def activation_bytes(self, site: S, choice: Choice) -> int:
+        return 0 if choice["operation"] == SKIP else self.operation(choice).activation_bytes(site, choice)
+
+    def key(self, site: S, choice: Choice) -> str:
+        return "" if choice["operation"] == SKIP else self.operation(choice).key(site, choice)
+
+    def label(self, site: S, choice: Choice) -> tuple[str, ...]:
+        return (SKIP,) if choice["operation"] == SKIP else self.operation(choice).label(site, choice)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autovid.cli import launch
-from autovid.cli.examples import EXAMPLES
 from autovid.cli.launch import exit_code, terminable
 from autovid.errors import AutovidError, RunError, did_you_mean
 from autovid.kernels.allocator import keep_memory
@@ -36,6 +35,9 @@ COMMANDS = {
     "runs": "list the runs of a folder: state, accuracy, cost, and the next command",
     "list": "list spaces, networks, modules, blocks and experiments",
 }
+SHORT = {"random-baseline": {"strategy": "random", "score": "training"}}
+"""Short ways to say `search` with some options."""
+
 COMPUTING = (
     *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
     *("predict", "export", "cam", "report", "derive", "compare"),
@@ -51,6 +53,51 @@ EPILOG = """exit codes: 0 success, 2 wrong usage or a wrong file, 3 no architect
 4 missing or broken data, 5 a run directory that is in use, damaged or of another configuration,
 or a file that cannot be read or written, 6 a loss that is not finite, 7 another worker has failed,
 130 stopped by Ctrl-C, 143 by SIGTERM, 138 by SIGUSR1 (saved: continue with --resume)"""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "search": (
+        "autovid search --space tiny --flops 0.0071:0.0079 -o runs/first",
+        "autovid search --data my_videos.csv --flops 1.37:1.43 --budget 2h",
+        "autovid search --data my_videos.csv --flops 1.37:1.43 --recipe full --batch 16 --dry-run",
+    ),
+    "derive": (
+        "autovid derive runs/first --flops 0.0065:0.007",
+        "autovid derive runs/first --front 4",
+    ),
+    "train": (
+        "autovid train runs/first --data my_videos.csv --recipe proxy",
+        "autovid train tsn_resnet18 --data my_videos.csv --recipe small --balance",
+        "autovid train runs/first --data my_videos.csv --recipe finetune --inherit",
+        "autovid train tsn_resnet18 --data my_videos.csv --epochs 50 --batch 16 --dry-run",
+    ),
+    "evaluate": ("autovid evaluate runs/trained --views 10-lcr", "autovid evaluate runs/trained --data other.csv"),
+    "random-baseline": ("autovid random-baseline --searched runs/first -n 8",),
+    "export": ("autovid export runs/trained --format onnx -o exports/mine",),
+    "predict": (
+        "autovid predict runs/trained clip.mp4",
+        "autovid predict exports/mine clip.mp4 --window 2",
+        "autovid predict exports/mine long.mp4 --timeline out",
+        "autovid predict exports/mine --follow rtsp://camera.local/stream1",
+    ),
+    "compare": ("autovid compare tsn_resnet18 runs/first random:2 --data my_videos.csv --epochs 30 -o runs/which",),
+    "sweep": ("autovid sweep tsn_resnet18 --data my_videos.csv --over lr=0.05,0.1 --over seed=0..2",),
+    "cam": ("autovid cam clip.mp4 --model runs/trained --start 4",),
+    "draw": ("autovid draw runs/first -o first.svg",),
+    "report": ("autovid report runs/first runs/trained -o report.html",),
+    "bench": ("autovid bench tsn_resnet18 x3d_m",),
+    "rank": ("autovid rank runs/first -n 8",),
+    "latency-table": ("autovid latency-table --space tiny -o tiny-latency.json",),
+    "data": (
+        "autovid data index folders my_videos -o my_videos.csv",
+        "autovid data check my_videos.csv",
+        "autovid data resize my_videos.csv -o small",
+    ),
+    "import-weights": ("autovid import-weights resnet18.pth --model tsn_resnet18 -o weights.safetensors",),
+    "describe": ("autovid describe runs/first", "autovid describe x3d_m --crop 224"),
+    "runs": ("autovid runs", "autovid runs experiments --json"),
+    "list": ("autovid list models",),
+}
+"""Of each command, which its --help ends with."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,9 +160,10 @@ def _parser(needed: str | None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == needed:
-            module = importlib.import_module(f"autovid.cli.{name.replace('-', '_')}")
+            short = SHORT.get(name, {})
+            module = importlib.import_module(f"autovid.cli.{'search' if short else name.replace('-', '_')}")
             module.arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, **short)
             if name in WITH_PLUGINS:
                 command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
     return parser

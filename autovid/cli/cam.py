@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import options
-from autovid.errors import printable
+from autovid.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from autovid.report import LabelledNetwork, MapRow
@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _networks(args: argparse.Namespace) -> "list[LabelledNetwork]":
     """Open the networks, in order. Raises ConfigError where weights are missing or left over."""
-    from autovid.errors import ConfigError
     from autovid.export.classifier import is_exported, open_exported
     from autovid.models import load_model
     from autovid.report import labelled, open_files, open_run

@@ -42,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train all networks, write the page, and print the table."""
-    from autovid.report.side_by_side import write_page
+    from autovid.report.page import write_page
     from autovid.studies.side_by_side import compare, ranked, verdict
 
     contenders = find_contenders(args)

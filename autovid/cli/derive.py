@@ -1,11 +1,14 @@
 """autovid derive: freeze the most probable architecture of a search, or the best ones of several costs."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autovid.cli import launch, options
+from autovid.errors import ConfigError
 
 if TYPE_CHECKING:
     from autovid.search import Constraint, Searched
@@ -67,13 +70,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from autovid.cli.console import show_derived
-    from autovid.errors import ConfigError
     from autovid.fileio import explained
     from autovid.run import Progress, write_atomic
     from autovid.search import derive, read_constraints, read_search
     from autovid.search.choice import ChoiceEvidence
     from autovid.search.derivation import source_of
-    from autovid.studies.rescoring import choose_again
+    from autovid.studies.supernet import choose_again
 
     if args.front and args.finalists:
         raise ConfigError("--front and --finalists are two ways to derive; give one of them")
@@ -123,9 +125,6 @@ def _finalist(
     args: argparse.Namespace, searched: "Searched", constraints: "Sequence[Constraint] | None"
 ) -> "Architecture":
     """Train the finalists; return the winner."""
-    import shlex
-    import sys
-
     from autovid.cli.console import show_finalists
     from autovid.studies.finalists import best_architectures, halve, videos_of, winner
     from autovid.studies.front import TrainingPlan
@@ -141,11 +140,7 @@ def _finalist(
 
 def _front(args: argparse.Namespace) -> int:
     """Derive, score and write a front."""
-    import shlex
-    import sys
-
     from autovid.cli.console import show_front
-    from autovid.errors import ConfigError
     from autovid.run import Progress
     from autovid.search import read_constraints, read_search
     from autovid.studies.front import TrainingPlan, derive_front
@@ -184,7 +179,6 @@ def _word(option: str, text: str) -> str:
 
 def _scale(text: str) -> dict[str, Any]:
     """Read `crop=224,frames=32,depth=5.0`."""
-    from autovid.errors import ConfigError
 
     kinds = {"crop": options.positive, "frames": options.positive, "depth": options.rate}
     scale: dict[str, Any] = {}

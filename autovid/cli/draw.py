@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from autovid.cli import launch, network_options
+from autovid.cli import launch, options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a network's name, a YAML file of one or of an architecture, a run directory, or an exported folder",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.svg|png")
-    network_options.arguments(parser)
+    options.network(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,5 +24,5 @@ def run(args: argparse.Namespace) -> None:
 
     with launch.waiting("draw", f"drawing {args.what}"):
         model, prior = find_drawable(args.what)
-        write_drawing(args.out, outline(network_options.apply(args, model), prior))
+        write_drawing(args.out, outline(options.with_network_options(args, model), prior))
     print(f"in {shlex.quote(str(args.out))}")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from autovid.cli import options, training
+from autovid.errors import DataError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
-    from autovid.errors import DataError
     from autovid.export.classifier import is_exported, open_exported
     from autovid.run import Progress
     from autovid.train import evaluate, evaluation_file, open_trained

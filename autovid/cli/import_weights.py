@@ -4,7 +4,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from autovid.cli import network_options, options
+from autovid.cli import options
+from autovid.errors import ConfigError
 
 FORMATS = ("pyslowfast", "pytorchvideo", "mmaction2", "tdn", "tsm", "ibm", "torchvision")
 
@@ -38,20 +39,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=options.positive)
     parser.add_argument("--frames", type=options.positive)
     parser.add_argument("--crop", type=options.positive)
-    network_options.arguments(parser)
+    options.network(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Import weights, print notes, and write the files."""
     import torch
 
-    from autovid.errors import ConfigError
     from autovid.models import NetworkSpec, load_model
     from autovid.weights import import_weights
 
     if args.out.suffix != ".safetensors":
         raise ConfigError(f"-o {args.out}: the file is safetensors; give it that ending")
-    spec = network_options.apply(args, load_model(args.model))
+    spec = options.with_network_options(args, load_model(args.model))
     if isinstance(spec, NetworkSpec):
         spec = spec.changed(frames=args.frames, crop=args.crop)
     torch.manual_seed(0)  # new weights are the same each time

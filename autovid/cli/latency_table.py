@@ -24,8 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure blocks and write the table; Ctrl-C keeps finished measurements."""
     from autovid.costs import latency_table
     from autovid.kernels.compute import Compute
-    from autovid.measure import use_threads
-    from autovid.measure.memory import check_batch
+    from autovid.measure import check_batch, use_threads
     from autovid.space import load_space
     from autovid.studies import measure_blocks
 

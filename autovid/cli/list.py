@@ -1,7 +1,9 @@
 """autovid list: spaces, blocks, networks, modules and experiments."""
 
 import argparse
+import importlib
 import json
+from collections.abc import Callable
 
 Groups = dict[str, dict[str, str]]
 
@@ -14,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the lists."""
-    listed = {kind: groups() for kind, groups in KINDS.items() if args.what in (None, kind)}
+    listed = {kind: _groups(kind) for kind in KINDS if args.what in (None, kind)}
     if args.json:
         print(json.dumps({kind: _flat(groups) for kind, groups in listed.items()}, indent=2))
         return 0
@@ -34,12 +36,6 @@ def _flat(groups: Groups) -> dict[str, str]:
     return {name: about for group in groups.values() for name, about in group.items()}
 
 
-def _spaces() -> Groups:
-    from autovid.space import list_spaces
-
-    return {"": list_spaces()}
-
-
 def _models() -> Groups:
     """Return the networks by the file of their maker: deep analysis, slowfast, ..."""
     from autovid.models.registry import FILES, NETWORKS
@@ -49,18 +45,6 @@ def _models() -> Groups:
     return {**groups, "others": others} if others else groups
 
 
-def _modules() -> Groups:
-    from autovid.models import MODULES
-
-    return {"": MODULES.about()}
-
-
-def _layouts() -> Groups:
-    from autovid.data.layouts import LAYOUTS
-
-    return {"": LAYOUTS.about()}
-
-
 def _experiments() -> Groups:
     """Group experiments by their command."""
     from autovid.config import list_experiments
@@ -68,46 +52,26 @@ def _experiments() -> Groups:
     return {f"autovid {command}": names for command, names in list_experiments().items()}
 
 
-def _blocks() -> Groups:
-    from autovid.blocks.registry import BLOCKS
-
-    return {"": BLOCKS.about()}
-
-
-def _fusions() -> Groups:
-    from autovid.blocks.registry import FUSIONS
-
-    return {"": FUSIONS.about()}
+def _groups(kind: str) -> Groups:
+    """Return the names of a kind with a sentence about each, by group; most kinds have one without a name."""
+    listed = KINDS[kind]
+    if isinstance(listed, str):
+        module, _, name = listed.partition(":")
+        entries = getattr(importlib.import_module(module), name)
+        return {"": entries.about() if hasattr(entries, "about") else entries()}
+    return listed()
 
 
-def _attentions() -> Groups:
-    from autovid.blocks.registry import ATTENTIONS
-
-    return {"": ATTENTIONS.about()}
-
-
-def _strategies() -> Groups:
-    from autovid.search.registry import STRATEGIES
-
-    return {"": STRATEGIES.about()}
-
-
-def _costs() -> Groups:
-    """List costs by name; the option is the name, but --flops for the MACs."""
-    from autovid.costs import COSTS
-
-    return {"": COSTS.about()}
-
-
-KINDS = {
-    "spaces": _spaces,
-    "strategies": _strategies,
-    "blocks": _blocks,
-    "fusions": _fusions,
-    "attentions": _attentions,
-    "costs": _costs,
+KINDS: dict[str, str | Callable[[], Groups]] = {
+    "spaces": "autovid.space:list_spaces",
+    "strategies": "autovid.search.strategies:STRATEGIES",
+    "blocks": "autovid.blocks.registry:BLOCKS",
+    "fusions": "autovid.blocks.registry:FUSIONS",
+    "attentions": "autovid.blocks.registry:ATTENTIONS",
+    "costs": "autovid.costs:COSTS",
     "models": _models,
-    "modules": _modules,
-    "layouts": _layouts,
+    "modules": "autovid.models.registry:MODULES",
+    "layouts": "autovid.data.layouts:LAYOUTS",
     "experiments": _experiments,
 }
+"""By kind: a registry, or a function."""

@@ -7,7 +7,14 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from autovid.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from autovid.models import Model
+    from autovid.space import SearchSpace
+
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
@@ -161,7 +168,6 @@ def constraints(parser: argparse.ArgumentParser) -> None:
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
     """Return the texts of ranges, by the cost's option. Raises ConfigError for a table without a range."""
     from autovid.costs import cost_names
-    from autovid.errors import ConfigError
 
     ranges_by_cost = {option: texts for option in cost_names() if (texts := getattr(args, option))}
     for option in cost_names():
@@ -244,7 +250,6 @@ def run_directory(stem: str, resume: bool) -> Path:
 
 
 def _newest(stem: str) -> Path:
-    from autovid.errors import RunError
 
     name = re.compile(re.escape(stem) + r"(-\d+)?")
     runs = [file for file in Path("runs").glob("*/config.yaml") if name.fullmatch(file.parent.name)]
@@ -297,3 +302,60 @@ def trial_cache(args: argparse.Namespace) -> Any:
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def network(parser: argparse.ArgumentParser) -> None:
+    """Add --option, --temporal-pooling and --with."""
+    group = parser.add_argument_group("hand-designed networks")
+    group.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the network; may be repeated"
+    )
+    group.add_argument("--temporal-pooling", action="store_true", help="short for --option temporal_pooling=true")
+    group.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE[:KEY=VALUE,...]",
+        help="a module of `autovid list modules`, with its options; may be repeated",
+    )
+
+
+def with_network_options(args: argparse.Namespace, what: "Model | SearchSpace") -> Any:
+    """Change a network by options and modules. Raises ConfigError where it takes none."""
+    from autovid.models import NetworkSpec
+
+    values = _options(args.option, "--option")
+    if args.temporal_pooling:
+        values["temporal_pooling"] = True
+    modules: dict[str, dict[str, Any]] = {}
+    for name, module_options in map(_module, args.modules):
+        if name in modules:
+            raise ConfigError(f"--with {name} is given twice; give its options together, as --with {name}:A=1,B=2")
+        modules[name] = module_options
+    if isinstance(what, NetworkSpec):
+        return what.changed(options=values, modules=modules)
+    if values or modules:
+        raise ConfigError("--option, --temporal-pooling and --with are for hand-designed networks; this is none")
+    return what
+
+
+def _module(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `rms` or `rms:kernel=3,stages=[1,3]`."""
+    name, _, options = text.partition(":")
+    pieces = re.split(r",(?=\w+=)", options) if options else []  # no comma inside of a list
+    return name, _options(pieces, f"--with {text}")
+
+
+def _options(pairs: list[str], where: str) -> dict[str, Any]:
+    """Read `KEY=VALUE` texts, with values in YAML."""
+    from autovid.config import parse_yaml
+    from autovid.models.factory import Option
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not key.isidentifier() or not value or key in values:
+            raise ConfigError(f"{where}: {pair!r} is not KEY=VALUE, or is given twice")
+        values |= parse_yaml(f"{key}: {value}", dict[str, Option], where)
+    return values

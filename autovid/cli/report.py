@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from autovid.errors import printable
+from autovid.errors import ConfigError, printable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page."""
-    from autovid.errors import ConfigError
     from autovid.report.page import write_report
 
     out = args.out or args.runs[0] / "report.html"

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autovid.errors import ConfigError, RunError
+
 SHOWN = 10  # next commands, those of the newest runs
 STEP = re.compile(r" step (\d+) of (\d+): (.*)")
 
@@ -35,7 +37,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, the newest run first, and the next commands."""
-    from autovid.errors import RunError
 
     if not args.folder.is_dir():
         raise RunError(f"{args.folder}: no such folder; give the one that holds run directories")
@@ -77,7 +78,6 @@ def _age(seconds: float) -> str:
 
 def _rows(folder: Path) -> Iterator[RunRow]:
     from autovid.config import read_yaml
-    from autovid.errors import ConfigError
 
     for file in [*folder.glob("config.yaml"), *folder.glob("*/config.yaml")]:
         with contextlib.suppress(ConfigError, OSError):  # no run of ours
@@ -156,7 +156,6 @@ def _locked(lock: Path) -> bool:
 def _gflops(path: Path) -> float | None:
     """Return the cost that architecture.yaml has."""
     from autovid.config import read_yaml
-    from autovid.errors import ConfigError
 
     with contextlib.suppress(ConfigError, OSError, KeyError, TypeError):
         return float(read_yaml(path / "architecture.yaml").as_type(dict[str, Any])["cost"]["macs"]) / 1e9

@@ -12,12 +12,12 @@ import msgspec
 
 from autovid.cli import launch, options, search_by_training, training
 from autovid.cli.search_arguments import arguments
+from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from autovid.data import FrameCache, VideoSet
     from autovid.search import Constraint, SearchSettings
-    from autovid.search.experiment import LoadedSearch
-    from autovid.search.plan import SearchPlan
+    from autovid.search.plan import LoadedSearch, SearchPlan
     from autovid.space import SearchSpace
 
 __all__ = ["arguments", "run", "run_name"]
@@ -43,7 +43,6 @@ def run_name(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    from autovid.errors import ConfigError
 
     if args.score == "training":
         search_by_training.run(args)
@@ -197,7 +196,6 @@ def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) ->
 
 def _flags(args: argparse.Namespace) -> _Plan | None:
     """Return the search that the flags alone ask for; None after a dry run."""
-    from autovid.errors import ConfigError
     from autovid.search import parse_constraints, settings_for
     from autovid.search.budget import budget_of
     from autovid.search.plan import SearchPlan
@@ -245,7 +243,6 @@ def _flags(args: argparse.Namespace) -> _Plan | None:
 
 def _experiment(args: argparse.Namespace) -> _Plan | None:
     """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
-    from autovid.errors import DataError
     from autovid.search.plan import SearchPlan
 
     loaded = _load(args)
@@ -270,8 +267,7 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
 def _load(args: argparse.Namespace) -> "LoadedSearch":
     """Return the experiment with the flags on top. Raises ConfigError."""
     from autovid.config import check_command, find_experiment
-    from autovid.errors import ConfigError
-    from autovid.search.experiment import load_search
+    from autovid.search.plan import load_search
 
     path = find_experiment(args.experiment)
     if path is None:

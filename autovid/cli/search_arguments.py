@@ -7,7 +7,7 @@ from autovid.cli import launch, options, search_by_training, training
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    training.experiment_argument(parser)
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
     training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
     parser.add_argument(

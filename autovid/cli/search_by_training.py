@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autovid.cli import launch, options, training
+from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +36,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, train one after the other, compare."""
-    from autovid.errors import DataError
     from autovid.search.strategy import read_strategy_options, takes
     from autovid.studies import Trainer, find_rival, search_by_training
     from autovid.studies.by_training import cost_at, macs_at
@@ -110,7 +110,6 @@ class _Job(NamedTuple):
 
 def _flags(args: argparse.Namespace) -> _Job:
     """Return the job that the flags alone ask for."""
-    from autovid.errors import ConfigError
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
@@ -156,7 +155,6 @@ def like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[C
 def _experiment(args: argparse.Namespace) -> _Job:
     """Return the job that an experiment asks for, with the flags on top."""
     from autovid.config import check_command, find_experiment
-    from autovid.errors import ConfigError
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options

@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import launch, network_options, options, training
+from autovid.cli import launch, options, training
+from autovid.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,13 +44,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "val, which is then measured after every epoch",
     )
     training.arguments(parser)
-    network_options.arguments(parser)
+    options.network(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:
     """Train every combination, and print the table."""
-    from autovid.errors import RunError
     from autovid.studies.sweep import combinations, sweep
 
     jobs = _jobs(args, combinations(args.over))
@@ -85,15 +85,12 @@ def _validated(job: training.TrainingJob) -> training.TrainingJob:
     """Validate after every epoch, where the recipe leaves that open: halving goes by it. Raises ConfigError."""
     from msgspec.structs import replace
 
-    from autovid.errors import ConfigError
-
     if job.recipe.validate_every == 0:
         raise ConfigError("--asha goes by the accuracy on val: leave --validate-every 0 out")
     return job._replace(recipe=replace(job.recipe, validate_every=job.recipe.validate_every or 1.0))
 
 
 def _trainings(args: argparse.Namespace, jobs: "dict[tuple[str, ...], training.TrainingJob]") -> "list[SweepTraining]":
-    from autovid.errors import DataError
     from autovid.studies.sweep import SweepTraining
 
     opened: dict[tuple[str, int], tuple[VideoSet | None, str]] = {}

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import launch, network_options, options, training
+from autovid.cli import launch, options, training
+from autovid.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     launch.arguments(parser)
     training.arguments(parser, recipes=("proxy", "full", "small", "finetune"))
-    network_options.arguments(parser)
+    options.network(parser)
     parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
 
 
@@ -60,7 +61,6 @@ def run(args: argparse.Namespace) -> None:
     if (path := training.resumed_run(args)) is not None and not args.dry_run:
         return _go_on(args, path)
     from autovid.data.frame_cache import choose_cache
-    from autovid.errors import DataError
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import train_model
@@ -137,7 +137,7 @@ def _go_on(args: argparse.Namespace, path: Path) -> None:
 
 def _say_state(out: Path, resume: bool) -> None:
     """Say where a training goes on, and how far it is."""
-    from autovid.train.prolong import describe_state
+    from autovid.train.trained import describe_state
 
     if resume and (out / "config.yaml").is_file() and not launch.number():
         print(describe_state(out))

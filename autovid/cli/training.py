@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from autovid.cli import launch, network_options, options
+from autovid.cli import launch, options
 from autovid.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autovid.space import SearchSpace
     from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment, Start
-    from autovid.train.presets import RecipeName
+    from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
 RECIPE = (
@@ -143,11 +143,6 @@ def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> Non
     )
 
 
-def experiment_argument(parser: argparse.ArgumentParser) -> None:
-    """Add EXPERIMENT, for commands that may go without one."""
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
-
-
 def find_job(args: argparse.Namespace) -> TrainingJob:
     """Return the training that the arguments ask for. Raises ConfigError."""
     from autovid.config import find_experiment
@@ -166,8 +161,7 @@ def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | N
 def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError."""
     from autovid.kernels.compute import find_device
-    from autovid.train.memory import step_memory
-    from autovid.train.plan import estimate_time, make_plan
+    from autovid.train.plan import estimate_time, make_plan, step_memory
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
     if videos is not None:
@@ -178,8 +172,8 @@ def show_plan(job: TrainingJob, videos: "VideoSet | None", device: str) -> None:
     missing = [] if videos else ["--data"]
     if job.experiment.start is not None and job.experiment.start.file is None:
         missing.append("--weights")
-    elif job.experiment.start is not None and job.weights is not None:
-        check_file(job.weights)
+    elif job.weights is not None and not job.weights.is_file():
+        raise ConfigError(f"--weights {job.weights}: no such file")
     print(f"\nto be given: {', '.join(missing)}" if missing else "\nready; nothing was trained (--dry-run)")
 
 
@@ -202,13 +196,6 @@ def recipe_words(settings: "SearchSettings") -> str:
     if settings.proxy:
         return " --recipe proxy"
     return f" --recipe full --batch {settings.batch}"
-
-
-def check_file(path: Path) -> None:
-    """Raise ConfigError where there is no such file."""
-
-    if not path.is_file():
-        raise ConfigError(f"--weights {path}: no such file")
 
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
@@ -234,7 +221,7 @@ def _experiment(args: argparse.Namespace, path: Path) -> TrainingJob:
         settings.append("start.new_head=true")
     loaded = load_experiment(path, settings)
     assert not isinstance(loaded.model, SearchSpace)
-    model = network_options.apply(args, loaded.model)
+    model = options.with_network_options(args, loaded.model)
     return TrainingJob(model, loaded.recipe, loaded.experiment, path.stem)
 
 
@@ -244,7 +231,7 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train import find_model
     from autovid.train.experiment import Start
 
-    model, settings = network_options.apply(args, find_model(args.what)), settings_of(args.settings)
+    model, settings = options.with_network_options(args, find_model(args.what)), settings_of(args.settings)
     if args.recipe == "finetune":
         settings = {**finetune_size(args), **settings}
     recipe = recipe_from(args, model, settings)

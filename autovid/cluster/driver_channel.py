@@ -96,7 +96,7 @@ class DriverChannel:
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Send the output of this process to the driver, and obey its requests to stop, inside the context."""
-        from autovid.run.signals import ask_to_stop
+        from autovid.run.loop import ask_to_stop
 
         done = threading.Event()
 
@@ -142,7 +142,7 @@ def relay(channel: DriverChannel, work: Callable[[], Any]) -> Iterator[tuple[str
 
     The last message is ("done", result of `work`); its error is raised here. A second signal raises KeyboardInterrupt.
     """
-    from autovid.run.signals import StopRequest
+    from autovid.run.loop import StopRequest
 
     answer: list[Any] = [None, None]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from autovid.cluster.connect import ClusterError, connected, wait_for_capacity
+from autovid.cluster.workers import ClusterError, connected, wait_for_capacity
 from autovid.errors import AutovidError
 from autovid.plugins import load_plugins, loaded_plugins
-from autovid.run.signals import Interrupted
+from autovid.run.loop import Interrupted
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py, verify.py."""
+"""Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py."""
 
-from autovid.costs.closed_form import Macs, Memory, Params
-from autovid.costs.cost import COSTS, Cost, cost_names, make_cost, recorded_costs
+from autovid.costs.cost import COSTS, Cost, Macs, Memory, Params, cost_names, make_cost, recorded_costs
 from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
-from autovid.space.site_table import GFLOPS, MacsTable, convention, gflops
+from autovid.space.space import GFLOPS, MacsTable, convention, gflops
 
 __all__ = [
     "COSTS",

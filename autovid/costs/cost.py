@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,16 +10,16 @@ from autovid.errors import ConfigError
 from autovid.registry import Registry
 from autovid.solver import CostTable, Quantity
 from autovid.space.schema import Reference
-from autovid.space.space import Architecture, SearchSpace
+from autovid.space.space import GFLOPS, Architecture, MacsTable, SearchSpace, SiteTable, convention
 
 COSTS: "Registry[type[Cost]]" = Registry(
     "cost",
     "autovid.costs",
     {
-        "macs": ("multiply-accumulates of convolution, linear and matmul", "autovid.costs.closed_form:Macs"),
-        "params": ("parameters with the reference number of classes", "autovid.costs.closed_form:Params"),
+        "macs": ("multiply-accumulates of convolution, linear and matmul", "autovid.costs.cost:Macs"),
+        "params": ("parameters with the reference number of classes", "autovid.costs.cost:Params"),
         "latency": ("time of a forward pass, by a table of measured blocks", "autovid.costs.latency:Latency"),
-        "memory": ("activations that backward keeps of one clip, in fp32", "autovid.costs.closed_form:Memory"),
+        "memory": ("activations that backward keeps of one clip, in fp32", "autovid.costs.cost:Memory"),
     },
 )
 """Costs that a search can be constrained by: one file of code, one line here."""
@@ -87,3 +88,63 @@ def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
     """Return the costs in units that an architecture's file has recorded."""
     known = {kind: kind.recorded(figures) for kind in map(COSTS.load, COSTS)}
     return {kind: value for kind, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Macs(Cost):
+    """MACs of one clip; a part of a search may use the fraction of the range that its space says."""
+
+    name, option, quantity, metric, digits, by_fraction = "macs", "flops", GFLOPS, "gflops", 6, True
+
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> MacsTable:
+        return MacsTable(space, reference)
+
+    def convention(self, reference: Reference) -> str:
+        return convention(reference)
+
+    def figures(self, cost: int) -> dict[str, int | float]:
+        return {"macs": cost, **super().figures(cost)}
+
+    @classmethod
+    def recorded(cls, figures: Mapping[str, Any]) -> float | None:
+        return int(figures["macs"]) / GFLOPS.atoms if "macs" in figures else None
+
+
+@dataclass(frozen=True)
+class Params(Cost):
+    """Parameters of the network with the reference number of classes."""
+
+    name, option, metric = "params", "params", "mparams"
+    quantity = Quantity("parameters", "M parameters", "parameters", 10**6, "2.1:2.4")
+
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> SiteTable:
+        return SiteTable(space, lambda site, choice: site.block.params(site, choice), reference, self.quantity)
+
+    def convention(self, reference: Reference) -> str:
+        return f"parameters of the network with {reference.classes} classes"
+
+    def figures(self, cost: int) -> dict[str, int | float]:
+        return {"params": cost}
+
+    @classmethod
+    def recorded(cls, figures: Mapping[str, Any]) -> float | None:
+        return int(figures["params"]) / cls.quantity.atoms if "params" in figures else None
+
+
+@dataclass(frozen=True)
+class Memory(Cost):
+    """Bytes that the backward pass keeps of one clip, in fp32: activations, neither weights nor gradients."""
+
+    name, option, metric = "memory", "memory", "memory_mb"
+    quantity = Quantity("memory", "MB", "bytes", 10**6, "40:60")
+
+    def table(self, space: SearchSpace, reference: Reference | None = None) -> SiteTable:
+        return SiteTable(
+            space, lambda site, choice: site.block.activation_bytes(site, choice), reference, self.quantity
+        )
+
+    def convention(self, reference: Reference) -> str:
+        return (
+            "memory of what backward keeps of one clip, in fp32, without weights and gradients; "
+            f"{reference.frames} frames at {reference.crop}x{reference.crop}; 1 MB = 1e6 bytes"
+        )

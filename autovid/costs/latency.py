@@ -20,8 +20,7 @@ from autovid.errors import ConfigError
 from autovid.solver import CostTable, Quantity
 from autovid.space.layout import sites
 from autovid.space.schema import Reference
-from autovid.space.site_table import SiteTable, site_choices
-from autovid.space.space import SearchSpace
+from autovid.space.space import SearchSpace, SiteTable, site_choices
 
 MILLISECONDS = Quantity("latency", "ms", "nanoseconds", 10**6, "20:25")
 FORMAT = 1

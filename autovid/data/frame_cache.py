@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from autovid.data.images import open_video
 from autovid.data.index import Video
 from autovid.data.video import OpenVideo, Pixels, VideoError
-from autovid.measure.machine import spare_memory
+from autovid.measure import spare_memory
 
 CacheSize: TypeAlias = int | Literal["auto", "off"]  # bytes; auto: where a set fits
 FRACTION = 4  # of the spare memory one in so many is used by `auto`

@@ -15,7 +15,7 @@ from autovid.errors import ConfigError
 from autovid.export.manifest import ClipCost, Interface
 from autovid.models import Model, Network, NetworkSpec, build, load_weights
 from autovid.run import RunDirectory
-from autovid.run.config_file import recorded_versions
+from autovid.run.directory import recorded_versions
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train import find_model, open_trained

@@ -1,1 +1,1 @@
-"""Layers of hand-designed networks: one file a published idea, and convolutions."""
+"""Layers of hand-designed networks: convolutions, and modules of published ideas."""

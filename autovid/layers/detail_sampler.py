@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.kernels.precision import full_precision
+from autovid.kernels.compute import full_precision
 
 
 class Location(NamedTuple):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from autovid import distributed
-from autovid.kernels.precision import full_precision
+from autovid.kernels.compute import full_precision
 from autovid.kernels.tracing import is_traced
 
 Direction = Literal["forward", "backward", "both"]

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 from autovid.models.registry import MODULES, NETWORKS
 
 if TYPE_CHECKING:
-    from autovid.models.builder import SearchNetwork, build_space, inherit
+    from autovid.models.builder import SearchNetwork, build_space, inherit, load_weights
     from autovid.models.factory import Model, NetworkSpec, build, build_network, load_model
     from autovid.models.network import Network
-    from autovid.models.weights import load_weights
 
 __all__ = [
     "MODULES",
@@ -26,9 +25,9 @@ __all__ = [
     "load_weights",
 ]
 
-_FILES = {"SearchNetwork": "builder", "build_space": "builder", "inherit": "builder", "Network": "network"}
+_FILES = dict.fromkeys(("SearchNetwork", "build_space", "inherit", "load_weights"), "builder")
 _FILES |= dict.fromkeys(("Model", "NetworkSpec", "build", "build_network", "load_model"), "factory")
-_FILES["load_weights"] = "weights"
+_FILES["Network"] = "network"
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
 
 if TYPE_CHECKING:
     from autovid.models.factory import NetworkSpec

@@ -33,14 +33,18 @@ FILES: dict[str, dict[str, str]] = {
         },
         "tsm_resnet50": f"{STRATEGIES['tsm']}; ResNet-50, 8 frames; or non-local blocks, too",
     },
-    "tanet": {"tanet_resnet50": "temporal kernels that each clip makes for itself; 8 frames"},
-    "tdn": {"tdn_resnet50": "differences inside and between segments; 8 segments of 5 frames"},
-    "mobilenet": {"tsm_mobilenet_v2": "channels shifted to the neighbouring frames; 8 frames"},
+    "frame_networks": {
+        "tanet_resnet50": "temporal kernels that each clip makes for itself; 8 frames",
+        "tdn_resnet50": "differences inside and between segments; 8 segments of 5 frames",
+        "tsm_mobilenet_v2": "channels shifted to the neighbouring frames; 8 frames",
+        "resnet50_imagenet": "ResNet-50 for images: clips of one frame",
+        "resnet110_cifar": "ResNet-110 for images of 32 x 32: clips of one frame",
+    },
     "s2dnet": {
         "s2dnet": f"{GLANCE}; 12 looks into 32 frames",
         "s2dnet_mini_kinetics": f"{GLANCE}; 16 looks into 64 frames",
+        "s2dnet_x3d": f"{GLANCE}; 16 looks into 64 frames",
     },
-    "s2dnet_x3d": {"s2dnet_x3d": f"{GLANCE}; 16 looks into 64 frames"},
     "slowfast": {
         "slowonly_r34_8x8": "SlowFast's slow path alone; 8 frames",
         "slowonly_r50_8x8": "SlowFast's slow path alone; 8 frames",
@@ -48,20 +52,18 @@ FILES: dict[str, dict[str, str]] = {
         "slowfast_r50_8x8": "few frames in detail, all in outline; 8 of 32",
         "slowfast_r50_4x16": "few frames in detail, all in outline; 4 of 32",
         "slowfast_r101_8x8": "few frames in detail, all in outline; 8 of 32",
+        **{f"csn_r{depth}": "channel-separated convolutions; 32 frames" for depth in (50, 101, 152)},
     },
-    "csn": {f"csn_r{depth}": "channel-separated convolutions; 32 frames" for depth in (50, 101, 152)},
-    "x3d": {
-        f"x3d_{scale}": f"an architecture of the space x3d; {frames} frames"
-        for scale, frames in {"xs": 4, "s": 13, "m": 16, "l": 16}.items()
-    },
-    "auto_tsnet": {
-        f"auto_tsnet_{size}{suffix}": TOTALS + about
-        for suffix, about in {"": "", "_noattention": ", no attention"}.items()
-        for size in "sml"
-    },
-    "images": {
-        "resnet50_imagenet": "ResNet-50 for images: clips of one frame",
-        "resnet110_cifar": "ResNet-110 for images of 32 x 32: clips of one frame",
+    "searched": {
+        **{
+            f"x3d_{scale}": f"an architecture of the space x3d; {frames} frames"
+            for scale, frames in {"xs": 4, "s": 13, "m": 16, "l": 16}.items()
+        },
+        **{
+            f"auto_tsnet_{size}{suffix}": TOTALS + about
+            for suffix, about in {"": "", "_noattention": ", no attention"}.items()
+            for size in "sml"
+        },
     },
 }
 NETWORKS: Registry[Callable[..., Any]] = Registry(
@@ -77,7 +79,7 @@ MODULES: Registry[Callable[..., None]] = Registry(
     "module",
     "autovid.modules",
     {
-        name: (about, f"autovid.models.{'dnr' if name == 'dnr' else 'modules'}:attach_{name}")
+        name: (about, f"autovid.models.modules:attach_{name}")
         for name, about in {
             "dropout": "another rate of the dropout before the classifier",
             "rms": "random mean scaling of the last stages' residual branches",

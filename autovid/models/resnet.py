@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from autovid.clip import Clip
-from autovid.layers.convolutions import FrameConv, FrameMaxPool
-from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.convolutions import BasicBlock, Bottleneck, FrameConv, FrameMaxPool, Residual
 from autovid.models.network import StepNetwork, he_init, make_classifier
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

@@ -7,24 +7,28 @@ every other frame of the video) and its size, the default fusion `add`, and that
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autovid.blocks.elastic import ElasticLinear
+from autovid.blocks.ends import Classifier
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.kernels.pointwise import pointwise_conv3d
-from autovid.layers.convolutions import channels_last
+from autovid.kernels.maps import pointwise_conv3d
+from autovid.layers.convolutions import Residual, channels_last
 from autovid.layers.detail_sampler import Locator, grid, sample, sample_uniformly
-from autovid.layers.residual import Residual
+from autovid.models.builder import SearchNetwork, build_space, module_name
 from autovid.models.deep_analysis import tsm_resnet50
-from autovid.models.mobilenet import WIDTH, tsm_mobilenet_v2
+from autovid.models.frame_networks import WIDTH, tsm_mobilenet_v2
 from autovid.models.network import Network, make_classifier
 from autovid.models.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet
+from autovid.models.searched import WIDTHS, x3d_architecture
 
 CONTEXT = 256  # features of the context m
+MAP_WIDTH = 432  # channels of X3D's last map
 LIKELY = 5
 STAGES = (2, 3, 4)  # behind which m can be fused in: res2 to res4
 SYNOPSIS_WEIGHT, SMOOTHING = 0.1, 0.1  # of the loss
@@ -57,41 +61,6 @@ class Places:
         self.after, self.classifier = sorted(after), classifier
 
 
-def make_s2dnet(
-    *,
-    sizes: Sizes,
-    classes: int | None = None,
-    frames: int | None = None,
-    crop: int | None = None,
-    top_k: TopK = "hard",
-    temporal_filter: TemporalFilter = "gaussian",
-    fusion: Fusion = "add",
-    fuse_after: Sequence[int] = (3, 4),
-    fuse_in_classifier: bool = True,
-    stage_one: float = 1 / 3,
-    dropout: float = 0.5,
-) -> "S2DNet":
-    """Build TSM-MobileNetV2 and TSM-ResNet-50; by default with the classes, frames and crop of `sizes`.
-
-    `fuse_after` are the stages of the detail network behind which the context m is fused in, out of res2 to res4;
-    with `fuse_in_classifier` the classifier takes it, too. The default is row d0 of the supplement's Table 2. Both
-    networks choose from `frames`. `stage_one` is the fraction of training in which the sampler rests (paper: 40 of 120
-    epochs, 50 of 150). The size of the clip is ours: with 32 frames of 160x160 the sampler's products, which no table
-    counts, stay within the published 22 GFLOPs; a larger crop enlarges everything.
-    """
-    size = frames or sizes.frames, crop or sizes.crop
-    clip = Clip(*size, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    places = Places(fuse_after, fuse_in_classifier)
-    net = TSMS2DNet(sizes, classes or sizes.classes, clip, top_k, temporal_filter, fusion, places, dropout)
-    net.stage_one = stage_one
-    return net
-
-
-# The networks for Something-Something V2, and for Mini-Kinetics with the sizes of the authors' configuration.
-s2dnet = partial(make_s2dnet, sizes=Sizes(8, 144, 12, 144, crop=160, frames=32, classes=174))
-s2dnet_mini_kinetics = partial(make_s2dnet, sizes=Sizes(16, 144, 16, 112, crop=224, frames=64, classes=200))
-
-
 class S2DNet(Network):
     """Clip (B, 3, T, H, W) -> logits (B, classes), those of the detail network.
 
@@ -99,20 +68,13 @@ class S2DNet(Network):
     """
 
     detail: Network
+    top_k: TopK = "hard"
+    temporal_filter: TemporalFilter = "gaussian"
+    normalisation: ClassVar[dict[str, Any]] = {}  # of the clip's pixels
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        classes: int,
-        clip: Clip,
-        top_k: TopK,
-        temporal_filter: TemporalFilter,
-        width: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, sizes: Sizes, classes: int, clip: Clip, width: int, dropout: float) -> None:
         super().__init__()
         self.classes, self.clip = classes, clip
-        self.top_k, self.temporal_filter = top_k, temporal_filter
         self.frames, self.detail_frames = sizes.synopsis_frames, sizes.detail_frames
         self.synopsis_crop, self.detail_crop = (
             max(32, round(side * clip.crop / sizes.crop)) for side in (sizes.synopsis_crop, sizes.detail_crop)
@@ -205,18 +167,10 @@ class S2DNet(Network):
 class TSMS2DNet(S2DNet):
     """TSM-MobileNetV2 for the synopsis, TSM-ResNet-50 for the details."""
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        classes: int,
-        clip: Clip,
-        top_k: TopK,
-        temporal_filter: TemporalFilter,
-        fusion: Fusion,
-        places: Places,
-        dropout: float,
-    ) -> None:
-        super().__init__(sizes, classes, clip, top_k, temporal_filter, WIDTH, dropout)
+    normalisation: ClassVar[dict[str, Any]] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+    def __init__(self, sizes: Sizes, classes: int, clip: Clip, fusion: Fusion, places: Places, dropout: float) -> None:
+        super().__init__(sizes, classes, clip, WIDTH, dropout)
         self.synopsis = tsm_mobilenet_v2(classes=classes, dropout=dropout)
         detail = tsm_resnet50(classes=classes, dropout=dropout)
         assert isinstance(detail, ResNet)
@@ -289,3 +243,92 @@ def likely_classes(logits: Tensor, top_k: TopK) -> Tensor:
 def classifier(width: int, classes: int, context: bool) -> nn.Linear:
     """Return a classifier of [features, m, s], or without m; of averaged features, to average their logits."""
     return make_classifier(width + CONTEXT * context + classes, classes)
+
+
+class X3DS2DNet(S2DNet):
+    """S2DNet whose synopsis and detail networks are X3Ds, for Kinetics-400.
+
+    The paper says no more than that on Kinetics-400 S2DNet is "instantiated using X3D", from random weights. Which X3D,
+    which sizes and where the two meet are ours: X3D-S both times, fused after its second and third stage, where a
+    ResNet has res3 and res4.
+    """
+
+    def __init__(self, sizes: Sizes, classes: int, clip: Clip, fusion: Fusion, places: Places, dropout: float) -> None:
+        super().__init__(sizes, classes, clip, MAP_WIDTH, dropout)
+        space = x3d_architecture().as_space()
+        self.synopsis = build_space(space, classes)
+        self.detail: SearchNetwork = build_space(space, classes)
+        head = _classifier(self.detail)
+        head.output = ElasticLinear(head.width + CONTEXT * places.classifier + classes, classes)
+        nn.init.normal_(head.output.weight, 0.0, 0.01)
+        for net in (self.synopsis, self.detail):
+            _classifier(net).dropout.p = dropout
+        self.fuse_in_classifier = places.classifier
+        stages = [f"stage{number - 1}" for number in places.after]  # X3D's stages count from 1, a ResNet's from res2
+        self.fusions = nn.ModuleDict({stage: FUSIONS[fusion](WIDTHS[stage]) for stage in stages})
+
+    def outline(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        last = self._last_map(self.synopsis, x, None)
+        logits: Tensor = _classifier(self.synopsis).classify(last.mean((2, 3, 4)))
+        return last, logits
+
+    def details(self, x: Tensor, context: Tensor, likely: Tensor) -> Tensor:
+        last, head = self._last_map(self.detail, x, context), _classifier(self.detail)
+        features = head.dropout(F.relu(head.hidden(last.mean((2, 3, 4)), head.width)))
+        cues = [context, likely] if self.fuse_in_classifier else [likely]
+        logits: Tensor = head.output(torch.cat([features, *(c.to(context.dtype) for c in cues)], 1), self.classes)
+        return logits
+
+    def _last_map(self, net: SearchNetwork, x: Tensor, context: Tensor | None) -> Tensor:
+        """(B, 3, T, H, W) -> (B, MAP_WIDTH, T, H / 32, W / 32); with the context fused in if it is given."""
+        choices, stage = net.only or {}, ""
+        for site in net.plan:
+            module: Any = net.sites[module_name(site)]
+            if site.place == "head":
+                return cast(Tensor, module.features(x))
+            if context is not None and site.place != stage and stage in self.fusions:
+                x = self.fusions[stage](x, context)
+            x, stage = module(x, choice=site.choice(choices)), site.place
+        raise AssertionError("a space without a head")
+
+
+def _classifier(net: SearchNetwork) -> Classifier:
+    classifier = net.sites["classifier"]
+    assert isinstance(classifier, Classifier)
+    return classifier
+
+
+def make_s2dnet(
+    *,
+    network: type[TSMS2DNet | X3DS2DNet] = TSMS2DNet,
+    sizes: Sizes,
+    classes: int | None = None,
+    frames: int | None = None,
+    crop: int | None = None,
+    top_k: TopK = "hard",
+    temporal_filter: TemporalFilter = "gaussian",
+    fusion: Fusion = "add",
+    fuse_after: Sequence[int] = (3, 4),
+    fuse_in_classifier: bool = True,
+    stage_one: float = 1 / 3,
+    dropout: float = 0.5,
+) -> S2DNet:
+    """Build both networks; by default with the classes, frames and crop of `sizes`.
+
+    `fuse_after` are the stages of the detail network behind which the context m is fused in, out of res2 to res4;
+    with `fuse_in_classifier` the classifier takes it, too. The default is row d0 of the supplement's Table 2. Both
+    networks choose from `frames`. `stage_one` is the fraction of training in which the sampler rests (paper: 40 of 120
+    epochs, 50 of 150). The size of the clip is ours: with 32 frames of 160x160 the sampler's products, which no table
+    counts, stay within the published 22 GFLOPs; a larger crop enlarges everything.
+    """
+    size = frames or sizes.frames, crop or sizes.crop
+    clip = Clip(*size, sampling="uniform", **network.normalisation)
+    net = network(sizes, classes or sizes.classes, clip, fusion, Places(fuse_after, fuse_in_classifier), dropout)
+    net.top_k, net.temporal_filter, net.stage_one = top_k, temporal_filter, stage_one
+    return net
+
+
+# For Something-Something V2, for Mini-Kinetics with the sizes of the authors' configuration, and for Kinetics-400.
+s2dnet = partial(make_s2dnet, sizes=Sizes(8, 144, 12, 144, crop=160, frames=32, classes=174))
+s2dnet_mini_kinetics = partial(make_s2dnet, sizes=Sizes(16, 144, 16, 112, crop=224, frames=64, classes=200))
+s2dnet_x3d = partial(make_s2dnet, network=X3DS2DNet, sizes=Sizes(8, 144, 16, 160, crop=224))

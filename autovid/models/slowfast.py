@@ -1,23 +1,38 @@
-"""SlowFast and SlowOnly: a path of few frames with many channels, and one of all frames with few channels.
+"""SlowFast, SlowOnly, and channel-separated networks (CSN).
 
-Feichtenhofer et al., "SlowFast networks for video recognition", 2019, arXiv 1812.03982, as in PySlowFast; SlowOnly by
-Table A1 of Kim et al., "Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020.
-`SlowFast 8x8` is 8 frames for the slow path, 8 apart; the fast path sees `alpha` times as many with an eighth of the
-channels, and a lateral convolution over time adds twice its channels to the slow path's before every stage.
+SlowFast: Feichtenhofer et al., "SlowFast networks for video recognition", 2019, arXiv 1812.03982, as in PySlowFast: a
+path of few frames with many channels, and one of all frames with few channels. SlowOnly by Table A1 of Kim et al.,
+"Regularization on spatio-temporally smoothed feature for action recognition", CVPR 2020. `SlowFast 8x8` is 8 frames for
+the slow path, 8 apart; the fast path sees `alpha` times as many with an eighth of the channels, and a lateral
+convolution over time adds twice its channels to the channels of the slow path before every stage. Different here: the
+slow path takes every alpha-th frame, from the first on, as the paper says; the loader of PySlowFast spreads the same
+number evenly from the first frame to the last. Convolutions that span one frame have 4-D weights.
 
-Different here: the slow path takes every alpha-th frame, from the first on, as the paper says; PySlowFast's loader
-spreads the same number evenly from the first frame to the last. Convolutions that span one frame have 4-D weights.
+CSN: Tran et al., "Video classification with channel-separated convolutional networks", 2019, arXiv 1904.02811: 3x3x3
+convolutions of each channel alone, 1x1x1 ones that mix channels. "Reduced" (ir-CSN) has a depthwise convolution where
+the bottleneck of a ResNet has its 3x3; "preserved" (ip-CSN) has a 1x1x1 convolution and a batch norm before that, with
+no ReLU in between, as in VMZ, the code of its authors. Their checkpoints, and those of MMAction2, want batch norms with
+an epsilon of 1e-3.
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.layers.convolutions import FrameConv, FrameMaxPool, TemporalConv
-from autovid.layers.residual import BasicBlock, Bottleneck, Residual
+from autovid.layers.convolutions import (
+    BasicBlock,
+    Bottleneck,
+    DepthwiseConv3d,
+    FrameConv,
+    FrameMaxPool,
+    PointwiseConv3d,
+    Residual,
+    TemporalConv,
+)
 from autovid.models.network import Network, every_frame, he_init, make_classifier
 from autovid.models.resnet import DEPTHS, PooledResNet, make_stages, zero_last_norms
 
@@ -173,3 +188,39 @@ slowfast_r101_8x8 = partial(slowfast, depth=101, alpha=4, lateral=5)
 slowonly_r34_8x8 = partial(slowonly, depth=34, stride=8)
 slowonly_r50_8x8 = partial(slowonly, depth=50, stride=8)
 slowonly_r50_4x16 = partial(slowonly, depth=50, stride=16)
+
+
+def csn(
+    *,
+    depth: int,
+    classes: int = 400,
+    frames: int = 32,
+    crop: int = 224,
+    interaction: Literal["reduced", "preserved"] = "reduced",
+    norm_eps: float = 1e-5,
+    zero_gamma: bool = True,
+    dropout: float = 0.5,
+) -> Network:
+    """Build a channel-separated ResNet; res3, res4 and res5 halve time as well as space.
+
+    Without `zero_gamma` the last norm of every block starts with scale 1, as the others do.
+    """
+    stages = make_stages(DEPTHS[depth], partial(_separated_bottleneck, interaction == "preserved"))
+    clip = Clip(frames, crop, stride=2)
+    net = PooledResNet(make_stem(64, 3), stages, 2048, classes, clip, dropout, zero_gamma)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eps = norm_eps
+    net.rms_kernel = (1, 3, 3)  # the last maps have too few frames for more (RMS's supplement, B.1)
+    return net
+
+
+def _separated_bottleneck(preserved: bool, stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
+    width, steps = 4 * inner, (stride, stride, stride)
+    shortcut = nn.Sequential(PointwiseConv3d(width_in, width, steps), nn.BatchNorm3d(width)) if index == 0 else None
+    first, separated = PointwiseConv3d(width_in, inner), DepthwiseConv3d(inner, 3, steps)
+    middle = nn.Sequential(PointwiseConv3d(inner, inner), nn.BatchNorm3d(inner), separated) if preserved else separated
+    return Bottleneck(first, middle, PointwiseConv3d(inner, width), inner, width, shortcut)
+
+
+csn_r50, csn_r101, csn_r152 = (partial(csn, depth=depth) for depth in (50, 101, 152))

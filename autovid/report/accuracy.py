@@ -6,9 +6,20 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from autovid.report.charts import Bar, LegendEntry, Point, Series, bars, line_chart, scatter, thin
-from autovid.report.examples import SIDE, Examples, find_examples
-from autovid.report.markup import SERIES, isolated, section
+from autovid.report.filmstrip import STRIP_SIDE, Examples, find_examples
+from autovid.report.markup import (
+    SERIES,
+    Bar,
+    LegendEntry,
+    Point,
+    Series,
+    bars,
+    isolated,
+    line_chart,
+    scatter,
+    section,
+    thin,
+)
 from autovid.report.runs import Run
 from autovid.train.trained import KIND as TRAINING
 
@@ -197,4 +208,4 @@ class Videos:
         for name, examples in self._examples.items():
             shown = [*examples.hits, *examples.confusions.values()][:STRIPS]
             parts += [{"name": name, "examples": shown}] if shown else []
-        return section("strips", runs=parts, side=SIDE) if parts else None
+        return section("strips", runs=parts, side=STRIP_SIDE) if parts else None

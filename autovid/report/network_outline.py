@@ -14,10 +14,10 @@ from torch import nn
 from autovid.blocks.site import Size
 from autovid.costs import gflops
 from autovid.costs.count import Stage, count_stages
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
 from autovid.models import Network, NetworkSpec
 from autovid.models.factory import Option
-from autovid.models.mobilenet import InvertedResidual
+from autovid.models.frame_networks import InvertedResidual
 from autovid.models.s2dnet import S2DNet
 from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Kind, Outline, measures
 from autovid.train.trained import title_of

@@ -115,7 +115,7 @@ class _Architecture:
         boxes = [site for site in here if site.shape == "box"]
         if boxes:
             last = {site.stream: self._box(site) for site in boxes}
-            notes = tuple(_measures(last[lane]) if lane in last else "" for lane in self.lanes)
+            notes = tuple(measures(last[lane].channels, last[lane].size) if lane in last else "" for lane in self.lanes)
             yield Heading(place.replace("stage", "stage "), notes)
         for index in sorted({site.index for site in boxes}):
             yield self._across([site for site in boxes if site.index == index])
@@ -152,10 +152,6 @@ class _Architecture:
             if name in self.prior:
                 lines.append(f"prior of {name.rpartition('.')[2].replace('_', ' ')}: {said(*self.prior[name])}")
         return "\n".join(lines)
-
-
-def _measures(box: Box) -> str:
-    return measures(box.channels, box.size)
 
 
 def measures(channels: int, size: Size) -> str:

@@ -10,13 +10,12 @@ from markupsafe import Markup
 
 from autovid.costs import Cost, Macs
 from autovid.models import Model
-from autovid.report.charts import Band, Point, Series, line_chart, spark, thin
-from autovid.report.markup import section
+from autovid.report.markup import Band, Point, Series, line_chart, section, spark, thin
 from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 from autovid.space.schema import JOINT
 
 INSTANTS = 40  # of a small picture

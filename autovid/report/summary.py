@@ -9,9 +9,8 @@ from markupsafe import Markup
 
 from autovid.config import dump_yaml
 from autovid.costs import COSTS, recorded_costs
-from autovid.report.charts import Bar, bars
 from autovid.report.drawing import draw, outline, prior_of
-from autovid.report.markup import isolated, section
+from autovid.report.markup import Bar, bars, isolated, section
 from autovid.report.runs import BASELINE, RANK, SEARCH, Run
 from autovid.search import Searched
 from autovid.space import Architecture

@@ -2,9 +2,8 @@
 
 from autovid.fileio import write_atomic
 from autovid.run.directory import Checkpoint, RunDirectory, advice, shared_run
-from autovid.run.loop import TaskOutcome, run_task
+from autovid.run.loop import Interrupted, TaskOutcome, run_task
 from autovid.run.progress import Progress
-from autovid.run.signals import Interrupted
 from autovid.run.task import Task, TaskState, derive_seed, seed_step, step_generator
 
 __all__ = [

@@ -1,10 +1,13 @@
 """The run directory: runs/NAME/{config.yaml, log.txt, metrics.jsonl, ..., checkpoints/step-000123/}.
 
-One process at a time writes it: a kernel lock, which ends with the process however it ends.
+One process at a time writes it: a kernel lock, which ends with the process however it ends. config.yaml has the
+configuration of the run, which a command that goes on is compared with.
 """
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,16 +16,18 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from autovid import distributed
-from autovid.config import dump_yaml
-from autovid.errors import RunError
+import msgspec
+
+from autovid import __version__, distributed
+from autovid.config import dump_yaml, read_yaml
+from autovid.errors import ConfigError, RunError
 from autovid.fileio import explained, write_all, write_atomic
-from autovid.plugins import require_plugins
+from autovid.plugins import plugin_records, require_plugins
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
-from autovid.run.config_file import FREE, config_hash, differences, full_config, read_config
 from autovid.run.task import TaskState
 
 NEWEST_KEPT = 2
@@ -316,3 +321,53 @@ def _set_up(path: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any
     if different := differences(saved, settings):
         raise RunError(f"{path} was made with another configuration ({'; '.join(different)}); choose another -o")
     return saved
+
+
+VERSIONS = ("autovid", "torch")  # keys that may differ between two halves of a run
+# Those, what changes no result, what follows from the number of workers, and what a run was told after its beginning.
+FREE = (*VERSIONS, "cache", "norm_clips", "prolonged")
+_ABSENT = "(absent)"
+
+
+def recorded_versions(config: dict[str, Any]) -> dict[str, str]:
+    """Return the versions that a run was begun with; the first runs did not record torch's."""
+    return {name: str(config[name]) for name in VERSIONS if name in config}
+
+
+def full_config(config: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return `config` as config.yaml gives it back (structs as mappings, tuples as lists), after versions and kind."""
+    plugins = {"plugins": records} if (records := plugin_records()) else {}
+    plain = json.loads(json.dumps(msgspec.to_builtins({**plugins, **config}, str_keys=True)))
+    return {**dict(zip(VERSIONS, (__version__, version("torch")))), "kind": kind, **plain}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read config.yaml. Raises RunError if it is not one of a run."""
+    try:
+        config = read_yaml(path).as_type(dict[str, Any])
+    except ConfigError as error:
+        raise RunError(f"{error} ({path.parent} is not a run directory of autovid, or this file is damaged)") from error
+    if not {"kind", "autovid"} <= set(config):
+        raise RunError(f"{path.parent} is not a run directory of autovid (config.yaml has no kind); choose another")
+    return config
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return the sha256 of everything but the keys in FREE, which may differ between two halves of a run."""
+    settings = {key: value for key, value in config.items() if key not in FREE}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
+    """Return one "search.lr: 0.1 there, 0.05 now" for every key that differs, those in FREE left out."""
+    saved, current = _flat(theirs), _flat(yours)
+    keys = [key for key in {**saved, **current} if key not in FREE]
+    pairs = [(key, saved.get(key, _ABSENT), current.get(key, _ABSENT)) for key in keys]
+    return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    parts = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {key: item for part in parts for key, item in part.items()}

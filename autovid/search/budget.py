@@ -19,7 +19,7 @@ from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
-from autovid.search.memory import check_memory
+from autovid.search.plan import check_memory
 from autovid.search.problem import part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet

@@ -89,9 +89,6 @@ class PartConstraint(TableConstraint):
 
     cost: Cost
 
-    def __str__(self) -> str:
-        return self.table.quantity.say(*self.range)
-
 
 def read_constraints(
     space: SearchSpace, ranges: Mapping[str, str | Sequence[str]], files: Mapping[str, Path] | None = None

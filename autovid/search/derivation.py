@@ -11,14 +11,13 @@ import torch
 from autovid.costs import COSTS, Cost, Macs, cost_names, make_cost
 from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState, advice
-from autovid.run.config_file import recorded_versions
+from autovid.run.directory import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.choice import ChoiceEvidence, read_choice
 from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints
 from autovid.search.problem import whole_problem
-from autovid.search.scored import ScoredArchitectures
 from autovid.search.settings import SearchSettings
-from autovid.search.strategy import Strategy, make_strategy
+from autovid.search.strategy import ScoredArchitectures, Strategy, make_strategy
 from autovid.solver import most_probable_within
 from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space

@@ -26,8 +26,7 @@ from autovid.solver import CostTable, Solution, TableConstraint, most_probable, 
 from autovid.solver.distribution import reachable_costs
 from autovid.solver.several_constraints import likely_within
 from autovid.space import Architecture, SearchSpace
-from autovid.space.decisions import is_searched_in
-from autovid.space.layout import sites
+from autovid.space.layout import is_searched_in, sites
 from autovid.space.schema import Value
 
 LOOKAHEAD = 12  # architectures of the next part that are tried before its ranges count as out of reach

@@ -1,19 +1,152 @@
-"""The plan of a search, before it begins: its space, ranges, data, steps, memory and time."""
+"""An experiment for `autovid search`, and the plan of a search before it begins: ranges, data, steps, memory, time.
 
-from typing import NamedTuple
+The memory of an update is counted from shapes. The graph of one architecture is in memory at a time
+(`autovid.search.supernet`): the largest of some that the search may draw stands for all. Ours.
+"""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
 import torch
 
+from autovid import distributed
 from autovid.clip import Clip
-from autovid.costs import Macs, convention
-from autovid.costs.step_memory import clip_seconds
-from autovid.measure.memory import StepMemory, gib
-from autovid.models import build
+from autovid.config import read_layers
+from autovid.costs import Macs, Memory, convention
+from autovid.costs.count import clip_seconds
+from autovid.data.index import DataSet
+from autovid.kernels.compute import Compute
+from autovid.measure import StepMemory, gib
+from autovid.models import build, build_space
 from autovid.run.progress import long_duration
-from autovid.search.constraints import Constraint, settled_note
-from autovid.search.memory import step_memory
-from autovid.search.settings import SearchSettings
-from autovid.space import SearchSpace
+from autovid.search.constraints import Constraint, final_constraints, settled_note
+from autovid.search.part_ranges import parse_constraints
+from autovid.search.problem import whole_problem
+from autovid.search.settings import SearchSettings, settings_for
+from autovid.space import SearchSpace, load_space
+from autovid.space.schema import Reference
+
+
+class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Values to change; None: as the space has it. `epochs`, `steps`, `lr` and `arch_lr` are then every part's."""
+
+    epochs: float | None = None
+    steps: int | dict[str, int] | None = None
+    batch: int | None = None
+    lr: float | None = None
+    arch_lr: float | None = None
+    archs_per_update: int | None = None
+    split: Literal["architectures", "batch"] | None = None
+    sync_norm: bool | None = None
+    alpha_every: int | None = None
+    held_out_fraction: float | None = None
+    choice: dict[str, int] = {}  # of autovid.search.settings.ChoiceSettings
+    frames: int | None = None
+    crop: int | None = None
+    stride: int | None = None
+    jitter: tuple[int, int] | None = None
+    samples: int | Literal["auto"] | None = None
+    beta: float | Literal["auto"] | None = None
+    likelihood: Literal["mean", "sum"] | None = None
+    in_range: bool = False
+    cost_gradient: Literal["sampled", "exact", "in-range"] | None = None
+    open_prior: Literal["quarter", "evidence"] | None = None
+    seed: int = 0
+
+
+class SearchExperiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The file. `constraints` are as the command line has them: `flops: MIN:MAX`, or a list with PART=...."""
+
+    command: Literal["search"]
+    about: str
+    space: str
+    constraints: dict[str, str | tuple[str, ...]] = {}
+    dataset: DataSet
+    data: str | None = None
+    workers: int = 1
+    strategy: dict[str, Any] = {}  # its name, and its settings
+    score: str = "supernet"
+    recipe: SearchValues = SearchValues()
+
+
+class LoadedSearch(NamedTuple):
+    """An experiment ready to run."""
+
+    experiment: SearchExperiment
+    space: SearchSpace
+    constraints: tuple[Constraint, ...] = ()
+
+    def settings(self, videos: int) -> SearchSettings:
+        """Return the settings of a search in which the weights learn from `videos` videos. Raises ConfigError."""
+        recipe: dict[str, Any] = msgspec.structs.asdict(self.experiment.recipe)
+        options = dict(self.experiment.strategy)
+        name, score = options.pop("name", "parsec"), self.experiment.score
+        return settings_for(
+            self.space, proxy=False, videos=videos, constrained=bool(self.constraints), strategy=name, score=score,
+            options=options, **recipe,
+        )  # fmt: skip
+
+
+def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
+    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
+
+    Raises ConfigError with file, line and key.
+    """
+    layers = read_layers(path, settings, full_key)
+    experiment = layers.as_type(SearchExperiment)
+    with layers.at("space"):
+        space = load_space(experiment.space)
+    with layers.at("constraints"):
+        constraints = parse_constraints(space, experiment.constraints, files)
+    loaded = LoadedSearch(experiment, space, constraints)
+    with layers.at("recipe"):
+        batch = loaded.settings(experiment.dataset.train).batch
+    if experiment.workers < 1 or batch % experiment.workers:
+        raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
+    return loaded
+
+
+def full_key(key: str) -> str:
+    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
+    mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
+    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
+
+
+DRAWS = 64
+
+
+def step_memory(
+    space: SearchSpace,
+    settings: SearchSettings,
+    classes: int,
+    workers: int,
+    half: bool,
+    constraints: Sequence[Constraint] = (),
+) -> StepMemory:
+    """Count an update as each of the `workers` does it; `half`: in half precision."""
+    clip = Clip(settings.frames, settings.crop, settings.stride)
+    inside = final_constraints(constraints, space) if settings.options.get("in_range") else ()
+    rows = whole_problem(space, inside).sample(DRAWS, np.random.default_rng(settings.seed))
+    kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
+    with torch.device("meta"):
+        weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
+    # architectures side by side: each worker has the whole batch
+    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
+    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
+
+
+def check_memory(
+    space: SearchSpace, settings: SearchSettings, classes: int, compute: Compute, constraints: Sequence[Constraint] = ()
+) -> StepMemory:
+    """Return the memory of an update. Raises ConfigError where it does not fit into a CPU's."""
+    half = compute.precision.train == "bf16"
+    memory = step_memory(space, settings, classes, distributed.size(), half, constraints)
+    memory.check(compute.device)
+    return memory
+
 
 FORWARD = 1 / 3  # of the time of a forward and a backward pass
 

@@ -12,7 +12,7 @@ from autovid.search.feasibility import Feasibility, choose
 from autovid.solver import in_order_of_probability, most_probable_within, sample_within
 from autovid.solver.several_constraints import likely_within
 from autovid.space import SearchSpace
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 Choices = NDArray[np.int64]
 """Candidate numbers (K, D): row k is an architecture, column d a decision of `Problem.space`."""

@@ -15,15 +15,14 @@ from autovid.costs import convention
 from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.data.index import check_for_search
 from autovid.errors import ConfigError, CostRangeError, RunError
-from autovid.kernels.compute import Compute
-from autovid.kernels.precision import Precision
+from autovid.kernels.compute import Compute, Precision
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
-from autovid.run.config_file import differences
+from autovid.run.directory import differences
 from autovid.search.choice import EVIDENCE, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
-from autovid.search.memory import check_memory
-from autovid.search.picture import search_curve
+from autovid.search.monitor import search_curve
+from autovid.search.plan import check_memory
 from autovid.search.settings import SearchSettings
 from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask

@@ -41,7 +41,7 @@ from autovid.search.problem import Choices
 from autovid.search.settings import ChoiceSettings, SearchSettings
 from autovid.search.strategy import Scores
 from autovid.space import Architecture, SearchSpace
-from autovid.space.site_table import MacsTable
+from autovid.space.space import MacsTable
 
 WEIGHTS, HELD_OUT = 0, 1  # the two sets of training videos
 

@@ -26,7 +26,7 @@ from autovid.run import Task, TaskState, step_generator
 from autovid.search.constraints import Constraint, final_constraints, likeliest, probability_inside
 from autovid.search.feasibility import Feasibility, decided
 from autovid.search.monitor import Monitor
-from autovid.search.opening import opening_of
+from autovid.search.objective import opening_of
 from autovid.search.problem import Choices, Problem, part_problem, whole_problem
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import Evaluator, Strategy, make_strategy
@@ -292,7 +292,7 @@ class SearchTask(Task):
         return {f"log_probability/{name}": torch.from_numpy(logp) for name, logp in self._learning().items()}
 
     def images(self) -> dict[str, np.ndarray]:
-        from autovid.search.picture import probability_image
+        from autovid.search.monitor import probability_image
 
         log_probs = self.strategy.distribution()
         return {} if log_probs is None else {"probabilities": probability_image(self.problem, log_probs)}

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.errors import ConfigError
-from autovid.solver.elimination import Ints, Step
-from autovid.solver.table import CostTable, Factor
+from autovid.solver.cost_range import Ints
+from autovid.solver.table import CostTable, Factor, Step
 
 MAX_BINS = 16_384
 MIN_BINS = 1_024  # fewer would save nothing

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
-from autovid.solver.best_first import Rank, Tree
 from autovid.solver.binned_dp import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
-from autovid.solver.cost_range import CostRange
+from autovid.solver.cost_range import CostRange, Ints
 from autovid.solver.distribution import TablePrior
-from autovid.solver.elimination import Ints
-from autovid.solver.solve import check_range, nothing_in
+from autovid.solver.solve import Rank, Tree, check_range, nothing_in
 from autovid.solver.table import CostTable
 
 _PATIENCE = 2**14  # proposals per accepted one, some 0.4 s: then searching is quicker

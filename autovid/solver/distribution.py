@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from autovid.solver.binned_dp import MAX_BINS, SUM, Floats, Grid, grid_for
-from autovid.solver.elimination import Ints
+from autovid.solver.cost_range import Ints
 from autovid.solver.table import CostTable
 
 _SMALL = 2**20  # architectures of a space that is listed whatever its costs are: about 0.5 s

@@ -22,13 +22,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from autovid.errors import CostRangeError
-from autovid.solver.best_first import SearchTooLongError, Tree, best_in_range
 from autovid.solver.binned_dp import MAX, Floats, grid_for
 from autovid.solver.constrained_sampling import Sampler, sample_in_range
-from autovid.solver.cost_range import UNLIMITED
+from autovid.solver.cost_range import UNLIMITED, Ints
 from autovid.solver.distribution import TablePrior
-from autovid.solver.elimination import Ints
-from autovid.solver.solve import Solution, check_range, most_probable, nothing_in
+from autovid.solver.solve import (
+    SearchTooLongError,
+    Solution,
+    Tree,
+    best_in_range,
+    check_range,
+    most_probable,
+    nothing_in,
+)
 from autovid.solver.table import TableConstraint, aligned
 
 _ENOUGH = 3_000  # architectures in order of the priced score: some 10 s

@@ -22,7 +22,7 @@ from autovid.space.checks import (
     check_old_keys,
     check_operation,
 )
-from autovid.space.decisions import decide, decision_types, is_searched_in, with_streams
+from autovid.space.layout import decide, decision_types, is_searched_in, with_streams
 from autovid.space.schema import JOINT, Part, SpaceFile, StreamConfig
 from autovid.space.space import Architecture, SearchSpace
 

@@ -24,9 +24,19 @@ import torch
 from autovid.costs import convention
 from autovid.costs.count import count
 from autovid.data.views import views_of
-from autovid.measure.machine import device_name, hardware, versions
-from autovid.measure.memory import check_batch, fits_on_cuda, largest_batch, most_clips, peak_memory
-from autovid.measure.timing import Turns, quartiles, seconds
+from autovid.measure import (
+    Turns,
+    check_batch,
+    device_name,
+    fits_on_cuda,
+    hardware,
+    largest_batch,
+    most_clips,
+    peak_memory,
+    quartiles,
+    seconds,
+    versions,
+)
 from autovid.run import Progress
 from autovid.space.schema import Reference
 from autovid.studies.measured import MeasuredNetwork, try_out

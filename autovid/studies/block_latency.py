@@ -19,10 +19,8 @@ from autovid.blocks.block import Choice
 from autovid.blocks.site import Input, Site, Size
 from autovid.costs.latency import LatencyFile, distinct_blocks, latency_table, read_latency_file
 from autovid.errors import RunError
-from autovid.kernels.compute import Compute
-from autovid.kernels.precision import DTYPES
-from autovid.measure.machine import device_name, versions
-from autovid.measure.timing import Run, Turns
+from autovid.kernels.compute import DTYPES, Compute
+from autovid.measure import Run, Turns, device_name, versions
 from autovid.models import build
 from autovid.run import Progress, write_atomic
 from autovid.space import Architecture, SearchSpace

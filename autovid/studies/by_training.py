@@ -25,7 +25,7 @@ from autovid.data.frame_cache import CacheSize, choose_cache
 from autovid.errors import ConfigError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
-from autovid.run.config_file import differences, full_config
+from autovid.run.directory import differences, full_config
 from autovid.search import Constraint, derive, read_search
 from autovid.search.constraints import or_reach, uniform, whole_constraints
 from autovid.search.problem import Choices, whole_problem

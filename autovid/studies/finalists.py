@@ -3,7 +3,7 @@
 Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2015, arXiv
 1502.07943. All are trained for a part of the epochs, the better half for twice as many, and so on, until one is left,
 which is trained for all of them. A training goes on from where it stood, by the schedule of its new length
-(autovid/train/prolong.py). Each round goes by top-1 on val. So the winner's top-1 has been chosen by val.
+(autovid/train/trained.py). Each round goes by top-1 on val. So the winner's top-1 has been chosen by val.
 
     DIR/
       finalists.csv   a line for each architecture and round, from which a run that was stopped goes on

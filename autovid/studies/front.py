@@ -11,16 +11,18 @@ kept: no other one is at least as cheap in every cost and at least as good, and 
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autovid.costs import Cost, Macs
 from autovid.data import VideoSet, open_videos
 from autovid.data.lists import csv_text
 from autovid.errors import ConfigError, CostRangeError, DataError
-from autovid.fileio import explained
+from autovid.fileio import explained, png_bytes
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, write_atomic
 from autovid.search import Constraint, Searched, derive, read_search
@@ -28,10 +30,15 @@ from autovid.search.constraints import final_constraints
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.by_training import Job, Trainer, macs_at, one_after_the_other
+from autovid.studies.comparison import FIRST, MUTED, SECOND, new_axes
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import SupernetWeights, calibrate, has_supernet, open_supernet_weights
 from autovid.train.recipe import make_recipe
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABELS = {"log_probability": "log-probability under the prior (nats)", "log_likelihood": "log-likelihood (nats)"}
 TABLE, PICTURE = "front.csv", "front.png"
 LIKELIHOOD, PROBABILITY = "log_likelihood", "log_probability"  # what a search says of an architecture
 
@@ -299,8 +306,6 @@ def check_folder(folder: Path) -> None:
 
 def write_front(folder: Path, front: Front, title: str, sentences: Sequence[str]) -> list[Path]:
     """Write the architectures, the table and the picture, in place of an earlier front; return the architectures."""
-    from autovid.studies.plots import front_png
-
     check_folder(folder)
     with explained(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -327,3 +332,47 @@ def _rows(front: Front, files: Sequence[Path]) -> list[list[object]]:
             [file.name, entry.arch.hash, *costs, *("" if value is None else round(value, 6) for value in figures)]
         )
     return rows
+
+
+def front_png(front: Front, title: str, sentences: Sequence[str]) -> bytes:
+    """Return the picture as a PNG of 1400 pixels across."""
+    from matplotlib.figure import Figure
+
+    text = "\n".join(textwrap.fill(sentence, 118) for sentence in sentences)
+    height = 4.2 + 0.15 * (text.count("\n") + 1)
+    figure = Figure(figsize=(7, height), dpi=200, layout="constrained")
+    axes = new_axes(figure)
+    _points(axes, front)
+    axes.set_xlabel(f"{front.costs[0].quantity.what} ({front.costs[0].quantity.unit})", fontsize=9)
+    axes.margins(x=0.05, y=0.15)
+    axes.tick_params(labelsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.set_title(title, fontsize=10, parse_math=False)  # a name may hold a $
+    figure.supxlabel(text, fontsize=7, color=MUTED, x=0.02, ha="left", parse_math=False)
+    return png_bytes(figure)
+
+
+def _points(axes: "Axes", front: Front) -> None:
+    cost = front.costs[0]
+    x_of = [entry.costs[cost] / cost.quantity.atoms for entry in front.entries]
+    style = "o-" if len(front.costs) == 1 else "o"
+    alone = [(x, entry.alone) for x, entry in zip(x_of, front.entries) if entry.alone is not None]
+    if alone:
+        xs, ys = map(list, zip(*alone))
+        axes.plot(xs, ys, "*", color=SECOND, markersize=11, label="trained from scratch", zorder=4)
+    if front.accuracy:
+        scored = [(x, entry.supernet) for x, entry in zip(x_of, front.entries) if entry.supernet is not None]
+        xs, ys = map(list, zip(*scored))
+        bars = [front.standard_error(top1) for top1 in ys]
+        label = "with the supernet's weights"
+        axes.errorbar(xs, ys, bars, fmt=style, color=FIRST, capsize=2, linewidth=1, elinewidth=0.8, label=label)
+    if front.accuracy or alone:
+        axes.set_ylabel("top-1 accuracy (%)", fontsize=9)
+        if front.chance:
+            axes.axhline(front.chance, color=MUTED, linewidth=1, linestyle="--", label="chance")
+        return
+    scores = [(x, entry.score) for x, entry in zip(x_of, front.entries) if entry.score is not None]
+    if scores:
+        axes.plot([x for x, _ in scores], [score for _, score in scores], style, color=FIRST, linewidth=1)
+    axes.set_ylabel(LABELS[front.measure], fontsize=9)

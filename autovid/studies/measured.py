@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
-from autovid.measure.memory import out_of_memory
+from autovid.measure import out_of_memory
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_network
 from autovid.run import RunDirectory
 from autovid.train import find_model

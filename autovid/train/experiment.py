@@ -13,7 +13,7 @@
     views: [10-lcr]                      # of the evaluation at the end
 
 A file for `autovid random-baseline` has `command: random-baseline`, `space`, `constraints` and `architectures` in place
-of a network. Those for `autovid search` are read by `autovid.search.experiment`.
+of a network. Those for `autovid search` are read by `autovid.search.plan`.
 """
 
 import contextlib

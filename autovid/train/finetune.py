@@ -10,7 +10,7 @@ from typing import NamedTuple
 from autovid.data import VideoSet
 from autovid.errors import ConfigError
 from autovid.models import Model, NetworkSpec, build, build_network
-from autovid.models.weights import classes_in, load_weights, nesting
+from autovid.models.builder import classes_in, load_weights, nesting
 from autovid.run import RunDirectory
 from autovid.search import read_search
 from autovid.train.inherited import clip_of, has_supernet

@@ -1,19 +1,20 @@
-"""The optimizer that a recipe asks for: which weights decay, and which learn at a rate of their own.
+"""The optimizer that a recipe asks for: which weights decay, which learn at a rate of their own, which rest at first.
 
-The kinds of weights are those of the TSM repository's `get_optim_policies`, of MMAction2's TSMOptimWrapperConstructor,
-which is made after it, and of S2DNet's authors' `get_optim_policies`.
+The kinds of weights are those of the TSM repository (`get_optim_policies`), of MMAction2 (TSMOptimWrapperConstructor),
+which is made after it, and of the authors of S2DNet (`get_optim_policies`).
 """
 
 import re
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autovid.blocks.elastic import ElasticBatchNorm
-from autovid.errors import ConfigError
-from autovid.models.weights import HEAD
-from autovid.train.recipe import Recipe
+from autovid.errors import ConfigError, did_you_mean
+from autovid.models.builder import HEAD
+from autovid.train.recipe import Freeze, Recipe
 
 BETA2 = 0.999
 PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re.compile(r"^locator\.")}
@@ -68,3 +69,52 @@ def check_parts(net: nn.Module, recipe: Recipe) -> None:
     for part, pattern in PARTS.items():
         if getattr(recipe.lr_multiples, part) != 1 and not any(map(pattern.match, names)):
             raise ConfigError(f"lr_multiples.{part}: this network has no {part}; leave it out of the recipe")
+
+
+BODY = "body"  # everything but the classifier
+
+
+class FrozenLayers:
+    """What `freeze` names in a network, for the first `steps` steps of a training. Raises ConfigError."""
+
+    def __init__(self, net: nn.Module, freeze: Freeze, steps: int) -> None:
+        check_layers(net, freeze)
+        self._steps = steps
+        self._weights = [
+            weight for name, weight in net.named_parameters() if weight.requires_grad and _in(name, freeze)
+        ]
+        self._norms = [
+            module
+            for name, module in net.named_modules()
+            if hasattr(module, "running_var") and _in(f"{name}.running_var", freeze)
+        ]
+
+    def prepare(self, index: int) -> None:
+        """Freeze or thaw for step `index`, of a network in training mode."""
+        resting = index < self._steps
+        for weight in self._weights:
+            weight.requires_grad_(not resting)
+        for norm in self._norms if resting else ():
+            norm.eval()  # normalises by its statistics, and leaves them alone
+
+
+def check_layers(net: nn.Module, freeze: Freeze) -> None:
+    """Raise ConfigError for a layer that the network lacks, or where none is left to learn."""
+    names = [name for name, _ in net.named_parameters()]
+    for layer in freeze.layers:
+        if not any(_in(name, Freeze((layer,))) for name in names):
+            known = [name for name, _ in net.named_modules() if name]
+            raise ConfigError(
+                f"freeze: this network has no layer {layer!r}; {did_you_mean(layer, known)}give {BODY}, or names or "
+                f"patterns such as {known[0]}, {known[len(known) // 2]}"
+            )
+    if freeze.layers and all(_in(name, freeze) for name in names):
+        raise ConfigError("freeze: no layer is left that could learn; give fewer")
+
+
+def _in(name: str, freeze: Freeze) -> bool:
+    """Tell whether a tensor is of one of the layers."""
+    return any(
+        not HEAD.match(name) if layer == BODY else fnmatchcase(name, layer) or fnmatchcase(name, f"{layer}.*")
+        for layer in freeze.layers
+    )

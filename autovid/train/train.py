@@ -21,18 +21,23 @@ from autovid.errors import ConfigError, RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
 from autovid.models import Model, Network, NetworkSpec, build, load_model, load_weights
-from autovid.models.weights import inherit_weights
+from autovid.models.builder import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
-from autovid.run.config_file import VERSIONS
-from autovid.train.distillation import Teacher
+from autovid.run.directory import VERSIONS
+from autovid.train.accuracy import Validation, ValMeter, held_out_note
 from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
-from autovid.train.memory import step_memory
-from autovid.train.prolong import prolong, refuse_other_length
+from autovid.train.plan import step_memory
 from autovid.train.recipe import Recipe
-from autovid.train.task import TrainingTask, prepare
-from autovid.train.teacher import open_teacher
-from autovid.train.trained import KIND, Trained, find_weights, recorded_recipe
-from autovid.train.validation import Validation, ValMeter, held_out_note
+from autovid.train.task import Teacher, TrainingTask, prepare
+from autovid.train.trained import (
+    KIND,
+    Trained,
+    find_weights,
+    open_teacher,
+    prolong,
+    recorded_recipe,
+    refuse_other_length,
+)
 
 
 def train_model(
@@ -106,7 +111,8 @@ def resume_training(
     model = _as_built(model, videos, recipe)
     kept = {key: value for key, value in config.items() if key not in (*VERSIONS, "kind", "plugins")}
     own = {**kept, **train_config(model, videos, recipe), "recipe": config["recipe"]}
-    training = _Training(model, videos, recipe, out, own, _as_it_is, source, compute, workers, cache, progress, teacher)
+    first = partial(_first_weights, weights=None)
+    training = _Training(model, videos, recipe, out, own, first, source, compute, workers, cache, progress, teacher)
     return training.run((), True, resume_command, epochs)
 
 
@@ -137,13 +143,9 @@ def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
     return model
 
 
-def _first_weights(net: Network, *, weights: Path | None, new_head: bool, inherit: bool) -> None:
+def _first_weights(net: Network, *, weights: Path | None, new_head: bool = False, inherit: bool = False) -> None:
     if weights is not None:
         (inherit_weights if inherit else load_weights)(net, weights, new_head=new_head)
-
-
-def _as_it_is(net: Network) -> None:
-    """Leave the weights of a new network as they are."""
 
 
 @dataclass

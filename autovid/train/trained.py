@@ -1,21 +1,31 @@
-"""Networks with weights in run directories: of a training, or of a search's supernet."""
+"""Networks with weights in run directories: of a training, which may be the teacher of another, or of a supernet.
+
+A training that goes on may be prolonged. From its last checkpoint on it then follows the schedule of its new length, as
+if that had been planned from the start; the steps before followed the old one. So a cosine that had come down to zero
+rises again. config.yaml keeps the plan that the training began with, and lists under `prolonged` what changed it, and
+after which step.
+"""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from autovid.errors import ConfigError, RunError
+from autovid.clip import Clip
+from autovid.data import VideoSet
+from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
 from autovid.run import Checkpoint, RunDirectory, advice
+from autovid.run.directory import differences, full_config
 from autovid.space import Architecture
 from autovid.space.schema import Reference
-from autovid.train.inherited import calibrate, check_member, has_supernet, open_supernet_weights
-from autovid.train.recipe import Recipe, make_recipe
+from autovid.train.inherited import calibrate, check_classes, check_member, has_supernet, open_supernet_weights
+from autovid.train.recipe import Recipe, check_recipe, make_recipe
+from autovid.train.task import Teacher
 
 KIND = "train"
 
@@ -239,3 +249,87 @@ def title_of(model: Model) -> str:
     if isinstance(model, NetworkSpec):
         return " + ".join([model.network, *model.modules])
     return f"{model.space} {model.hash}"
+
+
+SIZE = ("frames", "crop", "stride")
+
+
+def check_teacher(trained: Trained, videos: VideoSet, clip: Clip) -> None:
+    """Raise ConfigError where a teacher cannot look at the `clip` that its pupil sees, DataError for other classes."""
+    if trained.recalibrated:
+        raise RunError(f"{trained.path} is a search: its supernet is no teacher; give a training")
+    check_classes(videos, trained.classes, trained.path)
+    if trained.multi_label != videos.multi_label:
+        raise DataError(f"{trained.path} and {videos.name} differ in whether a video may have several classes")
+    theirs = trained.recipe.clip(trained.net.clip)
+    if theirs != clip:
+        odd = [name for name in SIZE if getattr(theirs, name) != getattr(clip, name)]
+        if odd:
+            flags = " ".join(f"--{name} {getattr(theirs, name)}" for name in SIZE)
+            raise ConfigError(f"--teacher {trained.path} has learned from clips of another size; give {flags}")
+        other = next(n for n, value in msgspec.structs.asdict(theirs).items() if getattr(clip, n) != value)
+        raise ConfigError(
+            f"--teacher {trained.path} sees its clips otherwise: their {other} is {getattr(theirs, other)}, and "
+            f"{getattr(clip, other)} here; give a teacher that sees the same"
+        )
+
+
+def open_teacher(path: Path, videos: VideoSet, recipe: Recipe, clip: Clip, device: str) -> Teacher:
+    """Open the best checkpoint of a training as the teacher of another one on clips of `recipe` and a network's `clip`.
+
+    Raises ConfigError, DataError and RunError where it cannot be.
+    """
+    trained = open_trained(path, device)
+    check_teacher(trained, videos, recipe.clip(clip))
+    return Teacher(trained.net, recipe.distillation)
+
+
+def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[[str], None]) -> Recipe:
+    """Return the recipe of a training on so many videos, made `epochs` long and recorded so. Raises ConfigError."""
+    recipe = recorded_recipe(run.config)
+    if epochs is None or epochs == recipe.epochs:
+        return recipe
+    if epochs < recipe.epochs:
+        raise ConfigError(
+            f"--epochs {epochs:g}: {run.path} is a training of {recipe.length}, which can be made longer, not shorter"
+        )
+    longer = msgspec.structs.replace(recipe, epochs=epochs)
+    check_recipe(longer)
+    if run.locked:
+        steps, done = longer.steps(videos), max(run.steps(), default=0)
+        before = run.config.get("prolonged", [])
+        run.record("prolonged", [*before, {"after": done, "epochs": epochs, "steps": steps}])
+        rate = longer.lr_at(min(done, steps - 1), steps)  # an epoch of a small set may be less than a step
+        say(
+            f"prolonged from {recipe.length} to {epochs:g}: from step {done} on the learning rate follows the schedule "
+            f"of {longer.length}, now at {rate:.3g}; until here it was that of {recipe.epochs:g}"
+        )
+    return longer
+
+
+def refuse_other_length(out: Path, config: dict[str, Any]) -> None:
+    """Raise RunError, with the command that prolongs it, where a training differs from `config` in its length alone."""
+    if not (out / "config.yaml").is_file():
+        return
+    saved = RunDirectory.open(out).config
+    keys = {line.partition(":")[0] for line in differences(saved, full_config(config, KIND))}
+    theirs, yours = (one.get("recipe", {}).get("epochs", 0) for one in (saved, config))
+    if "recipe.epochs" in keys and keys <= {"recipe.epochs", "recipe.warmup"} and yours > theirs:
+        raise RunError(
+            f"{out} was planned for {theirs:g} epochs, not {yours:g}; to prolong it: "
+            f"autovid train {shlex.quote(str(out))} --resume --epochs {yours:g}"
+        )
+
+
+def describe_state(path: Path) -> str:
+    """Say how far the training in `path` is. Raises RunError."""
+    run = RunDirectory.open(path)
+    last, recipe = run.latest(), recorded_recipe(run.config)
+    if last is None:
+        return f"{path}: a training of {recipe.length} without a checkpoint yet"
+    steps = recorded_steps(run.config, last.state.info)
+    if not is_finished(run.config, last):
+        return f"{path}: a training of {recipe.length}, at step {last.step} of {steps}"
+    early = f", ended early after step {last.step} of {steps}" if last.step < steps else ""
+    more = f"autovid train {shlex.quote(str(path))} --resume --epochs {2 * recipe.epochs:g}"
+    return f"{path}: a finished training of {recipe.length}{early}; to prolong it: {more}"

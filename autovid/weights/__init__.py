@@ -1,7 +1,6 @@
 """Weights of other toolkits for our networks."""
 
-from autovid.weights.checkpoint import FORMATS
-from autovid.weights.importing import Imported, import_weights
+from autovid.weights.importing import FORMATS, Imported, import_weights
 
 __all__ = [
     "FORMATS",

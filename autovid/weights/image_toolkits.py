@@ -5,8 +5,7 @@ Spatio-temporal Representations for Action Recognition", Chen et al., 2021, arXi
 """
 
 from autovid.models import Network
-from autovid.models.mobilenet import STAGES
-from autovid.models.tdn import TDN
+from autovid.models.frame_networks import STAGES, TDN
 from autovid.weights.name_table import Names, Table, conv_and_norm, over_time, stages, with_time, without_time
 
 CLIPS = ((r"weight$", with_time),)

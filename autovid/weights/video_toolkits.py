@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from autovid.models.mobilenet import STAGES
+from autovid.models.frame_networks import STAGES
 from autovid.weights.image_toolkits import NON_LOCAL_BLOCKS
 from autovid.weights.name_table import Names, Table, as_convolution, block_from_0, conv_and_norm, stages, with_time, x3d
 

@@ -10,7 +10,7 @@ from report import Box, Report, medians, reason, working
 from torch import Tensor
 
 from autovid.kernels.depthwise import depthwise_conv3d
-from autovid.layers.temporal_aggregation import weigh_frames
+from autovid.layers.temporal_modules import weigh_frames
 
 Size3 = tuple[int, int, int]
 Function = Callable[[Tensor, Tensor, Size3], Tensor]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from plain import contiguous, torch_alone
 from report import Box, Report, Run, medians, reason, working
 
-from autovid.kernels.precision import DTYPES, Name
+from autovid.kernels.compute import DTYPES, Name
 from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.registry import FILES
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.kernels import batch_norm, depthwise, maps, pointwise
-from autovid.layers import convolutions, temporal_adaptive, temporal_aggregation
+from autovid.kernels import batch_norm, depthwise, maps
+from autovid.layers import convolutions, temporal_modules
 
 Net = TypeVar("Net", bound=nn.Module)
 Size3 = tuple[int, int, int]
@@ -46,7 +46,7 @@ def as_it_is(weight: Tensor) -> Tensor:
 
 
 def adaptive(x: Tensor, kernels: Tensor, gates: Tensor) -> Tensor:
-    return temporal_adaptive._convolve(x * gates[..., None, None], kernels.to(x.dtype))
+    return temporal_modules._convolve(x * gates[..., None, None], kernels.to(x.dtype))
 
 
 def frame_conv(self: convolutions.FrameConv, x: Tensor) -> Tensor:
@@ -71,12 +71,12 @@ def both(value: Any) -> tuple[int, int]:
 
 FUNCTIONS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     depthwise.depthwise_conv3d: conv_depthwise,
-    pointwise.pointwise_conv3d: conv_pointwise,
+    maps.pointwise_conv3d: conv_pointwise,
     maps.every_pixel: every,
     maps.mean_of_pixels: mean,
     convolutions.channels_last: as_it_is,
-    temporal_aggregation.weigh_frames: conv_depthwise,
-    temporal_adaptive.aggregate: adaptive,
+    temporal_modules.weigh_frames: conv_depthwise,
+    temporal_modules.aggregate: adaptive,
 }
 FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
     convolutions.FrameConv: frame_conv,

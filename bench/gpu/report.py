@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from autovid.measure.timing import Turns
+from autovid.measure import Turns
 
 Run = Callable[[], object]
 MOST_ROUNDS = 60

@@ -12,7 +12,7 @@ import torch
 from autovid.cli import main, options, training
 from autovid.data import Video, VideoSet
 from autovid.errors import AutovidError, ConfigError
-from autovid.measure.memory import StepMemory
+from autovid.measure import StepMemory
 from autovid.space import load_space
 from autovid.train import make_recipe
 
@@ -256,7 +256,7 @@ def test_a_step_that_does_not_fit_into_memory_is_refused_with_the_batch_that_doe
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("autovid.measure.memory.spare_memory", lambda device: 2**31)
+    monkeypatch.setattr("autovid.measure.spare_memory", lambda device: 2**31)
     (tmp_path / "a.yaml").write_text(load_space("tiny").sample(1)[0].to_yaml())
     words = [str(tmp_path / "a.yaml") if word == "ARCH" else word for word in words]
     out = tmp_path / "run"
@@ -273,7 +273,7 @@ def test_a_step_that_does_not_fit_into_memory_is_refused_with_the_batch_that_doe
 
 
 def test_workers_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autovid.measure.memory.spare_memory", lambda device: 1300)
+    monkeypatch.setattr("autovid.measure.spare_memory", lambda device: 1300)
     step = StepMemory(fixed=100, per_clip=10, clips=50, batch=100)
     step.check(torch.device("cpu"))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

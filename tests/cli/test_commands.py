@@ -4,8 +4,7 @@ import shlex
 
 import pytest
 
-from autovid.cli import COMMANDS, _parser, main
-from autovid.cli.examples import EXAMPLES
+from autovid.cli import COMMANDS, EXAMPLES, _parser, main
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from autovid.cli import main
 from autovid.config import find_experiment, read_layers, read_yaml
 from autovid.search import derive, read_search
-from autovid.search.experiment import SearchExperiment
+from autovid.search.plan import SearchExperiment
 from autovid.space import load_architecture
 
 SHORT = [

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from autovid.blocks.elastic import ElasticLinear
 from autovid.cli import main
 from autovid.clip import Clip
-from autovid.costs.verify import Row, verify
+from autovid.costs.count import Row, verify
 from autovid.space import load_space
 
 

@@ -13,7 +13,7 @@ import pytest
 from processes import descendants, running
 
 from autovid.cli import main
-from autovid.run.config_file import read_config
+from autovid.run.directory import read_config
 
 SEARCH = (
     "search --space tiny --flops 0.0075:0.008 --samples 2 --alpha-every 1 --batch 4 --crop 16 --jitter 16:20 "

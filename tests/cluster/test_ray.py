@@ -22,12 +22,12 @@ from processes import descendants, running
 from safetensors.torch import load_file
 
 from autovid.cli import main
-from autovid.cluster import Halving, Resources, Trial, connect, run_trials
-from autovid.cluster.connect import ClusterError
+from autovid.cluster import Halving, Resources, Trial, run_trials, workers
+from autovid.cluster.workers import ClusterError
 from autovid.errors import ConfigError, DataError
 from autovid.plugins import load_plugins
 from autovid.run import RunDirectory
-from autovid.run.signals import Interrupted
+from autovid.run.loop import Interrupted
 
 TRAIN = "--recipe proxy --epochs 1 --batch 12 --crop 16 --jitter 16:20"
 pytestmark = [
@@ -243,7 +243,7 @@ def test_a_signal_stops_trials_after_they_have_saved_and_begins_no_others(cluste
     folder = str(tmp_path)
 
     def work(number: int, report: object) -> None:
-        from autovid.run.signals import StopRequest
+        from autovid.run.loop import StopRequest
 
         (Path(folder) / str(number)).touch()
         with StopRequest() as stop:
@@ -296,7 +296,7 @@ def test_a_random_baseline_side_by_side_trains_what_one_after_the_other_does(
 
 LOCAL = """
 import os
-from autovid.cluster.connect import connected
+from autovid.cluster.workers import connected
 with connected("local", 2, 0):
     import ray
     address = ray.get_runtime_context().gcs_address
@@ -335,7 +335,7 @@ def test_a_ray_that_knows_no_tokens_starts_no_cluster_of_our_own(monkeypatch: py
     monkeypatch.setattr("ray.__version__", "2.51.2")
     monkeypatch.setattr("ray.init", lambda *_args, **_kwargs: pytest.fail("started"))
     with pytest.raises(ClusterError, match=r"Ray 2.51.2 .*pip install 'ray\[tune\]>=2.52'"):
-        connect._start("local", 1, 0)
+        workers._start("local", 1, 0)
 
 
 def listening(pids: set[int]) -> tuple[int, int]:
@@ -369,7 +369,7 @@ def test_more_gpus_than_there_are_is_one_line() -> None:
 def test_what_no_node_will_ever_have_is_not_waited_for(
     cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(connect, "JOINING", 1.0)
+    monkeypatch.setattr(workers, "JOINING", 1.0)
     with pytest.raises(ClusterError, match="room for 0 of 1 processes of 1 CPUs and 64 GPUs each: its nodes have 4 "):
         trials(lambda *_: 0, ["a"], cluster, resources=Resources(1, 64))
     words = f"train tsn_resnet18 {TRAIN} {MACHINE} --workers 5 --address {cluster} -o {tmp_path / 'run'}"
@@ -386,7 +386,7 @@ def test_what_no_node_will_ever_have_is_not_waited_for(
 def test_room_is_counted_node_by_node(cpus: int, gpus: float, number: int) -> None:
     """A process has its CPUs and GPUs on one node, and a share of a GPU on one GPU."""
     nodes = [{"CPU": 16.0, "GPU": 3.0, "memory": 1e9}, {"CPU": 4.0}, {"memory": 1e9}]
-    assert connect.capacity(nodes, cpus, gpus) == number
+    assert workers.capacity(nodes, cpus, gpus) == number
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"])

@@ -6,7 +6,7 @@ import torch
 from activations import kept
 
 from autovid.costs import COSTS, Cost, Macs, Memory, Params, cost_names, make_cost, recorded_costs
-from autovid.costs.step_memory import step_peak
+from autovid.costs.count import step_peak
 from autovid.errors import ConfigError
 from autovid.models import build
 from autovid.space import list_spaces, load_space

@@ -33,16 +33,19 @@ from autovid.blocks.site import AttentionSite, BlockSite, FusionSite, Site
 from autovid.blocks.trace import example
 from autovid.kernels.batch_norm import batch_norm
 from autovid.kernels.depthwise import depthwise_conv3d
-from autovid.kernels.maps import every_pixel, mean_of_pixels
-from autovid.kernels.pointwise import pointwise_conv3d
-from autovid.layers import convolutions, rms, temporal_difference
+from autovid.kernels.maps import every_pixel, mean_of_pixels, pointwise_conv3d
+from autovid.layers import convolutions, regularisers, temporal_modules
 from autovid.layers.detail_sampler import Location, Locator, sample
 from autovid.layers.dnr import DynamicNorm, TemporalRelay
-from autovid.layers.drop import RandomDrop, ShakeDrop
-from autovid.layers.non_local import NonLocalBlock
-from autovid.layers.temporal_adaptive import TemporalAdaptive
-from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation, weigh_frames
-from autovid.layers.temporal_shift import TemporalShift
+from autovid.layers.regularisers import RandomDrop, ShakeDrop
+from autovid.layers.temporal_modules import (
+    DenseAggregation,
+    NonLocalBlock,
+    TemporalAdaptive,
+    TemporalAggregation,
+    TemporalShift,
+    weigh_frames,
+)
 from autovid.models import NetworkSpec, build, build_network, inherit
 from autovid.models.registry import FILES
 from autovid.space.layout import sites
@@ -123,7 +126,7 @@ def layers(device: torch.device) -> Findings:
     for what, make, inputs in layer_cases():
         yield from compare_module(what, lambda make=make: randomised(make()), inputs, device)
     for drawing in (
-        rms.RandomMeanScaling(rms.AverageFilter((3, 3, 3))),
+        regularisers.RandomMeanScaling(regularisers.AverageFilter((3, 3, 3))),
         RandomDrop(0.5),
         ShakeDrop(0.5, level="pixel"),
     ):
@@ -161,12 +164,12 @@ def layer_cases() -> list[tuple[str, Callable[[], nn.Module], list[Tensor]]]:
         "TemporalAdaptive": lambda: TemporalAdaptive(16, 6),
         "NonLocalBlock": lambda: NonLocalBlock(16, True),
         "DynamicNorm": lambda: DynamicNorm(16, 4, TemporalRelay(16)),
-        "AverageFilter": lambda: rms.AverageFilter((3, 3, 3)),
-        "GaussianFilter": lambda: rms.GaussianFilter((3, 3, 3)),
+        "AverageFilter": lambda: regularisers.AverageFilter((3, 3, 3)),
+        "GaussianFilter": lambda: regularisers.GaussianFilter((3, 3, 3)),
     }
     tdn = {
-        "LongTermDifference": lambda: temporal_difference.LongTermDifference(32),
-        "LearnableShift": lambda: temporal_difference.LearnableShift(32),
+        "LongTermDifference": lambda: temporal_modules.LongTermDifference(32),
+        "LearnableShift": lambda: temporal_modules.LearnableShift(32),
     }
     likely = torch.linspace(0, 1, 10).view(2, 5)
     sampler = ("detail sampler", Sampled, [clips(2, 3, 8, 20, 20), clips(2, 16, 4, 3, 3), likely])

@@ -17,7 +17,7 @@ from autovid.export.manifest import Kind
 from autovid.export.package import TOLERANCE, compare, write_export
 from autovid.export.programs import save_onnx, save_torch, trace
 from autovid.export.source import ExportSource, find_source
-from autovid.models import Model, Network, NetworkSpec, mobilenet
+from autovid.models import Model, Network, NetworkSpec, frame_networks
 from autovid.models.resnet import DEPTHS
 from autovid.space import Architecture, load_space
 
@@ -60,7 +60,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2), (6, 64, 1, 2), (6, 160, 1
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     for depth in DEPTHS:
         monkeypatch.setitem(DEPTHS, depth, (1, 1, 1, 1))
-    monkeypatch.setattr(mobilenet, "STAGES", STAGES)
+    monkeypatch.setattr(frame_networks, "STAGES", STAGES)
 
 
 def subject(model: Model, folder: Path) -> ExportSource:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autovid.costs.closed_form import Params
+from autovid.costs.cost import Params
 from autovid.data.index import Video, VideoSet
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, NetworkSpec, build_network

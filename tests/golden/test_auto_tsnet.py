@@ -11,7 +11,7 @@ import torch
 
 import autovid
 from autovid.models import NetworkSpec, build_network
-from autovid.models.auto_tsnet import FILES, architecture
+from autovid.models.searched import FILES, auto_tsnet_architecture
 from autovid.space import load_space
 
 ROWS = [
@@ -34,7 +34,7 @@ def test_totals_of_the_paper(name: str, crop: int, gflops: float, millions: floa
 
 @pytest.mark.parametrize(("size", "attention"), EVERY)
 def test_they_are_architectures_of_the_space(size: str, attention: bool) -> None:
-    arch, candidates = architecture(size, attention), load_space("two_stream").candidates
+    arch, candidates = auto_tsnet_architecture(size, attention), load_space("two_stream").candidates
     alike = {"block": "block1"}  # what every block may be, the deeper ones of L too
     for name, value in arch.choices.items():
         known = ".".join(alike.get(part.rstrip("0123456789"), part) for part in name.split("."))

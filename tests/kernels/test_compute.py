@@ -8,9 +8,8 @@ from unittest.mock import Mock
 import pytest
 
 from autovid.kernels import compute
-from autovid.kernels.compute import Compute, measured
+from autovid.kernels.compute import Compute, Precision, measured
 from autovid.kernels.depthwise import Kernels, current_kernels, use_kernels
-from autovid.kernels.precision import Precision
 
 
 @pytest.fixture(autouse=True)

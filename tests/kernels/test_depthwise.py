@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.kernels import depthwise, depthwise_gradients
+from autovid.kernels import depthwise
 from autovid.kernels.depthwise import Kernels, choose_kernels, current_kernels, depthwise_conv3d, use_kernels
 
 KERNELS = list(itertools.product((1, 3, 5), (1, 3, 5), (1, 3, 5, 7)))
@@ -265,7 +265,7 @@ def test_split_kernel_covers_every_column_once() -> None:
     x, weight = (tensor.detach() for tensor in example((1, 1, 1, 1, 7), (1, 1, 7)))
     grad = torch.zeros_like(x)
     grad[..., 3] = 1
-    out = depthwise_gradients.frames_weight_gradient(grad, x, weight, (1, 1, 1), columns=3)
+    out = depthwise.frames_weight_gradient(grad, x, weight, (1, 1, 1), columns=3)
     assert torch.allclose(out.flatten(), x.flatten())  # one product with 1 and zeros: exact in any order
 
 
@@ -276,7 +276,7 @@ def test_maps_smaller_than_the_kernel_take_pairs(side: int, monkeypatch: pytest.
 
     def spy(grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
         taken.append(x)
-        return depthwise_gradients.pairs_weight_gradient(grad, x, weight, stride)
+        return depthwise.pairs_weight_gradient(grad, x, weight, stride)
 
     monkeypatch.setattr(depthwise, "pairs_weight_gradient", spy)
     x, weight = example((2, 4, 3, side, side), (3, 5, 5))

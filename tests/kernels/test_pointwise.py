@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from rounding import distance, room
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.kernels.pointwise import PIXELS, pointwise_conv3d
+from autovid.kernels.maps import PIXELS, pointwise_conv3d
 from autovid.layers.convolutions import channels_last
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from autovid.errors import ConfigError
-from autovid.kernels import precision as module
+from autovid.kernels import compute as module
 from autovid.kernels.allocator import keep_memory
+from autovid.kernels.compute import Precision, autocast, choose_precision
 from autovid.kernels.depthwise import depthwise_conv3d
-from autovid.kernels.precision import Precision, autocast, choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
+from autovid.layers.convolutions import Residual
 from autovid.layers.dnr import DynamicNorm, LayerRelay, RelayCell, TemporalRelay, moments, scale_shift
-from autovid.layers.residual import Residual
-from autovid.layers.temporal_shift import TemporalShift
+from autovid.layers.temporal_modules import TemporalShift
 from autovid.models import Network, build
-from autovid.models.dnr import attach_dnr
+from autovid.models.modules import attach_dnr
 from autovid.models.network import DoesNotFit
 
 C = 8

@@ -7,10 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from autovid.errors import ConfigError
-from autovid.layers.cutmix import CutMix, box
-from autovid.layers.drop import RandomDrop, ShakeDrop, survival_rates
-from autovid.layers.residual import Residual
-from autovid.layers.rms import AverageFilter, GaussianFilter, RandomMeanScaling
+from autovid.layers.convolutions import Residual
+from autovid.layers.regularisers import (
+    AverageFilter,
+    CutMix,
+    GaussianFilter,
+    RandomDrop,
+    RandomMeanScaling,
+    ShakeDrop,
+    box,
+    survival_rates,
+)
 from autovid.models import Network, build
 from autovid.models.network import DoesNotFit
 

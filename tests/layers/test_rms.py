@@ -10,7 +10,7 @@ import torch
 from rounding import BF16, UNIT
 from torch import Tensor
 
-from autovid.layers.rms import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
+from autovid.layers.regularisers import AverageFilter, GaussianFilter, Kernel, RandomMeanScaling
 
 SHAPES = [(2, 3, 4, 5, 6), (1, 4, 1, 3, 3), (2, 2, 2, 1, 1), (1, 1, 3, 4, 4)]
 KERNELS: list[Kernel] = [(3, 3, 3), (1, 3, 3), (3, 1, 1), (5, 3, 5)]

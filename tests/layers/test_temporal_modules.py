@@ -8,9 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autovid.layers.temporal_adaptive import TemporalAdaptive, aggregate
-from autovid.layers.temporal_difference import LearnableShift, LongTermDifference, differences, middle_frames
-from autovid.layers.temporal_shift import shift
+from autovid.layers.temporal_modules import (
+    LearnableShift,
+    LongTermDifference,
+    TemporalAdaptive,
+    aggregate,
+    differences,
+    middle_frames,
+    shift,
+)
 
 
 def clip(*shape: int) -> Tensor:

@@ -11,9 +11,14 @@ from rounding import UNIT, distance, room
 from torch import Tensor, nn
 
 from autovid.layers.convolutions import FrameConv, TemporalConv
-from autovid.layers.non_local import NonLocalBlock
-from autovid.layers.temporal_aggregation import DenseAggregation, TemporalAggregation, weigh_frames
-from autovid.layers.temporal_shift import TemporalShift, shift
+from autovid.layers.temporal_modules import (
+    DenseAggregation,
+    NonLocalBlock,
+    TemporalAggregation,
+    TemporalShift,
+    shift,
+    weigh_frames,
+)
 
 
 def clip(*shape: int) -> Tensor:

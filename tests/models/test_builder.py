@@ -117,7 +117,7 @@ def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layout
 @pytest.mark.parametrize("mode", ["scoring", "train"])
 def test_kernels_for_large_maps_are_called_alike_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autovid.kernels.batch_norm.LARGE", 1)
-    monkeypatch.setattr("autovid.kernels.pointwise.PIXELS", 1)
+    monkeypatch.setattr("autovid.kernels.maps.PIXELS", 1)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     space = load_space("tiny")
     supernet, x = build(space, classes=7), clips(16, 32)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import autovid
 from autovid.errors import ConfigError
-from autovid.layers.non_local import NonLocalBlock
-from autovid.layers.residual import Residual
+from autovid.layers.convolutions import Residual
+from autovid.layers.temporal_modules import NonLocalBlock
 from autovid.models import Network, NetworkSpec, build_network
-from autovid.models.images import PaddedShortcut
+from autovid.models.frame_networks import PaddedShortcut
 from autovid.models.registry import BACKBONES, STRATEGIES
 
 # A ResNet-50 has the places of a ResNet-18 and wider ones.

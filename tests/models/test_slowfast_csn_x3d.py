@@ -13,8 +13,7 @@ from torch import Tensor, nn
 import autovid
 from autovid.blocks.mbconv3d import MBConv3d
 from autovid.errors import ConfigError
-from autovid.layers.convolutions import DepthwiseConv3d, PointwiseConv3d
-from autovid.layers.residual import Bottleneck
+from autovid.layers.convolutions import Bottleneck, DepthwiseConv3d, PointwiseConv3d
 from autovid.models import NetworkSpec, build_network
 from autovid.models.slowfast import SlowFast
 

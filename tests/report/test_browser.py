@@ -8,7 +8,7 @@ from browser import CHROMIUM, Browser
 from hostile_names import HOSTILE
 from markupsafe import Markup
 
-from autovid.report.examples import SIDE, VideoExample
+from autovid.report.filmstrip import SIDE, VideoExample
 from autovid.report.markup import document, section, tag
 from autovid.report.page import write_report
 from autovid.report.runs import Confusion

@@ -17,8 +17,7 @@ from autovid.cli import main
 from autovid.errors import RunError
 from autovid.report import page as page_module
 from autovid.report.accuracy import PUBLISHED
-from autovid.report.charts import Axis, Bar, bars, spark, thin
-from autovid.report.markup import tag, writable
+from autovid.report.markup import Axis, Bar, bars, spark, tag, thin, writable
 from autovid.report.page import page, write_report
 from autovid.report.runs import read_run, read_runs
 from autovid.search import read_search

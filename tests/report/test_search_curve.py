@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from autovid.search import read_search
-from autovid.search.picture import search_curve
+from autovid.search.monitor import search_curve
 from autovid.space import load_architecture
 
 

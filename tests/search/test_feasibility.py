@@ -11,7 +11,7 @@ from autovid.search.feasibility import Feasibility, choose, decided, fixed_cost
 from autovid.search.part_ranges import check
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 
 @pytest.fixture(params=["tiny", "split"])

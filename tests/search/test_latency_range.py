@@ -26,15 +26,15 @@ from autovid.run import Progress, RunDirectory
 from autovid.search import Constraint, PartConstraint, derive, read_search, resolve_part_ranges, search, settings_for
 from autovid.search.constraints import drawable, final_constraints, part_constraints, probability_inside
 from autovid.search.feasibility import Feasibility, choose, decided
+from autovid.search.monitor import search_curve
 from autovid.search.objective import Beta, CostTerm, cost_shares, surrogate
-from autovid.search.picture import search_curve
 from autovid.search.run import SearchResult, supernet_search
 from autovid.search.strategies.parsec import Parsec, Prior
 from autovid.search.strategy import Scores, make_strategy
 from autovid.solver import CostRange, TableConstraint
 from autovid.space import SearchSpace, load_architecture, load_space
 from autovid.space.layout import sites
-from autovid.space.site_table import site_choices
+from autovid.space.space import site_choices
 from autovid.studies import open_supernet
 from autovid.studies.by_training import draw
 

@@ -17,7 +17,7 @@ from autovid.search.strategies.parsec import Parsec, Prior
 from autovid.search.task import SearchTask
 from autovid.solver import CostRange
 from autovid.space import SearchSpace, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 DENSE, ATTENTION = 1, 2
 

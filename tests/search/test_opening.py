@@ -11,14 +11,14 @@ import torch
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import parse_constraints, settings_for
-from autovid.search.opening import FEWEST, Opening, agreement
+from autovid.search.objective import FEWEST, Opening, agreement
 from autovid.search.problem import Choices
 from autovid.search.run import supernet_search
 from autovid.search.strategies.parsec import Parsec
 from autovid.search.strategy import Scores, make_strategy
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 from autovid.testing import small_problem
 
 CHANCE, K = 2.5, 13

@@ -14,7 +14,7 @@ from autovid.search import parse_constraints, settings_for
 from autovid.search.run import supernet_search
 from autovid.search.strategies.parsec import Prior
 from autovid.space import SearchSpace
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 
 def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_space: SearchSpace) -> None:

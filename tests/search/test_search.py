@@ -26,12 +26,12 @@ from autovid.errors import CostRangeError, RunError
 from autovid.models import build
 from autovid.run import RunDirectory
 from autovid.search import Constraint, derive, parse_constraints, read_search, search, settings_for
-from autovid.search.picture import probability_image
+from autovid.search.monitor import probability_image
 from autovid.search.problem import whole_problem
 from autovid.search.strategies.parsec import Prior
 from autovid.solver import CostRange
 from autovid.space import load_architecture, load_space
-from autovid.space.decisions import is_searched_in
+from autovid.space.layout import is_searched_in
 
 RANGE = CostRange(7_500_000, 8_000_000)
 SCRIPT = Path(__file__).with_name("search_loop.py")

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from autovid.data import open_videos
 from autovid.kernels.compute import Compute
 from autovid.search import settings_for
-from autovid.search.memory import step_memory
+from autovid.search.plan import step_memory
 from autovid.search.run import supernet_search
 from autovid.space import load_space
 

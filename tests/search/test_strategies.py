@@ -9,7 +9,7 @@ import pytest
 
 from autovid.errors import ConfigError
 from autovid.search.problem import Choices, Problem
-from autovid.search.registry import STRATEGIES
+from autovid.search.strategies import STRATEGIES
 from autovid.search.strategies.random import RandomSearch, RandomSettings
 from autovid.search.strategy import Scores, make_strategy
 from autovid.testing import check_strategy, small_problem

@@ -11,7 +11,7 @@ import pytest
 from graphs import chain, every, logprobs, plain_draws, prior, random_table, tie, two_stream, uniform
 
 from autovid.errors import CostRangeError
-from autovid.solver import best_first, binned_dp, constrained_sampling
+from autovid.solver import binned_dp, constrained_sampling, solve
 from autovid.solver.constrained_sampling import sample_in_range
 from autovid.solver.distribution import probability_in_range
 from autovid.solver.solve import most_probable
@@ -175,7 +175,7 @@ def test_a_single_cost_in_the_middle_of_a_big_space():
 
 def test_a_search_that_would_take_too_long_says_so(monkeypatch):
     monkeypatch.setattr(constrained_sampling, "_PATIENCE", 1)
-    monkeypatch.setattr(best_first, "MAX_VISITS", 300)
+    monkeypatch.setattr(solve, "MAX_VISITS", 300)
     monkeypatch.setattr(binned_dp, "MAX_BINS", 512)
     cost = TWO_STREAM.smallest()[0] + 1600 * 500_000
     for distinct in (False, True):

@@ -10,7 +10,7 @@ import pytest
 from graphs import chain, every, logprobs, prior, random_table, tie, two_stream, uniform
 
 from autovid.errors import CostRangeError
-from autovid.solver import best_first, binned_dp
+from autovid.solver import binned_dp, solve
 from autovid.solver.solve import in_order_of_probability, most_probable
 from autovid.solver.table import CostTable, Factor
 
@@ -144,7 +144,7 @@ def test_a_hole_in_a_big_space_names_costs_nearby():
 
 
 def test_a_search_that_would_take_too_long_says_so(monkeypatch):
-    monkeypatch.setattr(best_first, "MAX_VISITS", 300)
+    monkeypatch.setattr(solve, "MAX_VISITS", 300)
     monkeypatch.setattr(binned_dp, "MAX_BINS", 512)
     cost = TWO_STREAM.smallest()[0] + 1600 * 500_000
     with pytest.raises(CostRangeError, match="gave up after 300 "):

@@ -9,8 +9,7 @@ from graphs import brute_total, every, prior, random_table, two_stream
 from tolerance import rounding
 
 from autovid.errors import ConfigError
-from autovid.solver.elimination import MAX_STATES
-from autovid.solver.table import CostTable, Factor
+from autovid.solver.table import MAX_STATES, CostTable, Factor
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -12,12 +12,10 @@ import torch
 from stopping import StopAt
 
 import autovid
+from autovid import measure
 from autovid.cli import main
 from autovid.kernels.compute import Compute
-from autovid.measure import memory as memory_of
-from autovid.measure.machine import spare_memory
-from autovid.measure.memory import largest_batch, most_clips, peak_memory
-from autovid.measure.timing import Turns
+from autovid.measure import Turns, largest_batch, most_clips, peak_memory, spare_memory
 from autovid.run import Progress
 from autovid.space import load_space
 from autovid.studies import Bench, BenchSettings, notes, open_measured, tables
@@ -220,11 +218,11 @@ def test_a_cpu_is_never_asked_for_more_than_half_of_the_memory_that_it_can_spare
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert 0 < spare_memory(CPU) < 2**50
-    monkeypatch.setattr(memory_of, "spare_memory", lambda device: 10 * 2**30)
+    monkeypatch.setattr(measure, "spare_memory", lambda device: 10 * 2**30)
     assert most_clips(2**30, 2**30, CPU, 256) == 4
     assert most_clips(2**20, 0, CPU, 256) == 256
     assert most_clips(2**40, 0, CPU, 256) == 1
-    monkeypatch.setattr("autovid.measure.memory.MARGIN", 1e-9)
+    monkeypatch.setattr("autovid.measure.MARGIN", 1e-9)
     small = bench(most=64)
     small.measure(Progress())
     assert (small.rows[0].largest_batch, small.rows[0].largest_batch_is) == (1, "memory")

@@ -17,8 +17,7 @@ from autovid.search import Constraint, derive, read_constraints, read_search
 from autovid.search.derivation import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import load_architecture, load_space
-from autovid.studies.front import Front, FrontEntry, find_front, keep_best, sentences, slices, within
-from autovid.studies.plots import front_png
+from autovid.studies.front import Front, FrontEntry, find_front, front_png, keep_best, sentences, slices, within
 
 SPACE = load_space("tiny")
 SHORT = ["--steps", "1", "--batch", "4", "--crop", "16", "--decoders", "0", "--precision", "fp32"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autovid.cli import main
-from autovid.report.side_by_side import networks
+from autovid.report.page import networks
 from autovid.space import load_space
 from autovid.studies.side_by_side import Standing, ranked, verdict, wilson
 

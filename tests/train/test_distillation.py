@@ -20,8 +20,8 @@ from autovid.kernels.compute import Compute
 from autovid.models import Network
 from autovid.run import Interrupted, RunDirectory
 from autovid.train import resume_training
-from autovid.train.distillation import Teacher
-from autovid.train.presets import Distillation
+from autovid.train.recipe import Distillation
+from autovid.train.task import Teacher
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ from autovid.cli import main
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.models import build, inherit
-from autovid.models.weights import HEAD, nesting
+from autovid.models.builder import HEAD, nesting
 from autovid.run import Interrupted, RunDirectory
 from autovid.space import load_space
 from autovid.train import make_recipe
 from autovid.train.finetune import clip_size, fit
-from autovid.train.frozen import FrozenLayers
-from autovid.train.presets import Freeze, Multiples
+from autovid.train.optimizer import FrozenLayers
+from autovid.train.recipe import Freeze, Multiples
 from autovid.train.trained import find_weights, recorded_recipe
 
 

@@ -13,7 +13,7 @@ from autovid.data import open_videos
 from autovid.data.synthetic import CLASSES
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
-from autovid.models.weights import HEAD, inherit_weights
+from autovid.models.builder import HEAD, inherit_weights
 from autovid.report.page import page
 from autovid.report.runs import read_run
 from autovid.run import RunDirectory

@@ -5,8 +5,7 @@ import torch
 from small import ARCH, recipe
 
 from autovid.models import Network, build
-from autovid.train.memory import count_memory
-from autovid.train.plan import HEIGHT, WIDTH, plot
+from autovid.train.plan import HEIGHT, WIDTH, count_memory, plot
 
 
 def kept(net: Network, clips: int) -> int:

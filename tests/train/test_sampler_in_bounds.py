@@ -27,7 +27,7 @@ class Small(S2DNet):
 
     def __init__(self) -> None:
         clip = Clip(FRAMES, CROP, sampling="uniform")
-        super().__init__(Sizes(4, CROP, 6, CROP, crop=CROP), CLASSES, clip, "hard", "gaussian", WIDTH, dropout=0.0)
+        super().__init__(Sizes(4, CROP, 6, CROP, crop=CROP), CLASSES, clip, WIDTH, dropout=0.0)
         self.synopsis, self.first = nn.Conv3d(3, WIDTH, (1, 32, 32), (1, 32, 32)), nn.Linear(WIDTH, CLASSES)
         self.images, self.last = nn.Conv3d(3, WIDTH, (1, 8, 8), (1, 8, 8)), classifier(WIDTH, CLASSES, True)
         self.stage_one = 0.0

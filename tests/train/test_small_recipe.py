@@ -14,14 +14,14 @@ from stopping import StopAt
 from autovid.cli.training import plain_experiment
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
-from autovid.layers.mixing import Mixing
+from autovid.layers.regularisers import Mixing
 from autovid.models import build
 from autovid.run import Interrupted, RunDirectory
 from autovid.run.task import seed_step
 from autovid.train import make_recipe, open_trained
 from autovid.train.optimizer import make_optimizer
 from autovid.train.plan import make_plan
-from autovid.train.presets import Freeze
+from autovid.train.recipe import Freeze
 from autovid.train.task import prepare
 
 SMALL = {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "ema": 0.9, "optimizer": "adamw", "balance": True}

@@ -15,8 +15,7 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.costs.count import count
 from autovid.data import Batch, VideoSet, open_videos
 from autovid.errors import ConfigError, DataError, DivergedError, RunError
-from autovid.kernels.compute import Compute
-from autovid.kernels.precision import Precision
+from autovid.kernels.compute import Compute, Precision
 from autovid.models import build
 from autovid.run import Interrupted, RunDirectory, TaskState
 from autovid.space import load_architecture

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autovid.models import Network, NetworkSpec, build_network
 from autovid.models.factory import Option
-from autovid.weights.checkpoint import FORMATS
+from autovid.weights.importing import FORMATS
 from autovid.weights.name_table import Table
 
 FAST = 256

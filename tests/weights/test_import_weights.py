@@ -19,7 +19,7 @@ import autovid
 from autovid.errors import ConfigError
 from autovid.models import NETWORKS, NetworkSpec, build_network
 from autovid.weights import FORMATS
-from autovid.weights.checkpoint import read_tensors
+from autovid.weights.importing import read_tensors
 
 NAMES = [f"{fact.format}-{fact.network}" + "".join(f"-{value}" for value in fact.options.values()) for fact in FACTS]
 

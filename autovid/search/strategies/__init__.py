@@ -1,1 +1,22 @@
-"""The strategies that come with autovid, one file each."""
+"""The search strategies by name, and those that come with autovid: one file of code, one line here."""
+
+from typing import TYPE_CHECKING
+
+from autovid.registry import Registry
+
+if TYPE_CHECKING:
+    from autovid.search.strategy import Strategy
+
+
+STRATEGIES: "Registry[type[Strategy]]" = Registry(
+    "strategy",
+    "autovid.strategies",
+    {
+        "parsec": ("a prior over architectures that learns between updates", "autovid.search.strategies.parsec:Parsec"),
+        "random": ("the best of some random architectures", "autovid.search.strategies.random:RandomSearch"),
+        "evolution": (
+            "regularised evolution: children of the best architectures",
+            "autovid.search.strategies.evolution:Evolution",
+        ),
+    },
+)

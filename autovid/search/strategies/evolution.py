@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from autovid.search.constraints import PartConstraint
 from autovid.search.problem import Choices, Problem
-from autovid.search.scored import ScoredArchitectures
-from autovid.search.strategy import Scores, State
+from autovid.search.strategy import ScoredArchitectures, Scores, State
 
 TRIES = 200  # mutations of one parent before a random architecture takes the child's place
 

@@ -4,7 +4,7 @@ Casale, Gordon and Fusi, "Probabilistic neural architecture search" (2019, arXiv
 the loss as in "Auto-TSNet: two-stream networks by neural architecture search" (docs/papers.md gives the equations; they
 are in autovid/search/objective.py). One update draws K architectures; the weights learn from them, weighted by their
 likelihood, and after the warm-up the prior learns from the same K on held-out clips. Ours: `cost_gradient` exact and
-in-range, and a warm-up that lasts until there is evidence (autovid/search/opening.py).
+in-range, and a warm-up that lasts until there is evidence (autovid/search/objective.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from autovid.search.constraints import PartConstraint
 from autovid.search.objective import (
     Beta,
     CostTerm,
+    Opening,
     cost_shares,
     expectation_gradient,
     importance,
@@ -29,7 +30,6 @@ from autovid.search.objective import (
     sample_count,
     surrogate,
 )
-from autovid.search.opening import Opening
 from autovid.search.problem import Choices, Problem
 from autovid.search.strategy import Scores, State
 from autovid.space import SearchSpace

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from autovid.search.constraints import PartConstraint
 from autovid.search.problem import Choices, Problem
-from autovid.search.scored import ScoredArchitectures
-from autovid.search.strategy import Scores, State
+from autovid.search.strategy import ScoredArchitectures, Scores, State
 
 
 class RandomSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The end of every stream, and the classifier behind all of them (X3D's)."""
+"""The ends of a searched network: the stem of every stream; its head, and the classifier behind all (those of X3D)."""
 
 from typing import Any, ClassVar
 
@@ -7,9 +7,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.blocks.block import Candidates, Choice
-from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticLinear, ElasticPointwise, map_bytes
-from autovid.blocks.site import ClassifierSite, HeadSite
+from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticDepthwise, ElasticLinear, ElasticPointwise, map_bytes
+from autovid.blocks.site import ClassifierSite, HeadSite, StemSite
 from autovid.kernels.maps import mean_of_pixels
+from autovid.layers.convolutions import channels_last, he_normal
+
+
+class StemBlock:
+    """The stem, of which nothing is searched."""
+
+    choices: ClassVar[dict[str, Any]] = {}
+
+    def build(self, site: StemSite, candidates: Candidates) -> "Stem":
+        return Stem(max(candidates["width"]), site.temporal_kernel, site.spatial_kernel)
+
+    def macs(self, site: StemSite, choice: Choice) -> int:
+        conv = int(choice["width_in"]) * int(choice["width"]) * site.spatial_kernel**2 * site.size.positions
+        return conv + ElasticDepthwise.macs(choice["width"], site.temporal_kernel, 1, site.size)
+
+    def params(self, site: StemSite, choice: Choice) -> int:
+        conv = int(choice["width_in"]) * int(choice["width"]) * site.spatial_kernel**2
+        depthwise = ElasticDepthwise.params(choice["width"], site.temporal_kernel, 1)
+        return conv + depthwise + ElasticBatchNorm.params(choice["width"])
+
+    def activation_bytes(self, site: StemSite, choice: Choice) -> int:
+        """Between the convolutions, before the norm and after ReLU."""
+        return 2 * map_bytes(choice["width"], site.size) + ElasticBatchNorm.activation_bytes(choice["width"], site.size)
+
+    def key(self, site: StemSite, choice: Choice) -> str:
+        kernel = f"{site.temporal_kernel}x{site.spatial_kernel}x{site.spatial_kernel}"
+        return f"stem {choice['width']} {kernel} every {site.frame_stride} on {site.size_in}"
+
+    def label(self, site: StemSite, choice: Choice) -> tuple[str, ...]:
+        return f"1×{site.spatial_kernel}²", f"{site.temporal_kernel}×1²"
+
+
+class Stem(nn.Module):
+    """1 x k x k convolution with spatial stride 2, depthwise t x 1 x 1, BN, ReLU: (B, 3, T, H, W) -> (B, C, T, ...)."""
+
+    def __init__(self, width: int, temporal_kernel: int, spatial_kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(he_normal(torch.empty(width, 3, 1, spatial_kernel, spatial_kernel)))
+        self.depthwise = ElasticDepthwise(width, temporal_kernel, 1)
+        self.norm = ElasticBatchNorm(width)
+        self.temporal_kernel, self.padding = temporal_kernel, (0, spatial_kernel // 2, spatial_kernel // 2)
+
+    def forward(self, x: Tensor, choice: Choice) -> Tensor:
+        x = F.conv3d(x, channels_last(self.weight), stride=(1, 2, 2), padding=self.padding)
+        x = self.depthwise(x, self.temporal_kernel, 1)
+        x = x.contiguous(memory_format=torch.channels_last_3d)  # one clip alone loses its layout
+        return F.relu(self.norm(x), inplace=True)
 
 
 class HeadBlock:
