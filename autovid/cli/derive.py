@@ -124,7 +124,6 @@ def _finalist(
 ) -> "Architecture":
     """Train the finalists; return the winner."""
     import shlex
-    import sys
 
     from autovid.cli.console import show_finalists
     from autovid.studies.finalists import best_architectures, halve, videos_of, winner
@@ -133,7 +132,7 @@ def _finalist(
     run = Path(args.search)
     archs = best_architectures(searched, args.finalists, constraints)
     videos, source = videos_of(run, searched, args.data)
-    plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *sys.argv[1:]]))
+    plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *options.own_words()]))
     best, results = halve(archs, plan.trainer(searched, videos, source, args.device), run / "finalists")
     show_finalists(results, best.hash, run / "finalists")
     return winner(best, results, searched, constraints)
@@ -142,7 +141,6 @@ def _finalist(
 def _front(args: argparse.Namespace) -> int:
     """Derive, score and write a front."""
     import shlex
-    import sys
 
     from autovid.cli.console import show_front
     from autovid.errors import ConfigError
@@ -155,7 +153,7 @@ def _front(args: argparse.Namespace) -> int:
     run, folder = Path(args.search), Path(args.out or Path(args.search) / "front")
     searched, ranges = read_search(run), options.ranges(args)
     asked = read_constraints(searched.space, ranges, options.cost_files(args, run))
-    command = shlex.join(["autovid", *sys.argv[1:]])
+    command = shlex.join(["autovid", *options.own_words()])
     training = TrainingPlan(args.train, options.decoders(args), command) if args.train else None
     front = derive_front(
         run, args.front, folder, constraints=asked or None, data=args.data, device=args.device, training=training,

@@ -6,7 +6,6 @@ Averaged are the probabilities of a video's views: softmax, or sigmoid where a v
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FaultLog, FrameCache, Video
 from autovid.data.loader import multi_hot
+from autovid.data.shards import Root
 from autovid.data.views import views_of
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
@@ -104,7 +104,7 @@ class Meter:
         self,
         clip: Clip,
         videos: Sequence[Video],
-        root: Path,
+        root: Root,
         views: str,
         compute: Compute,
         *,
@@ -158,7 +158,7 @@ def evaluate_network(
     net: Network,
     clip: Clip,
     videos: Sequence[Video],
-    root: Path,
+    root: Root,
     views: str,
     compute: Compute,
     *,
