@@ -95,6 +95,11 @@ def read_size(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
 
 
+def size_text(size: int) -> str:
+    """Write bytes as people do: 0.3 GB, 12 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+
+
 def cache_folder() -> Path:
     """Return $AUTOVID_CACHE, else $XDG_CACHE_HOME/autovid, else ~/.cache/autovid."""
     own, parent = os.environ.get("AUTOVID_CACHE"), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -240,14 +240,14 @@ def _pack(args: argparse.Namespace) -> int:
     from autovid.cli.console import copyable
     from autovid.data import open_videos
     from autovid.data.tools.pack import pack
+    from autovid.fileio import size_text
     from autovid.run import Progress
 
     videos = open_videos(args.index, holdout=0, missing_ok=True)
     _check_beside(args.index, args.out)
     with _stoppable():
         index = pack(videos, args.out, args.shard_size, Progress(f"packing {videos.name}"))
-    total = sum(shard.size for shard in index.shards)
-    size = f"{total / 1e9:.1f} GB" if total >= 1e8 else f"{total / 1e6:.1f} MB"
+    size = size_text(sum(shard.size for shard in index.shards))
     print(f"{args.out}: {len(index.files)} videos in {len(index.shards)} shards, {size}")
     copyable([f"next   autovid search --data {shlex.quote(str(args.out))}"])
     return 0

@@ -29,6 +29,7 @@ from autovid.data.images import open_video
 from autovid.data.index import Video
 from autovid.data.shards import Place, Root
 from autovid.data.video import OpenVideo, Pixels, VideoError
+from autovid.fileio import size_text
 from autovid.measure.machine import spare_memory
 
 CacheSize: TypeAlias = int | Literal["auto", "off"]  # bytes; auto: where a set fits
@@ -203,11 +204,6 @@ def frames_size(videos: Sequence[Video], root: Root) -> int:
         except VideoError:
             continue
     return len(videos) * sum(sizes) // len(sizes) if sizes else 0
-
-
-def size_text(size: int) -> str:
-    """Write bytes as people do: 0.3 GB, 12 MB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def _first_frame(video: OpenVideo) -> Pixels:

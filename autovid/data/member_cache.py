@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autovid.data.remote import PIECE
 from autovid.errors import ConfigError, DataError
-from autovid.fileio import cache_folder, explained, read_size, write_all
+from autovid.fileio import cache_folder, explained, read_size, size_text, write_all
 
 FOLDER = "shards"  # in the cache folder
 LOCK = "lock"  # a file that holds the bytes counted so far
@@ -47,7 +47,7 @@ class MemberCache:
         where it is larger than all that may be kept, RunError where it cannot be written.
         """
         path = self._folder / name
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             if os.fstat(file).st_size == size:
                 with suppress(OSError):  # a cache that may only be read
@@ -56,7 +56,7 @@ class MemberCache:
             os.close(file)
         if size > self._most:
             raise DataError(
-                f"{what}: {size:,} bytes, more than the {self._most:,} that may be kept on this disk; set {SIZE}"
+                f"{what}: {size_text(size)}, more than the {size_text(self._most)} that this disk may keep ({SIZE})"
             )
         with explained(f"cannot keep parts of shards in {self._folder} (AUTOVID_CACHE is another place)"):
             self._folder.mkdir(parents=True, exist_ok=True)

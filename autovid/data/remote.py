@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from autovid.errors import DataError
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-TRIES = 6
+TRIES = 7
 WAIT = 1.0  # seconds before the second try; twice as long before each further one
 CONNECT, ANSWER = 20.0, 30.0  # seconds that an HTTP server has
 PIECE = 1 << 23  # bytes that are asked for at once
@@ -88,7 +88,7 @@ def _tried(address: str, name: str, work: Callable[[], Any]) -> Any:
             time.sleep(WAIT * 2**number)
     raise DataError(
         f"{public(address)}/{name}: no connection in {TRIES} tries and {time.monotonic() - began:.0f} s, the last: "
-        f"{reason}; when it is back, the same command goes on"
+        f"{reason}. When it answers again, the same command goes on (a run by --resume)"
     )
 
 
@@ -147,7 +147,10 @@ class HttpFolder:
                 total = _total(answer, first)
                 data: bytes = answer.read(min(last, total) - first) if first < total else b""
             finally:
-                answer.release_conn() if answer.length_remaining == 0 else answer.close()
+                if answer.length_remaining == 0:  # the connection can be used again
+                    answer.drain_conn()
+                    answer.release_conn()
+                answer.close()
         except urllib3.exceptions.LocationValueError as error:
             raise Refusal(f"no address that can be opened: {_line(error)}") from error
         except urllib3.exceptions.HTTPError as error:
@@ -201,7 +204,7 @@ class FsspecFolder:
     def read(self, name: str, first: int, last: int, size: int) -> bytes:
         """Return bytes first .. last - 1 of a file, which has `size`."""
         try:
-            data: bytes = _answered(lambda: self._files.cat_file(f"{self._root}/{name}", first, last))
+            data: bytes = _answered(lambda: self._files.cat_file(f"{self._root}/{name}", start=first, end=last))
         except (Refusal, LostConnection):
             self._check_size(name, size)
             raise

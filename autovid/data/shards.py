@@ -20,6 +20,7 @@ from autovid.data.member_cache import SIZE, cache_bytes, member_cache
 from autovid.data.remote import is_address, public, read_part, wrong_size
 from autovid.data.shard_index import HEADER, INDEX, Extent, Shard, ShardIndex, read_index
 from autovid.errors import DataError
+from autovid.fileio import size_text
 
 UNDER_WAY = ".pack"  # folder of what is known of shards while a set is being packed
 
@@ -246,8 +247,8 @@ def cache_note(root: Root) -> list[str]:
     """Say where the cache on this machine is smaller than a set at an address."""
     if isinstance(root, Shards) and root.remote and root.size > (most := cache_bytes()):
         return [
-            f"{root}: {root.size / 1e9:.1f} GB, of which {most / 1e9:.1f} GB may be kept on this disk; what has no "
-            f"room is fetched again in each epoch ({SIZE})"
+            f"{root}: {size_text(root.size)}, of which {size_text(most)} may be kept on this disk; what has no room is "
+            f"fetched again in each epoch ({SIZE})"
         ]
     return []
 
