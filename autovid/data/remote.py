@@ -200,16 +200,16 @@ class FsspecFolder:
             self._files, self._root = fsspec.core.url_to_fs(address.rstrip("/"))
         except ImportError as error:
             raise Refusal(f"{protocol}:// needs a package that is not installed: {error}") from error
+        self._checked: set[str] = set()  # files that have the size of the index
 
     def read(self, name: str, first: int, last: int, size: int) -> bytes:
         """Return bytes first .. last - 1 of a file, which has `size`."""
-        try:
-            data: bytes = _answered(lambda: self._files.cat_file(f"{self._root}/{name}", start=first, end=last))
-        except (Refusal, LostConnection):
-            self._check_size(name, size)
-            raise
+        if name not in self._checked:
+            if (total := self.size(name)) != size:
+                raise Refusal(wrong_size(total, size))
+            self._checked.add(name)
+        data: bytes = _answered(lambda: self._files.cat_file(f"{self._root}/{name}", start=first, end=last))
         if len(data) != last - first:
-            self._check_size(name, size)
             raise LostConnection(f"{len(data):,} of {last - first:,} bytes came")
         return data
 
@@ -217,10 +217,6 @@ class FsspecFolder:
         """Return the size of a file in bytes."""
         self._files.invalidate_cache()
         return int(_answered(lambda: self._files.info(f"{self._root}/{name}"))["size"])
-
-    def _check_size(self, name: str, size: int) -> None:
-        if (total := self.size(name)) != size:
-            raise Refusal(wrong_size(total, size))
 
 
 def _answered(work: Callable[[], Any]) -> Any:

@@ -42,7 +42,11 @@ def serving(folder: Path) -> Iterator[RangeServer]:
         def do_GET(self) -> None:
             answer(self, state)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *arguments: Any) -> None:
+            """Say nothing: a client that hangs up is no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     state = RangeServer(folder, server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
