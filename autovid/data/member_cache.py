@@ -60,12 +60,11 @@ class MemberCache:
             )
         with explained(f"cannot keep parts of shards in {self._folder} (AUTOVID_CACHE is another place)"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._count(size)
             return self._fetched(path, size, fetch)
 
     def _fetched(self, path: Path, size: int, fetch: Callable[[int, int], bytes]) -> int:
         half = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        file = os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        file = self._reserve(half, size)
         try:
             for first in range(0, size, PIECE):
                 write_all(file, fetch(first, min(first + PIECE, size)))
@@ -78,8 +77,8 @@ class MemberCache:
             raise
         return file
 
-    def _count(self, size: int) -> None:
-        """Count bytes that are to come; remove what was not used for longest where there is no room for them."""
+    def _reserve(self, half: Path, size: int) -> int:
+        """Make a file of this size, which others count from now on; remove what was not used for longest for it."""
         with self._locked() as lock:
             text = os.pread(lock, 32, 0)
             total = (int(text) if text.isdigit() else self._most) + size
@@ -87,6 +86,9 @@ class MemberCache:
                 total = self._trimmed(max(0, int(KEPT * self._most) - size)) + size
             os.ftruncate(lock, 0)
             os.pwrite(lock, b"%d" % total, 0)
+            file = os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.ftruncate(file, size)
+            return file
 
     def _trimmed(self, most: int) -> int:
         """Remove parts, the oldest first, until all have `most` bytes; return the bytes that they have."""

@@ -174,7 +174,10 @@ def _total(answer: Any, first: int) -> int:
     if status == 200:
         raise Refusal("the server sends the whole file when asked for a part of it: it does not know HTTP ranges")
     if 300 <= status < 400:
-        to = public(answer.headers.get("Location", ""))
+        try:
+            to = public(answer.headers.get("Location", ""))
+        except ValueError:
+            to = "an odd address"
         raise Refusal(f"the server sends us on to {to}, which you have not named; give that address if you trust it")
     if status in (401, 403):
         raise Refusal(f"no permission ({status} {reason}); give the whole address, with all that belongs to it")
@@ -196,10 +199,7 @@ class FsspecFolder:
             raise Refusal(
                 f"{protocol}:// is none of the protocols that are known: https, s3, gs, hf and others of fsspec"
             )
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(address.rstrip("/"))
-        except ImportError as error:
-            raise Refusal(f"{protocol}:// needs a package that is not installed: {error}") from error
+        self._files, self._root = _answered(lambda: fsspec.core.url_to_fs(address.rstrip("/")))
         self._checked: set[str] = set()  # files that have the size of the index
 
     def read(self, name: str, first: int, last: int, size: int) -> bytes:
@@ -227,6 +227,10 @@ def _answered(work: Callable[[], Any]) -> Any:
         raise Refusal("there is no such file") from error
     except PermissionError as error:
         raise Refusal(f"no permission: {_line(error)}") from error
+    except ImportError as error:
+        raise Refusal(f"a package that this protocol needs is not installed: {_line(error)}") from error
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise Refusal(f"no address that can be read from: {_line(error)}") from error
     except (OSError, TimeoutError) as error:
         raise LostConnection(_line(error)) from error
     except Exception as error:  # each library has its own: botocore's, aiohttp's, google's

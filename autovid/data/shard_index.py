@@ -61,7 +61,10 @@ class ShardIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_index(place: str) -> tuple[ShardIndex, str]:
     """Read the index in a folder or at an address; return it and its SHA-256. Raises DataError."""
-    where = f"{public(place)}/{INDEX}" if is_address(place) else f"{place}/{INDEX}"
+    try:
+        where = f"{public(place)}/{INDEX}" if is_address(place) else f"{place}/{INDEX}"
+    except ValueError:
+        raise DataError("the address has a host that makes no sense; it is PROTOCOL://HOST/FOLDER") from None
     data = read_whole(place, INDEX, MOST) if is_address(place) else _read(Path(place) / INDEX)
     try:
         index = msgspec.json.decode(data, type=ShardIndex)

@@ -74,21 +74,26 @@ class ByteRange(io.RawIOBase):
         self._file, self._first, self._size, self._at, self._origin = file, first, size, 0, origin
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer from the current place on; return the number of bytes."""
         data = self.part(self._at, len(buffer))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
 
     def tell(self) -> int:
+        """Return the current place."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, and return it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
             raise OSError("a place before the first byte")
@@ -96,6 +101,7 @@ class ByteRange(io.RawIOBase):
         return self._at
 
     def close(self) -> None:
+        """Close the file, also where nobody calls this: Python does when the last reference goes."""
         if not self.closed:
             os.close(self._file)
         super().close()
@@ -118,7 +124,7 @@ class ByteRange(io.RawIOBase):
             raise DataError(f"{self.where(at)}: no member of a tar file where the index has one ({error})") from error
         if not info.isreg():
             raise DataError(f"{self.where(at)}: {info.name!r} is a link or no file, and is not read")
-        if at + HEADER + info.size > self._size:
+        if info.size < 0 or at + HEADER + info.size > self._size:
             raise DataError(f"{self.where(at)}: {info.name!r} leads out of its place in the index")
         return info.name, info.size
 

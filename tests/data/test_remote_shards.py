@@ -165,6 +165,7 @@ def test_other_protocols_are_those_of_fsspec(tiny_videos: Path, packed: Path) ->
     assert same(clips(open_videos("memory://whole")), clips(open_videos(tiny_videos)))
     assert "there is no such file" in refusal("memory://nothing")
     assert "none of the protocols" in refusal("nonsense://x")
+    assert "makes no sense" in refusal("https://me:SECRET@[::/x")
     assert "none of the protocols" in refusal(f"file://{packed}"), "a folder is named as it is"
     assert "may lead anywhere" in refusal("memory://whole::https://host/x")
 
@@ -172,7 +173,7 @@ def test_other_protocols_are_those_of_fsspec(tiny_videos: Path, packed: Path) ->
 def test_a_protocol_without_its_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = {"class": "no_such.Thing", "err": "install gcsfs"}
     monkeypatch.setitem(sys.modules["fsspec.registry"].known_implementations, "gs", unknown)
-    assert "gs:// needs a package that is not installed: install gcsfs" in refusal("gs://bucket/x")
+    assert "a package that this protocol needs is not installed: install gcsfs" in refusal("gs://bucket/x")
 
 
 def test_errors_of_libraries_are_tried_again_or_final(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

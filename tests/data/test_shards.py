@@ -292,11 +292,14 @@ def test_a_member_that_is_not_the_one_of_the_index_is_refused(copy: Path, tmp_pa
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     bomb = tarfile.TarInfo("000000002.mkv")
     bomb.size = 10**12
+    backwards = tarfile.TarInfo("000000006.00001.jpg")
+    backwards.size = -512  # the next header would be this one, for ever
     for path, info, reason in (
         ("c/0.mkv", tarfile.TarInfo("../../x.mkv"), "'../../x.mkv', where the index has c/0.mkv"),
         ("c/0.mkv", link, "a link or no file"),
         ("c/0.mkv", bomb, "leads out of its place"),
         ("frames/x", tarfile.TarInfo("../00001.jpg"), "where the index has frames/x"),
+        ("frames/x", backwards, "leads out of its place"),
     ):
         member = replaced(copy, path, info)
         with pytest.raises(DataError) as error:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from autovid.data.index import SPLITS, Video, VideoSet
 from autovid.data.shard_index import FORMAT, HEADER, INDEX, Extent, Row, Shard, ShardIndex, read_index
 from autovid.data.shards import UNDER_WAY, Shards, padded, sample_key
 from autovid.data.tools.process_videos import ProgressDisplay
-from autovid.data.video import VideoError, check_regular
+from autovid.data.video import VideoError
 from autovid.errors import DataError
 from autovid.fileio import explained, sync_folder, write_atomic
 
@@ -79,7 +80,7 @@ def pack(videos: VideoSet, out: Path, most: int, progress: ProgressDisplay) -> S
     """
     if isinstance(videos.root, Shards):
         raise DataError(f"{videos.root} is packed already; copy the folder as it is")
-    sources = _sources(videos, videos.root)
+    sources = _sources(videos, videos.root, progress)
     plans = _plans(videos, sources, most)
     source = _digest([videos.name, videos.classes, videos.flip, str(videos.root.resolve()), sources])
     if (out / INDEX).exists():
@@ -96,14 +97,16 @@ def pack(videos: VideoSet, out: Path, most: int, progress: ProgressDisplay) -> S
     return index
 
 
-def _sources(videos: VideoSet, root: Path) -> list[_Source]:
+def _sources(videos: VideoSet, root: Path, progress: ProgressDisplay) -> list[_Source]:
     """Return what is to be packed, in the order of the set, each file once. Raises DataError."""
     rows: dict[str, list[tuple[str, Video]]] = {}
     for split in SPLITS:
         for video in getattr(videos, split):
             rows.setdefault(video.path, []).append((split, video))
     sources, broken = [], []
+    progress.start(len(rows), 0, "looking at files")
     for number, (path, own) in enumerate(rows.items()):
+        progress.update(number, "looking at files", {})
         if record_of(path)[1] is not None:
             raise DataError(
                 f"{videos.name} has records of a file, {path} say: it is one file already, and is not packed"
@@ -111,6 +114,10 @@ def _sources(videos: VideoSet, root: Path) -> list[_Source]:
         try:
             frames, files = _files(root, path)
             infos = [os.stat(root / name) for _, name in files]
+            path.encode()
+        except UnicodeEncodeError:
+            broken.append(f"{path}: a name that is not UTF-8")
+            continue
         except (VideoError, OSError) as error:
             broken.append(f"{path}: {getattr(error, 'strerror', None) or error}")
             continue
@@ -120,6 +127,7 @@ def _sources(videos: VideoSet, root: Path) -> list[_Source]:
         label = first.label if plain else None
         listed = tuple(_row(videos, *row) for row in own)
         sources.append(_Source(number, path, frames, files, stamps, split, label, listed))
+    progress.close()
     if broken:
         raise DataError(
             f"{len(broken)} of {len(rows)} videos cannot be read, first {broken[0]}; autovid data check finds all that "
@@ -146,7 +154,9 @@ def _files(root: Path, path: str) -> tuple[bool, tuple[tuple[str, str], ...]]:
     if (root / path).is_dir():
         names = frame_names(root / path)
         return True, tuple((f".{number:05d}.jpg", f"{path}/{names[number]}") for number in sorted(names))
-    check_regular(root / path)
+    info = os.stat(root / path)
+    if not stat.S_ISREG(info.st_mode) or not info.st_size:
+        raise VideoError("an empty file" if stat.S_ISREG(info.st_mode) else "not a regular file")
     suffix = os.path.splitext(path)[1].lower()
     return False, ((suffix if SUFFIX.fullmatch(suffix) else ".video", path),)
 
