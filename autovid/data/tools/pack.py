@@ -103,37 +103,41 @@ def _sources(videos: VideoSet, root: Path, progress: ProgressDisplay) -> list[_S
     for split in SPLITS:
         for video in getattr(videos, split):
             rows.setdefault(video.path, []).append((split, video))
-    sources, broken = [], []
+    sources: list[_Source] = []
+    broken: list[str] = []
     progress.start(len(rows), 0, "looking at files")
-    for number, (path, own) in enumerate(rows.items()):
-        progress.update(number, "looking at files", {})
-        if record_of(path)[1] is not None:
-            raise DataError(
-                f"{videos.name} has records of a file, {path} say: it is one file already, and is not packed"
-            )
-        try:
-            frames, files = _files(root, path)
-            infos = [os.stat(root / name) for _, name in files]
-            path.encode()
-        except UnicodeEncodeError:
-            broken.append(f"{path}: a name that is not UTF-8")
-            continue
-        except (VideoError, OSError) as error:
-            broken.append(f"{path}: {getattr(error, 'strerror', None) or error}")
-            continue
-        stamps = tuple((info.st_size, info.st_mtime_ns) for info in infos)
-        split, first = own[0]
-        plain = len(own) == 1 and not first.also and first.start is None and first.end is None
-        label = first.label if plain else None
-        listed = tuple(_row(videos, *row) for row in own)
-        sources.append(_Source(number, path, frames, files, stamps, split, label, listed))
-    progress.close()
+    try:
+        for number, (path, own) in enumerate(rows.items()):
+            progress.update(number, "looking at files", {})
+            try:
+                sources.append(_source(videos, root, number, path, own))
+            except (VideoError, OSError) as error:
+                broken.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+    finally:
+        progress.close()
     if broken:
         raise DataError(
             f"{len(broken)} of {len(rows)} videos cannot be read, first {broken[0]}; autovid data check finds all that "
             "are broken, and writes an index without them, which can be packed"
         )
     return sources
+
+
+def _source(videos: VideoSet, root: Path, number: int, path: str, own: list[tuple[str, Video]]) -> _Source:
+    """Return a video to be packed, with its rows. Raises VideoError, OSError; DataError for a record."""
+    if record_of(path)[1] is not None:
+        raise DataError(f"{videos.name} has records of a file, {path} say: it is one file already, and is not packed")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise VideoError("a name that is not UTF-8") from None
+    frames, files = _files(root, path)
+    infos = [os.stat(root / name) for _, name in files]
+    stamps = tuple((info.st_size, info.st_mtime_ns) for info in infos)
+    split, first = own[0]
+    plain = len(own) == 1 and not first.also and first.start is None and first.end is None
+    label = first.label if plain else None
+    return _Source(number, path, frames, files, stamps, split, label, tuple(_row(videos, *row) for row in own))
 
 
 def _row(videos: VideoSet, split: str, video: Video) -> dict[str, Any]:
