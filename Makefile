@@ -25,11 +25,11 @@ test-machines: $(STAMP)
 test-oldest test-newest:
 	"$(PYTHON)" tests/versions.py $(@:test-%=%)
 
-# Every command of the documentation, on small videos; and what starts servers: Ray, torchrun.
+# Every command of the documentation, on small videos; and what starts servers: Ray, torchrun, S3.
 test-docs: $(STAMP)
 	.venv/bin/python -m pytest -q -n 2 -m docs tests/docs --durations=10
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "docs and not thorough" tests/cluster tests/cli/test_torchrun.py \
-	  tests/cli/test_local_workers.py
+	  tests/cli/test_local_workers.py tests/data/test_shard_servers.py
 
 # The site, docs/_build/html/index.html; a warning is an error.
 docs: $(STAMP)

@@ -135,6 +135,7 @@ def search(
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
+    from autovid.data.sources import recorded_source
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.search.budget import budget_of, within_budget
@@ -162,7 +163,7 @@ def search(
             )
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
-            cache=frames, resume=resume, source=_source(data),
+            cache=frames, resume=resume, source=recorded_source(data),
         )  # fmt: skip
     return SearchRun(result.path)
 
@@ -194,6 +195,7 @@ def train(
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
+    from autovid.data.sources import recorded_source
     from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
@@ -222,17 +224,12 @@ def train(
         new_head, inherit, _ = fit(model, plan, Path(start), videos, new_head)
     with choose_cache(cache, videos.videos, videos.root) or nullcontext() as frames:
         evaluation = train_model(
-            model, videos, plan, path, source=_source(data), compute=Compute(device, plan.precision), workers=decoders,
-            cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head, inherit=inherit,
-            teacher=Path(teacher) if teacher else None, views=views, resume=resume,
+            model, videos, plan, path, source=recorded_source(data), compute=Compute(device, plan.precision),
+            workers=decoders, cache=frames, weights=find_weights(Path(start)) if start else None, new_head=new_head,
+            inherit=inherit, teacher=Path(teacher) if teacher else None, views=views, resume=resume,
             progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
-
-
-def _source(data: str | Path) -> str:
-    """Return the name under which any later process opens the videos again."""
-    return SYNTHETIC if str(data) == SYNTHETIC else str(Path(data).resolve())
 
 
 def _free_directory(name: str) -> Path:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from autovid.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+UNITS = {"M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @contextlib.contextmanager
@@ -84,6 +87,17 @@ def digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_size(text: str) -> int:
+    """Return the bytes of a text such as 500M, 20G or 2T; 0 where it is no size."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([MGT])B?", text.strip(), re.IGNORECASE | re.ASCII)
+    return int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+
+
+def size_text(size: int) -> str:
+    """Write bytes as people do: 0.3 GB, 12 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def cache_folder() -> Path:

@@ -25,9 +25,10 @@ from hardware import hardware
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, open_videos
 from autovid.data.clips import generator
-from autovid.data.frame_cache import FrameCache, size_text
+from autovid.data.frame_cache import FrameCache
 from autovid.data.loader import normalised
 from autovid.data.transforms import Cutting
+from autovid.fileio import size_text
 from autovid.kernels.allocator import keep_memory
 from autovid.kernels.compute import Compute
 from autovid.models import build

@@ -119,10 +119,12 @@ def show_finalists(results: "Sequence[Result]", best: str, folder: Path) -> None
 
 def _data(run: Path, data: str, settings: "SearchSettings") -> str:
     """Return the options for a training on the videos of a search, by its recipe; the embedded ones need none."""
+    from autovid.data.remote import is_address, public
     from autovid.run import RunDirectory
 
     embedded = RunDirectory.open(run).config.get("data", "synthetic") == "synthetic"
-    return "" if embedded else f" --data {quoted(Path(data))}{recipe_words(settings)}"
+    place = public(data) if is_address(data) else data
+    return "" if embedded else f" --data {shlex.quote(place)}{recipe_words(settings)}"
 
 
 def _next(what: Path, run: Path, data: str) -> list[str]:

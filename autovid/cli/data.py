@@ -1,4 +1,4 @@
-"""autovid data: indexes of data sets, checks, small copies and synthetic sets."""
+"""autovid data: indexes of data sets, checks, small copies, shards and synthetic sets."""
 
 import argparse
 import contextlib
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC = ("bench", "planted")
 KEYFRAMES = 12
+INDEX = "an index, or a folder with a sub-folder a class"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +26,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _mini_arguments(commands.add_parser("mini", help="the Mini- set of an index: half of its classes"))
     _check_arguments(commands.add_parser("check", help="decode everything once; say what is broken and why"))
     _resize_arguments(commands.add_parser("resize", help="the small copy: quick to read, without sound"))
+    _pack_arguments(commands.add_parser("pack", help="tar files of many videos, which can be read over a network"))
     _synthetic_arguments(commands.add_parser("synthetic", help="write a synthetic set, on which architectures differ"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one of them, and return the exit code."""
-    work = {"index": _index, "mini": _mini, "check": _check, "resize": _resize, "synthetic": _synthetic}[args.what]
-    return int(work(args))
+    work = {
+        "index": _index,
+        "mini": _mini,
+        "check": _check,
+        "resize": _resize,
+        "pack": _pack,
+        "synthetic": _synthetic,
+    }
+    return int(work[args.what](args))
 
 
 def _index_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +85,7 @@ def _index(args: argparse.Namespace) -> int:
 
 
 def _mini_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", metavar="INDEX", help="an index, or a folder with a sub-folder a class")
+    parser.add_argument("index", metavar="INDEX", help=INDEX)
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: mini-INDEX beside it")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=options.seed, default=0, help="draws the classes (default: 0)")
@@ -104,7 +113,7 @@ def _mini(args: argparse.Namespace) -> int:
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", type=Path, metavar="INDEX", help="an index, or a folder with a sub-folder a class")
+    parser.add_argument("index", type=options.source, metavar="INDEX", help=f"{INDEX}, or shards or their address")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="what is broken (default: INDEX.broken.csv)")
     _workers_argument(parser)
 
@@ -113,6 +122,8 @@ def _check(args: argparse.Namespace) -> int:
     from autovid.cli.console import copyable, table
     from autovid.data import open_videos
     from autovid.data.index import write_index
+    from autovid.data.remote import is_address, public
+    from autovid.data.shards import Shards
     from autovid.data.tools.check import broken, broken_table, check, class_table, imbalance, sound
     from autovid.data.tools.process_videos import Journal
     from autovid.errors import DataError
@@ -120,7 +131,7 @@ def _check(args: argparse.Namespace) -> int:
     from autovid.run import Progress
 
     videos = open_videos(args.index, missing_ok=True)
-    index = _named(args.index)
+    index = Path(videos.name) if is_address(args.index) else _named(Path(args.index))
     out = args.out or index.with_name(f"{index.stem}.broken.csv")
     with explained(f"cannot write beside {out}"):
         journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())})
@@ -132,6 +143,12 @@ def _check(args: argparse.Namespace) -> int:
     table(videos.name, ["class", "train", "val", "broken", "seconds"], class_table(videos, results))
     for line in filter(None, [imbalance(good), *good.gaps()]):
         print(line)
+    if bad and isinstance(videos.root, Shards):
+        first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
+        raise DataError(
+            f"{len(bad)} videos or parts are broken: {first}. All are listed in {out}. Shards stay as they are: check "
+            "what they were packed from, and pack it again"
+        )
     if bad:
         clean = index.with_name(f"{index.stem}.clean.csv")
         write_index(clean, good, {"by": "autovid data check", "of": str(args.index), "broken": len(bad)})
@@ -139,12 +156,14 @@ def _check(args: argparse.Namespace) -> int:
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
         raise DataError(f"{len(bad)} videos or parts are broken: {first}. All are listed in {out}, and not in {clean}")
     print(f"{videos.name}: {len({v.path for v in videos.videos})} videos, none broken")
-    copyable([f"next   autovid search --data {shlex.quote(str(args.index))}"])
+    copyable(
+        [f"next   autovid search --data {shlex.quote(public(args.index) if is_address(args.index) else args.index)}"]
+    )
     return 0
 
 
 def _resize_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", type=Path, metavar="INDEX", help="an index, or a folder with a sub-folder a class")
+    parser.add_argument("index", type=options.source, metavar="INDEX", help=f"{INDEX}, or shards or their address")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where the copy and its index go")
     parser.add_argument(
         "--short", type=_even, default=256, help="short side in pixels (default: 256); none is enlarged"
@@ -167,6 +186,7 @@ def _resize(args: argparse.Namespace) -> int:
     from autovid.data import open_videos
     from autovid.data.bad_videos import most_broken
     from autovid.data.index import write_index
+    from autovid.data.sources import recorded_source
     from autovid.data.tools.check import broken_table
     from autovid.data.tools.process_videos import Journal
     from autovid.data.tools.resize import CopySettings, moved_times, resize
@@ -175,8 +195,7 @@ def _resize(args: argparse.Namespace) -> int:
     from autovid.run import Progress
 
     videos = open_videos(args.index, missing_ok=True)
-    if args.index.is_dir() and args.out.resolve().is_relative_to(args.index.resolve()):
-        raise DataError(f"{args.out} lies in {args.index}, where it would count as a class; give a folder beside it")
+    _check_beside(args.index, args.out)
     small = CopySettings(args.short, None if args.jpeg else args.keyframes)
 
     def journal(settings: dict[str, Any]) -> Journal:
@@ -187,7 +206,12 @@ def _resize(args: argparse.Namespace) -> int:
     with _stoppable():
         copy, broken = resize(videos, args.out, small, journal, _workers(args), Progress(f"copying {videos.name}"))
     index, listed = args.out / f"{videos.name}.csv", args.out / f"{videos.name}.left-out.csv"
-    origin = {"by": "autovid data resize", "of": str(args.index), "short": args.short, "keyframes": small.keyframes}
+    origin = {
+        "by": "autovid data resize",
+        "of": recorded_source(args.index),
+        "short": args.short,
+        "keyframes": small.keyframes,
+    }
     write_index(index, copy, origin)
     write_atomic(listed, broken_table(broken))
     _say(index, copy)
@@ -200,6 +224,41 @@ def _resize(args: argparse.Namespace) -> int:
             raise DataError(text)
         print(text)
     return 0
+
+
+def _pack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("index", type=options.source, metavar="INDEX", help=f"{INDEX}, or synthetic")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="where the shards and their index go"
+    )
+    parser.add_argument(
+        "--shard-size", type=options.size, default=10**9, metavar="SIZE", help="of a shard, such as 500M (default: 1G)"
+    )
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from autovid.cli.console import copyable
+    from autovid.data import open_videos
+    from autovid.data.tools.pack import pack
+    from autovid.fileio import size_text
+    from autovid.run import Progress
+
+    videos = open_videos(args.index, holdout=0, missing_ok=True)
+    _check_beside(args.index, args.out)
+    with _stoppable():
+        index = pack(videos, args.out, args.shard_size, Progress(f"packing {videos.name}"))
+    size = size_text(sum(shard.size for shard in index.shards))
+    print(f"{args.out}: {len(index.files)} videos in {len(index.shards)} shards, {size}")
+    copyable([f"next   autovid search --data {shlex.quote(str(args.out))}"])
+    return 0
+
+
+def _check_beside(index: str, out: Path) -> None:
+    """Raise DataError where a copy would lie in the folder of its videos."""
+    from autovid.errors import DataError
+
+    if Path(index).is_dir() and out.resolve().is_relative_to(Path(index).resolve()):
+        raise DataError(f"{out} lies in {index}, where it would count as a class; give a folder beside it")
 
 
 def _synthetic_arguments(parser: argparse.ArgumentParser) -> None:

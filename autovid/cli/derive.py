@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ def _finalist(
     run = Path(args.search)
     archs = best_architectures(searched, args.finalists, constraints)
     videos, source = videos_of(run, searched, args.data)
-    plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *sys.argv[1:]]))
+    plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *options.own_words()]))
     best, results = halve(archs, plan.trainer(searched, videos, source, args.device), run / "finalists")
     show_finalists(results, best.hash, run / "finalists")
     return winner(best, results, searched, constraints)
@@ -150,7 +149,7 @@ def _front(args: argparse.Namespace) -> int:
     run, folder = Path(args.search), Path(args.out or Path(args.search) / "front")
     searched, ranges = read_search(run), options.ranges(args)
     asked = read_constraints(searched.space, ranges, options.cost_files(args, run))
-    command = shlex.join(["autovid", *sys.argv[1:]])
+    command = shlex.join(["autovid", *options.own_words()])
     training = TrainingPlan(args.train, options.decoders(args), command) if args.train else None
     front = derive_front(
         run, args.front, folder, constraints=asked or None, data=args.data, device=args.device, training=training,

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from autovid.space import SearchSpace
 
 
-DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
+from autovid.fileio import read_size
+
+DATA = "a folder with a sub-folder for each class, a CSV (path,label), shards or their address, or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
 MOST_SEED = 2**63 - 1
-UNITS = {"M": 10**6, "G": 10**9}
 
 
 def checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -122,11 +123,18 @@ def cache_size(text: str) -> "int | str":
     """`auto`, `off` or bytes: 500M, 2G."""
     if text in ("auto", "off"):
         return text
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([MG])B?", text, re.IGNORECASE | re.ASCII)
-    size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
-    if not size:
+    value = read_size(text)
+    if not value:
         raise argparse.ArgumentTypeError(f"{text} is neither auto nor off nor a size such as 500M or 2G")
-    return size
+    return value
+
+
+def size(text: str) -> int:
+    """Read bytes: 500M, 2G."""
+    value = read_size(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 500M or 2G")
+    return value
 
 
 def sides(text: str) -> tuple[int, int]:
@@ -260,9 +268,23 @@ def _newest(stem: str) -> Path:
     return max(runs, key=lambda file: file.stat().st_mtime_ns).parent
 
 
+def own_words() -> list[str]:
+    """Return the arguments of this command, to be printed and written down: --data without what is secret in it."""
+    from autovid.data.remote import is_address, public
+
+    words = sys.argv[1:]
+    for place, word in enumerate(words):
+        flag, mark, value = word.partition("=")
+        if flag == "--data" and is_address(value):
+            words[place] = f"{flag}{mark}{public(value)}"
+        elif place and words[place - 1] == "--data" and is_address(word):
+            words[place] = public(word)
+    return words
+
+
 def resume_command(out: str | Path) -> str:
     """Return the command line that goes on."""
-    words = [word for word in sys.argv[1:] if word != "--resume"]
+    words = [word for word in own_words() if word != "--resume"]
     if not any(word in ("-o", "--out") or word.startswith("--out=") for word in words):
         words += ["-o", str(out)]
     return shlex.join(["autovid", *words, "--resume"])

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -137,7 +136,7 @@ def _within_budget(
 def _repeated(settings: "SearchSettings") -> str:
     """Return the command that does the same steps as a plan, on any machine."""
     words, skip = [], False
-    for word in sys.argv[1:]:
+    for word in options.own_words():
         if not (skip or word.startswith("--budget")):
             words.append(word)
         skip = word == "--budget"

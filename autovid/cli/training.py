@@ -329,11 +329,13 @@ def open_data(source: str, seed: int, notes: TextIO | None = None) -> tuple["Vid
     Notes about classes without videos go to `notes`, by default to the standard output.
     """
     from autovid.data import open_videos
+    from autovid.data.shards import cache_note
+    from autovid.data.sources import recorded_source
 
     videos = open_videos(source, seed=seed)
-    for line in videos.gaps():
+    for line in (*videos.gaps(), *cache_note(videos.root)):
         print(line, file=notes)
-    return videos, source if source == SYNTHETIC else str(Path(source).resolve())
+    return videos, recorded_source(source)
 
 
 def of_classes(evaluation: "Evaluation") -> str:

@@ -20,6 +20,7 @@ from autovid.data.auto_augment import auto_augmented
 from autovid.data.frame_cache import FrameCache
 from autovid.data.images import open_video
 from autovid.data.index import Video
+from autovid.data.shards import Place, Root
 from autovid.data.transforms import ColorJitter, Cutting, crop_at, shrink
 from autovid.data.video import MissingFrames, OpenVideo, VideoError
 from autovid.data.views import views_of
@@ -63,7 +64,7 @@ class ClipReader(msgspec.Struct, frozen=True):
     """The reader of the clips of one split. Every method is a pure function of its arguments, with a cache or not."""
 
     videos: tuple[Video, ...]
-    root: Path
+    root: Root
     clip: Clip
     seed: int
     cutting: Cutting  # of training clips, and so is the next
@@ -129,7 +130,7 @@ class Window(NamedTuple):
 
 
 def read_clip(
-    path: Path, clip: Clip, start: float | None = None, end: float | None = None
+    path: Place, clip: Clip, start: float | None = None, end: float | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Read the "center" view of a video: pixels (T, H, W, 3), and when each frame is shown, (T,) seconds.
 

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import reduction
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,7 +27,9 @@ from numpy.typing import NDArray
 
 from autovid.data.images import open_video
 from autovid.data.index import Video
+from autovid.data.shards import Place, Root
 from autovid.data.video import OpenVideo, Pixels, VideoError
+from autovid.fileio import size_text
 from autovid.measure import spare_memory
 
 CacheSize: TypeAlias = int | Literal["auto", "off"]  # bytes; auto: where a set fits
@@ -65,7 +66,7 @@ class FrameCache:
 
     _file: int | None
 
-    def __init__(self, videos: Iterable[Video], root: Path, size: int, expected: int | None = None) -> None:
+    def __init__(self, videos: Iterable[Video], root: Root, size: int, expected: int | None = None) -> None:
         places = ((str(root.absolute() / video.path), video.start, video.end) for video in videos)
         self._numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
         self.size, self._expected = size, expected
@@ -89,7 +90,7 @@ class FrameCache:
         """Write its size in words: "0.3 GB", or "up to 2.0 GB" where nothing was estimated."""
         return f"up to {size_text(self.size)}" if self._expected is None else size_text(self._expected)
 
-    def open(self, path: Path, start: float | None, end: float | None) -> OpenVideo:
+    def open(self, path: Place, start: float | None, end: float | None) -> OpenVideo:
         """Open a video as `open_video` does, from memory where it is kept; keep it if it is new. Raises VideoError."""
         number = self._numbers.get((str(path), start, end))
         if number is None or self._file is None:
@@ -137,7 +138,7 @@ class FrameCache:
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
-    def _decoded(self, path: Path, start: float | None, end: float | None) -> Pixels | None:
+    def _decoded(self, path: Place, start: float | None, end: float | None) -> Pixels | None:
         """Return all frames of a video; None where one of them is broken, or they are too large to be kept."""
         try:
             with open_video(path, start, end) as video:
@@ -174,7 +175,7 @@ class FrameCache:
 
 
 def choose_cache(
-    choice: CacheSize, videos: Sequence[Video], root: Path, say: Callable[[str], None] = print
+    choice: CacheSize, videos: Sequence[Video], root: Root, say: Callable[[str], None] = print
 ) -> FrameCache | None:
     """Return a cache for `videos`, or None where there is to be none, and `say` in a line what was chosen.
 
@@ -193,7 +194,7 @@ def choose_cache(
     return cache
 
 
-def frames_size(videos: Sequence[Video], root: Path) -> int:
+def frames_size(videos: Sequence[Video], root: Root) -> int:
     """Estimate the bytes of all decoded frames from some of the videos, evenly spread; broken ones count nothing."""
     sizes = []
     for number in np.unique(np.linspace(0, len(videos) - 1, min(len(videos), PROBES)).round().astype(int)).tolist():
@@ -203,11 +204,6 @@ def frames_size(videos: Sequence[Video], root: Path) -> int:
         except VideoError:
             continue
     return len(videos) * sum(sizes) // len(sizes) if sizes else 0
-
-
-def size_text(size: int) -> str:
-    """Write bytes as people do: 0.3 GB, 12 MB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def _first_frame(video: OpenVideo) -> Pixels:

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from autovid.data.file_lookup import FRAME, record_of
 from autovid.data.jpeg import MAX_JPEG, JpegDecoder
+from autovid.data.shards import Member, Place, Slice
 from autovid.data.video import (
     MAX_FRAMES,
     ClipBuffer,
@@ -57,9 +59,12 @@ class FrameFolder(OpenVideo):
 
     def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
         self._path = path
-        self._names = _series(path)
+        self._names = frame_names(path)
+        self._choose(self._names, start, end)
+
+    def _choose(self, names: Iterable[int], start: float | None, end: float | None) -> None:
         self._decoder = JpegDecoder()
-        numbers = np.array(sorted(self._names), dtype=np.int64)
+        numbers = np.array(sorted(names), dtype=np.int64)
         kept = (numbers >= (start or 0)) & (numbers < (np.inf if end is None else end))
         self.numbers = numbers[kept]
         if not len(self.numbers):
@@ -90,10 +95,25 @@ class FrameFolder(OpenVideo):
         if number == self.numbers[0]:
             self._size = size
         if size != self._size:
-            raise VideoError(f"{self._names[number]}: frames of different sizes")
+            raise VideoError(f"{self._file(number).name}: frames of different sizes")
 
-    def _file(self, number: int) -> Path:
+    def _file(self, number: int) -> Path | Slice:
         return self._path / self._names[number]
+
+
+class PackedFrames(FrameFolder):
+    """A folder of frames in a shard, open like one on the disk."""
+
+    def __init__(self, member: Member, start: float | None = None, end: float | None = None) -> None:
+        self._content, self._slices = member.open_frames()
+        self._choose(self._slices, start, end)
+
+    def close(self) -> None:
+        """Close the shard."""
+        self._content.close()
+
+    def _file(self, number: int) -> Slice:
+        return self._slices[number]
 
 
 class StillImage(OpenVideo):
@@ -102,7 +122,7 @@ class StillImage(OpenVideo):
     It has no `every`: nobody copies images.
     """
 
-    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+    def __init__(self, path: Place, start: float | None = None, end: float | None = None) -> None:
         if start:
             raise VideoError(f"no frames from {start:g} s: an image has one, at 0 s")
         self._path = path
@@ -118,18 +138,23 @@ class StillImage(OpenVideo):
 
     def _read(self) -> Pixels:
         file, number = record_of(str(self._path))
-        return read_image(self._path) if number is None else read_record(Path(file), number)
+        if number is None or not isinstance(self._path, Path):
+            return read_image(self._path)
+        return read_record(Path(file), number)
 
 
 def open_video(
-    path: Path, start: float | None = None, end: float | None = None
+    path: Place, start: float | None = None, end: float | None = None
 ) -> VideoFile | FrameFolder | StillImage:
     """Open a video file, a folder of frames or an image; `start` and `end` are seconds, of a folder numbers.
 
-    Raises VideoError.
+    Raises VideoError; DataError where a shard, not the video in it, cannot be read.
     """
-    if path.is_dir():
-        return FrameFolder(path, start, end)
+    if isinstance(path, Path):
+        if path.is_dir():
+            return FrameFolder(path, start, end)
+    elif path.extent.frames:
+        return PackedFrames(path, start, end)
     return StillImage(path, start, end) if is_image(str(path)) else VideoFile(path, start, end)
 
 
@@ -140,8 +165,8 @@ def write_frames(path: Path, frames: Iterable[Pixels], quality: int) -> None:
         Image.fromarray(frame).save(path / f"{number:05d}.jpg", quality=quality)
 
 
-def _series(folder: Path) -> dict[int, str]:
-    """Return the file names of the folder's frames by their numbers."""
+def frame_names(folder: Path) -> dict[int, str]:
+    """Return the file names of the folder's frames by their numbers. Raises VideoError."""
     all_series: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     try:
         with os.scandir(folder) as entries:
@@ -175,18 +200,19 @@ def is_image(path: str) -> bool:
     return record_of(path)[1] is not None or path.lower().endswith(EXTENSIONS)
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Place) -> Pixels:
     """Read (H, W, 3) of a JPEG file as image networks are trained on it: by libjpeg, not turned.
 
     A PNG file under such a name is read too, and CMYK becomes RGB: ImageNet has both. Raises VideoError.
     """
     check_regular(path)
     try:
-        if path.stat().st_size > MAX_JPEG:
-            raise VideoError(f"an image file of more than {MAX_JPEG >> 20} MiB")
-        with warnings.catch_warnings():  # about odd metadata, which is not read here
+        with path.open("rb") as file, warnings.catch_warnings():  # about odd metadata, which is not read here
+            if file.seek(0, os.SEEK_END) > MAX_JPEG:
+                raise VideoError(f"an image file of more than {MAX_JPEG >> 20} MiB")
+            file.seek(0)
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
+            with Image.open(cast(IO[bytes], file), formats=("JPEG", "PNG")) as image:
                 if image.width * image.height > MAX_IMAGE:
                     raise VideoError(f"an image of {image.width}x{image.height} pixels")
                 return np.array(image.convert("RGB"))

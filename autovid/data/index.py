@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from autovid.data.lists import csv_text
+from autovid.data.shards import Root, Shards
 from autovid.errors import DataError
 from autovid.fileio import explained, write_atomic
 
@@ -40,14 +41,14 @@ class Video(msgspec.Struct, frozen=True):
 
 
 class VideoSet(msgspec.Struct, frozen=True):
-    """A data set: labels index `classes`, paths are relative to `root`.
+    """A data set: labels index `classes`, paths are relative to `root`, a folder or a packed set.
 
     `flip`: a mirrored video keeps its class; it does not where left and right are classes. Nothing is chosen by `test`.
     `held_out`: `val` was taken from what the source has to train on, as it has none.
     """
 
     name: str
-    root: Path
+    root: Root
     classes: tuple[str, ...]
     train: tuple[Video, ...]
     val: tuple[Video, ...]
@@ -190,6 +191,8 @@ def write_index(out: Path, videos: VideoSet, provenance: dict[str, Any]) -> None
     """
     if out.suffix.lower() != ".csv":
         raise DataError(f"{out}: an index is a .csv file")
+    if isinstance(videos.root, Shards):
+        raise DataError(f"{videos.root} is packed, and has an index of its own; do this to what it was packed from")
     with explained(f"cannot make {out.parent}"):
         out.parent.mkdir(parents=True, exist_ok=True)
     root, home = videos.root.resolve(), out.parent.resolve()

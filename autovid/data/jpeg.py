@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from autovid.data.shards import Slice
 from autovid.data.video import MAX_PIXELS, MAX_SIDE, Pixels, VideoError, fit, make_scaler, pyav, reading, upright
 
 MAX_JPEG = 1 << 26  # bytes
@@ -18,13 +19,13 @@ class JpegDecoder:
         self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
         self._scaler = make_scaler()
 
-    def read(self, path: Path, short_side: int | None = None) -> Pixels:
+    def read(self, path: Path | Slice, short_side: int | None = None) -> Pixels:
         """Read (H, W, 3), made small by `fit` where a short side is given."""
         frame = self.decode(path)
         size = fit(frame.height, frame.width, short_side) if short_side else None
         return upright(frame, self._scaler, size)
 
-    def decode(self, path: Path) -> Any:
+    def decode(self, path: Path | Slice) -> Any:
         """Decode the picture as it is stored."""
         with reading(f"{path.name}: "):
             with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from autovid.data.clips import ClipReader, LoadedClips, Pixels, SampleKey, gener
 from autovid.data.frame_cache import FrameCache
 from autovid.data.index import Video
 from autovid.data.order import BalancedOrder
+from autovid.data.shards import Root
 from autovid.data.transforms import ColorJitter, Crops, Cutting, jitter_range
 from autovid.data.views import views_of
 from autovid.data.workers import WorkerPool
@@ -58,7 +58,7 @@ class ClipLoader:
     def __init__(
         self,
         videos: Sequence[Video],
-        root: Path,
+        root: Root,
         clip: Clip,
         *,
         batch: int,
@@ -94,9 +94,7 @@ class ClipLoader:
         self._balanced = BalancedOrder(seed, [video.labels for video in videos]) if balance else None
         cutting = Cutting(crops, clip.crop, (low, high), area, flip)
         color = ColorJitter(color_jitter, lighting) if color_jitter or lighting else None
-        reader = ClipReader(
-            tuple(videos), Path(root).absolute(), clip, seed, cutting, auto_augment, color, views, cache
-        )
+        reader = ClipReader(tuple(videos), root.absolute(), clip, seed, cutting, auto_augment, color, views, cache)
         read: Callable[[Any], LoadedClips] = reader.train_clips if train else reader.view_clips
         self._workers = WorkerPool(read, workers)
         self._clip = clip

@@ -1,4 +1,4 @@
-"""Sources of data sets: the embedded one, a folder with a sub-folder a class, a CSV file."""
+"""Sources of data sets: the embedded one, a folder with a sub-folder a class, a CSV file, a packed set."""
 
 import math
 import os
@@ -13,6 +13,8 @@ from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, vide
 from autovid.data.index import MARK, SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
 from autovid.data.lists import cells, check_comma
+from autovid.data.remote import is_address, public
+from autovid.data.shards import is_packed, open_shards
 from autovid.data.synthetic import synthetic_folder
 from autovid.errors import DataError
 
@@ -23,7 +25,7 @@ MAX_CLASSES = 100_000
 def open_videos(
     source: str | Path, *, seed: int = 0, holdout: float = 0.2, cache: Path | None = None, missing_ok: bool = False
 ) -> VideoSet:
-    """Open the data set "synthetic" (the embedded one, kept in `cache`), or the one in a folder or a CSV file.
+    """Open the data set "synthetic" (the embedded one, kept in `cache`), or one in a folder, a CSV file or shards.
 
     Folder: a sub-folder a class, or `train/`, and `val/` and `test/` if there are, with these inside. CSV: path, label,
     and optionally start and end (seconds) and split (train, val or test), with a header, or in this order; paths are
@@ -31,6 +33,7 @@ def open_videos(
     `IndexMetadata` may give the order of the classes. Nothing may lie outside the folder, by a link neither. A folder
     of numbered JPEG frames is a video too; its start and end are the numbers of the first frame and of the one after
     the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`, a record of CIFAR-100.
+    Shards: a folder that `autovid data pack` wrote, or the address of one (`https://`, `s3://`, ...).
     Where there is no val, a random fraction `holdout` of every class to train on becomes it. A CSV with many missing
     videos is refused unless `missing_ok`. Raises DataError, with the row where there is one.
     """
@@ -47,11 +50,29 @@ def _open(source: str | Path, seed: int, holdout: float, cache: Path | None, mis
     if str(source) == "synthetic":
         videos = _from_folder(synthetic_folder(cache), seed, holdout)
         return msgspec.structs.replace(videos, name="synthetic", flip=False)
+    if is_address(source) or (path.is_dir() and is_packed(path)):
+        return _from_shards(str(source), seed, holdout)
     if path.is_dir():
         return _from_folder(path, seed, holdout)
     if path.is_file():
         return _from_csv(path, seed, holdout, missing_ok)
     raise DataError(f"{source}: no such folder or CSV file; give one, or 'synthetic' for the embedded videos")
+
+
+def recorded_source(source: str | Path) -> str:
+    """Return the name under which any later process opens the videos again; of an address nothing that is secret."""
+    if str(source) == "synthetic":
+        return str(source)
+    return public(str(source)) if is_address(source) else str(Path(source).resolve())
+
+
+def _from_shards(place: str, seed: int, holdout: float) -> VideoSet:
+    index, root = open_shards(place)
+    train, val, test = (
+        tuple(Video(index.files[row[0]].path, row[1][0], row[2], row[3], row[1][1:]) for row in rows)
+        for rows in (index.train, index.val, index.test)
+    )
+    return _with_val(VideoSet(index.name, root, index.classes, train, val, index.flip, test), seed, holdout)
 
 
 def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:

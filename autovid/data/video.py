@@ -1,7 +1,8 @@
 """Video files to frames: the only file of the project that imports PyAV.
 
-A data set may hold files that nobody has looked at. So a file is opened only where it is a regular local file of one of
-a few container formats, with bounds on what it may ask for, and whatever is wrong with it becomes a VideoError.
+A data set may hold files that nobody has looked at. So a file is opened only where it is a regular local file, or some
+bytes of a shard, of one of a few container formats, with bounds on what it may ask for, and whatever is wrong with it
+becomes a VideoError.
 
 PyAV is loaded when the first video is opened: a search or a training on other data needs none.
 """
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from autovid.data.shards import Place
 
 if TYPE_CHECKING:
     import av
@@ -114,7 +117,7 @@ class VideoFile(OpenVideo):
     worth the name; there, frames are counted from the first one, which is slower. Every method raises VideoError.
     """
 
-    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+    def __init__(self, path: Place, start: float | None = None, end: float | None = None) -> None:
         check_regular(path)
         self._path = path
         self._container, self._stream = _open(path)
@@ -324,8 +327,10 @@ def reading(what: str = "") -> Iterator[None]:
         raise VideoError(what + " ".join(str(text).split())) from error
 
 
-def check_regular(path: Path) -> None:
-    """Raise VideoError for what is not a file with something in it."""
+def check_regular(path: Place) -> None:
+    """Raise VideoError for what is not a file with something in it. What is in a shard is one."""
+    if not isinstance(path, Path):
+        return
     with reading():
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
@@ -340,12 +345,13 @@ def any_metadata() -> dict[str, str]:
     return {"metadata_errors": "replace"} if int(pyav().__version__.partition(".")[0]) < 19 else {}
 
 
-def _open(path: Path) -> tuple[Any, Any]:
-    """Open the container and its best video stream."""
+def _open(path: Place) -> tuple[Any, Any]:
+    """Open the container and its best video stream. The bytes of a shard are closed with the last use of them."""
     # Without these lists a text file called .mp4 may be a playlist that opens other files or addresses.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    content = f"file:{path}" if isinstance(path, Path) else path.open()
     with reading("not an mp4, mkv, webm, avi, ts or mpeg file that can be read: "):
-        container: Any = pyav().open(f"file:{path}", options=options, **any_metadata())
+        container: Any = pyav().open(content, options=options, **any_metadata())
     return container, video_stream(container)
 
 

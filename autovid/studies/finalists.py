@@ -21,6 +21,7 @@ import numpy as np
 
 from autovid.data import VideoSet, open_videos
 from autovid.data.lists import csv_text
+from autovid.data.sources import recorded_source
 from autovid.errors import ConfigError, DataError, DivergedError
 from autovid.run import write_atomic
 from autovid.search import Constraint, Searched, derive
@@ -71,7 +72,7 @@ def videos_of(path: Path, searched: Searched, data: str | None) -> tuple[VideoSe
     Raises DataError where they cannot be read.
     """
     if data:
-        return open_videos(data, seed=searched.settings.seed), data
+        return open_videos(data, seed=searched.settings.seed), recorded_source(data)
     if not has_supernet(path):
         raise DataError(f"{path} has learned from no videos; give those to train the finalists on with --data")
     weights = open_supernet_weights(path)

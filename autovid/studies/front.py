@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from autovid.costs import Cost, Macs
 from autovid.data import VideoSet, open_videos
 from autovid.data.lists import csv_text
+from autovid.data.sources import recorded_source
 from autovid.errors import ConfigError, CostRangeError, DataError
 from autovid.fileio import explained, png_bytes
 from autovid.kernels.compute import Compute
@@ -139,7 +140,7 @@ def _score(
     """Score with the supernet if it and its videos are there; return the videos, and what they were opened from."""
     if not has_supernet(path):
         front.not_scored = "the search had no supernet"
-        return (open_videos(data), str(data)) if data else (None, "")
+        return (open_videos(data), recorded_source(data)) if data else (None, "")
     weights = open_supernet_weights(path)
     try:
         videos = weights.open_videos(data)
@@ -151,7 +152,7 @@ def _score(
     compute = Compute(device, weights.config.get("precision", "auto"))
     compute.restore(weights.record)
     score_by_supernet(front, weights, videos, compute, progress)
-    return videos, data or weights.source
+    return videos, recorded_source(data) if data else weights.source
 
 
 def sentences(front: Front, searched: Searched) -> list[str]:

@@ -8,7 +8,6 @@ the network is in evaluation mode meanwhile, no random number is drawn, and the 
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FaultLog, FrameCache, Video, VideoSet
 from autovid.data.loader import multi_hot
+from autovid.data.shards import Root
 from autovid.data.views import views_of
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
@@ -108,7 +108,7 @@ class Meter:
         self,
         clip: Clip,
         videos: Sequence[Video],
-        root: Path,
+        root: Root,
         views: str,
         compute: Compute,
         *,
@@ -162,7 +162,7 @@ def evaluate_network(
     net: Network,
     clip: Clip,
     videos: Sequence[Video],
-    root: Path,
+    root: Root,
     views: str,
     compute: Compute,
     *,

@@ -199,7 +199,7 @@ def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
         raise ConfigError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
     chosen: tuple[Video, ...] = getattr(videos, split)
     if not chosen:
-        file = videos.root / f"{videos.name}.csv"
+        file = Path(str(videos.root)) / f"{videos.name}.csv"
         raise DataError(
             f"{file if file.is_file() else videos.root}: no videos in its split {split}; give each class some in the "
             "column split, or, to hold out one video in five, leave that column out (two videos of a class are needed)"

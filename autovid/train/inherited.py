@@ -14,6 +14,7 @@ import torch
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FrameCache, VideoSet, open_videos
+from autovid.data.remote import is_address
 from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import Model, SearchNetwork, build_space, inherit
@@ -58,7 +59,7 @@ class SupernetWeights:
         Raises DataError where that is not there any more, or has other classes.
         """
         source = data or self.source
-        if not source or not (source == "synthetic" or Path(source).exists()):
+        if not source or not (source == "synthetic" or is_address(source) or Path(source).exists()):
             where = f"at {source} any more" if source else "recorded"
             raise DataError(
                 f"{self.path}: the videos of this search are not {where}, and the supernet's weights need some of them "

@@ -20,9 +20,10 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, Video, VideoSet, frame_cache, open_videos
-from autovid.data.frame_cache import FrameCache, choose_cache, frames_size, size_text
+from autovid.data.frame_cache import FrameCache, choose_cache, frames_size
 from autovid.data.images import write_frames
 from autovid.errors import DataError
+from autovid.fileio import size_text
 
 CLIP = Clip(frames=4, crop=16, stride=2)
 MEGABYTE = 10**6

@@ -1,7 +1,6 @@
 """Decode everything once; report what is broken and why."""
 
 from collections import Counter
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from autovid.data.images import open_video
 from autovid.data.index import VideoSet
 from autovid.data.lists import csv_text
+from autovid.data.shards import Root
 from autovid.data.tools.process_videos import (
     Journal,
     Part,
@@ -26,7 +26,7 @@ from autovid.data.video import OpenVideo, VideoError
 class Checker(msgspec.Struct, frozen=True):
     """Work for `process`: every frame of a video is decoded, and every part of it looked for."""
 
-    root: Path
+    root: Root
 
     def check(self, task: VideoTask) -> VideoResult:
         """Report all that a loader would stumble over."""

@@ -11,6 +11,7 @@ import msgspec
 
 from autovid.data.file_lookup import record_of
 from autovid.data.index import VideoSet
+from autovid.data.shards import Place, Root
 from autovid.data.workers import WorkerPool
 from autovid.errors import DataError
 
@@ -94,7 +95,7 @@ def tasks(videos: VideoSet) -> list[VideoTask]:
 
 
 def process(
-    root: Path,
+    root: Root,
     todo: list[VideoTask],
     work: Callable[[VideoTask], VideoResult],
     journal: Journal,
@@ -116,8 +117,10 @@ def process(
     return [journal.results[task] for task in todo]
 
 
-def stamp(path: Path) -> str:
+def stamp(path: Place) -> str:
     """Return size and time of last change; empty where there is no file."""
+    if not isinstance(path, Path):
+        return path.stamp
     try:
         info = os.stat(record_of(str(path))[0])
     except OSError:
@@ -126,7 +129,7 @@ def stamp(path: Path) -> str:
 
 
 def _results(
-    work: Callable[[VideoTask], VideoResult], todo: list[VideoTask], workers: int, root: Path
+    work: Callable[[VideoTask], VideoResult], todo: list[VideoTask], workers: int, root: Root
 ) -> Iterator[VideoResult]:
     """Yield results in order. Where a process dies, the tasks that it may have died of get a process each."""
     waiting = deque(todo)
@@ -143,7 +146,7 @@ def _results(
             pool.close()
 
 
-def _alone(work: Callable[[VideoTask], VideoResult], task: VideoTask, root: Path) -> VideoResult:
+def _alone(work: Callable[[VideoTask], VideoResult], task: VideoTask, root: Root) -> VideoResult:
     pool: WorkerPool[VideoTask, VideoResult] = WorkerPool(work, 1)
     try:
         return next(pool.run([task]))

@@ -17,6 +17,7 @@ from autovid.data.encoding import write_video
 from autovid.data.file_lookup import EXTENSIONS
 from autovid.data.images import FrameFolder, StillImage, is_image, open_video, write_frames
 from autovid.data.index import Video, VideoSet
+from autovid.data.shards import Root
 from autovid.data.tools.check import broken, inside, missing
 from autovid.data.tools.process_videos import (
     Journal,
@@ -45,7 +46,7 @@ class CopySettings(msgspec.Struct, frozen=True):
 class Resizer(msgspec.Struct, frozen=True):
     """Work for `process`: one video is copied, small. The copy exists whole or not at all."""
 
-    root: Path
+    root: Root
     out: Path
     settings: CopySettings
     names: dict[str, str]
@@ -139,8 +140,10 @@ def moved_times(videos: VideoSet, copy: VideoSet) -> str:
     )
 
 
-def _check_apart(videos: VideoSet, root: Path, out: Path) -> None:
+def _check_apart(videos: VideoSet, root: Root, out: Path) -> None:
     """Raise DataError where `out` has a video of the set; it may lie below the folder of their CSV file."""
+    if not isinstance(root, Path):
+        return
     if root.is_relative_to(out):
         raise DataError(f"{root}, the data set, lies in {out}; give a folder of its own")
     if out.is_relative_to(root):
