@@ -25,6 +25,7 @@ from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.untrusted import load_program
 from autovid.kernels.compute import Compute, find_device
 from autovid.models import build, load_model, load_weights
+from autovid.models.folding import folded
 from autovid.train import Trained, make_recipe, open_trained
 from autovid.train.trained import Which, title_of
 
@@ -85,7 +86,7 @@ def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Lo
     net = build(load_model(folder / ARCHITECTURE))
     load_weights(net, file)
     _check_shapes(interface, file, [(3, net.clip.frames, net.clip.crop, net.clip.crop)], [(net.classes,)])
-    return _of_module(net.eval().to(where), where)
+    return _of_module(folded(net.to(where)), where)
 
 
 def _check_shapes(interface: Interface, file: Path, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> None:
@@ -143,7 +144,7 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
 
 def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
     opened = open_trained(path, device, which=which)
-    net, compute = opened.net.eval(), opened.compute
+    net, compute = folded(opened.net), opened.compute
     interface = Interface(
         name=title_of(opened.model),
         hash=opened.model.hash,

@@ -85,11 +85,11 @@ def _flipped_phase(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, phase
     return convolve(grad, weight.flip(2, 3, 4), (1, 1, 1), padding)[tuple(inside)]
 
 
-def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int]) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int], bias: Tensor | None = None) -> Tensor:
     """Convolve by torch's depthwise `conv3d`; for a kernel of one pixel by `conv2d`, faster on one thread."""
     if (*weight.shape[3:], *stride[1:], *padding[1:]) != (1, 1, 1, 1, 0, 0):
-        return F.conv3d(x, weight, stride=stride, padding=tuple(padding), groups=x.shape[1])
-    out = F.conv2d(x.flatten(3), weight[..., 0], None, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
+        return F.conv3d(x, weight, bias, stride, tuple(padding), groups=x.shape[1])
+    out = F.conv2d(x.flatten(3), weight[..., 0], bias, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
     return out.reshape(*out.shape[:3], *x.shape[3:])
 
 

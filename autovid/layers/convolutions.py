@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.depthwise_gradients import Size3
 from autovid.kernels.pointwise import pointwise_conv3d
+from autovid.kernels.tracing import is_recorded
 
 
 class FrameConv(nn.Conv2d):
@@ -74,27 +75,51 @@ class FactorizedConv(nn.Module):
 
 
 class DepthwiseConv3d(nn.Module):
-    """k x k x k convolution of each channel alone, same padding, no bias: (B, C, T, H, W) -> (B, C, T', H', W')."""
+    """k x k x k convolution of each channel alone, same padding: (B, C, T, H, W) -> (B, C, T', H', W').
+
+    It has a bias (C,) where a norm is folded into it, and none else.
+    """
+
+    bias: Tensor | None
 
     def __init__(self, width: int, kernel: int, stride: Size3 = (1, 1, 1)) -> None:
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(he_normal(torch.empty(width, 1, kernel, kernel, kernel)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return depthwise_conv3d(x, channels_last(self.weight), self.stride)
+        return depthwise_conv3d(x, channels_last(self.weight), self.stride, self.bias)
 
 
 class PointwiseConv3d(nn.Module):
-    """1x1x1 convolution without bias: (B, C, T, H, W) -> (B, D, T', H', W')."""
+    """1x1x1 convolution: (B, C, T, H, W) -> (B, D, T', H', W').
+
+    It has a bias (D,) where a norm is folded into it, and none else.
+    """
+
+    bias: Tensor | None
 
     def __init__(self, width_in: int, width: int, stride: Size3 = (1, 1, 1)) -> None:
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return pointwise_conv3d(x, channels_last(self.weight), self.stride)
+        return pointwise_conv3d(x, channels_last(self.weight), self.stride, self.bias)
+
+
+def frame_conv3d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Convolve every frame of x (B, C, T, H, W) with weight (D, C, 1, k, k), same padding, no bias.
+
+    On CPUs as a 2-D convolution: of 3 colours and one thread torch's 3-D one takes five times as long, and its result
+    has another layout.
+    """
+    padding = weight.shape[3] // 2
+    if x.device.type != "cpu" or is_recorded():
+        return F.conv3d(x, weight, None, (1, stride, stride), (0, padding, padding))
+    return unfold(F.conv2d(fold(x), weight[:, :, 0], None, stride, padding), x.shape[0])
 
 
 def channels_last(weight: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from autovid.kernels.precision import DTYPES
 from autovid.measure.machine import device_name, versions
 from autovid.measure.timing import Run, Turns
 from autovid.models import build
+from autovid.models.folding import fold_norms, folded
 from autovid.run import Progress, write_atomic
 from autovid.space import Architecture, SearchSpace
 
@@ -150,7 +151,7 @@ def _in_a_row(run: Run, calls: int) -> Run:
 def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
     """Return a forward pass of a whole architecture."""
     torch.manual_seed(0)
-    net = build(arch).to(compute.device).eval().requires_grad_(False)
+    net = folded(build(arch).to(compute.device))
     x = _clips(batch, 3, Size(arch.reference.frames, arch.reference.crop, arch.reference.crop), compute, torch.float32)
 
     def forward() -> Tensor:
@@ -166,9 +167,10 @@ def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
     torch.manual_seed(0)
     module = site.block.build(site, {name: (value,) for name, value in choice.items()})
     net = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    net = net.to(compute.device).eval().requires_grad_(False)
+    net = net.to(compute.device)
     dtype = torch.float32 if site.reads_clip else DTYPES[compute.precision.forward]
     maps = [_example(site, one, choice, compute, batch, dtype) for one in site.inputs]
+    net = fold_norms(net, *(x.float() for x in maps), choice=choice)
 
     def forward() -> Tensor:
         with torch.inference_mode(), compute.autocast("forward"):

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.measure.memory import out_of_memory
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_network
+from autovid.models.folding import folded
 from autovid.run import RunDirectory
 from autovid.train import find_model
 from autovid.train.recipe import view_crop
@@ -22,13 +23,14 @@ from autovid.train.trained import KIND, as_trained
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network `net` in evaluation; `plain` is the network itself where `net` is its compiled form."""
+    """A network `plain`, and `net`, its form that is run: with its norms folded, and perhaps compiled."""
 
     name: str
     model: Model
     plain: Network
-    net: nn.Module
+    net: Any
     compute: Compute
+    compiled: bool = False
 
     @property
     def clip(self) -> Clip:
@@ -104,9 +106,8 @@ def measured_network(
         plain = build(model)
     if crop is None:
         plain.clip = msgspec.structs.replace(plain.clip, crop=view_crop(plain.clip.crop, views))
-    plain = plain.to(compute.device).eval().requires_grad_(False)
-    net: Any = torch.compile(plain) if compiled else plain
-    return MeasuredNetwork(name, model, plain, net, compute)
+    net = folded(plain).to(compute.device)
+    return MeasuredNetwork(name, model, plain.eval(), torch.compile(net) if compiled else net, compute, compiled)
 
 
 def name_of(what: str) -> str:
@@ -124,7 +125,7 @@ def try_out(network: MeasuredNetwork, batch: int) -> None:
     except Exception as error:
         if out_of_memory(error):
             raise ConfigError(f"{network.name}: {batch} clips at once do not fit; give a smaller --batch") from error
-        if network.net is network.plain:
+        if not network.compiled:
             raise
         reason = str(error).strip().splitlines()[0][:150]
         raise ConfigError(f"{network.name} cannot be compiled here ({reason}); leave --compile out") from error

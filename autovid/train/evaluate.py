@@ -20,6 +20,7 @@ from autovid.data import FaultLog, FrameCache, Video, VideoSet
 from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
+from autovid.models.folding import folded
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
 from autovid.train.accuracy import Accuracy, Meter
@@ -110,7 +111,9 @@ def evaluate(
         multi_label=multi_label,
     )  # fmt: skip
     with contextlib.closing(meter), shown.of_phases() as show:
-        measured = meter.measure(trained.net, lambda done, total: show(f"evaluating, {views} views", done, total))
+        measured = meter.measure(
+            folded(trained.net), lambda done, total: show(f"evaluating, {views} views", done, total)
+        )
     same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,
