@@ -19,10 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["safetensors", "torch", "onnx"],
+        choices=["safetensors", "torch", "onnx", "openvino"],
         default="safetensors",
         help="safetensors (default): weights, for autovid; torch: a program of torch.export, which runs without it; "
-        "onnx: for onnxruntime and others",
+        "onnx: for onnxruntime and others; openvino: for OpenVINO, on CPUs",
     )
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="the folder (default: exports/NAME-FORMAT)")
     parser.add_argument(

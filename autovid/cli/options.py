@@ -11,6 +11,7 @@ from typing import Any
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
+RUNTIMES = ("torch", "onnxruntime", "openvino")
 MOST_SEED = 2**63 - 1
 UNITS = {"M": 10**6, "G": 10**9}
 
@@ -90,6 +91,15 @@ def steps(text: str) -> int | dict[str, int]:
         name, _, number = pair.partition("=")
         numbers[name] = positive(number)
     return numbers
+
+
+def runtimes(text: str) -> list[str]:
+    """Read names of runtimes, each once."""
+    names = text.split(",")
+    for name in names:
+        if name not in RUNTIMES or names.count(name) > 1:
+            raise argparse.ArgumentTypeError(f"{text}: give some of {', '.join(RUNTIMES)}, with commas, each once")
+    return names
 
 
 def fraction(text: str) -> float:

@@ -9,22 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from autovid import __version__
 from autovid.clip import Clip
 from autovid.errors import ConfigError, RunError, printable
 from autovid.export.classifier import Logits, open_file
-from autovid.export.manifest import ARCHITECTURE, CARD, FILES, FORMAT, MANIFEST, Check, ExportManifest, Kind, caution
-from autovid.export.programs import needed, noise, save_onnx, save_torch, trace
+from autovid.export.manifest import (
+    ARCHITECTURE,
+    CARD,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    METADATA,
+    WEIGHTS,
+    Check,
+    ExportManifest,
+    Interface,
+    Kind,
+    caution,
+)
 from autovid.export.source import ExportSource
 from autovid.fileio import digest, explained, sync_folder, write_synced
 from autovid.models import Network
+from autovid.models.folding import folded
+from autovid.runtimes.programs import needed, save_onnx, save_openvino, save_torch, to_onnx, trace
 
 BATCHES = (1, 3)  # that every export is run with
 TOLERANCE = 1e-4  # of logits; times the largest of them where that is above 1, as it may be in an untrained network
 PACKAGES = {"safetensors": ("safetensors",), "torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+PACKAGES["openvino"] = ("onnx", "onnxscript", "openvino")
 
 
 def write_export(
@@ -60,6 +77,7 @@ def _fill(folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str]
         kind=kind,
         file=FILES[kind],
         sha256=digest(folder / FILES[kind]),
+        weights_sha256=digest(folder / WEIGHTS[kind]) if kind in WEIGHTS else "",
         architecture_sha256=digest(folder / ARCHITECTURE),
         cost=source.cost,
         provenance=dict(source.provenance),
@@ -79,11 +97,26 @@ def _write_weights(file: Path, source: ExportSource, kind: Kind, notice: Callabl
         tensors = {n: t.clone(memory_format=torch.contiguous_format) for n, t in state.items()}
         return write_synced(file, safetensors.torch.save(tensors, {"network": source.model.to_yaml()}))
     notice("tracing the network with torch.export")
-    program = trace(source.net, source.interface.clip, source.interface.name)
+    net, clip = folded(source.net, source.interface.clip), noise(source.interface.clip, 2)
+    program = trace(net, [clip], source.interface.name, translate=kind != "torch")
     if kind == "torch":
         return save_torch(program, file)
     notice("translating it to ONNX")
-    return save_onnx(program, file, source.interface)
+    model = to_onnx(program, source.interface.name, {METADATA: _interface_json(source.interface)})
+    return save_onnx(model, file) if kind == "onnx" else save_openvino(model, file)
+
+
+def _interface_json(interface: Interface) -> str:
+    """Encode what clips and classes a program has; a part of what model.json says."""
+    own = msgspec.structs.asdict(interface)
+    return msgspec.json.encode({key: own[key] for key in Interface.__struct_fields__}).decode()
+
+
+def noise(clip: Clip, batch: int) -> Tensor:
+    """Make clips (batch, 3, T, H, W) of normal noise in channels_last_3d, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, 3, clip.frames, clip.crop, clip.crop, generator=generator)
+    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def compare(net: Network, logits: Logits, source: ExportSource, kind: Kind) -> Check:
@@ -122,6 +155,7 @@ def model_card(manifest: ExportManifest) -> str:
         m=manifest,
         frames=_frames(manifest.clip),
         architecture=ARCHITECTURE,
+        weights=WEIGHTS.get(manifest.kind, manifest.file),
         caution=caution(manifest.trained),
         training={**training, **manifest.trained.get("recipe", {})},
     )

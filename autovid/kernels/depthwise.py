@@ -65,9 +65,8 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias:
     folded norm; with one, gradients are torch's own.
     """
     weight = weight.contiguous()
-    if (
-        bias is None and x.shape[1] > 1 and trains_on_cpu(x, weight)
-    ):  # one is not depthwise: oneDNN's issue 6035 strikes there
+    # One channel is not depthwise: oneDNN's issue 6035 strikes there.
+    if bias is None and x.shape[1] > 1 and trains_on_cpu(x, weight):
         return _train(x, weight, stride, _kernels)
     return _convolve(x, weight, stride, bias)
 

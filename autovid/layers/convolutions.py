@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.depthwise_gradients import Size3
 from autovid.kernels.pointwise import pointwise_conv3d
-from autovid.kernels.tracing import is_recorded
+from autovid.kernels.tracing import is_recorded, is_translated
 
 
 class FrameConv(nn.Conv2d):
@@ -29,6 +29,12 @@ class FrameConv(nn.Conv2d):
         self.frame_stride = frame_stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            steps, gaps, padding = (_both(size) for size in (self.stride, self.dilation, self.padding))
+            return F.conv3d(
+                x, self.weight.unsqueeze(2), self.bias, (self.frame_stride, *steps), (0, *padding), (1, *gaps),
+                self.groups,
+            )  # fmt: skip
         if self.frame_stride > 1:
             x = x[:, :, :: self.frame_stride].contiguous(memory_format=torch.channels_last_3d)
         return unfold(super().forward(fold(x)), x.shape[0])
@@ -38,6 +44,9 @@ class FrameMaxPool(nn.MaxPool2d):
     """A 2-D max-pool of every frame."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            kernel, steps, padding = (_both(size) for size in (self.kernel_size, self.stride, self.padding))
+            return F.max_pool3d(x, (1, *kernel), (1, *steps), (0, *padding), ceil_mode=self.ceil_mode)
         return unfold(super().forward(fold(x)), x.shape[0])
 
 
@@ -48,6 +57,8 @@ class TemporalConv(nn.Conv3d):
         super().__init__(width_in, width, (kernel, 1, 1), (stride, 1, 1), (kernel // 2, 0, 0), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
         stride, padding = (self.stride[0], 1), (self.kernel_size[0] // 2, 0)
         y = F.conv2d(x.flatten(3), self.weight.squeeze(4), self.bias, stride, padding)
         return y.view(*y.shape[:3], *x.shape[3:])
@@ -140,6 +151,11 @@ def he_normal(weight: Tensor) -> Tensor:
         return weight
     fan_out = weight.shape[0] * weight[0, 0].numel() if weight.shape[1] > 1 else weight[0, 0].numel()
     return nn.init.normal_(weight, 0.0, (2.0 / fan_out) ** 0.5)
+
+
+def _both(size: Any) -> tuple[int, int]:
+    """Return a size of rows and of columns."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def fold(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The machine of a measurement, and its spare memory."""
 
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from autovid import __version__
 from autovid.errors import ConfigError
 from autovid.kernels.machine import cpu_model
+
+RUNTIMES = ("onnxruntime", "openvino")  # named with the versions where they have been loaded
 
 
 def hardware() -> str:
@@ -29,7 +32,9 @@ def versions() -> dict[str, str]:
     result = {"autovid": __version__, "torch": str(torch.__version__)}
     if torch.version.cuda:
         result["cuda"] = torch.version.cuda
-    return result
+    return result | {
+        name: str(module.__version__) for name in RUNTIMES if (module := sys.modules.get(name)) is not None
+    }
 
 
 def use_threads(threads: int | None, device: torch.device) -> int:

@@ -1,7 +1,8 @@
 """Networks to measure: at a clip, on a device, in a precision."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from autovid.measure.memory import out_of_memory
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_network
 from autovid.models.folding import folded
 from autovid.run import RunDirectory
+from autovid.runtimes.sessions import Runtime, open_module
 from autovid.train import find_model
 from autovid.train.recipe import view_crop
 from autovid.train.trained import KIND, as_trained
@@ -23,7 +25,10 @@ from autovid.train.trained import KIND, as_trained
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network `plain`, and `net`, its form that is run: with its norms folded, and perhaps compiled."""
+    """A network `plain`, and `net`, its form that is run: with its norms folded, and perhaps compiled.
+
+    In another runtime than torch it is `other` that is run, a function of contiguous clips.
+    """
 
     name: str
     model: Model
@@ -31,6 +36,8 @@ class MeasuredNetwork:
     net: Any
     compute: Compute
     compiled: bool = False
+    runtime: Runtime = "torch"
+    other: Callable[[Sequence[Tensor]], object] | None = None
 
     @property
     def clip(self) -> Clip:
@@ -44,8 +51,14 @@ class MeasuredNetwork:
         x = torch.randn(shape, generator=generator).to(self.compute.device)
         return x.contiguous(memory_format=torch.channels_last_3d)
 
-    def run(self, x: Tensor) -> Callable[[], Tensor]:
+    def run(self, x: Tensor) -> Callable[[], object]:
         """Return a function that runs a forward pass over clips x."""
+        if self.other is not None:
+            return partial(self.other, [x.contiguous()])
+        return self.run_torch(x)
+
+    def run_torch(self, x: Tensor) -> Callable[[], Tensor]:
+        """Return one that does so in torch, whatever the runtime."""
 
         def forward() -> Tensor:
             with torch.inference_mode(), self.compute.autocast("forward"):
@@ -108,6 +121,17 @@ def measured_network(
         plain.clip = msgspec.structs.replace(plain.clip, crop=view_crop(plain.clip.crop, views))
     net = folded(plain).to(compute.device)
     return MeasuredNetwork(name, model, plain.eval(), torch.compile(net) if compiled else net, compute, compiled)
+
+
+def in_runtime(network: MeasuredNetwork, runtime: Runtime) -> MeasuredNetwork:
+    """Return a network as another runtime runs it, translated as `export` does. Raises ConfigError where it cannot."""
+    if runtime == "torch":
+        return network
+    if network.compiled:
+        raise ConfigError(f"--compile is torch's; {runtime} compiles by itself")
+    clips = network.input(2).cpu()
+    other = open_module(folded(network.plain), [clips], runtime, network.compute, network.name, any_batch=True)
+    return replace(network, runtime=runtime, other=other)
 
 
 def name_of(what: str) -> str:

@@ -103,7 +103,10 @@ def evaluate(
     check_classes(videos, trained.classes, trained.path)
     multi_label = check_labels(videos, trained)
     clip = trained.recipe.clip(trained.net.clip)
-    clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
+    crop = view_crop(clip.crop, views)
+    if trained.program is not None and crop != clip.crop:
+        raise ConfigError(f"{trained.path} takes crops of {clip.crop} alone, and views {views} are of {crop}")
+    clip = msgspec.structs.replace(clip, crop=crop)
     faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
     meter = Meter(
@@ -111,9 +114,8 @@ def evaluate(
         multi_label=multi_label,
     )  # fmt: skip
     with contextlib.closing(meter), shown.of_phases() as show:
-        measured = meter.measure(
-            folded(trained.net), lambda done, total: show(f"evaluating, {views} views", done, total)
-        )
+        net, doing = trained.program or folded(trained.net), f"evaluating, {views} views"
+        measured = meter.measure(net, lambda done, total: show(doing, done, total))
     same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,
