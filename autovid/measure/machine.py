@@ -32,9 +32,8 @@ def versions() -> dict[str, str]:
     result = {"autovid": __version__, "torch": str(torch.__version__)}
     if torch.version.cuda:
         result["cuda"] = torch.version.cuda
-    return result | {
-        name: str(module.__version__) for name in RUNTIMES if (module := sys.modules.get(name)) is not None
-    }
+    loaded = {name: sys.modules[name] for name in RUNTIMES if sys.modules.get(name) is not None}
+    return result | {name: str(module.__version__) for name, module in loaded.items()}
 
 
 def use_threads(threads: int | None, device: torch.device) -> int:

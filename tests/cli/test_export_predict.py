@@ -52,9 +52,9 @@ def test_it_says_what_it_is_at_before_it_takes_long(
     said: list[str] = []
 
     def told(step: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any) -> Any:
+        def noted(*args: Any, **options: Any) -> Any:
             said.append(capsys.readouterr().err)
-            return step(*args)
+            return step(*args, **options)
 
         return noted
 
