@@ -56,6 +56,29 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     largest_logit: float
 
 
+class Quantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Scores in percent, top-1 or mAP, of the network and of its program in int8, on the same `videos` of a split.
+
+    `clips` of the training split have set the ranges of maps.
+    """
+
+    data: str
+    clips: int
+    split: str
+    videos: int
+    metric: str
+    fp32: float
+    int8: float
+
+    @property
+    def text(self) -> str:
+        """Say what is lost."""
+        return (
+            f"{self.metric} {self.int8:.2f} % in int8, {self.fp32:.2f} % before ({self.int8 - self.fp32:+.2f}), on "
+            f"{self.videos} videos of {self.data}, split {self.split}; ranges of maps by {self.clips} clips of training"
+        )
+
+
 class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of model.json. `file` has the weights; `provenance` is that of the architecture, `trained` of these.
 
@@ -74,6 +97,7 @@ class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only
     trained: dict[str, Any]
     versions: dict[str, str]
     check: Check
+    quantized: Quantized | None = None
 
     def to_json(self) -> str:
         """Encode as model.json."""

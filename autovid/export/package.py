@@ -1,5 +1,6 @@
 """An exported folder: written beside its place, run and compared with the network there, and only then moved."""
 
+import math
 import os
 import platform
 import re
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from autovid import __version__
 from autovid.clip import Clip
+from autovid.data import VideoSet
 from autovid.errors import ConfigError, RunError, printable
-from autovid.export.classifier import Logits, open_file
+from autovid.export.classifier import Logits, Program, open_file
 from autovid.export.manifest import (
     ARCHITECTURE,
     CARD,
@@ -32,11 +34,13 @@ from autovid.export.manifest import (
     Kind,
     caution,
 )
+from autovid.export.quantized import compare_scores, quantize
 from autovid.export.source import ExportSource
 from autovid.fileio import digest, explained, sync_folder, write_synced
 from autovid.models import Network
 from autovid.models.folding import folded
 from autovid.runtimes.programs import needed, save_onnx, save_openvino, save_torch, to_onnx, trace
+from autovid.train.inherited import check_classes
 
 BATCHES = (1, 3)  # that every export is run with
 TOLERANCE = 1e-4  # of logits; times the largest of them where that is above 1, as it may be in an untrained network
@@ -45,19 +49,29 @@ PACKAGES["openvino"] = ("onnx", "onnxscript", "openvino")
 
 
 def write_export(
-    source: ExportSource, kind: Kind, out: Path, notice: Callable[[str], None] = lambda line: None
+    source: ExportSource,
+    kind: Kind,
+    out: Path,
+    notice: Callable[[str], None] = lambda line: None,
+    *,
+    int8: VideoSet | None = None,
 ) -> ExportManifest:
     """Write the folder `out`, or nothing; `notice` is told what comes next before whatever may take long.
 
-    Raises ConfigError where the network cannot be exported so, RunError.
+    With `int8`, videos of the network's classes, convolutions are in int8: `onnx` and `openvino` alone. Raises
+    ConfigError where the network cannot be exported so, DataError, RunError.
     """
+    if int8 is not None:
+        if kind not in ("onnx", "openvino"):
+            raise ConfigError(f"there is no int8 for {kind}; give --format onnx or openvino")
+        check_classes(int8, source.interface.classes, Path(source.stem))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists already; choose another -o")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(f"cannot write {out}"):
         try:
             temporary.mkdir(parents=True)
-            manifest = _fill(temporary, source, kind, notice)
+            manifest = _fill(temporary, source, kind, notice, int8)
             sync_folder(temporary)
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -66,11 +80,18 @@ def write_export(
     return manifest
 
 
-def _fill(folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None]) -> ExportManifest:
+def _fill(
+    folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None], int8: VideoSet | None
+) -> ExportManifest:
     write_synced(folder / ARCHITECTURE, source.model.to_yaml().encode())
-    _write_weights(folder / FILES[kind], source, kind, notice)
+    clips = _write_weights(folder / FILES[kind], source, kind, notice, int8)
     notice(f"running {FILES[kind]}, to compare it with the network")
-    check = compare(source.net, open_file(folder, kind, "cpu", source.interface), source, kind)
+    logits, quantized = open_file(folder, kind, "cpu", source.interface), None
+    check = compare(source.net, logits, source, kind, TOLERANCE if int8 is None else math.inf)
+    if int8 is not None:
+        notice("measuring what int8 loses")
+        program = Program(logits, source.interface)
+        quantized = compare_scores(folded(source.net), program, source.interface.clip, int8, clips)
     manifest = ExportManifest(
         **{name: getattr(source.interface, name) for name in source.interface.__struct_fields__},
         format=FORMAT,
@@ -84,26 +105,37 @@ def _fill(folder: Path, source: ExportSource, kind: Kind, notice: Callable[[str]
         trained=dict(source.trained),
         versions=_versions(kind),
         check=check,
+        quantized=quantized,
     )
     write_synced(folder / MANIFEST, manifest.to_json().encode())
     write_synced(folder / CARD, model_card(manifest).encode())
     return manifest
 
 
-def _write_weights(file: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None]) -> None:
+def _write_weights(
+    file: Path, source: ExportSource, kind: Kind, notice: Callable[[str], None], int8: VideoSet | None
+) -> int:
+    """Write what `kind` needs, and return how many clips have set the ranges of int8; 0 without."""
     if kind == "safetensors":
         state = source.net.state_dict()
         # A copy of each: safetensors refuses channels_last_3d strides.
         tensors = {n: t.clone(memory_format=torch.contiguous_format) for n, t in state.items()}
-        return write_synced(file, safetensors.torch.save(tensors, {"network": source.model.to_yaml()}))
+        write_synced(file, safetensors.torch.save(tensors, {"network": source.model.to_yaml()}))
+        return 0
     notice("tracing the network with torch.export")
     net, clip = folded(source.net, source.interface.clip), noise(source.interface.clip, 2)
     program = trace(net, [clip], source.interface.name, translate=kind != "torch")
     if kind == "torch":
-        return save_torch(program, file)
+        save_torch(program, file)
+        return 0
     notice("translating it to ONNX")
     model = to_onnx(program, source.interface.name, {METADATA: _interface_json(source.interface)})
-    return save_onnx(model, file) if kind == "onnx" else save_openvino(model, file)
+    clips = 0
+    if int8 is not None:
+        notice("running clips of training, for the ranges of int8")
+        model, clips = quantize(model, source.interface.clip, int8)
+    save_onnx(model, file) if kind == "onnx" else save_openvino(model, file)
+    return clips
 
 
 def _interface_json(interface: Interface) -> str:
@@ -119,7 +151,7 @@ def noise(clip: Clip, batch: int) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-def compare(net: Network, logits: Logits, source: ExportSource, kind: Kind) -> Check:
+def compare(net: Network, logits: Logits, source: ExportSource, kind: Kind, tolerance: float = TOLERANCE) -> Check:
     """Run both on the same clips, in both memory layouts. Raises ConfigError where they differ."""
     name, difference, largest = source.interface.name, 0.0, 0.0
     for batch in BATCHES:
@@ -132,7 +164,7 @@ def compare(net: Network, logits: Logits, source: ExportSource, kind: Kind) -> C
             raise ConfigError(f"{name} cannot be exported: {reason}")
         difference = max(difference, float((actual - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))
-    if not difference <= TOLERANCE * max(1.0, largest):
+    if not difference <= tolerance * max(1.0, largest):
         raise ConfigError(
             f"{name} cannot be exported as {kind}: logits differ by {difference:.2g} from the network's "
             f"(largest: {largest:.3g})"

@@ -32,7 +32,7 @@ def trace(
     where torch cannot make a program.
     """
     shapes = [{0: torch.export.Dim("batch")} for _ in inputs] if any_batch else None
-    with _refused(name, "torch"), torch.no_grad(), _quiet(), translating() if translate else nullcontext():
+    with _refused(name, "torch"), torch.no_grad(), quiet(), translating() if translate else nullcontext():
         program = torch.export.export(module, (*inputs,), dynamic_shapes=shapes)
     program.example_inputs = None  # a clip of its own in every file, and the one thing in it that would be pickled
     for graph in program.graph_module.modules():
@@ -65,7 +65,7 @@ def _avoid_keywords(program: torch.export.ExportedProgram) -> None:
 
 def save_torch(program: torch.export.ExportedProgram, file: Path) -> None:
     """Write a file for `torch.export.load`."""
-    with _quiet():
+    with quiet():
         torch.export.save(program, file)
 
 
@@ -78,7 +78,7 @@ def to_onnx(program: torch.export.ExportedProgram, name: str, metadata: dict[str
     needed("onnxscript")
     inputs = ["clip"] if len(program.graph_signature.user_inputs) == 1 else None
     names: dict[str, Any] = {"input_names": inputs, "output_names": ["logits"]}
-    with _refused(name, "onnx"), _quiet():
+    with _refused(name, "onnx"), quiet():
         exported = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
         assert exported is not None
         model = exported.model_proto
@@ -141,7 +141,7 @@ def _refused(name: str, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the notes of torch's exporters to their developers."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():

@@ -349,6 +349,33 @@ def test_every_format_is_evaluated_and_has_the_accuracy_of_its_run(
     assert "takes crops of 32 alone, and views lcr are of" in capsys.readouterr().err
 
 
+def test_int8_says_what_it_loses_and_predicts(
+    trained: Path, tiny_videos: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "out", ["export", str(trained), "--int8", "-o", str(tmp_path / "out")]
+    assert main([*words, "--format", "openvino"]) == 0
+    shown = capsys.readouterr().out
+    about = json.loads((out / "model.json").read_text())
+    quantized = about["quantized"]
+    assert f"top-1 {quantized['int8']:.2f} % in int8, {quantized['fp32']:.2f} % before" in shown
+    assert "compute in int8" in (out / "README.md").read_text()
+    assert 0 < quantized["clips"] <= 128
+    assert main(["evaluate", str(trained), "--device", "cpu", "--decoders", "0", "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert (quantized["fp32"], quantized["videos"]) == (evaluation["top1"], evaluation["decoded"])
+    assert b"FakeQuantize" in (out / "model.xml").read_bytes()
+    assert 1e-7 < about["check"]["difference"] < 0.3 * about["check"]["largest_logit"]
+    assert len(predict(capsys, out, clip)) == 1
+    for more, message in {
+        ("--format", "torch"): "there is no int8 for torch",
+        ("--format", "onnx", "--data", str(tiny_videos / "val")): "",
+    }.items():
+        assert main([*words[:-1], str(tmp_path / "no"), *more]) != 0
+        assert message in capsys.readouterr().err
+    assert main(["export", str(trained), "--data", str(tiny_videos)]) == 2
+    assert "--data is for --int8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_folder_that_was_changed_is_refused_in_one_line(
     kind: str, exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
