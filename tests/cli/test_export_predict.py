@@ -349,6 +349,7 @@ def test_every_format_is_evaluated_and_has_the_accuracy_of_its_run(
     assert "takes crops of 32 alone, and views lcr are of" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_int8_says_what_it_loses_and_predicts(
     trained: Path, tiny_videos: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,14 +367,23 @@ def test_int8_says_what_it_loses_and_predicts(
     assert b"FakeQuantize" in (out / "model.xml").read_bytes()
     assert 1e-7 < about["check"]["difference"] < 0.3 * about["check"]["largest_logit"]
     assert len(predict(capsys, out, clip)) == 1
-    for more, message in {
-        ("--format", "torch"): "there is no int8 for torch",
-        ("--format", "onnx", "--data", str(tiny_videos / "val")): "",
+
+
+def test_int8_of_what_cannot_have_it_is_refused(
+    trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["-o", str(tmp_path / "out")]
+    for words, message in {
+        (str(trained), "--int8", "--format", "torch"): "there is no int8 for torch; give --format onnx or openvino",
+        (str(trained), "--data", str(tiny_videos)): "--data is for --int8; leave it out",
+        (
+            str(trained.parent / "architecture.yaml"),
+            "--int8",
+        ): "is no training, which would know its videos; give --data",
     }.items():
-        assert main([*words[:-1], str(tmp_path / "no"), *more]) != 0
+        assert main(["export", *words, *out]) == 2
         assert message in capsys.readouterr().err
-    assert main(["export", str(trained), "--data", str(tiny_videos)]) == 2
-    assert "--data is for --int8" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", FILES)
