@@ -126,7 +126,7 @@ class Program(Network):
         self.logits, self.clip, self.classes = logits, interface.clip, interface.outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits(x)
+        return self.logits(x.cpu())
 
 
 def open_exported(folder: Path, device: str = "auto", *, programs: bool = False) -> Trained:

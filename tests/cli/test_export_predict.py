@@ -379,7 +379,7 @@ def test_int8_of_what_cannot_have_it_is_refused(
         (
             str(trained.parent / "architecture.yaml"),
             "--int8",
-        ): "is no training, which would know its videos; give --data",
+        ): "is no training, which would know its videos",
     }.items():
         assert main(["export", *words, *out]) == 2
         assert message in capsys.readouterr().err
