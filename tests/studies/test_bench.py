@@ -268,7 +268,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
 def test_runtimes_side_by_side_compute_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "tsn_resnet18", *SMALL, "--largest-batch", "2", "--runtime", "torch,openvino,onnxruntime"]
     assert main([*words, "-o", str(tmp_path / "out")]) == 0
-    assert ", openvino" in " ".join(capsys.readouterr().out.split())
+    assert "openvino" in capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "bench.json").read_text())
     assert [row["runtime"] for row in content["figures"]] == ["torch", "openvino", "onnxruntime"]
     assert {"torch", "openvino", "onnxruntime"} <= set(content["versions"])
