@@ -7,6 +7,7 @@ The workspace of the kernels of a library, and the reserve of an allocator, are 
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from autovid import __version__
 from autovid.errors import ConfigError
 from autovid.kernels.machine import cpu_model
 
+RUNTIMES = ("onnxruntime", "openvino")  # named with the versions where they have been loaded
 MARGIN = 0.5  # of the memory that a CPU's system can spare: what is not counted, and other programs, need some too
 Run = Callable[[], object]
 
@@ -43,7 +45,8 @@ def versions() -> dict[str, str]:
     result = {"autovid": __version__, "torch": str(torch.__version__)}
     if torch.version.cuda:
         result["cuda"] = torch.version.cuda
-    return result
+    loaded = {name: sys.modules[name] for name in RUNTIMES if sys.modules.get(name) is not None}
+    return result | {name: str(module.__version__) for name, module in loaded.items()}
 
 
 def use_threads(threads: int | None, device: torch.device) -> int:

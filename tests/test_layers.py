@@ -19,6 +19,7 @@ LINES = (
     ("space",),
     ("models",),
     ("costs",),
+    ("runtimes",),
     ("run",),
     ("data",),
     ("search",),

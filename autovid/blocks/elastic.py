@@ -7,6 +7,8 @@ anything to tell them by. How many channels come in is read off the input; how m
 
 Sharing by slices is ours: the paper does not say how its supernet shares weights.
 
+Convolutions have no bias. One that a norm is folded into (`autovid.models.folding`) gets one, of the only architecture.
+
 What a layer costs stands beside its `forward`: MACs, parameters and, where backward keeps more than maps that go in or
 come out, the bytes of that.
 
@@ -27,15 +29,18 @@ FLOAT = 4  # bytes
 
 
 class ElasticPointwise(nn.Module):
-    """1x1x1 convolution without bias: (B, C, T, H, W) -> (B, out, T, H, W), with spatial stride."""
+    """1x1x1 convolution: (B, C, T, H, W) -> (B, out, T, H, W), with spatial stride."""
+
+    bias: Tensor | None
 
     def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = (1, stride, stride)
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor, width: int) -> Tensor:
-        return pointwise_conv3d(x, slice_shared(self.weight, width, x.shape[1]), self.stride)
+        return pointwise_conv3d(x, slice_shared(self.weight, width, x.shape[1]), self.stride, self.bias)
 
     @staticmethod
     def macs(width_in: int, width: int, size: Size) -> int:
@@ -48,19 +53,21 @@ class ElasticPointwise(nn.Module):
 
 
 class ElasticDepthwise(nn.Module):
-    """Depthwise t x k x k convolution without bias, same padding, spatial stride; smaller kernels are the middle."""
+    """Depthwise t x k x k convolution, same padding, spatial stride; smaller kernels are the middle."""
 
     centred = True
+    bias: Tensor | None
 
     def __init__(self, width: int, temporal_kernel: int, spatial_kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = (1, stride, stride)
         kernel = (temporal_kernel, spatial_kernel, spatial_kernel)
         self.weight = nn.Parameter(he_normal(torch.empty(width, 1, *kernel)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor, temporal_kernel: int, spatial_kernel: int) -> Tensor:
         weight = slice_shared(self.weight, x.shape[1], 1, temporal_kernel, spatial_kernel, spatial_kernel)
-        return depthwise_conv3d(x, weight, self.stride)
+        return depthwise_conv3d(x, weight, self.stride, self.bias)
 
     @staticmethod
     def macs(width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:
@@ -72,20 +79,22 @@ class ElasticDepthwise(nn.Module):
 
 
 class ElasticConv(nn.Module):
-    """t x k x k convolution without bias, same padding, spatial stride; smaller kernels are the middle."""
+    """t x k x k convolution, same padding, spatial stride; smaller kernels are the middle."""
 
     centred = True
+    bias: Tensor | None
 
     def __init__(self, width_in: int, width: int, temporal_kernel: int, spatial_kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = (1, stride, stride)
         kernel = (temporal_kernel, spatial_kernel, spatial_kernel)
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, *kernel)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor, width: int, temporal_kernel: int, spatial_kernel: int) -> Tensor:
         weight = slice_shared(self.weight, width, x.shape[1], temporal_kernel, spatial_kernel, spatial_kernel)
         padding = (temporal_kernel // 2, spatial_kernel // 2, spatial_kernel // 2)
-        return F.conv3d(x, weight, stride=self.stride, padding=padding)
+        return F.conv3d(x, weight, self.bias, self.stride, padding)
 
     @staticmethod
     def macs(width_in: int, width: int, temporal_kernel: int, spatial_kernel: int, size_out: Size) -> int:

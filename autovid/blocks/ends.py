@@ -10,7 +10,7 @@ from autovid.blocks.block import Candidates, Choice
 from autovid.blocks.elastic import FLOAT, ElasticBatchNorm, ElasticDepthwise, ElasticLinear, ElasticPointwise, map_bytes
 from autovid.blocks.site import ClassifierSite, HeadSite, StemSite
 from autovid.kernels.maps import mean_of_pixels
-from autovid.layers.convolutions import channels_last, he_normal
+from autovid.layers.convolutions import channels_last, frame_conv3d, he_normal
 
 
 class StemBlock:
@@ -50,13 +50,13 @@ class Stem(nn.Module):
         self.weight = nn.Parameter(he_normal(torch.empty(width, 3, 1, spatial_kernel, spatial_kernel)))
         self.depthwise = ElasticDepthwise(width, temporal_kernel, 1)
         self.norm = ElasticBatchNorm(width)
-        self.temporal_kernel, self.padding = temporal_kernel, (0, spatial_kernel // 2, spatial_kernel // 2)
+        self.temporal_kernel = temporal_kernel
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
-        x = F.conv3d(x, channels_last(self.weight), stride=(1, 2, 2), padding=self.padding)
-        x = self.depthwise(x, self.temporal_kernel, 1)
-        x = x.contiguous(memory_format=torch.channels_last_3d)  # one clip alone loses its layout
-        return F.relu(self.norm(x), inplace=True)
+        x = frame_conv3d(x, channels_last(self.weight), 2)
+        x = self.norm(self.depthwise(x, self.temporal_kernel, 1))
+        x = x.contiguous(memory_format=torch.channels_last_3d)  # one clip alone may have lost its layout
+        return F.relu(x, inplace=True)
 
 
 class HeadBlock:

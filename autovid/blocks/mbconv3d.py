@@ -8,6 +8,7 @@ those of docs/papers.md#auto-tsnet.
 
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -118,7 +119,8 @@ class MBConv3d(Residual):
         y = self.depthwise_norm(self.depthwise(y, choice["temporal_kernel"], choice["spatial_kernel"]))
         if self.squeeze is not None:
             y = self.squeeze(y)
-        y = self.leave(self.project_norm(self.project(F.silu(y), width)))
+        y = F.silu(y, inplace=not torch.is_grad_enabled())  # backward needs what goes in
+        y = self.leave(self.project_norm(self.project(y, width)))
         if (
             self.shortcut is not None
             and self.shortcut_norm is not None

@@ -40,6 +40,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", type=options.positive, help="of the clips, pixels (default: each network's own, as views cut it)"
     )
+    parser.add_argument(
+        "--runtime",
+        type=options.runtimes,
+        default=["torch"],
+        metavar="NAME,NAME",
+        help=f"side by side: some of {', '.join(options.RUNTIMES)} (default: torch)",
+    )
     measuring(parser)
 
 
@@ -61,16 +68,23 @@ def run(args: argparse.Namespace) -> int:
     from autovid.kernels.compute import Compute
     from autovid.measure import use_threads
     from autovid.run import Progress
+    from autovid.runtimes.sessions import check_runtimes
     from autovid.studies import Bench, BenchSettings, open_measured, write_bench
+    from autovid.studies.measured import in_runtime
 
     if args.out and (args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()))):
         raise RunError(f"{args.out} exists already; choose another -o")
     views = views_name(args.views)
     compute = Compute(args.device, args.precision)
     use_threads(args.threads, compute.device)
+    check_runtimes(args.runtime)
     networks = [
-        open_measured(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
+        in_runtime(network, runtime)
         for what in args.what
+        for network in [
+            open_measured(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
+        ]
+        for runtime in args.runtime
     ]
     settings = BenchSettings(views=views, batch=args.batch, repeats=args.repeats, most=args.largest_batch)
     bench = Bench(networks, settings, args.compile)

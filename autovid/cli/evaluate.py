@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.train.inherited import recalibrated_note
 
     if is_exported(args.directory):
-        trained = open_exported(args.directory, args.device)
+        trained = open_exported(args.directory, args.device, programs=True)
         if args.data is None:
             raise DataError(f"{args.directory} is exported and knows no videos; give --data: {options.DATA}")
     else:

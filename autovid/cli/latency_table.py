@@ -13,10 +13,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--space", default="two_stream", help="a name from `autovid list`, or a YAML file (default: two_stream)"
     )
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: latency-SPACE-DEVICE-PRECISION.json")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="default: latency-SPACE-DEVICE-PRECISION[-RUNTIME].json"
+    )
     parser.add_argument("--resume", action="store_true", help="continue in the file without repeating measurements")
     parser.add_argument("--batch", type=options.positive, default=1, metavar="N", help="clips at once (1)")
     parser.add_argument("--repeats", type=options.positive, default=20, metavar="N", help="of each block (20)")
+    parser.add_argument(
+        "--runtime", choices=options.RUNTIMES, default="torch", help="what runs the blocks (default: torch)"
+    )
     bench.measuring(parser, compiling=False)
 
 
@@ -33,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args.threads, compute.device)
     reference = space.reference
     check_batch(args.batch, 4 * 3 * reference.frames * reference.crop**2, compute.device)
-    out = args.out or Path(f"latency-{space.name}-{compute.device.type}-{args.precision}.json")
+    runtime = "" if args.runtime == "torch" else f"-{args.runtime}"
+    out = args.out or Path(f"latency-{space.name}-{compute.device.type}-{args.precision}{runtime}.json")
+    settings = {"batch": args.batch, "repeats": args.repeats, "runtime": args.runtime, "resume": args.resume}
     try:
-        file = measure_blocks([space], out, compute, batch=args.batch, repeats=args.repeats, resume=args.resume)
+        file = measure_blocks([space], out, compute, **settings)
     except KeyboardInterrupt as stop:
         print(f"stopped; what is measured is in {out}: the same command with --resume goes on")
         return exit_code(stop)

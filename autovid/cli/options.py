@@ -20,6 +20,7 @@ from autovid.fileio import read_size
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), shards or their address, or synthetic"
 EMBEDDED = f"{DATA} (default: a small embedded set)"
+RUNTIMES = ("torch", "onnxruntime", "openvino")
 MOST_SEED = 2**63 - 1
 
 
@@ -98,6 +99,15 @@ def steps(text: str) -> int | dict[str, int]:
         name, _, number = pair.partition("=")
         numbers[name] = positive(number)
     return numbers
+
+
+def runtimes(text: str) -> list[str]:
+    """Read names of runtimes, each once."""
+    names = text.split(",")
+    for name in names:
+        if name not in RUNTIMES or names.count(name) > 1:
+            raise argparse.ArgumentTypeError(f"{text}: give some of {', '.join(RUNTIMES)}, with commas, each once")
+    return names
 
 
 def fraction(text: str) -> float:

@@ -40,6 +40,7 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     hardware: str
     precision: str
     threads: int
+    runtime: str = "torch"
     versions: dict[str, str]
     repeats: int = 20  # of each block
     overhead: int | None = None  # what a whole network takes beside its blocks; may be negative; None: not measured yet
@@ -53,8 +54,9 @@ class LatencyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def about(self) -> str:
         """Return the conditions in a line."""
+        runtime = "" if self.runtime == "torch" else f"{self.runtime}, "
         return (
-            f"{self.hardware}; {self.device}, {self.precision}, {self.threads} threads, batch {self.batch}, "
+            f"{self.hardware}; {runtime}{self.device}, {self.precision}, {self.threads} threads, batch {self.batch}, "
             f"{self.frames} frames of {self.crop}x{self.crop}"
         )
 

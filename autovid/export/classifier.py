@@ -1,6 +1,5 @@
 """Classifiers of videos, opened from a run, an exported folder or an ONNX file."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,21 @@ from autovid.export.manifest import (
     ARCHITECTURE,
     FILES,
     MANIFEST,
+    METADATA,
     Interface,
     Kind,
     caution,
     read_interface,
     read_manifest,
 )
-from autovid.export.programs import METADATA, Shape, needed, program_shapes
 from autovid.export.untrusted import load_program
 from autovid.kernels.compute import Compute, find_device
-from autovid.models import build, load_model, load_weights
+from autovid.models import Network, build, load_model, load_weights
+from autovid.models.folding import folded
+from autovid.runtimes.programs import Shape, program_shapes
+from autovid.runtimes.sessions import Session, open_onnxruntime, open_openvino
 from autovid.train import Trained, make_recipe, open_trained
 from autovid.train.trained import Which, title_of
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Logits = Callable[[Tensor], Tensor]
 """Clips (B, 3, T, H, W), normalised, on the CPU -> logits (B, classes), fp32, on the CPU."""
@@ -59,8 +59,8 @@ def open_classifier(what: Path, device: str = "auto", which: Which = "best") -> 
     if what.is_dir():
         return _of_training(what, device, which)
     if what.suffix == ".onnx":
-        session = _session(what, device)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+        session = open_onnxruntime(str(what), device, str(what))
+        text = session.metadata.get(METADATA)
         if text is None:
             raise ConfigError(f"{what} does not say what clips it wants; give one that autovid export has written")
         interface = read_interface(text, str(what))
@@ -74,7 +74,10 @@ def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Lo
     """Open the weights file of an exported folder. Raises ConfigError, also for one of another interface."""
     file = folder / FILES[kind]
     if kind == "onnx":
-        return _of_session(_session(file, device), interface, file)
+        return _of_session(open_onnxruntime(str(file), device, str(file)), interface, file)
+    if kind == "openvino":
+        content = (file.read_bytes(), file.with_suffix(".bin").read_bytes())
+        return _of_session(open_openvino(*content, device, str(file)), interface, file)
     where = find_device(device)
     if kind == "torch":
         program = load_program(file)
@@ -85,7 +88,7 @@ def open_file(folder: Path, kind: Kind, device: str, interface: Interface) -> Lo
     net = build(load_model(folder / ARCHITECTURE))
     load_weights(net, file)
     _check_shapes(interface, file, [(3, net.clip.frames, net.clip.crop, net.clip.crop)], [(net.classes,)])
-    return _of_module(net.eval().to(where), where)
+    return _of_module(folded(net.to(where)), where)
 
 
 def _check_shapes(interface: Interface, file: Path, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> None:
@@ -115,17 +118,36 @@ def is_exported(what: Path) -> bool:
     return (what / MANIFEST).is_file()
 
 
-def open_exported(folder: Path, device: str = "auto") -> Trained:
-    """Open the network of an exported folder as that of a training. Raises ConfigError for a program."""
+class Program(Network):
+    """An exported program in the place of a network, for evaluation alone: it has no layers and no weights."""
+
+    def __init__(self, logits: Logits, interface: Interface) -> None:
+        super().__init__()
+        self.logits, self.clip, self.classes = logits, interface.clip, interface.outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(x.cpu())
+
+
+def open_exported(folder: Path, device: str = "auto", *, programs: bool = False) -> Trained:
+    """Open the network of an exported folder as that of a training.
+
+    With `programs` it may be a program, too: then `Trained.program` is what is to be run, and the network has random
+    weights. Without, ConfigError is raised for one.
+    """
     manifest = read_manifest(folder)
-    if manifest.kind != "safetensors":
+    if manifest.kind != "safetensors" and not programs:
         raise ConfigError(
             f"{folder} holds a program ({manifest.kind}), which has no layers to look into; give the run, or what "
             "autovid export --format safetensors has written"
         )
     model, clip = load_model(folder / ARCHITECTURE), manifest.clip
     net = build(model, manifest.outputs)
-    load_weights(net, folder / FILES[manifest.kind])
+    program = None
+    if manifest.kind == "safetensors":
+        load_weights(net, folder / FILES[manifest.kind])
+    else:
+        program = Program(open_file(folder, manifest.kind, device, manifest), manifest)
     net.multi_label = manifest.multi_label
     sampling: Any = clip.sampling
     trained = manifest.trained
@@ -137,13 +159,14 @@ def open_exported(folder: Path, device: str = "auto") -> Trained:
     finished = bool(trained.get("finished", step == steps))
     classes = manifest.classes or tuple(map(str, range(manifest.outputs)))
     return Trained(
-        folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, finished, validations
-    )
+        folder, model, net.to(compute.device), recipe, compute, classes, "", step, steps, finished, validations,
+        program=program,
+    )  # fmt: skip
 
 
 def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
     opened = open_trained(path, device, which=which)
-    net, compute = opened.net.eval(), opened.compute
+    net, compute = folded(opened.net), opened.compute
     interface = Interface(
         name=title_of(opened.model),
         hash=opened.model.hash,
@@ -161,32 +184,10 @@ def _of_training(path: Path, device: str, which: Which) -> VideoClassifier:
     return VideoClassifier(interface, logits, caution(state), opened.weights)
 
 
-def _session(file: Path, device: str) -> Any:
-    """Open an ONNX file in onnxruntime. Raises ConfigError."""
-    runtime = needed("onnxruntime")
-    available = runtime.get_available_providers()
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
-    kind = match[1] if match else device
-    if kind == "auto":
-        kind = "cuda" if PROVIDERS["cuda"] in available else "cpu"
-    if PROVIDERS.get(kind) not in available:
-        raise ConfigError(f"this onnxruntime has no device {device}; use --device cpu, or pip install onnxruntime-gpu")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors
-    number = {"device_id": int(match[2])} if match and match[2] and kind == "cuda" else {}
-    try:
-        return runtime.InferenceSession(str(file), options, providers=[(PROVIDERS[kind], number)])
-    except Exception as error:  # onnxruntime has an exception for every status, without a class in common
-        raise ConfigError(f"{file} is no ONNX file that can be read: {str(error).splitlines()[0]}") from error
-
-
-def _of_session(session: Any, interface: Interface, file: Path) -> Logits:
-    inputs, outputs = ([tuple(one.shape[1:]) for one in some] for some in (session.get_inputs(), session.get_outputs()))
-    _check_shapes(interface, file, inputs, outputs)
-    name = session.get_inputs()[0].name
+def _of_session(session: Session, interface: Interface, file: Path) -> Logits:
+    _check_shapes(interface, file, session.inputs, session.outputs)
 
     def logits(x: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: x.contiguous().numpy()})[0])
+        return torch.from_numpy(session.run([x.contiguous().numpy()]))
 
     return logits

@@ -13,10 +13,12 @@ from autovid.fileio import digest
 from autovid.train.inherited import recalibrated_note
 
 FORMAT = 1  # of model.json
-FILES = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
+FILES = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx", "openvino": "model.xml"}
+WEIGHTS = {"openvino": "model.bin"}  # of a program that has them in another file
 MANIFEST, ARCHITECTURE, CARD = "model.json", "architecture.yaml", "README.md"
+METADATA = "autovid"  # the key of an ONNX file's metadata that has the interface
 
-Kind = Literal["safetensors", "torch", "onnx"]
+Kind = Literal["safetensors", "torch", "onnx", "openvino"]
 
 
 class Interface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,22 +56,48 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     largest_logit: float
 
 
+class Quantized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Scores in percent, top-1 or mAP, of the network and of its program in int8, on the same `videos` of a split.
+
+    `clips` of the training split have set the ranges of maps.
+    """
+
+    data: str
+    clips: int
+    split: str
+    videos: int
+    metric: str
+    fp32: float
+    int8: float
+
+    @property
+    def text(self) -> str:
+        """Say what is lost."""
+        return (
+            f"{self.metric} {self.int8:.2f} % in int8, {self.fp32:.2f} % before ({self.int8 - self.fp32:+.2f}), on "
+            f"{self.videos} videos of {self.data}, split {self.split}; ranges of maps by {self.clips} clips of training"
+        )
+
+
 class ExportManifest(Interface, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of model.json. `file` has the weights; `provenance` is that of the architecture, `trained` of these.
 
-    The digests are those of the file of weights and of architecture.yaml; the first exports have none of the latter.
+    The digests are those of the file, of the weights where they are in another one, and of architecture.yaml; the first
+    exports have none of the latter.
     """
 
     format: int
     kind: Kind
     file: str
     sha256: str
+    weights_sha256: str = ""
     architecture_sha256: str = ""
     cost: ClipCost
     provenance: dict[str, Any]
     trained: dict[str, Any]
     versions: dict[str, str]
     check: Check
+    quantized: Quantized | None = None
 
     def to_json(self) -> str:
         """Encode as model.json."""
@@ -87,9 +115,13 @@ def read_manifest(folder: Path) -> ExportManifest:
         raise ConfigError(f"{path}: format {manifest.format} is not known here; this autovid reads {FORMAT}")
     check_interface(manifest, str(path))
     digests = {FILES[manifest.kind]: manifest.sha256}
+    if weights := WEIGHTS.get(manifest.kind):
+        digests[weights] = manifest.weights_sha256
     if manifest.architecture_sha256:
         digests[ARCHITECTURE] = manifest.architecture_sha256
     for name, sha256 in digests.items():
+        if not (folder / name).is_file():
+            raise ConfigError(f"{folder / name} is missing; export again")
         if digest(folder / name) != sha256:
             raise ConfigError(
                 f"{folder / name} is changed or damaged: its sha256 is not the one in {MANIFEST}; export again"

@@ -92,11 +92,11 @@ def _flipped_phase(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, phase
     return convolve(grad, weight.flip(2, 3, 4), (1, 1, 1), padding)[tuple(inside)]
 
 
-def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int]) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, stride: Size3, padding: Sequence[int], bias: Tensor | None = None) -> Tensor:
     """Convolve by torch's depthwise `conv3d`; for a kernel of one pixel by `conv2d`, faster on one thread."""
     if (*weight.shape[3:], *stride[1:], *padding[1:]) != (1, 1, 1, 1, 0, 0):
-        return F.conv3d(x, weight, stride=stride, padding=tuple(padding), groups=x.shape[1])
-    out = F.conv2d(x.flatten(3), weight[..., 0], None, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
+        return F.conv3d(x, weight, bias, stride, tuple(padding), groups=x.shape[1])
+    out = F.conv2d(x.flatten(3), weight[..., 0], bias, (stride[0], 1), (padding[0], 0), groups=x.shape[1])
     return out.reshape(*out.shape[:3], *x.shape[3:])
 
 
@@ -212,16 +212,18 @@ def use_kernels(kernels: Kernels) -> None:
     _kernels = kernels
 
 
-def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
-    """Convolve depthwise x (B, C, T, H, W) with weight (C, 1, kt, kh, kw), odd kernel, padding k // 2, no bias.
+def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
+    """Convolve depthwise x (B, C, T, H, W) with weight (C, 1, kt, kh, kw), odd kernel, padding k // 2.
 
     Returns (B, C, ceil(T / st), ceil(H / sh), ceil(W / sw)). The weight may be a slice of a larger one: the result
-    equals that of its contiguous copy bit for bit. Differentiable once on CPUs.
+    equals that of its contiguous copy bit for bit. Differentiable once on CPUs. A bias (C,) is that of a
+    folded norm; with one, gradients are torch's own.
     """
     weight = weight.contiguous()
-    if x.shape[1] > 1 and trains_on_cpu(x, weight):  # one is not depthwise: oneDNN's issue 6035 strikes there
+    # One channel is not depthwise: oneDNN's issue 6035 strikes there.
+    if bias is None and x.shape[1] > 1 and trains_on_cpu(x, weight):
         return _train(x, weight, stride, _kernels)
-    return _convolve(x, weight, stride)
+    return _convolve(x, weight, stride, bias)
 
 
 def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
@@ -236,11 +238,11 @@ def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor
     return out.to(dtype)
 
 
-def _convolve(x: Tensor, weight: Tensor, stride: Size3) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, stride: Size3, bias: Tensor | None = None) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
     if x.device.type == "cpu" and not is_recorded():
-        return convolve(x, weight, stride, padding)
-    return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
+        return convolve(x, weight, stride, padding, bias)
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
 class _DepthwiseConv3d(torch.autograd.Function):

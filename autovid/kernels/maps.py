@@ -28,23 +28,23 @@ SMALL = 20480  # of one clip: C * T * H up to which torch leaves oneDNN, however
 PIXELS = 5000  # pixels of a map from which on oneDNN is as fast as a matrix product, or faster
 
 
-def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
-    """Convolve 1x1x1 x (B, C, T, H, W) with weight (D, C, 1, 1, 1), no bias.
+def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
+    """Convolve 1x1x1 x (B, C, T, H, W) with weight (D, C, 1, 1, 1), and add a bias (D,) if there is one.
 
     Returns (B, D, ceil(T / st), ceil(H / sh), ceil(W / sw)).
     """
     if x.device.type != "cpu" or is_recorded():
-        return F.conv3d(x, weight, stride=stride)
+        return F.conv3d(x, weight, bias, stride)
     x = every_pixel(x, stride).contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1 and x.shape[:4].numel() > (SMALL if x.shape[0] == 1 else 0):
-        return F.conv3d(x, weight)
+        return F.conv3d(x, weight, bias)
     pixels = x.permute(0, 2, 3, 4, 1)
     if _is_for_images(x):
         rows = pixels.flatten(0, 2) if x.shape[0] * x.shape[2] < IMAGES else pixels.flatten(0, 1).flatten(1, 2)
-        out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0]).permute(0, 2, 3, 1)
+        out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0], bias).permute(0, 2, 3, 1)
     else:
         # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
-        out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1))
+        out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1), bias)
     return out.reshape(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
 
 

@@ -1,7 +1,12 @@
 """Detection of tracers and compilers, which have to record ordinary operations in place of functions of ours."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
+
+_translating = False
 
 
 def is_traced() -> bool:
@@ -15,6 +20,26 @@ def is_traced() -> bool:
 def is_recorded() -> bool:
     """Return True if a tracer, a compiler or an exporter records."""
     return is_traced() or torch.compiler.is_compiling()
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Inside, what an exporter records is for a runtime other than torch's."""
+    global _translating
+    before, _translating = _translating, True
+    try:
+        yield
+    finally:
+        _translating = before
+
+
+def is_translated() -> bool:
+    """Return True if convolutions of frames are to be recorded as 3-D ones.
+
+    Folding frames into images is a view in torch. Elsewhere it is a copy of the map before and after each layer, and
+    hides from a runtime which layers it could join.
+    """
+    return _translating
 
 
 def trains_on_cpu(*tensors: Tensor) -> bool:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from autovid.kernels.depthwise import Size3, depthwise_conv3d
 from autovid.kernels.maps import pointwise_conv3d
+from autovid.kernels.tracing import is_recorded, is_translated
 
 
 class FrameConv(nn.Conv2d):
@@ -34,6 +35,12 @@ class FrameConv(nn.Conv2d):
         self.frame_stride = frame_stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            steps, gaps, padding = (_both(size) for size in (self.stride, self.dilation, self.padding))
+            return F.conv3d(
+                x, self.weight.unsqueeze(2), self.bias, (self.frame_stride, *steps), (0, *padding), (1, *gaps),
+                self.groups,
+            )  # fmt: skip
         if self.frame_stride > 1:
             x = x[:, :, :: self.frame_stride].contiguous(memory_format=torch.channels_last_3d)
         return unfold(super().forward(fold(x)), x.shape[0])
@@ -43,6 +50,9 @@ class FrameMaxPool(nn.MaxPool2d):
     """A 2-D max-pool of every frame."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            kernel, steps, padding = (_both(size) for size in (self.kernel_size, self.stride, self.padding))
+            return F.max_pool3d(x, (1, *kernel), (1, *steps), (0, *padding), ceil_mode=self.ceil_mode)
         return unfold(super().forward(fold(x)), x.shape[0])
 
 
@@ -53,6 +63,8 @@ class TemporalConv(nn.Conv3d):
         super().__init__(width_in, width, (kernel, 1, 1), (stride, 1, 1), (kernel // 2, 0, 0), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_translated():
+            return F.conv3d(x, self.weight, self.bias, self.stride, self.padding)
         stride, padding = (self.stride[0], 1), (self.kernel_size[0] // 2, 0)
         y = F.conv2d(x.flatten(3), self.weight.squeeze(4), self.bias, stride, padding)
         return y.view(*y.shape[:3], *x.shape[3:])
@@ -80,27 +92,51 @@ class FactorizedConv(nn.Module):
 
 
 class DepthwiseConv3d(nn.Module):
-    """k x k x k convolution of each channel alone, same padding, no bias: (B, C, T, H, W) -> (B, C, T', H', W')."""
+    """k x k x k convolution of each channel alone, same padding: (B, C, T, H, W) -> (B, C, T', H', W').
+
+    It has a bias (C,) where a norm is folded into it, and none else.
+    """
+
+    bias: Tensor | None
 
     def __init__(self, width: int, kernel: int, stride: Size3 = (1, 1, 1)) -> None:
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(he_normal(torch.empty(width, 1, kernel, kernel, kernel)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return depthwise_conv3d(x, channels_last(self.weight), self.stride)
+        return depthwise_conv3d(x, channels_last(self.weight), self.stride, self.bias)
 
 
 class PointwiseConv3d(nn.Module):
-    """1x1x1 convolution without bias: (B, C, T, H, W) -> (B, D, T', H', W')."""
+    """1x1x1 convolution: (B, C, T, H, W) -> (B, D, T', H', W').
+
+    It has a bias (D,) where a norm is folded into it, and none else.
+    """
+
+    bias: Tensor | None
 
     def __init__(self, width_in: int, width: int, stride: Size3 = (1, 1, 1)) -> None:
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(he_normal(torch.empty(width, width_in, 1, 1, 1)))
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return pointwise_conv3d(x, channels_last(self.weight), self.stride)
+        return pointwise_conv3d(x, channels_last(self.weight), self.stride, self.bias)
+
+
+def frame_conv3d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Convolve every frame of x (B, C, T, H, W) with weight (D, C, 1, k, k), same padding, no bias.
+
+    On CPUs as a 2-D convolution: of 3 colours and one thread torch's 3-D one takes five times as long, and its result
+    has another layout.
+    """
+    padding = weight.shape[3] // 2
+    if x.device.type != "cpu" or is_recorded():
+        return F.conv3d(x, weight, None, (1, stride, stride), (0, padding, padding))
+    return unfold(F.conv2d(fold(x), weight[:, :, 0], None, stride, padding), x.shape[0])
 
 
 def channels_last(weight: Tensor) -> Tensor:
@@ -121,6 +157,11 @@ def he_normal(weight: Tensor) -> Tensor:
         return weight
     fan_out = weight.shape[0] * weight[0, 0].numel() if weight.shape[1] > 1 else weight[0, 0].numel()
     return nn.init.normal_(weight, 0.0, (2.0 / fan_out) ** 0.5)
+
+
+def _both(size: Any) -> tuple[int, int]:
+    """Return a size of rows and of columns."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def fold(x: Tensor) -> Tensor:

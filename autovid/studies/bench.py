@@ -70,6 +70,7 @@ class BenchRow(msgspec.Struct, kw_only=True):
     """The measurements of a network. Times in milliseconds, of `batch` clips at once; None: not measured."""
 
     name: str
+    runtime: str = "torch"
     hash: str
     frames: int
     crop: int
@@ -145,7 +146,8 @@ class Bench:
             self._latencies(step)
             report()
             for number, network in enumerate(self.networks):
-                self.rows[number].peak_bytes = self._peak(network, self.settings.batch)
+                if network.runtime == "torch":  # no other one's memory is torch's allocator's
+                    self.rows[number].peak_bytes = self._peak(network, self.settings.batch)
                 step(f"peak memory, {network.name}")
                 if self.settings.most:
                     self._find_largest(number, lambda text: progress.update(done, text, {}))
@@ -178,10 +180,13 @@ class Bench:
 
     def _peak(self, network: MeasuredNetwork, batch: int) -> int:
         x = network.input(batch)
-        return peak_memory(network.run(x), network.weights + x.nbytes, self.device)
+        return peak_memory(network.run_torch(x), network.weights + x.nbytes, self.device)
 
     def _find_largest(self, number: int, say: Callable[[str], None]) -> None:
-        """Find the batch that half of the spare memory holds, counted from one clip and two; on CUDA by trying."""
+        """Find the batch that half of the spare memory holds, counted from one clip and two; on CUDA by trying.
+
+        It is counted in torch, also for another runtime.
+        """
         network, row = self.networks[number], self.rows[number]
         one, two = (self._peak(network, batch) for batch in (1, 2))
         per_clip = max(two - one, 1)
@@ -227,6 +232,7 @@ def _counted(network: MeasuredNetwork, views: int) -> BenchRow:
     total, clip = count(network.plain), network.clip
     return BenchRow(
         name=network.name,
+        runtime=network.runtime,
         hash=network.model.hash,
         frames=clip.frames,
         crop=clip.crop,

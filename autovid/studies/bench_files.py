@@ -37,7 +37,7 @@ def tables(bench: Bench) -> list[tuple[list[str], list[list[str]]]]:
     video = [f"a video: {views} view{'s' * (views > 1)} ({bench.settings.views})", "GFLOPs", "ms", "videos/s"]
     sizes, speeds, videos = [], [], []
     for row in bench.rows:
-        title = f"{row.name} {row.frames}x{row.crop}²"
+        title = f"{row.name} {row.frames}x{row.crop}²{_runtime(row)}"
         latency = [_number(row.latency_median), _range(row.latency_q1, row.latency_q3), _ratio(row.latency_ratio)]
         sizes.append([title, f"{row.params / 1e6:.2f}", f"{row.gflops_per_view:.4g}", *latency])
         peak = "-" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f}"
@@ -60,6 +60,8 @@ def notes(bench: Bench) -> list[str]:
         f"peak memory: {about['memory_is']}, at that batch",
         "FLOPs: MACs of convolution, linear and matmul at the clip named; 1 GFLOPs = 1e9 MACs",
     ]
+    if any(row.runtime != "torch" for row in bench.rows):
+        lines.append("runtimes have the folded network as export writes it, and as many threads as torch")
     if len(tables(bench)) > 2:
         lines.append("of a video: views x GFLOPs, views x latency / clips at once, clips a second / views")
     if any(_spread(row) > UNSTEADY for row in bench.rows):
@@ -80,6 +82,11 @@ def _spread(row: BenchRow) -> float:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"
+
+
+def _runtime(row: BenchRow) -> str:
+    """Name the runtime where it is not torch."""
+    return "" if row.runtime == "torch" else f", {row.runtime}"
 
 
 def _ratio(value: float | None) -> str:
@@ -103,7 +110,7 @@ def bench_png(bench: Bench) -> bytes:
 
     figure = Figure(figsize=(10, 1.6 + 0.42 * len(bench.rows)), dpi=150, layout="constrained")
     latency, cost, speed = figure.subplots(1, 3, sharey=True)
-    names = [f"{row.name}\n{row.frames}x{row.crop}²" for row in bench.rows]
+    names = [f"{row.name}\n{row.frames}x{row.crop}²{_runtime(row)}" for row in bench.rows]
     _bars(
         latency,
         "latency (ms), quartiles",

@@ -8,12 +8,13 @@ of their blocks is the overhead. All of this is ours.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autovid.blocks.block import Choice
 from autovid.blocks.site import Input, Site, Size
@@ -22,7 +23,9 @@ from autovid.errors import RunError
 from autovid.kernels.compute import DTYPES, Compute
 from autovid.measure import Run, Turns, device_name, versions
 from autovid.models import build
+from autovid.models.folding import fold_norms, folded
 from autovid.run import Progress, write_atomic
+from autovid.runtimes.sessions import Runtime, check_runtimes, open_module
 from autovid.space import Architecture, SearchSpace
 
 REPEATS = 20  # of a block, of which the median counts
@@ -39,6 +42,7 @@ def measure_blocks(
     *,
     batch: int = 1,
     repeats: int = REPEATS,
+    runtime: Runtime = "torch",
     resume: bool = False,
     progress: Progress | None = None,
 ) -> LatencyFile:
@@ -46,9 +50,11 @@ def measure_blocks(
 
     Saves after every group; a KeyboardInterrupt leaves what is measured in the file, to be gone on with by `resume`.
     The overhead is measured at the end, once, on networks of these spaces.
-    Raises RunError where the file is there without `resume`, or was made otherwise.
+    Raises RunError where the file is there without `resume`, or was made otherwise, and ConfigError for a `runtime`
+    that cannot be used.
     """
-    file = _begin(spaces[0], out, compute, batch, repeats, resume)
+    check_runtimes([runtime])
+    file = _begin(spaces[0], out, compute, batch, repeats, runtime, resume)
     every = distinct_blocks(spaces)
     todo = [key for key in every if key not in file.blocks]
     np.random.default_rng(0).shuffle(todo)
@@ -57,21 +63,23 @@ def measure_blocks(
     try:
         for start in range(0, len(todo), GROUP):
             keys = todo[start : start + GROUP]
-            runs = [block_run(*every[key], compute, batch) for key in keys]
+            runs = [block_run(*every[key], compute, batch, runtime) for key in keys]
             times = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
             file = msgspec.structs.replace(file, blocks=file.blocks | times)
             _write(out, file)
             shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
         shown.update(len(every), "whole networks", {})
         if file.overhead is None:
-            file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute, batch, repeats))
+            file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute))
             _write(out, file)
     finally:
         shown.close()
     return file
 
 
-def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats: int, resume: bool) -> LatencyFile:
+def _begin(
+    space: SearchSpace, out: Path, compute: Compute, batch: int, repeats: int, runtime: Runtime, resume: bool
+) -> LatencyFile:
     at = space.reference
     new = LatencyFile(
         space=space.name,
@@ -83,6 +91,7 @@ def _begin(space: SearchSpace, out: Path, compute: Compute, batch: int, repeats:
         hardware=device_name(compute.device),
         precision=compute.precision.forward,
         threads=torch.get_num_threads(),
+        runtime=runtime,
         versions=versions(),
         repeats=repeats,
         blocks={},
@@ -103,7 +112,7 @@ def _write(out: Path, file: LatencyFile) -> None:
     write_atomic(out, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
 
 
-def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute, batch: int, repeats: int) -> int:
+def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute) -> int:
     """Return the time of whole networks beside their blocks, in nanoseconds: the median over some, drawn at random.
 
     Some blocks take turns with them once more: if these are now slower or faster than when the table was measured, so
@@ -112,11 +121,12 @@ def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute
     drawn = [spaces[number % len(spaces)].sample(1, seed=1_000 + number)[0] for number in range(NETWORKS)]
     every = distinct_blocks(spaces)
     keys = np.random.default_rng(1).permutation(sorted(every))[:GROUP]
+    runtime: Runtime = msgspec.convert(file.runtime, Runtime)
     runs = [
-        *(network_run(arch, compute, batch) for arch in drawn),
-        *(block_run(*every[k], compute, batch) for k in keys),
+        *(network_run(arch, compute, file.batch, runtime) for arch in drawn),
+        *(block_run(*every[k], compute, file.batch, runtime) for k in keys),
     ]
-    times = times_of(runs, compute, repeats, [1] * NETWORKS + [TOGETHER] * len(keys))
+    times = times_of(runs, compute, file.repeats, [1] * NETWORKS + [TOGETHER] * len(keys))
     pace = float(np.median([now / max(1, file.blocks[key]) for key, now in zip(keys, times[NETWORKS:])]))
     known = msgspec.structs.replace(file, overhead=0)
     return round(float(np.median([whole / pace - predicted(arch, known) for arch, whole in zip(drawn, times)])))
@@ -145,11 +155,13 @@ def _in_a_row(run: Run, calls: int) -> Run:
     return run if calls == 1 else several
 
 
-def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
+def network_run(arch: Architecture, compute: Compute, batch: int, runtime: Runtime = "torch") -> Run:
     """Return a forward pass of a whole architecture."""
     torch.manual_seed(0)
-    net = build(arch).to(compute.device).eval().requires_grad_(False)
+    net = folded(build(arch)).to(compute.device)
     x = _clips(batch, 3, Size(arch.reference.frames, arch.reference.crop, arch.reference.crop), compute, torch.float32)
+    if runtime != "torch":
+        return _elsewhere(net, [x], runtime, compute, arch.hash)
 
     def forward() -> Tensor:
         with torch.inference_mode(), compute.autocast("forward"):
@@ -159,14 +171,17 @@ def network_run(arch: Architecture, compute: Compute, batch: int) -> Run:
     return forward
 
 
-def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
+def block_run(site: Site, choice: Choice, compute: Compute, batch: int, runtime: Runtime = "torch") -> Run:
     """Return a forward pass of the module at a site for one choice; where it is added to a map, with the addition."""
     torch.manual_seed(0)
     module = site.block.build(site, {name: (value,) for name, value in choice.items()})
     net = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    net = net.to(compute.device).eval().requires_grad_(False)
-    dtype = torch.float32 if site.reads_clip else DTYPES[compute.precision.forward]
+    net = net.to(compute.device)
+    dtype = torch.float32 if site.reads_clip or runtime != "torch" else DTYPES[compute.precision.forward]
     maps = [_example(site, one, choice, compute, batch, dtype) for one in site.inputs]
+    net = fold_norms(net, *(x.float() for x in maps), choice=choice)
+    if runtime != "torch":
+        return _elsewhere(_Chosen(net, choice), maps, runtime, compute, site.name)
 
     def forward() -> Tensor:
         with torch.inference_mode(), compute.autocast("forward"):
@@ -174,6 +189,24 @@ def block_run(site: Site, choice: Choice, compute: Compute, batch: int) -> Run:
             return out
 
     return forward
+
+
+class _Chosen(nn.Module):
+    """A block with its choice: exporters take tensors alone."""
+
+    def __init__(self, block: nn.Module, choice: Choice) -> None:
+        super().__init__()
+        self.block, self.choice = block, choice
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        out: Tensor = self.block(*maps, choice=self.choice)
+        return out
+
+
+def _elsewhere(module: nn.Module, maps: Sequence[Tensor], runtime: Runtime, compute: Compute, name: str) -> Run:
+    """Return a run of a module on maps in another runtime than torch."""
+    contiguous = [x.contiguous().cpu() for x in maps]
+    return partial(open_module(module.cpu(), contiguous, runtime, compute, name), contiguous)
 
 
 def _example(site: Site, one: Input, choice: Choice, compute: Compute, batch: int, dtype: torch.dtype) -> Tensor:

@@ -1,20 +1,23 @@
 """Networks to measure: at a clip, on a device, in a precision."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autovid.clip import Clip
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.measure import out_of_memory
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, build_network
+from autovid.models.folding import folded
 from autovid.run import RunDirectory
+from autovid.runtimes.sessions import Runtime, open_module
 from autovid.train import find_model
 from autovid.train.recipe import view_crop
 from autovid.train.trained import KIND, as_trained
@@ -22,13 +25,19 @@ from autovid.train.trained import KIND, as_trained
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network `net` in evaluation; `plain` is the network itself where `net` is its compiled form."""
+    """A network `plain`, and `net`, its form that is run: with its norms folded, and perhaps compiled.
+
+    In another runtime than torch it is `other` that is run, a function of contiguous clips.
+    """
 
     name: str
     model: Model
     plain: Network
-    net: nn.Module
+    net: Any
     compute: Compute
+    compiled: bool = False
+    runtime: Runtime = "torch"
+    other: Callable[[Sequence[Tensor]], object] | None = None
 
     @property
     def clip(self) -> Clip:
@@ -42,8 +51,14 @@ class MeasuredNetwork:
         x = torch.randn(shape, generator=generator).to(self.compute.device)
         return x.contiguous(memory_format=torch.channels_last_3d)
 
-    def run(self, x: Tensor) -> Callable[[], Tensor]:
+    def run(self, x: Tensor) -> Callable[[], object]:
         """Return a function that runs a forward pass over clips x."""
+        if self.other is not None:
+            return partial(self.other, [x.contiguous()])
+        return self.run_torch(x)
+
+    def run_torch(self, x: Tensor) -> Callable[[], Tensor]:
+        """Return one that does so in torch, whatever the runtime."""
 
         def forward() -> Tensor:
             with torch.inference_mode(), self.compute.autocast("forward"):
@@ -104,9 +119,19 @@ def measured_network(
         plain = build(model)
     if crop is None:
         plain.clip = msgspec.structs.replace(plain.clip, crop=view_crop(plain.clip.crop, views))
-    plain = plain.to(compute.device).eval().requires_grad_(False)
-    net: Any = torch.compile(plain) if compiled else plain
-    return MeasuredNetwork(name, model, plain, net, compute)
+    net = folded(plain).to(compute.device)
+    return MeasuredNetwork(name, model, plain.eval(), torch.compile(net) if compiled else net, compute, compiled)
+
+
+def in_runtime(network: MeasuredNetwork, runtime: Runtime) -> MeasuredNetwork:
+    """Return a network as another runtime runs it, translated as `export` does. Raises ConfigError where it cannot."""
+    if runtime == "torch":
+        return network
+    if network.compiled:
+        raise ConfigError(f"--compile is torch's; {runtime} compiles by itself")
+    clips = network.input(2).cpu()
+    other = open_module(folded(network.plain), [clips], runtime, network.compute, network.name, any_batch=True)
+    return replace(network, runtime=runtime, other=other)
 
 
 def name_of(what: str) -> str:
@@ -124,7 +149,7 @@ def try_out(network: MeasuredNetwork, batch: int) -> None:
     except Exception as error:
         if out_of_memory(error):
             raise ConfigError(f"{network.name}: {batch} clips at once do not fit; give a smaller --batch") from error
-        if network.net is network.plain:
+        if not network.compiled:
             raise
         reason = str(error).strip().splitlines()[0][:150]
         raise ConfigError(f"{network.name} cannot be compiled here ({reason}); leave --compile out") from error

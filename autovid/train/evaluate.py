@@ -20,6 +20,7 @@ from autovid.data import FaultLog, FrameCache, Video, VideoSet
 from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
+from autovid.models.folding import folded
 from autovid.run import Progress, write_atomic
 from autovid.space.schema import Reference
 from autovid.train.accuracy import Accuracy, Meter
@@ -101,8 +102,7 @@ def evaluate(
     chosen, views = split_of(videos, split), views_name(views)
     check_classes(videos, trained.classes, trained.path)
     multi_label = check_labels(videos, trained)
-    clip = trained.recipe.clip(trained.net.clip)
-    clip = msgspec.structs.replace(clip, crop=view_crop(clip.crop, views))
+    clip = _clip(trained, views)
     faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
     meter = Meter(
@@ -110,7 +110,8 @@ def evaluate(
         multi_label=multi_label,
     )  # fmt: skip
     with contextlib.closing(meter), shown.of_phases() as show:
-        measured = meter.measure(trained.net, lambda done, total: show(f"evaluating, {views} views", done, total))
+        net, doing = trained.program or folded(trained.net), f"evaluating, {views} views"
+        measured = meter.measure(net, lambda done, total: show(doing, done, total))
     same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,
@@ -142,6 +143,15 @@ def evaluate(
             _write_confusion(confusion_file(file), videos.classes, measured)
         write_atomic(file, evaluation.to_json())
     return evaluation
+
+
+def _clip(trained: Trained, views: str) -> Clip:
+    """Return the clip of some views. Raises ConfigError for a program that does not take it."""
+    clip = trained.recipe.clip(trained.net.clip)
+    crop = view_crop(clip.crop, views)
+    if trained.program is not None and crop != clip.crop:
+        raise ConfigError(f"{trained.path} takes crops of {clip.crop} alone, and views {views} are of {crop}")
+    return msgspec.structs.replace(clip, crop=crop)
 
 
 def _write_confusion(file: Path, classes: Sequence[str], measured: Accuracy) -> None:

@@ -40,7 +40,8 @@ class Trained:
     `fingerprint`, this checkpoint's was the best; 0: none chose it, it is the last.
 
     `recalibrated` is 0, or the number of training clips that its norms' statistics were taken from anew: then its
-    weights are those of a search's supernet.
+    weights are those of a search's supernet. `program` is an exported program that is evaluated in the network's place;
+    it takes clips of one size.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Trained:
     validations: int = 0
     fingerprint: str = ""
     recalibrated: int = 0
+    program: Network | None = None
 
     @property
     def multi_label(self) -> bool:

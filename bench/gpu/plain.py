@@ -24,13 +24,18 @@ Net = TypeVar("Net", bound=nn.Module)
 Size3 = tuple[int, int, int]
 
 
-def conv_depthwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
+def conv_depthwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
     padding = [size // 2 for size in weight.shape[2:]]
-    return F.conv3d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
-def conv_pointwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
-    return F.conv3d(x, weight, stride=stride)
+def conv_pointwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
+    return F.conv3d(x, weight, bias, stride)
+
+
+def conv_frames(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    padding = weight.shape[3] // 2
+    return F.conv3d(x, weight, None, (1, stride, stride), (0, padding, padding))
 
 
 def every(x: Tensor, stride: Size3) -> Tensor:
@@ -72,6 +77,7 @@ def both(value: Any) -> tuple[int, int]:
 FUNCTIONS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     depthwise.depthwise_conv3d: conv_depthwise,
     maps.pointwise_conv3d: conv_pointwise,
+    convolutions.frame_conv3d: conv_frames,
     maps.every_pixel: every,
     maps.mean_of_pixels: mean,
     convolutions.channels_last: as_it_is,

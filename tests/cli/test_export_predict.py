@@ -17,7 +17,10 @@ import autovid
 from autovid.cli import main
 from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
+from autovid.errors import ConfigError
 from autovid.export import FILES, find_source, package
+from autovid.export.manifest import WEIGHTS
+from autovid.runtimes.sessions import open_openvino
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
@@ -49,9 +52,9 @@ def test_it_says_what_it_is_at_before_it_takes_long(
     said: list[str] = []
 
     def told(step: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any) -> Any:
+        def noted(*args: Any, **options: Any) -> Any:
             said.append(capsys.readouterr().err)
-            return step(*args)
+            return step(*args, **options)
 
         return noted
 
@@ -155,7 +158,7 @@ def test_what_a_folder_says_of_itself(trained: Path, exported: dict[str, Path]) 
     arch = autovid.load_architecture(trained / "architecture.yaml")
     for kind, folder in exported.items():
         assert sorted(file.name for file in folder.iterdir()) == sorted(
-            ["README.md", "architecture.yaml", "model.json", FILES[kind]]
+            ["README.md", "architecture.yaml", "model.json", FILES[kind], *([WEIGHTS[kind]] if kind in WEIGHTS else [])]
         )
         about = json.loads((folder / "model.json").read_text())
         assert (about["hash"], about["kind"], about["outputs"]) == (arch.hash, kind, 12)
@@ -294,6 +297,93 @@ def test_a_name_that_would_break_a_line_is_written_as_escapes(
         lines_shown = capsys.readouterr().out.splitlines()
         assert len(lines_shown) == lines
         assert all(line.endswith(r"\n\u202e\x1b[31mé") for line in lines_shown[1:])
+
+
+def test_weights_in_a_file_of_their_own_are_checked_too(
+    exported: dict[str, Path], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(exported["openvino"], tmp_path / "folder")
+    (folder / "model.bin").write_bytes((exported["openvino"] / "model.bin").read_bytes()[:-4] + b"1234")
+    assert main(["predict", str(folder), str(clip), "--device", "cpu"]) == 2
+    assert "model.bin is changed or damaged" in capsys.readouterr().err
+    (folder / "model.bin").unlink()
+    assert main(["predict", str(folder), str(clip), "--device", "cpu"]) == 2
+    assert "model.bin is missing; export again" in capsys.readouterr().err
+
+
+def test_what_is_no_model_of_openvino_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^mine is no model that this OpenVINO can read: .+") as refused:
+        open_openvino(b"<net", b"", "cpu", "mine")
+    assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match="run on the CPU here, not on cuda"):
+        open_openvino(b"", b"", "cuda", "mine")
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert main(["export", str(trained), "--format", "openvino", "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(
+        "openvino is not installed: pip install openvino onnx onnxscript, or the extra autovid-nas[openvino]"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_format_is_evaluated_and_has_the_accuracy_of_its_run(
+    trained: Path, exported: dict[str, Path], tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the probabilities, which a rounding may bring a draw's other class for: one video of 12 at most."""
+    words = ["--data", str(tiny_videos), "--device", "cpu", "--decoders", "0", "--json"]
+    capsys.readouterr()
+    figures = {}
+    for name, folder in {"run": trained, **exported}.items():
+        assert main(["evaluate", str(folder), *words]) == 0
+        figures[name] = json.loads(capsys.readouterr().out)
+    run = figures["run"]
+    for figure in figures.values():
+        assert abs(figure["top1"] - run["top1"]) <= 100 / run["decoded"] + 1e-9
+        assert (figure["macs_per_view"], figure["params"]) == (run["macs_per_view"], run["params"])
+    assert main(["evaluate", str(exported["openvino"]), *words, "--views", "lcr"]) == 2
+    assert "takes crops of 32 alone, and views lcr are of" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_int8_says_what_it_loses_and_predicts(
+    trained: Path, tiny_videos: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "out", ["export", str(trained), "--int8", "-o", str(tmp_path / "out")]
+    assert main([*words, "--format", "openvino"]) == 0
+    shown = capsys.readouterr().out
+    about = json.loads((out / "model.json").read_text())
+    quantized = about["quantized"]
+    assert f"top-1 {quantized['int8']:.2f} % in int8, {quantized['fp32']:.2f} % before" in shown
+    assert "compute in int8" in (out / "README.md").read_text()
+    assert 0 < quantized["clips"] <= 128
+    assert main(["evaluate", str(trained), "--device", "cpu", "--decoders", "0", "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert (quantized["fp32"], quantized["videos"]) == (evaluation["top1"], evaluation["decoded"])
+    assert b"FakeQuantize" in (out / "model.xml").read_bytes()
+    assert 1e-7 < about["check"]["difference"] < 0.3 * about["check"]["largest_logit"]
+    assert len(predict(capsys, out, clip)) == 1
+
+
+def test_int8_of_what_cannot_have_it_is_refused(
+    trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["-o", str(tmp_path / "out")]
+    for words, message in {
+        (str(trained), "--int8", "--format", "torch"): "there is no int8 for torch; give --format onnx or openvino",
+        (str(trained), "--data", str(tiny_videos)): "--data is for --int8; leave it out",
+        (
+            str(trained.parent / "architecture.yaml"),
+            "--int8",
+        ): "is no training, which would know its videos",
+    }.items():
+        assert main(["export", *words, *out]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", FILES)

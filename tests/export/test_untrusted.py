@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from autovid.errors import ConfigError
-from autovid.export.programs import save_torch
 from autovid.export.untrusted import load_program
+from autovid.runtimes.programs import save_torch
 
 Edit = Callable[[dict[str, bytes]], None]
 

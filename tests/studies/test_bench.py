@@ -14,11 +14,14 @@ from stopping import StopAt
 import autovid
 from autovid import measure
 from autovid.cli import main
+from autovid.export.package import TOLERANCE
 from autovid.kernels.compute import Compute
 from autovid.measure import Turns, largest_batch, most_clips, peak_memory, spare_memory
 from autovid.run import Progress
+from autovid.runtimes.sessions import Runtime
 from autovid.space import load_space
 from autovid.studies import Bench, BenchSettings, notes, open_measured, tables
+from autovid.studies.measured import in_runtime
 from autovid.train.recipe import view_crop
 
 CPU = torch.device("cpu")
@@ -258,3 +261,42 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
         assert says in error
         assert "\n" not in error
     assert not (tmp_path / "no").exists()
+
+
+def test_runtimes_side_by_side_compute_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "tsn_resnet18", *SMALL, "--largest-batch", "2", "--runtime", "torch,openvino,onnxruntime"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    assert "openvino" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert [row["runtime"] for row in content["figures"]] == ["torch", "openvino", "onnxruntime"]
+    assert {"torch", "openvino", "onnxruntime"} <= set(content["versions"])
+    for row in content["figures"][1:]:
+        assert row["peak_bytes"] is None
+        assert row["latency_median"] > 0
+        assert row["largest_batch"] == 2
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_network_in_another_runtime_has_the_logits_of_torch(runtime: Runtime) -> None:
+    """To what exports are held to."""
+    network = open_measured("slowonly_r34_8x8", Compute("cpu", "fp32"), frames=2, crop=32)
+    other = in_runtime(network, runtime)
+    for batch in (1, 3):
+        x = network.input(batch)
+        expected, actual = network.run(x)(), torch.as_tensor(other.run(x)())
+        assert isinstance(expected, torch.Tensor)
+        assert (actual - expected).abs().max() <= TOLERANCE * max(1.0, float(expected.abs().max()))
+
+
+def test_what_a_runtime_cannot_do_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in {
+        ("--runtime", "tensorrt"): "give some of torch, onnxruntime, openvino",
+        ("--runtime", "onnxruntime", "--precision", "bf16"): "onnxruntime does not compute in bf16 here",
+        ("--runtime", "openvino", "--compile"): "--compile is torch's",
+    }.items():
+        try:
+            code = main(["bench", "tsn_resnet18", *SMALL, *words])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        assert code == 2
+        assert message in capsys.readouterr().err

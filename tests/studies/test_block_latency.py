@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autovid.cli import main
 from autovid.costs import LatencyFile, latency_table, read_latency_file
 from autovid.costs.latency import distinct_blocks
 from autovid.errors import ConfigError, RunError
+from autovid.export.package import TOLERANCE
 from autovid.kernels.compute import Compute
 from autovid.run import Progress
 from autovid.space import load_space
@@ -104,3 +106,22 @@ def test_a_file_that_was_changed_is_refused(change: dict[str, Any], says: str, c
     (tmp_path / "t.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(ConfigError, match=says):
         read_latency_file(tmp_path / "t.json")
+
+
+def test_another_runtime_is_in_the_file_and_goes_on_only_with_itself(clock: Clock, tmp_path: Path) -> None:
+    file = measure(tmp_path / "t.json", runtime="openvino")
+    assert file.runtime == "openvino"
+    assert "openvino, cpu, fp32" in file.about()
+    with pytest.raises(RunError, match="runtime: openvino there, torch now"):
+        measure(tmp_path / "t.json", resume=True)
+
+
+def test_a_block_computes_the_same_in_another_runtime() -> None:
+    """To what whole exports are held to; a block has fewer layers."""
+    compute, blocks = Compute("cpu", "fp32"), distinct_blocks([SPACE])
+    for kind, runtime in {"stem": "openvino", "strided_conv": "onnxruntime"}.items():
+        site, choice = next(place for key, place in blocks.items() if key.startswith(kind))
+        expected, actual = (
+            torch.as_tensor(module.block_run(site, choice, compute, 1, one)()) for one in ("torch", runtime)
+        )
+        assert (actual - expected).abs().max() <= TOLERANCE * max(1.0, float(expected.abs().max()))

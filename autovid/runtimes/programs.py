@@ -1,48 +1,42 @@
-"""A network as a program that other software runs: torch.export's graph of aten operations, and ONNX.
+"""A module as a program that other software runs: torch.export's graph of aten operations, ONNX, and OpenVINO's files.
 
-Both take batches of any size and clips of exactly one size, in fp32.
+Programs are in fp32. They take batches of any size, or of exactly one where they are made to be measured.
 """
 
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from autovid.clip import Clip
 from autovid.errors import ConfigError
-from autovid.export.manifest import Interface
-from autovid.models import Network
+from autovid.kernels.tracing import translating
 
 Shape = tuple[int | str | None, ...]
 """A shape without the batch's dimension; sizes that are not fixed are symbols."""
 
-METADATA = "autovid"  # the key of an ONNX file's metadata that has the interface
 
+def trace(
+    module: nn.Module, inputs: Sequence[Tensor], name: str, *, any_batch: bool = True, translate: bool = False
+) -> torch.export.ExportedProgram:
+    """Trace a module in evaluation; `translate`: for a runtime other than torch's.
 
-def noise(clip: Clip, batch: int) -> Tensor:
-    """Make clips (batch, 3, T, H, W) of normal noise in channels_last_3d, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, 3, clip.frames, clip.crop, clip.crop, generator=generator)
-    return x.contiguous(memory_format=torch.channels_last_3d)
-
-
-def trace(net: Network, clip: Clip, name: str) -> torch.export.ExportedProgram:
-    """Trace a network in evaluation. Raises ConfigError where torch cannot make one."""
-    with _refused(name, "torch"), torch.no_grad(), _quiet():
-        shapes = {"x": {0: torch.export.Dim("batch")}}
-        program = torch.export.export(net, (noise(clip, 2),), dynamic_shapes=shapes)
+    With `any_batch` the first dimension of the inputs, which is two or more here, may have any size. Raises ConfigError
+    where torch cannot make a program.
+    """
+    shapes = [{0: torch.export.Dim("batch")} for _ in inputs] if any_batch else None
+    with _refused(name, "torch"), torch.no_grad(), quiet(), translating() if translate else nullcontext():
+        program = torch.export.export(module, (*inputs,), dynamic_shapes=shapes)
     program.example_inputs = None  # a clip of its own in every file, and the one thing in it that would be pickled
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # the paths of this machine
     _avoid_keywords(program)
     return program
@@ -71,37 +65,55 @@ def _avoid_keywords(program: torch.export.ExportedProgram) -> None:
 
 def save_torch(program: torch.export.ExportedProgram, file: Path) -> None:
     """Write a file for `torch.export.load`."""
-    with _quiet():
+    with quiet():
         torch.export.save(program, file)
 
 
-def save_onnx(program: torch.export.ExportedProgram, file: Path, interface: Interface) -> None:
-    """Write an ONNX file with input `clip` and output `logits`, and the interface in its metadata.
+def to_onnx(program: torch.export.ExportedProgram, name: str, metadata: dict[str, str] | None = None) -> Any:
+    """Translate a program to an `onnx.ModelProto` with outputs `logits`, and inputs `clip` where there is one.
 
     Raises ConfigError where an operation has no counterpart, or a package is missing.
     """
     onnx = needed("onnx")
     needed("onnxscript")
-    names: dict[str, Any] = {"input_names": ["clip"], "output_names": ["logits"]}
-    with _refused(interface.name, "onnx"), _quiet():
+    inputs = ["clip"] if len(program.graph_signature.user_inputs) == 1 else None
+    names: dict[str, Any] = {"input_names": inputs, "output_names": ["logits"]}
+    with _refused(name, "onnx"), quiet():
         exported = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
         assert exported is not None
         model = exported.model_proto
     _rename_batch(model.graph)
     for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
         del node.metadata_props[:]  # of the exporter, for itself: half of a small file
-    own = msgspec.structs.asdict(interface)
-    text = msgspec.json.encode({key: own[key] for key in Interface.__struct_fields__}).decode()
-    onnx.helper.set_model_props(model, {METADATA: text})
-    onnx.save(model, str(file))
+    onnx.helper.set_model_props(model, metadata or {})
+    return model
+
+
+def save_onnx(model: Any, file: Path) -> None:
+    """Write a model that `to_onnx` has returned."""
+    needed("onnx").save(model, str(file))
+
+
+def save_openvino(model: Any, file: Path) -> None:
+    """Write a model that `to_onnx` has returned as an .xml file of OpenVINO, in fp32, with its weights in .bin beside.
+
+    By way of ONNX, so that there is one translation. OpenVINO's own converter would tell its makers of every use.
+    """
+    openvino = needed("openvino")
+    with _refused(file.name, "openvino"):
+        openvino.save_model(openvino.Core().read_model(model.SerializeToString()), str(file), compress_to_fp16=False)
 
 
 def needed(package: str) -> ModuleType:
-    """Import a package of the extra `onnx`. Raises ConfigError where it is not installed."""
+    """Import a package of the extras `onnx` or `openvino`. Raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(f"ONNX needs the package {package}: pip install onnx onnxscript onnxruntime") from error
+        extra = "openvino" if package == "openvino" else "onnx"
+        packages = "openvino onnx onnxscript" if extra == "openvino" else "onnx onnxscript onnxruntime"
+        raise ConfigError(
+            f"the package {package} is not installed: pip install {packages}, or the extra autovid-nas[{extra}]"
+        ) from error
 
 
 def _rename_batch(graph: Any) -> None:
@@ -129,7 +141,7 @@ def _refused(name: str, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the notes of torch's exporters to their developers."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
