@@ -1,6 +1,6 @@
 """Does a search find better architectures than chance? Searches the benchmark's space; the table says what it found.
 
-Command: autovid data synthetic bench -o DATA; python experiments/proof.py DATA/bench.csv -o runs/proof
+Command: python experiments/proof.py DATA/bench.csv -o runs/proof     (after: autovid data synthetic bench -o DATA)
 Hardware: not run
 Time: not run
 Result: not run

@@ -109,11 +109,8 @@ def needed(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        extra = "openvino" if package == "openvino" else "onnx"
-        packages = "openvino onnx onnxscript" if extra == "openvino" else "onnx onnxscript onnxruntime"
-        raise ConfigError(
-            f"the package {package} is not installed: pip install {packages}, or the extra autovid-nas[{extra}]"
-        ) from error
+        packages = "openvino onnx onnxscript" if package == "openvino" else "onnx onnxscript onnxruntime"
+        raise ConfigError(f"the package {package} is not installed: pip install {packages}") from error
 
 
 def _rename_batch(graph: Any) -> None:

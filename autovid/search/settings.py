@@ -20,7 +20,9 @@ PARSEC = {  # options that are also flags and keys of a recipe
     "samples", "beta", "likelihood", "in_range", "cost_gradient", "open_prior",
 }  # fmt: skip
 PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # of PARSEC in the papers' recipe
-OURS = {"cost_gradient": "exact", "open_prior": "evidence"}  # in the proxy's, where draws lie in the range
+OURS = {  # in the proxy's, where draws lie in the range
+    "cost_gradient": "exact", "open_prior": "evidence", "uniform_draws": 0.5,
+}  # fmt: skip
 
 
 class PartSettings(Strict, frozen=True):

@@ -80,7 +80,15 @@ def search_record(name: str) -> dict[str, Any]:
     space = load_space(space_name)
     constraints = parse_constraints(space, {"flops": gflops})
     settings = settings_for(
-        space, proxy=True, videos=VIDEOS, samples=2, open_prior="quarter", batch=4, seed=SEED, **changes
+        space,
+        proxy=True,
+        videos=VIDEOS,
+        samples=2,
+        open_prior="quarter",
+        batch=4,
+        seed=SEED,
+        options={"uniform_draws": 0.0},
+        **changes,
     )
     videos = VideoSet("noise", Path(), tuple("abc"), tuple(Video(str(i), i % CLASSES) for i in range(VIDEOS)), ())
     with in_float64(), closing(DrawnClips(space, videos, settings, Compute("cpu", "fp32"), 0, None)) as supernet:

@@ -34,10 +34,26 @@ def test_our_strategies_keep_the_rules(name: str) -> None:
         {"beta": 0.1, "likelihood": "sum"},
         {"cost_gradient": "exact"},
         {"cost_gradient": "in-range", "open_prior": "evidence"},
+        {"uniform_draws": 0.5, "in_range": True},
     ],
 )
 def test_parsec_keeps_the_rules_with_its_settings(options: dict[str, Any]) -> None:
     check_strategy(lambda problem: make_strategy("parsec", problem, {"samples": 3, **options}), small_problem())
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.25, 10), (1.0, 40)])
+def test_a_part_of_the_draws_of_parsec_is_uniform(share: float, expected: int) -> None:
+    problem = replace(small_problem(), warmup=2)
+    settings = {"uniform_draws": share, "in_range": True}
+    strategy = make_strategy("parsec", problem, settings)
+    likely = problem.sample(1, np.random.default_rng(1))[0]
+    for d, alpha in zip(problem.searched, strategy.prior.parameters()):  # type: ignore[attr-defined]
+        alpha.data[likely[d]] = 30.0  # the prior draws this one alone
+    rows = strategy.draw(5, 40, np.random.default_rng(0))
+    assert problem.inside(rows).all()
+    assert (rows != likely).any(1).sum() == expected  # no uniform draw of 10^14 is this one
+    assert (strategy.draw(5, 40, np.random.default_rng(0)) == rows).all()
+    assert (strategy.draw(1, 40, np.random.default_rng(0)) != likely).any(1).all()  # the warm-up is uniform
 
 
 class Outside(RandomSearch):

@@ -9,7 +9,7 @@ in-range, and a warm-up that lasts until there is evidence (autovid/search/objec
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -112,7 +112,9 @@ class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     term, or "auto"; `likelihood`: mean or sum over the clips of a batch; `in_range`: draw only inside the constraints;
     `arch_lr`: Adam's learning rate for alpha; `cost_gradient`: of the cost term, by the K architectures ("sampled"), of
     the expected cost ("exact") or of log P(in range) ("in-range"); `open_prior`: alpha learns after the problem's
-    warm-up, a quarter of the part ("quarter"), or when the scores say something about architectures ("evidence").
+    warm-up, a quarter of the part ("quarter"), or when the scores say something about architectures ("evidence");
+    `uniform_draws`: the part of a fixed number of architectures an update that is drawn uniformly, not from the prior,
+    so that the weights of what the prior leaves do not decay, and the supernet can compare it with the rest.
     """
 
     samples: int | Literal["auto"] = 13
@@ -123,6 +125,7 @@ class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     arch_lr: float = 0.015
     cost_gradient: Literal["sampled", "exact", "in-range"] = "sampled"
     open_prior: Literal["quarter", "evidence"] = "quarter"
+    uniform_draws: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
 
 class Parsec:
@@ -148,13 +151,18 @@ class Parsec:
         uniform = self.prior.uniform_entropy()
         entropy = uniform if warm else self.prior.entropy()
         k = n or sample_count(self.settings.samples, self.settings.most_samples, entropy, uniform)
-        log_probs = self.problem.uniform() if warm else self.prior.log_probs()
-        if self.settings.in_range:
-            choices = self.problem.sample(k, rng, log_probs=log_probs)
+        if n is not None and not warm and (several := round(n * self.settings.uniform_draws)):
+            rows = [self._sample(n - several, rng, self.prior.log_probs())] if several < n else []
+            choices = rng.permutation(np.concatenate([*rows, self._sample(several, rng, self.problem.uniform())]))
         else:
-            choices = self.problem.sample(k, rng, log_probs=log_probs, constraints=())
+            choices = self._sample(k, rng, self.problem.uniform() if warm else self.prior.log_probs())
         self._drawn = (step, choices) if n is None else None  # others are too few, or too many, to learn alpha from
         return choices
+
+    def _sample(self, n: int, rng: np.random.Generator, log_probs: list[NDArray[np.float64]]) -> Choices:
+        if self.settings.in_range:
+            return self.problem.sample(n, rng, log_probs=log_probs)
+        return self.problem.sample(n, rng, log_probs=log_probs, constraints=())
 
     def ask(self, step: int, rng: np.random.Generator) -> Choices:
         if step < self.problem.warmup or self.adam is None:
