@@ -68,7 +68,10 @@ class TracedModules:
         return torch.empty(shape, device="meta")
 
 
-@pytest.mark.parametrize("name", sorted(list_spaces()))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.thorough] * (name in ("two_stream", "x3d"))) for name in list_spaces()],
+)
 def test_table_equals_fvcore_without_batch_norm_at_another_input(name: str) -> None:
     space = load_space(name)
     arch = space.sample(1, seed=5)[0]

@@ -78,10 +78,10 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
     [
         MIRRORED,
         {"crops": "jitter", "flip": False, "jitter": (16, 40)},
-        {"crops": "multi_scale"},
+        pytest.param({"crops": "multi_scale"}, marks=pytest.mark.thorough),
         {"crops": "area", "auto_augment": True},
-        {"crops": "pad", "color_jitter": 0.4, "lighting": 0.1},
-        {**MIRRORED, "clip": Clip(frames=4, crop=16, sampling="uniform")},
+        pytest.param({"crops": "pad", "color_jitter": 0.4, "lighting": 0.1}, marks=pytest.mark.thorough),
+        pytest.param({**MIRRORED, "clip": Clip(frames=4, crop=16, sampling="uniform")}, marks=pytest.mark.thorough),
         {**MIRRORED, "clip": Clip(frames=16, crop=24, stride=5)},
         {**MIRRORED, "clip": Clip(frames=8, crop=16, sampling="uniform", snippet=2)},
     ],

@@ -87,7 +87,7 @@ def settle(net: Network) -> None:
 
 
 # Of the others each differs from one of these by an operation or two.
-IN_SUITE = ("two_stream", "slowonly", "mobilenet")
+IN_SUITE = ("two_stream", "mobilenet")
 
 
 @pytest.mark.parametrize(

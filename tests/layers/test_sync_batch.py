@@ -47,13 +47,17 @@ def learn(name: str, modules: Modules) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("name", "modules"),
     [
-        ("tsn_resnet50", {}),
-        ("tsn_resnet50", {"rms": {}, "dropout": {"rate": 0.7}}),
-        ("tsn_resnet50", {"shake_drop": {"level": "pixel"}, "cutmix": {}}),
-        ("tsn_resnet50", {"dnr": {}}),
-        ("tanet_resnet50", {}),
+        pytest.param("tsn_resnet50", {}, id="plain"),
+        pytest.param("tsn_resnet50", {"rms": {}, "dropout": {"rate": 0.7}}, id="rms", marks=pytest.mark.thorough),
+        pytest.param(
+            "tsn_resnet50",
+            {"shake_drop": {"level": "pixel"}, "cutmix": {}},
+            id="shake_drop",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param("tsn_resnet50", {"dnr": {}}, id="dnr", marks=pytest.mark.thorough),
+        pytest.param("tanet_resnet50", {}, id="tanet"),
     ],
-    ids=["plain", "rms", "shake_drop", "dnr", "tanet"],
 )
 def test_two_halves_make_the_whole(name: str, modules: Modules) -> None:
     whole, halves = learn(name, modules), together(learn, name, modules)

@@ -39,7 +39,7 @@ DEEPER = {  # the parts of others here: more blocks, another stride of frames, o
     "x3d_l", "x3d_m", "x3d_s",
     *(f"{strategy}_resnet50" for strategy in ("conv", "i3d", "nln", "s3d", "tam", "tsm")),
     *(f"{strategy}_inception_v1" for strategy in ("conv", "nln", "tam", "tsm")),
-    "auto_tsnet_s_noattention", "s2dnet_mini_kinetics", "s2dnet_x3d",
+    "auto_tsnet_s_noattention", "resnet50_imagenet", "s2dnet_mini_kinetics", "s2dnet_x3d", "tsn_resnet50",
 }  # fmt: skip
 EACH = [pytest.param(name, marks=[pytest.mark.thorough] if name in DEEPER else []) for name in NETWORKS]
 IMAGES = [name for name in NETWORKS if name.endswith(("_imagenet", "_cifar"))]

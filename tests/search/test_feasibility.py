@@ -34,7 +34,7 @@ def test_shared_tables_answer_as_tables_of_ones_own(space: SearchSpace) -> None:
         shared = Feasibility(space, constraints)
         for number in (0, 1):
             there = space.part_space(number, {})
-            archs = there.sample(40, seed=number)
+            archs = there.sample(20, seed=number)
             costs = fixed_cost(space, number, there, there.cost_table(), there.index(archs)).tolist()
             for arch, cost in zip(archs, costs):
                 chosen = decided(space, number, arch)

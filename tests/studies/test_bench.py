@@ -276,6 +276,7 @@ def test_runtimes_side_by_side_compute_the_same(tmp_path: Path, capsys: pytest.C
         assert row["largest_batch"] == 2
 
 
+@pytest.mark.thorough  # the exports of the suite are compared with torch as well
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_network_in_another_runtime_has_the_logits_of_torch(runtime: Runtime) -> None:
     """To what exports are held to."""

@@ -173,7 +173,7 @@ def videos(tiny_videos: Path) -> VideoSet:
     return open_videos(tiny_videos)
 
 
-LEARN = ("auto_tsnet_s_kinetics400", "dnr_kinetics400_tsm", "resnet110_cifar100", "rms_kinetics400", "s2dnet_ssv2")
+LEARN = ("auto_tsnet_s_kinetics400", "dnr_kinetics400_tsm", "resnet110_cifar100", "rms_kinetics400")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(
     assert log(tmp_path / "run") == log(whole)
 
 
+@pytest.mark.thorough  # that workers change no clip is tested of the loader
 def test_workers_and_the_callers_random_state_change_nothing(videos: VideoSet, whole: Path, tmp_path: Path) -> None:
     torch.manual_seed(123)
     train(tmp_path / "run", videos, workers=2)

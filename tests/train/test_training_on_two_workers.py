@@ -57,8 +57,15 @@ def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize(
     ("model", "changes"),
-    [(ARCH, {}), (TSM, {"frames": 4, "crop": 32, "epochs": 1, "lr": 0.002, "max_norm": 5.0, "ema": 0.9})],
-    ids=["architecture", "tsm with cutmix"],
+    [
+        pytest.param(ARCH, {}, id="architecture"),
+        pytest.param(
+            TSM,
+            {"frames": 4, "crop": 32, "epochs": 1, "lr": 0.002, "max_norm": 5.0, "ema": 0.9},
+            id="tsm with cutmix",
+            marks=pytest.mark.thorough,
+        ),
+    ],
 )
 def test_two_workers_train_as_one(model: Model, changes: dict[str, Any], tiny_videos: Path, tmp_path: Path) -> None:
     whole = watched(tmp_path / "whole", tiny_videos, model, changes)
