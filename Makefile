@@ -15,7 +15,7 @@ search: $(STAMP)
 
 # Three processes on two cores: some tests wait for other programs.
 test: $(STAMP)
-	.venv/bin/python -m pytest -q -n 3 --dist loadfile --durations=10
+	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 # The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
 test-machines: $(STAMP)
@@ -38,7 +38,7 @@ docs: $(STAMP)
 check: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/mypy autovid
-	.venv/bin/python -m pytest -q -n 3 --dist loadfile --durations=10
+	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 # All but table.py, which takes hours and is run in pieces.
 bench: $(STAMP)

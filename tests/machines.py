@@ -32,7 +32,7 @@ NUMERICAL = (
     "tests/models", "tests/report", "tests/search", "tests/solver", "tests/studies", "tests/train", "tests/weights",
     "tests/test_distributed.py",
 )  # fmt: skip
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 THOROUGH = ("-m", "not docs or thorough")
 BUILDER = "tests/models/test_builder.py::test_"
 # Equality of supernet and frozen network, forward and backward; our kernels beside torch's; two workers beside one.
