@@ -11,7 +11,6 @@ import pytest
 import torch
 from range_server import RangeServer, serving
 
-from autovid.cli import main
 from autovid.clip import Clip
 from autovid.data import ClipLoader, FaultLog, VideoSet, open_videos, remote
 from autovid.data.member_cache import LOCK, MemberCache, cache_bytes
@@ -24,20 +23,11 @@ CLIP = Clip(frames=4, crop=32, stride=2)
 STEPS = 5
 
 
-@pytest.fixture(scope="module")
-def packed(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packed") / "shards"
-    assert main(["data", "pack", str(tiny_videos), "-o", str(out), "--shard-size", "0.05M"]) == 0
-    return out
-
-
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(shard_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for each test, and no waiting."""
-    monkeypatch.setenv("AUTOVID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "WAIT", 0.0)
-    remote._folder.cache_clear()
-    return tmp_path / "cache/shards"
+    return shard_cache
 
 
 @pytest.fixture

@@ -29,18 +29,10 @@ CLIP = Clip(frames=4, crop=32, stride=2)
 TRAIN = "train tsn_resnet18 --recipe proxy --epochs 2 --batch 4 --crop 16 --jitter 16:20 --device cpu --precision fp32"
 
 
-@pytest.fixture(scope="module")
-def packed(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packed") / "shards"
-    assert main(["data", "pack", str(tiny_videos), "-o", str(out), "--shard-size", "0.05M"]) == 0
-    return out
-
-
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("AUTOVID_CACHE", str(tmp_path / "cache"))
-    remote._folder.cache_clear()
-    return tmp_path / "cache/shards"
+def cache(shard_cache: Path) -> Path:
+    """An empty cache for each test."""
+    return shard_cache
 
 
 def train(out: Path, data: object, *more: str) -> list[str]:
