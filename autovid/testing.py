@@ -23,6 +23,8 @@ from autovid.search.strategy import Scores, Strategy
 from autovid.solver import CostRange
 from autovid.space import load_space
 
+__all__ = ["check_block", "check_operation", "check_strategy", "small_problem"]
+
 MOST = 12  # choices at each site
 LABEL = 16  # characters of a part
 WIDTHS = {"in": (8, 12), "out": (12, 16)}
