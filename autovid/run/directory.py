@@ -147,7 +147,7 @@ class RunDirectory:
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{6,}", name))
 
     def record(self, key: str, value: Any) -> None:
-        """Set a key of config.yaml, one of those that may change while a run goes on (`config_file.FREE`)."""
+        """Set a key of config.yaml, one of those that may change while a run goes on (`FREE`)."""
         assert self.locked, "opened for reading only"
         assert key in FREE, "else the checkpoints would be another run's"
         self.config = {**self.config, key: value}

@@ -4,7 +4,7 @@ Casale, Gordon and Fusi, "Probabilistic neural architecture search" (2019, arXiv
 the loss as in "Auto-TSNet: two-stream networks by neural architecture search" (docs/papers.md gives the equations; they
 are in autovid/search/objective.py). One update draws K architectures; the weights learn from them, weighted by their
 likelihood, and after the warm-up the prior learns from the same K on held-out clips. Ours: `cost_gradient` exact and
-in-range, and a warm-up that lasts until there is evidence (autovid/search/objective.py).
+in-range, a warm-up that lasts until there is evidence (`Opening`), and `uniform_draws`.
 """
 
 from collections.abc import Mapping, Sequence
