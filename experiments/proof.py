@@ -15,27 +15,40 @@ Every architecture of `search_spaces/bench.yaml` that the table holds was traine
   architectures of the band and their mean losses alone; beside it tau of MACs, of parameters and of the synaptic flow,
   of seed against seed, and the most that a ranking can expect to reach with the noise that the table's seeds have.
 
+- curves: the percentile of what a search ends with among the architectures of the band, against what it has cost, in
+  trainings of one architecture alone. Our recipe at several lengths and the papers' recipe, with weights that are
+  shared; random search and evolution that train each architecture alone, by the table: they choose by one seed, and
+  the percentile is that by the other.
+
 Each search goes on where it stopped; what is done is read again. The figures are printed, and written as proof.json.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import autovid
 from autovid.api import SearchRun
+from autovid.data import open_videos
 from autovid.data.frame_cache import choose_cache
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.search import read_search
-from autovid.search.choice import Judge
+from autovid.search.choice import Judge, passed_clips
+from autovid.search.constraints import final_constraints
 from autovid.search.derivation import parameters
+from autovid.search.part_ranges import parse_constraints
+from autovid.search.plan import FORWARD
+from autovid.search.problem import whole_problem
+from autovid.search.settings import settings_for
+from autovid.search.strategy import Scores, make_strategy
 from autovid.search.supernet import Supernet
 from autovid.space import Architecture, load_space
 from autovid.studies.correlation import interval, kendall, spoken
@@ -46,6 +59,11 @@ from autovid.train.inherited import open_supernet_weights
 BAND = (2_483_200, 2_636_800)  # MACs: 3 % either side of 2.56 million
 RANGES = ((2_483_200, 2_560_000), (2_560_000, 2_636_800))
 RANDOM = 16
+TRAINING = 600 * 64  # clips that pass forward and backward in one training of the table
+TRAININGS = (1, 2, 4, 8, 16, 32)  # that random search and evolution have
+LENGTHS = {"proxy": (0.25, 0.5, 1.0, 2.0, 4.0), "full": (0.25, 1.0)}  # of searches, times the steps of the recipe
+REPEATS = 200  # of random search and evolution
+EVOLUTION = {"population": 8, "sample": 4, "batch": 1}
 
 
 class Trained:
@@ -56,6 +74,7 @@ class Trained:
         rows = np.stack(np.unravel_index(np.arange(space.size), space.sizes), axis=1)
         macs = space.cost_table().macs(rows)
         inside = (low <= macs) & (macs <= high)
+        self.space, self.range = space, (low, high)
         self.rows: NDArray[np.int64] = rows[inside]
         self.macs: NDArray[np.int64] = macs[inside]
         self.archs: list[Architecture] = [space.architecture(row) for row in self.rows]
@@ -67,6 +86,12 @@ class Trained:
     def number(self, arch: Architecture) -> int:
         """The row of an architecture."""
         return [one.hash for one in self.archs].index(arch.hash)
+
+    def percentile(self, number: int, seeds: Sequence[int]) -> float:
+        """How many percent of the others have a larger loss, by each of `seeds` alone; the mean over these."""
+        loss = np.array([one[list(seeds)] for one in self.loss])
+        above = (loss > loss[number]).sum(0) / (len(loss) - 1)
+        return float(100 * above.mean())
 
 
 def place(found: int, others: Sequence[int], loss: NDArray[np.float64]) -> float:
@@ -95,13 +120,31 @@ def ceiling(loss: Sequence[NDArray[np.float64]], rng: np.random.Generator) -> fl
     return float(np.mean(taus))
 
 
-def search(index: Path, out: Path, macs: tuple[int, int], seed: int, steps: int | None) -> SearchRun:
-    """Search a range of MACs, or go on with it; by the space's own proxy, or in `steps` a part."""
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+def flops(macs: tuple[int, int]) -> dict[str, str]:
+    """A range of MACs as a constraint."""
+    return {"flops": f"{macs[0] / 1e9}:{macs[1] / 1e9}"}
+
+
+def search(
+    index: Path, out: Path, macs: tuple[int, int], seed: int, length: float, recipe: Literal["proxy", "full"] = "proxy"
+) -> SearchRun:
+    """Search a range of MACs by a recipe, with `length` times its steps, or go on with it."""
+    space, videos = load_space("bench"), len(open_videos(index).train)
+    parts = settings_for(space, proxy=recipe == "proxy", videos=videos).parts
     return autovid.search(
-        "bench", {"flops": f"{macs[0] / 1e9}:{macs[1] / 1e9}"}, data=index, out=out, recipe="proxy", seed=seed,
-        device="cpu", precision="fp32", resume=out.is_dir(), **changes,
+        space, flops(macs), data=index, out=out, recipe=recipe, seed=seed, device="cpu", precision="fp32",
+        resume=out.is_dir(), steps={part.name: max(1, round(length * part.steps)) for part in parts},
     )  # fmt: skip
+
+
+def trainings(run: SearchRun) -> float:
+    """What a search has cost, in trainings of the table: the clips that have passed; a forward pass counts a third."""
+    settings = run.searched.settings
+    records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    learned = sum(record.get("samples", 0) for record in records) * settings.batch
+    scored = settings.options["samples"] * settings.batch * sum("held_out_loss" in record for record in records)
+    chosen = passed_clips(settings.choice) if settings.choice else 0
+    return float(learned + FORWARD * (scored + chosen)) / TRAINING
 
 
 def supernet_losses(run: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -133,13 +176,13 @@ def compared(trained: Trained, found: int, others: Sequence[int], drawn: Sequenc
     }
 
 
-def choice(index: Path, out: Path, table: TableEvaluator, seeds: int, steps: int | None) -> dict[str, Any]:
+def choice(index: Path, out: Path, table: TableEvaluator, seeds: int, length: float) -> dict[str, Any]:
     """Compare what searches find with random architectures of the same range."""
     results: list[dict[str, Any]] = []
     for number, macs in enumerate(RANGES):
         trained = Trained(table, *macs)
         for seed in range(seeds):
-            run = search(index, out / f"choice-{number}-{seed}", macs, seed, steps)
+            run = search(index, out / f"choice-{number}-{seed}", macs, seed, length)
             found = trained.number(run.derive())
             others = [i for i in range(len(trained.archs)) if i != found]
             drawn = np.random.default_rng((number, seed)).choice(others, RANDOM, replace=False).tolist()
@@ -149,7 +192,7 @@ def choice(index: Path, out: Path, table: TableEvaluator, seeds: int, steps: int
     return {"comparisons": results, "p": p}
 
 
-def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, steps: int | None) -> dict[str, Any]:
+def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, length: float) -> dict[str, Any]:
     """Correlate the supernet's losses with the table's."""
     trained = Trained(table, *BAND)
     figures = {
@@ -164,7 +207,7 @@ def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, steps: in
     lines.append(f"ceiling by the noise of the table {ceiling(trained.loss, np.random.default_rng(0)):.2f}")
     taus = []
     for seed in range(seeds):
-        run = search(index, out / f"ranking-{seed}", BAND, seed, steps)
+        run = search(index, out / f"band-{length:g}-{seed}", BAND, seed, length)
         seen = supernet_losses(run.path, trained.rows)
         taus.append(kendall(seen, loss))
         lines.append(spoken(f"supernet, seed {seed}", taus[-1], interval(kendall, seen, loss)))
@@ -172,7 +215,54 @@ def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, steps: in
     return {"architectures": len(trained.archs), "tau": taus, "lines": lines}
 
 
-PARTS: dict[str, Callable[..., dict[str, Any]]] = {"choice": choice, "ranking": ranking}
+def asked(strategy: str, options: dict[str, Any], trained: Trained, repeat: int) -> list[float]:
+    """The percentiles of what a strategy has found after TRAININGS, told the loss of one seed, judged by the other."""
+    told, judged = (repeat % 2, 1 - repeat % 2)
+    constraints = final_constraints(parse_constraints(trained.space, flops(trained.range)), trained.space)
+    one = make_strategy(strategy, whole_problem(trained.space, constraints, seed=repeat), options)
+    rng, loss, known = np.random.default_rng((*b"asked", repeat)), np.array([x[told] for x in trained.loss]), []
+    places = {tuple(row): number for number, row in enumerate(trained.rows.tolist())}
+    for step in range(4 * TRAININGS[-1]):  # a population may come to know all its neighbours
+        choices = one.ask(step, rng)
+        numbers = [places[tuple(row)] for row in choices.tolist()]
+        zeros = np.zeros(len(numbers))
+        one.tell(choices, Scores(-loss[numbers], zeros, zeros.astype(np.int64), 1, math.log(24)))
+        known += [number for number in dict.fromkeys(numbers) if number not in known]  # no training is done twice
+    best = (min(known[:n], key=lambda number: loss[number]) for n in TRAININGS)
+    return [trained.percentile(number, [judged]) for number in best]
+
+
+def curves(index: Path, out: Path, table: TableEvaluator, seeds: int, length: float) -> dict[str, Any]:
+    """Percentiles against cost, in trainings of the table; `length` multiplies those of the searches."""
+    trained = Trained(table, *BAND)
+    points: list[dict[str, Any]] = []
+    for strategy, options in (("random", {"architectures": TRAININGS[-1]}), ("evolution", EVOLUTION)):
+        values = np.array([asked(strategy, options, trained, repeat) for repeat in range(REPEATS)])
+        for n, column in zip(TRAININGS, values.T):
+            low, high = np.percentile(column, [2.5, 97.5])
+            points.append(point(strategy, n, column) | {"low": round(low, 1), "high": round(high, 1)})
+    for recipe, lengths in LENGTHS.items():
+        for times in (length * one for one in lengths):
+            runs = []
+            for seed in range(seeds):
+                name = f"{'band' if recipe == 'proxy' else 'papers'}-{times:g}-{seed}"
+                runs.append(search(index, out / name, BAND, seed, times, recipe))
+            found = np.array([trained.percentile(trained.number(run.derive()), [0, 1]) for run in runs])
+            points.append(point(recipe, float(np.mean([trainings(run) for run in runs])), found))
+            points[-1]["each"] = found.round(1).tolist()
+    return {"points": points}
+
+
+def point(name: str, cost: float, percentiles: NDArray[np.float64]) -> dict[str, Any]:
+    """One point of a curve, printed: the mean percentile, and its standard error over searches."""
+    error = float(percentiles.std(ddof=1) / math.sqrt(len(percentiles))) if len(percentiles) > 1 else math.nan
+    mean = float(percentiles.mean())
+    count = len(percentiles)
+    print(f"{name:10} {cost:5.1f} trainings: percentile {mean:.0f} ± {error:.0f}, {count} searches", flush=True)
+    return {"name": name, "trainings": round(cost, 2), "percentile": round(mean, 1), "error": round(error, 1)}
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {"choice": choice, "ranking": ranking, "curves": curves}
 
 
 def main() -> int:
@@ -183,7 +273,7 @@ def main() -> int:
     parser.add_argument("--part", choices=PARTS, action="append", help="one part alone; can be given again")
     parser.add_argument("--table", default="bench", help="the table (default: bench)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the searches (default: 3)")
-    parser.add_argument("--steps", type=int, help="of each part of a search (default: the space's proxy)")
+    parser.add_argument("--length", type=float, default=1.0, help="of searches, times the steps of the space's proxy")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "proof.json"
@@ -191,7 +281,7 @@ def main() -> int:
     try:
         table = autovid.load_benchmark(args.table)
         for part in args.part or PARTS:
-            results[part] = PARTS[part](args.index, args.out, table, args.seeds, args.steps)
+            results[part] = PARTS[part](args.index, args.out, table, args.seeds, args.length)
             file.write_text(json.dumps(results, indent=1) + "\n")
     except ConfigError as error:
         print(f"proof: {error}")

@@ -73,10 +73,10 @@ class FakeRun:
         return SPACE.architecture(self.row)
 
 
-def test_both_parts_of_it_on_planted_answers(
+def test_all_parts_of_it_on_planted_answers(
     proof: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def best(index: Path, out: Path, macs: tuple[int, int], seed: int, steps: int | None) -> FakeRun:
+    def best(index: Path, out: Path, macs: tuple[int, int], seed: int, *length: Any) -> FakeRun:
         return FakeRun(ROWS[np.flatnonzero((macs[0] <= MACS) & (macs[1] >= MACS))[0]])
 
     order = {tuple(row): i for i, row in enumerate(ROWS.tolist())}
@@ -87,6 +87,8 @@ def test_both_parts_of_it_on_planted_answers(
     monkeypatch.setattr(proof, "synaptic_flow", lambda arch: float(arch.hash[:2] > "80"))
     monkeypatch.setattr(proof, "parameters", lambda arch: arch.macs() // 200)
     monkeypatch.setattr(proof.autovid, "load_benchmark", lambda name: planted())
+    monkeypatch.setattr(proof, "trainings", lambda run: 1.5)
+    monkeypatch.setattr(proof, "REPEATS", 4)
     monkeypatch.setattr("sys.argv", ["proof.py", "x.csv", "-o", str(tmp_path), "--seeds", "2"])
     assert proof.main() == 0
     results = json.loads((tmp_path / "proof.json").read_text())
@@ -95,6 +97,17 @@ def test_both_parts_of_it_on_planted_answers(
     assert results["ranking"]["architectures"] == 52
     assert results["ranking"]["tau"] == [1.0, 1.0]
     assert "seed against seed 1.00" in capsys.readouterr().out
+    points = {(one["name"], one["trainings"]): one["percentile"] for one in results["curves"]["points"]}
+    assert points["proxy", 1.5] == 100  # each of its searches finds the first of the band
+    assert points["random", 1] < points["random", 8] < points["random", 32] > 90
+    assert points["evolution", 1] < points["evolution", 32] > 90
+
+
+def test_a_percentile_is_the_mean_of_those_by_each_seed(proof: ModuleType) -> None:
+    trained = proof.Trained(planted(), *proof.BAND)
+    trained.loss = [np.array(pair) for pair in [(0.3, 0.1), (0.2, 0.2), (0.1, 0.3)]]
+    assert [trained.percentile(number, [0]) for number in range(3)] == [0, 50, 100]
+    assert [trained.percentile(number, [0, 1]) for number in range(3)] == [50, 50, 50]
 
 
 def test_a_table_that_lacks_architectures_of_the_range_ends_it_in_a_line(
