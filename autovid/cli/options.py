@@ -177,10 +177,14 @@ def constraints(parser: argparse.ArgumentParser) -> None:
     for name, sentence in COSTS.about().items():
         cost = COSTS.load(name)
         text = f"{cost.quantity.unit}: {sentence}"
-        group.add_argument(f"--{cost.option}", action="append", default=[], metavar="MIN:MAX", help=text)
+        group.add_argument(
+            f"--{cost.option}", dest=cost.option, action="append", default=[], metavar="MIN:MAX", help=text
+        )
         if cost.file:
-            text = f"made by autovid {cost.option}-table"
-            group.add_argument(f"--{cost.option}-table", type=Path, metavar="FILE", help=text)
+            text = f"the file that --{cost.option} is read from{cost.file_origin and f'; {cost.file_origin}'}"
+            group.add_argument(
+                f"--{cost.option}-table", dest=f"{cost.option}_table", type=Path, metavar="FILE", help=text
+            )
 
 
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:

@@ -35,6 +35,7 @@ class Cost(ABC):
     digits: ClassVar[int] = 4  # that an architecture's file has after the point
     by_fraction: ClassVar[bool] = False  # whether a part's range is the space's cost_fraction of the whole range
     file: ClassVar[str] = ""  # name, in a run directory, of the file that the cost is read from
+    file_origin: ClassVar[str] = ""  # who makes that file, for help and messages
 
     @classmethod
     def read(cls, path: Path) -> "Cost":
@@ -75,7 +76,8 @@ def make_cost(name: str, path: Path | None = None) -> Cost:
     """Return the registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
     kind = COSTS.load(name)
     if kind.file and path is None:
-        raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
+        origin = kind.file_origin and f": {kind.file_origin}"
+        raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE{origin}")
     return kind.read(path or Path())
 
 
