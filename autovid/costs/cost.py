@@ -86,6 +86,12 @@ def cost_names() -> dict[str, str]:
     return {COSTS.load(name).option: name for name in COSTS}
 
 
+def kept_files(run: Path) -> dict[str, Path]:
+    """Return the files of costs that a run directory has kept, by the costs' options."""
+    kept = {kind.option: run / kind.file for kind in map(COSTS.load, COSTS) if kind.file}
+    return {option: file for option, file in kept.items() if file.is_file()}
+
+
 def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:
     """Return the costs in units that an architecture's file has recorded."""
     known = {kind: kind.recorded(figures) for kind in map(COSTS.load, COSTS)}
