@@ -195,8 +195,7 @@ def train(
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
     training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
     recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, patience, ...
-    `plugins`: files of code to run, "FILE.py".
-    Raises ConfigError, DataError, RunError, DivergedError.
+    `plugins`: files of code to run. Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
@@ -217,8 +216,7 @@ def train(
             raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
         changes = {**clip_size(Path(start)), **changes}
     plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
-    videos = open_videos(str(data), seed=plan.seed)
-    path = Path(out) if out is not None else _free_directory("train")
+    videos, path = open_videos(str(data), seed=plan.seed), Path(out) if out is not None else _free_directory("train")
     if inherit:
         if weights is not None:
             raise ConfigError("inherit and weights are two places to start from; leave one of them out")
