@@ -180,7 +180,7 @@ def _parser(needed: str | None) -> argparse.ArgumentParser:
                 module.arguments(command)
             except argparse.ArgumentError as error:  # ours differ from each other
                 raise ConfigError(f"a cost's option is one that the command has already: {error}") from None
-            command.set_defaults(run=module.run, **short)
+            command.set_defaults(run=module.run, run_name=getattr(module, "run_name", None), **short)
             if name in WITH_PLUGINS:
                 _add_plugin(command)
     return parser
