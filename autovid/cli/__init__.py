@@ -15,7 +15,7 @@ from autovid.plugins import forget_plugins, load_plugins
 
 COMMANDS = {
     "search": "search a space for a network in a range of FLOPs",
-    "derive": "write the most probable architecture of a search",
+    "derive": "write the architecture that a search chooses, in its own range or another",
     "train": "train a network, or an architecture of a search, from scratch",
     "evaluate": "measure top-1 and top-5 of a trained network, averaged over views",
     "random-baseline": "train architectures drawn at random from a range of FLOPs",

@@ -1,4 +1,4 @@
-"""autovid derive: freeze the most probable architecture of a search, or the best ones of several costs."""
+"""autovid derive: the architecture that a search chooses, in its own range or another, or one for each of some costs."""
 
 import argparse
 import shlex
