@@ -1,4 +1,4 @@
-"""autovid derive: the architecture that a search chooses, in its own range or another, or one for each of some costs."""
+"""autovid derive: the architecture that a search chooses, in its own range or another, or the best of several costs."""
 
 import argparse
 import shlex
