@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from autovid.errors import ConfigError
+from autovid.plugins import load_plugins
 
 if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
 Ranges = Mapping[str, str | Sequence[str]]
+Files = Mapping[str, str | Path]
+Plugins = Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ class SearchRun:
         return read_search(self.path)
 
     def derive(
-        self, constraints: Ranges | None = None, *, latency_table: str | Path | None = None, no_range: bool = False
+        self, constraints: Ranges | None = None, *, files: Files = MappingProxyType({}), no_range: bool = False
     ) -> "Architecture":
         """Return the search's architecture, or with `constraints` another one from the same search.
 
+        `files`: of costs that need one, such as {"latency": "table.json"}; the run keeps those that it was given.
         Raises CostRangeError where the constraints hold nothing.
         """
         from autovid.search import derive, read_constraints
@@ -58,8 +62,8 @@ class SearchRun:
         searched = self.searched
         if constraints is None:
             return derive(searched, no_range=no_range)
-        files = self._cost_files(latency_table)
-        return derive(searched, read_constraints(searched.space, constraints, files), no_range=no_range)
+        others = read_constraints(searched.space, constraints, self._cost_files(files))
+        return derive(searched, others, no_range=no_range)
 
     def front(
         self,
@@ -68,7 +72,7 @@ class SearchRun:
         *,
         out: str | Path | None = None,
         data: str | Path | None = None,
-        latency_table: str | Path | None = None,
+        files: Files = MappingProxyType({}),
         epochs: float | None = None,
         device: str = "auto",
     ) -> "Front":
@@ -84,18 +88,18 @@ class SearchRun:
 
         asked = None
         if constraints is not None:
-            asked = read_constraints(self.searched.space, constraints, self._cost_files(latency_table))
+            asked = read_constraints(self.searched.space, constraints, self._cost_files(files))
         return derive_front(
             self.path, n, Path(out) if out is not None else self.path / "front", constraints=asked, device=device,
             data=None if data is None else str(data), training=TrainingPlan(epochs) if epochs else None,
             progress=Progress(f"front of {self.path}"),
         )  # fmt: skip
 
-    def _cost_files(self, latency_table: str | Path | None) -> dict[str, Path]:
-        """Return the file of a cost that needs one: what was given, or what the run has kept."""
-        kept = self.path / "latency.json"
-        table = Path(latency_table) if latency_table else kept if kept.is_file() else None
-        return {"latency": table} if table else {}
+    def _cost_files(self, files: "Files") -> dict[str, Path]:
+        """Return the files of costs that need one: those given, else what the run has kept."""
+        from autovid.costs import kept_files
+
+        return {**kept_files(self.path), **_paths(files)}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def search(
     strategy: str = "parsec",
     options: Mapping[str, Any] = MappingProxyType({}),
     recipe: Literal["proxy", "full"] | None = None,
-    latency_table: str | Path | None = None,
+    files: Files = MappingProxyType({}),
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -123,31 +127,31 @@ def search(
     cache: "CacheSize" = "auto",
     budget: float | None = None,
     resume: bool = False,
+    plugins: Plugins = (),
     **changes: Any,
 ) -> SearchRun:
     """Search a space, as `autovid search` does, and return the finished run.
 
-    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}. `data`: a folder, a CSV file, or "synthetic".
-    `budget`: seconds; where neither that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options`
-    are the strategy's. `changes`: epochs, steps, batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded
-    frames in memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default: runs/search-SPACE).
+    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}; `files`: of costs that need one, such as
+    {"latency": "table.json"}. `data`: a folder, a CSV file, or "synthetic". `budget`: seconds; where neither that nor
+    recipe, steps or epochs are given, 600, or 3,600 with `data`. `options`: of the strategy. `changes`: epochs, steps,
+    batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in memory: "auto" (where they fit), "off"
+    or bytes. `out` is a new directory (default: runs/search-SPACE). `plugins`: files of code to run, "FILE.py".
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
     from autovid.data.sources import recorded_source
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
+    from autovid.search import parse_constraints, settings_for
     from autovid.search.budget import budget_of, within_budget
-    from autovid.search.part_ranges import parse_constraints
     from autovid.search.run import planned
     from autovid.search.run import search as run_search
-    from autovid.search.settings import settings_for
     from autovid.space import SearchSpace, load_space
 
-    keep_memory()
+    _begin(plugins)
     what = space if isinstance(space, SearchSpace) else load_space(space)
-    resolved = parse_constraints(what, constraints, {"latency": Path(latency_table)} if latency_table else {})
+    resolved = parse_constraints(what, constraints, _paths(files))
     videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
     seconds = budget_of(budget, recipe, changes.get("steps"), changes.get("epochs"), embedded)
     settings = settings_for(
@@ -183,6 +187,7 @@ def train(
     decoders: int = 0,
     cache: "CacheSize" = "auto",
     resume: bool = False,
+    plugins: Plugins = (),
     **changes: Any,
 ) -> TrainedRun:
     """Train a network from scratch, as `autovid train` does, and evaluate it.
@@ -190,12 +195,11 @@ def train(
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
     training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
     recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, patience, ...
-    Raises ConfigError, DataError, RunError, DivergedError.
+    `plugins`: files of code to run. Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
     from autovid.data.sources import recorded_source
-    from autovid.kernels.allocator import keep_memory
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
     from autovid.train import find_model, make_recipe, train_model
@@ -203,7 +207,7 @@ def train(
     from autovid.train.inherited import check_inheritable, other_classes
     from autovid.train.trained import find_weights
 
-    keep_memory()
+    _begin(plugins)
     place = what.path if isinstance(what, SearchRun) else what
     model = find_model(place) if isinstance(place, str | Path) else place
     start = Path(str(place)) if inherit else weights
@@ -212,8 +216,7 @@ def train(
             raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
         changes = {**clip_size(Path(start)), **changes}
     plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
-    videos = open_videos(str(data), seed=plan.seed)
-    path = Path(out) if out is not None else _free_directory("train")
+    videos, path = open_videos(str(data), seed=plan.seed), Path(out) if out is not None else _free_directory("train")
     if inherit:
         if weights is not None:
             raise ConfigError("inherit and weights are two places to start from; leave one of them out")
@@ -229,6 +232,17 @@ def train(
             progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
+
+
+def _begin(plugins: Plugins) -> None:
+    from autovid.kernels.allocator import keep_memory
+
+    keep_memory()
+    load_plugins(plugins)
+
+
+def _paths(files: Files) -> dict[str, Path]:
+    return {option: Path(file) for option, file in files.items()}
 
 
 def _free_directory(name: str) -> Path:
@@ -247,20 +261,20 @@ def evaluate(
     checkpoint: Literal["best", "last"] = "best",
     device: str = "auto",
     decoders: int = 0,
+    plugins: Plugins = (),
 ) -> "Evaluation":
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
     A training has several checkpoints: the one that was best on val, and the last. A search has the weights of its
-    supernet. `data` is what was learned from unless given.
+    supernet. `data` is what was learned from unless given. `plugins`: files of code to run.
     Raises ConfigError, DataError, RunError.
     """
     from autovid.data import open_videos
-    from autovid.kernels.allocator import keep_memory
     from autovid.run import Progress
     from autovid.train import evaluate as evaluate_training
     from autovid.train import open_trained
 
-    keep_memory()
+    _begin(plugins)
     path = run.path if isinstance(run, TrainedRun | SearchRun) else Path(run)
     trained = open_trained(path, device, None if data is None else str(data), checkpoint)
     videos = open_videos(str(data) if data is not None else trained.source, seed=trained.recipe.seed)
@@ -273,16 +287,17 @@ def predict(
     *,
     window: float | None = None,
     device: str = "auto",
+    plugins: Plugins = (),
 ) -> "list[Prediction]":
     """Predict what happens in videos, as `autovid predict` does, with a training, a search or an exported folder.
 
-    One prediction for each video, or for every `window` seconds of it. Raises ConfigError, DataError, RunError.
+    One prediction for each video, or for every `window` seconds of it. `plugins`: files of code to run.
+    Raises ConfigError, DataError, RunError.
     """
     from autovid.export import open_classifier
     from autovid.export import predict as predict_video
-    from autovid.kernels.allocator import keep_memory
 
-    keep_memory()
+    _begin(plugins)
     if window is not None and not 0 < window < float("inf"):
         raise ConfigError(f"window {window}: give a number of seconds above 0")
     classifier = open_classifier(model.path if isinstance(model, TrainedRun | SearchRun) else Path(model), device)

@@ -8,8 +8,10 @@ import pytest
 import autovid
 from autovid.api import SearchRun, TrainedRun
 from autovid.errors import ConfigError, CostRangeError
+from autovid.plugins import forget_plugins
 from autovid.space import load_architecture
 
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SMALL = {"recipe": "proxy", "crop": 16, "jitter": (16, 20), "batch": 4, "device": "cpu", "precision": "fp32"}
 
 
@@ -68,3 +70,39 @@ def test_a_network_by_name_takes_the_next_free_directory(
     spec = autovid.NetworkSpec(network="tsn_resnet18", frames=2)
     training = autovid.train(spec, data=tiny_videos, epochs=1, **SMALL)
     assert training.path == Path("runs/train-2")
+
+
+@pytest.mark.usefixtures("without_plugins")
+def test_code_of_ones_own_is_named_in_each_function(tiny_videos: Path, tmp_path: Path) -> None:
+    """As if each call were a program of its own: without the plugins it says which it needs."""
+    plugins = [EXAMPLES / "my_attention.py", EXAMPLES / "my_conv2plus1d.py"]
+    options = {"data": tiny_videos, "options": {"samples": 2}, "steps": 2, "out": tmp_path / "search", **SMALL}
+    with pytest.raises(ConfigError, match="--plugin FILE"):
+        autovid.search(EXAMPLES / "my_space.yaml", **options)
+    run = autovid.search(EXAMPLES / "my_space.yaml", **options, plugins=plugins)
+    forget_plugins()
+    needs = r"needs my_\w+.py, .*\(in Python plugins=\['my_\w+.py'\]\)"
+    training = {"data": tiny_videos, "epochs": 1, "out": tmp_path / "train", **SMALL}
+    with pytest.raises(ConfigError, match=needs):
+        autovid.train(run, **training)
+    trained = autovid.train(run, **training, plugins=plugins)
+    forget_plugins()
+    with pytest.raises(ConfigError, match=needs):
+        autovid.evaluate(trained, device="cpu")
+    assert autovid.evaluate(trained, device="cpu", plugins=plugins).top1 == trained.evaluation.top1
+    forget_plugins()
+    video = next(tiny_videos.glob("val/*/*.mp4"))
+    with pytest.raises(ConfigError, match=needs):
+        autovid.predict(trained, video, device="cpu")
+    assert len(autovid.predict(trained, video, device="cpu", plugins=plugins)) == 1
+
+
+def test_a_cost_that_needs_a_file_takes_it_by_the_name_of_its_option(run: SearchRun, tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    table.write_text("{}")
+    with pytest.raises(ConfigError, match="--latency needs --latency-table FILE: autovid latency-table measures one"):
+        run.derive({"latency": ":20"})
+    with pytest.raises(ConfigError, match=r"table.json is not a latency table"):
+        run.derive({"latency": ":20"}, files={"latency": table})
+    with pytest.raises(ConfigError, match=r"table.json is not a latency table"):
+        autovid.search("tiny", {"latency": ":20"}, files={"latency": table})

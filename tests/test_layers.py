@@ -1,6 +1,7 @@
 """A folder imports only from the lines above its own, also inside functions; imports for types alone do not count."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,10 @@ ONLY = {"av": "data/video.py", "yaml": "config", "ray": "cluster"}
 
 
 def run_imports(node: ast.AST) -> Iterator[str]:
-    """Modules imported at the top of a file and inside functions, but not under `if TYPE_CHECKING`."""
+    """Modules imported at the top of a file and inside functions, but not under `if TYPE_CHECKING`.
+
+    Those of `import_module` too, where it is told a text: all that may stand in the braces of one with braces.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
@@ -50,7 +54,17 @@ def run_imports(node: ast.AST) -> Iterator[str]:
             for alias in child.names:
                 whole = f"{child.module}.{alias.name}"
                 yield whole if whole in MODULES else child.module
+        if isinstance(child, ast.Call) and ast.unparse(child.func).rpartition(".")[2] == "import_module":
+            yield from told(child.args[0])
         yield from run_imports(child)
+
+
+def told(text: ast.expr) -> Iterator[str]:
+    """Modules that a text names."""
+    pieces = text.values if isinstance(text, ast.JoinedStr) else [text]
+    if all(isinstance(piece, ast.FormattedValue | ast.Constant) for piece in pieces):
+        pattern = "".join(re.escape(str(p.value)) if isinstance(p, ast.Constant) else r"\w+" for p in pieces)
+        yield from (name for name in MODULES if re.fullmatch(pattern, name))
 
 
 def test_every_folder_imports_only_from_lines_above_its_own() -> None:
@@ -73,6 +87,7 @@ def test_every_folder_imports_only_from_lines_above_its_own() -> None:
 
 def test_no_circle_of_files() -> None:
     graph = {name: set(run_imports(ast.parse(file.read_text(encoding="utf-8")))) for name, file in MODULES.items()}
+    del graph["autovid"]  # it gives every name of the package when it is asked for it
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:

@@ -209,7 +209,9 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 
 
 def test_nobody_is_told_to_install_what_others_call_autovid() -> None:
-    files = [ROOT / "README.md", *(ROOT / "autovid").rglob("*.py"), *(ROOT / "experiments").glob("*.*")]
+    pages = [file for file in (ROOT / "docs").rglob("*.md") if "_build" not in file.parts]
+    files = [*ROOT.glob("*.md"), *pages, *(ROOT / "experiments").glob("*.*")]
+    files += [file for kind in ("*.py", "*.md") for file in (ROOT / "autovid").rglob(kind)]
     told = re.compile(r"pip install[^`\n]*\bautovid(?![\w/.])")
     assert not [path for path in files if told.search(path.read_text(encoding="utf-8"))]
 

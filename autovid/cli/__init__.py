@@ -9,13 +9,13 @@ from typing import NoReturn
 
 from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
-from autovid.errors import AutovidError, RunError, did_you_mean
+from autovid.errors import AutovidError, ConfigError, RunError, did_you_mean
 from autovid.kernels.allocator import keep_memory
 from autovid.plugins import forget_plugins, load_plugins
 
 COMMANDS = {
     "search": "search a space for a network in a range of FLOPs",
-    "derive": "write the most probable architecture of a search",
+    "derive": "write the architecture that a search chooses, in its own range or another",
     "train": "train a network, or an architecture of a search, from scratch",
     "evaluate": "measure top-1 and top-5 of a trained network, averaged over views",
     "random-baseline": "train architectures drawn at random from a range of FLOPs",
@@ -45,9 +45,9 @@ COMPUTING = (
 
 LOADING = (*COMPUTING, "draw", "sweep", "describe")
 
-WITH_PLUGINS = {*COMMANDS} - {"data", "import-weights", "runs"}
-PLUGIN = """Python code of your own to run first, with blocks or operations that the network has; may be repeated;
-FILE.py@SHA256 also allows what was made with another content of the file"""
+WITH_PLUGINS = {*COMMANDS} - {"data", "runs"}
+PLUGIN = """Python code of your own to run first: it registers operations, blocks, networks, modules, costs or
+strategies; may be repeated; FILE.py@SHA256 also allows what was made with another content of the file"""
 
 EPILOG = """exit codes: 0 success, 2 wrong usage or a wrong file, 3 no architecture in the range,
 4 missing or broken data, 5 a run directory that is in use, damaged or of another configuration,
@@ -111,16 +111,16 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     """Run one command and return its exit code. `started`: this process is one of --workers already."""
     arguments = [*(sys.argv[1:] if argv is None else argv)]  # `list` may be our own module of that name here
     name = next((argument for argument in arguments if not argument.startswith("-")), None)
-    parser = _parser(name)
-    if name is not None and name not in COMMANDS:
-        parser.error(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}".rstrip("; "))
-    args = parser.parse_args(arguments, argparse.Namespace(words=arguments))
-    if args.command is None:
-        parser.print_help()
-        return 0
     try:
         forget_plugins()  # of an earlier command in this process
-        load_plugins(getattr(args, "plugin", ()))
+        load_plugins(_named_plugins(name, arguments))
+        parser = _parser(name)
+        if name is not None and name not in COMMANDS:
+            parser.error(f"there is no command {name!r}; {did_you_mean(name, COMMANDS)}".rstrip("; "))
+        args = parser.parse_args(arguments, argparse.Namespace(words=arguments))
+        if args.command is None:
+            parser.print_help()
+            return 0
         if getattr(args, "workers_of_run", None) and not (started or args.dry_run):
             return launch.start(args, arguments, main)
         launch.check(args)
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
                 keep_memory()
             return int(args.run(args) or 0)
     except AutovidError as error:
-        launch.report(error, args.command)
+        launch.report(error, str(name))
         return error.exit_code
     except KeyboardInterrupt as stop:
         return exit_code(stop)
@@ -140,8 +140,22 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
         return 0
     except OSError as error:  # one that no caller has explained
         refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-        launch.report(refused, args.command)
+        launch.report(refused, str(name))
         return refused.exit_code
+
+
+def _named_plugins(command: str | None, arguments: Sequence[str]) -> Sequence[str]:
+    """Return the files of --plugin. They are run before the parser is made, which has an option for each cost."""
+    if command not in WITH_PLUGINS:
+        return ()
+    parser = _Parser(prog=f"autovid {command}", add_help=False)
+    _add_plugin(parser)
+    named: Sequence[str] = parser.parse_known_args(arguments)[0].plugin
+    return named
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
 
 
 def _parser(needed: str | None) -> argparse.ArgumentParser:
@@ -162,8 +176,11 @@ def _parser(needed: str | None) -> argparse.ArgumentParser:
         if name == needed:
             short = SHORT.get(name, {})
             module = importlib.import_module(f"autovid.cli.{'search' if short else name.replace('-', '_')}")
-            module.arguments(command)
-            command.set_defaults(run=module.run, **short)
+            try:
+                module.arguments(command)
+            except argparse.ArgumentError as error:  # ours differ from each other
+                raise ConfigError(f"a cost's option is one that the command has already: {error}") from None
+            command.set_defaults(run=module.run, run_name=getattr(module, "run_name", None), **short)
             if name in WITH_PLUGINS:
-                command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help=PLUGIN)
+                _add_plugin(command)
     return parser

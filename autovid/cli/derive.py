@@ -1,4 +1,4 @@
-"""autovid derive: freeze the most probable architecture of a search, or the best ones of several costs."""
+"""autovid derive: the architecture that a search chooses, in its own range or another, or the best of several costs."""
 
 import argparse
 import shlex

@@ -103,8 +103,7 @@ def start(args: argparse.Namespace, arguments: Sequence[str], main: Callable[...
         raise ConfigError("WORLD_SIZE is set: torchrun has started the workers; leave --workers out")
     from autovid.cluster import WorkerGroup, run_workers
 
-    command = importlib.import_module(f"autovid.cli.{args.command}")
-    name = command.run_name(args)  # before anything is started: mistakes are reported here, once
+    name = args.run_name(args)  # before anything is started: mistakes are reported here, once
     out = args.out or options.run_directory(name, args.resume)
     own = [*arguments, *([] if args.out else ["-o", str(out)])]
     workers = WorkerGroup(args.workers_of_run, args.cpus_per_worker or _cores(args), args.gpus_per_worker)
@@ -141,7 +140,7 @@ def local_workers(args: argparse.Namespace) -> Iterator[None]:
 
     if torch.cuda.is_available() and args.device != "cpu":
         raise ConfigError("--processes share the CPU: give --device cpu, or start a worker for each GPU with torchrun")
-    importlib.import_module(f"autovid.cli.{args.command}").run_name(args)  # mistakes are reported here, once
+    args.run_name(args)  # mistakes are reported here, once
     with _others(number, args.words):
         yield
 

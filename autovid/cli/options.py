@@ -177,10 +177,14 @@ def constraints(parser: argparse.ArgumentParser) -> None:
     for name, sentence in COSTS.about().items():
         cost = COSTS.load(name)
         text = f"{cost.quantity.unit}: {sentence}"
-        group.add_argument(f"--{cost.option}", action="append", default=[], metavar="MIN:MAX", help=text)
+        group.add_argument(
+            f"--{cost.option}", dest=cost.option, action="append", default=[], metavar="MIN:MAX", help=text
+        )
         if cost.file:
-            text = f"made by autovid {cost.option}-table"
-            group.add_argument(f"--{cost.option}-table", type=Path, metavar="FILE", help=text)
+            text = f"the file that --{cost.option} is read from{cost.file_origin and f'; {cost.file_origin}'}"
+            group.add_argument(
+                f"--{cost.option}-table", dest=f"{cost.option}_table", type=Path, metavar="FILE", help=text
+            )
 
 
 def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
@@ -196,15 +200,11 @@ def ranges(args: argparse.Namespace) -> dict[str, list[str]]:
 
 def cost_files(args: argparse.Namespace, run: Path | None = None) -> dict[str, Path]:
     """Return the files of costs that need one; where none is given, that which the directory `run` has kept."""
-    from autovid.costs import COSTS
+    from autovid.costs import cost_names, kept_files
 
-    files = {}
-    for cost in map(COSTS.load, COSTS):
-        kept = run / cost.file if run is not None and cost.file else None
-        file = getattr(args, f"{cost.option}_table", None) or (kept if kept is not None and kept.is_file() else None)
-        if file is not None:
-            files[cost.option] = file
-    return files
+    given = {option: getattr(args, f"{option}_table", None) for option in cost_names()}
+    kept = {} if run is None else kept_files(run)
+    return {**kept, **{option: file for option, file in given.items() if file is not None}}
 
 
 def sync_norm(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -31,14 +31,7 @@ RECIPE = (
 
 def run_name(args: argparse.Namespace) -> str:
     """Return the name of the run directory. Raises ConfigError and CostRangeError for what cannot be searched."""
-    from autovid.search import parse_constraints
-    from autovid.space import load_space
-
-    if args.experiment:
-        return f"search-{_load(args).space.name}"
-    space = load_space(args.space or SPACE)
-    parse_constraints(space, options.ranges(args), options.cost_files(args))
-    return f"search-{space.name}"
+    return f"search-{(_load(args).space if args.experiment else _asked(args)[0]).name}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -153,14 +146,11 @@ def _repeated(settings: "SearchSettings") -> str:
 def _by_table(args: argparse.Namespace) -> int:
     """Search with scores from a table: seconds, and no data."""
     from autovid.cli.console import show_search_result
-    from autovid.search import parse_constraints
     from autovid.search.strategy import read_strategy_options
-    from autovid.space import load_space
     from autovid.studies import load_benchmark, search_by_table
 
     table = load_benchmark(args.score.removeprefix("table:"))
-    space = load_space(args.space or SPACE)
-    constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
+    space, constraints = _asked(args)
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
     result = search_by_table(
         space, constraints, table, Path(out), strategy=args.strategy,
@@ -195,11 +185,10 @@ def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) ->
 
 def _flags(args: argparse.Namespace) -> _Plan | None:
     """Return the search that the flags alone ask for; None after a dry run."""
-    from autovid.search import parse_constraints, settings_for
+    from autovid.search import settings_for
     from autovid.search.budget import budget_of
     from autovid.search.plan import SearchPlan
     from autovid.search.strategy import read_strategy_options
-    from autovid.space import load_space
 
     strategy_options, others = read_strategy_options(args.settings)
     choice, others = read_strategy_options(others, "choice")
@@ -208,8 +197,7 @@ def _flags(args: argparse.Namespace) -> _Plan | None:
             f"--set {others[0]} is for experiments, autovid search EXPERIMENT; without one --set takes strategy.KEY "
             "and choice.KEY, and the rest has options of its own"
         )
-    space = load_space(args.space or SPACE)
-    constraints = parse_constraints(space, options.ranges(args), options.cost_files(args))
+    space, constraints = _asked(args)
     seed, embedded = args.seed or 0, args.data in (None, "synthetic")
     budget = budget_of(args.budget, args.recipe, args.steps, args.epochs, embedded)
     videos, source = training.open_data(args.data or "synthetic", seed)
@@ -263,8 +251,27 @@ def _experiment(args: argparse.Namespace) -> _Plan | None:
     return _Plan(loaded.space, videos, source, settings, loaded.constraints)
 
 
+def _asked(args: argparse.Namespace) -> "tuple[SearchSpace, tuple[Constraint, ...]]":
+    """Return the space and the constraints of the flags. They are resolved once: `run_name` may have come first."""
+    from autovid.search import parse_constraints
+    from autovid.space import load_space
+
+    if "asked" not in args:
+        space = load_space(args.space or SPACE)
+        args.asked = space, parse_constraints(space, options.ranges(args), options.cost_files(args))
+    asked: tuple[SearchSpace, tuple[Constraint, ...]] = args.asked
+    return asked
+
+
 def _load(args: argparse.Namespace) -> "LoadedSearch":
-    """Return the experiment with the flags on top. Raises ConfigError."""
+    """Return the experiment with the flags on top; it is read once. Raises ConfigError."""
+    if "loaded" not in args:
+        args.loaded = _read(args)
+    loaded: LoadedSearch = args.loaded
+    return loaded
+
+
+def _read(args: argparse.Namespace) -> "LoadedSearch":
     from autovid.config import check_command, find_experiment
     from autovid.search.plan import load_search
 

@@ -1,6 +1,6 @@
 """Costs of networks: tables over a space of what an architecture uses up. Counting by a run: count.py."""
 
-from autovid.costs.cost import COSTS, Cost, Macs, Memory, Params, cost_names, make_cost, recorded_costs
+from autovid.costs.cost import COSTS, Cost, Macs, Memory, Params, cost_names, kept_files, make_cost, recorded_costs
 from autovid.costs.latency import Latency, LatencyFile, latency_table, read_latency_file
 from autovid.space.space import GFLOPS, MacsTable, convention, gflops
 
@@ -17,6 +17,7 @@ __all__ = [
     "convention",
     "cost_names",
     "gflops",
+    "kept_files",
     "latency_table",
     "make_cost",
     "read_latency_file",

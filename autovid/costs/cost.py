@@ -35,6 +35,7 @@ class Cost(ABC):
     digits: ClassVar[int] = 4  # that an architecture's file has after the point
     by_fraction: ClassVar[bool] = False  # whether a part's range is the space's cost_fraction of the whole range
     file: ClassVar[str] = ""  # name, in a run directory, of the file that the cost is read from
+    file_origin: ClassVar[str] = ""  # who makes that file, for help and messages
 
     @classmethod
     def read(cls, path: Path) -> "Cost":
@@ -75,13 +76,20 @@ def make_cost(name: str, path: Path | None = None) -> Cost:
     """Return the registered cost `name`; `path` is the file of a cost that needs one. Raises ConfigError."""
     kind = COSTS.load(name)
     if kind.file and path is None:
-        raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE: autovid {kind.option}-table measures one")
+        origin = kind.file_origin and f": {kind.file_origin}"
+        raise ConfigError(f"--{kind.option} needs --{kind.option}-table FILE{origin}")
     return kind.read(path or Path())
 
 
 def cost_names() -> dict[str, str]:
     """Return the names of all costs by their options."""
     return {COSTS.load(name).option: name for name in COSTS}
+
+
+def kept_files(run: Path) -> dict[str, Path]:
+    """Return the files of costs that a run directory has kept, by the costs' options."""
+    kept = {kind.option: run / kind.file for kind in map(COSTS.load, COSTS) if kind.file}
+    return {option: file for option, file in kept.items() if file.is_file()}
 
 
 def recorded_costs(figures: Mapping[str, Any]) -> dict[type[Cost], float]:

@@ -88,6 +88,7 @@ class Latency(Cost):
     times: LatencyFile = field(hash=False)
 
     name, option, quantity, metric, file = "latency", "latency", MILLISECONDS, "latency_ms", "latency.json"
+    file_origin = "autovid latency-table measures one"
 
     @classmethod
     def read(cls, path: Path) -> "Latency":

@@ -213,15 +213,15 @@ def _heading(row: Heading, lanes: list[_Lane], top: float) -> Iterator[Markup]:
 
 
 def _height(box: Box) -> float:
-    if box.kind == "attention":
+    if box.shape == "badge":
         return 16.0
     return max(5.0, LOW + PER_DOUBLING * (math.log2(box.size.positions) - FLAT))
 
 
 def _box(lane: _Lane, box: Box, top: float, height: float) -> Markup:
     middle, tall, width = top + height / 2, _height(box), lane.width(box)
-    if box.kind == "attention":
-        return _attention(lane, box, middle, tall)
+    if box.shape == "badge":
+        return _badge(lane, box, middle, tall)
     return tag(
         "g",
         tag("title", box.title),
@@ -230,7 +230,7 @@ def _box(lane: _Lane, box: Box, top: float, height: float) -> Markup:
     )
 
 
-def _attention(lane: _Lane, box: Box, middle: float, tall: float) -> Markup:
+def _badge(lane: _Lane, box: Box, middle: float, tall: float) -> Markup:
     width = WIDEST
     left = lane.left(width)
     return tag(

@@ -19,7 +19,7 @@ from autovid.models import Network, NetworkSpec
 from autovid.models.factory import Option
 from autovid.models.frame_networks import InvertedResidual
 from autovid.models.s2dnet import S2DNet
-from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Kind, Outline, measures
+from autovid.report.outline import Arrow, Aside, Box, Boxes, Heading, Outline, measures
 from autovid.train.trained import title_of
 
 FEWEST = 4  # pieces with feature maps that make a stream of a child of the network
@@ -248,10 +248,9 @@ def _box(piece: _Traced, alone: bool) -> Box:
     assert piece.size is not None
     number = piece.block_count
     blocks = f"{number} block{'s' * (number > 1)}" if number and "block" not in piece.stage.name else ""
-    kind: Kind = "stem" if piece.stage.name.endswith("stem") else "block"
     head = f"{piece.place} · {measures(piece.channels, piece.size)}" if alone else ""
     parts = (head, blocks, piece.kernels, *piece.layers)
-    return Box(piece.channels, piece.size, tuple(part for part in parts if part), _title(piece), kind)
+    return Box(piece.channels, piece.size, tuple(part for part in parts if part), _title(piece))
 
 
 def _aside(stage: Stage) -> Aside:

@@ -4,16 +4,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from autovid.blocks.block import SKIP, Choice
-from autovid.blocks.site import Site, Size
+from autovid.blocks.site import Shape, Site, Size
 from autovid.costs import gflops
 from autovid.space import Architecture
 
-Kind = Literal["stem", "block", "attention"]
 Probabilities = Mapping[str, tuple[tuple[object, ...], np.ndarray]]
 """By decision: its candidates, and the probability of each (C,)."""
 
@@ -28,7 +27,7 @@ class Box(NamedTuple):
     size: Size
     label: tuple[str, ...]
     title: str
-    kind: Kind = "block"
+    shape: Shape = "box"
 
 
 class Heading(NamedTuple):
@@ -134,8 +133,7 @@ class _Architecture:
 
     def _box(self, site: Site) -> Box:
         size = site.size if site.place != "head" else site.size_in  # before the mean
-        kind: Kind = "attention" if site.shape == "badge" else "block"
-        return Box(self._choice(site)["width"], size, self._label(site), self._title(site), kind)
+        return Box(self._choice(site)["width"], size, self._label(site), self._title(site), site.shape)
 
     def _choice(self, site: Site) -> Choice:
         return site.choice(self.arch.choices)

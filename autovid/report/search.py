@@ -15,7 +15,7 @@ from autovid.report.runs import Run
 from autovid.search import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture
-from autovid.space.layout import is_searched_in
+from autovid.space.layout import is_searched_in, sites
 from autovid.space.schema import JOINT
 
 INSTANTS = 40  # of a small picture
@@ -209,11 +209,13 @@ class _Cell(NamedTuple):
 
 
 def _groups(run: Run, verdicts: Sequence[Verdict]) -> dict[str, dict[str, list[_Cell]]]:
-    """Group decisions into a card for each stage of each stream, and for fusion and attention; there by block."""
+    """Group decisions into a card for each stage of each stream, and one for each kind of site between; by block."""
+    searched: Any = run.searched
+    made_at = {name: site for site in sites(searched.space.network, searched.space.reference) for name in site.own}
     groups: dict[str, dict[str, list[_Cell]]] = {}
     for one in verdicts:
-        first, second, *_ = one.name.split(".")
-        card = first if first in ("fusion", "attention") else f"{first} {second}"
+        site = made_at[one.name]
+        card = f"{site.stream} {site.place}" if site.shape == "box" else site.kind
         block = one.name.split(".")[-2] if one.name.count(".") > 2 else ""
         cell = _Cell(one.label, one.choice, one.points, one.lead, one.chances, _history(run, one))
         groups.setdefault(card, {}).setdefault(block, []).append(cell)

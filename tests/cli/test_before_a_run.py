@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from autovid import cli
 from autovid.cli import main, options, training
 from autovid.data import Video, VideoSet
 from autovid.errors import AutovidError, ConfigError
 from autovid.measure import StepMemory
+from autovid.search import part_ranges
 from autovid.space import load_space
 from autovid.train import make_recipe
 
@@ -310,3 +312,20 @@ def test_a_dry_run_says_how_long_it_would_take(tiny_videos: Path, capsys: pytest
     assert "time     1.5 h: updates are measured when" in capsys.readouterr().out
     assert main(["train", "tsn_resnet18", "--recipe", "proxy", *common]) == 0
     assert re.search(r"time     about [\d.]+ (s|min|h) on this CPU", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("space", [["--space", "tiny"], ["own.yaml"]], ids=["flags", "experiment"])
+def test_ranges_are_resolved_once_for_the_name_and_for_the_search(
+    space: list[str], tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a command with --processes does it: the name first, before another process is started."""
+    text = "command: search\nabout: x\nspace: tiny\ndataset: {name: x, classes: 3, train: 30, val: 9}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    calls, resolve = [], part_ranges.resolve_part_ranges
+    monkeypatch.setattr(part_ranges, "resolve_part_ranges", lambda *args: calls.append(args) or resolve(*args))
+    words = ["search", *space, "--flops", "0.0071:0.0079", "--data", str(tiny_videos), "--dry-run"]
+    args = cli._parser("search").parse_args(words)
+    assert args.run_name(args) == "search-tiny"
+    assert args.run(args) == 0
+    assert len(calls) == 1

@@ -97,3 +97,19 @@ def test_training_starts_from_imported_weights(tmp_path: Path, tiny_videos: Path
     assert torch.allclose(trained["stem.0.weight"], theirs["conv1.weight"], rtol=0, atol=1e-5)
     assert "weights: " in (tmp_path / "run" / "config.yaml").read_text()
     assert main([*train, "-o", str(tmp_path / "run"), "--resume"]) == 5  # a run from other weights
+
+
+@pytest.mark.usefixtures("without_plugins")
+def test_a_module_of_ones_own_comes_with_its_plugin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "own.py"
+    plugin.write_text(
+        "from autovid.models.registry import MODULES\n"
+        "@MODULES.register('frozen_stem', 'a stem that does not learn')\n"
+        "def attach(net):\n    net.stem.requires_grad_(False)\n"
+    )
+    torch.save(resnet18(), tmp_path / "w.pth")
+    words = [tmp_path / "w.pth", "--model", "tsn_resnet18", "--with", "frozen_stem", "--new-head"]
+    words += ["-o", tmp_path / "o.safetensors"]
+    assert "there is no module 'frozen_stem'" in wrong(words, capsys)
+    assert main([*map(str, ["import-weights", *words, "--plugin", plugin])]) == 0
+    assert "frozen_stem" in (tmp_path / "o.yaml").read_text()

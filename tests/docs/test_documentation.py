@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from blocks import CODE, PAGES, ROOT, SHOWN, Block, autovid_words, blocks
 
 from autovid import errors
 from autovid.cli import COMMANDS, _parser
+from autovid.plugins import load_plugins
 
 ALL = [block for page in PAGES for block in blocks(page)]
 KNOWN = (*CODE, *SHOWN, "bash")
@@ -16,6 +18,7 @@ FOLDERS = ("autovid", "bench", "docs", "experiments", "search_spaces", "tests")
 TEXTS = [file for folder in FOLDERS for kind in ("*.py", "*.md", "*.yaml") for file in (ROOT / folder).rglob(kind)]
 
 
+@pytest.mark.usefixtures("without_plugins")
 @pytest.mark.parametrize("block", [b for b in ALL if b.language in (*CODE, "bash")], ids=str)
 def test_every_command_is_one_that_the_parser_takes(block: Block) -> None:
     assert block.language != "bash" or block.mark("not run"), "a bash block is a script: mark it, and say why"
@@ -34,7 +37,9 @@ def shell_lines(block: Block) -> list[str]:
 
 
 def parsed(words: list[str]) -> argparse.Namespace:
-    """What the real parser makes of it. Fails where it refuses."""
+    """What the real parser makes of it, with the options of our examples' costs. Fails where it refuses."""
+    named = [ROOT / "docs" / "examples" / word for flag, word in pairwise(words) if flag == "--plugin"]
+    load_plugins(file for file in named if file.is_file())
     try:
         return _parser(next((word for word in words if word in COMMANDS), None)).parse_args(words)
     except SystemExit as stop:
