@@ -116,7 +116,7 @@ def decode(videos: VideoSet, part: tuple[Video, ...]) -> dict[str, Any]:
     clips = []
     for video in part:
         with VideoFile(videos.root / video.path) as file:
-            clips.append(np.stack(list(file.every(10_000))))
+            clips.append(np.stack(list(file.all_frames(10_000))))
     noise = [clip_noise(video.path, RECIPES["bench"]) for video in part]
     labels = np.array([video.label for video in part])
     return {"x": np.stack(clips), "y": labels, "by_noise": np.argsort(noise, kind="stable")}

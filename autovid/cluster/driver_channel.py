@@ -59,8 +59,8 @@ class DriverChannel:
     """
 
     def __init__(self) -> None:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = _ChannelActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = _ChannelActor.options(scheduling_strategy=this_node).remote()  # type: ignore[attr-defined]
 
     def post(self, kind: str, content: Any) -> None:
         """Send a message to the driver, and wait until it has arrived."""

@@ -78,7 +78,7 @@ class FrameFolder(OpenVideo):
             clip.put(indices == place, take(self._decoder.read(self._file(int(self.numbers[place])))))
         return clip.pixels
 
-    def every(self, short_side: int) -> Iterator[Pixels]:
+    def all_frames(self, short_side: int) -> Iterator[Pixels]:
         """Yield all frames in order, RGB (H, W, 3), made small by `fit`."""
         for number in self.numbers.tolist():
             image = self._decoder.read(self._file(number), short_side)

@@ -157,10 +157,10 @@ def _container(read: Callable[[int], bytes]) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _opened(what: Any, hint: str = "", **how: Any) -> Iterator[Any]:
+def _opened(source: Any, hint: str = "", **options: Any) -> Iterator[Any]:
     """Open a container. Raises VideoError."""
     with reading(hint):
-        container = pyav().open(what, **how, **any_metadata())
+        container = pyav().open(source, **options, **any_metadata())
     try:
         yield container
     finally:

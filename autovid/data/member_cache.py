@@ -40,8 +40,8 @@ class MemberCache:
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
 
-    def open(self, name: str, size: int, fetch: Callable[[int, int], bytes], what: str) -> int:
-        """Return a descriptor of the file `name` that holds a part of `size` bytes; `what` it is, for errors.
+    def open(self, name: str, size: int, fetch: Callable[[int, int], bytes], label: str) -> int:
+        """Return a descriptor of the file `name` that holds a part of `size` bytes; `label` names it in errors.
 
         `fetch(first, last)` returns bytes first .. last - 1 of it, and is called where it is not here. Raises DataError
         where it is larger than all that may be kept, RunError where it cannot be written.
@@ -56,7 +56,7 @@ class MemberCache:
             os.close(file)
         if size > self._most:
             raise DataError(
-                f"{what}: {size_text(size)}, more than the {size_text(self._most)} that this disk may keep ({SIZE})"
+                f"{label}: {size_text(size)}, more than the {size_text(self._most)} that this disk may keep ({SIZE})"
             )
         with explained(f"cannot keep parts of shards in {self._folder} (AUTOVID_CACHE is another place)"):
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -200,9 +200,9 @@ class Member:
             file = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise DataError(f"{place}: {error.strerror}") from error
-        if (found := os.fstat(file).st_size) != size:
+        if (actual := os.fstat(file).st_size) != size:
             os.close(file)
-            raise DataError(f"{place}: {wrong_size(found, size)}")
+            raise DataError(f"{place}: {wrong_size(actual, size)}")
         return ByteRange(file, extent.offset, extent.size, (place, extent.offset))
 
     def _kept(self, place: str) -> int:

@@ -80,9 +80,9 @@ def within_budget(
 
     alone, each, number = distributed.broadcast_from_rank0(of_one), settings.archs_per_update or 1, distributed.size()
     several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
-    together = rates_of(several)
-    if max(each, number) / together.update(settings.parts) > each / alone.update(settings.parts):
-        return plan_budget(several, together, seconds)
+    shared = rates_of(several)
+    if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
+        return plan_budget(several, shared, seconds)
     return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds)
 
 
@@ -113,9 +113,9 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
-    every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
+    alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
     changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
-    return msgspec.structs.replace(settings, alpha_every=every, **changes)
+    return msgspec.structs.replace(settings, alpha_every=alpha_every, **changes)
 
 
 def _scaled(part: PartSettings, factor: float) -> PartSettings:

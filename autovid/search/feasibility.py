@@ -18,7 +18,7 @@ from autovid.search.constraints import (
     Constraint,
     PartConstraint,
     final_constraints,
-    or_reach,
+    or_full_range,
     part_constraints,
     uniform,
 )
@@ -180,7 +180,7 @@ def _drawn(
     space = feasibility.space
     fixed = {d.name: d.candidates[0] for d in part_space.decisions if len(d.candidates) == 1}
     left = space.fix({n: v for n, v in fixed.items() if any(is_searched_in(p, n) for p in space.parts[:number])})
-    final = or_reach(final_constraints(feasibility.constraints, left), constraints[0].cost, left)
+    final = or_full_range(final_constraints(feasibility.constraints, left), constraints[0].cost, left)
     learned = {
         d.name: p
         for d, p in zip(part_space.decisions, log_probs)
@@ -222,7 +222,7 @@ def _in_order(
     """
     known = [constraint.cost for constraint in constraints or feasibility.constraints]
     cost = known[0] if known else Macs()
-    (whole,) = or_reach(constraints, cost, part_space)
+    (whole,) = or_full_range(constraints, cost, part_space)
     queue: list[_Region] = []
 
     def push(space: SearchSpace, low: int, high: int, depth: int) -> None:

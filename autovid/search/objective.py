@@ -182,8 +182,8 @@ def sample_count(setting: int | str, most: int, entropy: float, uniform_entropy:
     """K: the number asked for, or with `auto` in proportion to the prior's entropy, as FP-NAS does; at least 2."""
     if setting != "auto":
         return int(setting)
-    share = entropy / uniform_entropy if uniform_entropy > 0 else 0.0
-    return max(2, min(most, round(most * share)))
+    fraction = entropy / uniform_entropy if uniform_entropy > 0 else 0.0
+    return max(2, min(most, round(most * fraction)))
 
 
 EVERY, CHECKS = 4, 16
@@ -195,7 +195,7 @@ class Opening:
     """Collects evidence round by round; once open, it stays so. `steps`: of the part."""
 
     def __init__(self, steps: int) -> None:
-        self.every = max(EVERY, steps // CHECKS)
+        self.interval = max(EVERY, steps // CHECKS)
         self.is_open = False
         self.losses: list[float] = []  # of the last rounds, the mean over their architectures
         self.agreements: list[tuple[float, int]] = []  # of each pair: the correlation, of how many architectures
@@ -204,7 +204,7 @@ class Opening:
 
     def turn(self, step: int) -> Literal["first", "again", ""]:
         """Say what is to be scored at a step of the part: new architectures, those of the step before, or nothing."""
-        at = step % self.every
+        at = step % self.interval
         return "first" if at == 0 else "again" if at == 1 and self.first is not None else ""
 
     def add(self, choices: Choices, scores: Scores) -> None:

@@ -22,7 +22,7 @@ from autovid.kernels.compute import Compute
 from autovid.measure import StepMemory, gib
 from autovid.models import build, build_space
 from autovid.run.progress import long_duration
-from autovid.search.constraints import Constraint, final_constraints, settled_note
+from autovid.search.constraints import Constraint, final_constraints, part_ranges_note
 from autovid.search.part_ranges import parse_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.settings import SearchSettings, settings_for
@@ -199,7 +199,7 @@ class SearchPlan(NamedTuple):
             *([f"time     {self._time()}"] if timed else []),
             *self._steps(),
         ]
-        if note := settled_note(self.constraints):
+        if note := part_ranges_note(self.constraints):
             lines.insert(3, f"         {note}")
         return "\n".join(lines)
 
@@ -210,11 +210,11 @@ class SearchPlan(NamedTuple):
             for key, value in settings.options.items()
         )
         strategy = f"strategy {settings.strategy} ({', '.join(values)})"
-        reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
+        span = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
         texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in self.constraints]
         if not texts:
-            return f"none asked for: what is found may cost {reach}; {strategy}"
-        return f"{', '.join(texts)} of {reach}; {strategy}"
+            return f"none asked for: what is found may cost {span}; {strategy}"
+        return f"{', '.join(texts)} of {span}; {strategy}"
 
     def _time(self) -> str:
         if self.budget is not None:

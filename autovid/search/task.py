@@ -77,7 +77,7 @@ class SearchTask(Task):
         self.strategy: Strategy = make_strategy(settings.strategy, self.problem, settings.strategy_options(self.part))
         opening = opening_of(self.strategy)
         if opening is not None:  # evidence takes no more of the time than the prior will
-            opening.every = max(opening.every, 2 * settings.alpha_every)
+            opening.interval = max(opening.interval, 2 * settings.alpha_every)
         self.tables: dict[Cost, CostTable] = {limit.cost: limit.table for limit in self.problem.constraints}
         self.tables.setdefault(Macs(), self.problem.space.cost_table())
         self._ahead = np.zeros((0, len(self.problem.space.sizes)), np.int64)  # drawn for updates to come

@@ -15,7 +15,7 @@ from autovid.errors import CostRangeError
 from autovid.solver.binned_dp import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
 from autovid.solver.cost_range import CostRange, Ints
 from autovid.solver.distribution import TablePrior
-from autovid.solver.solve import Rank, Tree, check_range, nothing_in
+from autovid.solver.solve import BestFirstSearch, Rank, check_range, nothing_in
 from autovid.solver.table import CostTable
 
 _PATIENCE = 2**14  # proposals per accepted one, some 0.4 s: then searching is quicker
@@ -92,11 +92,11 @@ class Sampler:
     def _searched(self, n: int, rng: np.random.Generator) -> Ints:
         """Independent draws where next to no proposal lies in the range: from the list of all, if that is short."""
         self._refine()
-        tree, listed = self._tree(), []
-        for choices, _ in tree.walk(_perturb(rng)):
+        search, listed = self._best_first(), []
+        for choices, _ in search.walk(_perturb(rng)):
             listed.append(choices)
-            if tree.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
-                return np.stack([next(self._tree().walk(_perturb(rng)))[0] for _ in range(n)])
+            if search.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
+                return np.stack([next(self._best_first().walk(_perturb(rng)))[0] for _ in range(n)])
         if not listed:
             raise nothing_in(self._table, *self._asked)
         logp_N = np.array([self.prior.logprob(choices) for choices in listed])
@@ -113,7 +113,7 @@ class Sampler:
                 break
         if len(drawn) < n:
             self._refine()
-        search = self._tree().walk(_perturb(rng))
+        search = self._best_first().walk(_perturb(rng))
         while len(drawn) < n:
             choices, _ = next(search, (None, 0))
             if choices is None:
@@ -130,8 +130,8 @@ class Sampler:
             "for fewer"
         )
 
-    def _tree(self) -> Tree:
-        return Tree(self._grid, self._levels, self._weights, *self._range)
+    def _best_first(self) -> BestFirstSearch:
+        return BestFirstSearch(self._grid, self._levels, self._weights, *self._range)
 
     def _accepted(self, n: int, rng: np.random.Generator) -> Iterator[Ints]:
         """Batches of draws inside the range, growing, until the caller has enough or too few lie in it."""

@@ -48,7 +48,7 @@ class Step:
         return np.asarray(self.bases[self.kept_OR[old]] + self.carry[other])
 
 
-def plan(scopes: Sequence[tuple[int, ...]], tables: Sequence[Ints], sizes: Sequence[int]) -> list[Step]:
+def elimination_steps(scopes: Sequence[tuple[int, ...]], tables: Sequence[Ints], sizes: Sequence[int]) -> list[Step]:
     """Return steps that together make every decision once and add every factor once.
 
     Raises:
@@ -212,7 +212,7 @@ class CostTable:
     @cached_property
     def steps(self) -> list[Step]:
         """The elimination order; raises ConfigError where the space is too entangled."""
-        return plan([f.scope for f in self.factors], [f.table for f in self.factors], self.sizes)
+        return elimination_steps([f.scope for f in self.factors], [f.table for f in self.factors], self.sizes)
 
     @cached_property
     def unit(self) -> int:

@@ -91,7 +91,7 @@ class ViewAverage:
         self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.sigmoid() if self._multi_label else logits_BC.softmax(1))
         self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
 
-    def share(self) -> None:
+    def all_reduce(self) -> None:
         """Add the sums of the other workers."""
         distributed.add_([self._sums_NC, self._views_N])
 
@@ -144,7 +144,7 @@ class Meter:
                     raise DivergedError(f"the network gives nan or inf for {first}; train it again")
                 average.add(logits, video)
                 on_batch(done, self._batches)
-        average.share()
+        average.all_reduce()
         probabilities, seen = average.probabilities()
         if self._multi_label:
             return multi_label_accuracy(

@@ -64,8 +64,8 @@ def _other_classes(start: Path, file: Path, videos: VideoSet) -> str:
     run = RunDirectory.open(start) if start.is_dir() else None
     last = run.latest() if run is not None else None
     if last is not None:
-        theirs = tuple(last.state.info["classes"])
-        differ, number = theirs != videos.classes, len(theirs)
+        learned = tuple(last.state.info["classes"])
+        differ, number = learned != videos.classes, len(learned)
     else:
         number = classes_in(file) or 0
         differ = number != len(videos.classes)

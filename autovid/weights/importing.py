@@ -101,9 +101,9 @@ def _read(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
+        reason = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
         raise ConfigError(
-            f"{file} is refused: {what}, and to read it could run code. If you trust it, "
+            f"{file} is refused: {reason}, and to read it could run code. If you trust it, "
             "save its weights alone with the toolkit that made it"
         ) from None
     except OSError as error:
@@ -332,7 +332,7 @@ class Transfer:
             (f"of the file are left out, as {modules} replaces what had them", without_place),
             ("of the file are not needed", self.extras),
         )
-        notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
+        notes += [f"{len(names)} {label}: {_some(names)}" for label, names in lists if names]
         notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
         return notes
 
@@ -352,8 +352,8 @@ def _kind(tensor: Tensor) -> str:
     return " ".join(str(name).removeprefix("torch.") for name in names)
 
 
-def _few(what: str, names: Sequence[str]) -> list[str]:
-    return [f"{len(names)} {what}: {_some(names)}"] if names else []
+def _few(label: str, names: Sequence[str]) -> list[str]:
+    return [f"{len(names)} {label}: {_some(names)}"] if names else []
 
 
 def _some(names: Sequence[str]) -> str:

@@ -122,8 +122,8 @@ def test_grey_pictures_become_rgb(tmp_path: Path) -> None:
     Image.new("L", (64, 48), 90).save(tmp_path / "a" / "1.jpg")
     with FrameFolder(tmp_path / "a") as video:
         assert video.frames(np.array([0]), lambda image: image).shape == (1, 48, 64, 3)
-        assert [frame.shape for frame in video.every(24)] == [(24, 32, 3)]
-        assert [frame.shape for frame in video.every(256)] == [(48, 64, 3)]
+        assert [frame.shape for frame in video.all_frames(24)] == [(24, 32, 3)]
+        assert [frame.shape for frame in video.all_frames(256)] == [(48, 64, 3)]
 
 
 def test_a_set_of_frame_folders_is_read_by_class_and_by_csv_and_loaded(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from autovid.costs import Macs
 from autovid.errors import CostRangeError
 from autovid.search import Constraint, parse_constraints, read_constraints, resolve_part_ranges
-from autovid.search.constraints import settled_note, uniform
+from autovid.search.constraints import part_ranges_note, uniform
 from autovid.search.feasibility import Feasibility, choose, decided, fixed_cost
 from autovid.search.part_ranges import check
 from autovid.solver import CostRange
@@ -23,7 +23,7 @@ def space(request: pytest.FixtureRequest, split_space: SearchSpace) -> SearchSpa
 def shares(space: SearchSpace, *texts: str) -> tuple[Constraint, ...]:
     """Ranges of FLOPs with the parts' shares as the space has them, whether these can be met or not."""
     (asked,) = read_constraints(space, {"flops": texts})
-    parts = {p.name: asked.whole.share(p.cost_fraction) for p in space.parts} if asked.whole else {}
+    parts = {p.name: asked.whole.scaled(p.cost_fraction) for p in space.parts} if asked.whole else {}
     return (Constraint(asked.cost, asked.whole, {**parts, **asked.parts}, asked.own),)
 
 
@@ -128,8 +128,8 @@ def test_settling_keeps_a_range_that_a_part_was_given_and_says_what_it_sets() ->
     assert constraint.texts() == ["2.4:2.5", "sparse=1.37:1.43"]
     assert constraint.settled == {"dense"}
     dense = constraint.cost.quantity.write(constraint.parts["dense"])
-    assert f"ours instead: dense={dense} GFLOPs" in settled_note([constraint])
-    assert settled_note(parse_constraints(load_space("two_stream"), {"flops": "1.37:1.43"})) == ""
+    assert f"ours instead: dense={dense} GFLOPs" in part_ranges_note([constraint])
+    assert part_ranges_note(parse_constraints(load_space("two_stream"), {"flops": "1.37:1.43"})) == ""
 
 
 def test_the_uniform_prior_is_one() -> None:

@@ -171,13 +171,13 @@ def _plans(videos: VideoSet, sources: Sequence[_Source], most: int) -> list[_Pla
     for split in SPLITS:
         own = [source for source in sources if source.split == split]
         groups: list[list[_Source]] = []
-        room = 0
+        space_left = 0
         for place in np.random.default_rng((*b"pack", 256)).permutation(len(own)).tolist():
-            if own[place].size > room:
+            if own[place].size > space_left:
                 groups.append([])
-                room = most
+                space_left = most
             groups[-1].append(own[place])
-            room -= own[place].size
+            space_left -= own[place].size
         for number, group in enumerate(groups):
             name = f"{split}-{number:06d}.tar"
             plans.append(_Plan(name, tuple(group), _digest([name, str(videos.root.resolve()), group])))
