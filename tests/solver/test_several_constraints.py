@@ -154,11 +154,11 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypat
     assert solution.gap < 0.5
     searches: list[object] = []
     search = several_constraints.best_in_range
-    monkeypatch.setattr(several_constraints, "best_in_range", lambda *given: searches.append(given) or search(*given))
+    monkeypatch.setattr(several_constraints, "best_in_range", lambda *args: searches.append(args) or search(*args))
     least = second.smallest()[0]
     constraints = [TableConstraint(table, first), TableConstraint(second, CostRange(least, least + spread))]
     message = "no architecture has both .* GFLOPs and .* ms: with .* GFLOPs the latency reaches down to .* ms"
-    for ask in (most_probable_within, lambda *given: sample_within(*given, 1, rng)):
+    for ask in (most_probable_within, lambda *args: sample_within(*args, 1, rng)):
         with pytest.raises(CostRangeError, match=message):
             ask(constraints, uniform(table))
     assert len(searches) == 1  # for the best there is; the end of the reach takes one dynamic programme
