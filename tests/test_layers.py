@@ -87,10 +87,10 @@ def test_no_circle_of_files() -> None:
         visit(name, ())
 
 
-def test_a_public_class_has_a_name_of_its_own() -> None:
+def test_a_class_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = {}
     for name, file in MODULES.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name)
     assert not {name: where for name, where in places.items() if len(where) > 1}
