@@ -94,3 +94,33 @@ def test_a_class_has_a_name_of_its_own() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name)
     assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def names_when_defined(node: ast.AST) -> set[str]:
+    """Names that a definition needs at once; not those in bodies and annotations of functions, which can be quoted."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        parts = [*node.args.defaults, *filter(None, node.args.kw_defaults), *getattr(node, "decorator_list", ())]
+        return {name for part in parts for name in names_when_defined(part)}
+    own = {node.id} if isinstance(node, ast.Name) else set()
+    return own.union(*map(names_when_defined, ast.iter_child_nodes(node)))
+
+
+def test_public_classes_stand_first_in_a_file() -> None:
+    """Only constants stand before them, and what the first class needs to be defined."""
+    wrong = []
+    for file in MODULES.values():
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        first = next((n for n in body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")), None)
+        needed = names_when_defined(first) if first else set()
+        for node in reversed(body[: body.index(first)] if first else []):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = {node.name}
+                if node.name not in needed:
+                    wrong.append(f"{file.relative_to(ROOT)}: {node.name}")
+            else:
+                names = {
+                    one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+                }
+            if names & needed:
+                needed |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    assert not wrong, wrong

@@ -23,17 +23,6 @@ DEFAULT = 20 * 10**9
 KEPT = 0.9  # of what may be kept, after some was removed: not every new part has to look at all others
 
 
-def cache_bytes() -> int:
-    """Return how many bytes may be kept: $AUTOVID_CACHE_SIZE (500M, 20G, 2T), else 20 GB. Raises ConfigError."""
-    text = os.environ.get(SIZE)
-    if not text:
-        return DEFAULT
-    size = read_size(text)
-    if not size:
-        raise ConfigError(f"{SIZE}={text}: give a size such as 500M, 20G or 2T")
-    return size
-
-
 class MemberCache:
     """The parts kept in a folder, `most` bytes of them."""
 
@@ -117,6 +106,17 @@ class MemberCache:
             yield lock
         finally:
             os.close(lock)
+
+
+def cache_bytes() -> int:
+    """Return how many bytes may be kept: $AUTOVID_CACHE_SIZE (500M, 20G, 2T), else 20 GB. Raises ConfigError."""
+    text = os.environ.get(SIZE)
+    if not text:
+        return DEFAULT
+    size = read_size(text)
+    if not size:
+        raise ConfigError(f"{SIZE}={text}: give a size such as 500M, 20G or 2T")
+    return size
 
 
 def member_cache() -> MemberCache:

@@ -34,6 +34,18 @@ FEWEST = 8  # updates of a part
 CANDIDATES = 64
 
 
+class Rates(NamedTuple):
+    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
+
+    updates: tuple[float, ...]
+    clip: float
+
+    def update(self, parts: Sequence[PartSettings]) -> float:
+        """Return the seconds of a mean update: parts have their shares of the updates."""
+        total = sum(part.steps for part in parts)
+        return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
+
+
 def budget_of(budget: float | None, recipe: str | None, steps: object, epochs: object, embedded: bool) -> float | None:
     """Return the seconds of a search; None where its length is given otherwise. Raises ConfigError.
 
@@ -84,18 +96,6 @@ def within_budget(
     if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
         return plan_budget(several, shared, seconds)
     return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds)
-
-
-class Rates(NamedTuple):
-    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
-
-    updates: tuple[float, ...]
-    clip: float
-
-    def update(self, parts: Sequence[PartSettings]) -> float:
-        """Return the seconds of a mean update: parts have their shares of the updates."""
-        total = sum(part.steps for part in parts)
-        return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
 
 
 def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> SearchSettings:

@@ -35,16 +35,6 @@ DEEPEST = 10  # how often a slice of the range is halved
 DRAWS = 256  # whole networks that a part with several constraints chooses among, twice
 
 
-@dataclass(frozen=True)
-class _Ahead:
-    """The space of a part for one combination of earlier choices, its cost tables, and the costs of these choices."""
-
-    space: SearchSpace
-    tables: Sequence[CostTable]
-    costs: Sequence[int]
-    reachable: np.ndarray | None  # all costs of the last part where it has one constraint and they can be listed
-
-
 class Feasibility:
     """Answers if later parts can meet their ranges.
 
@@ -94,7 +84,7 @@ class Feasibility:
 
     def _any(
         self,
-        ahead: _Ahead,
+        ahead: "_Ahead",
         number: int,
         chosen: Mapping[str, Value],
         left: Sequence[TableConstraint],
@@ -112,7 +102,7 @@ class Feasibility:
                 return True
         return False
 
-    def _look(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> _Ahead:
+    def _look(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> "_Ahead":
         """Return the part's space; made once for every combination of the choices that its sites and later ones see."""
         key = (number, *(chosen[name] for name in self._seen[number] if name in chosen))
         if key not in self._ahead:
@@ -123,6 +113,16 @@ class Feasibility:
             reachable = reachable_costs(tables[limited[0]]) if alone else None
             self._ahead[key] = _Ahead(part_space, tables, costs, reachable)
         return self._ahead[key]
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """The space of a part for one combination of earlier choices, its cost tables, and the costs of these choices."""
+
+    space: SearchSpace
+    tables: Sequence[CostTable]
+    costs: Sequence[int]
+    reachable: np.ndarray | None  # all costs of the last part where it has one constraint and they can be listed
 
 
 def choose(

@@ -29,6 +29,9 @@ from autovid.search.settings import SearchSettings, settings_for
 from autovid.space import SearchSpace, load_space
 from autovid.space.schema import Reference
 
+DRAWS = 64  # architectures drawn, of which the largest says what a step may keep
+FORWARD = 1 / 3  # of the time of a forward and a backward pass
+
 
 class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Values to change; None: as the space has it. `epochs`, `steps`, `lr` and `arch_lr` are then every part's."""
@@ -88,67 +91,6 @@ class LoadedSearch(NamedTuple):
             self.space, proxy=False, videos=videos, constrained=bool(self.constraints), strategy=name, score=score,
             options=options, **recipe,
         )  # fmt: skip
-
-
-def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
-    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
-
-    Raises ConfigError with file, line and key.
-    """
-    layers = read_layers(path, settings, full_key)
-    experiment = layers.as_type(SearchExperiment)
-    with layers.at("space"):
-        space = load_space(experiment.space)
-    with layers.at("constraints"):
-        constraints = parse_constraints(space, experiment.constraints, files)
-    loaded = LoadedSearch(experiment, space, constraints)
-    with layers.at("recipe"):
-        batch = loaded.settings(experiment.dataset.train).batch
-    if experiment.workers < 1 or batch % experiment.workers:
-        raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
-    return loaded
-
-
-def full_key(key: str) -> str:
-    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
-    mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
-    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
-
-
-DRAWS = 64
-
-
-def step_memory(
-    space: SearchSpace,
-    settings: SearchSettings,
-    classes: int,
-    workers: int,
-    half: bool,
-    constraints: Sequence[Constraint] = (),
-) -> StepMemory:
-    """Count an update as each of the `workers` does it; `half`: in half precision."""
-    clip = Clip(settings.frames, settings.crop, settings.stride)
-    inside = final_constraints(constraints, space) if settings.options.get("in_range") else ()
-    rows = whole_problem(space, inside).sample(DRAWS, np.random.default_rng(settings.seed))
-    kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
-    with torch.device("meta"):
-        weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
-    # architectures side by side: each worker has the whole batch
-    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
-    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
-
-
-def check_memory(
-    space: SearchSpace, settings: SearchSettings, classes: int, compute: Compute, constraints: Sequence[Constraint] = ()
-) -> StepMemory:
-    """Return the memory of an update. Raises ConfigError where it does not fit into a CPU's."""
-    half = compute.precision.train == "bf16"
-    memory = step_memory(space, settings, classes, distributed.size(), half, constraints)
-    memory.check(compute.device)
-    return memory
-
-
-FORWARD = 1 / 3  # of the time of a forward and a backward pass
 
 
 class SearchPlan(NamedTuple):
@@ -233,3 +175,58 @@ class SearchPlan(NamedTuple):
             f"lr {part.lr:g} and {part.arch_lr:g}"
             for part in self.settings.parts
         ]
+
+
+def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
+    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
+
+    Raises ConfigError with file, line and key.
+    """
+    layers = read_layers(path, settings, full_key)
+    experiment = layers.as_type(SearchExperiment)
+    with layers.at("space"):
+        space = load_space(experiment.space)
+    with layers.at("constraints"):
+        constraints = parse_constraints(space, experiment.constraints, files)
+    loaded = LoadedSearch(experiment, space, constraints)
+    with layers.at("recipe"):
+        batch = loaded.settings(experiment.dataset.train).batch
+    if experiment.workers < 1 or batch % experiment.workers:
+        raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
+    return loaded
+
+
+def full_key(key: str) -> str:
+    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
+    mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
+    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
+
+
+def step_memory(
+    space: SearchSpace,
+    settings: SearchSettings,
+    classes: int,
+    workers: int,
+    half: bool,
+    constraints: Sequence[Constraint] = (),
+) -> StepMemory:
+    """Count an update as each of the `workers` does it; `half`: in half precision."""
+    clip = Clip(settings.frames, settings.crop, settings.stride)
+    inside = final_constraints(constraints, space) if settings.options.get("in_range") else ()
+    rows = whole_problem(space, inside).sample(DRAWS, np.random.default_rng(settings.seed))
+    kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
+    with torch.device("meta"):
+        weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
+    # architectures side by side: each worker has the whole batch
+    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
+    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
+
+
+def check_memory(
+    space: SearchSpace, settings: SearchSettings, classes: int, compute: Compute, constraints: Sequence[Constraint] = ()
+) -> StepMemory:
+    """Return the memory of an update. Raises ConfigError where it does not fit into a CPU's."""
+    half = compute.precision.train == "bf16"
+    memory = step_memory(space, settings, classes, distributed.size(), half, constraints)
+    memory.check(compute.device)
+    return memory

@@ -25,28 +25,6 @@ _LISTED = 20_000  # visits for a list of all architectures of a range: 1 s
 _UNDERFLOW = 1e-200  # what sums of probabilities may lose is far smaller than this
 
 
-def sample_in_range(
-    table: CostTable,
-    logp: Sequence[ArrayLike],
-    low: int,
-    high: int,
-    n: int,
-    rng: np.random.Generator,
-    distinct: bool = False,
-) -> Ints:
-    """`n` architectures, choices (n, D), drawn from the prior given low <= cost <= high.
-
-    `distinct`: drawn without replacement. Equal seeds give equal draws.
-
-    Raises:
-        CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
-            reasonable time, which takes a range far narrower than the rounding of costs to bins.
-    """
-    sampler = Sampler(TablePrior(table, logp), CostRange(low, high))
-    drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
-    return sampler.prior.original(drawn)
-
-
 class Sampler:
     """The DP of one range: levels of log-probabilities over the bins of its window."""
 
@@ -162,6 +140,28 @@ class Sampler:
             cost_N += step.cost_OR[old_N, outcome_N]
             choices_ND[:, step.decisions] = step.values_RD[outcome_N]
         return choices_ND, cost_N
+
+
+def sample_in_range(
+    table: CostTable,
+    logp: Sequence[ArrayLike],
+    low: int,
+    high: int,
+    n: int,
+    rng: np.random.Generator,
+    distinct: bool = False,
+) -> Ints:
+    """`n` architectures, choices (n, D), drawn from the prior given low <= cost <= high.
+
+    `distinct`: drawn without replacement. Equal seeds give equal draws.
+
+    Raises:
+        CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
+            reasonable time, which takes a range far narrower than the rounding of costs to bins.
+    """
+    sampler = Sampler(TablePrior(table, logp), CostRange(low, high))
+    drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
+    return sampler.prior.original(drawn)
 
 
 def _perturb(rng: np.random.Generator) -> Rank:

@@ -33,6 +33,14 @@ from autovid.space.schema import (
 )
 
 
+@dataclass(frozen=True)
+class Decision:
+    """One choice to be made: its name, such as `sparse.stage1.block2.expansion`, and its candidates."""
+
+    name: str
+    candidates: tuple[Value, ...]
+
+
 def depth(base: int, factor: float) -> int:
     """Blocks of a stage, rounded up as X3D does (1/2/5/3 at 2.2 give 3/5/11/7)."""
     return max(1, math.ceil(round(base * factor, 6)))
@@ -177,14 +185,6 @@ class _Walk:
             classes=self.reference.classes,
             dropout=self.network.dropout,
         )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice to be made: its name, such as `sparse.stage1.block2.expansion`, and its candidates."""
-
-    name: str
-    candidates: tuple[Value, ...]
 
 
 def decide(content: SpaceFile, candidates: Mapping[str, Mapping[str, Any]]) -> tuple[Decision, ...]:

@@ -49,69 +49,6 @@ FORMATS = {
         images=True,
     ),
 }
-
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read the weights and statistics in a safetensors file or one of `torch.save`, by name.
-
-    Wrappers and prefixes are taken off, and the counters of batch norms left out: nothing depends on them.
-    Raises ConfigError where there are none, and where reading would run code.
-    """
-    content = _read(file)
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise ConfigError(f"{file} holds no weights by name, neither directly nor as {' or '.join(WRAPPERS)}")
-    if odd := [n for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
-        raise ConfigError(f"{file} holds something else among its weights: {odd[0]}")
-    tensors = renamed(content, ((PREFIXES, ""),), file)
-    return {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
-
-
-def renamed(tensors: Mapping[str, Tensor], rules: Names, file: str | Path) -> dict[str, Tensor]:
-    """Apply rules to the names of tensors. Raises ConfigError where two get one name."""
-    result: dict[str, Tensor] = {}
-    for old, tensor in tensors.items():
-        name = old
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
-        if name in result:
-            raise ConfigError(f"{file} holds {name} twice, once as {old}")
-        result[name] = tensor
-    return result
-
-
-def detect(tensors: Mapping[str, Tensor], where: str) -> str:
-    """Return the name of the tensors' format: the first whose sign one of them has. Raises ConfigError."""
-    signs = [f"{name}:{tensor.dim()}" for name, tensor in tensors.items()]
-    for name, form in FORMATS.items():
-        if any(re.search(form.sign, sign) for sign in signs):
-            return name
-    few = ", ".join(list(tensors)[:3])
-    raise ConfigError(f"{where} is in none of the formats {', '.join(FORMATS)}: its first tensors are {few}")
-
-
-def _read(file: Path) -> Any:
-    try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load_file(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that it may not understand; then it raises
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        match = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
-        raise ConfigError(
-            f"{file} is refused: {reason}, and to read it could run code. If you trust it, "
-            "save its weights alone with the toolkit that made it"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # torch and safetensors raise whatever a damaged file leads them to
-        raise ConfigError(f"{file} is no checkpoint that can be read ({type(error).__name__})") from None
-
-
 Inflate = Literal["copy", "divide"]
 FEW = 3  # names that an error shows
 
@@ -142,75 +79,6 @@ class Imported:
         beside = file.with_suffix(".yaml")
         write_atomic(beside, self.spec.to_yaml())
         return beside
-
-
-def import_weights(
-    file: str | Path | Sequence[str | Path],
-    model: str | Path | Model,
-    classes: int | None = None,
-    *,
-    format: str | None = None,
-    inflate: Inflate = "copy",
-    new_head: bool = False,
-) -> Imported:
-    """Build the network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
-
-    Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
-    `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
-    them along time (as in "Deep Analysis of CNN-based Spatio-temporal Representations for Action Recognition", Chen et
-    al., 2021, arXiv:2010.11757), or also divided by its length. With `new_head` the classifier stays as it is
-    in a new network of `classes` classes. The file must hold the network without its modules, to the last tensor: what
-    these add stays as in a new network, what they replace is left out, and `notes` say so.
-    Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
-    of another shape.
-    """
-    files = [file] if isinstance(file, str | Path) else file
-    where, spec = " and ".join(map(str, files)), _spec(model, classes)
-    tensors = _read_all(files)
-    if format is not None and format not in FORMATS:
-        raise ConfigError(f"there is no format {format!r}; choose among {', '.join(FORMATS)}")
-    name = format or detect(tensors, where)
-    form = FORMATS[name]
-    table, spec = _choose(form, spec)
-    net = build_network(spec)
-    notes = [f"format {name}" + ("" if format else ", told by the names")]
-    notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
-    plain = build_network(msgspec.structs.replace(spec, modules={}), "meta") if spec.modules else net
-    transfer = Transfer(net, plain, table, form, renamed(tensors, form.renames, where), inflate, new_head)
-    transfer.check(f"{where} ({name}) does not fit {spec.network}", format is None)
-    notes += transfer.load()
-    check_finite(net.state_dict(), where)
-    return Imported(net, spec, table.needs, name, tuple(notes))
-
-
-def _read_all(files: Sequence[str | Path]) -> dict[str, Tensor]:
-    """Read the tensors of all files. Raises ConfigError where two of them have one of the same name."""
-    merged: dict[str, Tensor] = {}
-    for file in files:
-        tensors = read_tensors(Path(file))
-        if twice := sorted(merged.keys() & tensors.keys()):
-            raise ConfigError(f"{file} holds {twice[0]}, and so does another of the files; give one for each backbone")
-        merged |= tensors
-    return merged
-
-
-def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
-    spec = load_model(model) if isinstance(model, str | Path) else model
-    if not isinstance(spec, NetworkSpec):
-        raise ConfigError("an architecture of a search space has no counterpart elsewhere; give a network's name")
-    return spec.changed(classes=classes)
-
-
-def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
-    """Return the table for a network, and the network with the options that the weights need. Raises ConfigError."""
-    tables = form.tables_of(spec)
-    if not tables:
-        raise ConfigError(f"no checkpoint of {form.about} is known to fit {spec.network}")
-    for table in tables:
-        if all(spec.options.get(name, value) == value for name, value in table.needs.items()):
-            return table, spec.changed(options=table.needs)
-    needs = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in tables[0].needs.items())
-    raise ConfigError(f"the checkpoints of {form.about} for {spec.network} need --option {needs}")
 
 
 class Transfer:
@@ -335,6 +203,136 @@ class Transfer:
         notes += [f"{len(names)} {label}: {_some(names)}" for label, names in lists if names]
         notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
         return notes
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read the weights and statistics in a safetensors file or one of `torch.save`, by name.
+
+    Wrappers and prefixes are taken off, and the counters of batch norms left out: nothing depends on them.
+    Raises ConfigError where there are none, and where reading would run code.
+    """
+    content = _read(file)
+    for name in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise ConfigError(f"{file} holds no weights by name, neither directly nor as {' or '.join(WRAPPERS)}")
+    if odd := [n for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
+        raise ConfigError(f"{file} holds something else among its weights: {odd[0]}")
+    tensors = renamed(content, ((PREFIXES, ""),), file)
+    return {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
+
+
+def renamed(tensors: Mapping[str, Tensor], rules: Names, file: str | Path) -> dict[str, Tensor]:
+    """Apply rules to the names of tensors. Raises ConfigError where two get one name."""
+    result: dict[str, Tensor] = {}
+    for old, tensor in tensors.items():
+        name = old
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        if name in result:
+            raise ConfigError(f"{file} holds {name} twice, once as {old}")
+        result[name] = tensor
+    return result
+
+
+def detect(tensors: Mapping[str, Tensor], where: str) -> str:
+    """Return the name of the tensors' format: the first whose sign one of them has. Raises ConfigError."""
+    signs = [f"{name}:{tensor.dim()}" for name, tensor in tensors.items()]
+    for name, form in FORMATS.items():
+        if any(re.search(form.sign, sign) for sign in signs):
+            return name
+    few = ", ".join(list(tensors)[:3])
+    raise ConfigError(f"{where} is in none of the formats {', '.join(FORMATS)}: its first tensors are {few}")
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load_file(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it may not understand; then it raises
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        match = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
+        raise ConfigError(
+            f"{file} is refused: {reason}, and to read it could run code. If you trust it, "
+            "save its weights alone with the toolkit that made it"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # torch and safetensors raise whatever a damaged file leads them to
+        raise ConfigError(f"{file} is no checkpoint that can be read ({type(error).__name__})") from None
+
+
+def import_weights(
+    file: str | Path | Sequence[str | Path],
+    model: str | Path | Model,
+    classes: int | None = None,
+    *,
+    format: str | None = None,
+    inflate: Inflate = "copy",
+    new_head: bool = False,
+) -> Imported:
+    """Build the network `model` (a name, a YAML file or a spec) with weights from a checkpoint of another toolkit.
+
+    Several files are one checkpoint: S2DNet has two backbones, which torchvision has in a file each.
+    `format` is one of FORMATS (default: told by the names in the file). 2-D weights of images are inflated by copying
+    them along time (as in "Deep Analysis of CNN-based Spatio-temporal Representations for Action Recognition", Chen et
+    al., 2021, arXiv:2010.11757), or also divided by its length. With `new_head` the classifier stays as it is
+    in a new network of `classes` classes. The file must hold the network without its modules, to the last tensor: what
+    these add stays as in a new network, what they replace is left out, and `notes` say so.
+    Raises ConfigError for a file that cannot be read without running code, and where tensors are missing, left over or
+    of another shape.
+    """
+    files = [file] if isinstance(file, str | Path) else file
+    where, spec = " and ".join(map(str, files)), _spec(model, classes)
+    tensors = _read_all(files)
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"there is no format {format!r}; choose among {', '.join(FORMATS)}")
+    name = format or detect(tensors, where)
+    form = FORMATS[name]
+    table, spec = _choose(form, spec)
+    net = build_network(spec)
+    notes = [f"format {name}" + ("" if format else ", told by the names")]
+    notes += [f"option {key}={value}, which these weights need" for key, value in table.needs.items()]
+    plain = build_network(msgspec.structs.replace(spec, modules={}), "meta") if spec.modules else net
+    transfer = Transfer(net, plain, table, form, renamed(tensors, form.renames, where), inflate, new_head)
+    transfer.check(f"{where} ({name}) does not fit {spec.network}", format is None)
+    notes += transfer.load()
+    check_finite(net.state_dict(), where)
+    return Imported(net, spec, table.needs, name, tuple(notes))
+
+
+def _read_all(files: Sequence[str | Path]) -> dict[str, Tensor]:
+    """Read the tensors of all files. Raises ConfigError where two of them have one of the same name."""
+    merged: dict[str, Tensor] = {}
+    for file in files:
+        tensors = read_tensors(Path(file))
+        if twice := sorted(merged.keys() & tensors.keys()):
+            raise ConfigError(f"{file} holds {twice[0]}, and so does another of the files; give one for each backbone")
+        merged |= tensors
+    return merged
+
+
+def _spec(model: str | Path | Model, classes: int | None) -> NetworkSpec:
+    spec = load_model(model) if isinstance(model, str | Path) else model
+    if not isinstance(spec, NetworkSpec):
+        raise ConfigError("an architecture of a search space has no counterpart elsewhere; give a network's name")
+    return spec.changed(classes=classes)
+
+
+def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
+    """Return the table for a network, and the network with the options that the weights need. Raises ConfigError."""
+    tables = form.tables_of(spec)
+    if not tables:
+        raise ConfigError(f"no checkpoint of {form.about} is known to fit {spec.network}")
+    for table in tables:
+        if all(spec.options.get(name, value) == value for name, value in table.needs.items()):
+            return table, spec.changed(options=table.needs)
+    needs = ", ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in tables[0].needs.items())
+    raise ConfigError(f"the checkpoints of {form.about} for {spec.network} need --option {needs}")
 
 
 def _without_counters(net: Network) -> dict[str, Tensor]:
