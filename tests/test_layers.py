@@ -1,6 +1,7 @@
 """A folder imports only from the lines above its own, also inside functions; imports for types alone do not count."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,4 +124,16 @@ def test_public_classes_stand_first_in_a_file() -> None:
                 }
             if names & needed:
                 needed |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    assert not wrong, wrong
+
+
+def test_docstrings_can_be_read_alone() -> None:
+    """A docstring is an imperative or a noun phrase, not half of a sentence that the name begins."""
+    half = re.compile(r"\s*(Of|Whether|What|How|Which|Where|When|Why|Who|Those|As|Its|Their)\b")
+    wrong = []
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+            if isinstance(text, str) and half.match(text):
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {text.splitlines()[0]}")
     assert not wrong, wrong

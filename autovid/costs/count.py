@@ -102,7 +102,7 @@ def _whole(net: nn.Module, traced: dict[str, dict[str, int]]) -> Count:
 
 
 def _macs(traced: dict[str, dict[str, int]], name: str, module: nn.Module) -> int:
-    """Those of a module, or the sum over its children where it is never called itself."""
+    """MACs of a module, or the sum over its children where it is never called itself."""
     if name in traced:
         return sum(traced[name].values())
     return sum(_macs(traced, f"{name}.{child}", its) for child, its in module.named_children())

@@ -63,7 +63,7 @@ class VideoSet(msgspec.Struct, frozen=True):
 
     @property
     def multi_label(self) -> bool:
-        """Whether any video has several classes: then each class is a yes or a no of its own."""
+        """True if any video has several classes: then each class is a yes or a no of its own."""
         return any(video.also for video in self.videos)
 
     @property

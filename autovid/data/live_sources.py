@@ -144,7 +144,7 @@ def without_password(text: str) -> str:
 
 
 class _Bytes:
-    """What PyAV reads from: it asks for bytes, and never seeks."""
+    """A file for PyAV, which asks it for bytes and never seeks."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.read = read

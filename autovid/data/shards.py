@@ -46,7 +46,7 @@ class Shards(msgspec.Struct, frozen=True):
 
     @property
     def remote(self) -> bool:
-        """Whether the shards are at an address."""
+        """True if the shards are at an address."""
         return is_address(self.place)
 
     @property
@@ -164,7 +164,7 @@ class Member:
 
     @property
     def stamp(self) -> str:
-        """Its size, and the digest of the index."""
+        """The size, and the digest of the index."""
         return f"{self.extent.size}-{self._root.key}"
 
     def open(self, mode: str = "rb") -> ByteRange:

@@ -1,4 +1,4 @@
-"""How a prior learns: PARSEC's two gradients, the term of each constrained cost, and when learning may begin.
+"""The objective of a prior: PARSEC's two gradients, a term for each constrained cost, and when learning may begin.
 
 Equations (docs/papers.md):
 

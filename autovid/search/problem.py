@@ -17,7 +17,7 @@ from autovid.space.layout import is_searched_in
 Choices = NDArray[np.int64]
 """Candidate numbers (K, D): row k is an architecture, column d a decision of `Problem.space`."""
 LogProbs = Sequence[NDArray[np.float64]]
-"""Of each decision the log-probability of every candidate, (C_d,)."""
+"""Log-probabilities of the candidates, (C_d,), for each decision."""
 DRAWS = 256  # architectures that several constraints' best ones are taken from
 
 

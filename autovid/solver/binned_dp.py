@@ -129,7 +129,7 @@ class Grid:
         return levels[::-1]
 
     def outcome_masses(self, levels: list[Level], weights: list[Floats], root_B: Floats) -> list[Floats]:
-        """Of each step the mass (R,) of each outcome: what it gives to `root_B` @ the first level, times over the rest.
+        """Return the mass (R,) of each outcome of each step: its share of the product `root_B` @ the first level.
 
         `levels` are those of `solve` with SUM and the same weights, (R,) for each step; `root_B` weighs the bins of the
         first one. A mass is the weight of an outcome times the derivative of that product by it (reverse accumulation).

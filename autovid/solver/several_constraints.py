@@ -175,7 +175,7 @@ class _Several:
                 )
 
     def _exact_extreme(self, i: int, sign: int) -> Ints | None:
-        """As `extreme`, inside the first range to the last unit; None where that takes too long."""
+        """Return an extreme as `extreme` does, but exactly inside the first range; None where that takes too long."""
         weights = self.weights(float(sign) * np.eye(len(self.priced))[i], chance=0.0)
         with contextlib.suppress(SearchTooLongError):
             return next(best_in_range(self.table, weights, *self.range, visits=_QUICK), (None, 0))[0]

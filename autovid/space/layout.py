@@ -1,4 +1,4 @@
-"""Where everything stands in a network, the one walk that all share, and the decisions that it leaves open."""
+"""The layout of a network: its sites, listed by one walk that all share, and the decisions that are left open."""
 
 import fnmatch
 import math

@@ -61,7 +61,7 @@ class Trainer:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where it is trained."""
+        """The device and precision of the training."""
         return Compute(self.device, self.recipe.precision)
 
     @cached_property

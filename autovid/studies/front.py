@@ -86,7 +86,7 @@ class Front:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How derived architectures are trained: by the recipe of `autovid train`, in so many epochs or in its own."""
+    """The plan for training derived architectures: the recipe of `autovid train`, with `epochs` if they are given."""
 
     epochs: float | None
     workers: int = 0
@@ -264,7 +264,7 @@ def score_by_supernet(
 
 
 def keep_best(front: Front) -> None:
-    """Of several costs keep only what nothing dominates."""
+    """Keep only architectures that no other one dominates, where there are several costs."""
     entries = front.entries
     if len(front.costs) > 1:
         front.entries = [one for one in entries if not any(dominates(other, one) for other in entries)]

@@ -35,7 +35,7 @@ class Contender(NamedTuple):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a network has come to. Accuracies in percent, `low` to `high` the 95 % interval of top-1; times in ms."""
+    """The result of a network. Accuracies in percent, `low` to `high` the 95 % interval of top-1; times in ms."""
 
     name: str
     kind: str

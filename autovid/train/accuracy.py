@@ -51,7 +51,7 @@ class Accuracy(NamedTuple):
 
     @property
     def score(self) -> float:
-        """What the best is chosen by."""
+        """The figure by which the best checkpoint is chosen."""
         return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property

@@ -22,7 +22,7 @@ BODY = "body"  # everything but the classifier
 
 
 class FrozenLayers:
-    """What `freeze` names in a network, for the first `steps` steps of a training. Raises ConfigError."""
+    """The layers that `freeze` names, frozen for the first `steps` steps of a training. Raises ConfigError."""
 
     def __init__(self, net: nn.Module, freeze: Freeze, steps: int) -> None:
         check_layers(net, freeze)

@@ -61,12 +61,12 @@ class Trained:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a video may have several classes, each a yes or a no."""
+        """True if a video may have several classes, each a yes or a no."""
         return self.net.multi_label
 
     @property
     def weights(self) -> str:
-        """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
+        """The checkpoint of the training, in words; empty for weights of a supernet."""
         if self.recalibrated or not self.steps:  # an exported folder may not know
             return ""
         when = f"after epoch {self.step / self.steps * self.recipe.epochs:.3g} of {self.recipe.epochs:g}"
