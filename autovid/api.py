@@ -189,8 +189,7 @@ def train(
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
     training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
-    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, patience, ...
-    Raises ConfigError, DataError, RunError, DivergedError.
+    recipe: epochs, batch, lr, frames, crop, augment, seed, ... Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache

@@ -137,3 +137,13 @@ def test_docstrings_can_be_read_alone() -> None:
             if isinstance(text, str) and half.match(text):
                 wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {text.splitlines()[0]}")
     assert not wrong, wrong
+
+
+def test_functions_are_at_most_60_lines_long() -> None:
+    """Lines of the file from `def` to the end: comments, blank lines and the docstring count."""
+    wrong = []
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}")
+    assert not wrong, wrong

@@ -187,8 +187,7 @@ def settings_for(
     values: dict[str, Any] = {
         **{key: getattr(clip, key) for key in ("frames", "crop", "stride")},
         **{key: getattr(base, key) for key in ("batch", "jitter")},
-        "momentum": recipe.momentum,
-        "weight_decay": recipe.weight_decay,
+        **{key: getattr(recipe, key) for key in ("momentum", "weight_decay")},
         **(_learning(small) if proxy else {}),
         **overrides,
     }
