@@ -10,8 +10,7 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, open_videos
-from autovid.data.images import FrameFolder, open_video
-from autovid.data.jpeg import JpegDecoder
+from autovid.data.images import FrameFolder, JpegDecoder, open_video
 from autovid.data.video import VideoError
 
 
