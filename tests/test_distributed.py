@@ -121,7 +121,7 @@ def test_gradients_that_one_worker_alone_has_are_all_workers_in_the_end() -> Non
 
 def clips_of_both() -> tuple[Tensor, Tensor]:
     x = torch.arange(2 * 3 * 4 * 5 * 6).view(2, 4, 5, 6, 3).permute(0, 4, 1, 2, 3) + 1000 * distributed.rank()
-    return distributed.whole_batch(x), distributed.whole_batch(torch.tensor([1, 2]) + 10 * distributed.rank())
+    return distributed.gather_batch(x), distributed.gather_batch(torch.tensor([1, 2]) + 10 * distributed.rank())
 
 
 def test_a_whole_batch_has_the_clips_of_all_in_their_layout() -> None:

@@ -103,19 +103,19 @@ class Transfer:
         self.identity = [name for name in self.state if table.is_identity(name)]
         self.fresh = [name for name in self.state if table.is_fresh(name)]
         self.head = [name for name in self.state if HEAD.match(name)]
-        self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
+        self.sources = {n: table.source_names(n) for n in self.state if n not in {*self.identity, *self.fresh}}
 
     def check(self, what: str, detected: bool) -> None:
         """Raise ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
 
         `what` begins the line.
         """
-        skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
+        skipped = {name for target in self.head for name in self.sources[target]} if self.new_head else set()
         expected = {name for names in self.sources.values() for name in names}
         missing = [name for name in expected if name not in self.tensors and name not in skipped]
         left_over = [name for name in self.tensors if name not in expected]
-        kept = [ours for ours in self.sources if not (self.new_head and ours in self.head)]
-        wrong = [line for ours in kept for line in self._misshapen(ours)]
+        kept = [target for target in self.sources if not (self.new_head and target in self.head)]
+        wrong = [line for target in kept for line in self._misshapen(target)]
         checked = {name: self.tensors[name] for name in sorted(expected - skipped) if name in self.tensors}
         unloadable = [f"{name} ({_kind(tensor)})" for name, tensor in checked.items() if not _loads(tensor)]
         faults = [*_few("missing", sorted(missing)), *_few("left over", left_over), *_few("of another shape", wrong)]
@@ -123,25 +123,25 @@ class Transfer:
         if faults:
             raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
 
-    def _misshapen(self, ours: str) -> list[str]:
+    def _misshapen(self, target: str) -> list[str]:
         """List the pieces of a tensor of ours that the file has with another shape."""
         return [
             f"{name} is {tuple(self.tensors[name].shape)} there, {shape} here"
-            for name, shape in self._pieces(ours)
+            for name, shape in self._pieces(target)
             if name in self.tensors and tuple(self.tensors[name].shape) != shape
         ]
 
-    def _pieces(self, ours: str) -> list[tuple[str, Shape]]:
+    def _pieces(self, target: str) -> list[tuple[str, Shape]]:
         """Return their names and shapes of the pieces of a tensor of ours."""
-        names, shape = self.sources[ours], tuple(self.state[ours].shape)
+        names, shape = self.sources[target], tuple(self.state[target].shape)
         if len(names) > 1:
             shape = (*shape[:2], shape[2] // len(names), *shape[3:])
-        return [(name, self.table.their_shape(ours, shape)) for name in names]
+        return [(name, self.table.their_shape(target, shape)) for name in names]
 
     def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
-        head = {name for ours in self.head for name in self.sources[ours]}
+        head = {name for target in self.head for name in self.sources[target]}
         if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
-            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.tensors]
+            pieces = [(n, shape) for target in self.head for n, shape in self._pieces(target) if n in self.tensors]
             same = all(tuple(self.tensors[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
             rows = [len(self.tensors[n]) for n, _ in pieces if same]
             keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
@@ -152,15 +152,15 @@ class Transfer:
         """Copy all tensors, and return notes."""
         inflated = []
         state = self.net.state_dict()
-        for ours, names in self.sources.items():
-            if ours in self.replaced or (self.new_head and ours in self.head):
+        for target, names in self.sources.items():
+            if target in self.replaced or (self.new_head and target in self.head):
                 continue
             parts = [self.tensors[name] for name in names]
-            if parts[0].numel() * len(parts) < state[ours].numel():
-                inflated.append(ours)
-            state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
-        for ours in set(self.identity) - self.replaced:
-            state[ours] = self._identity(ours, state[ours])
+            if parts[0].numel() * len(parts) < state[target].numel():
+                inflated.append(target)
+            state[target] = self.table.our_order(target, self._converted(parts, tuple(state[target].shape)))
+        for target in set(self.identity) - self.replaced:
+            state[target] = self._identity(target, state[target])
         self.net.load_state_dict(state)
         if self.table.finish is not None:
             self.table.finish(self.net)
@@ -178,9 +178,9 @@ class Transfer:
         part = part.unsqueeze(2).expand(shape)
         return part / shape[2] if self.inflate == "divide" else part
 
-    def _identity(self, ours: str, like: Tensor) -> Tensor:
+    def _identity(self, target: str, like: Tensor) -> Tensor:
         """Return a norm's tensor that changes nothing: statistics 0 and 1, a scale that undoes the eps; else zero."""
-        place, _, kind = ours.rpartition(".")
+        place, _, kind = target.rpartition(".")
         module: nn.Module = self.plain.get_submodule(place)
         if kind == "running_var":
             return torch.ones_like(like)
@@ -190,7 +190,7 @@ class Transfer:
         left = {*self.replaced, *(self.head if self.new_head else ())}
         notes = [f"{sum(name not in left for name in self.sources)} tensors loaded"]
         modules = ", ".join(self.net.spec.modules) if self.net.spec else ""
-        without_place = [name for ours in self.sources if ours in self.replaced for name in self.sources[ours]]
+        without_place = [name for target in self.sources if target in self.replaced for name in self.sources[target]]
         how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
         lists = (
             (f"of them are 2-D weights {how}", inflated),

@@ -6,7 +6,7 @@ thousand terms lose 1e-13 of the sum at most (see test_distribution.py), and rel
 
 import numpy as np
 import pytest
-from graphs import chain, every, log_softmax, logprobs, prior, random_table, two_stream, uniform
+from graphs import all_choices, chain, log_softmax, logprobs, prior, random_table, two_stream, uniform
 
 from autovid.solver import CostRange, posterior_in_range, probability_in_range
 from autovid.solver.table import CostTable
@@ -16,7 +16,7 @@ TWO_STREAM = two_stream()
 
 def some_range(table: CostTable, rng: np.random.Generator) -> CostRange:
     """Between two costs of the table's architectures."""
-    return CostRange(*sorted(int(cost) for cost in rng.choice(table.total(every(table)), 2)))
+    return CostRange(*sorted(int(cost) for cost in rng.choice(table.total(all_choices(table)), 2)))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -38,7 +38,7 @@ def test_the_expected_cost_moves_as_the_enumerated_one(seed: int) -> None:
     """p_dc (g_dc - p_d . g_d), softmax's gradient, is the covariance of the cost and of taking the candidate."""
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=1, top=1000)
-    logp, choices = prior(table, rng), every(table)
+    logp, choices = prior(table, rng), all_choices(table)
     p_N, cost_N = np.exp(logprobs(logp, choices)), table.total(choices)
     for d, (x, g) in enumerate(zip(logp, table.expected_gradient([np.exp(x) for x in logp]))):
         p = np.exp(x)
@@ -50,7 +50,7 @@ def test_the_expected_cost_moves_as_the_enumerated_one(seed: int) -> None:
 def test_the_posterior_is_the_enumerated_one_where_bins_tell_costs_apart(seed: int) -> None:
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=2, top=10**8, unit=10**5)  # at most 4,000 different costs
-    logp, choices = prior(table, rng, (0.0, 1.0, 5.0)[seed % 3]), every(table)
+    logp, choices = prior(table, rng, (0.0, 1.0, 5.0)[seed % 3]), all_choices(table)
     low, high = some_range(table, rng)
     inside = (table.total(choices) >= low) & (table.total(choices) <= high)
     p_N = np.exp(logprobs(logp, choices)) * inside
@@ -65,7 +65,7 @@ def test_the_posterior_is_the_enumerated_one_where_bins_tell_costs_apart(seed: i
 def test_a_candidate_that_cannot_be_has_no_share(seed: int) -> None:
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=1, top=100)
-    logp, choices = prior(table, rng), every(table)
+    logp, choices = prior(table, rng), all_choices(table)
     logp[0] = log_softmax(np.array([0.0, -np.inf, 1.0]))
     costs = table.total(choices)
     with np.errstate(divide="ignore"):
