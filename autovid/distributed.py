@@ -287,7 +287,7 @@ def gather(x: Tensor) -> Tensor:
     return torch.stack(everyone)
 
 
-def whole_batch(x: Tensor) -> Tensor:
+def gather_batch(x: Tensor) -> Tensor:
     """Return all workers' clips, the first dimension, laid out in memory with the second one last (channels last)."""
     if size() == 1:
         return x

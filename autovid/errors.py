@@ -4,11 +4,6 @@ import difflib
 from collections.abc import Iterable
 
 
-def printable(text: str) -> str:
-    """Text that stays on its line and in its order: what would break either is written as its escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 class AutovidError(Exception):
     """A mistake of the user's or of the machine's that one line explains. Never a bug of ours."""
 
@@ -47,6 +42,11 @@ class DivergedError(AutovidError):
 
     exit_code = 6
     everywhere = True  # losses are means over the workers
+
+
+def printable(text: str) -> str:
+    """Text that stays on its line and in its order: what would break either is written as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

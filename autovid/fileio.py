@@ -19,14 +19,14 @@ UNITS = {"M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
+def explained(problem: str) -> Iterator[None]:
     """Turn the machine's refusals (disk full, no permission, quota) into one `RunError` line."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-        raise RunError(f"{what}: {reason}{hint}") from error
+        raise RunError(f"{problem}: {reason}{hint}") from error
 
 
 def write_all(fd: int, data: bytes) -> None:

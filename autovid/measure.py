@@ -26,6 +26,73 @@ MARGIN = 0.5  # of the memory that a CPU's system can spare: what is not counted
 Run = Callable[[], object]
 
 
+class StepMemory(NamedTuple):
+    """Bytes of a step of training, counted from shapes: `fixed` of weights and the like, and those of each clip.
+
+    With workspace, clips that are read ahead and the reserve of the allocator, a process was measured to grow by 1.7 to
+    1.8 times as much.
+
+    `clips` of the batch of `batch` are in memory at once, `clips` / `batch` being the same for any batch.
+    """
+
+    fixed: int
+    per_clip: int
+    clips: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """Return the bytes of the whole step."""
+        return self.fixed + self.clips * self.per_clip
+
+    def check(self, device: torch.device) -> None:
+        """Raise ConfigError where a CPU's memory does not hold the step; on CUDA, running out can be caught."""
+        free = own_memory(device)
+        if device.type == "cuda" or self.total <= MARGIN * free:
+            return
+        most = int((MARGIN * free - self.fixed) / max(1, self.per_clip)) * self.batch // self.clips
+        shared = self.batch // self.clips
+        most -= most % shared
+        fits = f"--batch {most} fits" if most > 0 else "not even the smallest batch fits: give a smaller --crop"
+        raise ConfigError(
+            f"a step of {self.batch:,} clips keeps about {gib(self.total)} in memory and takes up to twice as much; "
+            f"{gib(free)} are free; {fits}"
+        )
+
+
+class Turns:
+    """Times of several runs in turns, (repeats, runs) in seconds: other work of the machine disturbs all alike.
+
+    Every other round goes backwards, so that each run has both neighbours.
+    """
+
+    def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
+        self.runs, self.device = list(runs), device
+        self.rounds: list[list[float]] = []
+
+    def warm_up(self, rounds: int) -> None:
+        """Call each without counting."""
+        for _ in range(rounds):
+            for run in self.runs:
+                seconds(run, self.device)
+
+    def one_round(self) -> None:
+        """Time each once more. A round that is interrupted does not count."""
+        order = list(range(len(self.runs)))
+        times = [0.0] * len(self.runs)
+        for number in order if len(self.rounds) % 2 == 0 else order[::-1]:
+            times[number] = seconds(self.runs[number], self.device)
+        self.rounds.append(times)
+
+    def quartiles(self, number: int) -> tuple[float, float, float]:
+        """Return first quartile, median and third quartile of a run, in seconds."""
+        return quartiles([times[number] for times in self.rounds])
+
+    def ratio(self, number: int) -> float:
+        """Return the median over the rounds of a run's time over the first one's in the same round."""
+        return float(np.median([times[number] / times[0] for times in self.rounds]))
+
+
 def hardware() -> str:
     """Describe the machine: CPU model, cores, threads in use, instruction set, GPU if any, and torch's version."""
     threads, isa = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
@@ -140,40 +207,6 @@ def check_batch(batch: int, clip_bytes: int, device: torch.device) -> None:
         raise ConfigError(f"{batch:,} clips at once do not fit into memory, about {most:,} do; give a smaller --batch")
 
 
-class StepMemory(NamedTuple):
-    """Bytes of a step of training, counted from shapes: `fixed` of weights and the like, and those of each clip.
-
-    With workspace, clips that are read ahead and the reserve of the allocator, a process was measured to grow by 1.7 to
-    1.8 times as much.
-
-    `clips` of the batch of `batch` are in memory at once, `clips` / `batch` being the same for any batch.
-    """
-
-    fixed: int
-    per_clip: int
-    clips: int
-    batch: int
-
-    @property
-    def total(self) -> int:
-        """Return the bytes of the whole step."""
-        return self.fixed + self.clips * self.per_clip
-
-    def check(self, device: torch.device) -> None:
-        """Raise ConfigError where a CPU's memory does not hold the step; on CUDA, running out can be caught."""
-        free = own_memory(device)
-        if device.type == "cuda" or self.total <= MARGIN * free:
-            return
-        most = int((MARGIN * free - self.fixed) / max(1, self.per_clip)) * self.batch // self.clips
-        shared = self.batch // self.clips
-        most -= most % shared
-        fits = f"--batch {most} fits" if most > 0 else "not even the smallest batch fits: give a smaller --crop"
-        raise ConfigError(
-            f"a step of {self.batch:,} clips keeps about {gib(self.total)} in memory and takes up to twice as much; "
-            f"{gib(free)} are free; {fits}"
-        )
-
-
 def own_memory(device: torch.device) -> int:
     """Return the spare memory of a device; of a CPU's, the share of this process among the workers of the machine."""
     sharing = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -230,39 +263,6 @@ def seconds(run: Run, device: torch.device) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
-
-
-class Turns:
-    """Times of several runs in turns, (repeats, runs) in seconds: other work of the machine disturbs all alike.
-
-    Every other round goes backwards, so that each run has both neighbours.
-    """
-
-    def __init__(self, runs: Sequence[Run], device: torch.device) -> None:
-        self.runs, self.device = list(runs), device
-        self.rounds: list[list[float]] = []
-
-    def warm_up(self, rounds: int) -> None:
-        """Call each without counting."""
-        for _ in range(rounds):
-            for run in self.runs:
-                seconds(run, self.device)
-
-    def one_round(self) -> None:
-        """Time each once more. A round that is interrupted does not count."""
-        order = list(range(len(self.runs)))
-        times = [0.0] * len(self.runs)
-        for number in order if len(self.rounds) % 2 == 0 else order[::-1]:
-            times[number] = seconds(self.runs[number], self.device)
-        self.rounds.append(times)
-
-    def quartiles(self, number: int) -> tuple[float, float, float]:
-        """Return first quartile, median and third quartile of a run, in seconds."""
-        return quartiles([times[number] for times in self.rounds])
-
-    def ratio(self, number: int) -> float:
-        """Return the median over the rounds of a run's time over the first one's in the same round."""
-        return float(np.median([times[number] / times[0] for times in self.rounds]))
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -74,24 +74,24 @@ def forget_plugins() -> None:
         _forget(name)
 
 
-def require_plugins(records: Mapping[str, Any], what: str) -> None:
-    """Refuse `what` unless the plugins that it was made with are loaded, with the content of then.
+def require_plugins(records: Mapping[str, Any], user: str) -> None:
+    """Refuse `user` unless the plugins that it was made with are loaded, with the content of then.
 
     `records` are as `plugin_records` gives them, or plain. Raises ConfigError with what to type.
     """
     try:
         checked = msgspec.convert(msgspec.to_builtins(records), dict[str, PluginRecord])
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{what}: its record of plugins cannot be read: {error}") from None
+        raise ConfigError(f"{user}: its record of plugins cannot be read: {error}") from None
     for name, record in checked.items():
         plugin, then = _plugins.get(name), record.sha256
         if plugin is None:
-            which = f"{name}, which defines {', '.join(record.defines)}"
-            raise ConfigError(f"{what} needs {which}: add --plugin {name} (in Python plugins=[{name!r}])")
+            needed = f"{name}, which defines {', '.join(record.defines)}"
+            raise ConfigError(f"{user} needs {needed}: add --plugin {name} (in Python plugins=[{name!r}])")
         if plugin.record.sha256 != then and not plugin.pinned:
             now = plugin.record.sha256
             raise ConfigError(
-                f"{what} was made with another {name}: its sha256 was {then[:SHOWN]} and is {now[:SHOWN]}; if this one "
+                f"{user} was made with another {name}: its sha256 was {then[:SHOWN]} and is {now[:SHOWN]}; if this one "
                 f"is meant, say --plugin {plugin.path}@{now[:SHOWN]}"
             )
 

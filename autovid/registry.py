@@ -51,9 +51,9 @@ class Registry(Generic[T]):
 
     def about(self) -> dict[str, str]:
         """Return the sentence of every name; of an installed one the package that brings it."""
-        ours = {name: about for name, (about, _) in self._lines.items()}
+        own = {name: about for name, (about, _) in self._lines.items()}
         installed = {name: f"from {_package(point)}" for name, point in self._installed.items()}
-        return {**ours, **installed, **{name: one.about for name, one in self._registered.items()}}
+        return {**own, **installed, **{name: one.about for name, one in self._registered.items()}}
 
     def load(self, name: str) -> T:
         """Load the object of a name. Raises ConfigError where it is unknown, or an installed one cannot be imported."""

@@ -109,9 +109,9 @@ def _check_equal(supernet: nn.Module, frozen: nn.Module, maps: list[Tensor], cho
     """Equal to the bit, in evaluation and in training; and nothing of the frozen module is left unused."""
     for training in (False, True):
         with torch.no_grad():
-            ours, theirs = (net.train(training)(*maps, choice=choice) for net in (supernet, frozen))
+            shared, alone = (net.train(training)(*maps, choice=choice) for net in (supernet, frozen))
         when = "training" if training else "evaluation"
-        assert torch.equal(ours, theirs), f"{where}: the supernet's result in {when} is not the frozen module's"
+        assert torch.equal(shared, alone), f"{where}: the supernet's result in {when} is not the frozen module's"
     frozen(*maps, choice=choice).sum().backward()
     unused = [name for name, parameter in frozen.named_parameters() if parameter.grad is None]
     assert not unused, f"{where}: {', '.join(unused)} take no part; build what a choice needs and no more"
@@ -132,24 +132,25 @@ def kept_bytes(module: nn.Module, maps: Sequence[Tensor], choice: Choice, keeps_
     own = {t.untyped_storage().data_ptr() for t in [*maps, *module.parameters(), *module.buffers()]}
     kept: dict[int, Tensor] = {}
 
-    def see(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         if tensor.dim() and tensor.untyped_storage().data_ptr() not in own:
             kept[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no memory is used twice
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         out = module(*maps, choice=choice)
     if keeps_result:
-        see(out)
+        record(out)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def _some(site: Site, candidates: Mapping[str, tuple[Any, ...]]) -> Iterator[Choice]:
     """All choices at a site, or MOST of them, the first and the last among these."""
-    every = [dict(zip(site.scope, values)) for values in itertools.product(*(candidates[name] for name in site.scope))]
-    step = max(1, (len(every) - 1) / (MOST - 1))
-    for place in sorted({round(step * number) for number in range(min(MOST, len(every)))}):
-        yield site.choice(every[place])
+    rows = itertools.product(*(candidates[name] for name in site.scope))
+    choices = [dict(zip(site.scope, row)) for row in rows]
+    step = max(1, (len(choices) - 1) / (MOST - 1))
+    for place in sorted({round(step * number) for number in range(min(MOST, len(choices)))}):
+        yield site.choice(choices[place])
 
 
 def _randomised(module: nn.Module) -> nn.Module:

@@ -56,8 +56,8 @@ class Muon:
         for _ in range(ROUNDS):
             squares = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(squares, squares, squares, beta=b, alpha=c), x, beta=a)
-        found = zip(_at_norm_1(x), moves)
-        return [_corner(matrix, move.shape[0], move[0].numel()).reshape(move.shape) for matrix, move in found]
+        padded = zip(_at_norm_1(x), moves)
+        return [_corner(matrix, move.shape[0], move[0].numel()).reshape(move.shape) for matrix, move in padded]
 
 
 def _corner(matrix: Tensor, rows: int, columns: int) -> Tensor:

@@ -62,10 +62,10 @@ def main() -> None:
 def pieces(folder: Path, clips: int) -> list[Callable[[float], bool]]:
     """Return the pieces of work of a row, in order; each takes the time when it must end, and says if it is done."""
     data, source, search = folder / f"set/{clips}.csv", folder / "other/source.csv", folder / f"{clips}-search"
-    found = ["--space", "tiny", "--data", str(data), "--flops", "0.0071:0.0079", "--recipe", "proxy", "--steps", "30"]
+    setup = ["--space", "tiny", "--data", str(data), "--flops", "0.0071:0.0079", "--recipe", "proxy", "--steps", "30"]
     works: list[Callable[[float], bool]] = [
         lambda end: end > time.monotonic() and draw(folder, clips),
-        lambda end: command(end, search, "architecture.yaml", ["search", *found, "--decoders", "0"]),
+        lambda end: command(end, search, "architecture.yaml", ["search", *setup, "--decoders", "0"]),
     ]
     for way, options in WAYS.items():
         flags = [option.format(folder=folder, clips=clips) for option in options]

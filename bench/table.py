@@ -116,7 +116,7 @@ def decode(videos: VideoSet, part: tuple[Video, ...]) -> dict[str, Any]:
     clips = []
     for video in part:
         with VideoFile(videos.root / video.path) as file:
-            clips.append(np.stack(list(file.every(10_000))))
+            clips.append(np.stack(list(file.all_frames(10_000))))
     noise = [clip_noise(video.path, RECIPES["bench"]) for video in part]
     labels = np.array([video.label for video in part])
     return {"x": np.stack(clips), "y": labels, "by_noise": np.argsort(noise, kind="stable")}
@@ -183,18 +183,18 @@ def jobs(macs: np.ndarray, seeds: int) -> list[tuple[int, int]]:
 
 def trained() -> dict[tuple[int, int], dict[str, str]]:
     """The rows that are there, by whichever shard: by (architecture, seed)."""
-    found = {}
+    rows = {}
     for path in sorted(RESULTS.glob("*.csv")):
         with path.open() as lines:
-            found |= {(int(row["index"]), int(row["seed"])): row for row in csv.DictReader(lines)}
-    return found
+            rows |= {(int(row["index"]), int(row["seed"])): row for row in csv.DictReader(lines)}
+    return rows
 
 
 def pack(space: SearchSpace) -> None:
     """Write the rows that are there as a table of the package."""
-    found: dict[int, list[dict[str, str]]] = {}
+    rows_of: dict[int, list[dict[str, str]]] = {}
     for (number, _), row in sorted(trained().items()):
-        found.setdefault(number, []).append(row)
+        rows_of.setdefault(number, []).append(row)
     candidates = candidate_numbers(space)
     architectures = [
         TrainedArchitecture(
@@ -202,25 +202,25 @@ def pack(space: SearchSpace) -> None:
             [float(row["loss"]) for row in rows],
             [int(row["correct"]) for row in rows],
         )
-        for number, rows in found.items()
+        for number, rows in rows_of.items()
     ]
-    planned, there = SEEDS * space.size + THIRD, sum(map(len, found.values()))
+    planned, done = SEEDS * space.size + THIRD, sum(map(len, rows_of.values()))
     table = TableFile(
         space=space.name, about="every architecture trained alone on the videos of `autovid data synthetic bench`",
         clips=CLIPS, chance=math.log(space.reference.classes), architectures=architectures,
-        planned=planned if there < planned else 0, covered=covered(space.cost_table().macs(candidates), set(found)),
+        planned=planned if done < planned else 0, covered=covered(space.cost_table().macs(candidates), set(rows_of)),
     )  # fmt: skip
     PACKED.parent.mkdir(exist_ok=True)
     PACKED.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1))
     print(f"{PACKED.name}: {TableEvaluator(table, PACKED).coverage()}")
 
 
-def covered(macs: np.ndarray, there: set[int]) -> tuple[int, int]:
+def covered(macs: np.ndarray, known: set[int]) -> tuple[int, int]:
     """The widest range of MACs, ends included, in which no architecture is missing."""
-    missing = sorted({int(macs[i]) for i in range(len(macs)) if i not in there})
+    missing = sorted({int(macs[i]) for i in range(len(macs)) if i not in known})
     edges = [int(macs.min()) - 1, *missing, int(macs.max()) + 1]
-    low, high = max(pairwise(edges), key=lambda gap: sum(gap[0] < macs[i] < gap[1] for i in there))
-    inside = [int(macs[i]) for i in there if low < macs[i] < high]
+    low, high = max(pairwise(edges), key=lambda gap: sum(gap[0] < macs[i] < gap[1] for i in known))
+    inside = [int(macs[i]) for i in known if low < macs[i] < high]
     return (min(inside), max(inside)) if inside else (0, 0)
 
 
@@ -255,8 +255,8 @@ def main() -> int:
         parser.error("give the index of the videos")
     rows = candidate_numbers(space)
     macs = space.cost_table().macs(rows)
-    there = trained()
-    open_jobs = [job for job in jobs(macs, SEEDS)[shard::shards] if job not in there]
+    known = trained()
+    open_jobs = [job for job in jobs(macs, SEEDS)[shard::shards] if job not in known]
     if not open_jobs:
         return 0
     clips, val = load_clips(args.data)

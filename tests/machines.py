@@ -30,7 +30,7 @@ SETTINGS = (
 NUMERICAL = (
     "tests/costs", "tests/data", "tests/export", "tests/golden", "tests/kernels", "tests/layers",
     "tests/models", "tests/report", "tests/search", "tests/solver", "tests/studies", "tests/train", "tests/weights",
-    "tests/test_distributed.py",
+    "tests/runtimes", "tests/test_distributed.py",
 )  # fmt: skip
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 THOROUGH = ("-m", "not docs or thorough")

@@ -71,14 +71,14 @@ def test_sums_means_and_copies_over_two_workers_are_exact() -> None:
     """To the bit on any machine: a sum of two numbers is rounded once, in either order, and half of it is exact."""
     pairs = list(zip(mine(0), mine(1), strict=True))
     for worker in together(summed):
-        assert all(torch.equal(found, a + b) for found, (a, b) in zip(worker, pairs, strict=True))
+        assert all(torch.equal(tensor, a + b) for tensor, (a, b) in zip(worker, pairs, strict=True))
     for worker in together(averaged):
-        assert all(torch.equal(found, (a + b) / 2) for found, (a, b) in zip(worker, pairs, strict=True))
+        assert all(torch.equal(tensor, (a + b) / 2) for tensor, (a, b) in zip(worker, pairs, strict=True))
     assert together(meant) == [[(0.1 + 1.1) / 2, (1 / 3 + (1 / 3 - 1)) / 2]] * 2
     for worker in together(taken):
-        assert all(torch.equal(found, a) for found, (a, _) in zip(worker, pairs, strict=True))
-    for found in together(gathered):
-        assert torch.equal(found, torch.stack(pairs[0]))
+        assert all(torch.equal(tensor, a) for tensor, (a, _) in zip(worker, pairs, strict=True))
+    for tensor in together(gathered):
+        assert torch.equal(tensor, torch.stack(pairs[0]))
 
 
 # -- work of one's own
@@ -121,7 +121,7 @@ def test_gradients_that_one_worker_alone_has_are_all_workers_in_the_end() -> Non
 
 def clips_of_both() -> tuple[Tensor, Tensor]:
     x = torch.arange(2 * 3 * 4 * 5 * 6).view(2, 4, 5, 6, 3).permute(0, 4, 1, 2, 3) + 1000 * distributed.rank()
-    return distributed.whole_batch(x), distributed.whole_batch(torch.tensor([1, 2]) + 10 * distributed.rank())
+    return distributed.gather_batch(x), distributed.gather_batch(torch.tensor([1, 2]) + 10 * distributed.rank())
 
 
 def test_a_whole_batch_has_the_clips_of_all_in_their_layout() -> None:

@@ -102,10 +102,62 @@ def test_no_circle_of_files() -> None:
         visit(name, ())
 
 
-def test_a_public_class_has_a_name_of_its_own() -> None:
+def test_a_class_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = {}
     for name, file in MODULES.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name)
     assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def names_when_defined(node: ast.AST) -> set[str]:
+    """Names that a definition needs at once; not those in bodies and annotations of functions, which can be quoted."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        parts = [*node.args.defaults, *filter(None, node.args.kw_defaults), *getattr(node, "decorator_list", ())]
+        return {name for part in parts for name in names_when_defined(part)}
+    own = {node.id} if isinstance(node, ast.Name) else set()
+    return own.union(*map(names_when_defined, ast.iter_child_nodes(node)))
+
+
+def test_public_classes_stand_first_in_a_file() -> None:
+    """Only constants stand before them, and what the first class needs to be defined."""
+    wrong = []
+    for file in MODULES.values():
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        first = next((n for n in body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")), None)
+        needed = names_when_defined(first) if first else set()
+        for node in reversed(body[: body.index(first)] if first else []):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = {node.name}
+                if node.name not in needed:
+                    wrong.append(f"{file.relative_to(ROOT)}: {node.name}")
+            else:
+                names = {
+                    one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+                }
+            if names & needed:
+                needed |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    assert not wrong, wrong
+
+
+def test_docstrings_can_be_read_alone() -> None:
+    """A docstring is an imperative or a noun phrase, not half of a sentence that the name begins."""
+    half = re.compile(r"\s*(Of|Whether|What|How|Which|Where|When|Why|Who|Those|As|Its|Their)\b")
+    wrong = []
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+            if isinstance(text, str) and half.match(text):
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {text.splitlines()[0]}")
+    assert not wrong, wrong
+
+
+def test_functions_are_at_most_60_lines_long() -> None:
+    """Lines of the file from `def` to the end: comments, blank lines and the docstring count."""
+    wrong = []
+    for file in MODULES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}")
+    assert not wrong, wrong

@@ -24,8 +24,8 @@ TORCH = "torch==2.13.0"
 WHEELS = ("--only-binary", ":all:", "--no-binary", "fvcore", "--no-binary", "iopath")  # the last two have none
 # Every file that reads or writes with a direct dependency is under test here; arithmetic is tested by `make test`.
 TESTS = (
-    "config", "data", "export", "cluster", "report", "run", "cost/test_fvcore.py", "search/test_search.py",
-    "cli/test_screens.py", "cli/test_describe.py", "test_packaging.py",
+    "config", "data", "export", "cluster", "report", "run", "runtimes", "cost/test_fvcore.py", "search/test_search.py",
+    "cli/test_console.py", "cli/test_describe.py", "test_packaging.py",
 )  # fmt: skip
 
 

@@ -32,12 +32,6 @@ FusionName = Annotated[str, msgspec.Meta(extra={"operations": "fusion"})]
 AttentionName = Annotated[str, msgspec.Meta(extra={"operations": "attention"})]
 
 
-def mark(kind: Any, name: str) -> Any:
-    """Return the mark of this name that a type of choices carries, or None."""
-    metas = [meta for meta in get_args(kind) if isinstance(meta, msgspec.Meta)]
-    return next((meta.extra[name] for meta in metas if meta.extra and name in meta.extra), None)
-
-
 class Block(Protocol[S]):
     """One kind of module, at any site that it can stand at (`S`).
 
@@ -65,3 +59,9 @@ class Block(Protocol[S]):
 
     def label(self, site: S, choice: Choice) -> tuple[str, ...]:
         """Up to three short texts that tell it from its like, for pictures and tables."""
+
+
+def mark(kind: Any, name: str) -> Any:
+    """Return the mark of this name that a type of choices carries, or None."""
+    metas = [meta for meta in get_args(kind) if isinstance(meta, msgspec.Meta)]
+    return next((meta.extra[name] for meta in metas if meta.extra and name in meta.extra), None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = Literal["box", "badge", "arrow", "foot"]
-"""How a site is drawn: a box of its stream, a badge on it, an arrow between streams, or a line below all streams."""
+"""Shape of a site in pictures: a box of its stream, a badge on it, an arrow between streams, a line below all."""
 
 
 class Size(NamedTuple):

@@ -74,7 +74,7 @@ def _check(block: type[Block[Any]], name: str, site: Site, pairs: tuple[tuple[st
     shape = (1, choice["width"], *site.size)
     if actual.shape != shape:
         raise ConfigError(f"{where} gives {actual.shape}, and the network needs {shape}")
-    for what in ("macs", "params"):
-        ours, theirs = getattr(actual, what), getattr(stated, what)
-        if ours != theirs:
-            raise ConfigError(f"{where} has {ours:,} {what} in a trace, and its {what}() says {theirs:,}; correct it")
+    for cost in ("macs", "params"):
+        traced, said = getattr(actual, cost), getattr(stated, cost)
+        if traced != said:
+            raise ConfigError(f"{where} has {traced:,} {cost} in a trace, and its {cost}() says {said:,}; correct it")

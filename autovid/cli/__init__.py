@@ -97,7 +97,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "runs": ("autovid runs", "autovid runs experiments --json"),
     "list": ("autovid list models",),
 }
-"""Of each command, which its --help ends with."""
+"""Examples of each command, which stand at the end of its --help."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
     check_runtimes(args.runtime)
     networks = [
         in_runtime(network, runtime)
-        for what in args.what
+        for word in args.what
         for network in [
-            open_measured(what, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
+            open_measured(word, compute, compiled=args.compile, frames=args.frames, crop=args.crop, views=views)
         ]
         for runtime in args.runtime
     ]

@@ -76,13 +76,13 @@ def run(args: argparse.Namespace) -> None:
 
 def find_contenders(args: argparse.Namespace) -> "list[Contender]":
     """Return the networks that are asked for. Raises ConfigError, also for one that is given twice."""
-    random = [what for what in args.what if what.startswith(RANDOM)]
-    found = {what: _contender(what) for what in args.what if what not in random}
+    random = [word for word in args.what if word.startswith(RANDOM)]
+    by_name = {word: _contender(word) for word in args.what if word not in random}
     if len(random) > 1:
         raise ConfigError(f"{' and '.join(random)}: give {RANDOM}N once")
     if not random and (args.space or options.ranges(args)):
         raise ConfigError(f"--space and ranges are for {RANDOM}N: add it, or leave them out")
-    contenders = [*found.values(), *(_random(args, random[0], found) if random else ())]
+    contenders = [*by_name.values(), *(_random(args, random[0], by_name) if random else ())]
     names = [one.name for one in contenders]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two networks are called {double}; rename a folder or a file")
@@ -92,20 +92,20 @@ def find_contenders(args: argparse.Namespace) -> "list[Contender]":
     return contenders
 
 
-def _contender(what: str) -> "Contender":
+def _contender(network: str) -> "Contender":
     from autovid.models import NetworkSpec
     from autovid.run import RunDirectory
     from autovid.studies.measured import name_of
     from autovid.studies.side_by_side import Contender
     from autovid.train import find_model
 
-    model, path = find_model(what), Path(what)
+    model, path = find_model(network), Path(network)
     search = path.is_dir() and RunDirectory.open(path).kind == "search"
     kind = "hand-designed" if isinstance(model, NetworkSpec) else "searched" if search else "architecture"
-    return Contender(name_of(what), kind, model)
+    return Contender(name_of(network), kind, model)
 
 
-def _random(args: argparse.Namespace, what: str, found: "Mapping[str, Contender]") -> "list[Contender]":
+def _random(args: argparse.Namespace, count_word: str, by_name: "Mapping[str, Contender]") -> "list[Contender]":
     """Draw architectures from the ranges, or from one around the first architecture. Raises CostRangeError."""
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
@@ -113,14 +113,14 @@ def _random(args: argparse.Namespace, what: str, found: "Mapping[str, Contender]
     from autovid.studies.by_training import draw
     from autovid.studies.side_by_side import Contender
 
-    count = what.removeprefix(RANDOM)
+    count = count_word.removeprefix(RANDOM)
     if not count.isdecimal() or not int(count):
-        raise ConfigError(f"{what}: write {RANDOM}N, such as {RANDOM}4")
-    models = ((Path(name), one.model) for name, one in found.items())
+        raise ConfigError(f"{count_word}: write {RANDOM}N, such as {RANDOM}4")
+    models = ((Path(name), one.model) for name, one in by_name.items())
     place, like = next(((path, model) for path, model in models if isinstance(model, Architecture)), (None, None))
     ranges = options.ranges(args)
     if not ranges and like is None:
-        raise ConfigError(f"{what} draws from a range: give --flops MIN:MAX, or an architecture to draw its like")
+        raise ConfigError(f"{count_word} draws from a range: give --flops MIN:MAX, or an architecture to draw its like")
     space = load_space(args.space or search_by_training.space_of(place, like))
     constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args))
     if place is not None and like is not None and not constraints:

@@ -37,7 +37,7 @@ def announce_search(
     constraints: "Sequence[Constraint]" = (),
 ) -> None:
     """Print the plan of a search."""
-    from autovid.search.constraints import settled_note
+    from autovid.search.constraints import part_ranges_note
     from autovid.search.strategy import takes
 
     console = Console()
@@ -52,7 +52,7 @@ def announce_search(
         f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}"
     )
     console.print(f"[bold]autovid search[/] · {escape(plan)}", highlight=False)
-    if note := settled_note(constraints):
+    if note := part_ranges_note(constraints):
         console.print(note, style="yellow", highlight=False)
     if settings.proxy:
         more = "--data and --recipe full" if videos.name == "synthetic" else "--recipe full, which needs a GPU"
@@ -127,13 +127,13 @@ def _data(run: Path, data: str, settings: "SearchSettings") -> str:
     return "" if embedded else f" --data {shlex.quote(place)}{recipe_words(settings)}"
 
 
-def _next(what: Path, run: Path, data: str) -> list[str]:
+def _next(arch: Path, run: Path, data: str) -> list[str]:
     """Return the next commands for the file or the run of an architecture."""
     return [
-        f"next   autovid describe {quoted(what)}{plugin_words()}",
-        f"       autovid train {quoted(what)}{data}{plugin_words()}  # from scratch",
+        f"next   autovid describe {quoted(arch)}{plugin_words()}",
+        f"       autovid train {quoted(arch)}{data}{plugin_words()}  # from scratch",
         f"       autovid derive {quoted(run)} --flops MIN:MAX{plugin_words()}  # another range, from the same search",
-        f"       autovid random-baseline --searched {quoted(what)}{data}{plugin_words()}  # against random ones",
+        f"       autovid random-baseline --searched {quoted(arch)}{data}{plugin_words()}  # against random ones",
     ]
 
 

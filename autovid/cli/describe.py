@@ -193,9 +193,9 @@ def _space(space: "SearchSpace", counted: dict[str, int | None]) -> dict[str, An
     table = space.cost_table(**counted)
     parts = []
     for number, part in enumerate(space.parts):
-        reach = space.part_space(number, {}).cost_table(**counted)
+        part_table = space.part_space(number, {}).cost_table(**counted)
         names = [d.name for d in space.decisions if is_searched_in(part, d.name)]
-        costs = [reach.smallest()[0], reach.largest()[0]]
+        costs = [part_table.smallest()[0], part_table.largest()[0]]
         parts.append(
             {
                 "name": part.name,
@@ -329,11 +329,11 @@ def verify_count(model: "Model", content: dict[str, Any]) -> dict[str, Any]:
     line = f"autovid describe · one pass of {frames} x {crop}² under fvcore, one under torch's counter: takes seconds"
     print(line, file=sys.stderr, flush=True)
     if isinstance(model, NetworkSpec):
-        net, ours, ours_is = build_network(model), content["macs"], "counted without data, on the meta device"
+        net, macs, counted = build_network(model), content["macs"], "counted without data, on the meta device"
     else:
-        net, ours = build(model, classes), sum(site["macs"] for site in content["sites"])
-        ours_is = "in closed form, site by site"
-    return {"ours_is": ours_is, **msgspec.to_builtins(verify(net, Clip(frames, crop), ours))}
+        net, macs = build(model, classes), sum(site["macs"] for site in content["sites"])
+        counted = "in closed form, site by site"
+    return {"ours_is": counted, **msgspec.to_builtins(verify(net, Clip(frames, crop), macs))}
 
 
 def show_verification(verified: dict[str, Any]) -> None:

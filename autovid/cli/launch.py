@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=options.positive, metavar="N", dest="workers_of_run", help="processes that share each batch"
     )
     group.add_argument("--cpus-per-worker", type=options.positive, metavar="N", help="default: a machine's share, or 1")
-    group.add_argument("--gpus-per-worker", type=options.share, default=0.0, metavar="N", help="default 0")
+    group.add_argument("--gpus-per-worker", type=options.gpus, default=0.0, metavar="N", help="default 0")
     cluster(group, "a worker or its node has died")
 
 
@@ -179,12 +179,12 @@ def _others(number: int, words: Sequence[str]) -> Iterator[None]:
     os.environ.update(_meeting(number, Path(folder) / "meeting"), OMP_NUM_THREADS=str(own))
     try:
         for rank in range(1, number):
-            ready, theirs = os.pipe()
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), STARTED: f"{os.getpid()} {theirs}"}
+            ready, started = os.pipe()
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), STARTED: f"{os.getpid()} {started}"}
             command, environment = [sys.executable, "-m", "autovid", *words], {**os.environ, **place}
-            process = subprocess.Popen(command, env=environment, pass_fds=[theirs], start_new_session=True)
+            process = subprocess.Popen(command, env=environment, pass_fds=[started], start_new_session=True)
             others.append((process, ready))
-            os.close(theirs)
+            os.close(started)
         if not all(os.read(ready, 1) for _, ready in others):
             raise WorkerLostError("a second process could not begin; give --processes 1")
         torch.set_num_threads(own)
@@ -300,7 +300,7 @@ def trial_resources(group: argparse._ArgumentGroup) -> None:
     """Add --cpus-per-trial, --gpus-per-trial and --at-once."""
     group.add_argument("--cpus-per-trial", type=options.positive, default=1, metavar="N", help="default 1")
     group.add_argument(
-        "--gpus-per-trial", type=options.share, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"
+        "--gpus-per-trial", type=options.gpus, default=0.0, metavar="N", help="default 0; 0.5 puts two on a GPU"
     )
     group.add_argument("--at-once", type=options.positive, metavar="N", help="trials (default: as many as fit)")
 

@@ -118,7 +118,7 @@ def fraction(text: str) -> float:
     return value
 
 
-def share(text: str) -> float:
+def gpus(text: str) -> float:
     """Read GPUs of a process: 0, a part of one, or whole ones."""
     value = 0.0 if float(text) == 0 else rate(text)
     if value > 1 and value % 1:
@@ -126,7 +126,7 @@ def share(text: str) -> float:
     return value
 
 
-share.__name__ = "number"  # what argparse calls it
+gpus.__name__ = "number"  # what argparse calls it
 
 
 def cache_size(text: str) -> "int | str":

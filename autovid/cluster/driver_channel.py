@@ -18,40 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 POLL_SECONDS = 0.5
 
 
-@ray.remote(num_cpus=0)
-class _ChannelActor:
-    """State of a channel. Its methods are those of `DriverChannel`, which says what they do."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, Any]] = []
-        self.starts: dict[str, int] = {}
-        self.signal = self.running = 0
-
-    def post(self, kind: str, content: Any) -> None:
-        self.messages.append((kind, content))
-
-    def take(self) -> list[tuple[str, Any]]:
-        messages, self.messages = self.messages, []
-        return messages
-
-    def begin(self, name: str) -> int:
-        self.starts[name] = self.starts.get(name, 0) + 1
-        self.running += 1
-        return self.starts[name] - 1
-
-    def end(self) -> None:
-        self.running -= 1
-
-    def at_rest(self) -> bool:
-        return self.signal > 0 and self.running <= 0
-
-    def stop(self, signal: int) -> None:
-        self.signal = signal
-
-    def stopped(self) -> int:
-        return self.signal
-
-
 class DriverChannel:
     """A handle that travels to the processes of the cluster.
 
@@ -59,8 +25,8 @@ class DriverChannel:
     """
 
     def __init__(self) -> None:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = _ChannelActor.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = _ChannelActor.options(scheduling_strategy=this_node).remote()  # type: ignore[attr-defined]
 
     def post(self, kind: str, content: Any) -> None:
         """Send a message to the driver, and wait until it has arrived."""
@@ -114,6 +80,40 @@ class DriverChannel:
             done.set()
             for stream in (out, err):
                 stream.end()
+
+
+@ray.remote(num_cpus=0)
+class _ChannelActor:
+    """State of a channel. Its methods are those of `DriverChannel`, which says what they do."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, Any]] = []
+        self.starts: dict[str, int] = {}
+        self.signal = self.running = 0
+
+    def post(self, kind: str, content: Any) -> None:
+        self.messages.append((kind, content))
+
+    def take(self) -> list[tuple[str, Any]]:
+        messages, self.messages = self.messages, []
+        return messages
+
+    def begin(self, name: str) -> int:
+        self.starts[name] = self.starts.get(name, 0) + 1
+        self.running += 1
+        return self.starts[name] - 1
+
+    def end(self) -> None:
+        self.running -= 1
+
+    def at_rest(self) -> bool:
+        return self.signal > 0 and self.running <= 0
+
+    def stop(self, signal: int) -> None:
+        self.signal = signal
+
+    def stopped(self) -> int:
+        return self.signal
 
 
 class _LineStream(io.TextIOBase):

@@ -55,9 +55,13 @@ def connected(address: str | None, cpus: int, gpus: float) -> Iterator[str | Non
 def _locally() -> Iterator[str]:
     """Set the environment of a cluster of our own, which Ray reads when it is imported and when it starts."""
     # the switch that keeps Ray on loopback, by default on macOS and Windows alone
-    ours = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    variables = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         with tempfile.TemporaryDirectory(prefix="autovid-ray-", ignore_cleanup_errors=True) as folder:
             yield folder

@@ -102,7 +102,7 @@ def _whole(net: nn.Module, traced: dict[str, dict[str, int]]) -> Count:
 
 
 def _macs(traced: dict[str, dict[str, int]], name: str, module: nn.Module) -> int:
-    """Those of a module, or the sum over its children where it is never called itself."""
+    """MACs of a module, or the sum over its children where it is never called itself."""
     if name in traced:
         return sum(traced[name].values())
     return sum(_macs(traced, f"{name}.{child}", its) for child, its in module.named_children())
@@ -165,8 +165,8 @@ def verify(net: nn.Module, clip: Clip, ours: int) -> Verification:
         for operator, n in whole.items()
         if operator not in MACS
     ]
-    rows += [Row(f"{what}: unseen by fvcore", fvcore=n) for what, n in _unseen(net, macs, by_torch, no_formula)]
-    rows += [Row(f"{what}: unseen by torch", torch=n) for what, n in _unseen(net, by_torch, macs, uncounted)]
+    rows += [Row(f"{kind}: unseen by fvcore", fvcore=n) for kind, n in _unseen(net, macs, by_torch, no_formula)]
+    rows += [Row(f"{kind}: unseen by torch", torch=n) for kind, n in _unseen(net, by_torch, macs, uncounted)]
     left = ours - whole.total() - sum(row.fvcore for row in rows), ours - flops - sum(row.torch for row in rows)
     unnamed = sum(no_formula.values(), Counter[str]())
     return Verification(ours, whole.total(), flops, rows, Row("unexplained", *left), dict(sorted(unnamed.items())))
@@ -258,11 +258,11 @@ def _unseen(
         products = sorted(filter(MULTIPLIES.search, operators.get(name, ())))
         if missing > 0 and products:
             missing_by_kind.setdefault(f"{type(module).__name__}, by {', '.join(products)}", []).append(missing)
-    for what, each in missing_by_kind.items():
-        yield f"{len(each)} {what}", sum(each)
+    for kind, each in missing_by_kind.items():
+        yield f"{len(each)} {kind}", sum(each)
 
 
-ROOM = 3  # times the closed form that a step may take, to be on the safe side
+SAFETY_FACTOR = 3  # times the closed form that a step may take, to be on the safe side
 
 
 def step_peak(net: nn.Module, clip: Clip, expected: int) -> int | None:
@@ -273,7 +273,7 @@ def step_peak(net: nn.Module, clip: Clip, expected: int) -> int | None:
     """
     cpu = torch.device("cpu")
     weights = sum(4 * parameter.numel() for parameter in net.parameters())
-    if ROOM * expected + 2 * weights > MARGIN * spare_memory(cpu):
+    if SAFETY_FACTOR * expected + 2 * weights > MARGIN * spare_memory(cpu):
         return None
     x = _clips(clip, 1)
     net.train()

@@ -9,11 +9,6 @@ import msgspec
 from autovid.errors import DataError
 
 
-def most_broken(total: int) -> int:
-    """Return how many broken videos a set of `total` may have: 1 %; of a small set 10 %, up to ten; one at any size."""
-    return max(1, min(10, total // 10), total // 100)
-
-
 class FaultLog:
     """The broken videos of a set of `total`, each with its reason, once, as a line {"path", "reason"} of `file`.
 
@@ -48,3 +43,8 @@ class FaultLog:
                 f"{most_broken(self.total)} that may be: {first}{where}. "
                 "There may be others: autovid data check INDEX finds all, and writes an index without them"
             )
+
+
+def most_broken(total: int) -> int:
+    """Return how many broken videos a set of `total` may have: 1 %; of a small set 10 %, up to ten; one at any size."""
+    return max(1, min(10, total // 10), total // 100)

@@ -143,10 +143,10 @@ def _drift(
     waves = np.hypot(x, y) * world
     band = np.exp(-4 * np.log(np.maximum(waves, 1e-6) / recipe.waves[texture]) ** 2)
     times = np.arange(recipe.frames)
-    every = recipe.renew or recipe.frames
-    drawn = np.stack([np.fft.fft2(rng.standard_normal((world, world))) * band for _ in times[::every]])
+    interval = recipe.renew or recipe.frames
+    drawn = np.stack([np.fft.fft2(rng.standard_normal((world, world))) * band for _ in times[::interval]])
     drawn /= np.fft.ifft2(drawn).real.std((1, 2), keepdims=True)
     travelled = (x * velocity[0] + y * velocity[1]) * times[:, None, None]  # the Fourier shift: any fraction of a pixel
-    moved = np.fft.ifft2(drawn[times // every] * np.exp(-2j * np.pi * travelled)).real
+    moved = np.fft.ifft2(drawn[times // interval] * np.exp(-2j * np.pi * travelled)).real
     pixels: NDArray[np.float64] = np.tanh(moved[:, :side, :side])
     return pixels

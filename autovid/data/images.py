@@ -9,26 +9,33 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from autovid.data.file_lookup import FRAME, record_of
-from autovid.data.jpeg import MAX_JPEG, JpegDecoder
 from autovid.data.shards import Member, Place, Slice
 from autovid.data.video import (
     MAX_FRAMES,
+    MAX_PIXELS,
+    MAX_SIDE,
     ClipBuffer,
     OpenVideo,
     Pixels,
     VideoError,
     VideoFile,
     check_regular,
+    fit,
+    make_scaler,
+    pyav,
+    reading,
+    upright,
 )
 from autovid.errors import DataError
 
+MAX_JPEG = 1 << 26  # bytes
 EXTENSIONS = (".jpg", ".jpeg")
 MAX_IMAGE = 1 << 26  # pixels: 200 MB of RGB
 SIDE = 32  # of CIFAR's images
@@ -78,7 +85,7 @@ class FrameFolder(OpenVideo):
             clip.put(indices == place, take(self._decoder.read(self._file(int(self.numbers[place])))))
         return clip.pixels
 
-    def every(self, short_side: int) -> Iterator[Pixels]:
+    def all_frames(self, short_side: int) -> Iterator[Pixels]:
         """Yield all frames in order, RGB (H, W, 3), made small by `fit`."""
         for number in self.numbers.tolist():
             image = self._decoder.read(self._file(number), short_side)
@@ -99,6 +106,36 @@ class FrameFolder(OpenVideo):
 
     def _file(self, number: int) -> Path | Slice:
         return self._path / self._names[number]
+
+
+class JpegDecoder:
+    """A decoder of JPEG files to RGB by the converter of videos. Every method raises VideoError, naming the file."""
+
+    def __init__(self) -> None:
+        self._context: Any = pyav().CodecContext.create("mjpeg", "r")
+        self._context.thread_count = 1
+        # Without `explode` missing or damaged parts would be made up, with no message.
+        self._context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}
+        self._scaler = make_scaler()
+
+    def read(self, path: Path | Slice, short_side: int | None = None) -> Pixels:
+        """Read (H, W, 3), made small by `fit` where a short side is given."""
+        frame = self.decode(path)
+        size = fit(frame.height, frame.width, short_side) if short_side else None
+        return upright(frame, self._scaler, size)
+
+    def decode(self, path: Path | Slice) -> Any:
+        """Decode the picture as it is stored."""
+        with reading(f"{path.name}: "):
+            with path.open("rb") as file:
+                data = file.read(MAX_JPEG)
+            if not data.startswith(b"\xff\xd8") or b"\xff\xd9" not in data[-1024:]:
+                raise VideoError(f"{path.name}: not a JPEG file, or a truncated one")
+            frames: list[Any] = self._context.decode(pyav().Packet(data))
+        if len(frames) != 1 or frames[0].is_corrupt or max(frames[0].width, frames[0].height) > MAX_SIDE:
+            size = f" of {frames[0].width}x{frames[0].height} pixels" if frames else ""
+            raise VideoError(f"{path.name}: a picture{size} that cannot be read")
+        return frames[0]
 
 
 class PackedFrames(FrameFolder):

@@ -63,7 +63,7 @@ class VideoSet(msgspec.Struct, frozen=True):
 
     @property
     def multi_label(self) -> bool:
-        """Whether any video has several classes: then each class is a yes or a no of its own."""
+        """True if any video has several classes: then each class is a yes or a no of its own."""
         return any(video.also for video in self.videos)
 
     @property
@@ -74,14 +74,14 @@ class VideoSet(msgspec.Struct, frozen=True):
     def gaps(self) -> list[str]:
         """Say which classes lack videos to learn from, or, where others have some, to validate."""
         lines = []
-        for split, own, what in (("train", self.train, "cannot be learned"), ("val", self.val, "do not count")):
+        for split, own, effect in (("train", self.train, "cannot be learned"), ("val", self.val, "do not count")):
             seen = {label for video in own for label in video.labels}
             empty = [name for label, name in enumerate(self.classes) if label not in seen]
             if empty and own:
                 names = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
                 lines.append(
                     f"{self.name}: {len(empty)} of {len(self.classes)} classes have no videos in {split}: {names}; "
-                    f"they {what}{' in accuracies' * (split == 'val')}"
+                    f"they {effect}{' in accuracies' * (split == 'val')}"
                 )
         return lines
 

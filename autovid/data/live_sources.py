@@ -144,7 +144,7 @@ def without_password(text: str) -> str:
 
 
 class _Bytes:
-    """What PyAV reads from: it asks for bytes, and never seeks."""
+    """A file for PyAV, which asks it for bytes and never seeks."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.read = read
@@ -157,10 +157,10 @@ def _container(read: Callable[[int], bytes]) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _opened(what: Any, hint: str = "", **how: Any) -> Iterator[Any]:
+def _opened(source: Any, hint: str = "", **options: Any) -> Iterator[Any]:
     """Open a container. Raises VideoError."""
     with reading(hint):
-        container = pyav().open(what, **how, **any_metadata())
+        container = pyav().open(source, **options, **any_metadata())
     try:
         yield container
     finally:

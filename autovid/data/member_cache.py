@@ -23,25 +23,14 @@ DEFAULT = 20 * 10**9
 KEPT = 0.9  # of what may be kept, after some was removed: not every new part has to look at all others
 
 
-def cache_bytes() -> int:
-    """Return how many bytes may be kept: $AUTOVID_CACHE_SIZE (500M, 20G, 2T), else 20 GB. Raises ConfigError."""
-    text = os.environ.get(SIZE)
-    if not text:
-        return DEFAULT
-    size = read_size(text)
-    if not size:
-        raise ConfigError(f"{SIZE}={text}: give a size such as 500M, 20G or 2T")
-    return size
-
-
 class MemberCache:
     """The parts kept in a folder, `most` bytes of them."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
 
-    def open(self, name: str, size: int, fetch: Callable[[int, int], bytes], what: str) -> int:
-        """Return a descriptor of the file `name` that holds a part of `size` bytes; `what` it is, for errors.
+    def open(self, name: str, size: int, fetch: Callable[[int, int], bytes], label: str) -> int:
+        """Return a descriptor of the file `name` that holds a part of `size` bytes; `label` names it in errors.
 
         `fetch(first, last)` returns bytes first .. last - 1 of it, and is called where it is not here. Raises DataError
         where it is larger than all that may be kept, RunError where it cannot be written.
@@ -56,7 +45,7 @@ class MemberCache:
             os.close(file)
         if size > self._most:
             raise DataError(
-                f"{what}: {size_text(size)}, more than the {size_text(self._most)} that this disk may keep ({SIZE})"
+                f"{label}: {size_text(size)}, more than the {size_text(self._most)} that this disk may keep ({SIZE})"
             )
         with explained(f"cannot keep parts of shards in {self._folder} (AUTOVID_CACHE is another place)"):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +106,17 @@ class MemberCache:
             yield lock
         finally:
             os.close(lock)
+
+
+def cache_bytes() -> int:
+    """Return how many bytes may be kept: $AUTOVID_CACHE_SIZE (500M, 20G, 2T), else 20 GB. Raises ConfigError."""
+    text = os.environ.get(SIZE)
+    if not text:
+        return DEFAULT
+    size = read_size(text)
+    if not size:
+        raise ConfigError(f"{SIZE}={text}: give a size such as 500M, 20G or 2T")
+    return size
 
 
 def member_cache() -> MemberCache:

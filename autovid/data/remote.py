@@ -240,10 +240,10 @@ def _answered(work: Callable[[], Any]) -> Any:
         raise LostConnection(f"{name}: {_line(error)}") from error
 
 
-def wrong_size(found: int, listed: int) -> str:
+def wrong_size(size: int, listed: int) -> str:
     """Say that a shard is not the one of the index."""
-    what = "it is truncated" if found < listed else "it is another one"
-    return f"{found:,} bytes where the index says {listed:,}: {what}; copy it again"
+    reason = "it is truncated" if size < listed else "it is another one"
+    return f"{size:,} bytes where the index says {listed:,}: {reason}; copy it again"
 
 
 def _line(error: Exception) -> str:

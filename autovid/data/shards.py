@@ -46,7 +46,7 @@ class Shards(msgspec.Struct, frozen=True):
 
     @property
     def remote(self) -> bool:
-        """Whether the shards are at an address."""
+        """True if the shards are at an address."""
         return is_address(self.place)
 
     @property
@@ -164,7 +164,7 @@ class Member:
 
     @property
     def stamp(self) -> str:
-        """Its size, and the digest of the index."""
+        """The size, and the digest of the index."""
         return f"{self.extent.size}-{self._root.key}"
 
     def open(self, mode: str = "rb") -> ByteRange:
@@ -200,9 +200,9 @@ class Member:
             file = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise DataError(f"{place}: {error.strerror}") from error
-        if (found := os.fstat(file).st_size) != size:
+        if (actual := os.fstat(file).st_size) != size:
             os.close(file)
-            raise DataError(f"{place}: {wrong_size(found, size)}")
+            raise DataError(f"{place}: {wrong_size(actual, size)}")
         return ByteRange(file, extent.offset, extent.size, (place, extent.offset))
 
     def _kept(self, place: str) -> int:

@@ -163,7 +163,7 @@ class VideoFile(OpenVideo):
         finally:
             other.close()
 
-    def every(self, short_side: int) -> Iterator[Pixels]:
+    def all_frames(self, short_side: int) -> Iterator[Pixels]:
         """Yield all frames in order, upright RGB (H, W, 3), made small by `fit`. Raises VideoError."""
         scaler = make_scaler()
         for frame in self._whole():
@@ -318,13 +318,13 @@ def make_scaler() -> VideoReformatter:
 
 
 @contextmanager
-def reading(what: str = "") -> Iterator[None]:
+def reading(hint: str = "") -> Iterator[None]:
     """Turn whatever the system or PyAV raises about a file into VideoError."""
     try:
         yield
     except (pyav().error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise VideoError(what + " ".join(str(text).split())) from error
+        raise VideoError(hint + " ".join(str(text).split())) from error
 
 
 def check_regular(path: Place) -> None:

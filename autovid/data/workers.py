@@ -102,12 +102,12 @@ class WorkerPool(Generic[Item, Result]):
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
         try:
             for _ in range(self._count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._work, theirs), daemon=True)
+                own_end, child_end = context.Pipe()
+                process = context.Process(target=_serve, args=(self._work, child_end), daemon=True)
                 process.start()
-                theirs.close()
+                child_end.close()
                 self._processes.append(process)
-                self._pipes.append(ours)
+                self._pipes.append(own_end)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -1,4 +1,4 @@
-"""What a classifier makes of a video: probabilities of its windows, and the likeliest classes."""
+"""Predictions of a classifier for a video: probabilities of its windows, and the likeliest classes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -54,8 +54,8 @@ def find_source(what: str | Path, weights: Path | None = None, which: Which = "b
     model = find_model(what)
     stem = path.resolve().name if path.is_dir() else path.stem
     if weights is not None and weights.is_dir() and isinstance(model, Architecture):
-        if (theirs := find_model(weights).hash) != model.hash:
-            raise ConfigError(f"--weights {weights} are of architecture {theirs}, and {what} is {model.hash}")
+        if (trained_hash := find_model(weights).hash) != model.hash:
+            raise ConfigError(f"--weights {weights} are of architecture {trained_hash}, and {what} is {model.hash}")
         return replace(_of_run(weights, which), stem=stem)
     torch.manual_seed(0)
     net = build(model)

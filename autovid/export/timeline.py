@@ -49,9 +49,9 @@ class Timeline:
         raw = np.stack([window.probabilities for window in self.windows]).astype(np.float64)
         total, weight = 2 * raw, np.full(len(raw), 2.0)
         near = np.array([after.start - before.end < GAP for before, after in zip(self.windows, self.windows[1:])])
-        for here, beside in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            total[here] += raw[beside] * near[:, None]
-            weight[here] += near
+        for place, neighbour in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            total[place] += raw[neighbour] * near[:, None]
+            weight[place] += near
         smoothed: NDArray[np.float64] = total / weight[:, None]
         return smoothed
 

@@ -34,6 +34,18 @@ Size2 = tuple[int, int]
 Size3 = tuple[int, int, int]
 
 
+class Kernels(msgspec.Struct, frozen=True):
+    """The kernels that training on a CPU uses. They round differently, so a run that resumes bit for bit keeps its own.
+
+    The defaults were fastest on every machine measured so far.
+    """
+
+    input_gradient: Literal["flip", "torch"] = "flip"
+    weight_gradient: Literal["frames", "torch"] = "frames"
+    wide_kernels: Literal["split", "whole"] = "split"  # weight gradient of kernels wider than 3: by columns, or at once
+    autocast: Literal["fp32", "bf16"] = "fp32"  # the layer's precision in training under bf16 autocast
+
+
 def torch_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], of_weight: bool) -> Tensor:
     """Return torch's own gradient of a 2-D or 3-D depthwise convolution, of its weight or of its input x."""
     padding = [size // 2 for size in weight.shape[2:]]
@@ -184,18 +196,6 @@ def _images(pixels: Tensor, start: int, shape: Size3) -> Tensor:
     """Pixels (P, C) from `start` on as images (N, C, H, W), shape (N, H, W)."""
     count, height, width = shape
     return pixels[start : start + count * height * width].view(count, height, width, -1).permute(0, 3, 1, 2)
-
-
-class Kernels(msgspec.Struct, frozen=True):
-    """The kernels that training on a CPU uses. They round differently, so a run that resumes bit for bit keeps its own.
-
-    The defaults were fastest on every machine measured so far.
-    """
-
-    input_gradient: Literal["flip", "torch"] = "flip"
-    weight_gradient: Literal["frames", "torch"] = "frames"
-    wide_kernels: Literal["split", "whole"] = "split"  # weight gradient of kernels wider than 3: by columns, or at once
-    autocast: Literal["fp32", "bf16"] = "fp32"  # the layer's precision in training under bf16 autocast
 
 
 _kernels = Kernels()

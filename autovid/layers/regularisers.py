@@ -215,5 +215,5 @@ class Mixing:
         if cut:
             return paste(x, targets, box([kept, *torch.rand(2).tolist()], *x.shape[3:]))
         others = distributed.shard(torch.randperm, x.shape[0]).to(x.device)
-        theirs, labels = (distributed.gather(one).flatten(0, 1)[others] for one in (x, targets))
-        return torch.lerp(x, theirs, 1 - kept), torch.lerp(targets, labels, 1 - kept)  # x first: its layout stays
+        partners, labels = (distributed.gather(one).flatten(0, 1)[others] for one in (x, targets))
+        return torch.lerp(x, partners, 1 - kept), torch.lerp(targets, labels, 1 - kept)  # x first: its layout stays

@@ -18,6 +18,22 @@ from autovid.errors import ConfigError
 from autovid.kernels import batch_norm as kernels
 
 
+class SyncBatchNorm(_BatchNorm):
+    """A torch batch norm, its parameters and names kept, over the clips of all workers."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.momentum is not None, "cumulative averages are not kept over workers"
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        arguments = (self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
+        return batch_norm(input, *arguments)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept any number of dimensions."""
+
+
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None,
@@ -100,22 +116,6 @@ def variance_needed() -> Iterator[None]:
             "batch norm is left with one value of each channel, which has no variance: give a larger --batch, or more "
             "--frames or a larger --crop"
         ) from error
-
-
-class SyncBatchNorm(_BatchNorm):
-    """A torch batch norm, its parameters and names kept, over the clips of all workers."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        assert self.momentum is not None, "cumulative averages are not kept over workers"
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        arguments = (self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
-        return batch_norm(input, *arguments)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any number of dimensions."""
 
 
 class SyncDropout(nn.Dropout):

@@ -195,8 +195,8 @@ def aggregate(x: Tensor, kernels: Tensor, gates: Tensor) -> Tensor:
     """
     if x.is_meta or is_traced():
         return _convolve(x * gates[..., None, None], kernels)
-    before, here, after = (kernels.unsqueeze(-1) * gates.unsqueeze(2)).to(x.dtype)[..., None, None].unbind(2)
-    y = x * here
+    before, middle, after = (kernels.unsqueeze(-1) * gates.unsqueeze(2)).to(x.dtype)[..., None, None].unbind(2)
+    y = x * middle
     y[:, :, 1:].addcmul_(x[:, :, :-1], before[:, :, :-1])
     y[:, :, :-1].addcmul_(x[:, :, 1:], after[:, :, 1:])
     return y

@@ -146,22 +146,22 @@ def inherit(target: nn.Module, source: nn.Module) -> None:
     inherit_state(target, source.state_dict())
 
 
-def inherit_state(target: nn.Module, theirs: Mapping[str, Tensor]) -> None:
+def inherit_state(target: nn.Module, source: Mapping[str, Tensor]) -> None:
     """Copy what `inherit` does, from the state of a module."""
     centred = {f"{name}.weight" for name, m in target.named_modules() if getattr(m, "centred", False)}
     with torch.no_grad():
-        for name, mine in target.state_dict().items():
-            if name in theirs:
-                to, fro = _overlap(mine, theirs[name], name in centred)
-                if mine.dim() > 1:
-                    mine[to[0]] = 0
-                mine[to] = theirs[name][fro]
+        for name, tensor in target.state_dict().items():
+            if name in source:
+                to, fro = _overlap(tensor, source[name], name in centred)
+                if tensor.dim() > 1:
+                    tensor[to[0]] = 0
+                tensor[to] = source[name][fro]
 
 
-def _overlap(mine: Tensor, theirs: Tensor, centred: bool) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(tensor: Tensor, source: Tensor, centred: bool) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the slices in which two versions of one tensor meet."""
     to, fro = [], []
-    for dim, (a, b) in enumerate(zip(mine.shape, theirs.shape, strict=True)):
+    for dim, (a, b) in enumerate(zip(tensor.shape, source.shape, strict=True)):
         both = min(a, b)
         middle = centred and dim >= 2
         to.append(slice((a - both) // 2, (a - both) // 2 + both) if middle else slice(both))
@@ -242,7 +242,7 @@ def check_finite(state: Mapping[str, Tensor], file: str | Path) -> None:
             raise ConfigError(f"{file}: {name} holds values that are not finite; the training that wrote it diverged")
 
 
-def _difference(mine: Tensor | None, theirs: Tensor | None) -> str:
-    if mine is None or theirs is None:
-        return "is missing there" if theirs is None else "is unknown here"
-    return f"is {tuple(theirs.shape)} there and {tuple(mine.shape)} here"
+def _difference(expected: Tensor | None, loaded: Tensor | None) -> str:
+    if expected is None or loaded is None:
+        return "is missing there" if loaded is None else "is unknown here"
+    return f"is {tuple(loaded.shape)} there and {tuple(expected.shape)} here"

@@ -83,7 +83,7 @@ def _pairs(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What becomes of the maps that convolutions return: which norm reads them, and whether anything else does.
+    """A record of the readers of the maps that convolutions return: a norm, or anything else.
 
     A map is told by its storage, so that its views count, too.
     """

@@ -41,27 +41,6 @@ from autovid.models.network import Network, StepNetwork, every_frame, he_init, m
 from autovid.models.resnet import DEPTHS, IMAGENET_MEAN, IMAGENET_STD, ResNet, frame_bottleneck, frame_stem, make_stages
 
 
-def tanet_resnet50(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> Network:
-    """Build TANet-R50, for exactly `frames` frames: the module learns weights over them."""
-
-    def block(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
-        bottleneck = frame_bottleneck(width_in, inner, stride)
-        bottleneck.conv2 = nn.Sequential(OrderedDict(adaptive=TemporalAdaptive(inner, frames), conv=bottleneck.conv2))
-        return bottleneck
-
-    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    stages = make_stages(DEPTHS[50], block)
-    return ResNet(frame_stem(), stages, [None, None, None], 2048, classes, clip, dropout)
-
-
-def tdn_resnet50(*, classes: int = 400, frames: int = 40, crop: int = 224, dropout: float = 0.5) -> "TDN":
-    """Build TDN-R50 over `frames` / 5 segments of five consecutive frames. Raises ConfigError for a rest."""
-    if frames % SNIPPET:
-        raise ConfigError(f"tdn_resnet50 sees segments of {SNIPPET} frames: frames must be a multiple, not {frames}")
-    clip = Clip(frames, crop, sampling="uniform", snippet=SNIPPET, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return TDN(classes, clip, dropout)
-
-
 class ShortTerm(nn.Module):
     """A branch of the differences of every segment, through a stem and a res2 of their own.
 
@@ -123,6 +102,27 @@ class TDN(ResNet):
         return (1 - self.change_weight) * images + self.change_weight * changes
 
 
+def tanet_resnet50(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> Network:
+    """Build TANet-R50, for exactly `frames` frames: the module learns weights over them."""
+
+    def block(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
+        bottleneck = frame_bottleneck(width_in, inner, stride)
+        bottleneck.conv2 = nn.Sequential(OrderedDict(adaptive=TemporalAdaptive(inner, frames), conv=bottleneck.conv2))
+        return bottleneck
+
+    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    stages = make_stages(DEPTHS[50], block)
+    return ResNet(frame_stem(), stages, [None, None, None], 2048, classes, clip, dropout)
+
+
+def tdn_resnet50(*, classes: int = 400, frames: int = 40, crop: int = 224, dropout: float = 0.5) -> "TDN":
+    """Build TDN-R50 over `frames` / 5 segments of five consecutive frames. Raises ConfigError for a rest."""
+    if frames % SNIPPET:
+        raise ConfigError(f"tdn_resnet50 sees segments of {SNIPPET} frames: frames must be a multiple, not {frames}")
+    clip = Clip(frames, crop, sampling="uniform", snippet=SNIPPET, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return TDN(classes, clip, dropout)
+
+
 def _block(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:
     bottleneck = frame_bottleneck(width_in, inner, stride, bias=True)
     if stage > 2:
@@ -134,12 +134,6 @@ def _block(stage: int, index: int, width_in: int, inner: int, stride: int) -> Re
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """(expansion, channels, blocks, stride of the first)"""
 WIDTH = 1280
-
-
-def tsm_mobilenet_v2(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> "MobileNetV2":
-    """Build TSM-MobileNetV2 of width 1."""
-    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return MobileNetV2(classes, clip, dropout)
 
 
 class ConvNorm(nn.Sequential):
@@ -200,7 +194,25 @@ class MobileNetV2(StepNetwork):
         return out
 
 
+def tsm_mobilenet_v2(*, classes: int = 400, frames: int = 8, crop: int = 224, dropout: float = 0.5) -> "MobileNetV2":
+    """Build TSM-MobileNetV2 of width 1."""
+    clip = Clip(frames, crop, sampling="uniform", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return MobileNetV2(classes, clip, dropout)
+
+
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)  # of the training images of CIFAR-100
+
+
+class PaddedShortcut(nn.Module):
+    """Every other row and column, and zeros for the channels that are missing: (B, C, T, H, W) -> (B, width, ...)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = self.width - x.shape[1]
+        return F.pad(x[..., ::2, ::2], (0, 0, 0, 0, 0, 0, missing // 2, missing - missing // 2))
 
 
 def resnet50_imagenet(*, classes: int = 1000, frames: int = 1, crop: int = 224, dropout: float = 0.0) -> Network:
@@ -214,18 +226,6 @@ def resnet110_cifar(*, classes: int = 100, frames: int = 1, crop: int = 32, drop
     stem = nn.Sequential(FrameConv(3, 16, 3, padding=1, bias=False), nn.BatchNorm3d(16), nn.ReLU(inplace=True))
     stages = make_stages((18, 18, 18), _basic, 16, (16, 32, 64))
     return ResNet(stem, stages, [None, None], 64, classes, clip, dropout)
-
-
-class PaddedShortcut(nn.Module):
-    """Every other row and column, and zeros for the channels that are missing: (B, C, T, H, W) -> (B, width, ...)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-
-    def forward(self, x: Tensor) -> Tensor:
-        missing = self.width - x.shape[1]
-        return F.pad(x[..., ::2, ::2], (0, 0, 0, 0, 0, 0, missing // 2, missing - missing // 2))
 
 
 def _basic(stage: int, index: int, width_in: int, inner: int, stride: int) -> Residual:

@@ -109,16 +109,16 @@ class _Architecture:
             sums[stage] = sums.get(stage, 0) + self.costs[site.name]
         return tuple(sums.items())
 
-    def _rows(self, place: str, here: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
+    def _rows(self, place: str, sites: Sequence[Site]) -> Iterator[Heading | Boxes | Arrow]:
         """Yield a heading, the boxes side by side, then what stands between this place and the next."""
-        boxes = [site for site in here if site.shape == "box"]
+        boxes = [site for site in sites if site.shape == "box"]
         if boxes:
             last = {site.stream: self._box(site) for site in boxes}
             notes = tuple(measures(last[lane].channels, last[lane].size) if lane in last else "" for lane in self.lanes)
             yield Heading(place.replace("stage", "stage "), notes)
         for index in sorted({site.index for site in boxes}):
             yield self._across([site for site in boxes if site.index == index])
-        for site in here:
+        for site in sites:
             if self._choice(site).get("operation") == SKIP:
                 continue
             if site.shape == "arrow":
@@ -127,8 +127,8 @@ class _Architecture:
             elif site.shape == "badge":
                 yield self._across([site])
 
-    def _across(self, here: Sequence[Site]) -> Boxes:
-        boxes = {site.stream: self._box(site) for site in here}
+    def _across(self, sites: Sequence[Site]) -> Boxes:
+        boxes = {site.stream: self._box(site) for site in sites}
         return Boxes(tuple(boxes.get(lane) for lane in self.lanes))
 
     def _box(self, site: Site) -> Box:

@@ -358,9 +358,9 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def differences(theirs: dict[str, Any], yours: dict[str, Any]) -> list[str]:
+def differences(recorded: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """Return one "search.lr: 0.1 there, 0.05 now" for every key that differs, those in FREE left out."""
-    saved, current = _flat(theirs), _flat(yours)
+    saved, current = _flat(recorded), _flat(settings)
     keys = [key for key in {**saved, **current} if key not in FREE]
     pairs = [(key, saved.get(key, _ABSENT), current.get(key, _ABSENT)) for key in keys]
     return [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]

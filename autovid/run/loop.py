@@ -165,7 +165,7 @@ class _TaskLoop:
     task: Task
     run: RunDirectory
     seed: int
-    every: int | timedelta
+    checkpoint_every: int | timedelta
     image_every: int
     progress: Progress
     command: str
@@ -256,10 +256,10 @@ class _TaskLoop:
     def due(self) -> bool:
         if self.over() or self.task.milestone(self.done) or self.task.best() == self.done:
             return True
-        if isinstance(self.every, timedelta):
-            late = time.monotonic() - self.saved_at >= self.every.total_seconds()
+        if isinstance(self.checkpoint_every, timedelta):
+            late = time.monotonic() - self.saved_at >= self.checkpoint_every.total_seconds()
             return distributed.largest([late and distributed.is_rank0()])[0] > 0  # clocks differ
-        return self.done % self.every == 0
+        return self.done % self.checkpoint_every == 0
 
     def save(self, log: "MetricsLog | None") -> None:
         if log is not None:

@@ -34,6 +34,18 @@ FEWEST = 8  # updates of a part
 CANDIDATES = 64
 
 
+class Rates(NamedTuple):
+    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
+
+    updates: tuple[float, ...]
+    clip: float
+
+    def update(self, parts: Sequence[PartSettings]) -> float:
+        """Return the seconds of a mean update: parts have their shares of the updates."""
+        total = sum(part.steps for part in parts)
+        return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
+
+
 def budget_of(budget: float | None, recipe: str | None, steps: object, epochs: object, embedded: bool) -> float | None:
     """Return the seconds of a search; None where its length is given otherwise. Raises ConfigError.
 
@@ -80,22 +92,10 @@ def within_budget(
 
     alone, each, number = distributed.broadcast_from_rank0(of_one), settings.archs_per_update or 1, distributed.size()
     several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
-    together = rates_of(several)
-    if max(each, number) / together.update(settings.parts) > each / alone.update(settings.parts):
-        return plan_budget(several, together, seconds)
+    shared = rates_of(several)
+    if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
+        return plan_budget(several, shared, seconds)
     return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds)
-
-
-class Rates(NamedTuple):
-    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
-
-    updates: tuple[float, ...]
-    clip: float
-
-    def update(self, parts: Sequence[PartSettings]) -> float:
-        """Return the seconds of a mean update: parts have their shares of the updates."""
-        total = sum(part.steps for part in parts)
-        return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
 
 
 def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> SearchSettings:
@@ -113,9 +113,9 @@ def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> Searc
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
-    every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
+    alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
     changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
-    return msgspec.structs.replace(settings, alpha_every=every, **changes)
+    return msgspec.structs.replace(settings, alpha_every=alpha_every, **changes)
 
 
 def _scaled(part: PartSettings, factor: float) -> PartSettings:

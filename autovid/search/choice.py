@@ -96,7 +96,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.on_val.clips:,} validation clips{verdict}"
             )
         if self.moved_by_cost:
-            parts = ", ".join(f"{100 * share:.0f} % in part {name}" for name, share in self.moved_by_cost.items())
+            parts = ", ".join(f"{100 * fraction:.0f} % in part {name}" for name, fraction in self.moved_by_cost.items())
             lines.append(f"the prior's movement is due to cost by {parts}; the rest is due to accuracy")
         return lines
 

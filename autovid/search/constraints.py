@@ -175,7 +175,7 @@ def _part_table(cost: Cost, number: int, space: SearchSpace) -> CostTable:
     return CostTable(factors, constant, space.sizes, table.quantity)
 
 
-def or_reach(constraints: Sequence[TableConstraint], cost: Cost, space: SearchSpace) -> Sequence[TableConstraint]:
+def or_full_range(constraints: Sequence[TableConstraint], cost: Cost, space: SearchSpace) -> Sequence[TableConstraint]:
     """Return the constraints; where there is none, everything that the space reaches of a cost."""
     if constraints:
         return constraints
@@ -193,7 +193,7 @@ def ranges_text(constraints: Sequence[Constraint]) -> str:
     return " and ".join(text for constraint in constraints for text in constraint.spoken()) or "none"
 
 
-def settled_note(constraints: Sequence[Constraint]) -> str:
+def part_ranges_note(constraints: Sequence[Constraint]) -> str:
     """Return a sentence on ranges of parts that had to be settled; empty where none was."""
     texts = [
         f"{name}={c.cost.quantity.write(c.parts[name])} {c.cost.quantity.unit}"
@@ -227,7 +227,7 @@ def likeliest(
     constraints: Sequence[PartConstraint], space: SearchSpace, log_probs: Sequence[np.ndarray]
 ) -> Architecture:
     """Return the most probable architecture inside the ranges, or inside the first ones that can be met together."""
-    inside = or_reach(drawable(constraints), Macs(), space)
+    inside = or_full_range(drawable(constraints), Macs(), space)
     return space.architecture(most_probable_within(inside, log_probs).choices)
 
 

@@ -14,7 +14,7 @@ from autovid.run import RunDirectory, TaskState, advice
 from autovid.run.directory import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
 from autovid.search.choice import ChoiceEvidence, read_choice
-from autovid.search.constraints import Constraint, final_constraints, or_reach, ranges_text, whole_constraints
+from autovid.search.constraints import Constraint, final_constraints, or_full_range, ranges_text, whole_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import ScoredArchitectures, Strategy, make_strategy
@@ -155,7 +155,7 @@ def derive(
     for space in [searched.space.fix(searched.chosen), searched.space] if own else [searched.space]:
         inside = final_constraints(asked, space) if own else whole_constraints(asked, space)
         try:
-            best = most_probable_within(or_reach(inside, Macs(), space), searched.log_probs(space))
+            best = most_probable_within(or_full_range(inside, Macs(), space), searched.log_probs(space))
         except CostRangeError as error:
             problem = error
             continue

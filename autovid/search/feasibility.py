@@ -18,7 +18,7 @@ from autovid.search.constraints import (
     Constraint,
     PartConstraint,
     final_constraints,
-    or_reach,
+    or_full_range,
     part_constraints,
     uniform,
 )
@@ -33,16 +33,6 @@ LOOKAHEAD = 12  # architectures of the next part that are tried before its range
 COMBINATIONS = 500  # of choices that later parts see, above which they are not told apart
 DEEPEST = 10  # how often a slice of the range is halved
 DRAWS = 256  # whole networks that a part with several constraints chooses among, twice
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """The space of a part for one combination of earlier choices, its cost tables, and the costs of these choices."""
-
-    space: SearchSpace
-    tables: Sequence[CostTable]
-    costs: Sequence[int]
-    reachable: np.ndarray | None  # all costs of the last part where it has one constraint and they can be listed
 
 
 class Feasibility:
@@ -94,7 +84,7 @@ class Feasibility:
 
     def _any(
         self,
-        ahead: _Ahead,
+        ahead: "_Ahead",
         number: int,
         chosen: Mapping[str, Value],
         left: Sequence[TableConstraint],
@@ -112,7 +102,7 @@ class Feasibility:
                 return True
         return False
 
-    def _look(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> _Ahead:
+    def _look(self, number: int, chosen: Mapping[str, Value], costs: Sequence[int]) -> "_Ahead":
         """Return the part's space; made once for every combination of the choices that its sites and later ones see."""
         key = (number, *(chosen[name] for name in self._seen[number] if name in chosen))
         if key not in self._ahead:
@@ -123,6 +113,16 @@ class Feasibility:
             reachable = reachable_costs(tables[limited[0]]) if alone else None
             self._ahead[key] = _Ahead(part_space, tables, costs, reachable)
         return self._ahead[key]
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """The space of a part for one combination of earlier choices, its cost tables, and the costs of these choices."""
+
+    space: SearchSpace
+    tables: Sequence[CostTable]
+    costs: Sequence[int]
+    reachable: np.ndarray | None  # all costs of the last part where it has one constraint and they can be listed
 
 
 def choose(
@@ -180,7 +180,7 @@ def _drawn(
     space = feasibility.space
     fixed = {d.name: d.candidates[0] for d in part_space.decisions if len(d.candidates) == 1}
     left = space.fix({n: v for n, v in fixed.items() if any(is_searched_in(p, n) for p in space.parts[:number])})
-    final = or_reach(final_constraints(feasibility.constraints, left), constraints[0].cost, left)
+    final = or_full_range(final_constraints(feasibility.constraints, left), constraints[0].cost, left)
     learned = {
         d.name: p
         for d, p in zip(part_space.decisions, log_probs)
@@ -222,7 +222,7 @@ def _in_order(
     """
     known = [constraint.cost for constraint in constraints or feasibility.constraints]
     cost = known[0] if known else Macs()
-    (whole,) = or_reach(constraints, cost, part_space)
+    (whole,) = or_full_range(constraints, cost, part_space)
     queue: list[_Region] = []
 
     def push(space: SearchSpace, low: int, high: int, depth: int) -> None:

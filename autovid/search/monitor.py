@@ -1,4 +1,4 @@
-"""What a user is shown of a search: where it stands, what he should hear about a part that went wrong, and pictures."""
+"""The display of a search: its progress, notes on a part that went wrong, and pictures."""
 
 import io
 import json

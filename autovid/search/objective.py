@@ -1,4 +1,4 @@
-"""How a prior learns: PARSEC's two gradients, the term of each constrained cost, and when learning may begin.
+"""The objective of a prior: PARSEC's two gradients, a term for each constrained cost, and when learning may begin.
 
 Equations (docs/papers.md):
 
@@ -40,7 +40,7 @@ noise that it may still be. Here the prior opens when both hold:
    thing moves the losses of a whole batch, such as how sure of itself an architecture is; FEWEST pairs, so that these
    do not agree by chance alone.)
 
-A pair costs forward passes of two steps in every `every`: about CHECKS pairs a part, at most a pair in EVERY steps.
+A pair costs forward passes of two steps in every `interval`: about CHECKS pairs a part, at most a pair in EVERY steps.
 """
 
 import math
@@ -60,54 +60,9 @@ from autovid.solver import CostRange, CostTable, posterior_in_range
 
 BINS = 1024  # of cost up to the end of the range: some 70 ms of a step on the 171 decisions of two_stream
 LogProbs = Sequence[NDArray[np.float64]]
-
-
-def importance(loglik_K: Tensor) -> Tensor:
-    """m_k: the weights of the K architectures, (K,), detached, summing to 1."""
-    return torch.softmax(loglik_K.detach().double(), 0)
-
-
-def excess(costs: np.ndarray, ends: CostRange | None) -> np.ndarray:
-    """cost_k: how far outside the range each cost is, as a share of the nearer end; 0 inside. float64 (K,)."""
-    if ends is None:
-        return np.zeros(len(costs))
-    over = costs / ends.high - 1.0
-    under = 1.0 - costs / ends.low if ends.low else np.full(len(costs), -1.0)
-    return np.maximum(0.0, over) + np.maximum(0.0, under)
-
-
-def cost_shares(costs: np.ndarray, ends: CostRange | None) -> Tensor:
-    """n_k: each architecture's share of the cost, (K,); all 0 where nobody is outside the range."""
-    cost = excess(costs, ends)
-    total = cost.sum()
-    return torch.from_numpy(cost / total if total > 0 else cost)
-
-
-def expectation_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) -> list[NDArray[np.float64]]:
-    """Return the gradient of excess(E[F]), by decision (C_d,), for the logits of the prior; exact.
-
-    E[F] is linear in the probabilities of each decision, with derivatives g_dc; softmax makes p_dc (g_dc - p_d . g_d).
-    """
-    probabilities = [np.exp(logp) for logp in log_probs]
-    expected = table.expected(probabilities)
-    if expected > ends.high:
-        scale = 1.0 / ends.high
-    elif expected < ends.low:
-        scale = -1.0 / ends.low
-    else:
-        return [np.zeros(len(p)) for p in probabilities]
-    return [scale * p * (g - p @ g) for p, g in zip(probabilities, table.expected_gradient(probabilities))]
-
-
-def in_range_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) -> list[NDArray[np.float64]]:
-    """Return the gradient of -log P(F in the range), by decision (C_d,), for the logits of the prior.
-
-    It is p_dc - P(d = c | in range), costs in BINS bins. Where P is too small for a float64 the expectation leads.
-    """
-    posterior = posterior_in_range(table, log_probs, *ends, bins=BINS)
-    if not np.isfinite(posterior.log_probability):
-        return expectation_gradient(table, log_probs, ends)
-    return [np.exp(logp) - marginal for logp, marginal in zip(log_probs, posterior.marginals)]
+EVERY, CHECKS = 4, 16
+FEWEST = 6  # pairs, before which nothing opens
+LOSSES = 16  # rounds whose loss is compared with chance
 
 
 class CostTerm(NamedTuple):
@@ -115,36 +70,6 @@ class CostTerm(NamedTuple):
 
     n_K: Tensor
     beta: float
-
-
-def surrogate(
-    logprob_K: Tensor, m_K: Tensor, terms: Sequence[CostTerm], conditioned: bool = False, control: bool = False
-) -> Tensor:
-    """Return the loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
-
-    `conditioned`: the architectures were drawn from the prior conditioned on a range (ours). log P(A_k | alpha, range)
-    is log P(A_k | alpha) - log P(range), and the gradient of log P(range) is E[grad log P(A)] over what is inside: the
-    mean of the draws estimates it. The weights sum to -1 + beta sum_k n_k, so each one gets (1 - beta sum_k n_k) / K
-    more: their mean is taken off. What all architectures have alike cancels so, and no control variate is needed.
-
-    `control`, of other draws: subtracts from each weight what it would be if all architectures were alike (ours). Since
-    E[grad log P(A)] = 0 and that does not depend on A_k, the expected gradient is the same; its noise is not.
-    """
-    weights, alike = -m_K, torch.ones_like(m_K)
-    for n_K, beta in terms:
-        weights = weights + beta * n_K
-        alike = alike - beta * _others_cost(n_K)
-    if conditioned:
-        weights = weights - weights.mean()
-    elif control:
-        weights = weights + alike / len(m_K)
-    return (weights.detach() * logprob_K).sum()
-
-
-def _others_cost(n_K: Tensor) -> Tensor:
-    """1 where an architecture but the k-th itself lies outside the range, else 0."""
-    costs = (n_K > 0).double()
-    return (costs.sum() > costs).double()
 
 
 class Beta:
@@ -178,24 +103,11 @@ class Beta:
             self.value *= self.DECAY
 
 
-def sample_count(setting: int | str, most: int, entropy: float, uniform_entropy: float) -> int:
-    """K: the number asked for, or with `auto` in proportion to the prior's entropy, as FP-NAS does; at least 2."""
-    if setting != "auto":
-        return int(setting)
-    share = entropy / uniform_entropy if uniform_entropy > 0 else 0.0
-    return max(2, min(most, round(most * share)))
-
-
-EVERY, CHECKS = 4, 16
-FEWEST = 6  # pairs, before which nothing opens
-LOSSES = 16  # rounds whose loss is compared with chance
-
-
 class Opening:
     """Collects evidence round by round; once open, it stays so. `steps`: of the part."""
 
     def __init__(self, steps: int) -> None:
-        self.every = max(EVERY, steps // CHECKS)
+        self.interval = max(EVERY, steps // CHECKS)
         self.is_open = False
         self.losses: list[float] = []  # of the last rounds, the mean over their architectures
         self.agreements: list[tuple[float, int]] = []  # of each pair: the correlation, of how many architectures
@@ -204,7 +116,7 @@ class Opening:
 
     def turn(self, step: int) -> Literal["first", "again", ""]:
         """Say what is to be scored at a step of the part: new architectures, those of the step before, or nothing."""
-        at = step % self.every
+        at = step % self.interval
         return "first" if at == 0 else "again" if at == 1 and self.first is not None else ""
 
     def add(self, choices: Choices, scores: Scores) -> None:
@@ -275,6 +187,92 @@ class Opening:
         self.is_open, self.chance, self.losses = state["open"], state["chance"], list(state["losses"])
         self.agreements = [(value, n) for value, n in state["agreements"]]
         self.first = (state["first"][0].numpy(), state["first"][1].numpy()) if state["first"] else None
+
+
+def importance(loglik_K: Tensor) -> Tensor:
+    """m_k: the weights of the K architectures, (K,), detached, summing to 1."""
+    return torch.softmax(loglik_K.detach().double(), 0)
+
+
+def excess(costs: np.ndarray, ends: CostRange | None) -> np.ndarray:
+    """cost_k: how far outside the range each cost is, as a share of the nearer end; 0 inside. float64 (K,)."""
+    if ends is None:
+        return np.zeros(len(costs))
+    over = costs / ends.high - 1.0
+    under = 1.0 - costs / ends.low if ends.low else np.full(len(costs), -1.0)
+    return np.maximum(0.0, over) + np.maximum(0.0, under)
+
+
+def cost_shares(costs: np.ndarray, ends: CostRange | None) -> Tensor:
+    """n_k: each architecture's share of the cost, (K,); all 0 where nobody is outside the range."""
+    cost = excess(costs, ends)
+    total = cost.sum()
+    return torch.from_numpy(cost / total if total > 0 else cost)
+
+
+def expectation_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) -> list[NDArray[np.float64]]:
+    """Return the gradient of excess(E[F]), by decision (C_d,), for the logits of the prior; exact.
+
+    E[F] is linear in the probabilities of each decision, with derivatives g_dc; softmax makes p_dc (g_dc - p_d . g_d).
+    """
+    probabilities = [np.exp(logp) for logp in log_probs]
+    expected = table.expected(probabilities)
+    if expected > ends.high:
+        scale = 1.0 / ends.high
+    elif expected < ends.low:
+        scale = -1.0 / ends.low
+    else:
+        return [np.zeros(len(p)) for p in probabilities]
+    return [scale * p * (g - p @ g) for p, g in zip(probabilities, table.expected_gradient(probabilities))]
+
+
+def in_range_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) -> list[NDArray[np.float64]]:
+    """Return the gradient of -log P(F in the range), by decision (C_d,), for the logits of the prior.
+
+    It is p_dc - P(d = c | in range), costs in BINS bins. Where P is too small for a float64 the expectation leads.
+    """
+    posterior = posterior_in_range(table, log_probs, *ends, bins=BINS)
+    if not np.isfinite(posterior.log_probability):
+        return expectation_gradient(table, log_probs, ends)
+    return [np.exp(logp) - marginal for logp, marginal in zip(log_probs, posterior.marginals)]
+
+
+def surrogate(
+    logprob_K: Tensor, m_K: Tensor, terms: Sequence[CostTerm], conditioned: bool = False, control: bool = False
+) -> Tensor:
+    """Return the loss whose gradient is PARSEC's gradient for alpha: sum_k (-m_k + beta n_k) log P(A_k | alpha).
+
+    `conditioned`: the architectures were drawn from the prior conditioned on a range (ours). log P(A_k | alpha, range)
+    is log P(A_k | alpha) - log P(range), and the gradient of log P(range) is E[grad log P(A)] over what is inside: the
+    mean of the draws estimates it. The weights sum to -1 + beta sum_k n_k, so each one gets (1 - beta sum_k n_k) / K
+    more: their mean is taken off. What all architectures have alike cancels so, and no control variate is needed.
+
+    `control`, of other draws: subtracts from each weight what it would be if all architectures were alike (ours). Since
+    E[grad log P(A)] = 0 and that does not depend on A_k, the expected gradient is the same; its noise is not.
+    """
+    weights, alike = -m_K, torch.ones_like(m_K)
+    for n_K, beta in terms:
+        weights = weights + beta * n_K
+        alike = alike - beta * _others_cost(n_K)
+    if conditioned:
+        weights = weights - weights.mean()
+    elif control:
+        weights = weights + alike / len(m_K)
+    return (weights.detach() * logprob_K).sum()
+
+
+def _others_cost(n_K: Tensor) -> Tensor:
+    """1 where an architecture but the k-th itself lies outside the range, else 0."""
+    costs = (n_K > 0).double()
+    return (costs.sum() > costs).double()
+
+
+def sample_count(setting: int | str, most: int, entropy: float, uniform_entropy: float) -> int:
+    """K: the number asked for, or with `auto` in proportion to the prior's entropy, as FP-NAS does; at least 2."""
+    if setting != "auto":
+        return int(setting)
+    fraction = entropy / uniform_entropy if uniform_entropy > 0 else 0.0
+    return max(2, min(most, round(most * fraction)))
 
 
 def agreement(choices: Choices, first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, int]:

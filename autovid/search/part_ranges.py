@@ -105,7 +105,7 @@ class _Drawn:
         part_space, archs = in_part(self._space, number, self.archs)
         return constraint.cost.table(part_space).total(part_space.index(archs))
 
-    def share(self, constraint: Constraint, number: int) -> float:
+    def mean_fraction(self, constraint: Constraint, number: int) -> float:
         """Return the mean share of the whole cost that a part has, to two digits."""
         whole = constraint.cost.table(self._space).total(self._space.index(self.archs))
         return round(float(np.mean(self.costs(constraint, number) / whole)), 2)
@@ -121,9 +121,9 @@ def _with_shares(space: SearchSpace, constraint: Constraint, archs: _Drawn) -> C
         if part.name in constraint.own:
             parts[part.name] = constraint.parts[part.name]
         elif constraint.cost.by_fraction or number + 1 == len(space.parts):
-            parts[part.name] = whole.share(part.cost_fraction)
+            parts[part.name] = whole.scaled(part.cost_fraction)
         else:
-            parts[part.name] = whole.share(archs.share(constraint, number))
+            parts[part.name] = whole.scaled(archs.mean_fraction(constraint, number))
     return replace(constraint, parts=parts)
 
 
@@ -153,7 +153,7 @@ def _natural(constraint: Constraint, archs: _Drawn, parts: int, span: bool) -> l
     if whole is None:
         return []
     if not span:
-        return [whole.share(archs.share(constraint, number)) for number in range(parts)]
+        return [whole.scaled(archs.mean_fraction(constraint, number)) for number in range(parts)]
     costs = [archs.costs(constraint, number) for number in range(parts)]
     return [
         CostRange(int(c.min()) if whole.low else 0, int(c.max()) if whole.high != UNLIMITED else UNLIMITED)

@@ -22,12 +22,15 @@ from autovid.kernels.compute import Compute
 from autovid.measure import StepMemory, gib
 from autovid.models import build, build_space
 from autovid.run.progress import long_duration
-from autovid.search.constraints import Constraint, final_constraints, settled_note
+from autovid.search.constraints import Constraint, final_constraints, part_ranges_note
 from autovid.search.part_ranges import parse_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.settings import SearchSettings, settings_for
 from autovid.space import SearchSpace, load_space
 from autovid.space.schema import Reference
+
+DRAWS = 64  # architectures drawn, of which the largest says what a step may keep
+FORWARD = 1 / 3  # of the time of a forward and a backward pass
 
 
 class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,67 +93,6 @@ class LoadedSearch(NamedTuple):
         )  # fmt: skip
 
 
-def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
-    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
-
-    Raises ConfigError with file, line and key.
-    """
-    layers = read_layers(path, settings, full_key)
-    experiment = layers.as_type(SearchExperiment)
-    with layers.at("space"):
-        space = load_space(experiment.space)
-    with layers.at("constraints"):
-        constraints = parse_constraints(space, experiment.constraints, files)
-    loaded = LoadedSearch(experiment, space, constraints)
-    with layers.at("recipe"):
-        batch = loaded.settings(experiment.dataset.train).batch
-    if experiment.workers < 1 or batch % experiment.workers:
-        raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
-    return loaded
-
-
-def full_key(key: str) -> str:
-    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
-    mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
-    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
-
-
-DRAWS = 64
-
-
-def step_memory(
-    space: SearchSpace,
-    settings: SearchSettings,
-    classes: int,
-    workers: int,
-    half: bool,
-    constraints: Sequence[Constraint] = (),
-) -> StepMemory:
-    """Count an update as each of the `workers` does it; `half`: in half precision."""
-    clip = Clip(settings.frames, settings.crop, settings.stride)
-    inside = final_constraints(constraints, space) if settings.options.get("in_range") else ()
-    rows = whole_problem(space, inside).sample(DRAWS, np.random.default_rng(settings.seed))
-    kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
-    with torch.device("meta"):
-        weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
-    # architectures side by side: each worker has the whole batch
-    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
-    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
-
-
-def check_memory(
-    space: SearchSpace, settings: SearchSettings, classes: int, compute: Compute, constraints: Sequence[Constraint] = ()
-) -> StepMemory:
-    """Return the memory of an update. Raises ConfigError where it does not fit into a CPU's."""
-    half = compute.precision.train == "bf16"
-    memory = step_memory(space, settings, classes, distributed.size(), half, constraints)
-    memory.check(compute.device)
-    return memory
-
-
-FORWARD = 1 / 3  # of the time of a forward and a backward pass
-
-
 class SearchPlan(NamedTuple):
     """A search to plan. `data` is a sentence; `budget` are the seconds that steps are still to be planned for."""
 
@@ -199,7 +141,7 @@ class SearchPlan(NamedTuple):
             *([f"time     {self._time()}"] if timed else []),
             *self._steps(),
         ]
-        if note := settled_note(self.constraints):
+        if note := part_ranges_note(self.constraints):
             lines.insert(3, f"         {note}")
         return "\n".join(lines)
 
@@ -210,11 +152,11 @@ class SearchPlan(NamedTuple):
             for key, value in settings.options.items()
         )
         strategy = f"strategy {settings.strategy} ({', '.join(values)})"
-        reach = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
+        span = f"{table.smallest()[0] / 1e9:.3g} to {table.largest()[0] / 1e9:.3g} GFLOPs"
         texts = [f"{' '.join(c.texts())} {c.cost.quantity.unit}" for c in self.constraints]
         if not texts:
-            return f"none asked for: what is found may cost {reach}; {strategy}"
-        return f"{', '.join(texts)} of {reach}; {strategy}"
+            return f"none asked for: what is found may cost {span}; {strategy}"
+        return f"{', '.join(texts)} of {span}; {strategy}"
 
     def _time(self) -> str:
         if self.budget is not None:
@@ -233,3 +175,58 @@ class SearchPlan(NamedTuple):
             f"lr {part.lr:g} and {part.arch_lr:g}"
             for part in self.settings.parts
         ]
+
+
+def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> LoadedSearch:
+    """Read an experiment, with key=value `settings` on top; `files` are of costs that need one.
+
+    Raises ConfigError with file, line and key.
+    """
+    layers = read_layers(path, settings, full_key)
+    experiment = layers.as_type(SearchExperiment)
+    with layers.at("space"):
+        space = load_space(experiment.space)
+    with layers.at("constraints"):
+        constraints = parse_constraints(space, experiment.constraints, files)
+    loaded = LoadedSearch(experiment, space, constraints)
+    with layers.at("recipe"):
+        batch = loaded.settings(experiment.dataset.train).batch
+    if experiment.workers < 1 or batch % experiment.workers:
+        raise layers.error(f"a batch of {batch} clips does not divide among {experiment.workers} workers", "workers")
+    return loaded
+
+
+def full_key(key: str) -> str:
+    """Return `recipe.beta` for `beta`, and so on; what is a key of the experiment stays."""
+    mine, recipe = ({field.name for field in msgspec.structs.fields(kind)} for kind in (SearchExperiment, SearchValues))
+    return f"recipe.{key}" if key.split(".")[0] in recipe - mine else key
+
+
+def step_memory(
+    space: SearchSpace,
+    settings: SearchSettings,
+    classes: int,
+    workers: int,
+    half: bool,
+    constraints: Sequence[Constraint] = (),
+) -> StepMemory:
+    """Count an update as each of the `workers` does it; `half`: in half precision."""
+    clip = Clip(settings.frames, settings.crop, settings.stride)
+    inside = final_constraints(constraints, space) if settings.options.get("in_range") else ()
+    rows = whole_problem(space, inside).sample(DRAWS, np.random.default_rng(settings.seed))
+    kept = int(Memory().table(space, Reference.of(clip, classes)).total(rows).max())
+    with torch.device("meta"):
+        weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
+    # architectures side by side: each worker has the whole batch
+    clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
+    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
+
+
+def check_memory(
+    space: SearchSpace, settings: SearchSettings, classes: int, compute: Compute, constraints: Sequence[Constraint] = ()
+) -> StepMemory:
+    """Return the memory of an update. Raises ConfigError where it does not fit into a CPU's."""
+    half = compute.precision.train == "bf16"
+    memory = step_memory(space, settings, classes, distributed.size(), half, constraints)
+    memory.check(compute.device)
+    return memory

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.costs import Macs
-from autovid.search.constraints import PartConstraint, drawable, or_reach, part_constraints
+from autovid.search.constraints import PartConstraint, drawable, or_full_range, part_constraints
 from autovid.search.feasibility import Feasibility, choose
 from autovid.solver import in_order_of_probability, most_probable_within, sample_within
 from autovid.solver.several_constraints import likely_within
@@ -17,7 +17,7 @@ from autovid.space.layout import is_searched_in
 Choices = NDArray[np.int64]
 """Candidate numbers (K, D): row k is an architecture, column d a decision of `Problem.space`."""
 LogProbs = Sequence[NDArray[np.float64]]
-"""Of each decision the log-probability of every candidate, (C_d,)."""
+"""Log-probabilities of the candidates, (C_d,), for each decision."""
 DRAWS = 256  # architectures that several constraints' best ones are taken from
 
 
@@ -81,7 +81,7 @@ class Problem:
         if not limits and not distinct:
             columns = [rng.choice(len(p), n, p=np.exp(p)) if len(p) > 1 else np.zeros(n, np.int64) for p in logp]
             return np.stack(columns, axis=1).astype(np.int64)
-        return sample_within(or_reach(limits, Macs(), self.space), logp, n, rng, distinct)
+        return sample_within(or_full_range(limits, Macs(), self.space), logp, n, rng, distinct)
 
 
 def part_problem(
@@ -140,7 +140,7 @@ def _by_probability(
     space: SearchSpace, constraints: Sequence[PartConstraint], log_probs: LogProbs
 ) -> Iterator[NDArray[np.int64]]:
     """Architectures inside constraints, the most probable first: all of them for one, some that are found for more."""
-    limits = or_reach(constraints, Macs(), space)
+    limits = or_full_range(constraints, Macs(), space)
     if len(limits) == 1:
         for solution in in_order_of_probability(limits[0].table, log_probs, *limits[0].range):
             yield solution.choices

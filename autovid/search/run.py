@@ -190,22 +190,22 @@ def content_hash(space: SearchSpace) -> str:
 def _content(space: SearchSpace) -> dict[str, Any]:
     parts = {part.name: part for part in space.parts}
     candidates = {name: list(values) for name, values in space.candidates.items()}
-    what = {"network": space.network, "reference": space.reference, "parts": parts, "candidates": candidates}
-    content: dict[str, Any] = msgspec.to_builtins(what)
+    values = {"network": space.network, "reference": space.reference, "parts": parts, "candidates": candidates}
+    content: dict[str, Any] = msgspec.to_builtins(values)
     return content
 
 
 def check_space(out: Path, space: SearchSpace) -> None:
     """Raise RunError, with what differs, if `out` holds a search of another space."""
     try:
-        theirs = load_space(out / "space.yaml")
+        recorded = load_space(out / "space.yaml")
     except ConfigError:  # no search there, or not to be read: the run directory says so
         return
-    if theirs.name != space.name:
+    if recorded.name != space.name:
         raise RunError(
-            f"{out} searches the space {theirs.name}, not {space.name}; go on with the command that it was started "
+            f"{out} searches the space {recorded.name}, not {space.name}; go on with the command that it was started "
             "with, or choose another -o"
         )
-    if different := differences(_content(theirs), _content(space)):
+    if different := differences(_content(recorded), _content(space)):
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise RunError(f"{out} searches another {space.name}: {'; '.join(different[:3])}{more}; choose another -o")

@@ -48,7 +48,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
 class ChoiceSettings(Strict, frozen=True):
-    """How a search chooses at its end, and what it compares its choice with (`autovid.search.choice`).
+    """Settings of the choice at the end of a search, and of its comparison (`autovid.search.choice`).
 
     `candidates` are raced, at first on `clips` held-out clips; `random` architectures are judged beside the chosen one
     on up to `val_clips` validation clips; statistics of norms are taken on up to `calibration` clips.
@@ -187,8 +187,7 @@ def settings_for(
     values: dict[str, Any] = {
         **{key: getattr(clip, key) for key in ("frames", "crop", "stride")},
         **{key: getattr(base, key) for key in ("batch", "jitter")},
-        "momentum": recipe.momentum,
-        "weight_decay": recipe.weight_decay,
+        **{key: getattr(recipe, key) for key in ("momentum", "weight_decay")},
         **(_learning(small) if proxy else {}),
         **overrides,
     }

@@ -179,7 +179,7 @@ class Supernet:
         if not deal.apart:
             yield x, y
             return
-        x, y = distributed.whole_batch(x), distributed.whole_batch(y)
+        x, y = distributed.gather_batch(x), distributed.gather_batch(y)
         with distributed.alone():
             yield x, y
 

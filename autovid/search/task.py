@@ -77,7 +77,7 @@ class SearchTask(Task):
         self.strategy: Strategy = make_strategy(settings.strategy, self.problem, settings.strategy_options(self.part))
         opening = opening_of(self.strategy)
         if opening is not None:  # evidence takes no more of the time than the prior will
-            opening.every = max(opening.every, 2 * settings.alpha_every)
+            opening.interval = max(opening.interval, 2 * settings.alpha_every)
         self.tables: dict[Cost, CostTable] = {limit.cost: limit.table for limit in self.problem.constraints}
         self.tables.setdefault(Macs(), self.problem.space.cost_table())
         self._ahead = np.zeros((0, len(self.problem.space.sizes)), np.int64)  # drawn for updates to come
@@ -135,8 +135,8 @@ class SearchTask(Task):
             self.supernet.begin_step(index, self.settings.end(number))
         if local < self.part.steps:
             metrics |= self._learn(index, local)
-        every = 1 if self._is_closed() else self.settings.alpha_every  # evidence has a pace of its own
-        between = self.strategy.interleaved and local % every == 0
+        interval = 1 if self._is_closed() else self.settings.alpha_every  # evidence has a pace of its own
+        between = self.strategy.interleaved and local % interval == 0
         if local >= self.part.steps or between:
             metrics |= self._round(index, local)
         metrics |= self._account(local)
@@ -174,8 +174,8 @@ class SearchTask(Task):
         scores = self.evaluator.score(self.problem.space, choices, "held-out", clips)
         metrics = self.strategy.tell(choices, scores)
         self._figures = None
-        if (share := getattr(self.strategy, "moved_by_cost", None)) is not None:
-            self.moved_by_cost[self.part.name] = share
+        if (fraction := getattr(self.strategy, "moved_by_cost", None)) is not None:
+            self.moved_by_cost[self.part.name] = fraction
         if distributed.size() > 1:  # other processors may round otherwise
             self.strategy.load(distributed.broadcast_from_rank0(self.strategy.state))
         return {"held_out_loss": float(-np.mean(scores.log_likelihood_K)), **metrics}

@@ -88,15 +88,15 @@ class Grid:
             self.ahead.append(Ahead(base + low, least + int(error.min()), most + int(error.max())))
         self.ahead.reverse()
         self.base, self.errors = table.constant + self.ahead[0].base, self.ahead[0][1:]
-        reach = np.cumsum([0, *(int(bins.max()) for bins in self.bins_OR)])
-        self.reach = [int(r) for r in reach]  # most bins that the steps before can use
+        most_bins = np.cumsum([0, *(int(bins.max()) for bins in self.bins_OR)])
+        self.most_bins = [int(r) for r in most_bins]  # most bins that the steps before can use
         self._moves = [_moves(step, bins) for step, bins in zip(table.steps, self.bins_OR)]
 
     def window(self, low: int, high: int) -> tuple[int, int]:
         """First and last bin that an architecture with low <= cost <= high can fall into; first > last: none."""
         first = -((self.base + self.errors[1] - low) // self.pitch)
         last = (high - self.base - self.errors[0]) // self.pitch
-        return max(first, 0), min(last, self.reach[-1])
+        return max(first, 0), min(last, self.most_bins[-1])
 
     @cached_property
     def error_table(self) -> CostTable:
@@ -111,25 +111,25 @@ class Grid:
         """First and last bin whose architectures all have low <= cost <= high; first > last: none."""
         first = -((self.base + self.errors[0] - low) // self.pitch)
         last = (high - self.base - self.errors[1]) // self.pitch
-        return max(first, 0), min(last, self.reach[-1])
+        return max(first, 0), min(last, self.most_bins[-1])
 
     def solve(self, weights: list[Floats], algebra: Algebra, first: int, last: int) -> list[Level]:
         """Return a level before each step and after the last, kept only where bins `first`..`last` can still come out.
 
         `weights[i]` (R,) or (O, R): weight of each outcome of step i, whatever the state or for each value of `old`.
         """
-        assert 0 <= first <= last <= self.reach[-1]
+        assert 0 <= first <= last <= self.most_bins[-1]
         pull = self._pull_log if algebra is LOG_SUM else self._pull
         level = Level(np.full((1, 1), algebra.one), 0)
         levels = [level]
         for i in reversed(range(len(weights))):
-            start, end = max(0, first - self.reach[i]), min(self.reach[-1] - self.reach[i], last) + 1
+            start, end = max(0, first - self.most_bins[i]), min(self.most_bins[-1] - self.most_bins[i], last) + 1
             level = Level(pull(i, level, weights[i], algebra, start, end).reshape(-1, end - start), start)
             levels.append(level)
         return levels[::-1]
 
     def outcome_masses(self, levels: list[Level], weights: list[Floats], root_B: Floats) -> list[Floats]:
-        """Of each step the mass (R,) of each outcome: what it gives to `root_B` @ the first level, times over the rest.
+        """Return the mass (R,) of each outcome of each step: its share of the product `root_B` @ the first level.
 
         `levels` are those of `solve` with SUM and the same weights, (R,) for each step; `root_B` weighs the bins of the
         first one. A mass is the weight of an outcome times the derivative of that product by it (reverse accumulation).

@@ -15,7 +15,7 @@ from autovid.errors import CostRangeError
 from autovid.solver.binned_dp import LOG_SUM, MAX_BINS, SUM, Algebra, Floats, Level, grid_for, of_old
 from autovid.solver.cost_range import CostRange, Ints
 from autovid.solver.distribution import TablePrior
-from autovid.solver.solve import Rank, Tree, check_range, nothing_in
+from autovid.solver.solve import BestFirstSearch, Rank, check_range, nothing_in
 from autovid.solver.table import CostTable
 
 _PATIENCE = 2**14  # proposals per accepted one, some 0.4 s: then searching is quicker
@@ -23,28 +23,6 @@ _BATCH = 4096
 _LOG_BINS = 4096  # with LOG_SUM
 _LISTED = 20_000  # visits for a list of all architectures of a range: 1 s
 _UNDERFLOW = 1e-200  # what sums of probabilities may lose is far smaller than this
-
-
-def sample_in_range(
-    table: CostTable,
-    logp: Sequence[ArrayLike],
-    low: int,
-    high: int,
-    n: int,
-    rng: np.random.Generator,
-    distinct: bool = False,
-) -> Ints:
-    """`n` architectures, choices (n, D), drawn from the prior given low <= cost <= high.
-
-    `distinct`: drawn without replacement. Equal seeds give equal draws.
-
-    Raises:
-        CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
-            reasonable time, which takes a range far narrower than the rounding of costs to bins.
-    """
-    sampler = Sampler(TablePrior(table, logp), CostRange(low, high))
-    drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
-    return sampler.prior.original(drawn)
 
 
 class Sampler:
@@ -92,11 +70,11 @@ class Sampler:
     def _searched(self, n: int, rng: np.random.Generator) -> Ints:
         """Independent draws where next to no proposal lies in the range: from the list of all, if that is short."""
         self._refine()
-        tree, listed = self._tree(), []
-        for choices, _ in tree.walk(_perturb(rng)):
+        search, listed = self._best_first(), []
+        for choices, _ in search.walk(_perturb(rng)):
             listed.append(choices)
-            if tree.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
-                return np.stack([next(self._tree().walk(_perturb(rng)))[0] for _ in range(n)])
+            if search.visited > _LISTED:  # each first one of an order drawn without replacement is a draw
+                return np.stack([next(self._best_first().walk(_perturb(rng)))[0] for _ in range(n)])
         if not listed:
             raise nothing_in(self._table, *self._asked)
         logp_N = np.array([self.prior.logprob(choices) for choices in listed])
@@ -113,7 +91,7 @@ class Sampler:
                 break
         if len(drawn) < n:
             self._refine()
-        search = self._tree().walk(_perturb(rng))
+        search = self._best_first().walk(_perturb(rng))
         while len(drawn) < n:
             choices, _ = next(search, (None, 0))
             if choices is None:
@@ -130,8 +108,8 @@ class Sampler:
             "for fewer"
         )
 
-    def _tree(self) -> Tree:
-        return Tree(self._grid, self._levels, self._weights, *self._range)
+    def _best_first(self) -> BestFirstSearch:
+        return BestFirstSearch(self._grid, self._levels, self._weights, *self._range)
 
     def _accepted(self, n: int, rng: np.random.Generator) -> Iterator[Ints]:
         """Batches of draws inside the range, growing, until the caller has enough or too few lie in it."""
@@ -162,6 +140,28 @@ class Sampler:
             cost_N += step.cost_OR[old_N, outcome_N]
             choices_ND[:, step.decisions] = step.values_RD[outcome_N]
         return choices_ND, cost_N
+
+
+def sample_in_range(
+    table: CostTable,
+    logp: Sequence[ArrayLike],
+    low: int,
+    high: int,
+    n: int,
+    rng: np.random.Generator,
+    distinct: bool = False,
+) -> Ints:
+    """`n` architectures, choices (n, D), drawn from the prior given low <= cost <= high.
+
+    `distinct`: drawn without replacement. Equal seeds give equal draws.
+
+    Raises:
+        CostRangeError: no architecture lies in the range, or fewer than `n` distinct ones; or none is found in
+            reasonable time, which takes a range far narrower than the rounding of costs to bins.
+    """
+    sampler = Sampler(TablePrior(table, logp), CostRange(low, high))
+    drawn = sampler.distinct(n, rng) if distinct else sampler.independent(n, rng)
+    return sampler.prior.original(drawn)
 
 
 def _perturb(rng: np.random.Generator) -> Rank:

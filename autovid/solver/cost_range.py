@@ -25,14 +25,14 @@ class CostRange(NamedTuple):
     low: int
     high: int
 
-    def share(self, fraction: float) -> "CostRange":
+    def scaled(self, fraction: float) -> "CostRange":
         """Return the range of a part of the network that may use `fraction` of the cost, rounded to whole atoms."""
         part = Decimal(str(fraction))
 
-        def shared(end: int) -> int:
+        def scaled_end(end: int) -> int:
             return int(_EXACT.multiply(Decimal(end), part).to_integral_value(ROUND_HALF_EVEN))
 
-        return CostRange(shared(self.low), self.high if self.high == UNLIMITED else shared(self.high))
+        return CostRange(scaled_end(self.low), self.high if self.high == UNLIMITED else scaled_end(self.high))
 
     def shifted(self, cost: int) -> "CostRange":
         """Return the range of the rest where `cost` is used already."""

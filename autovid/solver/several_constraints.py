@@ -27,9 +27,9 @@ from autovid.solver.constrained_sampling import Sampler, sample_in_range
 from autovid.solver.cost_range import UNLIMITED, Ints
 from autovid.solver.distribution import TablePrior
 from autovid.solver.solve import (
+    BestFirstSearch,
     SearchTooLongError,
     Solution,
-    Tree,
     best_in_range,
     check_range,
     most_probable,
@@ -150,7 +150,7 @@ class _Several:
         """
         weights = self.weights(prices_M, chance)
         levels = self.grid.solve(weights, MAX, *self.window)
-        best = next(Tree(self.grid, levels, weights, -UNLIMITED, UNLIMITED).walk(), None)
+        best = next(BestFirstSearch(self.grid, levels, weights, -UNLIMITED, UNLIMITED).walk(), None)
         if best is None:
             raise CostRangeError(f"no architecture lies inside {self.constraints[0]}")
         choices, _ = best
@@ -175,7 +175,7 @@ class _Several:
                 )
 
     def _exact_extreme(self, i: int, sign: int) -> Ints | None:
-        """As `extreme`, inside the first range to the last unit; None where that takes too long."""
+        """Return an extreme as `extreme` does, but exactly inside the first range; None where that takes too long."""
         weights = self.weights(float(sign) * np.eye(len(self.priced))[i], chance=0.0)
         with contextlib.suppress(SearchTooLongError):
             return next(best_in_range(self.table, weights, *self.range, visits=_QUICK), (None, 0))[0]

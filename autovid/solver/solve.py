@@ -68,7 +68,8 @@ def best_in_range(
     """Choices (D,) and exact cost of the architectures with low <= cost <= high, by falling sum of weights.
 
     `weights[i]` (R,) or (O, R): finite weight of each outcome of step i. They are rounded to a common power of
-    two, at worst 1e-11 of their sum, so that all sums are exact and equals are seen to be equal. Raises as `Tree.walk`.
+    two, at worst 1e-11 of their sum, so that all sums are exact and equals are seen to be equal. Raises as
+    `BestFirstSearch.walk`.
     """
     most = sum(float(np.abs(w).max()) for w in weights)
     ulp = 2.0 ** (math.ceil(math.log2(most + 1)) - 51)
@@ -76,10 +77,10 @@ def best_in_range(
     grid = grid_for(table, low, high, MAX_BINS)  # the best lies at an end of the range, better ones just outside it
     first, last = grid.window(low, high)
     if first <= last:
-        yield from Tree(grid, grid.solve(weights, MAX, first, last), weights, low, high).walk(visits=visits)
+        yield from BestFirstSearch(grid, grid.solve(weights, MAX, first, last), weights, low, high).walk(visits=visits)
 
 
-class Tree:
+class BestFirstSearch:
     """The search for architectures with low <= cost <= high, on `levels` that `grid` solved for `weights`."""
 
     def __init__(self, grid: Grid, levels: list[Level], weights: list[Floats], low: int, high: int) -> None:
@@ -88,7 +89,7 @@ class Tree:
         self._levels = levels
         self._weights = weights
         self._low, self._high, self._centre = low, high, (low + high) / 2
-        self._share = (self._centre - grid.base) / (grid.pitch * max(1, grid.reach[-1]))
+        self._share = (self._centre - grid.base) / (grid.pitch * max(1, grid.most_bins[-1]))
         self.visited = 0  # partial and whole architectures
 
     def walk(self, rank: Rank | None = None, visits: int | None = None) -> Iterator[tuple[Ints, int]]:
@@ -170,7 +171,7 @@ class Tree:
         outcomes, priorities = outcomes[hopeful], priorities[hopeful]
         # Among equals: little error so far, and an even share of the cost left for the steps to come, which keeps them
         # free to choose.
-        uneven = np.abs(bins[hopeful] - self._share * (grid.reach[-1] - grid.reach[depth]))
+        uneven = np.abs(bins[hopeful] - self._share * (grid.most_bins[-1] - grid.most_bins[depth]))
         off = np.abs(cost[hopeful] - self._centre) + _UNEVEN * grid.pitch * uneven
         order = np.lexsort((off, -priorities))
         return _Siblings(parent, outcomes[order].tolist(), priorities[order].tolist(), off[order].tolist())
@@ -211,7 +212,7 @@ def in_order_of_probability(table: CostTable, logp: Sequence[ArrayLike], low: in
 
     Raises:
         CostRangeError: at the first step, when there is none, with the reachable range; later, when the search becomes
-            too long (see Tree.walk).
+            too long (see BestFirstSearch.walk).
     """
     prior = TablePrior(table, logp)
     inner = check_range(prior.table, low, high)
@@ -267,13 +268,13 @@ def _beside(table: CostTable, end: int, sign: int) -> int | None:
     """Return the cost of an architecture below (sign -1) or above `end`, looked for ever further away."""
     smallest, largest = table.smallest()[0], table.largest()[0]
     weights = [np.zeros(step.cost_OR.shape[1]) for step in table.steps]
-    reach = max(table.unit, (largest - smallest) >> 17)
+    width = max(table.unit, (largest - smallest) >> 17)
     while smallest <= end + sign <= largest:
-        low, high = sorted((end + sign, end + sign * reach))
+        low, high = sorted((end + sign, end + sign * width))
         with contextlib.suppress(SearchTooLongError):
             for _, cost in best_in_range(table, weights, max(low, smallest), min(high, largest)):
                 return cost
         if low < smallest or high > largest:
             return None
-        reach *= 16
+        width *= 16
     return None

@@ -1,4 +1,4 @@
-"""Where everything stands in a network, the one walk that all share, and the decisions that it leaves open."""
+"""The layout of a network: its sites, listed by one walk that all share, and the decisions that are left open."""
 
 import fnmatch
 import math
@@ -31,6 +31,14 @@ from autovid.space.schema import (
     StreamConfig,
     Value,
 )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One choice to be made: its name, such as `sparse.stage1.block2.expansion`, and its candidates."""
+
+    name: str
+    candidates: tuple[Value, ...]
 
 
 def depth(base: int, factor: float) -> int:
@@ -177,14 +185,6 @@ class _Walk:
             classes=self.reference.classes,
             dropout=self.network.dropout,
         )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice to be made: its name, such as `sparse.stage1.block2.expansion`, and its candidates."""
-
-    name: str
-    candidates: tuple[Value, ...]
 
 
 def decide(content: SpaceFile, candidates: Mapping[str, Mapping[str, Any]]) -> tuple[Decision, ...]:

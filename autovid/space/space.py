@@ -145,8 +145,8 @@ class SearchSpace:
         """
         numbers = _Numbers(self)
         rows = [numbers.of(arch) for arch in archs]
-        together = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-        return together.reshape(len(rows), len(self.decisions))
+        numbers_of_all = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        return numbers_of_all.reshape(len(rows), len(self.decisions))
 
     def architecture(self, choice: Sequence[int] | np.ndarray) -> "Architecture":
         """Return the architecture with these candidate numbers, (D,)."""

@@ -31,7 +31,7 @@ from autovid.space import Architecture, SearchSpace
 REPEATS = 20  # of a block, of which the median counts
 WARM_UP = 2
 GROUP = 48  # blocks that take turns
-TOGETHER = 10  # calls that one time is of on CUDA, where one alone would time the launch of its kernels
+CALLS_IN_A_ROW = 10  # calls that one time is of on CUDA, where one alone would time the launch of its kernels
 NETWORKS = 8  # whole ones, for the overhead
 
 
@@ -55,20 +55,20 @@ def measure_blocks(
     """
     check_runtimes([runtime])
     file = _begin(spaces[0], out, compute, batch, repeats, runtime, resume)
-    every = distinct_blocks(spaces)
-    todo = [key for key in every if key not in file.blocks]
+    blocks = distinct_blocks(spaces)
+    todo = [key for key in blocks if key not in file.blocks]
     np.random.default_rng(0).shuffle(todo)
-    shown = progress or Progress(f"latency of {len(every)} blocks on {compute.device}")
-    shown.start(len(every), len(every) - len(todo))
+    shown = progress or Progress(f"latency of {len(blocks)} blocks on {compute.device}")
+    shown.start(len(blocks), len(blocks) - len(todo))
     try:
         for start in range(0, len(todo), GROUP):
             keys = todo[start : start + GROUP]
-            runs = [block_run(*every[key], compute, batch, runtime) for key in keys]
-            times = dict(zip(keys, times_of(runs, compute, repeats, [TOGETHER] * len(keys))))
+            runs = [block_run(*blocks[key], compute, batch, runtime) for key in keys]
+            times = dict(zip(keys, times_of(runs, compute, repeats, [CALLS_IN_A_ROW] * len(keys))))
             file = msgspec.structs.replace(file, blocks=file.blocks | times)
             _write(out, file)
-            shown.update(len(every) - len(todo) + start + len(keys), keys[-1], {})
-        shown.update(len(every), "whole networks", {})
+            shown.update(len(blocks) - len(todo) + start + len(keys), keys[-1], {})
+        shown.update(len(blocks), "whole networks", {})
         if file.overhead is None:
             file = msgspec.structs.replace(file, overhead=_overhead(spaces, file, compute))
             _write(out, file)
@@ -102,8 +102,9 @@ def _begin(
     if not resume:
         raise RunError(f"{out} is there already; go on with --resume, or choose another -o")
     earlier = read_latency_file(out)
-    mine, theirs = new.settings(), earlier.settings()
-    if different := [f"{key}: {theirs[key]} there, {mine[key]} now" for key in mine if mine[key] != theirs[key]]:
+    saved = earlier.settings()
+    changed = [(key, now) for key, now in new.settings().items() if now != saved[key]]
+    if different := [f"{key}: {saved[key]} there, {now} now" for key, now in changed]:
         raise RunError(f"{out} was measured otherwise ({'; '.join(different)}); choose another -o")
     return earlier
 
@@ -119,14 +120,14 @@ def _overhead(spaces: Sequence[SearchSpace], file: LatencyFile, compute: Compute
     is everything, and the networks' times are brought to the table's pace.
     """
     drawn = [spaces[number % len(spaces)].sample(1, seed=1_000 + number)[0] for number in range(NETWORKS)]
-    every = distinct_blocks(spaces)
-    keys = np.random.default_rng(1).permutation(sorted(every))[:GROUP]
+    blocks = distinct_blocks(spaces)
+    keys = np.random.default_rng(1).permutation(sorted(blocks))[:GROUP]
     runtime: Runtime = msgspec.convert(file.runtime, Runtime)
     runs = [
         *(network_run(arch, compute, file.batch, runtime) for arch in drawn),
-        *(block_run(*every[k], compute, file.batch, runtime) for k in keys),
+        *(block_run(*blocks[k], compute, file.batch, runtime) for k in keys),
     ]
-    times = times_of(runs, compute, file.repeats, [1] * NETWORKS + [TOGETHER] * len(keys))
+    times = times_of(runs, compute, file.repeats, [1] * NETWORKS + [CALLS_IN_A_ROW] * len(keys))
     pace = float(np.median([now / max(1, file.blocks[key]) for key, now in zip(keys, times[NETWORKS:])]))
     known = msgspec.structs.replace(file, overhead=0)
     return round(float(np.median([whole / pace - predicted(arch, known) for arch, whole in zip(drawn, times)])))
@@ -137,14 +138,14 @@ def predicted(arch: Architecture, file: LatencyFile) -> int:
     return latency_table(arch.as_space(), file).smallest()[0]
 
 
-def times_of(runs: Sequence[Run], compute: Compute, repeats: int, together: Sequence[int] = ()) -> list[int]:
-    """Time runs in turn: the median of each one's repeats, in nanoseconds. `together`: calls in a row, on CUDA."""
-    calls = list(together) if together and compute.device.type == "cuda" else [1] * len(runs)
-    turns = Turns([_in_a_row(run, number) for run, number in zip(runs, calls, strict=True)], compute.device)
+def times_of(runs: Sequence[Run], compute: Compute, repeats: int, calls: Sequence[int] = ()) -> list[int]:
+    """Time runs in turn: the median of each one's repeats, in nanoseconds. `calls` of each in a row, on CUDA."""
+    counts = list(calls) if calls and compute.device.type == "cuda" else [1] * len(runs)
+    turns = Turns([_in_a_row(run, number) for run, number in zip(runs, counts, strict=True)], compute.device)
     turns.warm_up(WARM_UP)
     for _ in range(repeats):
         turns.one_round()
-    return [round(1e9 * turns.quartiles(place)[1] / number) for place, number in enumerate(calls)]
+    return [round(1e9 * turns.quartiles(place)[1] / number) for place, number in enumerate(counts)]
 
 
 def _in_a_row(run: Run, calls: int) -> Run:

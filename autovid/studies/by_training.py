@@ -27,7 +27,7 @@ from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.run.directory import differences, full_config
 from autovid.search import Constraint, derive, read_search
-from autovid.search.constraints import or_reach, uniform, whole_constraints
+from autovid.search.constraints import or_full_range, uniform, whole_constraints
 from autovid.search.problem import Choices, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
@@ -61,7 +61,7 @@ class Trainer:
 
     @cached_property
     def compute(self) -> Compute:
-        """Where it is trained."""
+        """The device and precision of the training."""
         return Compute(self.device, self.recipe.precision)
 
     @cached_property
@@ -270,7 +270,7 @@ def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint
 
     Raises CostRangeError where the ranges hold no or too few architectures.
     """
-    limits = or_reach(inside, Macs(), space)
+    limits = or_full_range(inside, Macs(), space)
     rows = sample_within(limits, uniform(limits[0].table), n, np.random.default_rng(seed), distinct=True)
     return [space.architecture(row) for row in rows]
 
@@ -310,8 +310,8 @@ def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
     if run is None or run.kind != KIND:
         return Rival(arch)
     length = {"epochs": recorded_recipe(run.config).epochs}
-    theirs = {**run.config, "recipe": {**run.config["recipe"], **length}}
-    if different := differences(theirs, full_config(train_config(arch, videos, recipe), KIND)):
+    planned = {**run.config, "recipe": {**run.config["recipe"], **length}}
+    if different := differences(planned, full_config(train_config(arch, videos, recipe), KIND)):
         raise RunError(
             f"{path} was trained otherwise than this baseline ({'; '.join(different)}); "
             f"give {path / 'architecture.yaml'} instead, and it is trained here"

@@ -86,7 +86,7 @@ class Front:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How derived architectures are trained: by the recipe of `autovid train`, in so many epochs or in its own."""
+    """The plan for training derived architectures: the recipe of `autovid train`, with `epochs` if they are given."""
 
     epochs: float | None
     workers: int = 0
@@ -169,8 +169,8 @@ def sentences(front: Front, searched: Searched) -> list[str]:
     if front.not_scored:
         lines.append(f"Not scored by the supernet: {front.not_scored}.")
     if not front.accuracy:
-        what = "probability under the prior" if front.measure == PROBABILITY else "log-likelihood"
-        lines.append(f"What is shown is the {what}: what the search prefers, which is not accuracy.")
+        measure = "probability under the prior" if front.measure == PROBABILITY else "log-likelihood"
+        lines.append(f"What is shown is the {measure}: what the search prefers, which is not accuracy.")
     if searched.settings.score == "supernet" and not searched.evidence.better_than_chance:
         lines.append(searched.evidence.sentence())
     if front.trained:
@@ -213,8 +213,8 @@ def slices(constraint: Constraint, space: SearchSpace, n: int) -> list[CostRange
     low, high = constraint.final(space) or CostRange(0, UNLIMITED)
     low, high = max(low, table.smallest()[0]), min(high, table.largest()[0])
     if low > high:
-        reach = constraint.say(CostRange(table.smallest()[0], table.largest()[0]))
-        raise CostRangeError(f"no architecture costs {', '.join(constraint.spoken())}; the space has {reach}")
+        span = constraint.say(CostRange(table.smallest()[0], table.largest()[0]))
+        raise CostRangeError(f"no architecture costs {', '.join(constraint.spoken())}; the space has {span}")
     edges = [low + (high + 1 - low) * i // n for i in range(n + 1)]
     return [CostRange(a, b - 1) for a, b in pairwise(edges) if a < b]
 
@@ -264,7 +264,7 @@ def score_by_supernet(
 
 
 def keep_best(front: Front) -> None:
-    """Of several costs keep only what nothing dominates."""
+    """Keep only architectures that no other one dominates, where there are several costs."""
     entries = front.entries
     if len(front.costs) > 1:
         front.entries = [one for one in entries if not any(dominates(other, one) for other in entries)]
@@ -281,8 +281,8 @@ def dominates(one: FrontEntry, other: FrontEntry) -> bool:
         goods = (one.score, other.score)
     if goods[0] is None or goods[1] is None:
         return False
-    mine, theirs = ([*entry.costs.values(), -good] for entry, good in zip((one, other), goods) if good is not None)
-    return all(a <= b for a, b in zip(mine, theirs)) and mine != theirs
+    of_one, of_other = ([*entry.costs.values(), -good] for entry, good in zip((one, other), goods) if good is not None)
+    return all(a <= b for a, b in zip(of_one, of_other)) and of_one != of_other
 
 
 def train_all(front: Front, trainer: Trainer, folder: Path, space: SearchSpace, report: Callable[[], object]) -> None:

@@ -35,7 +35,7 @@ class Contender(NamedTuple):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a network has come to. Accuracies in percent, `low` to `high` the 95 % interval of top-1; times in ms."""
+    """The result of a network. Accuracies in percent, `low` to `high` the 95 % interval of top-1; times in ms."""
 
     name: str
     kind: str
@@ -103,9 +103,9 @@ def compare(
         report(_write(out, _standings(contenders, trainings, out)))
 
     sweep(trainings, out, _one_after_the_other, resume=resume, kind="compare", say=say)
-    found = _with_latency(_standings(contenders, trainings, out), trainings, out)
-    report(_write(out, found))
-    return found
+    standings = _with_latency(_standings(contenders, trainings, out), trainings, out)
+    report(_write(out, standings))
+    return standings
 
 
 def _one_after_the_other(trainings: Sequence[SweepTraining], folder: Path) -> Iterator[tuple[int, SweepResult]]:

@@ -27,6 +27,7 @@ from autovid.train.recipe import Recipe
 
 PIXELS_AT_ONCE = 2**23  # in a batch of clips: bounds the memory
 SMALLEST = 1e-300  # probability that counts in the loss, whose logarithm is finite
+NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}  # of figures
 
 
 class Accuracy(NamedTuple):
@@ -50,7 +51,7 @@ class Accuracy(NamedTuple):
 
     @property
     def score(self) -> float:
-        """What the best is chosen by."""
+        """The figure by which the best checkpoint is chosen."""
         return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property
@@ -91,7 +92,7 @@ class ViewAverage:
         self._sums_NC.index_add_(0, video_B.cpu(), logits_BC.sigmoid() if self._multi_label else logits_BC.softmax(1))
         self._views_N.index_add_(0, video_B.cpu(), torch.ones_like(video_B, device="cpu"))
 
-    def share(self) -> None:
+    def all_reduce(self) -> None:
         """Add the sums of the other workers."""
         distributed.add_([self._sums_NC, self._views_N])
 
@@ -144,7 +145,7 @@ class Meter:
                     raise DivergedError(f"the network gives nan or inf for {first}; train it again")
                 average.add(logits, video)
                 on_batch(done, self._batches)
-        average.share()
+        average.all_reduce()
         probabilities, seen = average.probabilities()
         if self._multi_label:
             return multi_label_accuracy(
@@ -156,68 +157,6 @@ class Meter:
     def close(self) -> None:
         """End the loader's processes."""
         self._loader.close()
-
-
-def evaluate_network(
-    net: Network,
-    clip: Clip,
-    videos: Sequence[Video],
-    root: Root,
-    views: str,
-    compute: Compute,
-    *,
-    cache: FrameCache | None = None,
-) -> Accuracy:
-    """Measure the accuracy of one network over `videos`. Raises DivergedError for a broken one."""
-    with contextlib.closing(Meter(clip, videos, root, views, compute, cache=cache)) as meter:
-        return meter.measure(net)
-
-
-def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
-    """Count labels among the first guess and the first five; equally probable classes count as guessed before.
-
-    Confusions are of the first guess, of equally probable ones of the first class.
-    """
-    own_N1 = probabilities_NC.gather(1, labels_N[:, None])
-    rank_N = (probabilities_NC >= own_N1).sum(1)
-    count, classes = probabilities_NC.shape
-    pairs_N = labels_N * classes + probabilities_NC.argmax(1) if count else labels_N
-    confusion = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes)
-    top1, top5 = (100 * float((rank_N <= k).double().mean()) if count else 0.0 for k in (1, 5))
-    loss = -float(own_N1.clamp_min(SMALLEST).log().mean()) if count else 0.0
-    return Accuracy(top1, top5 if classes > 5 else None, count, confusion, loss)
-
-
-def multi_label_accuracy(probabilities_NC: Tensor, targets_NC: Tensor) -> Accuracy:
-    """Measure probabilities of classes that are each a yes (1) or a no (0); nothing of a class without a yes."""
-    count = len(probabilities_NC)
-    ap_C = torch.stack([average_precision(*column) for column in zip(probabilities_NC.T, targets_NC.T)])
-    seen = ap_C[~ap_C.isnan()]
-    mean_ap = 100 * float(seen.mean()) if len(seen) else 0.0
-    hits = targets_NC.gather(1, probabilities_NC.argmax(1, keepdim=True)) if count else targets_NC
-    hit1 = 100 * float(hits.double().mean()) if count else 0.0
-    likely = torch.where(targets_NC > 0, probabilities_NC, 1 - probabilities_NC)  # what is true of each class
-    loss = -float(likely.clamp_min(SMALLEST).log().mean()) if count else 0.0
-    none = torch.zeros(0, 0, dtype=torch.int64)
-    return Accuracy(hit1, None, count, none, loss, mean_ap, 100 * ap_C)
-
-
-def average_precision(scores_N: Tensor, targets_N: Tensor) -> Tensor:
-    """Return the mean, over the videos of a class, of the precision among all that score at least as high; else nan.
-
-    Scores that are equal count as one step, so that no order of the videos matters; it is scikit-learn's
-    `average_precision_score`.
-    """
-    scores_N, order_N = scores_N.sort(descending=True)
-    hits_N = targets_N[order_N].double().cumsum(0)
-    last_N = torch.ones(len(scores_N), dtype=torch.bool)
-    last_N[:-1] = scores_N[1:] != scores_N[:-1]  # of those that score alike
-    places, hits = last_N.nonzero().squeeze(1), hits_N[last_N]
-    gained = hits.diff(prepend=hits.new_zeros(1))
-    return (hits / (places + 1) * gained).sum() / gained.sum()
-
-
-NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}  # of figures
 
 
 class Best(NamedTuple):
@@ -326,6 +265,65 @@ class ValMeter:
     def _show(self, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress.say(f"validating · {100 * done // total} %")
+
+
+def evaluate_network(
+    net: Network,
+    clip: Clip,
+    videos: Sequence[Video],
+    root: Root,
+    views: str,
+    compute: Compute,
+    *,
+    cache: FrameCache | None = None,
+) -> Accuracy:
+    """Measure the accuracy of one network over `videos`. Raises DivergedError for a broken one."""
+    with contextlib.closing(Meter(clip, videos, root, views, compute, cache=cache)) as meter:
+        return meter.measure(net)
+
+
+def accuracy(probabilities_NC: Tensor, labels_N: Tensor) -> Accuracy:
+    """Count labels among the first guess and the first five; equally probable classes count as guessed before.
+
+    Confusions are of the first guess, of equally probable ones of the first class.
+    """
+    own_N1 = probabilities_NC.gather(1, labels_N[:, None])
+    rank_N = (probabilities_NC >= own_N1).sum(1)
+    count, classes = probabilities_NC.shape
+    pairs_N = labels_N * classes + probabilities_NC.argmax(1) if count else labels_N
+    confusion = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes)
+    top1, top5 = (100 * float((rank_N <= k).double().mean()) if count else 0.0 for k in (1, 5))
+    loss = -float(own_N1.clamp_min(SMALLEST).log().mean()) if count else 0.0
+    return Accuracy(top1, top5 if classes > 5 else None, count, confusion, loss)
+
+
+def multi_label_accuracy(probabilities_NC: Tensor, targets_NC: Tensor) -> Accuracy:
+    """Measure probabilities of classes that are each a yes (1) or a no (0); nothing of a class without a yes."""
+    count = len(probabilities_NC)
+    ap_C = torch.stack([average_precision(*column) for column in zip(probabilities_NC.T, targets_NC.T)])
+    seen = ap_C[~ap_C.isnan()]
+    mean_ap = 100 * float(seen.mean()) if len(seen) else 0.0
+    hits = targets_NC.gather(1, probabilities_NC.argmax(1, keepdim=True)) if count else targets_NC
+    hit1 = 100 * float(hits.double().mean()) if count else 0.0
+    likely = torch.where(targets_NC > 0, probabilities_NC, 1 - probabilities_NC)  # what is true of each class
+    loss = -float(likely.clamp_min(SMALLEST).log().mean()) if count else 0.0
+    none = torch.zeros(0, 0, dtype=torch.int64)
+    return Accuracy(hit1, None, count, none, loss, mean_ap, 100 * ap_C)
+
+
+def average_precision(scores_N: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the mean, over the videos of a class, of the precision among all that score at least as high; else nan.
+
+    Scores that are equal count as one step, so that no order of the videos matters; it is scikit-learn's
+    `average_precision_score`.
+    """
+    scores_N, order_N = scores_N.sort(descending=True)
+    hits_N = targets_N[order_N].double().cumsum(0)
+    last_N = torch.ones(len(scores_N), dtype=torch.bool)
+    last_N[:-1] = scores_N[1:] != scores_N[:-1]  # of those that score alike
+    places, hits = last_N.nonzero().squeeze(1), hits_N[last_N]
+    gained = hits.diff(prepend=hits.new_zeros(1))
+    return (hits / (places + 1) * gained).sum() / gained.sum()
 
 
 @contextlib.contextmanager

@@ -95,7 +95,6 @@ def evaluate(
     """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
 
     Beside it stands confusion-VIEWS.csv, unless videos may have several classes.
-
     Workers (autovid.distributed) share the videos; the first one writes.
     Raises DataError if the videos have other classes than the network, or too many of them are broken.
     """

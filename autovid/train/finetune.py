@@ -1,4 +1,4 @@
-"""What a fine-tuning takes from where its weights come from: the size of a clip, the classifier, or parts of layers.
+"""The start of a fine-tuning from weights of another run: the size of a clip, the classifier, parts of layers.
 
 Networks of one macro nest in each other, as those that were found in the space `x3d` and X3D itself. Each layer then
 takes leading channels and the middle of a kernel, as from a supernet, and a larger one has zeros around them.
@@ -19,7 +19,7 @@ from autovid.train.trained import KIND, find_weights, recorded_recipe
 
 
 class Fit(NamedTuple):
-    """How weights are loaded: with a new classifier, as parts of a larger network's; `notes` say why."""
+    """The way to load weights: with a new classifier, as parts of a larger network's; `notes` say why."""
 
     new_head: bool
     sliced: bool
@@ -64,8 +64,8 @@ def _other_classes(start: Path, file: Path, videos: VideoSet) -> str:
     run = RunDirectory.open(start) if start.is_dir() else None
     last = run.latest() if run is not None else None
     if last is not None:
-        theirs = tuple(last.state.info["classes"])
-        differ, number = theirs != videos.classes, len(theirs)
+        learned = tuple(last.state.info["classes"])
+        differ, number = learned != videos.classes, len(learned)
     else:
         number = classes_in(file) or 0
         differ = number != len(videos.classes)

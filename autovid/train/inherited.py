@@ -159,9 +159,9 @@ def recalibrated_note(clips: int) -> str:
 def check_classes(videos: VideoSet, learned: tuple[str, ...], path: Path) -> None:
     """Raise DataError where videos have other classes than the run in `path` has learned."""
     if videos.classes != learned:
-        theirs, known = set(videos.classes), set(learned)
-        odd = ", ".join(sorted(theirs ^ known)[:3]) or "the same in another order"
+        offered, known = set(videos.classes), set(learned)
+        odd = ", ".join(sorted(offered ^ known)[:3]) or "the same in another order"
         raise DataError(
-            f"{videos.name} has {len(theirs)} classes, {path} has learned {len(known)}, and they differ "
+            f"{videos.name} has {len(offered)} classes, {path} has learned {len(known)}, and they differ "
             f"({odd}); give the data it was trained for with --data"
         )

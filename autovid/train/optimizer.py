@@ -18,6 +18,31 @@ from autovid.train.recipe import Freeze, Recipe
 
 BETA2 = 0.999
 PARTS = {"classifier": HEAD, "context": re.compile(r"^context\."), "sampler": re.compile(r"^locator\.")}
+BODY = "body"  # everything but the classifier
+
+
+class FrozenLayers:
+    """The layers that `freeze` names, frozen for the first `steps` steps of a training. Raises ConfigError."""
+
+    def __init__(self, net: nn.Module, freeze: Freeze, steps: int) -> None:
+        check_layers(net, freeze)
+        self._steps = steps
+        self._weights = [
+            weight for name, weight in net.named_parameters() if weight.requires_grad and _in(name, freeze)
+        ]
+        self._norms = [
+            module
+            for name, module in net.named_modules()
+            if hasattr(module, "running_var") and _in(f"{name}.running_var", freeze)
+        ]
+
+    def prepare(self, index: int) -> None:
+        """Freeze or thaw for step `index`, of a network in training mode."""
+        resting = index < self._steps
+        for weight in self._weights:
+            weight.requires_grad_(not resting)
+        for norm in self._norms if resting else ():
+            norm.eval()  # normalises by its statistics, and leaves them alone
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -69,33 +94,6 @@ def check_parts(net: nn.Module, recipe: Recipe) -> None:
     for part, pattern in PARTS.items():
         if getattr(recipe.lr_multiples, part) != 1 and not any(map(pattern.match, names)):
             raise ConfigError(f"lr_multiples.{part}: this network has no {part}; leave it out of the recipe")
-
-
-BODY = "body"  # everything but the classifier
-
-
-class FrozenLayers:
-    """What `freeze` names in a network, for the first `steps` steps of a training. Raises ConfigError."""
-
-    def __init__(self, net: nn.Module, freeze: Freeze, steps: int) -> None:
-        check_layers(net, freeze)
-        self._steps = steps
-        self._weights = [
-            weight for name, weight in net.named_parameters() if weight.requires_grad and _in(name, freeze)
-        ]
-        self._norms = [
-            module
-            for name, module in net.named_modules()
-            if hasattr(module, "running_var") and _in(f"{name}.running_var", freeze)
-        ]
-
-    def prepare(self, index: int) -> None:
-        """Freeze or thaw for step `index`, of a network in training mode."""
-        resting = index < self._steps
-        for weight in self._weights:
-            weight.requires_grad_(not resting)
-        for norm in self._norms if resting else ():
-            norm.eval()  # normalises by its statistics, and leaves them alone
 
 
 def check_layers(net: nn.Module, freeze: Freeze) -> None:

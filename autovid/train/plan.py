@@ -234,10 +234,10 @@ def _views(recipe: Recipe, views: str) -> str:
 
 
 def _validations(recipe: Recipe) -> str:
-    every = recipe.validation_interval
-    if not every:
+    interval = recipe.validation_interval
+    if not interval:
         return "measured at the end alone; the last checkpoint is evaluated"
-    often = f"measured every {f'{every:g} epochs' if every != 1 else 'epoch'}, the best checkpoint is kept"
+    often = f"measured every {f'{interval:g} epochs' if interval != 1 else 'epoch'}, the best checkpoint is kept"
     return often + (f"; ends after {recipe.patience} without a better one" if recipe.patience else "")
 
 

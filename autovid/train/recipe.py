@@ -69,7 +69,7 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a network learns from a teacher: the softmax's temperature, and the share of the teacher in the loss."""
+    """Learning from a teacher: the softmax's temperature, and the weight of the teacher in the loss."""
 
     temperature: float = 2.0
     weight: float = 0.5

@@ -61,12 +61,12 @@ class Trained:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a video may have several classes, each a yes or a no."""
+        """True if a video may have several classes, each a yes or a no."""
         return self.net.multi_label
 
     @property
     def weights(self) -> str:
-        """Which checkpoint of its training it is, in words; empty for weights of a supernet."""
+        """The checkpoint of the training, in words; empty for weights of a supernet."""
         if self.recalibrated or not self.steps:  # an exported folder may not know
             return ""
         when = f"after epoch {self.step / self.steps * self.recipe.epochs:.3g} of {self.recipe.epochs:g}"
@@ -263,15 +263,15 @@ def check_teacher(trained: Trained, videos: VideoSet, clip: Clip) -> None:
     check_classes(videos, trained.classes, trained.path)
     if trained.multi_label != videos.multi_label:
         raise DataError(f"{trained.path} and {videos.name} differ in whether a video may have several classes")
-    theirs = trained.recipe.clip(trained.net.clip)
-    if theirs != clip:
-        odd = [name for name in SIZE if getattr(theirs, name) != getattr(clip, name)]
+    teacher_clip = trained.recipe.clip(trained.net.clip)
+    if teacher_clip != clip:
+        odd = [name for name in SIZE if getattr(teacher_clip, name) != getattr(clip, name)]
         if odd:
-            flags = " ".join(f"--{name} {getattr(theirs, name)}" for name in SIZE)
+            flags = " ".join(f"--{name} {getattr(teacher_clip, name)}" for name in SIZE)
             raise ConfigError(f"--teacher {trained.path} has learned from clips of another size; give {flags}")
-        other = next(n for n, value in msgspec.structs.asdict(theirs).items() if getattr(clip, n) != value)
+        other = next(n for n, value in msgspec.structs.asdict(teacher_clip).items() if getattr(clip, n) != value)
         raise ConfigError(
-            f"--teacher {trained.path} sees its clips otherwise: their {other} is {getattr(theirs, other)}, and "
+            f"--teacher {trained.path} sees its clips otherwise: their {other} is {getattr(teacher_clip, other)}, and "
             f"{getattr(clip, other)} here; give a teacher that sees the same"
         )
 
@@ -315,11 +315,11 @@ def refuse_other_length(out: Path, config: dict[str, Any]) -> None:
         return
     saved = RunDirectory.open(out).config
     keys = {line.partition(":")[0] for line in differences(saved, full_config(config, KIND))}
-    theirs, yours = (one.get("recipe", {}).get("epochs", 0) for one in (saved, config))
-    if "recipe.epochs" in keys and keys <= {"recipe.epochs", "recipe.warmup"} and yours > theirs:
+    planned, requested = (one.get("recipe", {}).get("epochs", 0) for one in (saved, config))
+    if "recipe.epochs" in keys and keys <= {"recipe.epochs", "recipe.warmup"} and requested > planned:
         raise RunError(
-            f"{out} was planned for {theirs:g} epochs, not {yours:g}; to prolong it: "
-            f"autovid train {shlex.quote(str(out))} --resume --epochs {yours:g}"
+            f"{out} was planned for {planned:g} epochs, not {requested:g}; to prolong it: "
+            f"autovid train {shlex.quote(str(out))} --resume --epochs {requested:g}"
         )
 
 

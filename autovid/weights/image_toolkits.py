@@ -34,10 +34,10 @@ def mobilenet_v2(before: str = "") -> Names:
     names = [(rf"^{before}stem\.", "features.0."), (rf"^{before}head\.", "features.18.")]
     blocks = [(stage, index) for stage, (_, _, depth, _) in enumerate(STAGES) for index in range(depth)]
     for number, (stage, index) in enumerate(blocks, 1):
-        ours, theirs = rf"^{before}stages\.{stage}\.{index}\.", f"features.{number}.conv."
+        target, source = rf"^{before}stages\.{stage}\.{index}\.", f"features.{number}.conv."
         paired = ["expand", "depthwise"] if STAGES[stage][0] > 1 else ["depthwise"]
-        names += [(rf"{ours}{layer}\.", f"{theirs}{place}.") for place, layer in enumerate(paired)]
-        names += [(rf"{ours}project\.{part}\.", f"{theirs}{len(paired) + part}.") for part in (0, 1)]
+        names += [(rf"{target}{layer}\.", f"{source}{place}.") for place, layer in enumerate(paired)]
+        names += [(rf"{target}project\.{part}\.", f"{source}{len(paired) + part}.") for part in (0, 1)]
     return (*names, (rf"^{before}classifier\.", "classifier.1."))
 
 
@@ -139,12 +139,12 @@ def _tsm_mobilenet_v2() -> Names:
     for stage, (expansion, _, depth, _) in enumerate(STAGES):
         for index in range(depth):
             number += 1
-            ours, theirs = rf"^stages\.{stage}\.{index}\.", f"base_model.features.{number}.conv."
+            target, source = rf"^stages\.{stage}\.{index}\.", f"base_model.features.{number}.conv."
             places = {"expand": 0, "depthwise": 3, "project": 6} if expansion > 1 else {"depthwise": 0, "project": 3}
             for layer, place in places.items():
                 net = ".net" if layer == "expand" and index else ""  # the shifted ones
-                names += [(rf"{ours}{layer}\.0\.", f"{theirs}{place}{net}.")]
-                names += [(rf"{ours}{layer}\.1\.", f"{theirs}{place + 1}.")]
+                names += [(rf"{target}{layer}\.0\.", f"{source}{place}{net}.")]
+                names += [(rf"{target}{layer}\.1\.", f"{source}{place + 1}.")]
     return (*names, (r"^classifier\.", "new_fc."))
 
 
@@ -181,7 +181,7 @@ TDN_CODE = (
             *resnet("base_model.", "layer{}_bak", "new_fc"),
             *NORMS,
             *BEHIND_MODULE,
-            *((rf"\.conv2\.difference\.{ours}\.", f".mse.{theirs}.") for ours, theirs in DIFFERENCE.items()),
+            *((rf"\.conv2\.difference\.{target}\.", f".mse.{source}.") for target, source in DIFFERENCE.items()),
             (r"\.conv2\.shift\.", ".shift.conv."),
         ),
         ((r"\.shift\.weight$", over_time),),

@@ -49,6 +49,160 @@ FORMATS = {
         images=True,
     ),
 }
+Inflate = Literal["copy", "divide"]
+FEW = 3  # names that an error shows
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network with imported weights, its spec, the options that the weights need, and notes about the import."""
+
+    net: Network
+    spec: NetworkSpec
+    needs: Mapping[str, Any]
+    format: str
+    notes: tuple[str, ...]
+
+    def save(self, file: str | Path) -> Path:
+        """Write the weights (safetensors), and beside them the network as YAML; return the latter's path.
+
+        `autovid.load_weights(autovid.build(yaml), file)` gives the network back. Raises RunError.
+        """
+        file = Path(file)
+        with explained(f"cannot make {file.parent}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        # A copy of each: safetensors refuses channels_last_3d strides.
+        state = self.net.state_dict()
+        tensors = {n: t.cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
+        header = {"network": self.spec.to_yaml(), "source": self.format, "needs": json.dumps(dict(self.needs))}
+        write_atomic(file, safetensors.torch.save(tensors, header))
+        beside = file.with_suffix(".yaml")
+        write_atomic(beside, self.spec.to_yaml())
+        return beside
+
+
+class Transfer:
+    """A transfer of a file's tensors into a network, by a table; `plain` is the network without its modules."""
+
+    def __init__(
+        self,
+        net: Network,
+        plain: Network,
+        table: Table,
+        form: Format,
+        tensors: Mapping[str, Tensor],
+        inflate: Inflate,
+        new_head: bool,
+    ) -> None:
+        self.net, self.plain, self.table, self.inflate, self.new_head = net, plain, table, inflate, new_head
+        self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
+        self.tensors = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
+        self.state, built = _without_counters(plain), _without_counters(net)
+        self.added = [name for name in built if name not in self.state]  # by modules, and so is the next
+        self.replaced = {name for name in self.state if name not in built}
+        self.identity = [name for name in self.state if table.is_identity(name)]
+        self.fresh = [name for name in self.state if table.is_fresh(name)]
+        self.head = [name for name in self.state if HEAD.match(name)]
+        self.sources = {n: table.source_names(n) for n in self.state if n not in {*self.identity, *self.fresh}}
+
+    def check(self, what: str, detected: bool) -> None:
+        """Raise ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
+
+        `what` begins the line.
+        """
+        skipped = {name for target in self.head for name in self.sources[target]} if self.new_head else set()
+        expected = {name for names in self.sources.values() for name in names}
+        missing = [name for name in expected if name not in self.tensors and name not in skipped]
+        left_over = [name for name in self.tensors if name not in expected]
+        kept = [target for target in self.sources if not (self.new_head and target in self.head)]
+        wrong = [line for target in kept for line in self._misshapen(target)]
+        checked = {name: self.tensors[name] for name in sorted(expected - skipped) if name in self.tensors}
+        unloadable = [f"{name} ({_kind(tensor)})" for name, tensor in checked.items() if not _loads(tensor)]
+        faults = [*_few("missing", sorted(missing)), *_few("left over", left_over), *_few("of another shape", wrong)]
+        faults += _few("not of real numbers", unloadable)
+        if faults:
+            raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
+
+    def _misshapen(self, target: str) -> list[str]:
+        """List the pieces of a tensor of ours that the file has with another shape."""
+        return [
+            f"{name} is {tuple(self.tensors[name].shape)} there, {shape} here"
+            for name, shape in self._pieces(target)
+            if name in self.tensors and tuple(self.tensors[name].shape) != shape
+        ]
+
+    def _pieces(self, target: str) -> list[tuple[str, Shape]]:
+        """Return their names and shapes of the pieces of a tensor of ours."""
+        names, shape = self.sources[target], tuple(self.state[target].shape)
+        if len(names) > 1:
+            shape = (*shape[:2], shape[2] // len(names), *shape[3:])
+        return [(name, self.table.their_shape(target, shape)) for name in names]
+
+    def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
+        head = {name for target in self.head for name in self.sources[target]}
+        if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
+            pieces = [(n, shape) for target in self.head for n, shape in self._pieces(target) if n in self.tensors]
+            same = all(tuple(self.tensors[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
+            rows = [len(self.tensors[n]) for n, _ in pieces if same]
+            keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
+            return f". Give {keep}--new-head for a new one"
+        return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""
+
+    def load(self) -> list[str]:
+        """Copy all tensors, and return notes."""
+        inflated = []
+        state = self.net.state_dict()
+        for target, names in self.sources.items():
+            if target in self.replaced or (self.new_head and target in self.head):
+                continue
+            parts = [self.tensors[name] for name in names]
+            if parts[0].numel() * len(parts) < state[target].numel():
+                inflated.append(target)
+            state[target] = self.table.our_order(target, self._converted(parts, tuple(state[target].shape)))
+        for target in set(self.identity) - self.replaced:
+            state[target] = self._identity(target, state[target])
+        self.net.load_state_dict(state)
+        if self.table.finish is not None:
+            self.table.finish(self.net)
+        if self.inflate == "divide" and not inflated:
+            raise ConfigError("--inflate divide: this network has no weights to inflate from this file")
+        return self._notes(inflated)
+
+    def _converted(self, parts: Sequence[Tensor], shape: Shape) -> Tensor:
+        if len(parts) > 1:
+            cut = (*shape[:2], shape[2] // len(parts), *shape[3:])
+            return torch.cat([part.reshape(cut) for part in parts], 2)
+        (part,) = parts
+        if part.numel() == torch.Size(shape).numel():
+            return part.reshape(shape)
+        part = part.unsqueeze(2).expand(shape)
+        return part / shape[2] if self.inflate == "divide" else part
+
+    def _identity(self, target: str, like: Tensor) -> Tensor:
+        """Return a norm's tensor that changes nothing: statistics 0 and 1, a scale that undoes the eps; else zero."""
+        place, _, kind = target.rpartition(".")
+        module: nn.Module = self.plain.get_submodule(place)
+        if kind == "running_var":
+            return torch.ones_like(like)
+        return torch.full_like(like, (1 + float(module.eps)) ** 0.5 if kind == "weight" else 0.0)  # type: ignore[arg-type]
+
+    def _notes(self, inflated: Sequence[str]) -> list[str]:
+        left = {*self.replaced, *(self.head if self.new_head else ())}
+        notes = [f"{sum(name not in left for name in self.sources)} tensors loaded"]
+        modules = ", ".join(self.net.spec.modules) if self.net.spec else ""
+        without_place = [name for target in self.sources if target in self.replaced for name in self.sources[target]]
+        how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
+        lists = (
+            (f"of them are 2-D weights {how}", inflated),
+            ("are new, images have none", [name for name in self.fresh if name not in self.replaced]),
+            ("change nothing, the original has none", [name for name in self.identity if name not in self.replaced]),
+            (f"start anew, as {modules} adds them", self.added),
+            (f"of the file are left out, as {modules} replaces what had them", without_place),
+            ("of the file are not needed", self.extras),
+        )
+        notes += [f"{len(names)} {label}: {_some(names)}" for label, names in lists if names]
+        notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
+        return notes
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -101,47 +255,15 @@ def _read(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         match = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
+        reason = f"it holds more than tensors ({match[1]})" if match else "it is not what torch.save writes of tensors"
         raise ConfigError(
-            f"{file} is refused: {what}, and to read it could run code. If you trust it, "
+            f"{file} is refused: {reason}, and to read it could run code. If you trust it, "
             "save its weights alone with the toolkit that made it"
         ) from None
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # torch and safetensors raise whatever a damaged file leads them to
         raise ConfigError(f"{file} is no checkpoint that can be read ({type(error).__name__})") from None
-
-
-Inflate = Literal["copy", "divide"]
-FEW = 3  # names that an error shows
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A network with imported weights, its spec, the options that the weights need, and notes about the import."""
-
-    net: Network
-    spec: NetworkSpec
-    needs: Mapping[str, Any]
-    format: str
-    notes: tuple[str, ...]
-
-    def save(self, file: str | Path) -> Path:
-        """Write the weights (safetensors), and beside them the network as YAML; return the latter's path.
-
-        `autovid.load_weights(autovid.build(yaml), file)` gives the network back. Raises RunError.
-        """
-        file = Path(file)
-        with explained(f"cannot make {file.parent}"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        # A copy of each: safetensors refuses channels_last_3d strides.
-        state = self.net.state_dict()
-        tensors = {n: t.cpu().clone(memory_format=torch.contiguous_format) for n, t in state.items()}
-        header = {"network": self.spec.to_yaml(), "source": self.format, "needs": json.dumps(dict(self.needs))}
-        write_atomic(file, safetensors.torch.save(tensors, header))
-        beside = file.with_suffix(".yaml")
-        write_atomic(beside, self.spec.to_yaml())
-        return beside
 
 
 def import_weights(
@@ -213,130 +335,6 @@ def _choose(form: Format, spec: NetworkSpec) -> tuple[Table, NetworkSpec]:
     raise ConfigError(f"the checkpoints of {form.about} for {spec.network} need --option {needs}")
 
 
-class Transfer:
-    """A transfer of a file's tensors into a network, by a table; `plain` is the network without its modules."""
-
-    def __init__(
-        self,
-        net: Network,
-        plain: Network,
-        table: Table,
-        form: Format,
-        tensors: Mapping[str, Tensor],
-        inflate: Inflate,
-        new_head: bool,
-    ) -> None:
-        self.net, self.plain, self.table, self.inflate, self.new_head = net, plain, table, inflate, new_head
-        self.extras = [name for name in tensors if form.extras and re.search(form.extras, name)]
-        self.tensors = {name: tensor for name, tensor in tensors.items() if name not in self.extras}
-        self.state, built = _without_counters(plain), _without_counters(net)
-        self.added = [name for name in built if name not in self.state]  # by modules, and so is the next
-        self.replaced = {name for name in self.state if name not in built}
-        self.identity = [name for name in self.state if table.is_identity(name)]
-        self.fresh = [name for name in self.state if table.is_fresh(name)]
-        self.head = [name for name in self.state if HEAD.match(name)]
-        self.sources = {n: table.theirs(n) for n in self.state if n not in {*self.identity, *self.fresh}}
-
-    def check(self, what: str, detected: bool) -> None:
-        """Raise ConfigError where a tensor is missing, left over, of another shape or not of numbers that load.
-
-        `what` begins the line.
-        """
-        skipped = {name for ours in self.head for name in self.sources[ours]} if self.new_head else set()
-        expected = {name for names in self.sources.values() for name in names}
-        missing = [name for name in expected if name not in self.tensors and name not in skipped]
-        left_over = [name for name in self.tensors if name not in expected]
-        kept = [ours for ours in self.sources if not (self.new_head and ours in self.head)]
-        wrong = [line for ours in kept for line in self._misshapen(ours)]
-        checked = {name: self.tensors[name] for name in sorted(expected - skipped) if name in self.tensors}
-        unloadable = [f"{name} ({_kind(tensor)})" for name, tensor in checked.items() if not _loads(tensor)]
-        faults = [*_few("missing", sorted(missing)), *_few("left over", left_over), *_few("of another shape", wrong)]
-        faults += _few("not of real numbers", unloadable)
-        if faults:
-            raise ConfigError(f"{what}: {'; '.join(faults)}{self._hint(missing, wrong, detected)}")
-
-    def _misshapen(self, ours: str) -> list[str]:
-        """List the pieces of a tensor of ours that the file has with another shape."""
-        return [
-            f"{name} is {tuple(self.tensors[name].shape)} there, {shape} here"
-            for name, shape in self._pieces(ours)
-            if name in self.tensors and tuple(self.tensors[name].shape) != shape
-        ]
-
-    def _pieces(self, ours: str) -> list[tuple[str, Shape]]:
-        """Return their names and shapes of the pieces of a tensor of ours."""
-        names, shape = self.sources[ours], tuple(self.state[ours].shape)
-        if len(names) > 1:
-            shape = (*shape[:2], shape[2] // len(names), *shape[3:])
-        return [(name, self.table.their_shape(ours, shape)) for name in names]
-
-    def _hint(self, missing: Sequence[str], wrong: Sequence[str], detected: bool) -> str:
-        head = {name for ours in self.head for name in self.sources[ours]}
-        if (missing or wrong) and {*missing, *(line.split(" ")[0] for line in wrong)} <= head:
-            pieces = [(n, shape) for ours in self.head for n, shape in self._pieces(ours) if n in self.tensors]
-            same = all(tuple(self.tensors[n].shape[1:]) == shape[1:] for n, shape in pieces)  # but for the classes
-            rows = [len(self.tensors[n]) for n, _ in pieces if same]
-            keep = f"--classes {rows[0]} to keep the classifier, or " if rows else ""
-            return f". Give {keep}--new-head for a new one"
-        return ". Is --model another network's name, or does it want --option or --frames?" if detected else ""
-
-    def load(self) -> list[str]:
-        """Copy all tensors, and return notes."""
-        inflated = []
-        state = self.net.state_dict()
-        for ours, names in self.sources.items():
-            if ours in self.replaced or (self.new_head and ours in self.head):
-                continue
-            parts = [self.tensors[name] for name in names]
-            if parts[0].numel() * len(parts) < state[ours].numel():
-                inflated.append(ours)
-            state[ours] = self.table.our_order(ours, self._converted(parts, tuple(state[ours].shape)))
-        for ours in set(self.identity) - self.replaced:
-            state[ours] = self._identity(ours, state[ours])
-        self.net.load_state_dict(state)
-        if self.table.finish is not None:
-            self.table.finish(self.net)
-        if self.inflate == "divide" and not inflated:
-            raise ConfigError("--inflate divide: this network has no weights to inflate from this file")
-        return self._notes(inflated)
-
-    def _converted(self, parts: Sequence[Tensor], shape: Shape) -> Tensor:
-        if len(parts) > 1:
-            cut = (*shape[:2], shape[2] // len(parts), *shape[3:])
-            return torch.cat([part.reshape(cut) for part in parts], 2)
-        (part,) = parts
-        if part.numel() == torch.Size(shape).numel():
-            return part.reshape(shape)
-        part = part.unsqueeze(2).expand(shape)
-        return part / shape[2] if self.inflate == "divide" else part
-
-    def _identity(self, ours: str, like: Tensor) -> Tensor:
-        """Return a norm's tensor that changes nothing: statistics 0 and 1, a scale that undoes the eps; else zero."""
-        place, _, kind = ours.rpartition(".")
-        module: nn.Module = self.plain.get_submodule(place)
-        if kind == "running_var":
-            return torch.ones_like(like)
-        return torch.full_like(like, (1 + float(module.eps)) ** 0.5 if kind == "weight" else 0.0)  # type: ignore[arg-type]
-
-    def _notes(self, inflated: Sequence[str]) -> list[str]:
-        left = {*self.replaced, *(self.head if self.new_head else ())}
-        notes = [f"{sum(name not in left for name in self.sources)} tensors loaded"]
-        modules = ", ".join(self.net.spec.modules) if self.net.spec else ""
-        without_place = [name for ours in self.sources if ours in self.replaced for name in self.sources[ours]]
-        how = "copied along time" + (" and divided by its length" if self.inflate == "divide" else "")
-        lists = (
-            (f"of them are 2-D weights {how}", inflated),
-            ("are new, images have none", [name for name in self.fresh if name not in self.replaced]),
-            ("change nothing, the original has none", [name for name in self.identity if name not in self.replaced]),
-            (f"start anew, as {modules} adds them", self.added),
-            (f"of the file are left out, as {modules} replaces what had them", without_place),
-            ("of the file are not needed", self.extras),
-        )
-        notes += [f"{len(names)} {what}: {_some(names)}" for what, names in lists if names]
-        notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
-        return notes
-
-
 def _without_counters(net: Network) -> dict[str, Tensor]:
     """Return weights and statistics of a network, without the counts of batches that some files lack."""
     return {name: tensor for name, tensor in net.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -352,8 +350,8 @@ def _kind(tensor: Tensor) -> str:
     return " ".join(str(name).removeprefix("torch.") for name in names)
 
 
-def _few(what: str, names: Sequence[str]) -> list[str]:
-    return [f"{len(names)} {what}: {_some(names)}"] if names else []
+def _few(label: str, names: Sequence[str]) -> list[str]:
+    return [f"{len(names)} {label}: {_some(names)}"] if names else []
 
 
 def _some(names: Sequence[str]) -> str:

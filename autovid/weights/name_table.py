@@ -34,7 +34,7 @@ class Table(NamedTuple):
     order: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = ()  # of names of ours: their numbers in our order
     finish: Callable[[Network], None] | None = None  # what is left to do afterwards
 
-    def theirs(self, name: str) -> list[str]:
+    def source_names(self, name: str) -> list[str]:
         """Return their names of a tensor of ours, piece by piece."""
         for pattern, replacement in self.names:
             name = re.sub(pattern, replacement, name)
@@ -84,9 +84,9 @@ class Format(NamedTuple):
         ]
 
 
-def conv_and_norm(ours: str, conv: str, norm: str) -> Names:
-    """Rename a convolution `ours.0` and its norm `ours.1`; `ours` is a pattern."""
-    return (rf"{ours}\.0\.", f"{conv}."), (rf"{ours}\.1\.", f"{norm}.")
+def conv_and_norm(target: str, conv: str, norm: str) -> Names:
+    """Rename a convolution `target.0` and its norm `target.1`; `target` is a pattern."""
+    return (rf"{target}\.0\.", f"{conv}."), (rf"{target}\.1\.", f"{norm}.")
 
 
 def stages(before: str, after: str, first: int) -> Names:
@@ -114,9 +114,9 @@ X3D = (
 )
 
 
-def x3d(theirs: str) -> Names:
+def x3d(sources: str) -> Names:
     """Pair the names in X3D, but for stages and layers of blocks, with theirs in the same order."""
-    return tuple(zip(X3D, theirs.split(), strict=True))
+    return tuple(zip(X3D, sources.split(), strict=True))
 
 
 def with_time(shape: Shape) -> Shape:

@@ -55,8 +55,8 @@ PYSLOWFAST = (
                 "head.conv_5. head.conv_5_bn. head.lin_5. head.projection."
             ),
             *((rf"^sites\.main-stage{i}\.", f"s{i + 1}.pathway0_res") for i in range(1, 5)),
-            *((rf"(res\d+)\.{ours}\.", rf"\1.branch2.{letter}.") for ours, letter in X3D_LETTERS.items()),
-            *((rf"\.{ours}_norm\.", f".branch2.{letter}_bn.") for ours, letter in X3D_LETTERS.items()),
+            *((rf"(res\d+)\.{target}\.", rf"\1.branch2.{letter}.") for target, letter in X3D_LETTERS.items()),
+            *((rf"\.{target}_norm\.", f".branch2.{letter}_bn.") for target, letter in X3D_LETTERS.items()),
         ),
         LINEAR,
     ),
@@ -107,8 +107,8 @@ PYTORCHVIDEO = (
             ),
             (r"^sites\.main-stage(\d)\.", r"blocks.\1.res_blocks."),
             (r"\.depthwise_norm\.", ".branch2.norm_b.0."),
-            *((rf"(blocks\.\d+)\.{ours}\.", rf"\1.branch2.conv_{letter}.") for ours, letter in X3D_LETTERS.items()),
-            *((rf"\.{ours}_norm\.", f".branch2.norm_{letter}.") for ours, letter in X3D_LETTERS.items()),
+            *((rf"(blocks\.\d+)\.{target}\.", rf"\1.branch2.conv_{letter}.") for target, letter in X3D_LETTERS.items()),
+            *((rf"\.{target}_norm\.", f".branch2.norm_{letter}.") for target, letter in X3D_LETTERS.items()),
         ),
         LINEAR,
         identity=r"^sites\.main-stage1-block1\.shortcut_norm\.",
@@ -159,11 +159,11 @@ def _mobilenet() -> Names:
     names = [(r"^stem\.", "backbone.conv1."), (r"^head\.", "backbone.conv2.")]
     for stage, (expansion, _, depth, _) in enumerate(STAGES):
         for index in range(depth):
-            ours, theirs = rf"^stages\.{stage}\.{index}\.", f"backbone.layer{stage + 1}.{index}.conv."
+            target, source = rf"^stages\.{stage}\.{index}\.", f"backbone.layer{stage + 1}.{index}.conv."
             layers = ("expand", "depthwise", "project") if expansion > 1 else ("depthwise", "project")
             for place, layer in enumerate(layers):
                 net = ".net" if layer == "expand" and index else ""  # the shifted ones
-                names.append((rf"{ours}{layer}\.", f"{theirs}{place}{net}."))
+                names.append((rf"{target}{layer}\.", f"{source}{place}{net}."))
     pairs = (r"^(backbone.*)\.0\.(\w+)$", r"\1.conv.\2"), (r"^(backbone.*)\.1\.(\w+)$", r"\1.bn.\2")
     return (*names, *pairs, (r"^classifier\.", "cls_head.fc_cls."))
 
@@ -210,8 +210,8 @@ MMACTION2 = (
                 "backbone.conv5.conv. backbone.conv5.bn. cls_head.fc1. cls_head.fc2."
             ),
             (r"^sites\.main-stage(\d)\.", r"backbone.layer\1."),
-            *((rf"(layer\d\.\d+)\.{ours}\.", rf"\1.{theirs}.conv.") for ours, theirs in MM_X3D.items()),
-            *((rf"\.{ours}_norm\.", f".{theirs}.bn.") for ours, theirs in MM_X3D.items()),
+            *((rf"(layer\d\.\d+)\.{target}\.", rf"\1.{source}.conv.") for target, source in MM_X3D.items()),
+            *((rf"\.{target}_norm\.", f".{source}.bn.") for target, source in MM_X3D.items()),
         ),
         ((r"squeeze\.\w+\.weight$", as_convolution),),
     ),

@@ -78,12 +78,12 @@ def each_by_itself(names: list[str], out: Path) -> list[int]:
     """Run each section as a process with its time, and with what those before it have left; return the exit codes."""
     codes, spare = [], 0.0
     for name in names:
-        start, given = time.monotonic(), SECTIONS[name][2] + spare
-        end = str(time.time() + given - GRACE)
+        start, limit = time.monotonic(), SECTIONS[name][2] + spare
+        end = str(time.time() + limit - GRACE)
         command = [sys.executable, str(HERE), "--section", name, "--out", str(out), "--end", end]
         process = subprocess.Popen(command)
         try:
-            codes.append(abs(process.wait(given)))
+            codes.append(abs(process.wait(limit)))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -94,7 +94,7 @@ def each_by_itself(names: list[str], out: Path) -> list[int]:
         if codes[-1]:
             with out.open("a", encoding="utf-8") as file:
                 file.write(f"\nThe section {name} ended with code {codes[-1]}.\n")
-        spare = max(0.0, given - (time.monotonic() - start))
+        spare = max(0.0, limit - (time.monotonic() - start))
     return codes
 
 

@@ -18,10 +18,10 @@ def checking(report: Report, box: Box, device: torch.device, smoke: bool) -> Non
     for name in ("kernels", "blocks", "routed") if smoke else CHECKS:
         try:
             with exact_formats():
-                for found in CHECKS[name](device):
-                    failed += not found.passed
-                    outcome = "told" if found.allowed is None else "passed" if found.passed else "FAILED"
-                    report.row(found.what, found.distance, "" if found.allowed is None else found.allowed, outcome)
+                for check in CHECKS[name](device):
+                    failed += not check.passed
+                    outcome = "told" if check.allowed is None else "passed" if check.passed else "FAILED"
+                    report.row(check.what, check.distance, "" if check.allowed is None else check.allowed, outcome)
                     if box.left < 0:
                         break
         except Exception as error:

@@ -94,14 +94,14 @@ FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
 @cache
 def places() -> list[tuple[Any, str, Any, Any]]:
     """Return (owner, name, autovid's, torch's) of all that is replaced, in the modules that are loaded."""
-    found: list[tuple[Any, str, Any, Any]] = [(kind, "forward", kind.forward, own) for kind, own in FORWARDS.items()]
-    found.append((batch_norm, "batch_norm", batch_norm.batch_norm, F.batch_norm))
+    replaced: list[tuple[Any, str, Any, Any]] = [(kind, "forward", kind.forward, own) for kind, own in FORWARDS.items()]
+    replaced.append((batch_norm, "batch_norm", batch_norm.batch_norm, F.batch_norm))
     for name, module in list(sys.modules.items()):
         if name.startswith(("autovid.layers", "autovid.blocks", "autovid.models")):
             for ours, own in FUNCTIONS.items():
                 if vars(module).get(ours.__name__) is ours:
-                    found.append((module, ours.__name__, ours, own))
-    return found
+                    replaced.append((module, ours.__name__, ours, own))
+    return replaced
 
 
 @contextlib.contextmanager

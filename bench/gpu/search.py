@@ -55,11 +55,11 @@ def steps_of(report: Report, name: str, device: torch.device, smoke: bool) -> No
     """Measure the halves of one space: of one architecture, and of as many as its recipe asks for."""
     batch = 4 if smoke else BATCH[name]
     net = open_supernet(name, Compute(str(device), "fp32" if smoke else "auto"), batch=batch, proxy=smoke)
-    given: dict[int, Any] = {}
+    batches: dict[int, Any] = {}
     for part in (WEIGHTS, HELD_OUT):
         net.begin_step(0, 1)
-        given[part] = net._batch(part)
-    net._batch = given.__getitem__  # type: ignore[method-assign]
+        batches[part] = net._batch(part)
+    net._batch = batches.__getitem__  # type: ignore[method-assign]
     samples = autovid.load_space(name).recipe.samples  # type: ignore[union-attr]
     for count in (1, 2 if smoke else samples):
         architectures = drawn(name, count)

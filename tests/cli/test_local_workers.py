@@ -51,15 +51,15 @@ def listening(pid: int) -> set[str]:
     own: set[str] = set()
     with contextlib.suppress(OSError):
         own = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
-    found = set()
+    addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *_, inode = line.split()[:10]
             if state == "0A" and f"socket:[{inode}]" in own:
                 digits = local.partition(":")[0]
                 four = [str(byte) for byte in reversed(bytes.fromhex(digits))]
-                found.add(".".join(four) if table == "tcp" else digits)
-    return found
+                addresses.add(".".join(four) if table == "tcp" else digits)
+    return addresses
 
 
 def start(tiny_videos: Path, out: Path, *more: str) -> "contextlib.AbstractContextManager[subprocess.Popen[str]]":

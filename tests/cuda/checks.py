@@ -150,7 +150,7 @@ class Sampled(nn.Module):
 def layer_cases() -> list[tuple[str, Callable[[], nn.Module], list[Tensor]]]:
     """Layers with what they are given."""
     x, wide = clips(2, 16, 6, 10, 10), clips(2, 32, 6, 8, 8)
-    made: dict[str, Callable[[], nn.Module]] = {
+    layers: dict[str, Callable[[], nn.Module]] = {
         "FrameConv": lambda: convolutions.FrameConv(16, 24, 3, padding=1, stride=2),
         "FrameConv of every other frame": lambda: convolutions.FrameConv(16, 24, 3, padding=1, frame_stride=2),
         "FrameMaxPool": lambda: convolutions.FrameMaxPool(3, 2, 1),
@@ -173,7 +173,7 @@ def layer_cases() -> list[tuple[str, Callable[[], nn.Module], list[Tensor]]]:
     }
     likely = torch.linspace(0, 1, 10).view(2, 5)
     sampler = ("detail sampler", Sampled, [clips(2, 3, 8, 20, 20), clips(2, 16, 4, 3, 3), likely])
-    return [*((name, make, [x]) for name, make in made.items()), *((n, m, [wide]) for n, m in tdn.items()), sampler]
+    return [*((name, make, [x]) for name, make in layers.items()), *((n, m, [wide]) for n, m in tdn.items()), sampler]
 
 
 def small(file: str) -> NetworkSpec:
@@ -194,16 +194,16 @@ def networks(device: torch.device) -> Findings:
         samples = file.startswith("s2dnet")
         dtype = torch.float32 if samples else torch.float64
         x = clips(2, 3, net.clip.frames, net.clip.crop, net.clip.crop)
-        found = []
+        results = []
         for where in ("cpu", device):
             net.zero_grad(set_to_none=True)
             net.to(where, dtype).eval()  # statistics of few pixels would make noise of rounding
             logits = net(x.to(where, dtype))
             logits.square().mean().backward()
             grads = [p.grad.clone() for p in net.parameters() if p.grad is not None]
-            found.append([logits] if samples else [logits, *grads])
+            results.append([logits] if samples else [logits, *grads])
         what = f"{small(file).network}, {'fp32, logits' if samples else 'float64'}"
-        yield Finding(what, furthest(found[1], found[0]), 2.0**-7 if samples else DEEP)
+        yield Finding(what, furthest(results[1], results[0]), 2.0**-7 if samples else DEEP)
 
 
 def routed(device: torch.device) -> Findings:

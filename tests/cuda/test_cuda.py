@@ -11,7 +11,7 @@ from comparing import exact_formats
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_cuda_device_computes_what_the_cpu_does(name: str) -> None:
     with exact_formats():
-        wrong = [found for found in CHECKS[name](torch.device("cuda")) if not found.passed]
+        wrong = [finding for finding in CHECKS[name](torch.device("cuda")) if not finding.passed]
     assert not wrong, wrong
 
 
@@ -19,5 +19,5 @@ def test_a_cuda_device_computes_what_the_cpu_does(name: str) -> None:
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_cpu_computes_what_the_cpu_does(name: str) -> None:
     """So that what a GPU is tested by runs where there is none."""
-    wrong = [found for found in CHECKS[name](torch.device("cpu")) if not found.passed]
+    wrong = [finding for finding in CHECKS[name](torch.device("cpu")) if not finding.passed]
     assert not wrong, wrong

@@ -59,8 +59,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, counting: Path) -> VideoSet:
 
 
 def loader(videos: VideoSet, cache: FrameCache | None = None, **changes: Any) -> ClipLoader:
-    given = {"batch": 5, "train": True, "seed": 3, "faults": FaultLog(1000), **changes}  # 10 may be broken
-    return ClipLoader(videos.train, videos.root, given.pop("clip", CLIP), cache=cache, **given)
+    options = {"batch": 5, "train": True, "seed": 3, "faults": FaultLog(1000), **changes}  # 10 may be broken
+    return ClipLoader(videos.train, videos.root, options.pop("clip", CLIP), cache=cache, **options)
 
 
 @pytest.fixture

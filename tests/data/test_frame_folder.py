@@ -10,8 +10,7 @@ from PIL import Image
 
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, open_videos
-from autovid.data.images import FrameFolder, open_video
-from autovid.data.jpeg import JpegDecoder
+from autovid.data.images import FrameFolder, JpegDecoder, open_video
 from autovid.data.video import VideoError
 
 
@@ -122,8 +121,8 @@ def test_grey_pictures_become_rgb(tmp_path: Path) -> None:
     Image.new("L", (64, 48), 90).save(tmp_path / "a" / "1.jpg")
     with FrameFolder(tmp_path / "a") as video:
         assert video.frames(np.array([0]), lambda image: image).shape == (1, 48, 64, 3)
-        assert [frame.shape for frame in video.every(24)] == [(24, 32, 3)]
-        assert [frame.shape for frame in video.every(256)] == [(48, 64, 3)]
+        assert [frame.shape for frame in video.all_frames(24)] == [(24, 32, 3)]
+        assert [frame.shape for frame in video.all_frames(256)] == [(48, 64, 3)]
 
 
 def test_a_set_of_frame_folders_is_read_by_class_and_by_csv_and_loaded(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_it_is_read_back_by_its_index_as_files(tmp_path: Path) -> None:
     assert [video.label for video in videos.train] == list(range(24))
     path = videos.train[5].path
     with VideoFile(tmp_path / path) as file:
-        seen = np.stack(list(file.every(10_000)))
+        seen = np.stack(list(file.all_frames(10_000)))
     drawn = draw_clip(path, SMALL)
     assert seen.shape == drawn.shape == (16, 16, 16, 3)
     # H.264 keeps the signal: its error in grey is a small part of the texture's deviation.

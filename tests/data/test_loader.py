@@ -156,10 +156,10 @@ def test_the_jitter_that_nobody_gives_is_the_papers(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
     write(tmp_path / "noise.mkv", [noise], codec="ffv1", pixels="bgr0")
     videos, clip = [Video("noise.mkv", 0)], Clip(frames=1, crop=160, stride=1)
-    given, default = (
+    stated, default = (
         ClipLoader(videos, tmp_path, clip, batch=8, train=True, **jitter) for jitter in ({"jitter": (182, 228)}, {})
     )
-    assert torch.equal(next(given.batches(0, 1)).x, next(default.batches(0, 1)).x)
+    assert torch.equal(next(stated.batches(0, 1)).x, next(default.batches(0, 1)).x)
 
 
 def test_scale_jitter_and_crop_place_span_their_range_and_hold_for_the_clip(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ SMALL = SyntheticRecipe(train=1, val=1, frames=8, side=32)
 
 def test_the_default_set_has_twelve_balanced_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(synthetic, "write_video", lambda path, *args, **kwargs: path.touch())
-    found = open_videos("synthetic", cache=tmp_path)
-    assert found.name == "synthetic"
-    assert found.classes == CLASSES
+    videos = open_videos("synthetic", cache=tmp_path)
+    assert videos.name == "synthetic"
+    assert videos.classes == CLASSES
     assert len(CLASSES) == 12
-    for split, each in ((found.train, 24), (found.val, 8)):
+    for split, each in ((videos.train, 24), (videos.val, 8)):
         assert [sum(video.label == label for video in split) for label in range(12)] == [each] * 12
-    assert not found.flip  # left and right are classes
+    assert not videos.flip  # left and right are classes
 
 
 def test_it_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from autovid.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "clips", "crops", "total"),
+    ("written", "name", "clips", "crops", "total"),
     [
         ("center", "center", 1, 1, 1),
         ("1", "center", 1, 1, 1),
@@ -30,9 +30,9 @@ from autovid.errors import ConfigError
         ("30@288", "10-lcr@288", 10, 3, 30),
     ],
 )
-def test_views_have_one_name_and_are_counted(given: str, name: str, clips: int, crops: int, total: int) -> None:
-    views = views_of(given)
-    assert (views_name(given), views.clips, len(views.places), views.total) == (name, clips, crops, total)
+def test_views_have_one_name_and_are_counted(written: str, name: str, clips: int, crops: int, total: int) -> None:
+    views = views_of(written)
+    assert (views_name(written), views.clips, len(views.places), views.total) == (name, clips, crops, total)
 
 
 def test_three_crops_lie_left_in_the_middle_and_right() -> None:

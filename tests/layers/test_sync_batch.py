@@ -105,9 +105,9 @@ def own_norm(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_norm_of_the_search_blocks_over_a_workers_own_clips() -> None:
     x = torch.randn(4, 5, 2, 3, 3, generator=torch.Generator().manual_seed(1))
-    for half, found in zip(x.chunk(2), together(own_norm, x), strict=True):
+    for half, output in zip(x.chunk(2), together(own_norm, x), strict=True):
         # to the bit: the same call
-        assert all(map(torch.equal, found, own_norm(half)))
+        assert all(map(torch.equal, output, own_norm(half)))
 
 
 def test_one_worker_computes_as_torch_does() -> None:

@@ -98,7 +98,7 @@ def test_the_long_term_module_follows_its_definition_frame_by_frame() -> None:
     nothing = torch.zeros_like(frames[0])
     forwards = [smooth[1] - frames[0], smooth[2] - frames[1], nothing]
     backwards = [nothing, smooth[0] - frames[1], smooth[1] - frames[2]]
-    gates = [(gate(there) + gate(back)) / 2 for there, back in zip(forwards, backwards)]
+    gates = [(gate(forth) + gate(back)) / 2 for forth, back in zip(forwards, backwards)]
     # five convolutions, each a sum of up to 32 numbers: less than 5 * 32 roundings, 1e-5, of a gate below a half
     torch.testing.assert_close(module(x), x * (1 + torch.cat(gates, 2)), rtol=1e-4, atol=1e-5)
 

@@ -44,8 +44,8 @@ def small(name: str, **options: bool) -> Network:
     return net.eval()
 
 
-def distance(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def distance(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,16 +130,16 @@ def test_compilers_see_one_graph(strategy: str) -> None:
 
 
 def test_where_things_are_put() -> None:
-    def held(name: str, place: str, **options: bool) -> list[tuple[int, int]]:
+    def positions(name: str, place: str, **options: bool) -> list[tuple[int, int]]:
         blocks = build_network(NetworkSpec(network=name, options=options), device="meta").blocks()
         return [(b.stage, b.index) for b in blocks if not isinstance(getattr(b, place), nn.Identity)]
 
     non_local = [(3, 0), (3, 2), (4, 0), (4, 2), (4, 4)]
-    assert held("nln_resnet50", "after") == held("tsm_resnet50", "after", non_local=True) == non_local
-    assert held("nln_resnet18", "after") == [(3, 0), (4, 0)]
+    assert positions("nln_resnet50", "after") == positions("tsm_resnet50", "after", non_local=True) == non_local
+    assert positions("nln_resnet18", "after") == [(3, 0), (4, 0)]
     everywhere = [(stage, index) for stage, depth in zip((2, 3, 4, 5), (3, 4, 6, 3)) for index in range(depth)]
-    assert held("tsm_resnet50", "enter") == held("tam_resnet50", "enter") == everywhere
-    assert held("tsn_resnet50", "enter") == []
+    assert positions("tsm_resnet50", "enter") == positions("tam_resnet50", "enter") == everywhere
+    assert positions("tsn_resnet50", "enter") == []
 
 
 def test_what_each_backbone_wants_to_see() -> None:

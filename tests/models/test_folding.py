@@ -25,7 +25,7 @@ def searched(space: str, number: int) -> Model:
 
 
 # A network, and how many norms are left: those of vectors, and those that read a sum or a part of a map. S2DNet
-# computes its looks in fp32; it is held to the tolerance of exports (tests/export/test_programs.py).
+# computes its looks in fp32; it is held to the tolerance of exports (tests/runtimes/test_programs.py).
 NETWORKS: dict[str, tuple[Callable[[], Model], int]] = {
     "two_stream": (partial(searched, "two_stream", 1), 0),
     "x3d": (partial(searched, "x3d", 0), 0),

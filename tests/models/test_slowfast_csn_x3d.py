@@ -118,8 +118,8 @@ def test_separated_convolutions_are_torchs(stride: tuple[int, int, int]) -> None
         size = F.conv3d(*sizes, stride=stride, padding=padding, groups=groups)
         sizes = [size, *torch.autograd.grad(size, sizes, upstream.abs())]
         terms = [weight[0].numel(), weight[:, 0].numel() // groups, out[:, 0].numel()]
-        for found, want, most, n in zip((out, *grads), (expected, *gradient), sizes, terms, strict=True):
-            assert ((found - want).abs() <= rounding(n) * most).all()
+        for actual, want, most, n in zip((out, *grads), (expected, *gradient), sizes, terms, strict=True):
+            assert ((actual - want).abs() <= rounding(n) * most).all()
 
 
 def test_csn_halves_time_three_times_and_takes_the_authors_epsilon() -> None:

@@ -45,8 +45,8 @@ def hostile(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A training in a directory, and of classes, whose names are markup."""
     folder = tmp_path_factory.mktemp("hostile")
     for split in ("train", "val"):
-        for there, name in zip(sorted((tiny_videos / split).iterdir()), HOSTILE):
-            shutil.copytree(there, folder / "data" / split / name)
+        for source, name in zip(sorted((tiny_videos / split).iterdir()), HOSTILE):
+            shutil.copytree(source, folder / "data" / split / name)
     data, out = ["--data", str(folder / "data")], folder / "<u>'run'&\""
     assert main(["train", "tsn_resnet18", "--frames", "4", *data, *TRAIN, "-o", str(out)]) == 0
     return out

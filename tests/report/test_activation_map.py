@@ -48,9 +48,9 @@ def lights() -> Tensor:
     return x
 
 
-def peak(found: ActivationMap) -> tuple[int, int, int]:
+def peak(activation: ActivationMap) -> tuple[int, int, int]:
     """Frame, row and column of the hottest pixel."""
-    frame, row, column = np.unravel_index(found.heat.argmax(), found.heat.shape)
+    frame, row, column = np.unravel_index(activation.heat.argmax(), activation.heat.shape)
     return int(frame), int(row), int(column)
 
 
@@ -62,10 +62,10 @@ def test_hot_is_what_the_logit_depends_on(method: str) -> None:
     assert (frame // 2, row // 4, column // 4) == (1, 0, 0)
     frame, row, column = peak(green)
     assert (frame // 2, row // 4, column // 4) == (3, 3, 3)
-    for found, (there, elsewhere) in ((red, (2, 7)), (green, (7, 2))):
-        assert found.heat.max() == 1
-        assert found.heat[there].max() > 0.6
-        assert found.heat[elsewhere].max() == 0
+    for activation, (lit, dark) in ((red, (2, 7)), (green, (7, 2))):
+        assert activation.heat.max() == 1
+        assert activation.heat[lit].max() > 0.6
+        assert activation.heat[dark].max() == 0
 
 
 @BOTH

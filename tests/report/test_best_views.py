@@ -22,7 +22,7 @@ def evaluation(views: str, number: int) -> Evaluation:
 
 
 @pytest.mark.parametrize(
-    ("found", "best", "said"),
+    ("counts", "best", "said"),
     [
         ({"center": 1}, "center", "centre view"),
         ({"center": 1, "center@256": 1}, "center@256", "centre view, center@256"),
@@ -30,9 +30,9 @@ def evaluation(views: str, number: int) -> Evaluation:
     ],
 )
 def test_the_most_views_count_and_of_equals_the_short_side_that_was_asked_for(
-    found: dict[str, int], best: str, said: str
+    counts: dict[str, int], best: str, said: str
 ) -> None:
-    files = tuple((Path(f"evaluation-{views}.json"), evaluation(views, number)) for views, number in found.items())
+    files = tuple((Path(f"evaluation-{views}.json"), evaluation(views, number)) for views, number in counts.items())
     run = Run(Path("run"), "run", None, (), (), (), evaluations=files)  # type: ignore[arg-type]
     assert run.best is not None
     assert run.best[1].views == best

@@ -96,32 +96,32 @@ class Killer:
         RunDirectory.save = self._inside("save", RunDirectory.save)  # type: ignore[method-assign]
         autovid.search.run.finish = self._inside("end", autovid.search.run.finish)
         logits = Supernet.logits
-        Supernet.logits = lambda *given: (self._pass("loss", ""), logits(*given))[1]  # type: ignore[method-assign]
+        Supernet.logits = lambda *arguments: (self._pass("loss", ""), logits(*arguments))[1]  # type: ignore[method-assign]
 
     def _inside(self, where: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*given: Any, **named: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
             self.now = where
             try:
-                return function(*given, **named)
+                return function(*arguments, **named)
             finally:
                 self.now = "run"
 
         return wrapped
 
     def _before(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*given: Any, **named: Any) -> Any:
-            self._pass(self.now, name, given)
-            return function(*given, **named)
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            self._pass(self.now, name, arguments)
+            return function(*arguments, **named)
 
         return wrapped
 
-    def _pass(self, where: str, operation: str, given: tuple[Any, ...] = ()) -> None:
+    def _pass(self, where: str, operation: str, arguments: tuple[Any, ...] = ()) -> None:
         if where != self.where or self.operation not in ("", operation):
             return
         self.left -= 1
         if self.left == 0:
             if operation == "write":
-                self.write(given[0], given[1][: len(given[1]) // 2])
+                self.write(arguments[0], arguments[1][: len(arguments[1]) // 2])
             self.write(self.report, json.dumps([where, operation]).encode())
             self.kill(os.getpid(), signal.SIGKILL)
 
@@ -142,8 +142,8 @@ def attempt(out: Path, data: Path, moment: Moment | None) -> list[str] | None:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code not in (0, -signal.SIGKILL):
         sys.exit(f"a child ended with {code}")
-    found: list[str] | None = json.loads(text) if code else None
-    return found
+    killed_at: list[str] | None = json.loads(text) if code else None
+    return killed_at
 
 
 def main(out: Path, data: Path, seed: int) -> None:

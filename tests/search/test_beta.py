@@ -27,10 +27,10 @@ def study() -> ModuleType:
 @pytest.mark.thorough
 def test_flops_fall_as_beta_rises_and_auto_ends_inside_the_range(study: ModuleType) -> None:
     """The shape of Table 1 of the supplement of Gong et al. (docs/papers.md), in the sparse part of `tiny`."""
-    videos, wanted = open_videos("synthetic"), GFLOPS.parse(study.RANGE)
+    videos, target = open_videos("synthetic"), GFLOPS.parse(study.RANGE)
     betas: tuple[float | str, ...] = (0.0, 0.05, 0.1, 0.2, "auto")
     ends = {beta: study.search_sparse(videos, beta, steps=40)["expected_gflops"] for beta in betas}
     fixed = [ends[beta] for beta in betas if beta != "auto"]
     assert fixed == sorted(fixed, reverse=True), ends
     assert len(set(fixed)) == len(fixed)
-    assert wanted.low <= ends["auto"] * 1e9 <= wanted.high, ends
+    assert target.low <= ends["auto"] * 1e9 <= target.high, ends

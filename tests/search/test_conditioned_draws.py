@@ -54,8 +54,8 @@ def exact(every: Population, betas: tuple[float, float]) -> Tensor:
     once = population(repeated=False)._replace(alpha=every.alpha)
     logp = torch.log_softmax(once.logprob(), 0)  # normalised over what is inside
     loss = -torch.logsumexp(once.loglik_K + logp, 0)
-    for beta, costs, wanted in ((betas[0], once.macs_K, FLOPS), (betas[1], once.latency_K, LATENCY)):
-        loss = loss + beta * torch.log((torch.from_numpy(excess(costs, wanted)) * logp.exp()).sum())
+    for beta, costs, ends in ((betas[0], once.macs_K, FLOPS), (betas[1], once.latency_K, LATENCY)):
+        loss = loss + beta * torch.log((torch.from_numpy(excess(costs, ends)) * logp.exp()).sum())
     return every.gradient(loss)
 
 
@@ -80,14 +80,14 @@ def test_the_mean_over_all_triples_is_that_with_the_exact_normaliser(beta: float
     logprob_A, outside = once.logprob(), CostRange(50, 90)
     p_A = torch.softmax(logprob_A.detach(), 0)
     mean_logprob = (p_A * logprob_A).sum()
-    estimated = wanted = torch.zeros(())
+    estimated = exact = torch.zeros(())
     for triple in itertools.product(range(12), repeat=3):
         which = torch.tensor(triple)
         m_K, n_K = importance(once.loglik_K[which]), cost_shares(once.macs_K[which.numpy()], outside)
         p = p_A[which].prod()
         estimated = estimated + p * surrogate(logprob_A[which], m_K, [CostTerm(n_K, beta)], conditioned=True)
-        wanted = wanted + p * ((beta * n_K - m_K) * (logprob_A[which] - mean_logprob)).sum()
-    error = once.gradient(estimated - wanted).abs().max()
+        exact = exact + p * ((beta * n_K - m_K) * (logprob_A[which] - mean_logprob)).sum()
+    error = once.gradient(estimated - exact).abs().max()
     assert error < 1e-12, error
 
 

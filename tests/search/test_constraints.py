@@ -77,7 +77,7 @@ def test_a_command_reads_and_resolves_its_ranges_once(
 
     def counted(name: str) -> Callable[..., Any]:
         function = getattr(part_ranges, name)
-        return lambda *given: (calls.append(name), function(*given))[1]
+        return lambda *arguments: (calls.append(name), function(*arguments))[1]
 
     for name in ("read_constraints", "resolve_part_ranges", "check"):
         monkeypatch.setattr(part_ranges, name, counted(name))

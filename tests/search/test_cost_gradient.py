@@ -55,10 +55,10 @@ def test_the_excess_of_the_expectation_moves_as_the_enumerated_one(seed: int, en
     costs, alpha = table(seed), logits(seed)
     expected = (probability(alpha) * torch.from_numpy(costs.total(EVERY))).sum()
     excess = torch.relu(expected / ends.high - 1) + (torch.relu(1 - expected / ends.low) if ends.low else 0.0)
-    wanted = torch.autograd.grad(excess, alpha)
-    found = expectation_gradient(costs, log_probs(alpha), ends)
-    assert all(np.abs(one.numpy() - other).max() < 1e-12 for one, other in zip(wanted, found, strict=True))
-    assert any(one.any() for one in found) == bool(excess > 0)
+    exact = torch.autograd.grad(excess, alpha)
+    gradient = expectation_gradient(costs, log_probs(alpha), ends)
+    assert all(np.abs(one.numpy() - other).max() < 1e-12 for one, other in zip(exact, gradient, strict=True))
+    assert any(one.any() for one in gradient) == bool(excess > 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -66,19 +66,19 @@ def test_the_probability_of_the_range_moves_as_the_enumerated_one(seed: int) -> 
     costs, alpha = table(seed), logits(seed)
     ends = CostRange(*sorted(np.random.default_rng(seed).choice(costs.total(EVERY), 2).tolist()))
     inside = torch.from_numpy(ends.holds(costs.total(EVERY)))
-    wanted = torch.autograd.grad(-torch.log(probability(alpha)[inside].sum()), alpha)
-    found = in_range_gradient(costs, log_probs(alpha), ends)
-    assert all(np.abs(one.numpy() - other).max() < 1e-12 for one, other in zip(wanted, found, strict=True))
+    exact = torch.autograd.grad(-torch.log(probability(alpha)[inside].sum()), alpha)
+    gradient = in_range_gradient(costs, log_probs(alpha), ends)
+    assert all(np.abs(one.numpy() - other).max() < 1e-12 for one, other in zip(exact, gradient, strict=True))
 
 
 def test_a_range_too_improbable_for_a_float_is_approached_by_the_expectation() -> None:
     costs = CostTable([Factor((d,), np.array([1, 100], np.int64)) for d in range(20)], 0, [2] * 20)
     sure = [np.array([-40.0, -np.exp(-40.0)])] * 20  # 20 times exp(-40) is below 1e-308
-    found = in_range_gradient(costs, sure, CostRange(20, 20))
-    assert [one.tolist() for one in found] == [
+    gradient = in_range_gradient(costs, sure, CostRange(20, 20))
+    assert [one.tolist() for one in gradient] == [
         one.tolist() for one in expectation_gradient(costs, sure, CostRange(20, 20))
     ]
-    assert all(one[0] < 0 for one in found)
+    assert all(one[0] < 0 for one in gradient)
 
 
 def told(problem: Any, choices: Choices, loglik: np.ndarray, **options: Any) -> tuple[Parsec, np.ndarray]:
@@ -99,16 +99,16 @@ def test_parsec_adds_the_terms_to_the_likelihood_with_its_baseline(kind: str, in
     problem = replace(problem, constraints=(limit, narrow))
     rng = np.random.default_rng(0)
     choices, loglik = problem.sample(5, rng, constraints=()), rng.normal(size=5)
-    _, found = told(problem, choices, loglik, beta=0.3, cost_gradient=kind, in_range=in_range)
+    _, actual = told(problem, choices, loglik, beta=0.3, cost_gradient=kind, in_range=in_range)
     weights = -importance(torch.from_numpy(loglik)).numpy() + 1 / 5
     uniform, gradient = problem.uniform(), expectation_gradient if kind == "exact" else in_range_gradient
     terms = [gradient(one.table, uniform, one.range) for one in problem.constraints]
-    wanted = [
+    expected = [
         sum(w * (np.arange(size) == c) for w, c in zip(weights, choices[:, d])) + 0.3 * (terms[0][d] + terms[1][d])
         for d, size in enumerate(problem.space.sizes)
         if size > 1
     ]
-    assert found == pytest.approx(np.concatenate(wanted), abs=1e-6)  # alpha and its gradient are in float32
+    assert actual == pytest.approx(np.concatenate(expected), abs=1e-6)  # alpha and its gradient are in float32
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, "auto"])
@@ -162,8 +162,8 @@ def test_the_recipe_decides_what_nobody_has_said(proxy: bool, ways: tuple[str, s
     settings = settings_for(space, proxy=proxy, videos=100)
     assert (settings.options["cost_gradient"], settings.options["open_prior"]) == ways
     assert any(part.warmup for part in settings.parts) == (ways[1] == "quarter")
-    given = settings_for(space, proxy=proxy, videos=100, cost_gradient="in-range", options={"open_prior": "quarter"})
-    assert (given.options["cost_gradient"], given.options["open_prior"]) == ("in-range", "quarter")
-    assert given.parts[0].warmup > 0
+    chosen = settings_for(space, proxy=proxy, videos=100, cost_gradient="in-range", options={"open_prior": "quarter"})
+    assert (chosen.options["cost_gradient"], chosen.options["open_prior"]) == ("in-range", "quarter")
+    assert chosen.parts[0].warmup > 0
     with pytest.raises(ConfigError, match="--cost-gradient is for the strategy parsec"):
         settings_for(space, proxy=proxy, videos=100, strategy="random", cost_gradient="exact")

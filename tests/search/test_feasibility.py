@@ -6,7 +6,7 @@ import pytest
 from autovid.costs import Macs
 from autovid.errors import CostRangeError
 from autovid.search import Constraint, parse_constraints, read_constraints, resolve_part_ranges
-from autovid.search.constraints import settled_note, uniform
+from autovid.search.constraints import part_ranges_note, uniform
 from autovid.search.feasibility import Feasibility, choose, decided, fixed_cost
 from autovid.search.part_ranges import check
 from autovid.solver import CostRange
@@ -23,7 +23,7 @@ def space(request: pytest.FixtureRequest, split_space: SearchSpace) -> SearchSpa
 def shares(space: SearchSpace, *texts: str) -> tuple[Constraint, ...]:
     """Ranges of FLOPs with the parts' shares as the space has them, whether these can be met or not."""
     (asked,) = read_constraints(space, {"flops": texts})
-    parts = {p.name: asked.whole.share(p.cost_fraction) for p in space.parts} if asked.whole else {}
+    parts = {p.name: asked.whole.scaled(p.cost_fraction) for p in space.parts} if asked.whole else {}
     return (Constraint(asked.cost, asked.whole, {**parts, **asked.parts}, asked.own),)
 
 
@@ -33,9 +33,9 @@ def test_shared_tables_answer_as_tables_of_ones_own(space: SearchSpace) -> None:
         constraints = shares(space, whole)
         shared = Feasibility(space, constraints)
         for number in (0, 1):
-            there = space.part_space(number, {})
-            archs = there.sample(20, seed=number)
-            costs = fixed_cost(space, number, there, there.cost_table(), there.index(archs)).tolist()
+            part_space = space.part_space(number, {})
+            archs = part_space.sample(20, seed=number)
+            costs = fixed_cost(space, number, part_space, part_space.cost_table(), part_space.index(archs)).tolist()
             for arch, cost in zip(archs, costs):
                 chosen = decided(space, number, arch)
                 answers.append(shared.is_feasible(number, chosen, [cost]))
@@ -50,22 +50,22 @@ def test_room_is_there_where_an_architecture_proves_it() -> None:
     feasibility = Feasibility(space, shares(space, "0.0075:0.0080"))
     for arch in space.sample(20, seed=0, macs=(7_500_000, 8_000_000)):
         chosen = decided(space, 1, arch)
-        there = space.part_space(1, chosen)
-        assert feasibility.is_feasible(1, chosen, [there.cost_table().smallest()[0]])
+        part_space = space.part_space(1, chosen)
+        assert feasibility.is_feasible(1, chosen, [part_space.cost_table().smallest()[0]])
 
 
 def test_a_part_chooses_the_most_probable_that_leaves_room() -> None:
     space = load_space("tiny")
     feasibility = Feasibility(space, shares(space, "sparse=0.0028:0.0030", "0.0075:0.0080"))
-    there = space.part_space(0, {})
+    part_space = space.part_space(0, {})
     rng = np.random.default_rng(0)
-    log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
-    arch = choose(feasibility, 0, there, log_probs)
-    assert 2_800_000 <= there.cost_table().macs([arch])[0] <= 3_000_000
-    logprob = sum(float(logp[i]) for logp, i in zip(log_probs, there.index([arch])[0]))
-    rivals = there.sample(200, seed=1, macs=(2_800_000, 3_000_000))
-    for rival, row in zip(rivals, there.index(rivals)):
-        if feasibility.leaves_way(0, there, rival):
+    log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in part_space.sizes]
+    arch = choose(feasibility, 0, part_space, log_probs)
+    assert 2_800_000 <= part_space.cost_table().macs([arch])[0] <= 3_000_000
+    logprob = sum(float(logp[i]) for logp, i in zip(log_probs, part_space.index([arch])[0]))
+    rivals = part_space.sample(200, seed=1, macs=(2_800_000, 3_000_000))
+    for rival, row in zip(rivals, part_space.index(rivals)):
+        if feasibility.leaves_way(0, part_space, rival):
             assert sum(float(logp[i]) for logp, i in zip(log_probs, row)) <= logprob + 1e-9
 
 
@@ -101,9 +101,9 @@ def test_narrow_ranges_and_those_at_the_ends_can_be_searched(whole: str) -> None
     feasibility = Feasibility(space, [constraint])
     chosen, rng = {}, np.random.default_rng(1)
     for number in range(len(space.parts)):
-        there = space.part_space(number, chosen)
-        log_probs = [np.log(rng.dirichlet(np.full(size, 0.3)) + 1e-12) for size in there.sizes]
-        arch = choose(feasibility, number, there, log_probs)
+        part_space = space.part_space(number, chosen)
+        log_probs = [np.log(rng.dirichlet(np.full(size, 0.3)) + 1e-12) for size in part_space.sizes]
+        arch = choose(feasibility, number, part_space, log_probs)
         chosen = decided(space, number, arch)
     assert constraint.whole is not None
     low, high = constraint.whole
@@ -128,8 +128,8 @@ def test_settling_keeps_a_range_that_a_part_was_given_and_says_what_it_sets() ->
     assert constraint.texts() == ["2.4:2.5", "sparse=1.37:1.43"]
     assert constraint.settled == {"dense"}
     dense = constraint.cost.quantity.write(constraint.parts["dense"])
-    assert f"ours instead: dense={dense} GFLOPs" in settled_note([constraint])
-    assert settled_note(parse_constraints(load_space("two_stream"), {"flops": "1.37:1.43"})) == ""
+    assert f"ours instead: dense={dense} GFLOPs" in part_ranges_note([constraint])
+    assert part_ranges_note(parse_constraints(load_space("two_stream"), {"flops": "1.37:1.43"})) == ""
 
 
 def test_the_uniform_prior_is_one() -> None:
@@ -143,11 +143,11 @@ def test_parts_that_share_a_stream_choose_one_after_the_other_into_the_range(spa
     feasibility = Feasibility(space, constraints)
     chosen, rng = {}, np.random.default_rng(1)
     for number, part in enumerate(space.parts):
-        there = space.part_space(number, chosen)
-        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
-        arch = choose(feasibility, number, there, log_probs)
+        part_space = space.part_space(number, chosen)
+        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in part_space.sizes]
+        arch = choose(feasibility, number, part_space, log_probs)
         chosen = decided(space, number, arch)
-        open_now = {name for name in chosen if name in there.candidates and len(there.candidates[name]) > 1}
+        open_now = {name for name in chosen if name in part_space.candidates and len(part_space.candidates[name]) > 1}
         assert all(is_searched_in(part, name) for name in open_now)
     assert 7_500_000 <= space.fix(chosen).cost_table().smallest()[0] <= 8_000_000
     assert chosen.keys() == space.candidates.keys()

@@ -44,16 +44,16 @@ FLOPS = CostRange(7_500_000, 8_000_000)
 
 def made_up(space: SearchSpace, **changes: Any) -> LatencyFile:
     blocks = {key: 50_000 + zlib.crc32(key.encode()) % 200_000 for key in distinct_blocks([space])}
-    given: dict[str, Any] = {"space": space.name, "frames": 16, "crop": 32, "classes": 12, "batch": 1, "device": "cpu"}
-    given |= {"hardware": "made up", "precision": "fp32", "threads": 1, "versions": {}, "overhead": 7, "blocks": blocks}
-    return LatencyFile(**{**given, **changes})
+    facts: dict[str, Any] = {"space": space.name, "frames": 16, "crop": 32, "classes": 12, "batch": 1, "device": "cpu"}
+    facts |= {"hardware": "made up", "precision": "fp32", "threads": 1, "versions": {}, "overhead": 7, "blocks": blocks}
+    return LatencyFile(**{**facts, **changes})
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pictures, which would take longer than all else together."""
     monkeypatch.setattr("autovid.search.run.IMAGE_EVERY", 0)
-    monkeypatch.setattr("autovid.search.run.search_curve", lambda *given: b"")
+    monkeypatch.setattr("autovid.search.run.search_curve", lambda *arguments: b"")
 
 
 FILE = made_up(SPACE)
@@ -135,9 +135,9 @@ def test_random_architectures_lie_in_both_ranges() -> None:
 
 
 def test_the_term_moves_the_expected_latency_towards_the_range() -> None:
-    there = SPACE.part_space(2, {})
-    prior = Prior(there)
-    table = latency_table(there, FILE)
+    part_space = SPACE.part_space(2, {})
+    prior = Prior(part_space)
+    table = latency_table(part_space, FILE)
     low = table.smallest()[0]
     ends, beta = CostRange(low, low + 1000), Beta("auto")
 
@@ -211,11 +211,11 @@ def test_a_part_chooses_what_can_still_come_into_all_ranges(coarse: LatencyFile,
     chosen: dict[str, Any] = {}
     rng = np.random.default_rng(2)
     for number in range(len(SPACE.parts)):
-        there = SPACE.part_space(number, chosen)
-        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in there.sizes]
-        arch = choose(feasibility, number, there, log_probs)
-        for constraint in part_constraints(constraints, number, SPACE, there):
-            assert constraint.inside(there.index([arch])).all(), (number, str(constraint))
+        part_space = SPACE.part_space(number, chosen)
+        log_probs = [np.log(rng.dirichlet(np.ones(size))) for size in part_space.sizes]
+        arch = choose(feasibility, number, part_space, log_probs)
+        for constraint in part_constraints(constraints, number, SPACE, part_space):
+            assert constraint.inside(part_space.index([arch])).all(), (number, str(constraint))
         chosen = decided(SPACE, number, arch)
     (last,) = SPACE.fix(chosen).sample(1)
     assert all(constraint.inside(SPACE.index([last])).all() for constraint in inside(*constraints))
@@ -239,30 +239,33 @@ def test_parts_stay_as_they_were_chosen_where_later_ones_fit_only_some_of_them(
 
 
 def test_how_much_of_a_prior_lies_in_both_ranges_is_that_of_the_list() -> None:
-    there = SPACE.part_space(0, {})
-    constraints = [TableConstraint(there.cost_table(), CostRange(2_800_000, 3_400_000)), quantiles(there, 0.2, 0.7)]
+    part_space = SPACE.part_space(0, {})
+    constraints = [
+        TableConstraint(part_space.cost_table(), CostRange(2_800_000, 3_400_000)),
+        quantiles(part_space, 0.2, 0.7),
+    ]
     rng = np.random.default_rng(0)
-    log_probs = [np.log(rng.dirichlet(np.full(size, 5.0))) for size in there.sizes]
-    every = np.indices(there.sizes).reshape(len(there.sizes), -1).T
-    held = [limit.inside(every) for limit in constraints]
+    log_probs = [np.log(rng.dirichlet(np.full(size, 5.0))) for size in part_space.sizes]
+    every = np.indices(part_space.sizes).reshape(len(part_space.sizes), -1).T
+    inside_each = [limit.inside(every) for limit in constraints]
     chance = np.exp(np.sum([logp[column] for logp, column in zip(log_probs, every.T)], axis=0))
-    exact = [float(chance[one].sum()) for one in (held[0] & held[1], held[1])]
+    exact = [float(chance[one].sum()) for one in (inside_each[0] & inside_each[1], inside_each[1])]
     assert 0.02 < exact[0] < 0.8 * exact[1]
     # two ranges are counted in draws, one in bins, which decides, on any machine; rounding in float64 is far below
     assert probability_inside(constraints, log_probs, 2048) == pytest.approx(exact[0], abs=0.025)
     assert probability_inside(constraints[1:], log_probs, 16384) == pytest.approx(exact[1], abs=1e-6)
 
 
-def quantiles(there: SearchSpace, low: float, high: float) -> TableConstraint:
+def quantiles(space: SearchSpace, low: float, high: float) -> TableConstraint:
     """Between two quantiles of what uniform draws take."""
-    table = latency_table(there, FILE)
-    ends = np.quantile(table.total(there.index(there.sample(400, seed=1))), [low, high])
+    table = latency_table(space, FILE)
+    ends = np.quantile(table.total(space.index(space.sample(400, seed=1))), [low, high])
     return TableConstraint(table, CostRange(int(ends[0]), int(ends[1])))
 
 
 @pytest.mark.parametrize("flops", [True, False])
 def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: Path) -> None:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "steps": 2,
         "samples": 6,
         "alpha_every": 1,
@@ -271,7 +274,7 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
         "jitter": (16, 20),
         "in_range": True,
     }
-    settings = settings_for(SPACE, proxy=True, videos=12, **given)
+    settings = settings_for(SPACE, proxy=True, videos=12, **options)
     constraints = resolve_part_ranges(SPACE, [MACS, typical()] if flops else [typical(flops=False)])
     task = supernet_search(SPACE, open_videos(tiny_videos), settings, Compute("cpu", "fp32"), constraints)
     assert len(drawable(task.problem.constraints)) == len(task.problem.constraints) == flops + 1
@@ -279,7 +282,7 @@ def test_in_range_draws_from_the_range_of_latency_too(flops: bool, tiny_videos: 
         rows = task.strategy.draw(step, None, np.random.default_rng(step))
         assert all(constraint.inside(rows).all() for constraint in task.problem.constraints)
     with pytest.raises(ConfigError, match="--flops MIN:MAX .or another"):
-        settings_for(SPACE, proxy=True, videos=12, constrained=False, **given)
+        settings_for(SPACE, proxy=True, videos=12, constrained=False, **options)
 
 
 def test_a_part_that_ends_outside_its_latency_says_so(tiny_videos: Path) -> None:
@@ -325,8 +328,8 @@ def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) 
 
 def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_path: Path) -> None:
     latency = typical()
-    found = searched(tmp_path / "run", tiny_videos, MACS, latency)
-    arch = found.architecture
+    result = searched(tmp_path / "run", tiny_videos, MACS, latency)
+    arch = result.architecture
     assert within(latency, [arch])
     assert FLOPS.low <= arch.macs() <= FLOPS.high
     # written with four decimals
@@ -354,14 +357,14 @@ def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_
 
 def shown(run: Path, latency: Constraint) -> None:
     """What others make of a search with a range of latency."""
-    found, arch = read_search(run), load_architecture(run / "architecture.yaml")
-    height = len(matplotlib.image.imread(io.BytesIO(search_curve(run / "metrics.jsonl", found, arch)), format="png"))
+    result, arch = read_search(run), load_architecture(run / "architecture.yaml")
+    height = len(matplotlib.image.imread(io.BytesIO(search_curve(run / "metrics.jsonl", result, arch)), format="png"))
     assert height > 800  # a row more
     page = str(curves([read_run(run)]))
     assert f"the result: {arch.cost['latency_ms']:.4g} ms" in page
     assert page.index("Expected latency, ms") < page.index("P(in all ranges)")
     supernet = open_supernet(run, "sparse")
-    assert [c.range for c in supernet.constraints] == [c.parts["sparse"] for c in found.constraints]
+    assert [c.range for c in supernet.constraints] == [c.parts["sparse"] for c in result.constraints]
     job = search_by_training._flags(_parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]))
     macs, other = job.constraints
     assert (other.cost, other.whole) == (latency.cost, latency.whole)
@@ -418,12 +421,12 @@ def test_mistakes_are_one_line_before_anything_is_made(
 ) -> None:
     file = tmp_path / "t.json"
     file.write_bytes(msgspec.json.encode(FILE))
-    given = [str(file) if word == "T" else word for word in words]
+    arguments = [str(file) if word == "T" else word for word in words]
     common = ["--space", "tiny", "--data", str(tiny_videos), "-o", str(tmp_path / "out"), "--device", "cpu"]
     monkeypatch.setattr("autovid.cluster.run_workers", None)  # nothing is started on Ray
     for command in ("search", "search --workers 2", "random-baseline"):
         more = ["--flops", "0.0075:0.008"] if command == "random-baseline" and "--flops" not in words else []
-        assert main([*command.split(), *common, *given, *more]) == code
+        assert main([*command.split(), *common, *arguments, *more]) == code
         error = capsys.readouterr().err.strip()
         assert says in error
         assert "\n" not in error

@@ -72,10 +72,10 @@ def verdicts(task: SearchTask, number: int, probability: dict[str, tuple[str, fl
     for d in task.problem.searched:
         decision = task.problem.space.decisions[d]
         kind = decision.name.split(".")[0]
-        wanted, p = probability.get(kind, (str(decision.candidates[0]), 0.99))
+        value, p = probability.get(kind, (str(decision.candidates[0]), 0.99))
         values = [str(candidate) for candidate in decision.candidates]
         logits = torch.full((len(values),), (1 - p) / (len(values) - 1))
-        logits[values.index(wanted)] = p
+        logits[values.index(value)] = p
         alpha[decision.name] = logits.log()
     prior(task).take(alpha)
     task.monitor.on_step_end(task, 3, {"expected_gflops": expected(task)})

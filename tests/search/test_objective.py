@@ -58,16 +58,16 @@ def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool
     cost_A = torch.from_numpy(excess(macs_A, target))
     exact = -torch.logsumexp(loglik_A + logp_A, 0)
     exact = exact + beta * torch.log((cost_A * logp_A.exp()).sum())
-    wanted = gradient(prior, exact)
+    expected = gradient(prior, exact)
 
     drawn_KD = draw_from(prior, 400_000, generator)
     place = {tuple(row): i for i, row in enumerate(all_AD.tolist())}
     which = torch.tensor([place[tuple(row)] for row in drawn_KD.tolist()])
     m_K = importance(loglik_A[which])
     n_K = cost_shares(macs_A[which.numpy()], target)
-    found = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, [CostTerm(n_K, beta)], control=control))
+    estimate = gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, [CostTerm(n_K, beta)], control=control))
     # a mean of 400,000 draws with factors of size 1, whose deviation is 1 / sqrt(400,000) = 1.6e-3: three of them
-    assert torch.allclose(found, wanted.float(), atol=5e-3), (found - wanted).abs().max()
+    assert torch.allclose(estimate, expected.float(), atol=5e-3), (estimate - expected).abs().max()
 
 
 def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
@@ -83,8 +83,8 @@ def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
         drawn_KD = draw_from(prior, 13, generator)
         which = [place[tuple(row)] for row in drawn_KD.tolist()]
         m_K, n_K = importance(loglik_A[which]), cost_shares(macs_A[which], target)
-        for control, found in estimates.items():
-            found.append(
+        for control, gradients in estimates.items():
+            gradients.append(
                 gradient(prior, surrogate(prior.log_prob(drawn_KD), m_K, [CostTerm(n_K, beta)], control=control))
             )
     plain, controlled = (torch.stack(estimates[control]) for control in (False, True))
@@ -101,12 +101,12 @@ def test_conditioned_draws_estimate_the_gradient_of_the_conditioned_prior() -> N
     inside = torch.rand(len(all_AD), generator=generator) < 0.4
     logp_A = prior.log_prob(all_AD[inside]).double()
     exact = -(torch.logsumexp(loglik_A[inside] + logp_A, 0) - torch.logsumexp(logp_A, 0))
-    wanted = gradient(prior, exact)
+    expected = gradient(prior, exact)
     drawn = torch.multinomial(logp_A.detach().exp(), 400_000, replacement=True, generator=generator)
     m_K, zero = importance(loglik_A[inside][drawn]), torch.zeros(len(drawn))
     logp_K = prior.log_prob(all_AD[inside][drawn])
-    found = gradient(prior, surrogate(logp_K, m_K, [CostTerm(zero, 0.1)], conditioned=True))
-    assert torch.allclose(found, wanted.float(), atol=5e-3)  # as above
+    estimate = gradient(prior, surrogate(logp_K, m_K, [CostTerm(zero, 0.1)], conditioned=True))
+    assert torch.allclose(estimate, expected.float(), atol=5e-3)  # as above
 
 
 def test_nothing_is_pushed_where_every_architecture_is_inside() -> None:

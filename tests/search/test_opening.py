@@ -73,9 +73,9 @@ def test_a_prior_stays_closed_while_the_supernet_is_at_chance() -> None:
 def test_an_architecture_drawn_twice_counts_once() -> None:
     choices = np.array([[0], [1], [0], [1], [2]])
     first, second = np.array([1.0, 2.0, 1.0, 2.0, 4.0]), np.array([3.0, 1.0, 3.0, 1.0, 5.0])
-    found, n = agreement(choices, first, second)
+    correlation, n = agreement(choices, first, second)
     assert n == 3
-    assert found == pytest.approx(np.corrcoef([1.0, 2.0, 4.0], [3.0, 1.0, 5.0])[0, 1], abs=1e-12)  # float64
+    assert correlation == pytest.approx(np.corrcoef([1.0, 2.0, 4.0], [3.0, 1.0, 5.0])[0, 1], abs=1e-12)  # float64
     assert agreement(choices, np.full(5, 2.0), second)[0] == 0.0
 
 
@@ -125,13 +125,13 @@ def test_a_closed_prior_asks_in_pairs_and_learns_nothing() -> None:
 @pytest.mark.parametrize("stop", [5, 9, 30, 40])
 def test_a_prior_is_resumed_to_the_bit_closed_between_the_rounds_of_a_pair_and_open(stop: int) -> None:
     whole, begun, resumed = parsec(), parsec(), parsec()
-    wanted = steps(whole, 0, 44)
+    in_one_go = steps(whole, 0, 44)
     before, file = steps(begun, 0, stop), io.BytesIO()
     torch.save(begun.state(), file)
     file.seek(0)
     resumed.load(torch.load(file, weights_only=True))
-    found = [*before, *steps(resumed, stop, 44)]
-    assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
+    in_two_halves = [*before, *steps(resumed, stop, 44)]
+    assert all(np.array_equal(a, b) for a, b in zip(in_one_go, in_two_halves, strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(whole.prior.log_probs(), resumed.prior.log_probs()))
 
 

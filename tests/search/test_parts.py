@@ -18,14 +18,14 @@ from autovid.space.layout import is_searched_in
 
 
 def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_space: SearchSpace) -> None:
-    there, part = split_space.part_space(0, {}), split_space.parts[0]
-    prior = Prior(there, [d for d, one in enumerate(there.decisions) if is_searched_in(part, one.name)])
-    assert set(prior.tensors()) == {name for name in there.candidates if name.endswith("width")}
+    part_space, part = split_space.part_space(0, {}), split_space.parts[0]
+    prior = Prior(part_space, [d for d, one in enumerate(part_space.decisions) if is_searched_in(part, one.name)])
+    assert set(prior.tensors()) == {name for name in part_space.candidates if name.endswith("width")}
     with torch.no_grad():
         for alpha in prior.alpha:
             alpha[0] = 50.0
     rows = draw_from(prior, 600, torch.Generator().manual_seed(0))
-    for d, (decision, logp) in enumerate(zip(there.decisions, prior.log_probs(), strict=True)):
+    for d, (decision, logp) in enumerate(zip(part_space.decisions, prior.log_probs(), strict=True)):
         size = len(decision.candidates)
         if is_searched_in(part, decision.name):
             assert (rows[:, d] == 0).all()

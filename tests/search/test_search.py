@@ -84,8 +84,8 @@ def test_the_probability_of_every_candidate_is_recorded_part_by_part(finished: P
         # written with five decimals: 4 candidates are off by half of the last each
         assert all(sum(values) == pytest.approx(1, abs=1e-4) for values in line.values())
         last |= line
-    found = zip(searched.space.decisions, searched.log_probs(searched.space))
-    assert last == {d.name: pytest.approx(np.exp(logp), abs=1e-5) for d, logp in found}
+    priors = zip(searched.space.decisions, searched.log_probs(searched.space))
+    assert last == {d.name: pytest.approx(np.exp(logp), abs=1e-5) for d, logp in priors}
 
 
 def test_parts_are_frozen_one_after_the_other_and_all_open_in_the_joint_phase(finished: Path) -> None:
@@ -99,11 +99,11 @@ def test_parts_are_frozen_one_after_the_other_and_all_open_in_the_joint_phase(fi
 
 
 def test_another_range_reopens_every_decision(finished: Path) -> None:
-    found = read_search(finished)
-    wanted = CostRange(12_000_000, 12_100_000)
-    assert wanted.low <= derive(found, [Constraint(Macs(), wanted)]).macs() <= wanted.high
+    result = read_search(finished)
+    ends = CostRange(12_000_000, 12_100_000)
+    assert ends.low <= derive(result, [Constraint(Macs(), ends)]).macs() <= ends.high
     with pytest.raises(CostRangeError, match="GFLOPs"):
-        derive(found, [Constraint(Macs(), CostRange(1, 2))])
+        derive(result, [Constraint(Macs(), CostRange(1, 2))])
 
 
 @pytest.mark.parametrize(("scale", "says"), [("crop=9", "crop"), ("depth=1000", "depth"), ("frames=18", "multiple")])
@@ -155,14 +155,14 @@ def board(finished: Path) -> EventAccumulator:
 
 
 def test_tensorboard_has_every_scalar_of_the_log(finished: Path, board: EventAccumulator) -> None:
-    wanted: dict[str, list[tuple[int, float]]] = {}
+    logged: dict[str, list[tuple[int, float]]] = {}
     for record in records(finished):
         for name, value in record.items():
             if name != "step":
                 # TensorBoard keeps float32: rounded by 2^-24
-                wanted.setdefault(name, []).append((int(record["step"]), pytest.approx(value, rel=1e-6)))
+                logged.setdefault(name, []).append((int(record["step"]), pytest.approx(value, rel=1e-6)))
     shown = {name: [(e.step, e.value) for e in board.Scalars(name)] for name in board.Tags()["scalars"]}
-    assert shown == wanted
+    assert shown == logged
     assert {"loss", "expected_gflops", "p_in_range", "entropy/sparse.stage1.width"} <= shown.keys()
 
 
@@ -183,13 +183,15 @@ def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumu
     events = board.Images("probabilities")
     assert [event.step for event in events] == sorted(ENDS.values())
     learned = RunDirectory.open(finished).load(ENDS["sparse"] + 1).state.search
-    there = load_space("tiny").part_space(0, {})
+    part_space = load_space("tiny").part_space(0, {})
     problem = replace(
-        whole_problem(there),
-        searched=tuple(d for d, one in enumerate(there.decisions) if is_searched_in(there.parts[0], one.name)),
+        whole_problem(part_space),
+        searched=tuple(
+            d for d, one in enumerate(part_space.decisions) if is_searched_in(part_space.parts[0], one.name)
+        ),
     )
     image = matplotlib.image.imread(io.BytesIO(events[0].encoded_image_string), format="png")
-    log_probs = [learned[d.name].numpy() if d.name in learned else np.zeros(1) for d in there.decisions]
+    log_probs = [learned[d.name].numpy() if d.name in learned else np.zeros(1) for d in part_space.decisions]
     assert ((image[:, :, :3] * 255).round() == probability_image(problem, log_probs)).all()
     assert (events[0].width, events[0].height) == (image.shape[1], image.shape[0])
 
@@ -212,11 +214,11 @@ def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp
     constraints = parse_constraints(space, {"flops": "2:2.1"})
     videos = open_videos(tiny_videos)
     done = search(space, videos, settings, out, constraints=constraints, device="cpu", precision="fp32")
-    found = done.architecture
-    assert load_architecture(out / "architecture.yaml") == found
-    assert 2_000_000_000 <= found.macs() <= 2_100_000_000
+    arch = done.architecture
+    assert load_architecture(out / "architecture.yaml") == arch
+    assert 2_000_000_000 <= arch.macs() <= 2_100_000_000
     with torch.device("meta"):
-        assert count(build(found)).macs == found.cost["macs"] == found.macs()
+        assert count(build(arch)).macs == arch.cost["macs"] == arch.macs()
     lines = records(out)
     assert [line["part"] for line in lines] == [0.0, 0.0]
     assert lines[-1]["entropy"] < Prior(space).uniform_entropy()

@@ -102,8 +102,8 @@ class InDouble(SearchTask):
         super()._enter(number)
         draw = self.strategy.draw
 
-        def kept(*given: Any) -> Choices:
-            self.archs = draw(*given)
+        def kept(*arguments: Any) -> Choices:
+            self.archs = draw(*arguments)
             return self.archs
 
         self.strategy.draw = kept  # type: ignore[method-assign]
@@ -276,8 +276,8 @@ def watched_search(out: Path, data: Path) -> dict[str, Any]:
     seen: dict[str, Any] = {"archs": [], "alpha": [], "losses": []}
     step, draw = SearchTask.step, Parsec.draw
 
-    def watch_draw(strategy: Parsec, *given: Any) -> Choices:
-        seen["archs"].append(draw(strategy, *given))
+    def watch_draw(strategy: Parsec, *arguments: Any) -> Choices:
+        seen["archs"].append(draw(strategy, *arguments))
         return seen["archs"][-1]  # type: ignore[no-any-return]
 
     def watch_step(task: SearchTask, index: int) -> dict[str, float]:

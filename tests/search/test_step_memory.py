@@ -27,9 +27,9 @@ class LiveBytes(TorchDispatchMode):
         self.seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        self._take(leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor))
-        return made
+        results = func(*args, **(kwargs or {}))
+        self._take(leaf for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor))
+        return results
 
     def _take(self, tensors: Iterable[torch.Tensor]) -> None:
         for tensor in tensors:
@@ -62,8 +62,8 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
     )
     task = supernet_search(load_space("tiny"), open_videos(videos), settings, Compute("cpu", "fp32"))
     largest = task.problem.space.cost_table().largest()[1][None].repeat(samples, axis=0)
-    monkeypatch.setattr(task.strategy, "draw", lambda *given: largest)
-    monkeypatch.setattr(task.strategy, "ask", lambda *given: largest)
+    monkeypatch.setattr(task.strategy, "draw", lambda *arguments: largest)
+    monkeypatch.setattr(task.strategy, "ask", lambda *arguments: largest)
     supernet = task.supernet
     assert supernet is not None
     task.step(0)  # momentum is there from now on
@@ -72,9 +72,9 @@ def step_bytes(videos: Path, samples: int, monkeypatch: pytest.MonkeyPatch) -> t
 
     def measured(x: Any, choices: Any, kind: str) -> torch.Tensor:
         before = live.now
-        found = logits(x, choices, kind)
+        result = logits(x, choices, kind)
         graphs.append(live.now - before)
-        return found
+        return result
 
     monkeypatch.setattr(supernet, "logits", measured)
     with LiveBytes() as live:

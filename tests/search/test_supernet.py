@@ -27,9 +27,9 @@ def test_scores_are_read_once(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
         for name in ("__float__", "__int__", "__bool__", "item", "tolist", "cpu"):
             read = getattr(torch.Tensor, name)
 
-            def counted(self: torch.Tensor, *given: Any, name: str = name, read: Any = read) -> Any:
+            def counted(self: torch.Tensor, *arguments: Any, name: str = name, read: Any = read) -> Any:
                 reads.append(name)
-                return read(self, *given)
+                return read(self, *arguments)
 
             monkeypatch.setattr(torch.Tensor, name, counted)
         scores = supernet.score(space, choices, clips=clips)

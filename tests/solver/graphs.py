@@ -9,7 +9,7 @@ from autovid.costs import GFLOPS
 from autovid.solver.table import CostTable, Factor
 
 
-def every(table: CostTable) -> np.ndarray:
+def all_choices(table: CostTable) -> np.ndarray:
     """All choices (N, D)."""
     return np.indices(table.sizes).reshape(len(table.sizes), math.prod(table.sizes)).T
 

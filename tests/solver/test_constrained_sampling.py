@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from graphs import chain, every, logprobs, plain_draws, prior, random_table, tie, two_stream, uniform
+from graphs import all_choices, chain, logprobs, plain_draws, prior, random_table, tie, two_stream, uniform
 
 from autovid.errors import CostRangeError
 from autovid.solver import binned_dp, constrained_sampling, solve
@@ -47,7 +47,7 @@ def small(seed: int, scale: float, width: int = 64):
     """A space, its prior, all choices in a range, and their probabilities given the range."""
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=1, top=10**9)
-    logp, choices = prior(table, rng, scale), every(table)
+    logp, choices = prior(table, rng, scale), all_choices(table)
     costs = table.total(choices)
     low, high = (int(np.sort(costs)[i]) for i in (99, 99 + width - 1))
     choices = choices[(costs >= low) & (costs <= high)]
@@ -95,7 +95,7 @@ def test_any_structure_and_any_range(seed, way, monkeypatch):
     monkeypatch.setattr(binned_dp, "MIN_BINS", 10)
     rng = np.random.default_rng(seed)
     table = random_table(rng, (5, 10**10)[seed % 2])
-    choices, logp = every(table), prior(table, rng, 3.0)
+    choices, logp = all_choices(table), prior(table, rng, 3.0)
     logp[0] = np.where(np.arange(table.sizes[0]) == 1, -np.inf, logp[0])
     costs = table.total(choices)
     low, high = sorted(int(c) for c in rng.choice(costs, 2))

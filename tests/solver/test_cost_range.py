@@ -51,9 +51,9 @@ def test_a_range_shows_itself():
 
 
 def test_a_share_is_exact_and_keeps_a_single_value_single():
-    assert GFLOPS.parse("1.37:1.43").share(0.57) == CostRange(780_900_000, 815_100_000)
-    assert GFLOPS.parse("1.37:1.43").share(1) == GFLOPS.parse("1.37:1.43")
-    low, high = CostRange(7, 7).share(0.82)
+    assert GFLOPS.parse("1.37:1.43").scaled(0.57) == CostRange(780_900_000, 815_100_000)
+    assert GFLOPS.parse("1.37:1.43").scaled(1) == GFLOPS.parse("1.37:1.43")
+    low, high = CostRange(7, 7).scaled(0.82)
     assert low == high == 6
 
 
@@ -66,7 +66,7 @@ def test_a_range_is_written_as_it_is_read(text):
 
 def test_an_end_that_limits_nothing_stays_so():
     for ends in (GFLOPS.parse("1.37:"), GFLOPS.parse(":1.43")):
-        for other in (ends.share(0.5), ends.middle()):
+        for other in (ends.scaled(0.5), ends.middle()):
             assert (other.low == 0) == (ends.low == 0)
             assert (other.high == UNLIMITED) == (ends.high == UNLIMITED)
     assert GFLOPS.parse("1:").shifted(10**8) == CostRange(900_000_000, UNLIMITED)

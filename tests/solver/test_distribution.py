@@ -8,7 +8,7 @@ sums of n terms, of which a bin has hardly any twice, add (20 + log2 n) * 2**-53
 
 import numpy as np
 import pytest
-from graphs import chain, every, log_softmax, logprobs, plain_draws, prior, random_table, two_stream, uniform
+from graphs import all_choices, chain, log_softmax, logprobs, plain_draws, prior, random_table, two_stream, uniform
 
 from autovid.solver import distribution
 from autovid.solver.distribution import probability_in_range, reachable_costs
@@ -26,7 +26,7 @@ def some_range(costs: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 def test_small_spaces_are_exact(seed):
     rng = np.random.default_rng(seed)
     table = random_table(rng, (5, 1000, 10**11)[seed % 3])
-    choices = every(table)
+    choices = all_choices(table)
     costs, logp = table.total(choices), prior(table, rng, (0.0, 1.0, 30.0)[seed % 3])
     p = np.exp(logprobs(logp, choices))
     np.testing.assert_array_equal(reachable_costs(table), np.unique(costs))
@@ -43,7 +43,7 @@ def test_small_spaces_are_exact(seed):
 def test_a_million_architectures_are_exact():
     rng = np.random.default_rng(0)
     table = chain(rng, stages=2, depth=3, top=10**9)
-    choices = every(table)
+    choices = all_choices(table)
     costs, logp = table.total(choices), prior(table, rng)
     low, high = some_range(costs, rng)
     p = np.exp(logprobs(logp, choices[(costs >= low) & (costs <= high)])).sum()
@@ -56,7 +56,7 @@ def test_bins_bound_the_truth(seed, bins, monkeypatch):
     monkeypatch.setattr(distribution, "reachable_costs", lambda table: None)
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=2, top=10**9)
-    choices = every(table)
+    choices = all_choices(table)
     costs, logp = table.total(choices), prior(table, rng, (0.0, 1.0, 10.0)[seed % 3])
     p = np.exp(logprobs(logp, choices))
     low, high = some_range(costs, rng)
@@ -72,7 +72,7 @@ def test_bins_that_tell_all_costs_apart_are_exact(seed, monkeypatch):
     monkeypatch.setattr(distribution, "reachable_costs", lambda table: None)
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=2, top=10**8, unit=10**5)  # at most 4,000 different costs
-    choices = every(table)
+    choices = all_choices(table)
     costs, logp = table.total(choices), prior(table, rng)
     p = np.exp(logprobs(logp, choices))
     low, high = some_range(costs, rng)

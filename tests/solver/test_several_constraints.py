@@ -5,7 +5,7 @@ Costs and choices are integers; logarithms of probabilities may differ by `tie`.
 
 import numpy as np
 import pytest
-from graphs import chain, every, logprobs, prior, tie, uniform
+from graphs import all_choices, chain, logprobs, prior, tie, uniform
 
 from autovid.costs.latency import MILLISECONDS
 from autovid.errors import CostRangeError
@@ -40,7 +40,7 @@ def span(costs: np.ndarray, low: float, high: float) -> CostRange:
 def test_the_most_probable_inside_both_ranges_is_that_of_the_list(seed: int) -> None:
     rng = np.random.default_rng(seed)
     table = chain(rng, 2, 2, 1000)
-    second, logp, choices = other(table, seed), prior(table, rng, 2.0), every(table)
+    second, logp, choices = other(table, seed), prior(table, rng, 2.0), all_choices(table)
     costs, seconds, logs = table.total(choices), second.total(choices), logprobs(logp, choices)
     for ends in ((0.1, 0.2), (0.45, 0.5), (0.85, 0.95)):
         ranges = span(costs, 0.3, 0.6), span(seconds, *ends)
@@ -64,7 +64,7 @@ def test_with_three_ranges_the_answer_is_inside_all_and_the_gap_covers_the_list(
     rng = np.random.default_rng(10 + seed)
     table = chain(rng, 2, 2, 1000)
     tables = [table, other(table, seed), other(table, seed + 50, like=0.1)]
-    logp, choices = prior(table, rng, 2.0), every(table)
+    logp, choices = prior(table, rng, 2.0), all_choices(table)
     logs, costs = logprobs(logp, choices), [one.total(choices) for one in tables]
     ends = [(0.3, 0.7), (0.1, 0.5), [(0.2, 0.4), (0.75, 0.9)][seed % 2]]
     constraints = [TableConstraint(t, span(c, *e)) for t, c, e in zip(tables, costs, ends)]
@@ -82,7 +82,7 @@ def test_draws_follow_the_prior_given_three_ranges() -> None:
     rng = np.random.default_rng(0)
     table = chain(rng, 2, 1, 1000)
     tables = [table, other(table, 1), other(table, 2, like=0.1)]
-    logp, choices = prior(table, rng), every(table)
+    logp, choices = prior(table, rng), all_choices(table)
     ends = [(0.2, 0.8), (0.0, 0.2), (0.5, 0.9)]
     constraints = [TableConstraint(t, span(t.total(choices), *e)) for t, e in zip(tables, ends)]
     inside = np.all([constraint.inside(choices) for constraint in constraints], axis=0)
@@ -117,7 +117,7 @@ def test_draws_follow_the_prior_given_both_ranges() -> None:
     """Also where the price has to move proposals: the second range is far from what the first one's have."""
     rng = np.random.default_rng(0)
     table = chain(rng, 2, 1, 1000)
-    second, logp, choices = other(table, 1), prior(table, rng), every(table)
+    second, logp, choices = other(table, 1), prior(table, rng), all_choices(table)
     costs, seconds = table.total(choices), second.total(choices)
     ranges = span(costs, 0.2, 0.8), span(seconds, 0.0, 0.1)
     inside = (costs >= ranges[0].low) & (costs <= ranges[0].high) & (seconds <= ranges[1].high)
@@ -154,11 +154,11 @@ def test_on_a_large_space_both_are_met_and_the_rest_is_refused_in_time(monkeypat
     assert solution.gap < 0.5
     searches: list[object] = []
     search = several_constraints.best_in_range
-    monkeypatch.setattr(several_constraints, "best_in_range", lambda *given: searches.append(given) or search(*given))
+    monkeypatch.setattr(several_constraints, "best_in_range", lambda *args: searches.append(args) or search(*args))
     least = second.smallest()[0]
     constraints = [TableConstraint(table, first), TableConstraint(second, CostRange(least, least + spread))]
     message = "no architecture has both .* GFLOPs and .* ms: with .* GFLOPs the latency reaches down to .* ms"
-    for ask in (most_probable_within, lambda *given: sample_within(*given, 1, rng)):
+    for ask in (most_probable_within, lambda *args: sample_within(*args, 1, rng)):
         with pytest.raises(CostRangeError, match=message):
             ask(constraints, uniform(table))
     assert len(searches) == 1  # for the best there is; the end of the reach takes one dynamic programme
@@ -191,7 +191,7 @@ def test_of_few_draws_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autovid.solver.several_constraints._SHARPNESS", (1.0,))
     rng = np.random.default_rng(3)
     table = chain(rng, 2, 1, 1000)
-    second, logp, choices = other(table, 1), prior(table, rng), every(table)
+    second, logp, choices = other(table, 1), prior(table, rng), all_choices(table)
     costs, seconds = table.total(choices), second.total(choices)
     first = span(costs, 0.2, 0.8)
     inside = (costs >= first.low) & (costs <= first.high)
@@ -214,7 +214,7 @@ def test_a_candidate_that_the_prior_rules_out_is_never_taken() -> None:
     table = chain(rng, 2, 1, 1000)
     second, logp = other(table, 2), prior(table, rng)
     logp[0][0] = logp[1][1] = -np.inf
-    costs, seconds = table.total(every(table)), second.total(every(table))
+    costs, seconds = table.total(all_choices(table)), second.total(all_choices(table))
     constraints = [TableConstraint(table, span(costs, 0.2, 0.8)), TableConstraint(second, span(seconds, 0.2, 0.4))]
     rows = [most_probable_within(constraints, logp).choices, *sample_within(constraints, logp, 20, rng)]
     assert all(row[0] != 0 and row[1] != 1 for row in rows)
@@ -226,7 +226,7 @@ def test_what_lies_just_beside_the_first_range_does_not_hide_that_none_is_inside
     """Costs are in bins: an architecture beside the range reached the other one, and to prove nothing took minutes."""
     rng = np.random.default_rng(0)
     table = chain(rng, 2, 3, 10**7)
-    second, logp, choices = other(table, 0, like=0.9), prior(table, rng), every(table)
+    second, logp, choices = other(table, 0, like=0.9), prior(table, rng), all_choices(table)
     costs, seconds = table.total(choices), second.total(choices)
     first = span(costs, 0.5, 0.5002)
     reach = seconds[first.holds(costs)]

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from graphs import chain, every, logprobs, prior, random_table, tie, two_stream, uniform
+from graphs import all_choices, chain, logprobs, prior, random_table, tie, two_stream, uniform
 
 from autovid.errors import CostRangeError
 from autovid.solver import binned_dp, solve
@@ -44,7 +44,7 @@ def solutions(table, logp, low, high):
 def test_order_is_complete_and_falling(seed):
     rng = np.random.default_rng(seed)
     table = random_table(rng, (5, 1000, 10**10)[seed % 3])
-    choices = every(table)
+    choices = all_choices(table)
     costs = table.total(choices)
     for logp in (prior(table, rng), prior(table, rng, 100.0), uniform(table)):
         p = logprobs(logp, choices)
@@ -63,7 +63,7 @@ def test_order_is_complete_and_falling(seed):
 def test_most_probable_of_420_000_architectures(seed, scale):
     rng = np.random.default_rng(seed)
     table = chain(rng, stages=2, depth=3, top=10**8)
-    choices = every(table)
+    choices = all_choices(table)
     costs, logp = table.total(choices), prior(table, rng, scale)
     p = logprobs(logp, choices)
     middle = int(rng.choice(costs))
@@ -80,7 +80,7 @@ def test_most_probable_of_420_000_architectures(seed, scale):
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_blocks_that_repeat_are_found_in_every_order(scale):
     table = CostTable([Factor((d,), np.array([0, 301, 1009])) for d in range(7)], 0, [3] * 7)
-    logp, choices = [scale * np.array([0.3, 0.0, 0.7])] * 7, every(table)
+    logp, choices = [scale * np.array([0.3, 0.0, 0.7])] * 7, all_choices(table)
     costs = table.total(choices)
     for cost in np.unique(costs).tolist():
         ordered = solutions(table, logp, cost, cost)
@@ -93,7 +93,7 @@ def test_candidates_without_probability_are_never_chosen():
     table = chain(rng, stages=2, depth=2, top=1000)
     logp = prior(table, rng)
     logp[0][1] = logp[2][2] = -np.inf
-    choices = every(table)
+    choices = all_choices(table)
     choices = choices[(choices[:, 0] != 1) & (choices[:, 2] != 2)]
     ordered = list(in_order_of_probability(table, logp, 0, 10**9))
     assert {tuple(s.choices) for s in ordered} == {tuple(c) for c in choices}
@@ -123,7 +123,7 @@ def test_a_range_out_of_reach_names_the_reachable_one():
 def test_a_hole_in_the_span_names_the_nearest_costs(seed):
     rng = np.random.default_rng(seed)
     table = random_table(rng, 10**10)
-    costs = np.unique(table.total(every(table)))
+    costs = np.unique(table.total(all_choices(table)))
     if len(costs) < 2:
         return
     i = int(rng.integers(1, len(costs)))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from graphs import brute_total, every, prior, random_table, two_stream
+from graphs import all_choices, brute_total, prior, random_table, two_stream
 from tolerance import rounding
 
 from autovid.errors import ConfigError
@@ -16,7 +16,7 @@ from autovid.solver.table import MAX_STATES, CostTable, Factor
 def test_total_is_the_sum_of_the_factors(seed):
     rng = np.random.default_rng(seed)
     table = random_table(rng, 10**11)
-    choices = every(table)
+    choices = all_choices(table)
     assert table.total(choices).dtype == np.int64
     np.testing.assert_array_equal(table.total(choices), brute_total(table, choices))
 
@@ -40,7 +40,7 @@ def test_total_refuses_what_is_not_a_choice():
 
 def test_a_table_without_factors_costs_its_constant():
     for table in (CostTable([], 5, [3]), CostTable([], 5, []), CostTable([Factor((), np.array(2))], 3, [2])):
-        assert table.total(every(table)).tolist() == [5] * math.prod(table.sizes)
+        assert table.total(all_choices(table)).tolist() == [5] * math.prod(table.sizes)
         assert table.smallest()[0] == table.largest()[0] == 5
 
 
@@ -48,7 +48,7 @@ def test_a_table_without_factors_costs_its_constant():
 def test_extremes_mean_and_unit_equal_brute_force(seed):
     rng = np.random.default_rng(seed)
     table = random_table(rng, 10**11 if seed % 2 else 5)
-    choices = every(table)
+    choices = all_choices(table)
     costs = table.total(choices)
     for (cost, choice), best in ((table.smallest(), costs.min()), (table.largest(), costs.max())):
         assert cost == best == table.total(choice[None])[0]
@@ -68,7 +68,7 @@ def test_restricting_keeps_the_costs_of_what_is_left(seed):
     allowed = {d: rng.permutation(n)[: rng.integers(1, n + 1)] for d, n in enumerate(table.sizes) if d % 2}
     part = table.restrict(allowed)
     assert part.sizes == tuple(len(allowed[d]) if d in allowed else n for d, n in enumerate(table.sizes))
-    choices = every(part)
+    choices = all_choices(part)
     whole = np.stack([allowed.get(d, np.arange(n))[choices[:, d]] for d, n in enumerate(table.sizes)], axis=1)
     np.testing.assert_array_equal(part.total(choices), table.total(whole))
     assert part.smallest()[0] == table.total(whole).min()

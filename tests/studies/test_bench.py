@@ -44,12 +44,12 @@ def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
     counted = autovid.count(autovid.build(arch.scaled(32, 4)))
     assert (second["name"], second["params"], second["macs"]) == ("mine", counted.params, counted.macs)
     assert second["gflops_of_views"] == 10 * counted.macs / 1e9  # integers, and one division
-    for found in (first, second):
-        assert 0 < found["latency_q1"] <= found["latency_median"] <= found["latency_q3"]
-        assert found["repeats"] == 3
-        assert (found["largest_batch"], found["largest_batch_is"]) == (3, "asked")
-        assert 0 < found["clips_per_second_q1"] <= found["clips_per_second"] <= found["clips_per_second_q3"]
-        assert found["peak_bytes"] > 4 * found["params"]
+    for figures in (first, second):
+        assert 0 < figures["latency_q1"] <= figures["latency_median"] <= figures["latency_q3"]
+        assert figures["repeats"] == 3
+        assert (figures["largest_batch"], figures["largest_batch_is"]) == (3, "asked")
+        assert 0 < figures["clips_per_second_q1"] <= figures["clips_per_second"] <= figures["clips_per_second_q3"]
+        assert figures["peak_bytes"] > 4 * figures["params"]
     assert first["latency_ratio"] == first["clips_per_second_ratio"] == 1  # times divided by themselves
     with (tmp_path / "out" / "table.csv").open() as file:
         assert [float(row["params"]) for row in csv.DictReader(file)] == [first["params"], second["params"]]
@@ -176,19 +176,19 @@ def test_throughputs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine slows down; the ratio does not. What does not fit at all has none."""
     candidate = open_measured("tsn_resnet18", Compute("cpu", "fp32"), frames=1, crop=32)
     measured = Bench([candidate] * 3, BenchSettings(repeats=1))
-    for found, batch in zip(measured.rows, (2, 1, 0)):
-        found.largest_batch = batch
+    for row, batch in zip(measured.rows, (2, 1, 0)):
+        row.largest_batch = batch
     took = iter([9.0, 9.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 16.0, 16.0])
     monkeypatch.setattr("autovid.studies.bench.seconds", lambda run, device: next(took))
     measured._throughputs(lambda text: None)
-    assert [found.clips_per_second for found in measured.rows] == [0.5, 0.25, None]
-    for found in measured.rows:
-        found.clips_per_second = None
+    assert [row.clips_per_second for row in measured.rows] == [0.5, 0.25, None]
+    for row in measured.rows:
+        row.clips_per_second = None
     took = iter([9.0, 9.0, 1.0, 1.0, 2.0])
     with pytest.raises(StopIteration):  # in the place of Ctrl-C: the first round is kept
         measured._throughputs(lambda text: None)
-    assert [found.clips_per_second for found in measured.rows] == [2.0, 1.0, None]
-    assert [found.clips_per_second_ratio for found in measured.rows] == [1.0, 0.5, None]
+    assert [row.clips_per_second for row in measured.rows] == [2.0, 1.0, None]
+    assert [row.clips_per_second_ratio for row in measured.rows] == [1.0, 0.5, None]
 
 
 def test_runs_take_turns_and_a_ratio_is_taken_within_a_round() -> None:

@@ -29,11 +29,11 @@ class Clock:
     def __init__(self) -> None:
         self.pace, self.measured, self.stop_after = 1.0, 0, 10**9
 
-    def __call__(self, runs: Sequence[Any], compute: Compute, repeats: int, together: Sequence[int] = ()) -> list[int]:
+    def __call__(self, runs: Sequence[Any], compute: Compute, repeats: int, calls: Sequence[int] = ()) -> list[int]:
         if self.measured >= self.stop_after:
             raise KeyboardInterrupt
         self.measured += len(runs)
-        return [round(self.pace * (NETWORK if calls == 1 else BLOCK)) for calls in together]
+        return [round(self.pace * (NETWORK if number == 1 else BLOCK)) for number in calls]
 
 
 @pytest.fixture

@@ -51,10 +51,10 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def test_slices_cover_the_range_once() -> None:
-    found = slices(Constraint(Macs(), CostRange(LOW, HIGH)), SPACE, 3)
-    assert (found[0].low, found[-1].high) == (LOW, HIGH)
-    assert all(a.high + 1 == b.low for a, b in pairwise(found))
-    assert max(b - a for a, b in found) - min(b - a for a, b in found) <= 1
+    ranges = slices(Constraint(Macs(), CostRange(LOW, HIGH)), SPACE, 3)
+    assert (ranges[0].low, ranges[-1].high) == (LOW, HIGH)
+    assert all(a.high + 1 == b.low for a, b in pairwise(ranges))
+    assert max(b - a for a, b in ranges) - min(b - a for a, b in ranges) <= 1
     whole, table = slices(Constraint(Macs()), SPACE, 2), Macs().table(SPACE)
     assert (whole[0].low, whole[-1].high) == (table.smallest()[0], table.largest()[0])  # as far as the space reaches
     assert len(slices(Constraint(Macs(), CostRange(LOW, LOW + 1)), SPACE, 8)) == 2

@@ -136,7 +136,7 @@ def test_recalibrated_norms_have_the_architectures_own_statistics(
     from autovid.studies import supernet as module
 
     seen: list[Any] = []
-    monkeypatch.setattr(module, "evaluate_network", lambda net, *given, **options: seen.append(net) or Top1())  # type: ignore[func-returns-value]
+    monkeypatch.setattr(module, "evaluate_network", lambda net, *arguments, **options: seen.append(net) or Top1())  # type: ignore[func-returns-value]
     supernet, videos, compute = open_supernet(searched, "sparse"), open_videos(tiny_videos), Compute("cpu", "fp32")
     arch = supernet.space.sample(1, seed=0)[0]
     for calibrated in (False, True):

@@ -57,9 +57,9 @@ def test_every_strategy_finds_a_good_architecture_of_an_unfinished_table(
     assert search(band, tmp_path / "run", "--flops", RANGE, "--strategy", strategy, "--steps", "30") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"52 of 256 architectures, 104 of 576 trainings; not complete, but all of --flops {RANGE} are there" in shown
-    found = derive(read_search(tmp_path / "run"))
+    derived = derive(read_search(tmp_path / "run"))
     losses = [loss(row) for row in ROWS[BAND]]
-    assert np.mean(TableEvaluator.read(band).look_up(found).loss) < np.median(losses)
+    assert np.mean(TableEvaluator.read(band).look_up(derived).loss) < np.median(losses)
 
 
 def test_an_architecture_that_is_missing_is_an_error_that_says_how_much_is_there(

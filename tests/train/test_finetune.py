@@ -115,7 +115,7 @@ def test_the_command_finds_out_what_fits(
 def small_x3d(**choices: Any) -> Any:
     """An architecture of the space x3d whose every decision has its first candidate, or another."""
     space = load_space("x3d")
-    values = {name: choices.get(name.rsplit(".", 1)[1], found[0]) for name, found in space.candidates.items()}
+    values = {name: choices.get(name.rsplit(".", 1)[1], candidates[0]) for name, candidates in space.candidates.items()}
     return space.fix(values).architecture([0] * len(values)).scaled(32, 4, 1.0, 2)
 
 
@@ -138,8 +138,8 @@ def test_networks_of_one_macro_nest_in_each_other(videos: VideoSet, tmp_path: Pa
     assert torch.allclose(one, other, rtol=0, atol=1e-9)
     file = tmp_path / "large.safetensors"
     safetensors.torch.save_file({n: t.float().contiguous().clone() for n, t in large.state_dict().items()}, file)
-    found = fit(small_x3d(), recipe(), file, videos, new_head=False)
-    assert (found.new_head, found.sliced) == (True, True)
-    assert "cut or widened" in found.notes[0]
+    fitted = fit(small_x3d(), recipe(), file, videos, new_head=False)
+    assert (fitted.new_head, fitted.sliced) == (True, True)
+    assert "cut or widened" in fitted.notes[0]
     with pytest.raises(ConfigError, match="tensors of this network: it is of another kind"):
         nesting(build(ARCH, 12), file)

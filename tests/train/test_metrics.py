@@ -38,7 +38,7 @@ def test_the_order_and_grouping_of_views_do_not_matter() -> None:
             average.add(logits[chunk], video[chunk])
         results.append(average.probabilities())
     # Sums of three numbers below 1, in float64 and in any order.
-    assert all(torch.allclose(found, results[0][0], rtol=0, atol=1e-15) for found, _ in results)
+    assert all(torch.allclose(probabilities, results[0][0], rtol=0, atol=1e-15) for probabilities, _ in results)
     assert results[0][1].tolist() == [0, 2]  # video 1 was never seen
 
 

@@ -295,7 +295,7 @@ def test_stopped_and_resumed_it_is_the_same_bit_for_bit(videos: VideoSet, tmp_pa
         train(tmp_path / "halves", videos, recipe=chosen, progress=StopAt(2))
     train(tmp_path / "halves", videos, recipe=chosen, resume=True)
     states = [RunDirectory.open(tmp_path / name).latest() for name in ("whole", "halves")]
-    one, two = (found.state for found in states if found is not None)
+    one, two = (checkpoint.state for checkpoint in states if checkpoint is not None)
     # The same code on the same bytes, which a checkpoint keeps.
     assert all(torch.equal(one.model[name], two.model[name]) for name in one.model)
     assert all(torch.equal(value, two.optim["weights"][name]) for name, value in one.optim["weights"].items())

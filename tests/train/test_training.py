@@ -175,9 +175,9 @@ def test_a_step_waits_for_the_device_twice(accumulate: int, monkeypatch: pytest.
     for name in ("__float__", "item", "tolist"):
         read = getattr(torch.Tensor, name)
 
-        def counted(self: torch.Tensor, *given: Any, name: str = name, read: Any = read) -> Any:
+        def counted(self: torch.Tensor, *arguments: Any, name: str = name, read: Any = read) -> Any:
             reads.append(name)
-            return read(self, *given)
+            return read(self, *arguments)
 
         monkeypatch.setattr(torch.Tensor, name, counted)
     monkeypatch.setattr(torch, "zeros_like", lambda weight: pytest.fail("momentum made anew"))

@@ -330,7 +330,7 @@ def written_elsewhere(net: Network, fact: Fact) -> dict[str, Tensor]:
             continue
         if table.order and name == "classifier.weight":
             tensor = tensor.roll(FAST, 1)  # the fast path's features come first there
-        names = table.theirs(name)
+        names = table.source_names(name)
         for theirs, piece in zip(names, tensor.chunk(len(names), 2) if len(names) > 1 else [tensor], strict=True):
             state[theirs] = piece.reshape(table.their_shape(name, tuple(piece.shape)))
     return state

@@ -102,7 +102,7 @@ def test_the_trainings_of_dnr_start_as_their_headers_say(
     assert "64 of the file are left out, as dnr replaces what had them" in shown
     model = load_experiment(path).model
     assert isinstance(model, NetworkSpec)
-    found, wanted = load_file(command.split()[-1]), build_network(model, "meta").state_dict()
-    assert {name: tensor.shape for name, tensor in found.items()} == {n: tensor.shape for n, tensor in wanted.items()}
-    assert torch.equal(found["stages.3.2.conv3.weight"], images(50)["layer4.2.conv3.weight"])
-    assert torch.equal(found["stages.0.0.norm1.running_var"], images(50)["layer1.0.bn1.running_var"])
+    imported, expected = load_file(command.split()[-1]), build_network(model, "meta").state_dict()
+    assert {name: tensor.shape for name, tensor in imported.items()} == {n: t.shape for n, t in expected.items()}
+    assert torch.equal(imported["stages.3.2.conv3.weight"], images(50)["layer4.2.conv3.weight"])
+    assert torch.equal(imported["stages.0.0.norm1.running_var"], images(50)["layer1.0.bn1.running_var"])

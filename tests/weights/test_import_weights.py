@@ -94,7 +94,7 @@ def test_no_two_tensors_of_ours_have_one_name_elsewhere() -> None:
                 state = kept(
                     build_network(NetworkSpec(network=network, options=dict(table.needs)), "meta").state_dict()
                 )
-                names = [n for ours in state if not table.is_fresh(ours) for n in table.theirs(ours)]
+                names = [n for target in state if not table.is_fresh(target) for n in table.source_names(target)]
                 if (format, network) != ("torchvision", "tdn_resnet50"):  # starts twice from the same images
                     assert len({*names}) == len(names), (format, network)
 

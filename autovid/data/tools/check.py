@@ -72,10 +72,10 @@ def imbalance(videos: VideoSet) -> str:
     if len(counts) < 2 or max(counts.values()) < 2 * min(counts.values()):
         return ""
     most, least = (pick(counts, key=lambda label: counts[label]) for pick in (max, min))
-    share = f"{100 * counts[most] / len(videos.train):.0f} %"
+    percentage = f"{100 * counts[most] / len(videos.train):.0f} %"
     return (
         f"{videos.classes[most]} has {counts[most]} videos to train on and {videos.classes[least]} {counts[least]}: "
-        f"always to answer {videos.classes[most]} would be right for {share} of them; "
+        f"always to answer {videos.classes[most]} would be right for {percentage} of them; "
         "autovid train --balance draws all classes alike"
     )
 

@@ -55,7 +55,7 @@ class _Source(NamedTuple):
         return sum(HEADER + padded(size) for size, _ in self.stamps) + LABELS
 
 
-class _Plan(NamedTuple):
+class _ShardPlan(NamedTuple):
     """A tar file to be written. `digest`: of all that makes its content."""
 
     name: str
@@ -165,26 +165,26 @@ def _files(root: Path, path: str) -> tuple[bool, tuple[tuple[str, str], ...]]:
     return False, ((suffix if SUFFIX.fullmatch(suffix) else ".video", path),)
 
 
-def _plans(videos: VideoSet, sources: Sequence[_Source], most: int) -> list[_Plan]:
+def _plans(videos: VideoSet, sources: Sequence[_Source], most: int) -> list[_ShardPlan]:
     """Deal the videos to tar files: those of a split together, in an order that mixes the classes."""
     plans = []
     for split in SPLITS:
         own = [source for source in sources if source.split == split]
         groups: list[list[_Source]] = []
-        room = 0
+        space_left = 0
         for place in np.random.default_rng((*b"pack", 256)).permutation(len(own)).tolist():
-            if own[place].size > room:
+            if own[place].size > space_left:
                 groups.append([])
-                room = most
+                space_left = most
             groups[-1].append(own[place])
-            room -= own[place].size
+            space_left -= own[place].size
         for number, group in enumerate(groups):
             name = f"{split}-{number:06d}.tar"
-            plans.append(_Plan(name, tuple(group), _digest([name, str(videos.root.resolve()), group])))
+            plans.append(_ShardPlan(name, tuple(group), _digest([name, str(videos.root.resolve()), group])))
     return plans
 
 
-def _write_all(root: Any, plans: Sequence[_Plan], out: Path, progress: ProgressDisplay) -> list[_Written]:
+def _write_all(root: Any, plans: Sequence[_ShardPlan], out: Path, progress: ProgressDisplay) -> list[_Written]:
     total = sum(len(plan.sources) for plan in plans)
     known = {plan.name: _known(out, plan) for plan in plans}
     done = sum(len(plan.sources) for plan in plans if known[plan.name])
@@ -200,7 +200,7 @@ def _write_all(root: Any, plans: Sequence[_Plan], out: Path, progress: ProgressD
     return [written for plan in plans if (written := known[plan.name])]
 
 
-def _known(out: Path, plan: _Plan) -> _Written | None:
+def _known(out: Path, plan: _ShardPlan) -> _Written | None:
     """Return what is known of a tar file that is there as planned."""
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         written = msgspec.json.decode(_note(out, plan.name).read_bytes(), type=_Written)
@@ -209,7 +209,7 @@ def _known(out: Path, plan: _Plan) -> _Written | None:
     return None
 
 
-def _write(root: Path, plan: _Plan, out: Path, known: dict[str, _Written | None]) -> Iterator[int]:
+def _write(root: Path, plan: _ShardPlan, out: Path, known: dict[str, _Written | None]) -> Iterator[int]:
     """Write a tar file; yield how many videos are in it, and note in `known` what it is in the end."""
     half, places = out / UNDER_WAY / plan.name, []
     with half.open("wb") as raw:
@@ -278,7 +278,7 @@ def _index(
     )
 
 
-def _remove_others(out: Path, plans: Sequence[_Plan]) -> None:
+def _remove_others(out: Path, plans: Sequence[_ShardPlan]) -> None:
     """Remove what is left of an earlier plan. Raises DataError for tar files that no packing has left."""
     planned = {plan.name for plan in plans}
     for note in (out / UNDER_WAY).glob("*.json"):

@@ -74,7 +74,7 @@ class Resizer(msgspec.Struct, frozen=True):
             _remove(half)
 
     def _write(self, video: VideoFile | FrameFolder, half: Path) -> None:
-        frames = video.every(self.settings.short)
+        frames = video.all_frames(self.settings.short)
         if self.settings.keyframes is None:
             write_frames(half, frames, JPEG_QUALITY)
         else:

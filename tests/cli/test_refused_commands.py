@@ -1,4 +1,4 @@
-"""What is wrong with a command or with its data is said in one line before a run directory is made."""
+"""A command that cannot work is refused in one line before a run directory is made; a plan says what would be done."""
 
 import os
 import re

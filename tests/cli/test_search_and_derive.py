@@ -1,4 +1,4 @@
-"""The ways to search and to derive, through the command line, on the tiny space: each ends where it should."""
+"""The commands search and derive with their options, on the tiny space."""
 
 import json
 import shutil

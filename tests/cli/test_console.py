@@ -1,4 +1,4 @@
-"""What commands print: names as they are, and what can be typed next."""
+"""What the console shows: names as they are, and the commands to type next."""
 
 from dataclasses import replace
 from pathlib import Path
