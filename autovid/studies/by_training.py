@@ -217,9 +217,7 @@ def search_by_training(
     """
     recipe, videos = trainer.recipe, trainer.videos
     values = strategy_settings(strategy, options)
-    if not hasattr(values, "rounds"):
-        raise ConfigError(f"--score training: the strategy {strategy} is asked between updates of a supernet's weights")
-    n, rounds = planned(values), values.rounds
+    n, rounds = planned(strategy, values), values.rounds
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
     settings = SearchSettings(
@@ -260,9 +258,16 @@ class _Silent(Progress):
     def close(self) -> None: ...
 
 
-def planned(settings: Any) -> int:
-    """Return how many architectures a strategy scores in all."""
-    return int(settings.architectures if hasattr(settings, "architectures") else settings.rounds * settings.batch)
+def planned(strategy: str, settings: Any) -> int:
+    """Return how many architectures a strategy scores in all, as far as its settings tell.
+
+    Raises ConfigError for one that needs a supernet.
+    """
+    if not hasattr(settings, "rounds"):
+        raise ConfigError(f"--score training: the strategy {strategy} is asked between updates of a supernet's weights")
+    if hasattr(settings, "architectures"):
+        return int(settings.architectures)
+    return int(settings.rounds * getattr(settings, "batch", 1))
 
 
 def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint] = ()) -> list[Architecture]:
