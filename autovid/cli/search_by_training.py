@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from autovid.search import Constraint
     from autovid.search.plan import LoadedSearch
-    from autovid.space import Architecture, SearchSpace
+    from autovid.space import SearchSpace
     from autovid.studies import Comparison, Trainer
     from autovid.studies.by_training import Job, Runner
     from autovid.train import Evaluation, Recipe
@@ -145,7 +145,7 @@ def _with_number(strategy: str, options: "Mapping[str, Any]", n: int | None, sai
     if takes(strategy, "architectures"):
         if said == "-n" and n is not None and "architectures" in options:
             raise ConfigError("-n and --set strategy.architectures say the same; leave one of them out")
-        return {"architectures": n or 16, **options}
+        return {**options, **({} if n is None else {"architectures": n})}
     if n is not None:
         raise ConfigError(
             f"{said}: the strategy {strategy} has no setting `architectures`; "
@@ -160,7 +160,7 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
     from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
-    from autovid.studies.by_training import draw
+    from autovid.studies.by_training import draw, like, space_of
     from autovid.train import find_architecture
 
     ranges = options.ranges(args)
@@ -185,18 +185,6 @@ def _searched(text: str) -> Path:
     path = Path(text)
     whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
     return path.parent if whole else path
-
-
-def like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
-    """Return a range of MACs around an architecture, and the other ranges of its search, if `path` is a search."""
-    from autovid.costs import Macs
-    from autovid.run import RunDirectory
-    from autovid.search import Constraint
-    from autovid.search.derivation import read_recorded
-    from autovid.studies import range_around
-
-    recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()
-    return [Constraint(Macs(), range_around(space, rival)), *(c for c in recorded if c.cost != Macs())]
 
 
 def _of_search(args: argparse.Namespace, loaded: "LoadedSearch") -> _Job:
@@ -255,13 +243,6 @@ def _show_plan(job: _Job) -> None:
     print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
-
-
-def space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
-    """Return the space of the searched architecture: the one that its search has kept, or the shipped one it names."""
-    if path is None or rival is None:
-        return "two_stream"
-    return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
 
 
 def _show(comparison: "Comparison", out: Path) -> None:

@@ -60,6 +60,16 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     seed: int = 0
 
 
+def read_values(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all values of a recipe, with `changes` for some. Raises ConfigError for a key or value that cannot be."""
+    if odd := sorted(changes.keys() - set(SearchValues.__struct_fields__)):
+        raise ConfigError(f"the recipe of a search has no {odd[0]}; it has {', '.join(SearchValues.__struct_fields__)}")
+    try:
+        return msgspec.structs.asdict(msgspec.convert(dict(changes), SearchValues))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the recipe of a search: {error}") from None
+
+
 def values_for(values: SearchValues, score: str, used: Collection[str]) -> dict[str, Any]:
     """Return the values that a search with another score than the supernet has used for, by key.
 
