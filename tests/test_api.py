@@ -47,13 +47,15 @@ def test_a_search_derives_its_own_architecture_and_others(run: SearchRun) -> Non
 
 
 def test_derive_chooses_anew_as_the_command_does(run: SearchRun, tmp_path: Path, tiny_videos: Path) -> None:
-    inside = "0.0076:0.0079"
-    arch = run.derive({"flops": inside}, device="cpu")
+    inside, hours = "0.0076:0.0079", 20  # more time than it takes, so that no clock has a say
+    long = {"budget": hours * 3600.0, "device": "cpu"}
+    arch = run.derive({"flops": inside}, **long)
     assert arch.provenance["chosen"].startswith("chosen among")
     written = tmp_path / "a.yaml"
-    assert main(["derive", str(run.path), "--flops", inside, "--device", "cpu", "-o", str(written)]) == 0
+    words = ["--flops", inside, "--device", "cpu", "--budget", f"{hours}h", "-o", str(written)]
+    assert main(["derive", str(run.path), *words]) == 0
     assert load_architecture(written) == arch
-    assert run.derive({"flops": inside}, data=tiny_videos, device="cpu").choices == arch.choices
+    assert run.derive({"flops": inside}, data=tiny_videos, **long).choices == arch.choices
     scaled = run.derive(scale={"crop": 64, "frames": 32})
     assert (scaled.reference.crop, scaled.reference.frames) == (64, 32)
 
