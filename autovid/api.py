@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
     from autovid.export.prediction import Prediction
     from autovid.models import Model
+    from autovid.search import Constraint
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.front import Front
@@ -307,7 +308,7 @@ def _search_by_training(
     what = space if isinstance(space, SearchSpace) else load_space(space or space_of(searched, rival))
     kept = searched / "latency.json" if searched is not None else None
     table = Path(latency_table) if latency_table else kept if kept is not None and kept.is_file() else None
-    resolved = read_constraints(what, constraints, {"latency": table} if table else {})
+    resolved: Sequence[Constraint] = read_constraints(what, constraints, {"latency": table} if table else {})
     if not resolved:
         if searched is None or rival is None:
             raise ConfigError("a range is needed, such as constraints={'flops': 'MIN:MAX'}, or `searched`")
