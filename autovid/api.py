@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from autovid.data.frame_cache import CacheSize
     from autovid.export.prediction import Prediction
     from autovid.models import Model
+    from autovid.search import Constraint
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.front import Front
@@ -50,20 +51,50 @@ class SearchRun:
         return read_search(self.path)
 
     def derive(
-        self, constraints: Ranges | None = None, *, files: Files = MappingProxyType({}), no_range: bool = False
+        self,
+        constraints: Ranges | None = None,
+        *,
+        files: Files = MappingProxyType({}),
+        no_range: bool = False,
+        data: str | Path | None = None,
+        budget: float = 120.0,
+        finalists: int | None = None,
+        epochs: float | None = None,
+        scale: Mapping[str, float] = MappingProxyType({}),
+        device: str = "auto",
     ) -> "Architecture":
-        """Return the search's architecture, or with `constraints` another one from the same search.
+        """Return the search's architecture, or with `constraints` another one, as `autovid derive` does.
 
+        Inside `constraints` it is chosen anew in about `budget` seconds, with the search's videos or with `data`.
         `files`: of costs that need one, such as {"latency": "table.json"}; the run keeps those that it was given.
-        Raises CostRangeError where the constraints hold nothing.
+        `finalists`: so many are trained by successive halving, the last one for `epochs`, and the winner is taken.
+        `scale`: the same at another crop, frames or depth. `no_range`: the prior's most probable one.
+        Raises ConfigError, CostRangeError where the constraints hold nothing, DataError.
         """
-        from autovid.search import derive, read_constraints
+        from autovid.run import Progress
+        from autovid.search import read_constraints
+        from autovid.search.derivation import described_scale
+        from autovid.studies.finalists import derive_finalist
+        from autovid.studies.front import TrainingPlan
+        from autovid.studies.supernet import derive_again
 
-        searched = self.searched
-        if constraints is None:
-            return derive(searched, no_range=no_range)
-        others = read_constraints(searched.space, constraints, self._cost_files(files))
-        return derive(searched, others, no_range=no_range)
+        if no_range and (constraints or finalists):
+            raise ConfigError("no_range asks for no range at all; leave out constraints and finalists")
+        if (data is not None and not (constraints or finalists)) or (epochs is not None and not finalists):
+            raise ConfigError("data is for choosing anew, and epochs for finalists: give constraints or finalists, too")
+        if odd := sorted(scale.keys() - {"crop", "frames", "depth"}):
+            raise ConfigError(f"scale has no {odd[0]}; it has crop, frames and depth")
+        searched, videos = self.searched, None if data is None else str(data)
+        asked = read_constraints(searched.space, constraints or {}, self._cost_files(files)) or None
+        if finalists:
+            plan = TrainingPlan(epochs)
+            arch, _ = derive_finalist(self.path, searched, finalists, plan, asked, data=videos, device=device)
+        else:
+            with Progress(f"choice of {self.path}").of_phases() as show:
+                arch = derive_again(
+                    self.path, searched, asked, no_range=no_range, data=videos, seconds=budget, device=device, show=show
+                )
+        return described_scale(arch, **scale) if scale else arch  # type: ignore[arg-type]
 
     def front(
         self,
@@ -111,12 +142,14 @@ class TrainedRun:
 
 
 def search(
-    space: "SearchSpace | str | Path" = "two_stream",
+    space: "SearchSpace | str | Path | None" = None,
     constraints: Ranges = MappingProxyType({}),
     *,
     data: str | Path = SYNTHETIC,
     out: str | Path | None = None,
     strategy: str = "parsec",
+    score: str | None = None,
+    searched: SearchRun | str | Path | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
     recipe: Literal["proxy", "full"] | None = None,
     files: Files = MappingProxyType({}),
@@ -132,32 +165,80 @@ def search(
 ) -> SearchRun:
     """Search a space, as `autovid search` does, and return the finished run.
 
-    `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}; `files`: of costs that need one, such as
-    {"latency": "table.json"}. `data`: a folder, a CSV file, or "synthetic". `budget`: seconds; where neither that nor
-    recipe, steps or epochs are given, 600, or 3,600 with `data`. `options`: of the strategy. `changes`: epochs, steps,
-    batch, lr, arch_lr, frames, crop, stride, jitter. `cache`: decoded frames in memory: "auto" (where they fit), "off"
-    or bytes. `out` is a new directory (default: runs/search-SPACE). `plugins`: files of code to run, "FILE.py".
+    `space`: two_stream unless given. `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}; `files`: of costs
+    that need one. `data`: a folder, a CSV file, or "synthetic". `score`: "supernet", "training" (each architecture
+    alone, and `searched` beside them) or "table:NAME"; by default the strategy's own. `budget`: seconds; where neither
+    that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are the strategy's. `changes`: of
+    the recipe of a search (epochs, steps, batch, lr, arch_lr, frames, crop, ...), or of a training; for a table steps.
+    `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default:
+    runs/search-SPACE, or for trainings runs/STRATEGY-SPACE). `plugins`: files of code to run.
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
+    from autovid.search.strategy import SUPERNET, TRAINING, score_of
+    from autovid.space import SearchSpace, load_space
+
+    _begin(plugins)
+    way, rival = score_of(strategy, score), searched.path if isinstance(searched, SearchRun) else searched
+    if way != TRAINING and rival is not None:
+        raise ConfigError('searched is compared with trained architectures: give score="training"')
+    if way != SUPERNET and budget is not None:
+        raise ConfigError(f"budget is for a supernet, not for score={way!r}")
+    if way == TRAINING:
+        return _search_by_training(
+            space, constraints, Path(rival) if rival is not None else None, changes,
+            data=data, out=out, strategy=strategy, options=options, recipe=recipe, files=files, seed=seed,
+            device=device, precision=precision, decoders=decoders, cache=cache, resume=resume,
+        )  # fmt: skip
+    what = space if isinstance(space, SearchSpace) else load_space(space or "two_stream")
+    if way != SUPERNET:
+        if str(data) != SYNTHETIC or recipe is not None:
+            raise ConfigError(f"data and recipe are for networks that learn, not for score={way!r}")
+        return _search_by_table(what, constraints, files, way, changes, out, strategy, options, seed, resume)
+    return _search_by_supernet(
+        what, constraints, files, changes, data=data, out=out, strategy=strategy, options=options, recipe=recipe,
+        seed=seed, device=device, precision=precision, decoders=decoders, cache=cache, budget=budget, resume=resume,
+    )  # fmt: skip
+
+
+def _search_by_supernet(
+    what: "SearchSpace",
+    constraints: Ranges,
+    files: Files,
+    changes: Mapping[str, Any],
+    *,
+    data: str | Path,
+    out: str | Path | None,
+    strategy: str,
+    options: Mapping[str, Any],
+    recipe: Literal["proxy", "full"] | None,
+    seed: int,
+    device: str,
+    precision: str,
+    decoders: int,
+    cache: "CacheSize",
+    budget: float | None,
+    resume: bool,
+) -> SearchRun:
+    """Search with scores by the supernet."""
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
     from autovid.data.sources import recorded_source
     from autovid.kernels.compute import Compute
-    from autovid.search import parse_constraints, settings_for
     from autovid.search.budget import budget_of, within_budget
+    from autovid.search.part_ranges import parse_constraints
+    from autovid.search.plan import read_values
     from autovid.search.run import planned
     from autovid.search.run import search as run_search
-    from autovid.space import SearchSpace, load_space
+    from autovid.search.settings import settings_for
 
-    _begin(plugins)
-    what = space if isinstance(space, SearchSpace) else load_space(space)
+    values = read_values({**changes, "seed": seed})
     resolved = parse_constraints(what, constraints, _paths(files))
     videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
-    seconds = budget_of(budget, recipe, changes.get("steps"), changes.get("epochs"), embedded)
+    seconds = budget_of(budget, recipe, values["steps"], values["epochs"], embedded)
     settings = settings_for(
         what,
         proxy=seconds is not None or recipe == "proxy" or (recipe is None and embedded),
-        videos=len(videos.train), constrained=bool(resolved), strategy=strategy, options=options, seed=seed, **changes,
+        videos=len(videos.train), constrained=bool(resolved), strategy=strategy, options=options, **values,
     )  # fmt: skip
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
@@ -170,6 +251,84 @@ def search(
             cache=frames, resume=resume, source=recorded_source(data),
         )  # fmt: skip
     return SearchRun(result.path)
+
+
+def _search_by_table(
+    what: "SearchSpace",
+    constraints: Ranges,
+    files: Files,
+    score: str,
+    changes: Mapping[str, Any],
+    out: str | Path | None,
+    strategy: str,
+    options: Mapping[str, Any],
+    seed: int,
+    resume: bool,
+) -> SearchRun:
+    """Search with scores from a table."""
+    from autovid.search.part_ranges import parse_constraints
+    from autovid.search.strategy import TABLE
+    from autovid.studies import load_benchmark, search_by_table
+
+    if odd := sorted(changes.keys() - {"steps"}):
+        raise ConfigError(f"a search by a table has no {odd[0]}; it has steps, the number of rounds of asking")
+    path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
+    search_by_table(
+        what, parse_constraints(what, constraints, _paths(files)), load_benchmark(score.removeprefix(TABLE)), path,
+        strategy=strategy, options=options, seed=seed, rounds=changes.get("steps"), resume=resume,
+    )  # fmt: skip
+    return SearchRun(path)
+
+
+def _search_by_training(
+    space: "SearchSpace | str | Path | None",
+    constraints: Ranges,
+    searched: Path | None,
+    changes: Mapping[str, Any],
+    *,
+    data: str | Path,
+    out: str | Path | None,
+    strategy: str,
+    options: Mapping[str, Any],
+    recipe: Literal["proxy", "full"] | None,
+    files: Files,
+    seed: int,
+    device: str,
+    precision: str,
+    decoders: int,
+    cache: "CacheSize",
+    resume: bool,
+) -> SearchRun:
+    """Search by training every architecture alone, beside the one that was searched."""
+    from autovid.costs.cost import kept_files
+    from autovid.data import open_videos
+    from autovid.data.sources import recorded_source
+    from autovid.search import read_constraints
+    from autovid.space import SearchSpace, load_space
+    from autovid.studies import Trainer, find_rival, search_by_training
+    from autovid.studies.by_training import like, space_of
+    from autovid.train import find_architecture, make_recipe
+
+    rival = find_architecture(searched) if searched is not None else None
+    what = space if isinstance(space, SearchSpace) else load_space(space or space_of(searched, rival))
+    kept = kept_files(searched) if searched is not None else {}
+    resolved: Sequence[Constraint] = read_constraints(what, constraints, {**kept, **_paths(files)})
+    if not resolved:
+        if searched is None or rival is None:
+            raise ConfigError("a range is needed, such as constraints={'flops': 'MIN:MAX'}, or `searched`")
+        resolved = like(what, searched, rival)
+    plan = make_recipe(
+        what, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"),
+        **{**changes, "seed": seed, "precision": precision},
+    )  # fmt: skip
+    videos = open_videos(str(data), seed=seed)
+    path = Path(out) if out is not None else _free_directory(f"{strategy}-{what.name}")
+    search_by_training(
+        what, resolved, Trainer(videos, recorded_source(data), plan, device, decoders, cache), path, strategy=strategy,
+        options=options, seed=seed, rival=find_rival(searched, videos, plan) if searched is not None else None,
+        resume=resume,
+    )  # fmt: skip
+    return SearchRun(path)
 
 
 def train(

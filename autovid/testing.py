@@ -173,6 +173,10 @@ def check_strategy(make: Callable[[Problem], Strategy], problem: Problem) -> Non
     """
     strategy = make(problem)
     assert strategy.weighting in ("equal", "likelihood"), f"weighting is {strategy.weighting!r}"
+    score = getattr(strategy, "score", "supernet")
+    assert score in ("supernet", "training"), f"score is {score!r}: the strategy's own way is supernet or training"
+    has_rounds = strategy.interleaved or hasattr(strategy.Settings, "rounds")
+    assert has_rounds, "Settings has no `rounds`: a strategy that is not interleaved would never be asked"
     first = _history(strategy, problem)
     second = _history(make(problem), problem)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)), "equal seeds give other architectures"

@@ -1,12 +1,15 @@
 """From Python: what the commands do, with the same figures in the same files."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import autovid
 from autovid.api import SearchRun, TrainedRun
+from autovid.cli import main
 from autovid.errors import ConfigError, CostRangeError
 from autovid.plugins import forget_plugins
 from autovid.space import load_architecture
@@ -45,6 +48,76 @@ def test_a_search_derives_its_own_architecture_and_others(run: SearchRun) -> Non
         run.derive({"flops": "5:6"})
 
 
+def test_derive_chooses_anew_as_the_command_does(run: SearchRun, tmp_path: Path, tiny_videos: Path) -> None:
+    inside, hours = "0.0076:0.0079", 20  # more time than it takes, so that no clock has a say
+    long = {"budget": hours * 3600.0, "device": "cpu"}
+    arch = run.derive({"flops": inside}, **long)
+    assert arch.provenance["chosen"].startswith("chosen among")
+    written = tmp_path / "a.yaml"
+    words = ["--flops", inside, "--device", "cpu", "--budget", f"{hours}h", "-o", str(written)]
+    assert main(["derive", str(run.path), *words]) == 0
+    assert load_architecture(written) == arch
+    assert run.derive({"flops": inside}, data=tiny_videos, **long).choices == arch.choices
+    scaled = run.derive(scale={"crop": 64, "frames": 32})
+    assert (scaled.reference.crop, scaled.reference.frames) == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"no_range": True, "constraints": {"flops": "0.0076:0.0079"}}, "no_range asks for no range at all"),
+        ({"data": "synthetic"}, "give constraints or finalists, too"),
+        ({"epochs": 1.0}, "give constraints or finalists, too"),
+        ({"scale": {"width": 2}}, "scale has no width"),
+    ],
+)
+def test_what_cannot_be_derived(run: SearchRun, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run.derive(**asked)
+
+
+def test_architectures_are_trained_beside_the_searched_one(run: SearchRun, tiny_videos: Path, tmp_path: Path) -> None:
+    baseline = autovid.search(
+        data=tiny_videos, strategy="random", searched=run, options={"architectures": 1}, out=tmp_path / "baseline",
+        epochs=0.3, **SMALL,
+    )  # fmt: skip
+    settings = baseline.searched.settings
+    assert (settings.strategy, settings.score) == ("random", "training")
+    with (baseline.path / "table.csv").open() as lines:
+        assert [row["kind"] for row in csv.DictReader(lines)] == ["searched", "random"]
+    assert baseline.derive().choices == load_architecture(baseline.path / "architecture.yaml").choices
+
+
+def test_a_table_scores(tmp_path: Path) -> None:
+    options = {"architectures": 2}
+    run = autovid.search(
+        "bench", {"flops": "0.00254:0.00258"}, score="table:bench", strategy="random", options=options,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert run.searched.settings.score == "table:bench"
+    assert 2_540_000 <= run.derive().macs() <= 2_580_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"bacth": 4}, "the recipe of a search has no bacth; it has epochs, steps, batch"),
+        ({"batch": "many"}, "the recipe of a search: Expected `int"),
+        ({"score": "guess"}, "score guess: give supernet, training or table:NAME"),
+        ({"score": "training", "strategy": "random", "samples": 3}, "a recipe has no samples; it has epochs, batch"),
+        ({"score": "training", "budget": 60.0}, "budget is for a supernet"),
+        ({"searched": "runs/x"}, "searched is compared with trained architectures"),
+        ({"score": "table:bench", "space": "bench", "batch": 3}, "a search by a table has no batch; it has steps"),
+        ({"score": "table:bench", "space": "bench", "recipe": "proxy"}, "data and recipe are for networks that learn"),
+    ],
+)
+def test_what_a_search_does_not_know(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+    space = {"space": "tiny", "constraints": {"flops": "0.0075:0.008"}} if "space" not in asked else {}
+    with pytest.raises(ConfigError, match=message):
+        autovid.search(**space, **asked, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_training_is_evaluated_by_the_views_of_a_name(trained: TrainedRun, tiny_videos: Path) -> None:
     assert trained.evaluation.top1 == json.loads((trained.path / "evaluation-center.json").read_text())["top1"]
     again = autovid.evaluate(trained, device="cpu")
@@ -60,6 +133,11 @@ def test_predictions_are_one_a_video_or_one_a_window(trained: TrainedRun, tiny_v
     assert autovid.predict(trained, videos[0], device="cpu") == predictions[:1]
     with pytest.raises(ConfigError, match="window -1"):
         autovid.predict(trained, videos, window=-1)
+
+
+def test_a_training_names_what_its_recipe_has(run: SearchRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a recipe has no bacth; it has epochs, batch, lr"):
+        autovid.train(run.derive(), out=tmp_path / "train", bacth=4)
 
 
 def test_a_network_by_name_takes_the_next_free_directory(

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import options, search_by_training, training
+from autovid.cli import options, training
 from autovid.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _random(args: argparse.Namespace, count_word: str, by_name: "Mapping[str, Co
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
     from autovid.space import Architecture, load_space
-    from autovid.studies.by_training import draw
+    from autovid.studies import by_training
     from autovid.studies.side_by_side import Contender
 
     count = count_word.removeprefix(RANDOM)
@@ -121,11 +121,11 @@ def _random(args: argparse.Namespace, count_word: str, by_name: "Mapping[str, Co
     ranges = options.ranges(args)
     if not ranges and like is None:
         raise ConfigError(f"{count_word} draws from a range: give --flops MIN:MAX, or an architecture to draw its like")
-    space = load_space(args.space or search_by_training.space_of(place, like))
+    space = load_space(args.space or by_training.space_of(place, like))
     constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args))
     if place is not None and like is not None and not constraints:
-        constraints = search_by_training.like(space, place, like)
-    archs = draw(space, int(count), args.seed, whole_constraints(constraints, space))
+        constraints = by_training.like(space, place, like)
+    archs = by_training.draw(space, int(count), args.seed, whole_constraints(constraints, space))
     return [Contender(f"random-{number}", "random", arch) for number, arch in enumerate(archs, 1)]
 
 

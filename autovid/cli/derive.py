@@ -71,10 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from autovid.cli.console import show_derived
     from autovid.fileio import explained
     from autovid.run import Progress, write_atomic
-    from autovid.search import derive, read_constraints, read_search
-    from autovid.search.choice import ChoiceEvidence
+    from autovid.search import read_constraints, read_search
     from autovid.search.derivation import source_of
-    from autovid.studies.supernet import choose_again
+    from autovid.studies.supernet import derive_again
 
     if args.front and args.finalists:
         raise ConfigError("--front and --finalists are two ways to derive; give one of them")
@@ -98,17 +97,14 @@ def run(args: argparse.Namespace) -> int:
     with launch.waiting("derive", f"reading {args.search}"):
         searched = read_search(args.search)
     others = read_constraints(searched.space, ranges, options.cost_files(args, Path(args.search)))
-    choice: ChoiceEvidence | str = ""
-    if others and not args.finalists:
-        with Progress(f"choice of {args.search}").of_phases() as show:
-            choice = choose_again(
-                Path(args.search), searched, others, data=args.data, seconds=args.budget, device=args.device, show=show
-            )
     if args.finalists:
         arch = _finalist(args, searched, others or None)
     else:
-        with launch.waiting("derive", "choosing"):
-            arch = derive(searched, others or None, no_range=args.no_range, choice=choice)
+        with Progress(f"choice of {args.search}").of_phases() as show:
+            arch = derive_again(
+                Path(args.search), searched, others, no_range=args.no_range, data=args.data, seconds=args.budget,
+                device=args.device, show=show,
+            )  # fmt: skip
     if scale:
         from autovid.search.derivation import described_scale
 
@@ -125,16 +121,16 @@ def _finalist(
 ) -> "Architecture":
     """Train the finalists; return the winner."""
     from autovid.cli.console import show_finalists
-    from autovid.studies.finalists import best_architectures, halve, videos_of, winner
+    from autovid.studies.finalists import FOLDER, derive_finalist
     from autovid.studies.front import TrainingPlan
 
     run = Path(args.search)
-    archs = best_architectures(searched, args.finalists, constraints)
-    videos, source = videos_of(run, searched, args.data)
     plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *options.own_words()]))
-    best, results = halve(archs, plan.trainer(searched, videos, source, args.device), run / "finalists")
-    show_finalists(results, best.hash, run / "finalists")
-    return winner(best, results, searched, constraints)
+    arch, results = derive_finalist(
+        run, searched, args.finalists, plan, constraints, data=args.data, device=args.device
+    )
+    show_finalists(results, arch.hash, run / FOLDER)
+    return arch
 
 
 def _front(args: argparse.Namespace) -> int:

@@ -83,14 +83,20 @@ def note(workers: int) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise ConfigError for options that have no effect without --workers."""
+    """Raise ConfigError for options of workers that do not go together."""
     values = vars(args)
-    if values.get("processes") and (values.get("workers_of_run") or values.get("score", "supernet") != "supernet"):
-        other = "--workers" if values.get("workers_of_run") else f"--score {values['score']}"
-        raise ConfigError(f"--processes does not go with {other}; leave one of them out")
-    needless = [name for name in ("address", "cpus_per_worker", "gpus_per_worker") if values.get(name)]
-    trained = values.get("score") == "training"  # side by side, each on one worker
-    if needless and "workers_of_run" in values and not args.workers_of_run and not trained:
+    if values.get("processes") and values.get("workers_of_run"):
+        raise ConfigError("--processes does not go with --workers; leave one of them out")
+    if "score" not in values:  # a search does so as soon as it knows its score
+        check_address(args)
+
+
+def check_address(args: argparse.Namespace, trials: bool = False) -> None:
+    """Raise ConfigError for options that have no effect without --workers; `trials` may have an address."""
+    values = vars(args)
+    names = ("cpus_per_worker", "gpus_per_worker", *(() if trials else ("address",)))
+    needless = [name for name in names if values.get(name)]
+    if needless and "workers_of_run" in values and not args.workers_of_run:
         raise ConfigError(f"--{needless[0].replace('_', '-')} is for workers on Ray: say how many with --workers")
 
 

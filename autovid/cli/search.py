@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from autovid.cli import launch, options, search_by_training, training
-from autovid.cli.search_arguments import arguments
+from autovid.cli.search_arguments import arguments, check_used
 from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arguments", "run", "run_name"]
 
-SPACE = "two_stream"
+SPACE, STRATEGY = "two_stream", "parsec"
 RECIPE = (
     "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
     "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
@@ -31,19 +31,42 @@ RECIPE = (
 
 def run_name(args: argparse.Namespace) -> str:
     """Return the name of the run directory. Raises ConfigError and CostRangeError for what cannot be searched."""
-    return f"search-{(_load(args).space if args.experiment else _asked(args)[0]).name}"
+    way = _find_way(args)
+    return f"search-{(way.loaded.space if way.loaded is not None else _asked(args)[0]).name}"
+
+
+class _Way(NamedTuple):
+    """The strategy that searches, how its architectures are scored, and the experiment, where one is searched."""
+
+    strategy: str
+    score: str
+    loaded: "LoadedSearch | None" = None
+
+
+def _find_way(args: argparse.Namespace) -> _Way:
+    """Return the way to search that the flags ask for, or the experiment. Raises ConfigError."""
+    from autovid.search.strategy import score_of
+
+    baseline = args.experiment is not None and search_by_training.is_baseline(args.experiment)
+    way = _Way(args.strategy or ("random" if baseline else STRATEGY), "")
+    way = way._replace(score=score_of(way.strategy, args.score))
+    if args.experiment and not (baseline and way.score == "training"):
+        loaded = _load(args)
+        way = _Way(loaded.strategy, loaded.score, loaded)
+    check_used(args, way.score)
+    launch.check_address(args, trials=way.score == "training")
+    return way
 
 
 def run(args: argparse.Namespace) -> int:
-
-    if args.score == "training":
-        search_by_training.run(args)
+    """Search as the strategy's score asks for."""
+    way = _find_way(args)
+    if way.score == "training":
+        search_by_training.run(args, way.strategy, way.loaded)
         return 0
-    if args.score.startswith("table:"):
-        return _by_table(args)
-    if args.score != "supernet":
-        raise ConfigError(f"--score {args.score}: give supernet, training or table:NAME")
-    plan = _experiment(args) if args.experiment else _flags(args)
+    if way.score != "supernet":
+        return _by_table(args, way)
+    plan = _flags(args, way.strategy) if way.loaded is None else _experiment(args, way.loaded)
     if plan is None:
         return 0
     with launch.second_process(args) if _tries_two(args, plan) else contextlib.nullcontext(0) as threads:
@@ -143,19 +166,30 @@ def _repeated(settings: "SearchSettings") -> str:
     return shlex.join(["autovid", *words])
 
 
-def _by_table(args: argparse.Namespace) -> int:
+def _by_table(args: argparse.Namespace, way: _Way) -> int:
     """Search with scores from a table: seconds, and no data."""
     from autovid.cli.console import show_search_result
-    from autovid.search.strategy import read_strategy_options
+    from autovid.search.plan import values_for
+    from autovid.search.strategy import TABLE, read_strategy_options
     from autovid.studies import load_benchmark, search_by_table
 
-    table = load_benchmark(args.score.removeprefix("table:"))
-    space, constraints = _asked(args)
+    table = load_benchmark(way.score.removeprefix(TABLE))
+    if way.loaded is None:
+        strategy_options, others = read_strategy_options(args.settings)
+        if others:
+            raise ConfigError(f"--set {others[0]}: a search by a table takes strategy.KEY alone")
+        space, constraints = _asked(args)
+        seed, rounds = args.seed or 0, args.steps
+    else:
+        space, constraints, strategy_options = way.loaded.space, way.loaded.constraints, way.loaded.options
+        values = values_for(way.loaded.experiment.recipe, way.score, ("seed", "steps"))
+        seed, rounds = values["seed"], values["steps"]
+    if rounds is not None and not isinstance(rounds, int):
+        raise ConfigError("--steps of a search by a table is one number: how often the strategy is asked")
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
     result = search_by_table(
-        space, constraints, table, Path(out), strategy=args.strategy,
-        options=read_strategy_options(args.settings)[0], seed=args.seed or 0, rounds=args.steps, resume=args.resume,
-        resume_command=options.resume_command(out),
+        space, constraints, table, Path(out), strategy=way.strategy, options=strategy_options, seed=seed, rounds=rounds,
+        resume=args.resume, resume_command=options.resume_command(out),
     )  # fmt: skip
     print(f"table   {table.file.space}: {table.coverage()}")
     show_search_result(result, "DATA")
@@ -183,7 +217,7 @@ def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) ->
     print("\nready; nothing was searched (--dry-run)" if available else "\nto be given: --data")
 
 
-def _flags(args: argparse.Namespace) -> _Plan | None:
+def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
     """Return the search that the flags alone ask for; None after a dry run."""
     from autovid.search import settings_for
     from autovid.search.budget import budget_of
@@ -210,8 +244,7 @@ def _flags(args: argparse.Namespace) -> _Plan | None:
         constrained=bool(constraints),
         in_range=args.in_range,
         seed=seed,
-        strategy=args.strategy,
-        score=args.score,
+        strategy=strategy,
         options=strategy_options,
         choice=choice,
         **changes,
@@ -228,11 +261,10 @@ def _flags(args: argparse.Namespace) -> _Plan | None:
     return _Plan(space, videos, source, settings, constraints, budget)
 
 
-def _experiment(args: argparse.Namespace) -> _Plan | None:
+def _experiment(args: argparse.Namespace, loaded: "LoadedSearch") -> _Plan | None:
     """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
     from autovid.search.plan import SearchPlan
 
-    loaded = _load(args)
     seed = loaded.experiment.recipe.seed
     data_argument = args.data if args.data is not None else loaded.experiment.data
     videos, source = training.open_data(data_argument, seed) if data_argument else (None, "")
@@ -279,7 +311,12 @@ def _read(args: argparse.Namespace) -> "LoadedSearch":
     if path is None:
         raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
     check_command(path, "search")
-    flags = training.flag_settings(args, RECIPE, "recipe.")
+    if args.budget or args.recipe:
+        flag = "budget" if args.budget else "recipe"
+        raise ConfigError(f"--{flag} is for a search without an experiment, which has its own recipe: change its steps")
+    flags = training.flag_settings(args, ("space", "score"), "")
+    flags += [f"strategy.name={json.dumps(args.strategy)}"] * (args.strategy is not None)
+    flags += training.flag_settings(args, RECIPE, "recipe.")
     flags += ["recipe.in_range=true"] * args.in_range
     flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
     flags += [f"recipe.seed={args.seed}"] * bool(args.seed) + launch.settings(args)

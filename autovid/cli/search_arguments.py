@@ -3,6 +3,35 @@
 import argparse
 
 from autovid.cli import launch, options, search_by_training, training
+from autovid.errors import ConfigError
+
+SUPERNET, TRAINING, TABLE = "supernet", "training", "table:NAME"
+USED_BY = {  # of options that not every score uses, by the names of their values
+    **dict.fromkeys(("recipe", "epochs", "batch", "lr", "sync_norm", "data"), (SUPERNET, TRAINING)),
+    **dict.fromkeys(("frames", "crop", "stride", "jitter", "dry_run"), (SUPERNET, TRAINING)),
+    **dict.fromkeys(("samples", "beta", "cost_gradient", "open_prior", "likelihood", "in_range"), (SUPERNET,)),
+    **dict.fromkeys(("budget", "arch_lr", "archs_per_update", "split", "alpha_every"), (SUPERNET,)),
+    **dict.fromkeys(("held_out_fraction", "processes", "workers_of_run"), (SUPERNET,)),
+    **dict.fromkeys(("cpus_per_worker", "gpus_per_worker"), (SUPERNET,)),
+    **dict.fromkeys(("n", "searched", "warmup", "augment", "weight_decay"), (TRAINING,)),
+    **dict.fromkeys(("cpus_per_trial", "gpus_per_trial", "at_once"), (TRAINING,)),
+    "address": (SUPERNET, TRAINING),
+    "steps": (SUPERNET, TABLE),
+}
+FLAGS = {"n": "-n", "workers_of_run": "--workers"}
+NOT_GIVEN = {"cpus_per_trial": 1, "gpus_per_trial": 0.0, "gpus_per_worker": 0.0}  # of others: None or False
+
+
+def check_used(args: argparse.Namespace, score: str) -> None:
+    """Raise ConfigError for an option that has no effect with a score."""
+    way = TABLE if score.startswith("table:") else score
+    for name, users in USED_BY.items():
+        value = getattr(args, name)
+        if way not in users and value is not None and value is not False and value != NOT_GIVEN.get(name):
+            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+            raise ConfigError(
+                f"{flag} does not go with --score {score}: only --score {' or '.join(users)} has a use for it"
+            )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,11 +40,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
     parser.add_argument(
-        "--strategy", default="parsec", help="which architectures to look at: parsec (default), random, evolution"
+        "--strategy",
+        help="which architectures to look at: parsec (default), random, evolution; `autovid list strategies` has all",
     )
     parser.add_argument(
-        "--score", default="supernet", metavar="supernet|training|table:NAME",
-        help="how architectures are scored (default: by the supernet; random-baseline: by training)",
+        "--score", metavar="supernet|training|table:NAME",
+        help="how architectures are scored (default: the strategy's own way: parsec and evolution by the supernet, "
+        "random by training)",
     )  # fmt: skip
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
     parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")

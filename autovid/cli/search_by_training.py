@@ -3,16 +3,19 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from autovid.cli import launch, options, training
 from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from autovid.search import Constraint
-    from autovid.space import Architecture, SearchSpace
+    from autovid.search.plan import LoadedSearch
+    from autovid.space import SearchSpace
     from autovid.studies import Comparison, Trainer
     from autovid.studies.by_training import Job, Runner
     from autovid.train import Evaluation, Recipe
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `--score training` takes beside the arguments of a search."""
     group = parser.add_argument_group("with --score training: every architecture is trained from scratch")
-    group.add_argument("-n", type=options.positive, help="how many architectures (default: 16)")
+    group.add_argument(
+        "-n", type=options.positive, help="how many architectures (default: 16), where the strategy lets one say"
+    )
     group.add_argument(
         "--searched", type=_searched, metavar="WHAT", help="a search's or training's directory, or a YAML file"
     )
@@ -34,22 +39,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     launch.trial_resources(group)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Draw, train one after the other, compare."""
-    from autovid.search.strategy import read_strategy_options, takes
+def is_baseline(name: str) -> bool:
+    """Return True for an experiment of `random-baseline`."""
+    from autovid.config import find_experiment, read_layers
+
+    path = find_experiment(name)
+    return path is not None and read_layers(path).plain().plain().get("command") == "random-baseline"
+
+
+def run(args: argparse.Namespace, strategy: str, loaded: "LoadedSearch | None") -> None:
+    """Draw, train one after the other, compare; `loaded` is an experiment of `autovid search`."""
+    from autovid.search.strategy import takes
     from autovid.studies import Trainer, find_rival, search_by_training
     from autovid.studies.by_training import cost_at, macs_at
     from autovid.studies.comparison import outside_note
 
     launch.check_trials(args)
-    job = _experiment(args) if args.experiment else _flags(args)
-    space, n, recipe = job.space, job.n, job.recipe
+    job = _find_job(args, strategy, loaded)
+    space, recipe = job.space, job.recipe
     if args.dry_run:
         return _show_plan(job)
     if not job.data:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     videos, source = training.open_data(job.data, recipe.seed)
-    out = Path(args.out) if args.out else options.run_directory(f"random-{space.name}", args.resume)
+    out = Path(args.out) if args.out else options.run_directory(f"{strategy}-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
     for constraint in job.constraints if rival is not None else ():
         assert rival is not None
@@ -57,18 +70,16 @@ def run(args: argparse.Namespace) -> None:
         value = macs_at(space, rival.arch) if cost.name == "macs" else cost_at(rival.arch, cost)
         if constraint.whole is not None and (note := outside_note(cost, value, constraint.whole)):
             print(note)  # now, not after days
-    strategy_options = read_strategy_options(args.settings)[0]
-    if takes(args.strategy, "architectures"):
-        strategy_options.setdefault("architectures", n)
-    if args.address and takes(args.strategy, "batch"):
-        strategy_options.setdefault("batch", n)
+    strategy_options = job.options
+    if args.address and takes(strategy, "architectures") and takes(strategy, "batch"):
+        strategy_options.setdefault("batch", job.n)  # all of them side by side: they are as many as before
     command, cache = options.resume_command(out), options.trial_cache(args)
     comparison = search_by_training(
         space,
         job.constraints,
         Trainer(videos, source, recipe, args.device, options.decoders(args), cache, command),
         out,
-        strategy=args.strategy,
+        strategy=strategy,
         options=strategy_options,
         seed=recipe.seed,
         rival=rival,
@@ -98,27 +109,60 @@ def on_ray(args: argparse.Namespace, out: Path) -> "Runner":
 
 
 class _Job(NamedTuple):
-    """Architectures to draw, and their training."""
+    """Architectures to look for, and their training."""
 
     space: "SearchSpace"
     constraints: "Sequence[Constraint]"
-    n: int
+    strategy: str
+    options: dict[str, Any]
     recipe: "Recipe"
     data: str | None
     experiment: "Experiment"
 
+    @property
+    def n(self) -> int:
+        """How many architectures are trained."""
+        from autovid.search.strategy import strategy_settings
+        from autovid.studies.by_training import planned
 
-def _flags(args: argparse.Namespace) -> _Job:
+        return planned(self.strategy, strategy_settings(self.strategy, self.options))
+
+
+def _find_job(args: argparse.Namespace, strategy: str, loaded: "LoadedSearch | None") -> _Job:
+    """Return what is to be trained."""
+    if loaded is not None:
+        return _of_search(args, loaded)
+    return _experiment(args, strategy) if args.experiment else _flags(args, strategy)
+
+
+def _with_number(strategy: str, options: "Mapping[str, Any]", n: int | None, said: str) -> dict[str, Any]:
+    """Return a strategy's settings with the number of architectures, which `said` has given or nobody.
+
+    Raises ConfigError for a strategy that has no such setting.
+    """
+    from autovid.search.strategy import takes
+
+    if takes(strategy, "architectures"):
+        if said == "-n" and n is not None and "architectures" in options:
+            raise ConfigError("-n and --set strategy.architectures say the same; leave one of them out")
+        return {**options, **({} if n is None else {"architectures": n})}
+    if n is not None:
+        raise ConfigError(
+            f"{said}: the strategy {strategy} has no setting `architectures`; "
+            "its other settings say how many it looks at: --set strategy.rounds=N"
+        )
+    return dict(options)
+
+
+def _flags(args: argparse.Namespace, strategy: str) -> _Job:
     """Return the job that the flags alone ask for."""
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
     from autovid.space import load_space
-    from autovid.studies.by_training import draw
+    from autovid.studies.by_training import draw, like, space_of
     from autovid.train import find_architecture
 
-    if args.steps or args.arch_lr:
-        raise ConfigError("--steps and --arch-lr are for a supernet; give --epochs and --lr for trainings")
     ranges = options.ranges(args)
     if not (args.searched or ranges):
         raise ConfigError("--flops MIN:MAX (or another range) is needed, or --searched to compare with its like")
@@ -128,9 +172,12 @@ def _flags(args: argparse.Namespace) -> _Job:
     if rival and not constraints:
         constraints = like(space, args.searched, rival)
     draw(space, 1, 0, whole_constraints(constraints, space))
-    recipe = training.recipe_from(args, space, training.settings_of(read_strategy_options(args.settings)[1]))
+    given, others = read_strategy_options(args.settings)
+    strategy_options = _with_number(strategy, given, args.n, "-n")
+    recipe = training.recipe_from(args, space, training.settings_of(others))
     experiment = training.plain_experiment(f"train architectures of {space.name}", recipe)
-    return _Job(space, constraints, args.n or 16, recipe, args.data or training.SYNTHETIC, experiment)
+    data = args.data or training.SYNTHETIC
+    return _Job(space, constraints, strategy, strategy_options, recipe, data, experiment)
 
 
 def _searched(text: str) -> Path:
@@ -140,21 +187,26 @@ def _searched(text: str) -> Path:
     return path.parent if whole else path
 
 
-def like(space: "SearchSpace", path: Path, rival: "Architecture") -> "Sequence[Constraint]":
-    """Return a range of MACs around an architecture, and the other ranges of its search, if `path` is a search."""
-    from autovid.costs import Macs
-    from autovid.run import RunDirectory
-    from autovid.search import Constraint
-    from autovid.search.derivation import read_recorded
-    from autovid.studies import range_around
+def _of_search(args: argparse.Namespace, loaded: "LoadedSearch") -> _Job:
+    """Return the job that an experiment of `autovid search` asks for, which has its flags already."""
+    from autovid.search.plan import values_for
+    from autovid.search.strategy import TRAINING
+    from autovid.train import make_recipe
 
-    recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()
-    return [Constraint(Macs(), range_around(space, rival)), *(c for c in recorded if c.cost != Macs())]
+    used = ("epochs", "batch", "lr", "sync_norm", "frames", "crop", "stride", "jitter", "seed")
+    values = values_for(loaded.experiment.recipe, TRAINING, used)
+    more = {key: getattr(args, key) for key in ("warmup", "augment", "weight_decay", "precision")}
+    recipe = make_recipe(loaded.space, **values, **more)
+    plain = training.plain_experiment(loaded.experiment.about, recipe)
+    experiment = msgspec.structs.replace(plain, dataset=loaded.experiment.dataset)
+    strategy_options = _with_number(loaded.strategy, loaded.options, args.n, "-n")
+    data = args.data or loaded.experiment.data
+    return _Job(loaded.space, loaded.constraints, loaded.strategy, strategy_options, recipe, data, experiment)
 
 
-def _experiment(args: argparse.Namespace) -> _Job:
-    """Return the job that an experiment asks for, with the flags on top."""
-    from autovid.config import check_command, find_experiment
+def _experiment(args: argparse.Namespace, strategy: str) -> _Job:
+    """Return the job that an experiment of `random-baseline` asks for, with the flags on top."""
+    from autovid.config import find_experiment
     from autovid.search import read_constraints
     from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import read_strategy_options
@@ -163,39 +215,34 @@ def _experiment(args: argparse.Namespace) -> _Job:
     from autovid.train.experiment import load_experiment
 
     path = find_experiment(args.experiment)
-    if path is None:
-        raise ConfigError(f"{args.experiment} is no experiment; give a YAML file, or a space with --space")
-    check_command(path, "random-baseline")
+    assert path is not None  # is_baseline has seen it
     flags = training.flag_settings(args, training.RECIPE, "recipe.")
     flags += training.flag_settings(args, ("space",), "")
     flags += [f"constraints.{option}={json.dumps(texts)}" for option, texts in options.ranges(args).items()]
-    loaded = load_experiment(path, [*read_strategy_options(args.settings)[1], *flags])
+    given, others = read_strategy_options(args.settings)
+    loaded = load_experiment(path, [*others, *flags])
     space, experiment = loaded.model, loaded.experiment
     assert isinstance(space, SearchSpace)
     constraints = read_constraints(space, experiment.constraints, options.cost_files(args))
     draw(space, 1, 0, whole_constraints(constraints, space))
-    n, data = args.n or experiment.architectures, args.data or experiment.data
-    return _Job(space, constraints, n, loaded.recipe, data, experiment)
+    n, said = (args.n, "-n") if args.n else (experiment.architectures, f"architectures in {path}")
+    strategy_options, data = _with_number(strategy, given, n, said), args.data or experiment.data
+    return _Job(space, constraints, strategy, strategy_options, loaded.recipe, data, experiment)
 
 
 def _show_plan(job: _Job) -> None:
     """Print the plan of the first architecture, which is like the others'."""
     from autovid.search.constraints import ranges_text, whole_constraints
+    from autovid.search.strategy import takes
     from autovid.studies.by_training import draw
     from autovid.train.plan import make_plan
 
-    arch = draw(job.space, job.n, job.recipe.seed, whole_constraints(job.constraints, job.space))[0]
+    distinct = job.n if takes(job.strategy, "architectures") else 1  # others may ask for one again
+    arch = draw(job.space, distinct, job.recipe.seed, whole_constraints(job.constraints, job.space))[0]
     videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
     print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
-
-
-def space_of(path: Path | None, rival: "Architecture | None") -> str | Path:
-    """Return the space of the searched architecture: the one that its search has kept, or the shipped one it names."""
-    if path is None or rival is None:
-        return "two_stream"
-    return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
 
 
 def _show(comparison: "Comparison", out: Path) -> None:

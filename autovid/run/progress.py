@@ -79,7 +79,8 @@ class Progress:
         try:
             yield show
         finally:
-            self.close()
+            if phase:
+                self.close()
 
     def note(self, line: str) -> None:
         """Print a line that stays."""

@@ -4,7 +4,7 @@ The memory of an update is counted from shapes. The graph of one architecture is
 (`autovid.search.supernet`): the largest of some that the search may draw stands for all. Ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from autovid.config import read_layers
 from autovid.costs import Macs, Memory, convention
 from autovid.costs.count import clip_seconds
 from autovid.data.index import DataSet
+from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
 from autovid.measure import StepMemory, gib
 from autovid.models import build, build_space
@@ -26,6 +27,8 @@ from autovid.search.constraints import Constraint, final_constraints, part_range
 from autovid.search.part_ranges import parse_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.settings import SearchSettings, settings_for
+from autovid.search.strategies import STRATEGIES
+from autovid.search.strategy import SUPERNET, score_of
 from autovid.space import SearchSpace, load_space
 from autovid.space.schema import Reference
 
@@ -60,6 +63,30 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     seed: int = 0
 
 
+def read_values(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all values of a recipe, with `changes` for some. Raises ConfigError for a key or value that cannot be."""
+    if odd := sorted(changes.keys() - set(SearchValues.__struct_fields__)):
+        raise ConfigError(f"the recipe of a search has no {odd[0]}; it has {', '.join(SearchValues.__struct_fields__)}")
+    try:
+        return msgspec.structs.asdict(msgspec.convert(dict(changes), SearchValues))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the recipe of a search: {error}") from None
+
+
+def values_for(values: SearchValues, score: str, used: Collection[str]) -> dict[str, Any]:
+    """Return the values that a search with another score than the supernet has used for, by key.
+
+    Raises ConfigError for others that somebody has given.
+    """
+    given = {key: value for key, value in msgspec.structs.asdict(values).items() if value != getattr(UNCHANGED, key)}
+    if odd := sorted(given.keys() - set(used)):
+        raise ConfigError(f"recipe.{odd[0]} does not go with the score {score}: only supernet has a use for it")
+    return {key: getattr(values, key) for key in used}
+
+
+UNCHANGED = SearchValues()
+
+
 class SearchExperiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The file. `constraints` are as the command line has them: `flops: MIN:MAX`, or a list with PART=...."""
 
@@ -71,7 +98,7 @@ class SearchExperiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     data: str | None = None
     workers: int = 1
     strategy: dict[str, Any] = {}  # its name, and its settings
-    score: str = "supernet"
+    score: str | None = None  # supernet, training or table:NAME; None: the strategy's own
     recipe: SearchValues = SearchValues()
 
 
@@ -81,15 +108,24 @@ class LoadedSearch(NamedTuple):
     experiment: SearchExperiment
     space: SearchSpace
     constraints: tuple[Constraint, ...] = ()
+    score: str = SUPERNET
+
+    @property
+    def strategy(self) -> str:
+        """The name of the strategy."""
+        return str(self.experiment.strategy.get("name", "parsec"))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The strategy's settings that the file has."""
+        return {key: value for key, value in self.experiment.strategy.items() if key != "name"}
 
     def settings(self, videos: int) -> SearchSettings:
         """Return the settings of a search in which the weights learn from `videos` videos. Raises ConfigError."""
         recipe: dict[str, Any] = msgspec.structs.asdict(self.experiment.recipe)
-        options = dict(self.experiment.strategy)
-        name, score = options.pop("name", "parsec"), self.experiment.score
         return settings_for(
-            self.space, proxy=False, videos=videos, constrained=bool(self.constraints), strategy=name, score=score,
-            options=options, **recipe,
+            self.space, proxy=False, videos=videos, constrained=bool(self.constraints), strategy=self.strategy,
+            options=self.options, **recipe,
         )  # fmt: skip
 
 
@@ -189,6 +225,12 @@ def load_search(path: Path, settings: Sequence[str] = (), files: Mapping[str, Pa
     with layers.at("constraints"):
         constraints = parse_constraints(space, experiment.constraints, files)
     loaded = LoadedSearch(experiment, space, constraints)
+    with layers.at("strategy", "name"):
+        STRATEGIES.load(loaded.strategy)
+    with layers.at("score"):
+        loaded = loaded._replace(score=score_of(loaded.strategy, experiment.score))
+    if loaded.score != SUPERNET:  # whoever trains or looks up checks the recipe
+        return loaded
     with layers.at("recipe"):
         batch = loaded.settings(experiment.dataset.train).batch
     if experiment.workers < 1 or batch % experiment.workers:

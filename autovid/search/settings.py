@@ -10,18 +10,15 @@ import msgspec
 from autovid.clip import MOST
 from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
+from autovid.search.strategies import STRATEGIES
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
 from autovid.space.schema import JOINT, Part, PartProxy, Positive, Proxy, Strict
 
 RISE = 0.1  # of all updates, in which the learning rate of one cycle rises
-PARSEC = {  # options that are also flags and keys of a recipe
+OPTIONS = {  # of strategies, that are also flags and keys of a recipe
     "samples", "beta", "likelihood", "in_range", "cost_gradient", "open_prior",
-}  # fmt: skip
-PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # of PARSEC in the papers' recipe
-OURS = {  # in the proxy's, where draws lie in the range
-    "cost_gradient": "exact", "open_prior": "evidence", "uniform_draws": 0.5,
 }  # fmt: skip
 
 
@@ -159,7 +156,6 @@ def settings_for(
     videos: int,
     constrained: bool = True,
     strategy: str = "parsec",
-    score: str = "supernet",
     options: Mapping[str, Any] = MappingProxyType({}),
     **changes: Any,
 ) -> SearchSettings:
@@ -168,7 +164,7 @@ def settings_for(
     `videos` is how many there are for training; epochs count in those of them that the weights learn from. `steps` and
     `epochs` among the changes replace the length of every part (`steps` may have a number for each); `lr` and `arch_lr`
     every part's learning rates; `choice` values of `ChoiceSettings`. `constrained`: whether the search has a
-    constraint. `options` are the strategy's; those of PARSEC may also stand among the changes.
+    constraint. `options` are the strategy's; those that are flags may also stand among the changes.
     Raises ConfigError.
     """
     assert space.recipe is not None
@@ -177,11 +173,12 @@ def settings_for(
     lr, arch_lr = changes.pop("lr", None), changes.pop("arch_lr", None)
     choice = changes.pop("choice", None) or {}
     overrides = {key: value for key, value in changes.items() if value is not None}
-    own = {key: overrides.pop(key) for key in PARSEC & overrides.keys()}
+    own = {key: overrides.pop(key) for key in OPTIONS & overrides.keys()}
     if not own.get("in_range"):
         own.pop("in_range", None)
-    if own and strategy != "parsec":
-        raise ConfigError(f"--{min(own).replace('_', '-')} is for the strategy parsec, not for {strategy}")
+    used = own if arch_lr is None else {*own, "arch_lr"}
+    if odd := sorted(key for key in used if not takes(strategy, key)):
+        raise ConfigError(f"--{odd[0].replace('_', '-')}: the strategy {strategy} has no such setting (parsec has it)")
     recipe, small, reference = space.recipe, space.proxy, space.reference
     base, clip = (small, small) if proxy else (recipe, reference)
     values: dict[str, Any] = {
@@ -210,7 +207,7 @@ def settings_for(
         parts = [msgspec.structs.replace(part, warmup=0) for part in parts]
     if proxy or choice:
         values["choice"] = ChoiceSettings.after(sum(part.steps for part in parts), choice)
-    settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, score=score, **values)
+    settings = SearchSettings(parts=tuple(parts), proxy=proxy, strategy=strategy, **values)
     return msgspec.convert(msgspec.to_builtins(settings), SearchSettings)
 
 
@@ -263,13 +260,10 @@ def _learning(proxy: Proxy) -> dict[str, Any]:
 
 
 def _options(strategy: str, samples: int, options: dict[str, Any], constrained: bool, proxy: bool) -> dict[str, Any]:
-    """Return a strategy's settings: all of PARSEC's, by the space and its recipe; of others those that were given."""
-    if strategy != "parsec":
-        return options
-    k = options.get("samples", samples)
-    most = samples if k == "auto" else k
-    usual = {**OURS, "in_range": constrained} if proxy else PAPERS
-    options = {"samples": samples, "most_samples": most, "beta": "auto", **usual, **options}
+    """Return a strategy's settings: those that were given, on top of its own by the space's recipe, if it has any."""
+    of_recipe = getattr(STRATEGIES.load(strategy).Settings, "of_recipe", None)
+    if of_recipe is not None:
+        options = of_recipe(options, samples, constrained, proxy)
     if options.get("in_range") and not constrained:
         raise ConfigError("--in-range (in_range) draws from a range: give one with --flops MIN:MAX (or another cost's)")
     return options

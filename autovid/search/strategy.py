@@ -21,6 +21,7 @@ from autovid.search.problem import Choices, Problem
 from autovid.search.strategies import STRATEGIES
 from autovid.space import SearchSpace
 
+SUPERNET, TRAINING, TABLE = "supernet", "training", "table:"  # how architectures are scored; a table has a name behind
 State = dict[str, Any]
 """Nested dicts and lists of plain values and tensors: what torch.load(weights_only=True) gives back."""
 
@@ -52,11 +53,25 @@ class Strategy(Protocol):
 
     `weighting` says how the losses of an update's architectures are weighted: "equal", or by their "likelihood", as
     PARSEC does. `interleaved`: whether `ask` and `tell` come between the updates of the weights, or after them.
+    `score`: how its architectures are scored unless somebody says otherwise; "supernet" where it has no such attribute.
     A strategy may have an attribute `opening` (autovid/search/objective.py): while that is not open, it has no
     evidence; and `moved_by_cost`, what part of the movement of its distribution is due to cost.
+
+    `Settings` needs `rounds`, a field or a property, where a strategy is not interleaved: how often it is asked after
+    the updates. Others that autovid knows, if there are any:
+
+        architectures    how many are scored in all: what `-n` sets
+        batch            how many are asked for at a time
+        arch_lr          the learning rate of a distribution: every part's own, by the space's recipe
+        in_range         draw only inside the constraints: always so in the joint phase
+        samples          K: how many an update draws and learns from; most_samples: at most
+        likelihood       "mean" or "sum" over the clips of a batch, for the weighting by likelihood
+        open_prior       "evidence": there is no warm-up of a fixed length
+        of_recipe        a class method: the settings by the space's recipe, as `ParsecSettings.of_recipe`
     """
 
     Settings: ClassVar[type[msgspec.Struct]]
+    score: ClassVar[Literal["supernet", "training"]] = "supernet"
     weighting: Literal["equal", "likelihood"]
     interleaved: bool
 
@@ -105,7 +120,10 @@ def read_strategy_options(pairs: Sequence[str], group: str = "strategy") -> tupl
 
 def strategy_settings(name: str, values: Mapping[str, Any]) -> Any:
     """Return the settings of a strategy, with `values` for some of them. Raises ConfigError with the key."""
-    kind = STRATEGIES.load(name).Settings
+    strategy = STRATEGIES.load(name)
+    kind = strategy.Settings
+    if not (strategy.interleaved or hasattr(kind, "rounds")):
+        raise ConfigError(f"the strategy {name} is not interleaved: its Settings need `rounds`, how often it is asked")
     known = {field.name for field in msgspec.structs.fields(kind)}
     if odd := sorted(values.keys() - known):
         raise ConfigError(f"strategy.{odd[0]}: the strategy {name} has {', '.join(sorted(known))}")
@@ -118,6 +136,19 @@ def strategy_settings(name: str, values: Mapping[str, Any]) -> Any:
 def takes(name: str, key: str) -> bool:
     """Say whether a strategy has a setting."""
     return key in {field.name for field in msgspec.structs.fields(STRATEGIES.load(name).Settings)}
+
+
+def score_of(strategy: str, asked: str | None = None) -> str:
+    """Return how architectures are scored: as `asked`, or as the strategy itself says.
+
+    Raises ConfigError for a way that does not exist.
+    """
+    if asked is None:
+        own: str = getattr(STRATEGIES.load(strategy), "score", SUPERNET)
+        return own
+    if asked in (SUPERNET, TRAINING) or (asked.startswith(TABLE) and asked != TABLE):
+        return asked
+    raise ConfigError(f"score {asked}: give {SUPERNET}, {TRAINING} or {TABLE}NAME")
 
 
 def make_strategy(name: str, problem: Problem, values: Mapping[str, Any]) -> Strategy:

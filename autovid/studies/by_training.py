@@ -28,6 +28,7 @@ from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.run.directory import differences, full_config
 from autovid.search import Constraint, derive, read_search
 from autovid.search.constraints import or_full_range, uniform, whole_constraints
+from autovid.search.derivation import read_recorded
 from autovid.search.problem import Choices, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
@@ -217,9 +218,7 @@ def search_by_training(
     """
     recipe, videos = trainer.recipe, trainer.videos
     values = strategy_settings(strategy, options)
-    if not hasattr(values, "rounds"):
-        raise ConfigError(f"--score training: the strategy {strategy} is asked between updates of a supernet's weights")
-    n, rounds = planned(values), values.rounds
+    n, rounds = planned(strategy, values), values.rounds
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
     settings = SearchSettings(
@@ -260,9 +259,16 @@ class _Silent(Progress):
     def close(self) -> None: ...
 
 
-def planned(settings: Any) -> int:
-    """Return how many architectures a strategy scores in all."""
-    return int(settings.architectures if hasattr(settings, "architectures") else settings.rounds * settings.batch)
+def planned(strategy: str, settings: Any) -> int:
+    """Return how many architectures a strategy scores in all, as far as its settings tell.
+
+    Raises ConfigError for one that needs a supernet.
+    """
+    if not hasattr(settings, "rounds"):
+        raise ConfigError(f"--score training: the strategy {strategy} is asked between updates of a supernet's weights")
+    if hasattr(settings, "architectures"):
+        return int(settings.architectures)
+    return int(settings.rounds * getattr(settings, "batch", 1))
 
 
 def draw(space: SearchSpace, n: int, seed: int, inside: Sequence[TableConstraint] = ()) -> list[Architecture]:
@@ -298,6 +304,19 @@ def range_around(space: SearchSpace, arch: Architecture) -> CostRange:
     """2 % either side of an architecture's MACs, as wide as the paper's 2.4 to 2.5 GFLOPs."""
     macs = macs_at(space, arch)
     return CostRange(macs * 98 // 100, macs * 102 // 100)
+
+
+def like(space: SearchSpace, path: Path, rival: Architecture) -> Sequence[Constraint]:
+    """Return a range of MACs around an architecture, and the other ranges of its search, if `path` is a search."""
+    recorded = read_recorded(RunDirectory.open(path)) if path.is_dir() else ()
+    return [Constraint(Macs(), range_around(space, rival)), *(c for c in recorded if c.cost != Macs())]
+
+
+def space_of(path: Path | None, rival: Architecture | None) -> str | Path:
+    """Return the space of the searched architecture: the one that its search has kept, or the shipped one it names."""
+    if path is None or rival is None:
+        return "two_stream"
+    return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
 
 
 def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:

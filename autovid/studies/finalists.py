@@ -31,9 +31,11 @@ from autovid.search.problem import whole_problem
 from autovid.search.strategy import make_strategy
 from autovid.space import Architecture
 from autovid.studies.by_training import Trainer
+from autovid.studies.front import TrainingPlan
 from autovid.train.inherited import has_supernet, open_supernet_weights
 from autovid.train.train import resume_training
 
+FOLDER = "finalists"  # in the search's directory
 TABLE = "finalists.csv"
 COLUMNS = ["hash", "epochs", "top1"]
 
@@ -64,6 +66,26 @@ def best_architectures(
     first = derive(searched, constraints)
     archs = {arch.hash: arch for arch in (first, *(searched.space.architecture(row) for row in rows))}
     return list(archs.values())[:n]
+
+
+def derive_finalist(
+    path: Path,
+    searched: Searched,
+    n: int,
+    plan: TrainingPlan,
+    constraints: Sequence[Constraint] | None = None,
+    *,
+    data: str | None = None,
+    device: str = "auto",
+) -> tuple[Architecture, list[Result]]:
+    """Train the `n` best architectures of the search in `path` by successive halving; return the winner, all results.
+
+    Raises what `best_architectures`, `videos_of` and `halve` raise.
+    """
+    archs = best_architectures(searched, n, constraints)
+    videos, source = videos_of(path, searched, data)
+    best, results = halve(archs, plan.trainer(searched, videos, source, device), path / FOLDER)
+    return winner(best, results, searched, constraints), results
 
 
 def videos_of(path: Path, searched: Searched, data: str | None) -> tuple[VideoSet, str]:

@@ -18,7 +18,7 @@ from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
-from autovid.search import Constraint, Searched, read_search
+from autovid.search import Constraint, Searched, derive, read_search
 from autovid.search.budget import choice_within
 from autovid.search.choice import ChoiceEvidence, Show, choose
 from autovid.search.constraints import PartConstraint, drawable, final_constraints, part_constraints, whole_constraints
@@ -137,6 +137,27 @@ def choose_again(
         clip = (time.perf_counter() - start) / settings.batch
         supernet.choice = choice_within(seconds / clip, settings.choice)
         return choose(supernet, strategy, problem, videos, show)
+
+
+def derive_again(
+    path: Path,
+    searched: Searched,
+    constraints: Sequence[Constraint] | None = None,
+    *,
+    no_range: bool = False,
+    data: str | None = None,
+    seconds: float = 120.0,
+    device: str = "auto",
+    show: Show = lambda phase, done, total: None,
+) -> Architecture:
+    """Derive an architecture of the search in `path`; inside `constraints` of its own it is chosen anew.
+
+    Raises what `choose_again` and `derive` raise.
+    """
+    if not constraints:
+        return derive(searched, None, no_range=no_range)
+    choice = choose_again(path, searched, constraints, data=data, seconds=seconds, device=device, show=show)
+    return derive(searched, constraints, choice=choice)
 
 
 def _outside(constraint: Constraint, searched: Searched) -> str:

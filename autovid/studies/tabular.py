@@ -17,7 +17,8 @@ from autovid.errors import ConfigError
 from autovid.fileio import digest
 from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
-from autovid.search.problem import Choices
+from autovid.search.constraints import final_constraints
+from autovid.search.problem import Choices, whole_problem
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
@@ -27,6 +28,7 @@ from autovid.space.schema import JOINT, Value
 
 FORMAT = 1
 TABLES = Path(__file__).with_name("tables")
+MOST = 20_000  # architectures that are looked up before a search
 ROUNDS = 60  # of asking, for a strategy that does not say how many
 
 
@@ -98,6 +100,22 @@ class TableEvaluator:
                 f"{self.path}: architecture {arch.hash} of space {arch.space} is not in the table ({self.coverage()})"
             ) from None
 
+    def check_covers(self, space: SearchSpace, constraints: Sequence[Constraint]) -> None:
+        """Raise ConfigError where the table lacks an architecture that lies inside the constraints.
+
+        A space of more than `MOST` architectures is not looked through: the first missing one is an error then.
+        """
+        if space.size > MOST:
+            return
+        rows = np.stack(np.unravel_index(np.arange(space.size), space.sizes), axis=1)
+        rows = rows[whole_problem(space, final_constraints(constraints, space)).inside(rows)]
+        missing = sum(_key(space.architecture(row).choices) not in self._rows for row in rows)
+        if missing:
+            where = "the ranges that are asked for" if constraints else f"the space {space.name}: give a range"
+            raise ConfigError(
+                f"{self.path} lacks {missing} of {len(rows)} architectures of {where} ({self.coverage()})"
+            )
+
     def coverage(self) -> str:
         """Say how much of the table is there: "5 of 256 architectures, 10 of 576 trainings; ..."."""
         trained, trainings = len(self.file.architectures), sum(len(one.loss) for one in self.file.architectures)
@@ -152,6 +170,7 @@ def search_by_table(
     table = evaluator.path
     if evaluator.file.space != space.name:
         raise ConfigError(f"{table} has architectures of space {evaluator.file.space}, not of {space.name}")
+    evaluator.check_covers(space, constraints)
     asked: int = rounds or int(getattr(strategy_settings(strategy, options), "rounds", ROUNDS))
     arch_lr = 0.1 if takes(strategy, "arch_lr") else 0.0
     reference = space.reference

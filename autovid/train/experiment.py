@@ -73,7 +73,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     modules: dict[str, dict[str, Option]] = {}
     space: str | None = None
     constraints: dict[str, str | tuple[str, ...]] = {}
-    architectures: int = 16
+    architectures: int | None = None  # to be trained; None: the strategy's own number
     dataset: DataSet
     data: str | None = None
     workers: int = 1

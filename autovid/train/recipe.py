@@ -262,6 +262,8 @@ def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **chang
     Raises ConfigError for wrong values.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
+    if odd := sorted(changes.keys() - set(Recipe.__struct_fields__)):
+        raise ConfigError(f"a recipe has no {odd[0]}; it has {', '.join(Recipe.__struct_fields__)}")
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
     values = {**size, **PRESETS[name], **changes}

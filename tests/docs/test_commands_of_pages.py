@@ -61,6 +61,8 @@ def small(command: str) -> str:
     words = command.split(" #")[0].split()
     if words[:1] != ["autovid"] or "--dry-run" in words or not words[1:] or words[1] not in SMALL:
         return command
+    if any(word.startswith("table:") for word in words):  # nothing is trained
+        return command
     data = "--data my_videos" if words[1] in DATA and "--data" not in words else ""
     flags = SMALL[words[1]]
     if "--strategy" in words:  # samples are PARSEC's

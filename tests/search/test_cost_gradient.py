@@ -165,5 +165,5 @@ def test_the_recipe_decides_what_nobody_has_said(proxy: bool, ways: tuple[str, s
     chosen = settings_for(space, proxy=proxy, videos=100, cost_gradient="in-range", options={"open_prior": "quarter"})
     assert (chosen.options["cost_gradient"], chosen.options["open_prior"]) == ("in-range", "quarter")
     assert chosen.parts[0].warmup > 0
-    with pytest.raises(ConfigError, match="--cost-gradient is for the strategy parsec"):
+    with pytest.raises(ConfigError, match="--cost-gradient: the strategy random has no such setting"):
         settings_for(space, proxy=proxy, videos=100, strategy="random", cost_gradient="exact")

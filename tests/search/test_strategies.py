@@ -1,17 +1,22 @@
 """Strategies: each keeps the rules that `check_strategy` states, and the check finds who does not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from autovid.errors import ConfigError
+from autovid.search import settings_for
 from autovid.search.problem import Choices, Problem
 from autovid.search.strategies import STRATEGIES
+from autovid.search.strategies.evolution import EvolutionSettings
+from autovid.search.strategies.parsec import Parsec
 from autovid.search.strategies.random import RandomSearch, RandomSettings
-from autovid.search.strategy import Scores, make_strategy
+from autovid.search.strategy import Scores, make_strategy, score_of
+from autovid.space import load_space
 from autovid.testing import check_strategy, small_problem
 
 SMALL = {
@@ -77,9 +82,22 @@ class Meddling(RandomSearch):
         return super().tell(choices, scores)
 
 
+class NeverAsked(RandomSearch):
+    class Settings(msgspec.Struct, frozen=True, kw_only=True):
+        """No rounds."""
+
+        architectures: int = 16
+
+
+class ScoredByGuessing(RandomSearch):
+    score = "guess"  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        (NeverAsked, "no `rounds`"),
+        (ScoredByGuessing, "score is 'guess'"),
         (Outside, "outside the constraints"),
         (Forgetful, "saved and loaded"),
         (Unsteady, "equal seeds"),
@@ -89,6 +107,63 @@ class Meddling(RandomSearch):
 def test_the_check_finds_a_strategy_that_breaks_a_rule(kind: type[RandomSearch], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_strategy(lambda problem: kind(problem, RandomSettings(architectures=6, batch=2)), small_problem())
+
+
+@pytest.mark.parametrize(("name", "score"), [("parsec", "supernet"), ("evolution", "supernet"), ("random", "training")])
+def test_a_strategy_says_how_its_architectures_are_scored(name: str, score: str) -> None:
+    assert score_of(name) == score
+    assert {"supernet": "the supernet scores", "training": "trained alone"}[score] in STRATEGIES.about()[name]
+    assert [score_of(name, way) for way in ("supernet", "training", "table:bench")] == [
+        *("supernet", "training", "table:bench"),
+    ]
+
+
+@pytest.mark.parametrize("score", ["guess", "table", "table:", ""])
+def test_a_score_that_does_not_exist_is_one_line(score: str) -> None:
+    with pytest.raises(ConfigError, match="give supernet, training or table:NAME"):
+        score_of("parsec", score)
+
+
+@pytest.fixture
+def mine() -> Iterator[None]:
+    """Strategies of one's own by name: one without a word on scores, a second one that learns a prior, a mute one."""
+
+    class Mine:
+        Settings, weighting, interleaved = EvolutionSettings, "equal", False
+
+    STRATEGIES.register("mine", "as short as can be")(Mine)
+    STRATEGIES.register("second", "another prior")(type("Second", (Parsec,), {}))
+    STRATEGIES.register("never", "is never asked")(NeverAsked)
+    yield
+    STRATEGIES.forget("")
+
+
+@pytest.mark.usefixtures("mine")
+def test_the_supernet_scores_where_a_strategy_does_not_say() -> None:
+    assert score_of("mine") == "supernet"
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize("proxy", [True, False])
+def test_a_second_strategy_with_a_prior_gets_the_recipe_as_parsec_does(proxy: bool) -> None:
+    changes: dict[str, Any] = {"proxy": proxy, "videos": 100, "cost_gradient": "exact", "arch_lr": 0.02}
+    parsec, second = (settings_for(load_space("tiny"), strategy=name, **changes) for name in ("parsec", "second"))
+    assert second.options == parsec.options
+    assert second.options["samples"] == 13
+    assert second.parts == parsec.parts
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_strategy_that_would_never_be_asked_is_refused() -> None:
+    with pytest.raises(ConfigError, match="never is not interleaved: its Settings need `rounds`"):
+        settings_for(load_space("tiny"), proxy=True, videos=100, strategy="never")
+
+
+@pytest.mark.parametrize(("key", "value"), [("samples", 3), ("arch_lr", 0.1)])
+def test_an_option_that_a_strategy_lacks_is_refused(key: str, value: float) -> None:
+    message = f"--{key.replace('_', '-')}: the strategy evolution has no such setting"
+    with pytest.raises(ConfigError, match=message):
+        settings_for(load_space("tiny"), proxy=True, videos=100, strategy="evolution", **{key: value})
 
 
 def test_random_search_takes_the_best_that_it_has_scored() -> None:

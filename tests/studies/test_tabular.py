@@ -62,13 +62,26 @@ def test_every_strategy_finds_a_good_architecture_of_an_unfinished_table(
     assert np.mean(TableEvaluator.read(band).look_up(derived).loss) < np.median(losses)
 
 
-def test_an_architecture_that_is_missing_is_an_error_that_says_how_much_is_there(
-    band: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        ([], "lacks 204 of 256 architectures of the space bench: give a range (52 of 256 architectures"),
+        (["--flops", "0.0023:0.0026368"], "architectures of the ranges that are asked for (52 of 256 architectures"),
+    ],
+)
+def test_architectures_that_are_missing_are_an_error_before_anything_is_made(
+    words: list[str], lacks: str, band: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert search(band, tmp_path / "run", "--strategy", "random", "--steps", "30") == 2
+    assert search(band, tmp_path / "run", *words, "--strategy", "random") == 2
     error = capsys.readouterr().err
-    assert "is not in the table (52 of 256 architectures" in error
+    assert lacks in error
     assert f"all of --flops {RANGE} are there" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_architecture_that_is_missing_is_an_error_that_says_how_much_is_there(band: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not in the table \(52 of 256 architectures"):
+        TableEvaluator.read(band).look_up(SPACE.architecture(ROWS[~BAND][0]))
 
 
 def test_scores_are_means_over_seeds_with_their_standard_error(band: Path) -> None:

@@ -12,10 +12,16 @@ STRATEGIES: "Registry[type[Strategy]]" = Registry(
     "strategy",
     "autovid.strategies",
     {
-        "parsec": ("a prior over architectures that learns between updates", "autovid.search.strategies.parsec:Parsec"),
-        "random": ("the best of some random architectures", "autovid.search.strategies.random:RandomSearch"),
+        "parsec": (
+            "a prior over architectures that learns between updates; the supernet scores",
+            "autovid.search.strategies.parsec:Parsec",
+        ),
+        "random": (
+            "the best of some random architectures; each is trained alone",
+            "autovid.search.strategies.random:RandomSearch",
+        ),
         "evolution": (
-            "regularised evolution: children of the best architectures",
+            "regularised evolution: children of the best architectures; the supernet scores",
             "autovid.search.strategies.evolution:Evolution",
         ),
     },

@@ -37,6 +37,7 @@ class Evolution:
     Settings: ClassVar = EvolutionSettings
     weighting: Literal["equal", "likelihood"] = "equal"
     interleaved = False
+    score: ClassVar[Literal["supernet", "training"]] = "supernet"
 
     def __init__(self, problem: Problem, settings: EvolutionSettings) -> None:
         self.problem, self.settings = problem, settings

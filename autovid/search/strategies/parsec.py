@@ -9,7 +9,7 @@ in-range, a warm-up that lasts until there is evidence (`Opening`), and `uniform
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -33,6 +33,11 @@ from autovid.search.objective import (
 from autovid.search.problem import Choices, Problem
 from autovid.search.strategy import Scores, State
 from autovid.space import SearchSpace
+
+PAPERS = {"cost_gradient": "sampled", "open_prior": "quarter"}  # in the papers' recipe
+OURS = {  # in the proxy's, where draws lie in the range
+    "cost_gradient": "exact", "open_prior": "evidence", "uniform_draws": 0.5,
+}  # fmt: skip
 
 
 class Prior(nn.Module):
@@ -127,6 +132,14 @@ class ParsecSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     open_prior: Literal["quarter", "evidence"] = "quarter"
     uniform_draws: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
+    @classmethod
+    def of_recipe(cls, given: Mapping[str, Any], samples: int, constrained: bool, proxy: bool) -> dict[str, Any]:
+        """Return the settings by a space's recipe with K = `samples`, or its proxy; those `given` come before it."""
+        k = given.get("samples", samples)
+        most = samples if k == "auto" else k
+        usual = {**OURS, "in_range": constrained} if proxy else PAPERS
+        return {"samples": samples, "most_samples": most, "beta": "auto", **usual, **given}
+
 
 class Parsec:
     """The prior over the decisions that are searched, and how it learns."""
@@ -134,6 +147,7 @@ class Parsec:
     Settings: ClassVar = ParsecSettings
     weighting: Literal["equal", "likelihood"] = "likelihood"
     interleaved = True
+    score: ClassVar[Literal["supernet", "training"]] = "supernet"
 
     def __init__(self, problem: Problem, settings: ParsecSettings) -> None:
         self.problem, self.settings = problem, settings

@@ -35,6 +35,7 @@ class RandomSearch:
     Settings: ClassVar = RandomSettings
     weighting: Literal["equal", "likelihood"] = "equal"
     interleaved = False
+    score: ClassVar[Literal["supernet", "training"]] = "training"
 
     def __init__(self, problem: Problem, settings: RandomSettings) -> None:
         self.problem, self.settings = problem, settings
