@@ -125,6 +125,7 @@ def _finalist(
 ) -> "Architecture":
     """Train the finalists; return the winner."""
     from autovid.cli.console import show_finalists
+    from autovid.studies.by_training import chance_top1
     from autovid.studies.finalists import best_architectures, halve, videos_of, winner
     from autovid.studies.front import TrainingPlan
 
@@ -133,8 +134,8 @@ def _finalist(
     videos, source = videos_of(run, searched, args.data)
     plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *options.own_words()]))
     best, results = halve(archs, plan.trainer(searched, videos, source, args.device), run / "finalists")
-    show_finalists(results, best.hash, run / "finalists")
-    return winner(best, results, searched, constraints)
+    show_finalists(results, best.hash, run / "finalists", chance_top1(videos))
+    return winner(best, results, searched, chance_top1(videos), constraints)
 
 
 def _front(args: argparse.Namespace) -> int:

@@ -137,14 +137,19 @@ def _better_half(archs: Sequence[Architecture], top1: dict[str, float | None]) -
 
 
 def winner(
-    arch: Architecture, results: Sequence[Result], searched: Searched, constraints: Sequence[Constraint] | None = None
+    arch: Architecture,
+    results: Sequence[Result],
+    searched: Searched,
+    chance: float,
+    constraints: Sequence[Constraint] | None = None,
 ) -> Architecture:
-    """Return the winner with what is to be known of it."""
+    """Return the winner with what is to be known of it; `chance` is top-1 on val, in percent."""
     asked = searched.constraints if constraints is None else constraints
     top1 = [one.top1 for one in results if one.hash == arch.hash][-1]
     text = (
         f"the best of {len({one.hash for one in results})} finalists, trained by successive halving up to "
-        f"{max(one.epochs for one in results):g} epochs: top-1 {top1:.2f} % on val, which has chosen it"
+        f"{max(one.epochs for one in results):g} epochs: top-1 {top1:.2f} % (chance {chance:.1f} %) "
+        "on val, which has chosen it"
     )
     return described(searched, arch, 0.0, asked, text)
 

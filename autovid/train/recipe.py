@@ -7,8 +7,8 @@ epochs (256 for Auto-TSNet-L), dropout 0.5 before the classifier (a line of the 
 (the layers do it), scale jitter and crops by Table 3, AutoAugment on every frame.
 Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (those of its search), no weight decay on batch norm
 (X3D's), the learning rate in proportion to the batch, the cosine from the end of the warm-up to zero.
-Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own. A network
-with a sampler (S2DNet) has in every recipe its authors' clip and rate of the sampler, and for SGD the rate of its paper,
+Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own. But one
+with a sampler (S2DNet) has in every recipe its authors' clip and rate of the sampler, and for SGD the paper's rate,
 0.001 at 64 clips: the sampler diverges without the clip, and at 0.4 with it.
 
 The recipes by name, `PRESETS`: what each sets; all else is `Recipe`'s default or follows from these values.
