@@ -349,6 +349,19 @@ def test_every_format_is_evaluated_and_has_the_accuracy_of_its_run(
     assert "takes crops of 32 alone, and views lcr are of" in capsys.readouterr().err
 
 
+def test_int8_of_a_few_clips_says_what_it_loses(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("autovid.export.quantized.CLIPS", 2)
+    out = tmp_path / "out"
+    assert main(["export", str(trained), "--int8", "--format", "onnx", "-o", str(out)]) == 0
+    shown, about = capsys.readouterr().out, json.loads((out / "model.json").read_text())
+    quantized = about["quantized"]
+    assert f"top-1 {quantized['int8']:.2f} % in int8, {quantized['fp32']:.2f} % before" in shown
+    assert (quantized["clips"], quantized["videos"]) == (2, 12)
+    assert b"DequantizeLinear" in (out / "model.onnx").read_bytes()
+
+
 @pytest.mark.thorough
 def test_int8_says_what_it_loses_and_predicts(
     trained: Path, tiny_videos: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
