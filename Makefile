@@ -17,7 +17,7 @@ search: $(STAMP)
 test: $(STAMP)
 	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
-# The numerical tests with the kernels of other processors and other numbers of threads, and the long tests.
+# All tests but those of `make test-docs`, the long ones too, with other processors' kernels and numbers of threads.
 test-machines: $(STAMP)
 	.venv/bin/python tests/machines.py
 

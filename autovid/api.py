@@ -88,7 +88,7 @@ class SearchRun:
         asked = read_constraints(searched.space, constraints or {}, self._cost_files(files)) or None
         if finalists:
             plan = TrainingPlan(epochs)
-            arch, _ = derive_finalist(self.path, searched, finalists, plan, asked, data=videos, device=device)
+            arch, *_ = derive_finalist(self.path, searched, finalists, plan, asked, data=videos, device=device)
         else:
             with Progress(f"choice of {self.path}").of_phases() as show:
                 arch = derive_again(

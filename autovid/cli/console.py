@@ -85,7 +85,7 @@ def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Pa
 
 
 def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
-    """Print a front: a table, what its figures are, and where it is."""
+    """Print a front: how the supernet compares with chance, a table, what its figures are, and where it is."""
     from autovid.studies.front import sentences
 
     columns = ["", *(cost.quantity.unit for cost in front.costs), front.measure.replace("_", "-")]
@@ -100,12 +100,15 @@ def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
         ]
         for entry in front.entries
     ]
+    told = sentences(front, searched)
+    if searched.against_chance:
+        copyable([told.pop(0)])
     table(f"front of {len(rows)}", columns + [shown[key] for key in present], rows)
-    copyable([*sentences(front, searched), f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
+    copyable([*told, f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
 
 
-def show_finalists(results: "Sequence[Result]", best: str, folder: Path) -> None:
-    """Print what finalists came to: a row for each, a column for each round; the winner in bold."""
+def show_finalists(results: "Sequence[Result]", best: str, folder: Path, chance: float) -> None:
+    """Print what finalists came to beside chance: a row for each, a column for each round; the winner in bold."""
     epochs = sorted({one.epochs for one in results})
     cells = {(one.hash, one.epochs): "diverged" if one.top1 is None else f"{one.top1:.2f} %" for one in results}
     hashes = dict.fromkeys(one.hash for one in results)
@@ -113,6 +116,7 @@ def show_finalists(results: "Sequence[Result]", best: str, folder: Path) -> None
         [f"[bold]{key}[/]" if key == best else key, *(cells.get((key, length), "-") for length in epochs)]
         for key in hashes
     ]
+    copyable([f"Chance is {chance:.1f} % of val; one training each."])
     table(f"{len(rows)} finalists", ["", *(f"top-1, {length:g} epochs" for length in epochs)], rows)
     copyable([f"where  {quoted(folder)}: finalists.csv, and a training for each"])
 
@@ -168,7 +172,7 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
     from autovid.search.derivation import TOLD
 
-    evidence = escape(searched.evidence.sentence()) if searched.settings.score == "supernet" else ""
+    evidence = escape(searched.against_chance)
     better = searched.evidence.better_than_chance
     lines = [f"[yellow]{evidence}[/]"] if evidence and not better else []
     lines += [f"[bold]{_figures(arch)}[/]", f"[dim]{convention(arch.reference)}[/]"]

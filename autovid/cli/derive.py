@@ -126,10 +126,10 @@ def _finalist(
 
     run = Path(args.search)
     plan = TrainingPlan(args.train, options.decoders(args), shlex.join(["autovid", *options.own_words()]))
-    arch, results = derive_finalist(
+    arch, results, chance = derive_finalist(
         run, searched, args.finalists, plan, constraints, data=args.data, device=args.device
     )
-    show_finalists(results, arch.hash, run / FOLDER)
+    show_finalists(results, arch.hash, run / FOLDER, chance)
     return arch
 
 

@@ -31,6 +31,7 @@ class Network(nn.Module):
     spec: "NetworkSpec | None" = None  # of a network built by name
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     label_smoothing: float = 0.0  # of the loss
+    has_sampler: bool = False  # a part that learns where to look, whose steps every recipe keeps short
     multi_label: bool = False  # a clip may have several classes: the loss is binary cross-entropy
     rms_kernel: tuple[int, int, int] = (3, 3, 3)  # of random mean scaling by default
 

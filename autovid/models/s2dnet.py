@@ -68,6 +68,7 @@ class S2DNet(Network):
     """
 
     detail: Network
+    has_sampler = True
     top_k: TopK = "hard"
     temporal_filter: TemporalFilter = "gaussian"
     normalisation: ClassVar[dict[str, Any]] = {}  # of the clip's pixels

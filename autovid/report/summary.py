@@ -74,8 +74,8 @@ def _search(run: Run) -> str:
 
 def _notes(run: Run) -> list[str]:
     notes = []
-    if run.searched and run.searched.settings.score == "supernet" and not run.searched.evidence.better_than_chance:
-        notes.append(run.searched.evidence.sentence())
+    if run.searched and run.searched.against_chance and not run.searched.evidence.better_than_chance:
+        notes.append(run.searched.against_chance)
     if run.searched and run.searched.choice is not None:
         notes += run.searched.choice.lines()
     if run.searched and run.searched.settings.proxy:
@@ -116,6 +116,8 @@ def _ranking(run: Run) -> str:
         if one.value is not None
     ]
     sentence = f"how the supernet of {run.ranking.space} ranks {count} architectures, against trainings from scratch"
+    if run.ranking.evidence:  # chance first
+        sentence = f"{run.ranking.evidence} H{sentence[1:]}"
     return f"{sentence}: {'; '.join(figures) if figures else 'too few are trained, or all are alike'}."
 
 

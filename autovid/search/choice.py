@@ -58,8 +58,9 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         chosen: the winner of the race, on the held-out clips that it ended with.
         raced: how many architectures took part in the race.
-        held_out_chance, chance: loss and accuracy of the best constant answer, on held-out and validation clips.
+        chance, chance_accuracy: loss and accuracy of the best constant answer on held-out clips.
         on_val: the chosen one on validation clips.
+        val_chance_accuracy: accuracy of the best constant answer on these; None where a run has not recorded it.
         random: random architectures of the same constraints on the same clips.
         rivals_raced: how many of these took part in the race, since the constraints hold too few others.
         percentile: how many percent of these have a larger loss; None where there are none.
@@ -72,6 +73,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     chance: float
     chance_accuracy: float
     on_val: Judged | None = None
+    val_chance_accuracy: float | None = None
     random: tuple[Judged, ...] = ()
     rivals_raced: int = 0
     percentile: float | None = None
@@ -90,10 +92,11 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
             verdict = "" if low > 50 else "; that is no evidence that it is better than a random one"
             lost = f", of which {self.rivals_raced} lost the race (the ranges hold few others)"
             raced = lost if self.rivals_raced else ""
+            chance = "" if self.val_chance_accuracy is None else f" (chance {100 * self.val_chance_accuracy:.1f} %)"
             lines.append(
+                f"right on {100 * self.on_val.accuracy:.1f} % of {self.on_val.clips:,} validation clips{chance}: "
                 f"better than {self.percentile:.0f} % (95 % interval {low:.0f} to {high:.0f}) of {len(self.random)} "
-                f"random architectures of the same ranges{raced}, as the supernet sees them on "
-                f"{self.on_val.clips:,} validation clips{verdict}"
+                f"random architectures of the same ranges{raced}, as the supernet sees them there{verdict}"
             )
         if self.moved_by_cost:
             parts = ", ".join(f"{100 * fraction:.0f} % in part {name}" for name, fraction in self.moved_by_cost.items())
@@ -298,10 +301,13 @@ def _against_random(
     judge = Judge(supernet, space, np.concatenate([chosen[None], rivals]), supernet.choice.calibration)
     total = -(-min(len(videos.val), supernet.choice.val_clips) // supernet.settings.batch)
 
+    labels: list[int] = []
+
     def counted() -> Iterator[Batch]:
         with closing(supernet.validation(videos)) as loader:
             for done, batch in enumerate(loader.views_batches()):
                 show("against random ones", done, total)
+                labels.extend(batch.y.tolist())
                 yield batch
 
     loss_KN, right_KN = judge.judge(counted(), range(len(judge.archs)))
@@ -311,10 +317,18 @@ def _against_random(
     return msgspec.structs.replace(
         evidence,
         on_val=judged[0],
+        val_chance_accuracy=_most_frequent(labels, supernet.classes),
         random=tuple(judged[1:]),
         percentile=percentile(loss_KN.mean(1)),
         interval=(low, high),
     )
+
+
+def _most_frequent(labels: Sequence[int], classes: int) -> float:
+    """Return the share of the most frequent class in the labels of all workers."""
+    counts = torch.from_numpy(np.bincount(labels, minlength=classes)).double()
+    distributed.add_([counts])
+    return float(counts.max() / counts.sum())
 
 
 def _judged(arch: Architecture, loss_N: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Judged:

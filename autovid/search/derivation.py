@@ -45,6 +45,11 @@ class Searched(msgspec.Struct):
     def finished(self) -> bool:
         return self.step == self.settings.steps
 
+    @property
+    def against_chance(self) -> str:
+        """How the supernet compares with chance, in a sentence; empty where the search had none."""
+        return self.evidence.sentence() if self.settings.score == "supernet" else ""
+
     def log_probs(self, space: SearchSpace) -> list[np.ndarray]:
         """log P of every candidate of a space's decisions; uniform where no part has come to them."""
         return [self._log_prob(d.name, d.candidates) for d in space.decisions]

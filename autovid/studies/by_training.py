@@ -27,6 +27,7 @@ from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
 from autovid.run.directory import differences, full_config
 from autovid.search import Constraint, derive, read_search
+from autovid.search.chance import Chance
 from autovid.search.constraints import or_full_range, uniform, whole_constraints
 from autovid.search.derivation import read_recorded
 from autovid.search.problem import Choices, whole_problem
@@ -113,6 +114,11 @@ class Job(NamedTuple):
             return trainer.train(self.arch, folder / self.name, self.title)
         except DivergedError as error:
             return str(error)
+
+
+def chance_top1(videos: VideoSet) -> float:
+    """Return the top-1 on val, in percent, of the best constant answer."""
+    return 100 * Chance.of((video.label for video in videos.val), len(videos.classes)).accuracy
 
 
 Runner = Callable[[Sequence[Job], Trainer, Path], Iterator[tuple[int, Evaluation | str]]]

@@ -30,7 +30,7 @@ from autovid.search.derivation import described
 from autovid.search.problem import whole_problem
 from autovid.search.strategy import make_strategy
 from autovid.space import Architecture
-from autovid.studies.by_training import Trainer
+from autovid.studies.by_training import Trainer, chance_top1
 from autovid.studies.front import TrainingPlan
 from autovid.train.inherited import has_supernet, open_supernet_weights
 from autovid.train.train import resume_training
@@ -77,15 +77,17 @@ def derive_finalist(
     *,
     data: str | None = None,
     device: str = "auto",
-) -> tuple[Architecture, list[Result]]:
-    """Train the `n` best architectures of the search in `path` by successive halving; return the winner, all results.
+) -> tuple[Architecture, list[Result], float]:
+    """Train the `n` best architectures of the search in `path` by successive halving.
 
+    Return the winner, all results, and top-1 by chance on val, in percent.
     Raises what `best_architectures`, `videos_of` and `halve` raise.
     """
     archs = best_architectures(searched, n, constraints)
     videos, source = videos_of(path, searched, data)
     best, results = halve(archs, plan.trainer(searched, videos, source, device), path / FOLDER)
-    return winner(best, results, searched, constraints), results
+    chance = chance_top1(videos)
+    return winner(best, results, searched, chance, constraints), results, chance
 
 
 def videos_of(path: Path, searched: Searched, data: str | None) -> tuple[VideoSet, str]:
@@ -159,14 +161,19 @@ def _better_half(archs: Sequence[Architecture], top1: dict[str, float | None]) -
 
 
 def winner(
-    arch: Architecture, results: Sequence[Result], searched: Searched, constraints: Sequence[Constraint] | None = None
+    arch: Architecture,
+    results: Sequence[Result],
+    searched: Searched,
+    chance: float,
+    constraints: Sequence[Constraint] | None = None,
 ) -> Architecture:
-    """Return the winner with what is to be known of it."""
+    """Return the winner with what is to be known of it; `chance` is top-1 on val, in percent."""
     asked = searched.constraints if constraints is None else constraints
     top1 = [one.top1 for one in results if one.hash == arch.hash][-1]
     text = (
         f"the best of {len({one.hash for one in results})} finalists, trained by successive halving up to "
-        f"{max(one.epochs for one in results):g} epochs: top-1 {top1:.2f} % on val, which has chosen it"
+        f"{max(one.epochs for one in results):g} epochs: top-1 {top1:.2f} % (chance {chance:.1f} %) "
+        "on val, which has chosen it"
     )
     return described(searched, arch, 0.0, asked, text)
 

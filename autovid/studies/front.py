@@ -30,7 +30,7 @@ from autovid.search import Constraint, Searched, derive, read_search
 from autovid.search.constraints import final_constraints
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, SearchSpace
-from autovid.studies.by_training import Job, Trainer, macs_at, one_after_the_other
+from autovid.studies.by_training import Job, Trainer, chance_top1, macs_at, one_after_the_other
 from autovid.studies.comparison import FIRST, MUTED, SECOND, new_axes
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import SupernetWeights, calibrate, has_supernet, open_supernet_weights
@@ -118,6 +118,8 @@ def derive_front(
     check_folder(folder)
     front = find_front(searched, n, constraints)
     videos, source = _score(front, path, data, device, progress)
+    if videos is not None:
+        front.chance = chance_top1(videos)
     keep_best(front)
     title = f"{searched.space.name}: the front of a search with {searched.settings.strategy}"
     write_front(folder, front, title, sentences(front, searched))
@@ -156,8 +158,8 @@ def _score(
 
 
 def sentences(front: Front, searched: Searched) -> list[str]:
-    """Say what the figures of a front are, and how far to trust them."""
-    lines = []
+    """Say what the figures of a front are, and how far to trust them; the comparison with chance first."""
+    lines = [searched.against_chance] if searched.against_chance else []
     if front.accuracy:
         lines.append(
             f"Top-1 of val ({front.videos} videos, centre view) with the supernet's weights, recalibrated on "
@@ -171,10 +173,9 @@ def sentences(front: Front, searched: Searched) -> list[str]:
     if not front.accuracy:
         measure = "probability under the prior" if front.measure == PROBABILITY else "log-likelihood"
         lines.append(f"What is shown is the {measure}: what the search prefers, which is not accuracy.")
-    if searched.settings.score == "supernet" and not searched.evidence.better_than_chance:
-        lines.append(searched.evidence.sentence())
     if front.trained:
-        lines.append(f"Trained: each from scratch for {front.trained}; one seed.")
+        chance = "" if front.accuracy else f" Chance is {front.chance:.1f} %."
+        lines.append(f"Trained: each from scratch for {front.trained}; one seed.{chance}")
     if front.dominated:
         lines.append(f"{front.dominated} more were no better than another one that costs no more, and are left out.")
     if front.empty:
@@ -240,8 +241,6 @@ def score_by_supernet(
     searched = weights.searched
     limits = final_constraints(searched.constraints, searched.space)
     front.videos = len(videos.val)
-    labels = [video.label for video in videos.val]
-    front.chance = 100 * max(map(labels.count, set(labels))) / len(labels)
     scored = []
     if progress is not None:
         progress.start(len(front.entries), 0, "with the supernet's weights")

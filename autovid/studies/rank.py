@@ -7,6 +7,7 @@ DIR/
 
 import contextlib
 import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,11 +58,15 @@ class Correlation(msgspec.Struct):
 
 
 class RankFile(msgspec.Struct):
-    """The content of rank.json as readers need it; correlations by way of scoring and statistic."""
+    """The content of rank.json as readers need it; correlations by way of scoring and statistic.
+
+    `evidence` says how the supernet compares with chance; the first rankings do not have it.
+    """
 
     space: str
     architectures: list[RankedArchitecture]
     correlations: dict[str, dict[str, Correlation]]
+    evidence: str = ""
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Ranking:
     n: int
     data: str
     about: str
+    evidence: str = ""  # how the supernet compares with chance
     entries: list[RankedArchitecture] = field(default_factory=list)
 
     def correlations(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -89,9 +95,10 @@ class Ranking:
         }
 
     def lines(self) -> list[str]:
-        """Return the result in words."""
+        """Return the result in words, the comparison with chance first."""
         done = sum(e.alone is not None for e in self.entries)
-        lines = [f"{done} of {self.n} architectures of part {self.part} of {self.space}, {self.data}; {self.about}"]
+        lines = [self.evidence] if self.evidence else []
+        lines.append(f"{done} of {self.n} architectures of part {self.part} of {self.space}, {self.data}; {self.about}")
         if done < FEWEST:
             return lines
         for way, statistics in self.correlations().items():
@@ -136,7 +143,8 @@ def rank(
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
         recipe = trainer.recipe
         about = f"trained alone for {recipe.length}; top-1 of val, centre view"
-        ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about)
+        told = supernet.searched.against_chance
+        ranking = Ranking(supernet.searched.space.name, supernet.part, n, videos.name, about, told)
         _evaluate_all(supernet, archs, trainer, ranking, run)
         jobs = [_job(supernet, arch, number, n) for number, arch in enumerate(archs, 1)]
         for number, result in runner(jobs, trainer, run.path):
@@ -208,6 +216,7 @@ def write_ranking(folder: Path, ranking: Ranking, supernet: PartSupernet) -> Non
         "part": ranking.part,
         "data": ranking.data,
         "about": ranking.about,
+        "evidence": ranking.evidence,
         "convention": convention(supernet.space.reference),
         "architectures": [msgspec.to_builtins(entry) for entry in ranking.entries],
         "correlations": _plain(ranking.correlations()),
@@ -244,5 +253,7 @@ def rank_png(ranking: Ranking) -> bytes:
         axes.grid(alpha=0.25)
         axes.tick_params(labelsize=7)
     figure.axes[0].set_ylabel("top-1 trained from scratch (%)", fontsize=8)
-    figure.suptitle(ranking.lines()[0], fontsize=7, color="#5c6370", parse_math=False)  # a name may hold a $
+    above = ranking.lines()[: 2 if ranking.evidence else 1]
+    text = "\n".join(textwrap.fill(line, 140) for line in above)
+    figure.suptitle(text, fontsize=7, color="#5c6370", parse_math=False)  # a name may hold a $
     return png_bytes(figure)

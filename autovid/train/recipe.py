@@ -7,7 +7,9 @@ epochs (256 for Auto-TSNet-L), dropout 0.5 before the classifier (a line of the 
 (the layers do it), scale jitter and crops by Table 3, AutoAugment on every frame.
 Ours, where it is silent: momentum 0.9 and weight decay 5e-5 (those of its search), no weight decay on batch norm
 (X3D's), the learning rate in proportion to the batch, the cosine from the end of the warm-up to zero.
-Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own.
+Ours too: that hand-designed networks are trained by the same recipe; their papers each have one of their own. But one
+with a sampler (S2DNet) has in every recipe its authors' clip and rate of the sampler, and for SGD the paper's rate,
+0.001 at 64 clips: the sampler diverges without the clip, and at 0.4 with it.
 
 The recipes by name, `PRESETS`: what each sets; all else is `Recipe`'s default or follows from these values.
 
@@ -42,6 +44,8 @@ WARMUP = 34 / 300  # of the epochs
 LR = 0.4 / 256  # of SGD, for each clip of a step
 BODY = 0.1  # of it, for what is fine-tuned
 FROZEN = 1 / 6  # of the epochs of fine-tuning the body rests
+SAMPLER_LR = 0.001 / 64  # the same where a network has a sampler,
+SAMPLER_RATE, SAMPLER_NORM = 0.1, 20.0  # whose own rate is this multiple; the gradient is clipped at this norm
 ADAMW: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.05}  # whatever the batch; the usual ones of small networks
 
 
@@ -98,15 +102,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def complete(name: RecipeName, values: dict[str, Any]) -> None:
-    """Fill in what follows from other values: learning rate from batch and optimizer, warm-up from epochs."""
+def complete(name: RecipeName, values: dict[str, Any], lr: float = LR) -> None:
+    """Fill in what follows from other values: learning rate from batch and optimizer, warm-up from epochs.
+
+    `lr` is the rate of SGD for each clip of a step.
+    """
     if values.get("optimizer") == "adamw":
         for key, value in ADAMW.items():
             values.setdefault(key, value)
     if name == "finetune":
         values.setdefault("lr", BODY * LR * values["batch"])
         values.setdefault("freeze", Freeze(("body",), values["epochs"] * FROZEN))
-    values.setdefault("lr", LR * values["batch"])
+    values.setdefault("lr", lr * values["batch"])
     values.setdefault("warmup", values["epochs"] * WARMUP)
 
 
@@ -266,15 +273,24 @@ def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **chang
         raise ConfigError(f"a recipe has no {odd[0]}; it has {', '.join(Recipe.__struct_fields__)}")
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
-    values = {**size, **PRESETS[name], **changes}
+    sampler = _sampler_values(what, name)
+    values = {**size, **PRESETS[name], **sampler, **changes}
     if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
-    complete(name, values)
+    complete(name, values, SAMPLER_LR if sampler else LR)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)
     check_clip(what, recipe.frames, recipe.crop)
     return recipe
+
+
+def _sampler_values(what: Model | SearchSpace, name: RecipeName) -> dict[str, Any]:
+    """Return what a recipe has for a network with a sampler, and nothing for others."""
+    if not isinstance(what, NetworkSpec) or not build_network(what, device="meta").has_sampler:
+        return {}
+    multiples = PRESETS[name].get("lr_multiples", Multiples())
+    return {"max_norm": SAMPLER_NORM, "lr_multiples": msgspec.structs.replace(multiples, sampler=SAMPLER_RATE)}
 
 
 def check_clip(what: Model | SearchSpace, frames: int, crop: int) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from autovid.clip import Clip
 from autovid.data import ClipLoader, Video, VideoSet, open_videos
 
-STEPS = 400
+STEPS, FEW = 400, 60
 Treat = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -46,7 +46,7 @@ def conv(inputs: int, outputs: int, stride: int, frames: int) -> nn.Sequential:
     return nn.Sequential(layer, nn.BatchNorm3d(outputs), nn.ReLU())
 
 
-def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat) -> dict[str, float]:
+def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat, steps: int = STEPS) -> dict[str, float]:
     """The accuracy on val of a small 3-D network trained on clips treated so: of the class, its shape, its motion."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
@@ -54,9 +54,9 @@ def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat) -> dict[str, fl
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(64, 12))
     net = net.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.Adam(net.parameters(), 6e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)
     x, y = clips["train"]
-    for _ in range(STEPS):
+    for _ in range(steps):
         chosen = torch.randint(len(x), (32,), generator=generator)
         loss = F.cross_entropy(net(treat(x[chosen], generator)), y[chosen])
         optimizer.zero_grad()
@@ -69,6 +69,12 @@ def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat) -> dict[str, fl
         guess = net(treat(x, generator)).argmax(1)
     of = {"class": lambda label: label, "shape": lambda label: label // 4, "motion": lambda label: label % 4}
     return {name: (part(guess) == part(y)).float().mean().item() for name, part in of.items()}
+
+
+def test_motion_is_learned_first_and_only_from_frames_in_order(clips: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Chance is 1/4. Seen: 0.95 with order, 0.28 without; a deviation of a share of 192 clips is 0.035 at most."""
+    assert learn(clips, ordered, FEW)["motion"] > 0.6
+    assert learn(clips, shuffled, FEW)["motion"] < 0.45
 
 
 @pytest.mark.thorough

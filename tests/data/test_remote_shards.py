@@ -1,4 +1,7 @@
-"""Packed sets at addresses: the clips of the folder, whatever happens to connections; and a cache of bounded size."""
+"""Packed sets at addresses: the clips of the folder, whatever happens to connections; and a cache of bounded size.
+
+Clips are equal to the bit: what is fetched is a copy of the file, which the same code decodes.
+"""
 
 import multiprocessing
 import os

@@ -1,4 +1,8 @@
-"""Shards on real servers, whose connections are cut: HTTP with ranges, and S3. Trainings, and the workers of one."""
+"""Shards on real servers, whose connections are cut: HTTP with ranges, and S3. Trainings, and the workers of one.
+
+Clips and weights are equal to the bit: a member of a shard is a copy of the file, and the same code decodes it, and
+trains on it with as many threads.
+"""
 
 import os
 import socket

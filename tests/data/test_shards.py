@@ -1,4 +1,7 @@
-"""Packed sets: the same videos and clips as in the folder; and tar files and indexes that are broken or do harm."""
+"""Packed sets: the same videos and clips as in the folder; and tar files and indexes that are broken or do harm.
+
+Clips are equal to the bit: a member of a shard is a copy of the file, which the same code decodes.
+"""
 
 import json
 import os

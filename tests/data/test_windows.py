@@ -72,11 +72,13 @@ def test_frames_that_the_pass_misses_are_read_by_themselves(video: Path, monkeyp
 )
 def test_windows_are_the_whole_timeline(video: Path, length: float | None, edges: list[float]) -> None:
     spans = [(window.start, window.end) for window in read_windows(video, DENSE, length)]
-    assert np.allclose(spans, list(pairwise(edges)))  # multiples of a frame's 0.04 s
+    # Float64: each edge is a product or a sum of two numbers, rounded by 1e-15; another one is a frame, 0.04 s, away.
+    assert np.allclose(spans, list(pairwise(edges)), rtol=0, atol=1e-9)
 
 
 def test_windows_grow_to_what_a_clip_spans(video: Path) -> None:
     wide = Clip(4, 24, stride=8)  # 25 frames of 0.04 s: 1 s
+    # as above
     assert [window.end for window in read_windows(video, wide, 0.3, whole_clips=True)] == [1, pytest.approx(2.2)]
     assert len(list(read_windows(video, DENSE, 0.5, whole_clips=True))) == 4
 

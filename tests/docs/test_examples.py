@@ -43,6 +43,7 @@ def test_supernet_and_frozen_network_are_equal_to_the_bit() -> None:
             supernet.train()(x, arch)
             net = autovid.build(arch)
             inherit(net, supernet)
+            # Both call the same operations on the same layouts (tests/models/test_builder.py).
             assert torch.equal(net.eval()(x), supernet.eval()(x, arch))
             assert autovid.count(net).macs == arch.macs()
 

@@ -1,4 +1,7 @@
-"""RandomDrop, ShakeDrop and CutMix by equations 2 to 4 of RMS's supplement, and where `--with` puts regularisers."""
+"""RandomDrop, ShakeDrop and CutMix by equations 2 to 4 of RMS's supplement, and where `--with` puts regularisers.
+
+Where they are equal to the bit, a gate of 1 or 0 is multiplied by, or by x = 1: such a product is exact in any format.
+"""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ def image(rows: list[MapRow]) -> NDArray[np.float64]:
 def test_heat_is_coloured_and_cold_places_are_grey_and_darker() -> None:
     heat = row().map
     mixed = overlay(heat.pixels, heat.heat).astype(int)
+    # Of 255 levels, each rounded to a whole one: a colour is 50 and more apart, a grey that is tinted at most 5.
     assert np.ptp(mixed[:, 0, 0], axis=1).min() > 50
     cold = mixed[:, 7, 7]
     assert np.ptp(cold, axis=1).max() <= 5
@@ -43,7 +44,7 @@ def test_heat_is_coloured_and_cold_places_are_grey_and_darker() -> None:
 def test_models_with_the_same_frames_stand_under_one_row_of_them() -> None:
     other = row("b", greys=(40, 120, 201))
     one, two, apart = image([row()]).shape[0], image([row(), row("b")]).shape[0], image([row(), other]).shape[0]
-    assert two - one == pytest.approx(apart - two, abs=1)  # heights in whole pixels
+    assert two - one == pytest.approx(apart - two, abs=1)  # whole pixels: each height is rounded by half of one at most
     assert apart > two > one
 
 
@@ -70,6 +71,8 @@ def test_the_film_shows_every_frame_at_its_time_beside_its_map(tmp_path: Path) -
     assert frames.shape[2] == 4 * TILE
     assert count == round(25 * 4.5)  # the last frame of the second is held for as long as its first
     middle = HEADER + 3 * TILE // 4  # where it is cold
+    # 8 of 255 levels: what H.264 loses depends on its encoder, but an even grey has one coefficient, which is
+    # quantized by less; a wrong frame is 30 levels away and more.
     shown = frames[:, middle, [TILE // 2, 5 * TILE // 2]].mean(2)
     for second, (first, other) in {
         0.4: (40, 10),
@@ -78,7 +81,7 @@ def test_the_film_shows_every_frame_at_its_time_beside_its_map(tmp_path: Path) -
         2.2: (200, 10),
         3.0: (200, 250),
     }.items():
-        assert shown[round(25 * second)] == pytest.approx([first, other], abs=8)  # what coding loses; frames: 30 apart
+        assert shown[round(25 * second)] == pytest.approx([first, other], abs=8)
     hot, cold = frames[30, HEADER + TILE // 4, TILE + TILE // 4], frames[30, middle, TILE + TILE // 4]
     assert np.ptp(hot) > 50 > np.ptp(cold)
 

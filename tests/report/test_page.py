@@ -355,6 +355,9 @@ def test_a_ranking_is_told_and_drawn(tmp_path: Path) -> None:
     for way in (12.5, 25):
         assert f"a1: {way:.2f} % in the supernet, 50.00 % trained from scratch" in sections["accuracy"]
     assert "b2" not in sections["accuracy"]
+    evidence = "The supernet is at chance: held-out loss 2."
+    (tmp_path / "rank.json").write_text(json.dumps(content | {"evidence": evidence}))
+    assert f"{evidence} How the supernet of tiny ranks" in Page(page([read_run(tmp_path)])).sections["summary"]
     (tmp_path / "rank.json").write_text("{}")
     with pytest.raises(RunError, match=r"rank.json cannot be read"):
         read_run(tmp_path)

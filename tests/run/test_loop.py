@@ -93,7 +93,8 @@ def test_a_diverged_task_makes_no_checkpoint(tmp_path: Path) -> None:
 def test_probabilities_are_recorded_where_there_are_any(whole: RunDirectory) -> None:
     lines = [json.loads(line) for line in (whole.path / "probabilities.jsonl").read_text().splitlines()]
     assert [line.pop("step") for line in lines] == [0, 2, 4, 6, 8]
-    assert all(line.keys() == {"alpha"} and sum(line["alpha"]) == pytest.approx(1) for line in lines)  # of three
+    # Of three, in fp32: exponentials, their sum and a quotient are a dozen roundings of 2**-24, 7e-7; 1e-6 is allowed.
+    assert all(line.keys() == {"alpha"} and sum(line["alpha"]) == pytest.approx(1) for line in lines)
 
 
 def test_the_log_says_how_a_run_goes_on(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Choosing on evidence: the race, the norms, the comparison with random architectures, and what is written down."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,17 @@ from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
 from autovid.search import derive, read_search, settings_for
-from autovid.search.choice import EVIDENCE, ChoiceEvidence, Judge, Judged, bootstrap, choose, percentile, race
+from autovid.search.choice import (
+    EVIDENCE,
+    ChoiceEvidence,
+    Judge,
+    Judged,
+    bootstrap,
+    choose,
+    percentile,
+    race,
+    read_choice,
+)
 from autovid.search.derivation import TOLD
 from autovid.search.problem import whole_problem
 from autovid.search.run import supernet_search
@@ -139,6 +151,7 @@ def test_a_search_writes_its_evidence_and_derives_what_it_chose(
     assert all(7_500_000 <= one.macs <= 8_000_000 for one in choice.random)
     assert choice.on_val is not None
     assert choice.on_val.hash == choice.chosen.hash
+    assert choice.val_chance_accuracy == 1 / 12  # one video of each class: a ratio of whole numbers, rounded once
     assert len({one.hash for one in choice.random} | {choice.chosen.hash}) == 1 + len(choice.random)
     assert choice.percentile is not None
     assert choice.percentile == percentile(np.array([choice.on_val.loss, *[one.loss for one in choice.random]]))
@@ -148,6 +161,7 @@ def test_a_search_writes_its_evidence_and_derives_what_it_chose(
     assert main(["derive", str(out)]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert f"of {len(choice.random)} random architectures of the same ranges" in shown
+    assert f"% of {choice.on_val.clips} validation clips (chance 8.3 %): better than " in shown
     assert main(["derive", str(out), "--no-range"]) == 0
     assert not set(TOLD) & load_architecture(out / "architecture-no-range.yaml").provenance.keys()
     (out / EVIDENCE).write_text("{")
@@ -179,6 +193,18 @@ def test_what_is_no_evidence_says_so() -> None:
     assert "no evidence" in evidence.lines()[1]
     assert "due to cost by 90 % in part sparse, 25 % in part joint" in evidence.lines()[2]
     assert "chance 10.0 %" in evidence.lines()[0]
+    assert evidence.lines()[1].startswith("right on 50.0 % of 100 validation clips: better than 70 %")
+    known = msgspec.structs.replace(evidence, val_chance_accuracy=0.25)
+    assert known.lines()[1].startswith("right on 50.0 % of 100 validation clips (chance 25.0 %): better than 70 %")
+
+
+def test_the_evidence_of_an_earlier_run_is_read(tmp_path: Path) -> None:
+    """Which says nothing of chance on validation clips."""
+    evidence = ChoiceEvidence(chosen=judged(1.0), raced=4, chance=2.0, chance_accuracy=0.1, on_val=judged(1.0))
+    content = msgspec.to_builtins(evidence)
+    del content["val_chance_accuracy"]
+    (tmp_path / EVIDENCE).write_text(json.dumps(content))
+    assert read_choice(tmp_path) == evidence
 
 
 def test_a_search_races_what_its_updates_are_worth() -> None:

@@ -100,14 +100,15 @@ def test_the_winner_is_derived_and_says_that_val_chose_it(
 ) -> None:
     words = ["derive", str(run), "--finalists", "2", "--train", "2", "--decoders", "0"]
     assert main(words) == 0
-    assert "2 finalists" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.index("Chance is 8.3 % of val; one training each.") < shown.index("2 finalists")
     with (run / "finalists" / "finalists.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epochs"] for row in rows] == ["1", "1", "2"]
     arch = load_architecture(run / "architecture-finalists.yaml")
     assert arch.hash == rows[-1]["hash"]
     assert arch.provenance["chosen"].startswith("the best of 2 finalists, trained by successive halving up to 2 epochs")
-    assert arch.provenance["chosen"].endswith("on val, which has chosen it")
+    assert arch.provenance["chosen"].endswith(" % (chance 8.3 %) on val, which has chosen it")
     before = (run / "finalists" / "finalists.csv").read_bytes()
     assert main(words) == 0  # nothing is trained again
     assert (run / "finalists" / "finalists.csv").read_bytes() == before

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.image
+import msgspec
 import pytest
 
 from autovid.api import SearchRun
@@ -14,6 +15,7 @@ from autovid.cli import main
 from autovid.costs import Macs, Params
 from autovid.errors import CostRangeError
 from autovid.search import Constraint, derive, read_constraints, read_search
+from autovid.search.chance import Evidence
 from autovid.search.derivation import Searched
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import load_architecture, load_space
@@ -80,6 +82,7 @@ def test_a_front_is_written_scored_and_replaced(run: Path, tmp_path: Path, capsy
     shown = capsys.readouterr().out
     assert "Top-1 of val (12 videos, centre view) with the supernet's weights, recalibrated on 64" in shown
     assert "Chance is 8.3 %" in shown
+    assert shown.index("The supernet is at chance: ") < shown.index("front of 3") < shown.index("Top-1 of val")
     rows = table(run / "front")
     assert [row["file"] for row in rows] == ["01.yaml", "02.yaml", "03.yaml"]
     assert [float(row["gflops"]) for row in rows] == sorted(float(row["gflops"]) for row in rows)
@@ -105,6 +108,16 @@ def test_they_are_trained_where_that_is_asked(run: Path, tmp_path: Path) -> None
     assert all((tmp_path / "f" / f"train-{row['hash']}" / "evaluation-center.json").is_file() for row in rows)
     assert main(words) == 0  # finished trainings are not repeated
     assert table(tmp_path / "f") == rows
+
+
+def test_chance_comes_first_where_the_supernet_is_better_too(searched: Searched) -> None:
+    (part, *_) = searched.evidence.parts
+    better = msgspec.structs.replace(searched, evidence=Evidence((part._replace(loss=0.1, error=0.01),)))
+    front = find_front(searched, 2)
+    assert sentences(front, better)[0].startswith("The supernet is better than chance: ")
+    assert sentences(front, searched)[0].startswith("The supernet is at chance: ")
+    front.trained, front.chance = "1 epoch", 25.0
+    assert "Trained: each from scratch for 1 epoch; one seed. Chance is 25.0 %." in sentences(front, better)
 
 
 def test_without_the_data_it_is_not_scored(

@@ -68,7 +68,7 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     ]
     assert main([*words, *TRAINING]) == 0
     shown = capsys.readouterr().out
-    assert "3 of 3 architectures of part sparse of tiny" in shown
+    assert shown.index("The supernet is at chance: ") < shown.index("3 of 3 architectures of part sparse of tiny")
     content = json.loads((tmp_path / "r" / "rank.json").read_text())
     rows = content["architectures"]
     assert len({entry["hash"] for entry in rows}) == 3
@@ -76,6 +76,7 @@ def test_architectures_of_a_part_are_ranked_both_ways(
     low, high = constraint.range
     assert all(low <= entry["macs"] <= high for entry in rows)
     assert all((tmp_path / "r" / f"arch-{entry['hash']}" / "evaluation-center.json").is_file() for entry in rows)
+    assert content["evidence"].startswith("The supernet is at chance: ")
     assert set(content["correlations"]) == {"supernet", "recalibrated", "macs", "params", "synaptic_flow"}
     assert all(entry["params"] > 1000 and 0 < entry["synaptic_flow"] < 100 for entry in rows)
     assert "MACs alone: " in shown
@@ -179,6 +180,8 @@ def test_correlations_leave_out_what_has_no_accuracy() -> None:
     assert ranking.lines()[2].endswith("; 1 of 3 pairs are tied")
     ranking.entries = ranking.entries[:1]
     assert len(ranking.lines()) == 1
+    ranking.evidence = "The supernet is better than chance: " + 40 * "a loss "
+    assert ranking.lines()[0] == ranking.evidence
     assert len(rank_png(ranking)) > 1000
 
 

@@ -19,7 +19,8 @@ from autovid.config.resources import experiments_dir
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.kernels.compute import Compute
-from autovid.models import Model, Network, NetworkSpec, build
+from autovid.models import Model, Network, NetworkSpec, build, build_network
+from autovid.models.s2dnet import TSMS2DNet
 from autovid.space import Architecture, SearchSpace
 from autovid.train import plan
 from autovid.train.experiment import LoadedExperiment, load_experiment
@@ -206,8 +207,28 @@ PRINTED: dict[str, Plain] = {
     "rms_cifar100": {"epochs": 300, "batch": 1024, "lr": 0.2, "milestones": (150, 225), "crops": "pad"},
     "rms_imagenet": {"epochs": 300, "batch": 1024, "lr": 0.4, "warmup": 5, "schedule": "cosine", "nesterov": True},
     "rms_imagenet_cutmix": {"nesterov": True, "color_jitter": 0.4, "lighting": 0.1, "crops": "area", "area": (0.08, 1)},
-    "dnr_kinetics200": {"epochs": 120, "lr": 0.1, "warmup_steps": 60000, "warmup_start": 0.01, "max_norm": 40},
-    "dnr_kinetics400": {"epochs": 196, "lr": 0.1, "warmup_steps": 128000, "crops": "multi_scale_5", "norm_decay": True},
+    "tsn_kinetics200": {"schedule": "cosine_by_epoch", "warmup_steps": 60000},
+    "tsn_kinetics400": {"schedule": "cosine_by_epoch", "warmup_steps": 128000},
+    "dnr_kinetics200": {
+        "schedule": "cosine_by_epoch",
+        "epochs": 120,
+        "lr": 0.1,
+        "warmup_steps": 60000,
+        "warmup_start": 0.01,
+        "max_norm": 40,
+    },
+    "dnr_kinetics200_temporal_bi_2": {"schedule": "cosine_by_epoch"},
+    "dnr_kinetics200_temporal_bi_4": {"schedule": "cosine_by_epoch"},
+    "dnr_kinetics200_temporal_uni_2": {"schedule": "cosine_by_epoch"},
+    "dnr_kinetics200_temporal_uni_4": {"schedule": "cosine_by_epoch"},
+    "dnr_kinetics400": {
+        "schedule": "cosine_by_epoch",
+        "epochs": 196,
+        "lr": 0.1,
+        "warmup_steps": 128000,
+        "crops": "multi_scale_5",
+        "norm_decay": True,
+    },
     "dnr_ssv1": {"epochs": 50, "lr": 0.005, "milestones": (20, 40), "weight_decay": 5e-4},
     "deep_mini_ssv2_f8": {"epochs": 75, "batch": 72, "lr": 0.01, "weight_decay": 5e-4, "schedule": "cosine"},
     "deep_mini_kinetics_f8": {"epochs": 100, "frames": 8},
@@ -230,6 +251,31 @@ def test_values_are_those_of_the_seed(name: str) -> None:
     experiment = load_experiment(experiments_dir() / f"{name}.yaml")
     assert not isinstance(experiment.model, SearchSpace)
     assert {key: getattr(experiment.recipe, key) for key in PRINTED[name]} == PRINTED[name]
+
+
+@pytest.mark.parametrize(
+    ("row", "after", "classifier"),
+    [("", [3, 4], True), ("_d1", [3, 4], False), ("_d2", [], True), ("_d3", [4], True), ("_d4", [2, 3, 4], True)],
+)
+def test_rows_of_s2dnets_table_2_fuse_the_context_where_it_says(row: str, after: list[int], classifier: bool) -> None:
+    """Supplement, Table 2; d0 is the experiment without a letter."""
+    spec = load_experiment(experiments_dir() / f"s2dnet_mini_kinetics{row}.yaml").model
+    assert isinstance(spec, NetworkSpec)
+    net = build_network(spec, "meta")
+    assert isinstance(net, TSMS2DNet)
+    assert [int(name.removeprefix("res")) for name in net.fusions] == after
+    assert net.fuse_in_classifier is classifier
+
+
+def test_the_header_of_the_search_names_what_the_paper_is_silent_about() -> None:
+    text = (experiments_dir() / "auto_tsnet_search.yaml").read_text(encoding="utf-8")
+    ours = " ".join(text.split("# Ours: ")[1].split("# Paper: ")[0].replace("#", " ").split())
+    for silence in (
+        "Kinetics-100 is the only set printed for a search",
+        "weight decay on all weights, batch norms among them (in training: none on those)",
+        "a last batch norm of each block that begins at zero, a classifier drawn from N(0, 0.01)",
+    ):
+        assert silence in ours
 
 
 @pytest.mark.parametrize("name", ["dnr_ssv1", "dnr_ssv2", "resnet50_imagenet_300", "rms_imagenet_shake_drop"])

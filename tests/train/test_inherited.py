@@ -116,7 +116,8 @@ def test_a_training_starts_from_the_supernet(
     inherit_weights(net, find_weights(searched))
     theirs = open_trained(tmp_path / "run").net.state_dict()
     for name, value in net.named_parameters():
-        assert torch.allclose(theirs[name], value, atol=1e-9), name
+        # A rate of 1e-12 with momentum moves by 1e-11 of a gradient, which 1e-9 allows to be 100; copies are exact.
+        assert torch.allclose(theirs[name], value, rtol=0, atol=1e-9), name
     words.remove("--inherit")
     assert main([*words, *still, "--resume"]) == 5
     assert "inherit: True there" in capsys.readouterr().err

@@ -127,6 +127,7 @@ def test_the_loss_is_binary_cross_entropy_of_smoothed_targets(several: VideoSet)
     net = prepare(build("tsn_resnet18", 7), recipe(label_smoothing=0.2), multi_label=True).eval()
     x, y = torch.randn(2, 3, 2, 32, 32), torch.tensor([[1.0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1]])
     loss, logits = net.training_loss(x, y)
+    # To the bit: the same function of the same logits; in float64 1 - 0.2 is 0.8 and 0.2 / 2 is 0.1 exactly.
     assert torch.equal(loss, F.binary_cross_entropy_with_logits(logits, 0.8 * y + 0.1))
     with pytest.raises(ConfigError, match="has a loss for one"):
         prepare(build("s2dnet", 7), recipe(), multi_label=True)

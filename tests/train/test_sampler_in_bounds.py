@@ -13,9 +13,10 @@ from autovid.data import Batch
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.detail_sampler import Location
+from autovid.models import NetworkSpec
 from autovid.models.s2dnet import S2DNet, Sizes, classifier
 from autovid.train.experiment import load_experiment
-from autovid.train.recipe import Multiples, Recipe
+from autovid.train.recipe import Multiples, Recipe, RecipeName, make_recipe
 from autovid.train.task import TrainingTask
 
 CLASSES, FRAMES, CROP, WIDTH = 7, 12, 32, 16
@@ -74,9 +75,9 @@ def trained(recipe: Recipe, steps: int) -> Looks:
     return Looks(mu.tanh().abs().max().item(), delta.abs().max().item())
 
 
-def of_stage_two(**changes: Any) -> Recipe:
-    """The experiment's recipe with small clips, at its full rate from the first step on."""
-    recipe = load_experiment(experiments_dir() / "s2dnet_ssv2.yaml").recipe
+def of_stage_two(name: str = "s2dnet_ssv2", **changes: Any) -> Recipe:
+    """An experiment's recipe with small clips, at its full rate from the first step on."""
+    recipe = load_experiment(experiments_dir() / f"{name}.yaml").recipe
     small = {"batch": 4, "frames": FRAMES, "crop": CROP, "warmup": 0.0, "restarts": ()}
     return msgspec.structs.replace(recipe, **{**small, **changes})
 
@@ -86,9 +87,33 @@ def in_bounds(looks: Looks) -> bool:
     return looks.centre < 0.99 and looks.stride < 1.39
 
 
-def test_the_sampler_stays_in_bounds_for_50_steps_of_stage_two() -> None:
-    """Seen: 0.65 and 0.67. The bounds are far from that: 50 steps of clipped gradients lead no rounding there."""
-    assert in_bounds(trained(of_stage_two(), 50))
+@pytest.mark.parametrize("name", ["s2dnet_ssv2", "s2dnet_kinetics400"])
+def test_the_sampler_stays_in_bounds_for_50_steps_of_stage_two(name: str) -> None:
+    """Seen: 0.65 and 0.67, and at the second one's five times higher rate 0.965 and 0.92.
+
+    The bounds are far from that (0.965 is tanh 2.0, 0.99 is tanh 2.65): 50 steps of clipped gradients lead
+    no rounding there.
+    """
+    assert in_bounds(trained(of_stage_two(name), 50))
+
+
+@pytest.mark.parametrize("name", ["full", "proxy", "small", "finetune"])
+def test_every_recipe_holds_the_sampler_as_the_experiments_do(name: RecipeName) -> None:
+    held, experiment = make_recipe(NetworkSpec(network="s2dnet"), name=name), of_stage_two()
+    assert (held.max_norm, held.lr_multiples.sampler) == (experiment.max_norm, experiment.lr_multiples.sampler)
+    others = make_recipe(NetworkSpec(network="tsn_resnet18"), name=name)
+    assert others.max_norm is None
+    assert others.lr_multiples == msgspec.structs.replace(held.lr_multiples, sampler=1.0)
+
+
+def test_the_full_recipe_has_the_papers_rate_where_there_is_a_sampler() -> None:
+    assert make_recipe(NetworkSpec(network="s2dnet"), batch=64).lr == of_stage_two().lr
+    assert make_recipe(NetworkSpec(network="tsn_resnet18"), batch=64).lr == 0.1
+
+
+def test_values_of_ones_own_go_first() -> None:
+    mine = make_recipe(NetworkSpec(network="s2dnet"), max_norm=5.0, lr_multiples=Multiples(sampler=0.2))
+    assert (mine.max_norm, mine.lr_multiples.sampler) == (5.0, 0.2)
 
 
 @pytest.mark.parametrize("without", [{"max_norm": None}, {"max_norm": None, "lr_multiples": Multiples()}])

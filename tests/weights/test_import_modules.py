@@ -1,4 +1,7 @@
-"""Weights for networks with modules: what these add starts anew, what they replace is left out, all else must fit."""
+"""Weights for networks with modules: what these add starts anew, what they replace is left out, all else must fit.
+
+Weights are equal to the bit: they are copies, in the same format, or drawn by the same code from the same seed.
+"""
 
 import re
 from functools import cache

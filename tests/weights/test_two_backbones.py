@@ -1,4 +1,7 @@
-"""S2DNet from torchvision's ImageNet weights: two files, written here by hand with torchvision's names and shapes."""
+"""S2DNet from torchvision's ImageNet weights: two files, written here by hand with torchvision's names and shapes.
+
+Weights are equal to the bit: copies of whole numbers below 2**24, or drawn by the same code from the same seed.
+"""
 
 from pathlib import Path
 
