@@ -121,7 +121,7 @@ class _Job(NamedTuple):
 
     @property
     def n(self) -> int:
-        """How many architectures are trained."""
+        """The number of architectures that are trained."""
         from autovid.search.strategy import strategy_settings
         from autovid.studies.by_training import planned
 

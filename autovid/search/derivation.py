@@ -47,7 +47,7 @@ class Searched(msgspec.Struct):
 
     @property
     def against_chance(self) -> str:
-        """How the supernet compares with chance, in a sentence; empty where the search had none."""
+        """Comparison of the supernet with chance, in a sentence; empty where the search had none."""
         return self.evidence.sentence() if self.settings.score == "supernet" else ""
 
     def log_probs(self, space: SearchSpace) -> list[np.ndarray]:
