@@ -91,7 +91,8 @@ def test_a_front_is_written_scored_and_replaced(run: Path, tmp_path: Path, capsy
         assert 0 <= float(row["supernet_top1"]) <= 100
         assert row["trained_top1"] == ""
     assert matplotlib.image.imread(run / "front" / "front.png").shape[1] == 1400
-    assert main([*words, "2", "--flops", "0.0078:0.0084"]) == 0
+    # The first of the two slices ends where the range of the search does, whatever the prior has learned.
+    assert main([*words, "2", "--flops", "0.0076:0.0084"]) == 0
     assert "1 of 2 are outside the ranges that the supernet was trained in" in capsys.readouterr().out
     assert [row["supernet_top1"] == "" for row in table(run / "front")] == [False, True]
     assert sorted(file.name for file in (run / "front").iterdir()) == ["01.yaml", "02.yaml", "front.csv", "front.png"]
