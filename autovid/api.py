@@ -243,7 +243,7 @@ def _search_by_supernet(
     path = Path(out) if out is not None else _free_directory(f"search-{what.name}")
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         if seconds is not None:
-            settings = (planned(path) if resume else None) or within_budget(
+            settings = planned(path, resume) or within_budget(
                 what, videos, settings, seconds, Compute(device, precision), resolved, workers=decoders, cache=frames
             )
         result = run_search(

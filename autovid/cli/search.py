@@ -80,7 +80,7 @@ def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
 
     if plan.budget is None or not args.resume or distributed.size() > 1:
         return plan.budget is not None
-    known = planned(args.out or options.run_directory(f"search-{plan.space.name}", True))
+    known = planned(args.out or options.run_directory(f"search-{plan.space.name}", True), True)
     return known is not None and known.processes == 2
 
 
@@ -130,7 +130,7 @@ def _within_budget(
     from autovid.search.run import planned
 
     assert plan.budget is not None
-    if args.resume and (known := planned(out)) is not None:
+    if (known := planned(out, args.resume)) is not None:
         return known
     compute = Compute(args.device, args.precision or "auto")
     settings = within_budget(

@@ -165,7 +165,9 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
 
     ranges = options.ranges(args)
     if not (args.searched or ranges):
-        raise ConfigError("--flops MIN:MAX (or another range) is needed, or --searched to compare with its like")
+        raise ConfigError(
+            "a range is needed, such as --flops 0.0071:0.0079; or --searched RUN, for networks of the run's own cost"
+        )
     rival = find_architecture(args.searched) if args.searched else None
     space = load_space(args.space or space_of(args.searched, rival))
     constraints: Sequence[Constraint] = read_constraints(space, ranges, options.cost_files(args, args.searched))

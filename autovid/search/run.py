@@ -117,17 +117,28 @@ def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Pro
             run.log(line)
 
 
-def planned(run: str | Path) -> SearchSettings | None:
-    """Return the settings of a search that was planned for a budget; None where `run` holds none."""
+def planned(run: str | Path, resume: bool) -> SearchSettings | None:
+    """Return the settings of a search that was planned for a budget, to go on with; None where `run` holds no run.
+
+    Raises RunError, before anything is measured, for a run that is not to be resumed, or was planned without a budget.
+    """
     path = Path(run)
     if not (path / "config.yaml").is_file():
         return None
-    config = RunDirectory.open(path).config
+    if not resume:
+        raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
+    directory = RunDirectory.open(path)
     try:
-        settings = msgspec.convert(config.get("settings"), SearchSettings)
+        settings = msgspec.convert(directory.config.get("settings"), SearchSettings)
     except msgspec.ValidationError as error:
         raise RunError(f"{path} is a search of another version of autovid ({error}); search again") from None
-    return settings if settings.budget is not None else None
+    if settings.budget is None:
+        command = directory.command()
+        raise RunError(
+            f"{path} was not planned for a time; go on with the options that it was begun with"
+            + (f": {command}" if command else "")
+        )
+    return settings
 
 
 def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:

@@ -112,7 +112,7 @@ def choose_again(
     """
     settings = searched.settings
     if settings.score != "supernet" or settings.choice is None:
-        return "not scored: the search has raced no candidates either"
+        return "not scored: the search has no supernet that raced candidates"
     for constraint in constraints:
         if reason := _outside(constraint, searched):
             return reason

@@ -105,6 +105,7 @@ def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     (line,) = [line for line in shown.splitlines() if "without a clock:" in line]
     again = shlex.split(line.partition("without a clock:")[2])[1:]
     again[again.index(str(tmp_path / "run"))] = str(tmp_path / "again")
+    monkeypatch.setattr("sys.argv", ["autovid", *again])
     assert main(again) == 0
     first, second = (RunDirectory.open(tmp_path / name).config["settings"] for name in ("run", "again"))
     assert {**first, "budget": None} == {**second, "budget": None}
@@ -113,3 +114,10 @@ def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     assert ours == theirs  # one process repeats its own steps to the bit
     monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: pytest.fail("planned again"))
     assert main([*budgeted, "--resume"]) == 0
+    capsys.readouterr()
+    assert main(budgeted) == 5  # before anything is measured
+    assert "holds a run already; go on with --resume" in capsys.readouterr().err
+    assert main([*words, "--budget", "1m", "-o", str(tmp_path / "again"), "--resume"]) == 5
+    said = capsys.readouterr().err
+    assert "was not planned for a time; go on with the options that it was begun with: autovid search" in said
+    assert "--steps" in said
