@@ -33,7 +33,7 @@ from autovid.search.derivation import read_recorded
 from autovid.search.problem import Choices, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
-from autovid.search.strategy import Scores, strategy_settings
+from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
 from autovid.solver import UNLIMITED, CostRange, TableConstraint, sample_within
 from autovid.space import Architecture, SearchSpace
@@ -227,10 +227,13 @@ def search_by_training(
     n, rounds = planned(strategy, values), values.rounds
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
+    recorded = (
+        {**options, "architectures": n} if takes(strategy, "architectures") else dict(options)
+    )  # the default, too
     settings = SearchSettings(
         parts=(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds),), frames=recipe.frames, crop=recipe.crop,
         stride=recipe.stride, jitter=recipe.jitter, batch=recipe.batch, strategy=strategy, score="training",
-        options=dict(options), seed=seed,
+        options=recorded, seed=seed,
     )  # fmt: skip
     config = {
         **search_config(space, videos, settings, constraints),
