@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def test_a_table_scores(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.searched.settings.score == "table:bench"
     assert 2_540_000 <= run.derive().macs() <= 2_580_000
+
+
+@pytest.mark.parametrize("steps", [{"a": 3}, "4", -3, 2.5, 0, True])
+def test_a_table_is_asked_a_number_of_times(steps: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"steps {steps!r}: a search by a table takes one number above 0")):
+        autovid.search(
+            "bench", {"flops": "0.00254:0.00258"}, score="table:bench", strategy="evolution", steps=steps,
+            out=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_is_not_asked_for_more_architectures_than_the_range_holds(tmp_path: Path) -> None:
+    with pytest.raises(CostRangeError, match="16"):
+        autovid.search(
+            "bench", {"flops": "0.00254:0.00258"}, score="table:bench", strategy="random", out=tmp_path / "run"
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from autovid.search import Constraint, derive, read_search
 from autovid.search.chance import Chance
 from autovid.search.constraints import or_full_range, uniform, whole_constraints
 from autovid.search.derivation import read_recorded
-from autovid.search.problem import Choices, whole_problem
+from autovid.search.problem import Choices, check_enough, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
@@ -244,9 +244,7 @@ def search_by_training(
     comparison = Comparison(
         space.name, tuple(constraints), asked, space.reference, videos.name, len(videos.classes), recipe, n, strategy
     )
-    problem = whole_problem(space, whole_constraints(constraints, space))
-    fewest = n if hasattr(values, "architectures") else 1  # refused before anything is made
-    problem.sample(fewest, np.random.default_rng(seed), distinct=True)
+    check_enough(whole_problem(space, whole_constraints(constraints, space), seed=seed), values)
     check_space(out, space)
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)

@@ -69,6 +69,20 @@ def test_an_experiment_with_a_score_of_its_own_is_scored_so(tmp_path: Path) -> N
     assert settings.options == {"architectures": 2}
 
 
+def test_a_file_asks_a_table_a_number_of_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "command: search\nabout: by a table\nspace: bench\nconstraints: {flops: '0.00254:0.00258'}\n"
+        "dataset: {name: bench, classes: 24, train: 1, val: 2400}\nscore: table:bench\n"
+        "strategy: {name: evolution}\nrecipe: {steps: -3}\n"
+    )
+    assert main(["search", str(path), "-o", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "steps -3: a search by a table takes one number above 0" in error
+    assert "\n" not in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_searchs_experiment_can_train_its_architectures(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
