@@ -185,10 +185,9 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
 
 
 def _searched(text: str) -> Path:
-    """Let a run's architecture.yaml stand for the run, which knows more of it."""
-    path = Path(text)
-    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
-    return path.parent if whole else path
+    from autovid.studies.by_training import searched_at
+
+    return searched_at(text)
 
 
 def _of_search(args: argparse.Namespace, loaded: "LoadedSearch") -> _Job:

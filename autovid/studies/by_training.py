@@ -326,6 +326,13 @@ def space_of(path: Path | None, rival: Architecture | None) -> str | Path:
     return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
 
 
+def searched_at(what: str | Path) -> Path:
+    """Return the search whose architecture.yaml `what` is, which knows more of it; any other path as it is."""
+    path = Path(what)
+    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
+    return path.parent if whole and RunDirectory.open(path.parent).kind != KIND else path
+
+
 def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
     """Find the architecture in a file or in a run, with its evaluation if the run is a finished training.
 
