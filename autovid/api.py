@@ -34,7 +34,7 @@ __all__ = ["SearchRun", "TrainedRun", "evaluate", "predict", "search", "train"]
 SYNTHETIC = "synthetic"
 Ranges = Mapping[str, str | Sequence[str]]
 Files = Mapping[str, str | Path]
-Plugins = Sequence[str | Path]
+Plugins = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def search(
     out: str | Path | None = None,
     strategy: str = "parsec",
     score: str | None = None,
-    searched: SearchRun | str | Path | None = None,
+    searched: SearchRun | TrainedRun | str | Path | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
     recipe: Literal["proxy", "full"] | None = None,
     files: Files = MappingProxyType({}),
@@ -171,21 +171,23 @@ def search(
     that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are the strategy's. `changes`: of
     the recipe of a search (epochs, steps, batch, lr, arch_lr, frames, crop, ...), or of a training; for a table steps.
     `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default:
-    runs/search-SPACE, or for trainings runs/STRATEGY-SPACE). `plugins`: files of code to run.
+    runs/search-SPACE, or for trainings runs/STRATEGY-SPACE). `plugins`: files of code to run, or one.
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.search.strategy import SUPERNET, TRAINING, score_of
     from autovid.space import SearchSpace, load_space
 
     _begin(plugins)
-    way, rival = score_of(strategy, score), searched.path if isinstance(searched, SearchRun) else searched
-    if way != TRAINING and rival is not None:
-        raise ConfigError('searched is compared with trained architectures: give score="training"')
+    way = score_of(strategy, score)
+    if way != TRAINING and searched is not None:
+        raise ConfigError('searched is compared with trained architectures: give strategy="random", and no score')
+    if recipe not in (None, "proxy", "full"):
+        raise ConfigError(f"recipe {recipe!r}: a search has proxy and full")
     if way != SUPERNET and budget is not None:
         raise ConfigError(f"budget is for a supernet, not for score={way!r}")
     if way == TRAINING:
         return _search_by_training(
-            space, constraints, Path(rival) if rival is not None else None, changes,
+            space, constraints, searched, changes,
             data=data, out=out, strategy=strategy, options=options, recipe=recipe, files=files, seed=seed,
             device=device, precision=precision, decoders=decoders, cache=cache, resume=resume,
         )  # fmt: skip
@@ -283,7 +285,7 @@ def _search_by_table(
 def _search_by_training(
     space: "SearchSpace | str | Path | None",
     constraints: Ranges,
-    searched: Path | None,
+    beside: SearchRun | TrainedRun | str | Path | None,
     changes: Mapping[str, Any],
     *,
     data: str | Path,
@@ -306,9 +308,11 @@ def _search_by_training(
     from autovid.search import read_constraints
     from autovid.space import SearchSpace, load_space
     from autovid.studies import Trainer, find_rival, search_by_training
-    from autovid.studies.by_training import like, space_of
+    from autovid.studies.by_training import like, searched_at, space_of
     from autovid.train import find_architecture, make_recipe
 
+    place = beside.path if isinstance(beside, SearchRun | TrainedRun) else beside
+    searched = searched_at(place) if place is not None else None
     rival = find_architecture(searched) if searched is not None else None
     what = space if isinstance(space, SearchSpace) else load_space(space or space_of(searched, rival))
     kept = kept_files(searched) if searched is not None else {}

@@ -46,9 +46,12 @@ class Plugin(NamedTuple):
 _plugins: dict[str, Plugin] = {}
 
 
-def load_plugins(named: Iterable[str | Path]) -> None:
-    """Run the files that are named, each once. Raises ConfigError for one that cannot be run or registers nothing."""
-    for one in named:
+def load_plugins(named: str | Path | Iterable[str | Path]) -> None:
+    """Run the file or files that are named, each once.
+
+    Raises ConfigError for one that cannot be run or registers nothing.
+    """
+    for one in [named] if isinstance(named, str | Path) else named:
         _load(str(one))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 import autovid
 from autovid.api import SearchRun, TrainedRun
 from autovid.cli import main
-from autovid.errors import ConfigError, CostRangeError
-from autovid.plugins import forget_plugins
-from autovid.space import load_architecture
+from autovid.config.resources import search_spaces_dir
+from autovid.errors import AutovidError, ConfigError, CostRangeError
+from autovid.plugins import forget_plugins, plugin_paths
+from autovid.run import RunDirectory
+from autovid.space import load_architecture, load_space
+from autovid.studies.by_training import searched_at
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 SMALL = {"recipe": "proxy", "crop": 16, "jitter": (16, 20), "batch": 4, "device": "cpu", "precision": "fp32"}
@@ -88,6 +92,36 @@ def test_architectures_are_trained_beside_the_searched_one(run: SearchRun, tiny_
     assert baseline.derive().choices == load_architecture(baseline.path / "architecture.yaml").choices
 
 
+def test_a_training_is_compared_with_others(trained: TrainedRun, tiny_videos: Path, tmp_path: Path) -> None:
+    """It has the recipe of the others, so that it is not trained anew."""
+    baseline = autovid.search(
+        data=tiny_videos, strategy="random", searched=trained, options={"architectures": 1}, out=tmp_path / "baseline",
+        epochs=1, **SMALL,
+    )  # fmt: skip
+    with (baseline.path / "table.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["kind"] for row in rows] == ["searched", "random"]
+    assert float(rows[0]["top1"]) == trained.evaluation.top1
+    assert not list(baseline.path.glob("searched-*"))
+
+
+def test_the_file_of_a_search_stands_for_it(tiny_videos: Path, tmp_path: Path) -> None:
+    """Its space is nobody else's; the file of a training stands for itself."""
+    with RunDirectory.create_or_resume(tmp_path / "search", {}, kind="search") as search:
+        own = (search_spaces_dir() / "tiny.yaml").read_text().replace("name: tiny", "name: own")
+        (search.path / "space.yaml").write_text(own)
+        load_space(search.path / "space.yaml").sample(1, seed=3)[0].save(search.path / "architecture.yaml")
+    baseline = autovid.search(
+        data=tiny_videos, strategy="random", searched=search.path / "architecture.yaml", out=tmp_path / "baseline",
+        options={"architectures": 1}, epochs=0.3, **SMALL,
+    )  # fmt: skip
+    assert baseline.searched.space.name == "own"
+    with RunDirectory.create_or_resume(tmp_path / "train", {}, kind="train") as training:
+        file = training.path / "architecture.yaml"
+        baseline.derive().save(file)
+    assert searched_at(file) == file
+
+
 def test_a_table_scores(tmp_path: Path) -> None:
     options = {"architectures": 2}
     run = autovid.search(
@@ -98,6 +132,24 @@ def test_a_table_scores(tmp_path: Path) -> None:
     assert 2_540_000 <= run.derive().macs() <= 2_580_000
 
 
+@pytest.mark.parametrize("steps", [{"a": 3}, "4", -3, 2.5, 0, True])
+def test_a_table_is_asked_a_number_of_times(steps: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"steps {steps!r}: a search by a table takes one number above 0")):
+        autovid.search(
+            "bench", {"flops": "0.00254:0.00258"}, score="table:bench", strategy="evolution", steps=steps,
+            out=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_is_not_asked_for_more_architectures_than_the_range_holds(tmp_path: Path) -> None:
+    with pytest.raises(CostRangeError, match="16"):
+        autovid.search(
+            "bench", {"flops": "0.00254:0.00258"}, score="table:bench", strategy="random", out=tmp_path / "run"
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -106,7 +158,12 @@ def test_a_table_scores(tmp_path: Path) -> None:
         ({"score": "guess"}, "score guess: give supernet, training or table:NAME"),
         ({"score": "training", "strategy": "random", "samples": 3}, "a recipe has no samples; it has epochs, batch"),
         ({"score": "training", "budget": 60.0}, "budget is for a supernet"),
-        ({"searched": "runs/x"}, "searched is compared with trained architectures"),
+        ({"searched": "runs/x"}, 'compared with trained architectures: give strategy="random", and no score'),
+        ({"recipe": "weird"}, "recipe 'weird': a search has proxy and full"),
+        ({"strategy": "random", "recipe": "weird"}, "recipe 'weird': a search has proxy and full"),
+        ({"strategy": "random", "batch": "x"}, "batch 'x': Expected `int`"),
+        ({"strategy": "random", "epochs": "3"}, "epochs '3': Expected `float`"),
+        ({"strategy": "random", "lr_multiples": {"clasifier": 2}}, "lr multiples .*clasifier"),
         ({"score": "table:bench", "space": "bench", "batch": 3}, "a search by a table has no batch; it has steps"),
         ({"score": "table:bench", "space": "bench", "recipe": "proxy"}, "data and recipe are for networks that learn"),
     ],
@@ -148,6 +205,13 @@ def test_a_network_by_name_takes_the_next_free_directory(
     spec = autovid.NetworkSpec(network="tsn_resnet18", frames=2)
     training = autovid.train(spec, data=tiny_videos, epochs=1, **SMALL)
     assert training.path == Path("runs/train-2")
+
+
+@pytest.mark.usefixtures("without_plugins")
+def test_one_file_of_code_needs_no_list(tmp_path: Path) -> None:
+    with pytest.raises(AutovidError, match="does not exist"):
+        autovid.evaluate(tmp_path / "no", plugins=str(EXAMPLES / "my_attention.py"))
+    assert [path.name for path in plugin_paths()] == ["my_attention.py"]
 
 
 @pytest.mark.usefixtures("without_plugins")

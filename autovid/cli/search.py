@@ -184,8 +184,6 @@ def _by_table(args: argparse.Namespace, way: _Way) -> int:
         space, constraints, strategy_options = way.loaded.space, way.loaded.constraints, way.loaded.options
         values = values_for(way.loaded.experiment.recipe, way.score, ("seed", "steps"))
         seed, rounds = values["seed"], values["steps"]
-    if rounds is not None and not isinstance(rounds, int):
-        raise ConfigError("--steps of a search by a table is one number: how often the strategy is asked")
     out = args.out or options.run_directory(f"search-{space.name}", args.resume)
     result = search_by_table(
         space, constraints, table, Path(out), strategy=way.strategy, options=strategy_options, seed=seed, rounds=rounds,

@@ -49,7 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "random by training)",
     )  # fmt: skip
     parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
-    parser.add_argument("-o", "--out", help="run directory (default: runs/search-SPACE)")
+    parser.add_argument(
+        "-o", "--out", help="run directory (default: runs/search-SPACE, for trainings runs/STRATEGY-SPACE)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the search in the run directory")
     parser.add_argument(
         "--recipe",

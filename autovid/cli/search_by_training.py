@@ -129,7 +129,11 @@ class _Job(NamedTuple):
 
 
 def _find_job(args: argparse.Namespace, strategy: str, loaded: "LoadedSearch | None") -> _Job:
-    """Return what is to be trained."""
+    """Return what is to be trained. Raises ConfigError."""
+    from autovid.search.strategy import read_strategy_options
+
+    if args.n is not None and "architectures" in read_strategy_options(args.settings)[0]:
+        raise ConfigError("-n and --set strategy.architectures say the same; leave one of them out")
     if loaded is not None:
         return _of_search(args, loaded)
     return _experiment(args, strategy) if args.experiment else _flags(args, strategy)
@@ -143,8 +147,6 @@ def _with_number(strategy: str, options: "Mapping[str, Any]", n: int | None, sai
     from autovid.search.strategy import takes
 
     if takes(strategy, "architectures"):
-        if said == "-n" and n is not None and "architectures" in options:
-            raise ConfigError("-n and --set strategy.architectures say the same; leave one of them out")
         return {**options, **({} if n is None else {"architectures": n})}
     if n is not None:
         raise ConfigError(
@@ -183,10 +185,9 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
 
 
 def _searched(text: str) -> Path:
-    """Let a run's architecture.yaml stand for the run, which knows more of it."""
-    path = Path(text)
-    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
-    return path.parent if whole else path
+    from autovid.studies.by_training import searched_at
+
+    return searched_at(text)
 
 
 def _of_search(args: argparse.Namespace, loaded: "LoadedSearch") -> _Job:
@@ -227,7 +228,8 @@ def _experiment(args: argparse.Namespace, strategy: str) -> _Job:
     assert isinstance(space, SearchSpace)
     constraints = read_constraints(space, experiment.constraints, options.cost_files(args))
     draw(space, 1, 0, whole_constraints(constraints, space))
-    n, said = (args.n, "-n") if args.n else (experiment.architectures, f"architectures in {path}")
+    own = None if "architectures" in given else experiment.architectures  # a flag goes before the file
+    n, said = (args.n, "-n") if args.n else (own, f"architectures in {path}")
     strategy_options, data = _with_number(strategy, given, n, said), args.data or experiment.data
     return _Job(space, constraints, strategy, strategy_options, loaded.recipe, data, experiment)
 

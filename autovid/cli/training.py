@@ -312,7 +312,7 @@ def settings_of(pairs: list[str]) -> dict[str, Any]:
     from autovid.config import parse_yaml
     from autovid.train import Recipe
 
-    kinds = get_type_hints(Recipe)
+    kinds = {**get_type_hints(Recipe), "lr_multiples": dict[str, float]}  # to be laid over the network's own
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.removeprefix("recipe.").partition("=")

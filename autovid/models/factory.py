@@ -84,7 +84,7 @@ Modules = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 @overload
 def build(
-    what: Architecture | SearchSpace, classes: int | None = None, *, plugins: Sequence[str | Path] = ()
+    what: Architecture | SearchSpace, classes: int | None = None, *, plugins: str | Path | Sequence[str | Path] = ()
 ) -> SearchNetwork: ...
 @overload
 def build(
@@ -94,7 +94,7 @@ def build(
     frames: int | None = None,
     crop: int | None = None,
     modules: Modules = (),
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
     **options: Any,
 ) -> Network: ...
 def build(
@@ -104,7 +104,7 @@ def build(
     frames: int | None = None,
     crop: int | None = None,
     modules: Modules = (),
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
     **options: Any,
 ) -> Network:
     """Build a network by name, of an architecture or of a YAML file, or the supernet of a space.

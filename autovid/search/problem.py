@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,11 @@ def whole_problem(
         return _by_probability(space, limits, log_probs)
 
     return Problem(space, searched, tuple(constraints), is_feasible, best_first, steps, 0, learned or {}, seed)
+
+
+def check_enough(problem: Problem, settings: Any) -> None:
+    """Raise CostRangeError where the constraints hold too few architectures for a strategy's setting, or none."""
+    problem.sample(getattr(settings, "architectures", 1), np.random.default_rng(problem.seed), distinct=True)
 
 
 def _by_probability(

@@ -32,7 +32,7 @@ def list_spaces() -> dict[str, str]:
     return {path.stem: read_yaml(path).as_type(SpaceFile).about for path in sorted(search_spaces_dir().glob("*.yaml"))}
 
 
-def load_space(name_or_path: str | Path, *, plugins: Sequence[str | Path] = ()) -> SearchSpace:
+def load_space(name_or_path: str | Path, *, plugins: str | Path | Sequence[str | Path] = ()) -> SearchSpace:
     """Load a shipped space by its name, or one's own by the path of its YAML file; `plugins` are code to run.
 
     Raises ConfigError.
@@ -65,7 +65,7 @@ def load_space(name_or_path: str | Path, *, plugins: Sequence[str | Path] = ()) 
     return space
 
 
-def load_architecture(path: str | Path, *, plugins: Sequence[str | Path] = ()) -> Architecture:
+def load_architecture(path: str | Path, *, plugins: str | Path | Sequence[str | Path] = ()) -> Architecture:
     """Read an architecture file; `plugins` are files of code to run.
 
     Raises ConfigError with file, line and key for what is wrong in it.

@@ -30,10 +30,10 @@ from autovid.search import Constraint, derive, read_search
 from autovid.search.chance import Chance
 from autovid.search.constraints import or_full_range, uniform, whole_constraints
 from autovid.search.derivation import read_recorded
-from autovid.search.problem import Choices, whole_problem
+from autovid.search.problem import Choices, check_enough, whole_problem
 from autovid.search.run import check_space, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
-from autovid.search.strategy import Scores, strategy_settings
+from autovid.search.strategy import Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
 from autovid.solver import UNLIMITED, CostRange, TableConstraint, sample_within
 from autovid.space import Architecture, SearchSpace
@@ -227,10 +227,13 @@ def search_by_training(
     n, rounds = planned(strategy, values), values.rounds
     if not 1 <= n <= MOST:
         raise ConfigError(f"{n} architectures: give 1 to {MOST:,}")
+    recorded = (
+        {**options, "architectures": n} if takes(strategy, "architectures") else dict(options)
+    )  # the default, too
     settings = SearchSettings(
         parts=(PartSettings(JOINT, 0, 0, 0.0, 0.0, rounds),), frames=recipe.frames, crop=recipe.crop,
         stride=recipe.stride, jitter=recipe.jitter, batch=recipe.batch, strategy=strategy, score="training",
-        options=dict(options), seed=seed,
+        options=recorded, seed=seed,
     )  # fmt: skip
     config = {
         **search_config(space, videos, settings, constraints),
@@ -241,9 +244,7 @@ def search_by_training(
     comparison = Comparison(
         space.name, tuple(constraints), asked, space.reference, videos.name, len(videos.classes), recipe, n, strategy
     )
-    problem = whole_problem(space, whole_constraints(constraints, space))
-    fewest = n if hasattr(values, "architectures") else 1  # refused before anything is made
-    problem.sample(fewest, np.random.default_rng(seed), distinct=True)
+    check_enough(whole_problem(space, whole_constraints(constraints, space), seed=seed), values)
     check_space(out, space)
     with RunDirectory.create_or_resume(out, config, kind="search", resume=resume) as run:
         keep_inputs(run, space, constraints)
@@ -323,6 +324,13 @@ def space_of(path: Path | None, rival: Architecture | None) -> str | Path:
     if path is None or rival is None:
         return "two_stream"
     return path / "space.yaml" if (path / "space.yaml").is_file() else rival.space
+
+
+def searched_at(what: str | Path) -> Path:
+    """Return the search whose architecture.yaml `what` is, which knows more of it; any other path as it is."""
+    path = Path(what)
+    whole = path.name == "architecture.yaml" and (path.parent / "config.yaml").is_file()
+    return path.parent if whole and RunDirectory.open(path.parent).kind != KIND else path
 
 
 def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:

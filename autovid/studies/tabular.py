@@ -18,7 +18,7 @@ from autovid.fileio import digest
 from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.constraints import final_constraints
-from autovid.search.problem import Choices, whole_problem
+from autovid.search.problem import Choices, check_enough, whole_problem
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
 from autovid.search.strategy import Scores, strategy_settings, takes
@@ -150,6 +150,13 @@ def _key(choices: Mapping[str, Value]) -> tuple[tuple[str, float | str], ...]:
     return tuple(sorted((name, float(value) if isinstance(value, int) else value) for name, value in items))
 
 
+def _rounds(asked: object) -> int | None:
+    """Check how often the strategy is to be asked; None leaves it to the strategy. Raises ConfigError."""
+    if asked is None or (isinstance(asked, int) and not isinstance(asked, bool) and asked > 0):
+        return asked
+    raise ConfigError(f"steps {asked!r}: a search by a table takes one number above 0, how often the strategy is asked")
+
+
 def search_by_table(
     space: SearchSpace,
     constraints: Sequence[Constraint],
@@ -165,13 +172,16 @@ def search_by_table(
 ) -> SearchResult:
     """Search a space with scores from a table: nothing is trained. `rounds`: of asking (default: the strategy's, 60).
 
-    Raises ConfigError for a table of another space or one that lacks an architecture, and what `search` raises.
+    Raises ConfigError for a table of another space or one that lacks an architecture, CostRangeError where the
+    constraints hold no or too few architectures, and what `search` raises.
     """
     table = evaluator.path
     if evaluator.file.space != space.name:
         raise ConfigError(f"{table} has architectures of space {evaluator.file.space}, not of {space.name}")
     evaluator.check_covers(space, constraints)
-    asked: int = rounds or int(getattr(strategy_settings(strategy, options), "rounds", ROUNDS))
+    values = strategy_settings(strategy, options)
+    asked = _rounds(rounds) or int(getattr(values, "rounds", ROUNDS))
+    check_enough(whole_problem(space, final_constraints(constraints, space), seed=seed), values)
     arch_lr = 0.1 if takes(strategy, "arch_lr") else 0.0
     reference = space.reference
     settings = SearchSettings(

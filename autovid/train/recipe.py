@@ -23,6 +23,7 @@ finetune  ours, from weights: at first the classifier alone learns, which would 
 """
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -42,7 +43,7 @@ Optimizer = Literal["sgd", "adamw"]
 
 WARMUP = 34 / 300  # of the epochs
 LR = 0.4 / 256  # of SGD, for each clip of a step
-BODY = 0.1  # of it, for what is fine-tuned
+BODY = 0.1  # of the network's own rate, for what is fine-tuned
 FROZEN = 1 / 6  # of the epochs of fine-tuning the body rests
 SAMPLER_LR = 0.001 / 64  # the same where a network has a sampler,
 SAMPLER_RATE, SAMPLER_NORM = 0.1, 20.0  # whose own rate is this multiple; the gradient is clipped at this norm
@@ -111,7 +112,7 @@ def complete(name: RecipeName, values: dict[str, Any], lr: float = LR) -> None:
         for key, value in ADAMW.items():
             values.setdefault(key, value)
     if name == "finetune":
-        values.setdefault("lr", BODY * LR * values["batch"])
+        values.setdefault("lr", BODY * lr * values["batch"])
         values.setdefault("freeze", Freeze(("body",), values["epochs"] * FROZEN))
     values.setdefault("lr", lr * values["batch"])
     values.setdefault("warmup", values["epochs"] * WARMUP)
@@ -266,15 +267,23 @@ def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **chang
 
     A change that is None is ignored. Values left open follow from others: learning rate from batch, warm-up from
     epochs, jitter from crop. A network that cannot take the proxy's number of frames keeps its own.
+    `lr_multiples` as a mapping are laid over those that the recipe has for the network; as `Multiples` they are all.
     Raises ConfigError for wrong values.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     if odd := sorted(changes.keys() - set(Recipe.__struct_fields__)):
         raise ConfigError(f"a recipe has no {odd[0]}; it has {', '.join(Recipe.__struct_fields__)}")
+    if name not in PRESETS:
+        raise ConfigError(f"no recipe is called {name!r}; give {', '.join(PRESETS)}")
     reference = what.reference
     size = {"frames": reference.frames, "crop": reference.crop, "stride": reference.stride}
     sampler = _sampler_values(what, name)
-    values = {**size, **PRESETS[name], **sampler, **changes}
+    values = {**size, **PRESETS[name], **sampler}
+    if isinstance(multiples := changes.get("lr_multiples"), Mapping):
+        own = msgspec.structs.asdict(values.get("lr_multiples", Multiples()))
+        changes["lr_multiples"] = {**own, **multiples}
+    changes = _read(changes)
+    values |= changes
     if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
     complete(name, values, SAMPLER_LR if sampler else LR)
@@ -283,6 +292,19 @@ def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **chang
     check_recipe(recipe)
     check_clip(what, recipe.frames, recipe.crop)
     return recipe
+
+
+def _read(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as a recipe keeps them; numbers stay as they are. Raises RecipeError for one of a wrong type."""
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Recipe)}
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        try:
+            read = value if key in CHOICES else msgspec.convert(value, kinds[key])  # check_recipe names the choices
+        except msgspec.ValidationError as error:
+            raise RecipeError(key, f"{value!r}: {error}") from None
+        values[key] = value if isinstance(value, int | float) else read
+    return values
 
 
 def _sampler_values(what: Model | SearchSpace, name: RecipeName) -> dict[str, Any]:

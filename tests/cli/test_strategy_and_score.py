@@ -69,6 +69,20 @@ def test_an_experiment_with_a_score_of_its_own_is_scored_so(tmp_path: Path) -> N
     assert settings.options == {"architectures": 2}
 
 
+def test_a_file_asks_a_table_a_number_of_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "command: search\nabout: by a table\nspace: bench\nconstraints: {flops: '0.00254:0.00258'}\n"
+        "dataset: {name: bench, classes: 24, train: 1, val: 2400}\nscore: table:bench\n"
+        "strategy: {name: evolution}\nrecipe: {steps: -3}\n"
+    )
+    assert main(["search", str(path), "-o", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "steps -3: a search by a table takes one number above 0" in error
+    assert "\n" not in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_searchs_experiment_can_train_its_architectures(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,3 +175,21 @@ def test_an_experiment_of_the_baseline_does_not_say_how_many_evolution_trains(
     assert "architectures in" in capsys.readouterr().err
     assert main([*words, "--set", "architectures=null", "--set", "strategy.rounds=2"]) == 0
     assert "16 architectures of 2.4–2.5 GFLOPs" in capsys.readouterr().out
+
+
+def test_flags_go_before_the_number_of_a_file(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = tmp_path / "baseline.yaml"
+    baseline.write_text(
+        "command: random-baseline\nabout: five\nspace: tiny\nconstraints: {flops: '0.0071:0.0079'}\narchitectures: 5\n"
+        "dataset: {name: tiny, classes: 12, train: 24, val: 12}\nrecipe: {epochs: 1, batch: 4, lr: 0.1}\n"
+    )
+    small = experiment.read_text().replace("steps: 2", "epochs: 1").replace("crop: 16, jitter: [16, 20]", "crop: 24")
+    experiment.write_text(f"{small}strategy: {{name: random, architectures: 5}}\n")
+    for words in (["random-baseline", str(baseline)], ["search", str(experiment)]):
+        for more, number in (["--set", "strategy.architectures=3"], 3), (["-n", "2"], 2), ([], 5):
+            assert main([*words, *more, "--dry-run"]) == 0
+            assert capsys.readouterr().out.startswith(f"{number} architectures of"), (words, more)
+        assert main([*words, "-n", "2", "--set", "strategy.architectures=3", "--dry-run"]) == 2
+        assert "-n and --set strategy.architectures say the same" in capsys.readouterr().err

@@ -137,6 +137,15 @@ def test_another_configuration_is_refused(
         baseline(tmp_path / "b", videos, resume=True, trainer=trainer(videos, recipe=recipe(epochs=0.3, lr=1.0)))
 
 
+def test_a_number_that_nobody_gave_is_recorded(videos: VideoSet, tmp_path: Path) -> None:
+    """So that a run goes on whether the number was given or not."""
+    with pytest.raises(Interrupted):
+        search_by_training(
+            SPACE, flops(*FLOPS), trainer(videos, progress=lambda title: StopAt(1)), tmp_path / "b"
+        )  # fmt: skip
+    assert RunDirectory.open(tmp_path / "b").config["settings"]["options"] == {"architectures": 16}
+
+
 def test_the_searched_architecture_is_trained_by_the_same_recipe(videos: VideoSet, tmp_path: Path) -> None:
     ARCH.save(tmp_path / "searched.yaml")
     rival = find_rival(tmp_path / "searched.yaml", videos, recipe())

@@ -92,6 +92,12 @@ def test_steps_see_every_video_epochs_times() -> None:
         ({"precision": "int8"}, "precision 'int8'"),
         ({"augment": "rand"}, "augment 'rand'"),
         ({"seed": -1}, "seed -1"),
+        ({"batch": "x"}, "batch 'x': Expected `int`, got `str`"),
+        ({"epochs": "3"}, "epochs '3': Expected `float`, got `str`"),
+        ({"name": "weird"}, "no recipe is called 'weird'; give full, proxy, small, finetune"),
+        ({"lr_multiples": {"clasifier": 2}}, "lr multiples .*clasifier"),
+        ({"lr_multiples": {"classifier": "2"}}, "lr multiples .*Expected `float`"),
+        ({"lr_multiples": 2}, "lr multiples 2: Expected"),
     ],
 )
 def test_values_that_cannot_be_are_refused(wrong: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autovid.cli.training import settings_of
 from autovid.clip import Clip
 from autovid.config.resources import experiments_dir
 from autovid.data import Batch
@@ -112,6 +113,18 @@ def test_the_full_recipe_has_the_papers_rate_where_there_is_a_sampler() -> None:
 def test_values_of_ones_own_go_first() -> None:
     mine = make_recipe(NetworkSpec(network="s2dnet"), max_norm=5.0, lr_multiples=Multiples(sampler=0.2))
     assert (mine.max_norm, mine.lr_multiples.sampler) == (5.0, 0.2)
+
+
+def test_fine_tuning_has_a_tenth_of_the_networks_own_rate() -> None:
+    tuned = make_recipe(NetworkSpec(network="s2dnet"), name="finetune", batch=64)
+    assert tuned.lr == 0.1 * of_stage_two().lr
+
+
+def test_multiples_of_ones_own_are_laid_over_the_networks() -> None:
+    mine = make_recipe(NetworkSpec(network="s2dnet"), name="finetune", lr_multiples={"context": 5})
+    assert mine.lr_multiples == Multiples(classifier=10, context=5, sampler=0.1)
+    said = make_recipe(NetworkSpec(network="s2dnet"), **settings_of(["lr_multiples={context: 5}"]))
+    assert said.lr_multiples == Multiples(context=5, sampler=0.1)
 
 
 @pytest.mark.parametrize("without", [{"max_norm": None}, {"max_norm": None, "lr_multiples": Multiples()}])
