@@ -45,8 +45,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nothing is read from or written to the cache of whoever runs the tests; commands started by tests inherit it."""
-    os.environ["AUTOVID_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """Nothing is read from or written to the cache of whoever runs the tests; commands started by tests inherit it.
+
+    The processes of one pytest share it: the embedded videos are written once.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    os.environ["AUTOVID_CACHE"] = str(shared / "cache-of-all")
 
 
 @pytest.fixture(scope="session", autouse=True)
