@@ -8,6 +8,7 @@
 Each function shows its progress where it runs: a live block on a terminal, lines elsewhere, as in a notebook.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -233,6 +234,7 @@ def _search_by_supernet(
     from autovid.search.run import search as run_search
     from autovid.search.settings import settings_for
 
+    began = time.monotonic()
     values = read_values({**changes, "seed": seed})
     resolved = parse_constraints(what, constraints, _paths(files))
     videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
@@ -246,8 +248,9 @@ def _search_by_supernet(
     with choose_cache(cache, videos.train, videos.root) or nullcontext() as frames:
         if seconds is not None:
             settings = planned(path, resume) or within_budget(
-                what, videos, settings, seconds, Compute(device, precision), resolved, workers=decoders, cache=frames
-            )
+                what, videos, settings, seconds, Compute(device, precision), resolved, workers=decoders, cache=frames,
+                began=began,
+            )  # fmt: skip
         result = run_search(
             what, videos, settings, path, constraints=resolved, precision=precision, device=device, workers=decoders,
             cache=frames, resume=resume, source=recorded_source(data),

@@ -71,17 +71,17 @@ class Workers:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.processes = [
             subprocess.Popen(
-                [sys.executable, __file__, *options],
+                [sys.executable, *options],
                 env={**os.environ, **meeting, "WORLD_SIZE": str(number), "RANK": str(rank)},
                 **pipes,  # type: ignore[call-overload]
             )
             for rank in range(number)
         ]
 
-    def step(self, k: int, threads: int) -> tuple[float, float]:
-        """Seconds of a step, and those of a processor: the most of the workers'."""
+    def ask(self, line: str) -> tuple[float, float]:
+        """Have each do what a line says; return its seconds, and those of a processor: the most of the workers'."""
         for process in self.processes:
-            process.stdin.write(f"{k} {threads}\n")
+            process.stdin.write(f"{line}\n")
             process.stdin.flush()
         took, busy = zip(*(map(float, process.stdout.readline().split()) for process in self.processes))
         return max(took), max(busy)
@@ -121,12 +121,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "videos"
         write_synthetic(data, SyntheticRecipe(train=8, val=1, frames=32, side=72))
-        options = ["--space", args.space, "--serve", str(data)]
+        options = [__file__, "--space", args.space, "--serve", str(data)]
         alone, pair = Workers(1, options), Workers(number, options)
         turns: dict[int, list[list[tuple[float, float]]]] = {k: [] for k in args.k}
         for _ in range(args.rounds + 1):
             for k in args.k:
-                turns[k].append([*(alone.step(k, threads) for threads in args.threads), pair.step(k, 1)])
+                turns[k].append([*(alone.ask(f"{k} {threads}") for threads in args.threads), pair.ask(f"{k} 1")])
         alone.close()
         pair.close()
     print(f"# Architectures side by side\n\n{hardware()}; {args.space}, medians of {args.rounds} turns;")

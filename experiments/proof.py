@@ -258,7 +258,8 @@ def point(name: str, cost: float, percentiles: NDArray[np.float64]) -> dict[str,
     mean = float(percentiles.mean())
     count = len(percentiles)
     print(f"{name:10} {cost:5.1f} trainings: percentile {mean:.0f} ± {error:.0f}, {count} searches", flush=True)
-    return {"name": name, "trainings": round(cost, 2), "percentile": round(mean, 1), "error": round(error, 1)}
+    rounded = {"trainings": round(cost, 2), "percentile": round(mean, 1), "error": round(error, 1)}
+    return {"name": name, **rounded, "searches": count}
 
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {"choice": choice, "ranking": ranking, "curves": curves}

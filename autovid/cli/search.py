@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +61,7 @@ def _find_way(args: argparse.Namespace) -> _Way:
 
 def run(args: argparse.Namespace) -> int:
     """Search as the strategy's score asks for."""
+    began = time.monotonic()
     way = _find_way(args)
     if way.score == "training":
         search_by_training.run(args, way.strategy, way.loaded)
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if plan is None:
         return 0
     with launch.second_process(args) if _tries_two(args, plan) else contextlib.nullcontext(0) as threads:
-        return _search(args, plan, threads)
+        return _search(args, plan, threads, began)
 
 
 def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
@@ -84,8 +86,12 @@ def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
     return known is not None and known.processes == 2
 
 
-def _search(args: argparse.Namespace, plan: "_Plan", threads: int) -> int:
-    """Search. `threads`: those of one process where a second one was started, which ends where it is of no use."""
+def _search(args: argparse.Namespace, plan: "_Plan", threads: int, began: float) -> int:
+    """Search.
+
+    `threads`: those of one process where a second one was started, which ends where it is of no use; `began`: when the
+    time of a budget began.
+    """
     from autovid import distributed
     from autovid.cli.console import announce_search, show_search_result
     from autovid.data.frame_cache import choose_cache
@@ -96,7 +102,7 @@ def _search(args: argparse.Namespace, plan: "_Plan", threads: int) -> int:
         cache = choose_cache(args.cache, plan.videos.train, plan.videos.root)
         stack.enter_context(cache or contextlib.nullcontext())
         if plan.budget is not None:
-            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache, threads))
+            plan = plan._replace(settings=_within_budget(args, plan, Path(out), cache, threads, began))
         if threads and plan.settings.processes == 1:
             if not distributed.is_rank0():
                 return 0
@@ -121,7 +127,7 @@ def _search(args: argparse.Namespace, plan: "_Plan", threads: int) -> int:
 
 
 def _within_budget(
-    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None", threads: int
+    args: argparse.Namespace, plan: "_Plan", out: Path, cache: "FrameCache | None", threads: int, began: float
 ) -> "SearchSettings":
     """Plan the steps for a time, or take up the plan of the run that goes on; print the command without a clock."""
     from autovid.cli.console import copyable
@@ -143,6 +149,7 @@ def _within_budget(
         workers=options.decoders(args),
         cache=cache,
         threads=threads,
+        began=began,
     )
     where = {None: "", 1: ", on one process"}.get(settings.processes, f", on {settings.processes} processes")
     copyable([f"planned for {plan.budget / 60:.3g} min{where}; without a clock:  {_repeated(settings)}"])

@@ -128,14 +128,13 @@ def run_task(
     *,
     seed: int,
     checkpoint_every: int | timedelta = timedelta(minutes=5),
-    image_every: int = 0,
     progress: Progress | None = None,
     resume_command: str = "",
 ) -> TaskOutcome:
     """Resume from the latest checkpoint of `run` if there is one and do the steps that are left.
 
     Saves every so many steps, or every so much time, after milestones, where the task is at its best, and at the end;
-    asks for histograms and pictures every `image_every` steps and at milestones (0: never).
+    asks for histograms and pictures at milestones alone: a picture may take as long as many steps.
     Raises Interrupted on Ctrl-C or SIGTERM (`resume_command` is what the user is told to type then), RunError if the
     directory fails; whatever the task raises ends the run without a new checkpoint, as the state may be half changed.
     A signal waits for the end of the step, unless it is the first one: then there is nothing to save, and it stops at
@@ -146,7 +145,7 @@ def run_task(
     """
     if isinstance(checkpoint_every, int) and checkpoint_every < 1:
         raise ConfigError(f"a checkpoint every {checkpoint_every} steps is not possible; give 1 or more")
-    loop = _TaskLoop(task, run, seed, checkpoint_every, image_every, progress or Progress(), resume_command)
+    loop = _TaskLoop(task, run, seed, checkpoint_every, progress or Progress(), resume_command)
     go_on = f". Go on with: {resume_command}" if resume_command else ""
     with StopRequest() as stop:
         try:
@@ -166,7 +165,6 @@ class _TaskLoop:
     run: RunDirectory
     seed: int
     checkpoint_every: int | timedelta
-    image_every: int
     progress: Progress
     command: str
     done: int = 0
@@ -242,7 +240,7 @@ class _TaskLoop:
             log.write(self.done, self.metrics)
             if learned := self.task.probabilities(self.done):
                 log.probabilities(self.done, learned)
-            if self.image_every and ((self.done + 1) % self.image_every == 0 or self.task.milestone(self.done + 1)):
+            if self.task.milestone(self.done + 1):
                 log.pictures(self.done, self.task.histograms(), self.task.images())
         self.done += 1
         for line in self.task.notices():

@@ -75,11 +75,11 @@ class Task(Protocol):
         return {}
 
     def histograms(self) -> dict[str, torch.Tensor]:
-        """Return tensors for TensorBoard's histograms; the loop calls it every `image_every` steps."""
+        """Return tensors for TensorBoard's histograms; the loop calls it at milestones."""
         return {}
 
     def images(self) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
-        """Return pictures (height, width, 3) for TensorBoard; the loop calls it every `image_every` steps."""
+        """Return pictures (height, width, 3) for TensorBoard; the loop calls it at milestones."""
         return {}
 
 

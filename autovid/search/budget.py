@@ -71,20 +71,26 @@ def within_budget(
     workers: int = 0,
     cache: FrameCache | None = None,
     threads: int = 0,
+    began: float | None = None,
 ) -> SearchSettings:
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
 
+    `began`: when the seconds began, by `time.monotonic()`; by default now. What has gone by then is not planned.
     With `threads`, one process of so many threads is measured, and the workers (autovid.distributed) with an
     architecture each; the settings are for whichever does more architectures a second, and say which
     (`SearchSettings.processes`).
     """
+    began = time.monotonic() if began is None else began
     check_memory(space, settings, len(videos.classes), compute, constraints)
+
+    def spent() -> float:
+        return distributed.broadcast_from_rank0(lambda: time.monotonic() - began)
 
     def rates_of(settings: SearchSettings) -> Rates:
         return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
 
     if not threads:
-        return plan_budget(settings, rates_of(settings), seconds)
+        return plan_budget(settings, rates_of(settings), seconds, spent())
 
     def of_one() -> Rates:
         with distributed.alone(threads):
@@ -94,27 +100,28 @@ def within_budget(
     several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
     shared = rates_of(several)
     if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
-        return plan_budget(several, shared, seconds)
-    return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds)
+        return plan_budget(several, shared, seconds, spent())
+    return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds, spent())
 
 
-def plan_budget(settings: SearchSettings, rates: Rates, seconds: float) -> SearchSettings:
-    """Return settings that take about `seconds`. Parts have their shares of the updates.
+def plan_budget(settings: SearchSettings, rates: Rates, seconds: float, spent: float = 0.0) -> SearchSettings:
+    """Return settings that take about `seconds`, of which `spent` have gone. Parts have their shares of the updates.
 
     Raises ConfigError where the time is too short.
     """
     total = sum(part.steps for part in settings.parts)
     each = LONGER * rates.update(settings.parts)
-    updates = LEARNING * seconds / each
+    left = max(0.0, seconds - spent)
+    updates = LEARNING * left / each
     fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
     if updates < fewest:
-        least = fewest * each / LEARNING
+        least = spent + fewest * each / LEARNING
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
-    alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * seconds)))
-    changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * seconds / rates.clip), "budget": seconds}
+    alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * left)))
+    changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * left / rates.clip), "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=alpha_every, **changes)
 
 

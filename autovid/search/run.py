@@ -28,7 +28,6 @@ from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace, load_space
 
-IMAGE_EVERY = 20  # steps between two pictures of alpha in TensorBoard
 CHECKPOINT_EVERY = timedelta(minutes=2)
 
 
@@ -91,7 +90,6 @@ def search(
             run,
             seed=settings.seed,
             checkpoint_every=checkpoint_every,
-            image_every=IMAGE_EVERY,
             progress=progress,
             resume_command=resume_command,
         )

@@ -54,6 +54,15 @@ def test_a_plan_takes_its_time(seconds: float) -> None:
     assert plan.budget == seconds
 
 
+def test_what_has_gone_is_not_planned_again() -> None:
+    plan = plan_budget(settings(), RATES, 600.0, spent=200.0)
+    assert plan.budget == 600.0
+    for part, expected in zip(plan.parts, plan_budget(settings(), RATES, 400.0).parts):
+        assert part.steps == expected.steps
+    with pytest.raises(ConfigError, match=r"a budget of 600 s is too short.*give 6\d\d s or more"):
+        plan_budget(settings(), RATES, 600.0, spent=600.0)
+
+
 def test_a_time_that_is_too_short_says_how_much_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"a budget of 1 s is too short.*give \d+ s or more"):
         plan_budget(settings(), RATES, 1.0)
@@ -83,7 +92,7 @@ def test_a_budget_beside_another_length_is_refused(
     other: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code = main(["search", "--space", "tiny", "--budget", "1m", *other, "-o", str(tmp_path / "run")])
+        code = main(["search", "--space", "tiny", "--budget", "60m", *other, "-o", str(tmp_path / "run")])
     except SystemExit as stop:
         code = int(stop.code or 0)
     assert code == 2
@@ -94,11 +103,11 @@ def test_a_budget_beside_another_length_is_refused(
 def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((0.9,) * 4, 0.05))
+    monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((54.0,) * 4, 3.0))
     few = ChoiceSettings(candidates=2, clips=4, random=2, val_clips=4, calibration=4)
     monkeypatch.setattr("autovid.search.budget.choice_within", lambda clips: few)
     words = ["search", "--space", "tiny", "--data", str(tiny_videos), "--flops", "0.0075:0.008", *SMALL]
-    budgeted = [*words, "--budget", "1m", "-o", str(tmp_path / "run")]
+    budgeted = [*words, "--budget", "60m", "-o", str(tmp_path / "run")]
     monkeypatch.setattr("sys.argv", ["autovid", *budgeted])
     assert main(budgeted) == 0
     shown = capsys.readouterr().out
@@ -117,7 +126,7 @@ def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     capsys.readouterr()
     assert main(budgeted) == 5  # before anything is measured
     assert "holds a run already; go on with --resume" in capsys.readouterr().err
-    assert main([*words, "--budget", "1m", "-o", str(tmp_path / "again"), "--resume"]) == 5
+    assert main([*words, "--budget", "60m", "-o", str(tmp_path / "again"), "--resume"]) == 5
     said = capsys.readouterr().err
     assert "was not planned for a time; go on with the options that it was begun with: autovid search" in said
     assert "--steps" in said
