@@ -91,6 +91,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     sync_norm: bool = False  # where a batch is divided: statistics of norms over all of it, not over each worker's part
     alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
+    classifier_rate: float = 1.0  # the classifier's learning rate, times that of the other weights
     norm_start: float = 0.0  # scale of norms that end a block
     held_out_fraction: float = 0.5  # of the training videos
     choice: ChoiceSettings | None = None  # None: what the strategy takes for the best is taken
@@ -254,6 +255,7 @@ def _learning(proxy: Proxy) -> dict[str, Any]:
         "archs_per_update": proxy.archs_per_update,
         "alpha_every": proxy.alpha_every,
         "schedule": "one_cycle",
+        "classifier_rate": proxy.classifier_rate,
         "norm_start": proxy.norm_start,
         "held_out_fraction": proxy.held_out_fraction,
     }

@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from autovid import distributed
 from autovid.clip import Clip
@@ -44,6 +44,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.space import MacsTable
 
 WEIGHTS, HELD_OUT = 0, 1  # the two sets of training videos
+CLASSIFIER = "sites.classifier."  # both of its layers
 
 
 class Deal(NamedTuple):
@@ -95,7 +96,12 @@ class Supernet:
     def begin_part(self, lr: float) -> None:
         """Begin a part with a new optimizer, and clips that are read ahead up to its end; the weights stay."""
         momentum, decay = self.settings.momentum, self.settings.weight_decay
-        self.sgd = torch.optim.SGD(self.net.parameters(), lr, momentum=momentum, weight_decay=decay)
+        rates: dict[float, list[nn.Parameter]] = {1.0: []}
+        for name, weight in self.net.named_parameters():
+            rate = self.settings.classifier_rate if name.startswith(CLASSIFIER) else 1.0
+            rates.setdefault(rate, []).append(weight)
+        groups = [{"params": weights, "rate": rate} for rate, weights in rates.items()]
+        self.sgd = torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=decay)
         self._streams = [None, None]
 
     def begin_step(self, step: int, last: int) -> None:
@@ -135,7 +141,7 @@ class Supernet:
         share_gradients = distributed.add_gradients if deal.apart else distributed.average_gradients
         share_gradients(self.net.parameters())
         for group in self.sgd.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("rate", 1.0)  # the groups of an older checkpoint say nothing
         self.sgd.step()
         return float(loss_K.mean())
 

@@ -137,6 +137,8 @@ class Proxy(Strict, frozen=True):
         joint: a phase behind the last part that draws all decisions together.
         archs_per_update: architectures that an update of the weights learns from.
         alpha_every: updates of the weights for one of the prior.
+        classifier_rate: the learning rate of the classifier, as a multiple of the other weights'; with few clips in a
+            batch its own would kill the units of its hidden layer.
         norm_start: where the scale of norms starts that start at 0 in the papers' recipe.
         held_out_fraction: of the training videos, which the weights do not see.
     """
@@ -150,6 +152,7 @@ class Proxy(Strict, frozen=True):
     joint: PartProxy | None = None
     archs_per_update: Positive = 1
     alpha_every: Positive = 8
+    classifier_rate: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
     norm_start: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     held_out_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
 

@@ -1,4 +1,4 @@
-"""The supernet's scores: read from the device once for all architectures, which a GPU does not wait between."""
+"""The supernet: its scores are read from the device once for all architectures, and its classifier has its own rate."""
 
 from contextlib import closing
 from pathlib import Path
@@ -38,3 +38,29 @@ def test_scores_are_read_once(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
     assert scores.clips == (4 if clips is None else 8)
     assert scores.log_likelihood_K[0] == scores.log_likelihood_K[2]  # one architecture, the same clips
     assert np.isfinite(scores.standard_error_K).all()
+
+
+def test_the_classifier_learns_at_a_rate_of_its_own(tiny_videos: Path) -> None:
+    space, videos = load_space("tiny"), open_videos(tiny_videos)
+    moves = []
+    for rate in (1.0, 0.125):
+        settings = settings_for(
+            space,
+            proxy=True,
+            videos=len(videos.train),
+            steps=3,
+            batch=4,
+            crop=16,
+            jitter=(16, 20),
+            classifier_rate=rate,
+        )
+        with closing(Supernet(space, videos, settings, Compute("cpu", "fp32"), 0, None)) as supernet:
+            before = {name: weight.detach().clone() for name, weight in supernet.net.named_parameters()}
+            supernet.begin_step(0, 3)
+            supernet.learn(space, np.zeros((1, len(space.decisions)), np.int64), "equal", "mean", 0.1)
+            moves.append({name: weight.detach() - before[name] for name, weight in supernet.net.named_parameters()})
+    whole, slow = moves
+    assert {name.split(".")[1] for name in whole if torch.any(whole[name] != slow[name])} == {"classifier"}
+    for name in (name for name in whole if name.startswith("sites.classifier.")):
+        # a weight of 0.1 is rounded by 4e-9 in either, and moves by 1e-4 and more
+        torch.testing.assert_close(slow[name], whole[name] / 8, rtol=1e-3, atol=1e-7)
