@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from autovid.data import open_videos
+from autovid.data.frame_cache import FrameCache
 from autovid.kernels.compute import Compute
 from autovid.search import settings_for
+from autovid.search.constraints import final_constraints
+from autovid.search.part_ranges import parse_constraints
+from autovid.search.problem import whole_problem
 from autovid.search.supernet import Supernet
 from autovid.space import load_space
 
@@ -64,3 +68,23 @@ def test_the_classifier_learns_at_a_rate_of_its_own(tiny_videos: Path) -> None:
     for name in (name for name in whole if name.startswith("sites.classifier.")):
         # a weight of 0.1 is rounded by 4e-9 in either, and moves by 1e-4 and more
         torch.testing.assert_close(slow[name], whole[name] / 8, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.thorough
+def test_the_supernet_of_two_stream_leaves_chance() -> None:
+    """With batches of 8 and one rate for all weights it was at chance after any number of updates, with most seeds.
+
+    Seen with seed 1, which was the worst: 2.2 after 150 of 450 updates, chance 2.48.
+    """
+    space, videos, updates = load_space("two_stream"), open_videos("synthetic"), 450
+    steps = {"sparse": 1, "dense": 1, "attention": 1, "joint": updates}
+    settings = settings_for(space, proxy=True, videos=len(videos.train), steps=steps, seed=1)
+    inside = final_constraints(parse_constraints(space, {"flops": "1.37:1.43"}), space)
+    rows = whole_problem(space, inside).sample(240, np.random.default_rng(1))
+    cache = FrameCache(videos.train, videos.root, 2**29)
+    with cache, closing(Supernet(space, videos, settings, Compute("cpu"), 0, None, cache)) as supernet:
+        for update, row in enumerate(rows[:200]):
+            supernet.begin_step(update, 200)
+            supernet.learn(space, row[None], "equal", "mean", settings.lr_at(3, update))
+        scores = supernet.score(space, rows[-8:], clips=58)
+    assert -scores.log_likelihood_K.mean() < 0.9 * scores.chance
