@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
+FEW_CLASSES = 6  # as many as fit into a line
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision", "validate_every", "patience", "sync_norm", "balance",
@@ -346,10 +347,26 @@ def of_classes(evaluation: "Evaluation") -> str:
 
 
 def accuracies(evaluation: "Evaluation") -> list[str]:
-    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1."""
+    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1.
+
+    There is no top-5 of five classes or fewer.
+    """
     if evaluation.mean_ap is not None:
         return [f"mAP {percent(evaluation.mean_ap)}", f"hit@1 {percent(evaluation.top1)}"]
-    return [f"top-1 {percent(evaluation.top1)}", f"top-5 {percent(evaluation.top5)}"]
+    figures = {"top-1": evaluation.top1, "top-5": evaluation.top5}
+    return [f"{name} {percent(value)}" for name, value in figures.items() if value is not None]
+
+
+def each_class(evaluation: "Evaluation") -> list[str]:
+    """Return a line with the accuracy of each class and their mean, where they are few; else none.
+
+    Of unequal classes, top-1 tells of the large ones alone.
+    """
+    values = {name: value for name, value in evaluation.of_classes.items() if value is not None}
+    if not 2 <= len(values) <= FEW_CLASSES:
+        return []
+    mean = percent(sum(values.values()) / len(values))
+    return [f"classes: {', '.join(f'{name} {percent(value)}' for name, value in values.items())}; their mean {mean}"]
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autovid.cli.console import announce_search, copyable, show_derived
-from autovid.cli.training import of_classes
+from autovid.cli.training import accuracies, each_class, of_classes
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
 from autovid.search import Searched, settings_for
@@ -45,3 +45,14 @@ def test_an_accuracy_says_which_classes_it_leaves_out() -> None:
     one = Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": None, "c": 50.0}})
     assert of_classes(one) == " of 2 of 3 classes"
     assert of_classes(Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": 0.0}})) == ""
+
+
+def test_of_few_classes_each_accuracy_is_printed() -> None:
+    """Of 1,000 classes none; those without a video do not count; and there is no top-5 of five classes."""
+    figures = dict.fromkeys(Evaluation.__struct_fields__, 0) | {"top5": None, "mean_ap": None, "ap_of_classes": {}}
+    few = Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": None, "c": 50.0}})
+    assert each_class(few) == ["classes: a 100.00 %, c 50.00 %; their mean 75.00 %"]
+    assert accuracies(few) == ["top-1 0.00 %"]
+    many = Evaluation(**{**figures, "top5": 90.0, "top1_of_classes": dict.fromkeys("abcdefg", 10.0)})
+    assert each_class(many) == []
+    assert accuracies(many) == ["top-1 0.00 %", "top-5 90.00 %"]
