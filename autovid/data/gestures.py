@@ -38,9 +38,9 @@ class GestureRecipe(msgspec.Struct, frozen=True):
     long_frames: int = 125
     frames: int = 50
     side: int = 64
-    size: tuple[float, float] = (0.17, 0.23)
-    reach: tuple[float, float] = (0.14, 0.22)
-    speed: tuple[float, float] = (0.022, 0.045)
+    size: tuple[float, float] = (0.23, 0.28)
+    reach: tuple[float, float] = (0.15, 0.22)
+    speed: tuple[float, float] = (0.04, 0.06)
     noise: float = 0.01
     seed: int = 0
     version: int = 1
@@ -102,11 +102,11 @@ def draw(
 ) -> Iterator[NDArray[np.uint8]]:
     """Draw gestures of `frames` frames each, one after the other, by the same hand over the same ground."""
     side = recipe.side
-    dark_light = rng.permutation([0.25, 0.65])
-    ground = 255 * (dark_light[0] + 0.1 * smooth_texture(side, rng))
+    dark_light = rng.permutation([0.2, 0.7])
+    ground = 255 * (dark_light[0] + 0.08 * smooth_texture(side, rng))
     skin = 255 * dark_light[1] * rng.uniform(0.8, 1.2, 3)
     hand = np.fft.fft2(_hand(side, rng.uniform(*recipe.size), rng.uniform(-0.4, 0.4), bool(rng.integers(2))))
-    place, drift = rng.uniform(0, side, 2), rng.uniform(-0.3, 0.3, 2)
+    place, drift = rng.uniform(0, side, 2), rng.uniform(-0.1, 0.1, 2)
     steps = side * np.concatenate([_steps(name, frames, recipe, rng) for name in gestures])
     for t, moved in enumerate(np.cumsum(steps, axis=0) - steps[0]):  # the first frame shows no step
         cover = _shifted(hand, place + moved)[..., None]
@@ -118,7 +118,7 @@ def draw(
 def _steps(gesture: str, frames: int, recipe: GestureRecipe, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw the way from each frame to the next, (frames, 2): right and down, in parts of the picture."""
     reach, speed, phase = rng.uniform(*recipe.reach), rng.uniform(*recipe.speed), rng.uniform(0, 2 * np.pi)
-    tilt, turn = rng.uniform(-0.35, 0.35), rng.choice([-1, 1])
+    tilt, turn = rng.uniform(-0.2, 0.2), rng.choice([-1, 1])
     travelled = speed * np.arange(frames + 1)
     if gesture == "circle":
         angle = phase + turn * travelled / reach

@@ -38,11 +38,11 @@ def test_the_other_set_has_other_videos() -> None:
 
 def test_one_frame_says_nothing_of_the_gesture() -> None:
     """The first frame of a drawing is the same for all; later the hand is anywhere, whatever its path."""
-    recipe = GestureRecipe((1, 1, 1), frames=12)
-    first = [next(draw([name], 12, recipe, np.random.default_rng(5))) for name in GESTURES]
+    recipe = GestureRecipe((1, 1, 1), frames=6)
+    first = [next(draw([name], 6, recipe, np.random.default_rng(5))) for name in GESTURES]
     assert all(np.array_equal(first[0], other) for other in first[1:])
     for name in GESTURES:
-        last = [[*draw([name], 12, recipe, np.random.default_rng(seed))][-1] for seed in range(150)]
+        last = [[*draw([name], 6, recipe, np.random.default_rng(seed))][-1] for seed in range(150)]
         spread = np.exp(2j * np.pi * np.array([place(frame) for frame in last]))
         # The mean of 150 uniform phases is 0.07 long on average, and above 0.25 once in 10,000 draws.
         assert (abs(spread.mean(0)) < 0.25).all()
