@@ -86,12 +86,7 @@ def arguments(
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
-    group.add_argument(
-        "--balance",
-        action="store_const",
-        const=True,
-        help="draw every class as often as any other, however many videos it has (default: every video)",
-    )
+    options.balance(group)
     group.add_argument(
         "--validate-every",
         type=options.not_negative,
@@ -193,10 +188,9 @@ def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
 
 
 def recipe_words(settings: "SearchSettings") -> str:
-    """Return the options with which a training has the recipe of a search: its proxy, or its size of a batch."""
-    if settings.proxy:
-        return " --recipe proxy"
-    return f" --recipe full --batch {settings.batch}"
+    """Return the options with which a training has a search's recipe: its proxy or size of a batch, and its balance."""
+    recipe = " --recipe proxy" if settings.proxy else f" --recipe full --batch {settings.batch}"
+    return recipe + " --balance" * settings.balance
 
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:

@@ -63,7 +63,7 @@ def write_gestures(folder: Path, recipe: GestureRecipe, workers: int = 0) -> lis
     with explained(f"cannot write into {folder}"):
         for name in GESTURES:
             (folder / name).mkdir(parents=True, exist_ok=True)
-    pool = WorkerPool(_Writer(folder, recipe).write, workers)
+    pool = WorkerPool(_GestureWriter(folder, recipe).write, workers)
     for _ in pool.run(iter(paths)):
         pass
     pool.close()
@@ -76,7 +76,7 @@ def gesture_paths(recipe: GestureRecipe) -> list[str]:
     return paths + [LONG] * bool(recipe.long)
 
 
-class _Writer(msgspec.Struct, frozen=True):
+class _GestureWriter(msgspec.Struct, frozen=True):
     """Work for processes: one video is drawn and written."""
 
     folder: Path

@@ -24,14 +24,21 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("runs/[/b]") == 2
 
 
-@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos' --recipe proxy")])
+@pytest.mark.parametrize(
+    ("data", "option", "balance"),
+    [
+        ("synthetic", "", False),
+        ("mine", " --data 'my videos' --recipe proxy", False),
+        ("mine", " --data 'my videos' --recipe proxy --balance", True),
+    ],
+)
 def test_what_to_type_next_names_the_videos_that_were_searched_on(
-    data: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: str, option: str, balance: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = load_space("tiny")
     (arch,) = space.sample(1)
     arch = replace(arch, cost={"macs": 1, "params": 1}, provenance={"log_probability": -1.0})
-    settings = settings_for(space, proxy=True, videos=1)
+    settings = settings_for(space, proxy=True, videos=1, balance=balance)
     RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
     searched = Searched(space, settings, (), {}, {}, settings.steps)
     show_derived(arch, tmp_path / "a.yaml", searched, tmp_path / "run", "my videos")
