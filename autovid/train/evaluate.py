@@ -92,9 +92,7 @@ def evaluate(
     cache: FrameCache | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-SPLIT.json but for val) into the run directory.
-
-    `split`: val, test, train, or all, which is for videos that the network has not learned from.
+    """Evaluate on val, test, train or all videos, and write the file that `evaluation_file` names.
 
     Beside it stands confusion-VIEWS.csv, unless videos may have several classes.
     Workers (autovid.distributed) share the videos; the first one writes.
