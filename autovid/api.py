@@ -423,7 +423,7 @@ def evaluate(
     *,
     views: str = "center",
     data: str | Path | None = None,
-    split: Literal["val", "test", "train"] = "val",
+    split: Literal["val", "test", "train", "all"] = "val",
     checkpoint: Literal["best", "last"] = "best",
     device: str = "auto",
     decoders: int = 0,
@@ -432,8 +432,8 @@ def evaluate(
     """Evaluate a training, as `autovid evaluate` does: top-1 and top-5 averaged over views.
 
     A training has several checkpoints: the one that was best on val, and the last. A search has the weights of its
-    supernet. `data` is what was learned from unless given. `plugins`: files of code to run.
-    Raises ConfigError, DataError, RunError.
+    supernet. `data` is what was learned from unless given. `split`: all is for `data` that was not learned from.
+    `plugins`: files of code to run. Raises ConfigError, DataError, RunError.
     """
     from autovid.data import open_videos
     from autovid.run import Progress

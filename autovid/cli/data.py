@@ -14,7 +14,8 @@ from autovid.cli.launch import exit_code
 if TYPE_CHECKING:
     from autovid.data import VideoSet
 
-SYNTHETIC = ("bench", "planted")
+GRADED = ("bench", "planted")
+GESTURES = ("gestures-small", "gestures-new")
 KEYFRAMES = 12
 INDEX = "an index, or a folder with a sub-folder a class"
 
@@ -262,16 +263,29 @@ def _check_beside(index: str, out: Path) -> None:
 
 
 def _synthetic_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=SYNTHETIC, metavar="NAME", help=", ".join(SYNTHETIC))
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where its videos and index go")
+    names = (*GRADED, *GESTURES)
+    parser.add_argument("name", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="where its videos go")
     _workers_argument(parser)
 
 
 def _synthetic(args: argparse.Namespace) -> int:
-    from autovid.data.graded import RECIPES, write_graded
+    if args.name in GRADED:
+        from autovid.data.graded import RECIPES, write_graded
 
-    videos = write_graded(args.out, RECIPES[args.name], args.name, _workers(args))
-    _say(args.out / f"{args.name}.csv", videos)
+        videos = write_graded(args.out, RECIPES[args.name], args.name, _workers(args))
+        _say(args.out / f"{args.name}.csv", videos)
+        return 0
+    from autovid.cli.console import copyable
+    from autovid.data import gestures
+
+    paths = gestures.write_gestures(args.out, gestures.RECIPES[args.name], _workers(args))
+    counts = ", ".join(f"{sum(path.startswith(f'{name}/') for path in paths)} of {name}" for name in gestures.GESTURES)
+    print(
+        f"{args.out}: videos of a hand, a folder a class: {counts}"
+        + f"; and {gestures.LONG}" * (paths[-1] == gestures.LONG)
+    )
+    copyable([f"next   autovid data check {shlex.quote(str(args.out))}"])
     return 0
 
 

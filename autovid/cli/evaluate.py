@@ -27,9 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=options.source, help=f"{options.DATA} (default: the data of its training)")
     parser.add_argument(
         "--split",
-        choices=["val", "test", "train"],
+        choices=["val", "test", "train", "all"],
         default="val",
-        help="val (default), which may have chosen the checkpoint; test, which has chosen nothing; or train",
+        help="val (default), which may have chosen the checkpoint; test, which has chosen nothing; train; or all, for "
+        "--data that the network has not learned from",
     )
     options.checkpoint(parser)
     parser.add_argument("--json", action="store_true", help="print the content of evaluation-VIEWS.json")
@@ -56,12 +57,20 @@ def run(args: argparse.Namespace) -> None:
     if not trained.finished:
         print(f"{args.directory} is at step {trained.step} of {trained.steps}: not its end", file=sys.stderr)
     videos, _ = training.open_data(args.data or trained.source, trained.recipe.seed, sys.stderr)
+    if args.split == "val" and videos.held_out and videos.fingerprint != trained.fingerprint:
+        print(
+            f"{videos.name} has no split val: these are the {len(videos.val)} of its {len(videos.videos)} videos that "
+            "were put aside; --split all takes all, if the network has learned from none of them",
+            file=sys.stderr,
+        )
     progress = Progress(f"evaluate {args.directory}", stream=sys.stderr)
     evaluation = evaluate(trained, videos, args.views, args.split, workers=options.decoders(args), progress=progress)
     if args.json:
         print(evaluation.to_json(), end="")
         return
     print("  ".join(training.accuracies(evaluation)))
+    for line in training.each_class(evaluation):
+        print(line)
     print(
         f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
         f"{training.of_classes(evaluation)}; "

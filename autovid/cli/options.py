@@ -217,6 +217,16 @@ def sync_norm(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
     )
 
 
+def balance(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --balance."""
+    parser.add_argument(
+        "--balance",
+        action="store_const",
+        const=True,
+        help="draw every class as often as any other, however many videos it has (default: every video)",
+    )
+
+
 def machine(parser: argparse.ArgumentParser) -> None:
     """Add where and how to compute."""
     group = parser.add_argument_group("machine")

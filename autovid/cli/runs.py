@@ -170,9 +170,10 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
     if state != "finished":
         return log.rpartition(" goes on with: ")[2].partition("\n")[0] if " goes on with: " in log else ""
     if kind == "search":
-        proxy = " --recipe proxy" if config.get("settings", {}).get("proxy") else ""
+        settings = config.get("settings", {})
+        recipe = " --recipe proxy" * bool(settings.get("proxy")) + " --balance" * bool(settings.get("balance"))
         source = _source(path)
-        return f"autovid train {where}" + (f" --data {shlex.quote(source)}{proxy}" if source != "synthetic" else "")
+        return f"autovid train {where}" + (f" --data {shlex.quote(source)}{recipe}" if source != "synthetic" else "")
     if kind == "compare":
         return ""  # its page is there
     return f"autovid {'evaluate' if kind == 'train' else 'report'} {where}"

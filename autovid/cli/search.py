@@ -26,7 +26,7 @@ SPACE, STRATEGY = "two_stream", "parsec"
 RECIPE = (
     "epochs", "steps", "batch", "lr", "arch_lr", "archs_per_update", "split", "alpha_every", "held_out_fraction",
     "frames", "crop", "stride", "jitter", "samples", "beta", "likelihood", "cost_gradient", "open_prior",
-    "sync_norm",
+    "sync_norm", "balance",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from autovid.errors import ConfigError
 
 SUPERNET, TRAINING, TABLE = "supernet", "training", "table:NAME"
 USED_BY = {  # of options that not every score uses, by the names of their values
-    **dict.fromkeys(("recipe", "epochs", "batch", "lr", "sync_norm", "data"), (SUPERNET, TRAINING)),
+    **dict.fromkeys(("recipe", "epochs", "batch", "lr", "sync_norm", "balance", "data"), (SUPERNET, TRAINING)),
     **dict.fromkeys(("frames", "crop", "stride", "jitter", "dry_run"), (SUPERNET, TRAINING)),
     **dict.fromkeys(("samples", "beta", "cost_gradient", "open_prior", "likelihood", "in_range"), (SUPERNET,)),
     **dict.fromkeys(("budget", "arch_lr", "archs_per_update", "split", "alpha_every"), (SUPERNET,)),
@@ -120,6 +120,7 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="what several workers divide: architectures (default, where there are enough), or each batch, which "
         "takes less memory",
     )
+    options.balance(recipe)
     options.sync_norm(recipe)
     recipe.add_argument(
         "--alpha-every",

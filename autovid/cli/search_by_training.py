@@ -196,7 +196,7 @@ def _of_search(args: argparse.Namespace, loaded: "LoadedSearch") -> _Job:
     from autovid.search.strategy import TRAINING
     from autovid.train import make_recipe
 
-    used = ("epochs", "batch", "lr", "sync_norm", "frames", "crop", "stride", "jitter", "seed")
+    used = ("epochs", "batch", "lr", "sync_norm", "balance", "frames", "crop", "stride", "jitter", "seed")
     values = values_for(loaded.experiment.recipe, TRAINING, used)
     more = {key: getattr(args, key) for key in ("warmup", "augment", "weight_decay", "precision")}
     recipe = make_recipe(loaded.space, **values, **more)

@@ -158,6 +158,7 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
     early = f"{done / evaluation.steps * recipe.epochs:.3g} of " if done < evaluation.steps else ""
     notes = [
         _line(evaluation, "centre view"),
+        *map(escape, training.each_class(evaluation)),
         *_other_views(views, out),
         f"weights {evaluation.weights}{', which val chose' if evaluation.validations else ''}",
         *map(escape, training.broken(evaluation, path)),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
+FEW_CLASSES = 6  # as many as fit into a line
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision", "validate_every", "patience", "sync_norm", "balance",
@@ -85,12 +86,7 @@ def arguments(
         "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
-    group.add_argument(
-        "--balance",
-        action="store_const",
-        const=True,
-        help="draw every class as often as any other, however many videos it has (default: every video)",
-    )
+    options.balance(group)
     group.add_argument(
         "--validate-every",
         type=options.not_negative,
@@ -192,10 +188,9 @@ def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
 
 
 def recipe_words(settings: "SearchSettings") -> str:
-    """Return the options with which a training has the recipe of a search: its proxy, or its size of a batch."""
-    if settings.proxy:
-        return " --recipe proxy"
-    return f" --recipe full --batch {settings.batch}"
+    """Return the options with which a training has a search's recipe: its proxy or size of a batch, and its balance."""
+    recipe = " --recipe proxy" if settings.proxy else f" --recipe full --batch {settings.batch}"
+    return recipe + " --balance" * settings.balance
 
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
@@ -346,10 +341,26 @@ def of_classes(evaluation: "Evaluation") -> str:
 
 
 def accuracies(evaluation: "Evaluation") -> list[str]:
-    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1."""
+    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1.
+
+    There is no top-5 of five classes or fewer.
+    """
     if evaluation.mean_ap is not None:
         return [f"mAP {percent(evaluation.mean_ap)}", f"hit@1 {percent(evaluation.top1)}"]
-    return [f"top-1 {percent(evaluation.top1)}", f"top-5 {percent(evaluation.top5)}"]
+    figures = {"top-1": evaluation.top1, "top-5": evaluation.top5}
+    return [f"{name} {percent(value)}" for name, value in figures.items() if value is not None]
+
+
+def each_class(evaluation: "Evaluation") -> list[str]:
+    """Return a line with the accuracy of each class and their mean, where they are few; else none.
+
+    Of unequal classes, top-1 tells of the large ones alone.
+    """
+    values = {name: value for name, value in evaluation.of_classes.items() if value is not None}
+    if not 2 <= len(values) <= FEW_CLASSES:
+        return []
+    mean = percent(sum(values.values()) / len(values))
+    return [f"classes: {', '.join(f'{name} {percent(value)}' for name, value in values.items())}; their mean {mean}"]
 
 
 def broken(evaluation: "Evaluation", path: str) -> list[str]:

@@ -83,7 +83,7 @@ def draw(name: str, recipe: SyntheticRecipe, rng: np.random.Generator) -> Iterat
     shape, direction, drift = name.split("-")
     side = recipe.side
     dark_light = rng.permutation([0.2, 0.6])
-    ground, skin = (255 * (level + 0.2 * _texture(side, rng)) for level in dark_light)
+    ground, skin = (255 * (level + 0.2 * smooth_texture(side, rng)) for level in dark_light)
     x, y = rng.uniform(0, side), rng.uniform(0.3, 0.7) * side
     step = rng.uniform(2.5, 4.5) * (1 if direction == "right" else -1)
     radius = rng.uniform(0.16, 0.26) * side
@@ -96,7 +96,7 @@ def draw(name: str, recipe: SyntheticRecipe, rng: np.random.Generator) -> Iterat
         yield (behind + cover * (skin - behind)).astype(np.uint8)
 
 
-def _texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def smooth_texture(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw a smooth periodic colour texture between -1 and 1, (side, side, 3)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))[..., None] * side
     noise = np.fft.fft2(rng.standard_normal((side, side, 3)), axes=(0, 1)) * np.exp(-((frequency / 4) ** 2))

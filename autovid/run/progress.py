@@ -32,7 +32,7 @@ class Progress:
         self._total = self._done = 0
         self._text = ""
         self._shown_step, self._shown_at = -1, 0.0
-        self._ends: deque[float] = deque(maxlen=100)  # when the last steps ended
+        self._ends: deque[tuple[float, int]] = deque(maxlen=100)  # of the last updates: when, and how much was done
         self._recent: dict[str, deque[float]] = {}
 
     def start(self, total: int, done: int, status: str = "") -> None:
@@ -49,7 +49,7 @@ class Progress:
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         """Show the state after a step."""
         self._done = done
-        self._ends.append(self._clock())
+        self._ends.append((self._clock(), done))
         for name, values in self._recent.items():
             if name in metrics:
                 values.append(metrics[name])
@@ -98,13 +98,14 @@ class Progress:
         self._live = None
 
     def time_left(self) -> float | None:
-        """Return the seconds left, by the last hundred steps.
+        """Return the seconds left, by the last hundred updates, each of a step or of many.
 
         None before the second one, as the first also sets everything up.
         """
-        if len(self._ends) < 2:
+        if len(self._ends) < 2 or self._ends[-1][1] <= self._ends[0][1]:
             return None
-        return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) * (self._total - self._done)
+        (begun, first), (now, last) = self._ends[0], self._ends[-1]
+        return (now - begun) / (last - first) * (self._total - self._done)
 
     def _show(self) -> None:
         self._shown_step, self._shown_at = self._done, self._clock()

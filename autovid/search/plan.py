@@ -47,6 +47,7 @@ class SearchValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     archs_per_update: int | None = None
     split: Literal["architectures", "batch"] | None = None
     sync_norm: bool | None = None
+    balance: bool | None = None
     alpha_every: int | None = None
     held_out_fraction: float | None = None
     choice: dict[str, int] = {}  # of autovid.search.settings.ChoiceSettings

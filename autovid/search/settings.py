@@ -89,6 +89,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     archs_per_update: int | None = None  # None: as many as the strategy wants
     split: Literal["architectures", "batch"] = "architectures"  # what workers divide among them
     sync_norm: bool = False  # where a batch is divided: statistics of norms over all of it, not over each worker's part
+    balance: bool = False  # every class is drawn as often as any other, to learn from and to judge by
     alpha_every: int = 1  # updates of the weights for each time that a strategy is asked between them
     schedule: Literal["cosine", "one_cycle"] = "cosine"  # of the learning rate, in each part; or over all of them
     classifier_rate: float = 1.0  # the classifier's learning rate, times that of the other weights

@@ -75,12 +75,13 @@ class Supernet:
         self._workers, self._cache = workers, cache
         self.choice = settings.choice or ChoiceSettings()
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
-        self.chance = Chance.of((video.label for video in parts[HELD_OUT]), self.classes)
+        labels = [video.label for video in parts[HELD_OUT]]
+        self.chance = Chance.of({*labels} if settings.balance else labels, self.classes)
         self._loaders = [
             ClipLoader(
                 part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,
                 workers=workers, jitter=settings.jitter, flip=videos.flip, faults=faults,
-                shard=(distributed.rank(), distributed.size()), cache=cache,
+                shard=(distributed.rank(), distributed.size()), cache=cache, balance=settings.balance,
             )
             for number, part in enumerate(parts)
         ]  # fmt: skip

@@ -28,7 +28,7 @@ from autovid.train.inherited import check_classes
 from autovid.train.recipe import view_crop
 from autovid.train.trained import Trained
 
-SPLITS = ("val", "test", "train")
+SPLITS = ("val", "test", "train", "all")
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def evaluate(
     cache: FrameCache | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate, and write evaluation-VIEWS.json (evaluation-VIEWS-train.json for that split) into the run directory.
+    """Evaluate on val, test, train or all videos, and write the file that `evaluation_file` names.
 
     Beside it stands confusion-VIEWS.csv, unless videos may have several classes.
     Workers (autovid.distributed) share the videos; the first one writes.
@@ -203,10 +203,10 @@ def read_evaluation(path: Path, views: str = "center") -> Evaluation | None:
 
 
 def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
-    """Return the videos of a split. Raises ConfigError where there is no such split, DataError where it is empty."""
+    """Return the videos of a split, or all. Raises ConfigError for an unknown one, DataError for an empty one."""
     if split not in SPLITS:
         raise ConfigError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
-    chosen: tuple[Video, ...] = getattr(videos, split)
+    chosen: tuple[Video, ...] = videos.videos if split == "all" else getattr(videos, split)
     if not chosen:
         file = Path(str(videos.root)) / f"{videos.name}.csv"
         raise DataError(

@@ -144,7 +144,7 @@ def calibrate(
     """Take the statistics of norms anew on training clips of a search; return how many clips these are."""
     loader = ClipLoader(
         videos.train, videos.root, clip_of(settings), batch=settings.batch, train=True, seed=settings.seed,
-        jitter=settings.jitter, flip=videos.flip, cache=cache,
+        jitter=settings.jitter, flip=videos.flip, cache=cache, balance=settings.balance,
     )  # fmt: skip
     with contextlib.closing(loader):
         recalibrate(net, loader.batches(0, CALIBRATION), compute, "forward")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autovid.cli.console import announce_search, copyable, show_derived
-from autovid.cli.training import of_classes
+from autovid.cli.training import accuracies, each_class, of_classes
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
 from autovid.search import Searched, settings_for
@@ -24,14 +24,21 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("runs/[/b]") == 2
 
 
-@pytest.mark.parametrize(("data", "option"), [("synthetic", ""), ("mine", " --data 'my videos' --recipe proxy")])
+@pytest.mark.parametrize(
+    ("data", "option", "balance"),
+    [
+        ("synthetic", "", False),
+        ("mine", " --data 'my videos' --recipe proxy", False),
+        ("mine", " --data 'my videos' --recipe proxy --balance", True),
+    ],
+)
 def test_what_to_type_next_names_the_videos_that_were_searched_on(
-    data: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: str, option: str, balance: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = load_space("tiny")
     (arch,) = space.sample(1)
     arch = replace(arch, cost={"macs": 1, "params": 1}, provenance={"log_probability": -1.0})
-    settings = settings_for(space, proxy=True, videos=1)
+    settings = settings_for(space, proxy=True, videos=1, balance=balance)
     RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
     searched = Searched(space, settings, (), {}, {}, settings.steps)
     show_derived(arch, tmp_path / "a.yaml", searched, tmp_path / "run", "my videos")
@@ -45,3 +52,14 @@ def test_an_accuracy_says_which_classes_it_leaves_out() -> None:
     one = Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": None, "c": 50.0}})
     assert of_classes(one) == " of 2 of 3 classes"
     assert of_classes(Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": 0.0}})) == ""
+
+
+def test_of_few_classes_each_accuracy_is_printed() -> None:
+    """Of 1,000 classes none; those without a video do not count; and there is no top-5 of five classes."""
+    figures = dict.fromkeys(Evaluation.__struct_fields__, 0) | {"top5": None, "mean_ap": None, "ap_of_classes": {}}
+    few = Evaluation(**{**figures, "top1_of_classes": {"a": 100.0, "b": None, "c": 50.0}})
+    assert each_class(few) == ["classes: a 100.00 %, c 50.00 %; their mean 75.00 %"]
+    assert accuracies(few) == ["top-1 0.00 %"]
+    many = Evaluation(**{**figures, "top5": 90.0, "top1_of_classes": dict.fromkeys("abcdefg", 10.0)})
+    assert each_class(many) == []
+    assert accuracies(many) == ["top-1 0.00 %", "top-5 90.00 %"]

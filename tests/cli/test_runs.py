@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     trained = make(tmp_path, "trained", "train", ended, data={"name": "mine"})
     (trained / "evaluation-center.json").write_text(json.dumps(EVALUATION))
     (trained / "evaluation-center-train.json").write_text(json.dumps({**EVALUATION, "top1": 99.0}))
-    searched = make(tmp_path, "searched", "search", ended, data="mine", settings={"proxy": True})
+    searched = make(tmp_path, "searched", "search", ended, data="mine", settings={"proxy": True, "balance": True})
     (searched / "architecture.yaml").write_text(json.dumps({"cost": {"macs": 7_500_000}}))
     (searched / "checkpoints" / "step-000006" / "state.json").write_text(json.dumps({"source": "/my videos"}))
     make(tmp_path, "stopped", "train", f"{GO_ON}2026-01-01 00:00:00 step 3 of 6: stopped by a signal\n")
@@ -63,7 +63,7 @@ def test_every_run_has_its_state_accuracy_and_next_command(folder: Path, capsys:
     assert rows["baseline"]["kind"] == "random-baseline"
     assert {name: row["next"] for name, row in rows.items() if row["next"]} == {
         "trained": f"autovid evaluate {folder / 'trained'}",
-        "searched": f"autovid train {folder / 'searched'} --data '/my videos' --recipe proxy",
+        "searched": f"autovid train {folder / 'searched'} --data '/my videos' --recipe proxy --balance",
         "stopped": "autovid train x -o 'a b' --resume",
     }
 

@@ -114,6 +114,23 @@ def test_evaluate_says_which_checkpoint_it_is_of_and_takes_a_test_split(
     assert "no videos in its split test" in one_line(capsys)
 
 
+def test_evaluate_takes_all_videos_of_a_folder_that_has_no_splits(
+    trained: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default a fifth of each class, at least one video; a line says that this is not all."""
+    others = tiny_videos / "train"
+    words = ["evaluate", str(trained), "--data", str(others), "--device", "cpu", "--decoders", "0"]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "12 of 12 videos of train, split val" in shown.out
+    assert "train has no split val: these are the 12 of its 24 videos that were put aside; --split all" in shown.err
+    assert main([*words, "--split", "all"]) == 0
+    shown = capsys.readouterr()
+    assert "24 of 24 videos of train, split all" in shown.out
+    assert "put aside" not in shown.err
+    assert (trained / "evaluation-center-all.json").is_file()
+
+
 def test_a_training_goes_on_in_its_run_directory_and_can_be_made_longer(
     arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autovid.cli import main
-from autovid.data import graded, open_videos
+from autovid.data import gestures, graded, open_videos
 from autovid.data.graded import CLASSES, RECIPES, GradedRecipe, clip_noise, draw_clip, write_graded
 from autovid.data.video import VideoFile
 from autovid.errors import RunError
@@ -102,9 +102,9 @@ def test_the_command_writes_the_set(
 
 
 def test_the_command_offers_what_there_is() -> None:
-    from autovid.cli.data import SYNTHETIC
+    from autovid.cli.data import GESTURES, GRADED
 
-    assert set(RECIPES) == set(SYNTHETIC)
+    assert (set(RECIPES), set(gestures.RECIPES)) == (set(GRADED), set(GESTURES))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

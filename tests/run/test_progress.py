@@ -45,6 +45,24 @@ def test_lines_come_every_ten_seconds_with_first_and_last() -> None:
     ]
 
 
+def test_the_time_left_counts_what_an_update_has_done() -> None:
+    """Blocks are measured in groups of 48: each update is of a group."""
+    out, clock = io.StringIO(), Clock()
+    progress = Progress("", out, clock)
+    progress.start(480, 0)
+    for done in (48, 96, 144):
+        clock.now += 12
+        progress.update(done, "", {})
+    assert progress.time_left() == pytest.approx(336 / 4)
+    progress.update(144, "whole networks", {})
+    assert progress.time_left() is not None
+    progress.close()
+    progress.start(480, 144)
+    progress.update(144, "", {})
+    progress.update(144, "", {})
+    assert progress.time_left() is None  # nothing was done
+
+
 def test_loss_and_accuracy_are_means_of_the_same_recent_steps() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress("train", out, clock)

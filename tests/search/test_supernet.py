@@ -1,9 +1,10 @@
-"""The supernet: its scores are read from the device once for all architectures, and its classifier has its own rate."""
+"""The supernet: how its weights learn and from which clips, and that its scores are read from the device once."""
 
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -88,3 +89,31 @@ def test_the_supernet_of_two_stream_leaves_chance() -> None:
             supernet.learn(space, row[None], "equal", "mean", settings.lr_at(3, update))
         scores = supernet.score(space, rows[-8:], clips=58)
     assert -scores.log_likelihood_K.mean() < 0.9 * scores.chance
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_unequal_classes_are_drawn_alike_where_asked(tiny_videos: Path, balance: bool) -> None:
+    """Two classes have eight videos each and one has two; half of each are held out. Chance counts what is drawn."""
+    videos = open_videos(tiny_videos)
+    own = [[video for video in videos.train if video.label == label] for label in range(3)]
+    unequal = (*own[0] * 4, *own[1] * 4, *own[2])
+    space, videos = load_space("tiny"), msgspec.structs.replace(videos, train=unequal, classes=videos.classes[:3])
+    settings = settings_for(
+        space,
+        proxy=True,
+        videos=len(unequal),
+        batch=6,
+        crop=16,
+        jitter=(16, 20),
+        balance=balance,
+        held_out_fraction=0.5,
+    )
+    with closing(Supernet(space, videos, settings, Compute("cpu", "fp32"), 0, None)) as supernet:
+        drawn = [[int(n) for batch in supernet.batches(part, 0, 3) for n in batch.y] for part in (0, 1)]
+        chance = supernet.chance
+    rare = [labels.count(2) for labels in drawn]
+    if balance:
+        assert (rare, chance.accuracy, chance.loss) == ([6, 6], 1 / 3, pytest.approx(np.log(3)))
+        assert "not equally frequent" not in str(chance)
+    else:  # of 18 clips about two
+        assert (max(rare) < 6, chance.accuracy) == (True, 4 / 9)

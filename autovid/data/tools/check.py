@@ -76,7 +76,7 @@ def imbalance(videos: VideoSet) -> str:
     return (
         f"{videos.classes[most]} has {counts[most]} videos to train on and {videos.classes[least]} {counts[least]}: "
         f"always to answer {videos.classes[most]} would be right for {percentage} of them; "
-        "autovid train --balance draws all classes alike"
+        "--balance draws all classes alike, in a search and in a training"
     )
 
 

@@ -92,7 +92,7 @@ def test_unequal_classes_are_told() -> None:
     videos = VideoSet("few", Path("."), ("a", "b"), tuple(Video(f"{n}.mp4", int(n > 5)) for n in range(8)), ())
     assert imbalance(videos) == (
         "a has 6 videos to train on and b 2: always to answer a would be right for 75 % of them; "
-        "autovid train --balance draws all classes alike"
+        "--balance draws all classes alike, in a search and in a training"
     )
     assert imbalance(msgspec.structs.replace(videos, train=videos.train[3:])) == ""
 
