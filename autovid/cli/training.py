@@ -175,10 +175,13 @@ def read_hardware(args: argparse.Namespace) -> "MachineProfile | None":
 
 
 def predict(work: "Workload", machine: "MachineProfile", workers: int, precision: str) -> None:
-    """Print what is predicted on a machine. Raises ConfigError where it cannot be, as in another precision."""
+    """Print what is predicted on a machine. Raises ConfigError where it cannot be, as in another precision.
+
+    fp16 and bf16 are taken to be alike.
+    """
     from autovid.studies.prediction import describe
 
-    if precision not in ("auto", machine.precision):
+    if precision != "auto" and (precision == "fp32") != (machine.precision == "fp32"):
         raise ConfigError(
             f"--hardware was measured in {machine.precision}, and this trains in {precision}: measure with autovid "
             f"profile --precision {precision}, or give --precision auto"

@@ -7,23 +7,27 @@ a slower one. Ours.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from autovid.clip import Clip
 from autovid.costs.machine import MachineProfile
 from autovid.costs.operations import Operation, StepTrace, optimizer_operation, trace_step
 from autovid.errors import ConfigError
 from autovid.measure import StepMemory, gib
-from autovid.models import Model, NetworkSpec, build, build_network, build_space
+from autovid.models import Model, NetworkSpec, SearchNetwork, build, build_network, build_space
 from autovid.run.progress import long_duration
 from autovid.search.choice import passed_clips
 from autovid.search.plan import DRAWS, SearchPlan
 from autovid.search.plan import step_memory as search_memory
 from autovid.search.problem import whole_problem
+from autovid.space import Architecture, SearchSpace
+from autovid.space.schema import JOINT
 from autovid.train.plan import step_memory
 from autovid.train.recipe import Recipe
 from autovid.train.task import prepare
@@ -84,18 +88,18 @@ class TrainingWork:
             net = build(model, classes).to("meta")
         prepare(net, recipe)
         self._clip = recipe.clip(net.clip)
-        self._trace = trace_step(net, lambda x, y: net.training_loss(x, y)[0], self._clip)
+        self.trace = trace_step(net, lambda x, y: net.training_loss(x, y)[0], self._clip)
 
     def step(self, machine: MachineProfile, workers: int) -> StepSeconds:
         parts = self.parts
         clips = self.batch / workers / parts
-        times = machine.seconds(self._trace.at(clips))
-        weights = self._trace.weights
+        times = machine.seconds(self.trace.at(clips))
+        weights = self.trace.weights
         moved = [optimizer_operation(weights, self.recipe.optimizer == "adamw"), _of("reduction", 4 * weights)]
         moved += [_of("elementwise", 12 * weights)] * (self.recipe.ema is not None)
-        exchange = messages_seconds(machine, workers, self._trace, times)
+        exchange = messages_seconds(machine, workers, self.trace, times)
         if self.recipe.sync_norm:
-            exchange += 2 * parts * self._trace.norms * machine.exchange_seconds(0, workers)
+            exchange += 2 * parts * self.trace.norms * machine.exchange_seconds(0, workers)
         reading = parts * clips * self.clip_seconds(machine) / machine.cores
         compute = parts * sum(times) + sum(machine.seconds(moved))
         return StepSeconds(compute, exchange, reading, machine.device == "cuda")
@@ -105,7 +109,7 @@ class TrainingWork:
         return self._val * math.ceil(self.recipe.epochs / interval - 1e-9) if interval else 0
 
     def forward(self, machine: MachineProfile) -> float:
-        return forward_seconds(machine, self._trace)
+        return forward_seconds(machine, self.trace)
 
     def clip_seconds(self, machine: MachineProfile) -> float:
         augmented = self.recipe.augment != "none"
@@ -116,47 +120,51 @@ class TrainingWork:
 
 
 class SearchWork:
-    """A search by a supernet; an architecture of mean MACs stands for all."""
+    """A search by a supernet. In each part an architecture of mean MACs stands for all that may be drawn."""
 
     def __init__(self, plan: SearchPlan) -> None:
         self._plan, self._settings = plan, plan.settings
         settings, space = plan.settings, plan.space
         self.batch, self.steps, self.parts = settings.batch, sum(part.steps for part in settings.parts), 1
         self._clip = Clip(settings.frames, settings.crop, settings.stride)
-        rows = whole_problem(space, ()).sample(DRAWS, np.random.default_rng(settings.seed))
-        macs = space.cost_table().total(rows)
-        arch = space.architecture(rows[int(np.abs(macs - macs.mean()).argmin())])
         with torch.device("meta"):
             net = build_space(space, plan.classes)
-        self._tensors = sum(1 for _ in net.parameters())
-        self._trace = trace_step(net, lambda x, y: F.cross_entropy(net(x, arch), y), self._clip)
+        self.tensors = sum(1 for _ in net.parameters())
+        self.traces = []
+        for number, part in enumerate(settings.parts):
+            arch = _of_mean_macs(space if part.name == JOINT else space.part_space(number, {}), settings.seed)
+            self.traces.append(trace_step(net, partial(_loss, net, arch), self._clip))
 
     def step(self, machine: MachineProfile, workers: int) -> StepSeconds:
+        """Return the mean over the parts' updates."""
+        compute = exchange = reading = 0.0
+        for number, part in enumerate(self._settings.parts):
+            one, share = self.step_of(number, machine, workers), part.steps / self.steps
+            compute, exchange = compute + share * one.compute, exchange + share * one.exchange
+            reading += share * one.reading
+        return StepSeconds(compute, exchange, reading, machine.device == "cuda")
+
+    def step_of(self, part: int, machine: MachineProfile, workers: int) -> StepSeconds:
+        """Return the seconds of a step in a part of the search."""
+        trace, every = self.traces[part], self._settings.alpha_every
         divided = self._settings.divides_batch(workers)
         clips = self.batch / workers if divided else self.batch
         learned, scored = (count if divided else math.ceil(count / workers) for count in self._plan.architectures)
-        operations = self._trace.at(clips)
+        operations = trace.at(clips)
         times = machine.seconds(operations)
         forward = sum(time for time, one in zip(times, operations) if not one.backward)
-        each = 4 * self._trace.weights / self._tensors  # bytes of a tensor of weights
+        each = 4 * trace.weights / self.tensors  # bytes of a tensor of weights
         sgd = [_of("elementwise", numbers * each) for numbers in SGD]
-        compute = (
-            learned * sum(times)
-            + scored / self._settings.alpha_every * forward
-            + self._tensors * sum(machine.seconds(sgd))
-        )
-        reading = 2 * self.batch / workers * self.clip_seconds(machine) / machine.cores
+        compute = learned * sum(times) + scored / every * forward + self.tensors * sum(machine.seconds(sgd))
+        reading = (1 + 1 / every) * self.batch / workers * self.clip_seconds(machine) / machine.cores
         if workers == 1:
             return StepSeconds(compute, 0.0, reading, machine.device == "cuda")
-        exchange = machine.exchange_seconds(4 * self._trace.weights, workers)
-        exchange += FIGURES * machine.exchange_seconds(0, workers)
+        exchange = machine.exchange_seconds(4 * trace.weights, workers) + FIGURES * machine.exchange_seconds(0, workers)
         if divided:
-            norms = 3 * self._trace.norms if self._settings.sync_norm else 0  # twice forward in scoring and learning
+            norms = (2 + 1 / every) * trace.norms if self._settings.sync_norm else 0
             exchange += learned * (1 + norms) * machine.exchange_seconds(0, workers)
-        else:
-            exchange += 2 * machine.exchange_seconds(
-                self.batch * self._clip_bytes / 2, workers
-            )  # a gathering is half a sum
+        else:  # clips are gathered, which is half a sum
+            exchange += (1 + 1 / every) * machine.exchange_seconds(self.batch * self._clip_bytes / 2, workers)
         return StepSeconds(compute, exchange, reading, machine.device == "cuda")
 
     @property
@@ -167,7 +175,7 @@ class SearchWork:
         return passed_clips(self._settings.choice) if self._settings.choice else 0
 
     def forward(self, machine: MachineProfile) -> float:
-        return forward_seconds(machine, self._trace)
+        return forward_seconds(machine, self.traces[-1])
 
     def clip_seconds(self, machine: MachineProfile) -> float:
         return machine.decoding.seconds(self._clip, False) if machine.decoding else 0.0
@@ -269,6 +277,16 @@ def _reading(step: StepSeconds) -> float:
 
 def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'s' * (number != 1)}"
+
+
+def _of_mean_macs(space: SearchSpace, seed: int) -> Architecture:
+    rows = whole_problem(space, ()).sample(DRAWS, np.random.default_rng(seed))
+    macs = space.cost_table().total(rows)
+    return space.architecture(rows[int(np.abs(macs - macs.mean()).argmin())])
+
+
+def _loss(net: SearchNetwork, arch: Architecture, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(net(x, arch), y)
 
 
 def _of(family: str, moved: float) -> Operation:

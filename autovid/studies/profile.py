@@ -31,14 +31,15 @@ from autovid.kernels.compute import Compute
 from autovid.kernels.depthwise import depthwise_conv3d
 from autovid.kernels.maps import mean_of_pixels, pointwise_conv3d
 from autovid.layers.convolutions import fold, frame_conv3d, unfold
-from autovid.measure import Run, device_name, spare_memory, versions
+from autovid.measure import Run, device_name, quartiles, seconds, spare_memory, versions
 from autovid.run import Progress, write_atomic
-from autovid.studies.block_latency import CALLS_IN_A_ROW, times_of
+from autovid.studies.block_latency import CALLS_IN_A_ROW, in_a_row
 
-REPEATS = 7
-GROUP = 48  # runs that take turns
+REPEATS = 5
+LONG = 0.1  # seconds of an operation that is measured twice alone
+GROUP = 24  # cases that take turns
 MOST_NUMBERS = 2**23  # in a map
-MOST_MACS = 2**31  # of a case on a CPU
+MOST_MACS = 2**32  # of a case on a CPU
 MAPS = ((8, 2, 2), (8, 4, 4), (8, 4, 8), (8, 8, 8), (8, 4, 16), (8, 8, 14), (8, 4, 32), (8, 8, 28), (4, 8, 56))
 ON_CUDA = 4  # times as many clips
 MESSAGE = distributed.GRADIENTS  # bytes
@@ -64,16 +65,18 @@ def measure_machine(
     """Measure a device in two minutes or so. `some`: only so many cases of each family, to try it out."""
     device = compute.device
     chosen = [case for family in FAMILIES for case in _spread(family, device, some)]
+    np.random.default_rng(0).shuffle(chosen)
     shown = progress or Progress(f"profile of {device_name(device)}")
-    shown.start(len(chosen) + 3, 0)
+    groups = [chosen[start : start + GROUP] for start in range(0, len(chosen), GROUP)]
+    shown.start(len(groups) + 3, 0)
     try:
-        operations = _operations(chosen, compute, lambda done: shown.update(done, "operations", {}))
+        operations = _operations(groups, compute, lambda done: shown.update(done, "operations", {}))
         bandwidth = _bandwidth(compute)
-        shown.update(len(chosen) + 1, "exchange", {})
+        shown.update(len(groups) + 1, "exchange", {})
         exchanged = measure_exchange(device) if exchange else None
-        shown.update(len(chosen) + 2, "decoding", {})
+        shown.update(len(groups) + 2, "decoding", {})
         decoded = measure_decoding() if decoding else None
-        shown.update(len(chosen) + 3, "done", {})
+        shown.update(len(groups) + 3, "done", {})
     finally:
         shown.close()
     every = [one for rates in operations.values() for one in (*rates.forward, *rates.backward)]
@@ -130,8 +133,16 @@ def _at(family: str, b: int, t: int, h: int, w: int) -> Iterator[Case]:
         for i, o in ((16, 16), (64, 64), (128, 128), (256, 256), (512, 512)):
             yield one(_over_time, ((b, i, t, h, w), (o, i, 3, 1)))
     elif family == "cubes":
-        for i, o in ((8, 8), (16, 32), (64, 64), (128, 128), (256, 256)):
-            yield one(_cubes, ((b, i, t, h, w), (o, i, 3, 3, 3)))
+        for i, o, s in (
+            (8, 8, 1),
+            (16, 32, 1),
+            (64, 64, 1),
+            (128, 256, 2),
+            (256, 256, 1),
+            (512, 512, 1),
+            (512, 512, 2),
+        ):
+            yield one(partial(_cubes, stride=s), ((b, i, t, h, w), (o, i, 3, 3, 3)))
     elif family == "depthwise":
         for c, kernel, s in ((24, (5, 1, 1), 1), (54, (3, 3, 3), 1), (54, (3, 3, 3), 2), (108, (3, 3, 3), 1),
                              (108, (1, 3, 3), 1), (108, (5, 3, 3), 1), (216, (3, 3, 3), 2), (216, (3, 5, 5), 1),
@@ -142,7 +153,7 @@ def _at(family: str, b: int, t: int, h: int, w: int) -> Iterator[Case]:
             yield one(_norm, ((b, c, t, h, w), (c,), (c,)))
     elif family in _ON_MAPS:
         for function in _ON_MAPS[family]:
-            yield from (one(function, ((b, c, t, h, w),) * _INPUTS.get(function, 1)) for c in (24, 64, 216))
+            yield from (one(function, ((b, c, t, h, w),) * _INPUTS.get(function, 1)) for c in (24, 216))
 
 
 def _over_time(x: Tensor, weight: Tensor) -> Tensor:
@@ -150,8 +161,8 @@ def _over_time(x: Tensor, weight: Tensor) -> Tensor:
     return y.view(*y.shape[:3], *x.shape[3:])
 
 
-def _cubes(x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv3d(x, weight, padding=1)
+def _cubes(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    return F.conv3d(x, weight, None, (1, stride, stride), 1)
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -220,12 +231,12 @@ def count_case(case: Case) -> tuple[Operation, Operation | None]:
     return sums[0], (sums[1] if len(sums) > 1 else None)
 
 
-def _operations(chosen: Sequence[Case], compute: Compute, show: Callable[[int], object]) -> dict[str, FamilyRates]:
-    """Measure cases in groups, drawn at random."""
+def _operations(
+    groups: Sequence[Sequence[Case]], compute: Compute, show: Callable[[int], object]
+) -> dict[str, FamilyRates]:
+    """Measure the cases of each group in turns."""
     found: dict[tuple[str, bool], list[MeasuredOperation]] = {}
-    order = np.random.default_rng(0).permutation(len(chosen))
-    for start in range(0, len(order), GROUP // 2):
-        group = [chosen[number] for number in order[start : start + GROUP // 2]]
+    for number, group in enumerate(groups, 1):
         counted, runs = [], [_nothing(compute.device)]
         for case in group:
             for operation, run in zip(count_case(case), case_runs(case, compute)):
@@ -233,16 +244,28 @@ def _operations(chosen: Sequence[Case], compute: Compute, show: Callable[[int], 
                     counted.append(operation)
                     runs.append(run)
         with compute.autocast("train"):
-            start_of_backward, *times = times_of(runs, compute, REPEATS, [CALLS_IN_A_ROW] * len(runs))
-        for operation, nanoseconds in zip(counted, times):
+            start_of_backward, *times = quickest(runs, compute.device)
+        for operation, elapsed in zip(counted, times):
             kept = found.setdefault((operation.family, operation.backward), [])
-            own = nanoseconds - start_of_backward if operation.backward else nanoseconds
-            kept.append(MeasuredOperation(operation.macs, operation.bytes, max(own, nanoseconds / 4, 1) / 1e9))
-        show(min(len(chosen), start + len(group)))
+            own = elapsed - start_of_backward if operation.backward else elapsed
+            kept.append(MeasuredOperation(operation.macs, operation.bytes, max(own, elapsed / 4)))
+        show(number)
     every = {key: tuple(sorted(kept, key=lambda one: (one.macs, one.bytes))) for key, kept in found.items()}
     return {
         family: FamilyRates(forward=every[family, False], backward=every.get((family, True), ())) for family in FAMILIES
     }
+
+
+def quickest(runs: Sequence[Run], device: torch.device) -> list[float]:
+    """Return the least seconds of each run, which take turns: others' work on this machine only makes them slower."""
+    calls = CALLS_IN_A_ROW if device.type == "cuda" else 1
+    rows = [in_a_row(run, calls) for run in runs]
+    best = [seconds(row, device) for row in rows]
+    for turn in range(REPEATS - 1):
+        for number, row in enumerate(rows):
+            if turn == 0 or best[number] < calls * LONG:
+                best[number] = min(best[number], seconds(row, device))
+    return [max(1e-9, one / calls) for one in best]
 
 
 def case_runs(case: Case, compute: Compute) -> tuple[Run, Run]:
@@ -273,8 +296,7 @@ def _bandwidth(compute: Compute) -> float:
     """Return the bytes a second of a copy in memory, read and written."""
     x = torch.zeros(2**24, device=compute.device)
     y = torch.empty_like(x)
-    nanoseconds = times_of([lambda: y.copy_(x)], compute, REPEATS, [CALLS_IN_A_ROW])[0]
-    return 2 * x.nbytes / (nanoseconds / 1e9)
+    return 2 * x.nbytes / quickest([lambda: y.copy_(x)], compute.device)[0]
 
 
 def measure_exchange(device: torch.device) -> Exchange | None:
@@ -288,7 +310,7 @@ def measure_exchange(device: torch.device) -> Exchange | None:
 
 
 def _worker(rank: int, folder: str, device: str) -> None:
-    """Be one of two workers that exchange messages; the first writes the medians of their times."""
+    """Be one of two workers that exchange messages; the first writes their times."""
     os.environ |= distributed.local_meeting(2, Path(folder) / "meeting", rank)
     torch.set_num_threads(1)
     times: list[float] = []
@@ -302,7 +324,7 @@ def _worker(rank: int, folder: str, device: str) -> None:
                 if device == "cuda":
                     torch.cuda.synchronize()
                 each.append(time.perf_counter() - start)
-            times.append(statistics.median(each[5:]))
+            times.append(quartiles(each[5:])[0])  # others' work on this machine only makes it slower
     if rank == 0:
         (Path(folder) / "times").write_bytes(msgspec.json.encode(times))
 
@@ -320,13 +342,13 @@ def measure_decoding() -> Decoding | None:
         file = Path(folder) / "video.mp4"
         write_video(file, (frame[:256] for frame in frames), quality=QUALITY, gop=KEYFRAMES)
         clips = [Clip(8, 112, 1), Clip(16, 112, 5), Clip(16, 224, 1)]
-        seconds = [_read_seconds(file, clip, False) for clip in clips]
+        plain = [_read_seconds(file, clip, False) for clip in clips]
         augmented = _read_seconds(file, clips[-1], True)
     whole = [Decoding(frame=1, pixel=0, augmented_pixel=0).seconds(clip, False) for clip in clips]
     pixels = [float(clip.frames * clip.crop**2) for clip in clips]
-    frame, pixel = np.linalg.lstsq(np.array([whole, pixels]).T, np.array(seconds), rcond=None)[0].tolist()
+    frame, pixel = np.linalg.lstsq(np.array([whole, pixels]).T, np.array(plain), rcond=None)[0].tolist()
     return Decoding(
-        frame=max(0.0, frame), pixel=max(0.0, pixel), augmented_pixel=max(0.0, augmented - seconds[-1]) / pixels[-1]
+        frame=max(0.0, frame), pixel=max(0.0, pixel), augmented_pixel=max(0.0, augmented - plain[-1]) / pixels[-1]
     )
 
 
