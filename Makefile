@@ -44,7 +44,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	for script in $(filter-out bench/table.py,$(wildcard bench/*.py)); do .venv/bin/python "$$script" || exit 1; done
 
-# On a machine with a GPU, by its own Python with torch 2.10 or later: the tests of CUDA, and benchmarks, in 9 minutes.
+# On a machine with a GPU, by its own Python with torch 2.10 or later: the tests of CUDA, and benchmarks, in 10 minutes.
 # Installs nothing and needs no network; bench/results/gpu-NAME.md has each line as soon as it is measured.
 gpu:
 	"$(PYTHON)" bench/gpu

@@ -10,10 +10,12 @@ A sum has the same bits on every worker, so everything computed from it stays eq
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor
 from autovid.errors import AutovidError, ConfigError
 
 T = TypeVar("T")
+AnyTensor = TypeVar("AnyTensor", bound=Tensor)
 PATIENCE = timedelta(minutes=30)  # with a worker that is silent; a broken connection is noticed at once
 MEETING = "AUTOVID_MEETING"  # a file, in which the workers of one machine meet: nothing listens for it
 BUCKET = 32 * 2**20  # bytes in one message
@@ -118,6 +121,17 @@ def process_group() -> Iterator[None]:
             dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def local_meeting(number: int, file: Path, rank: int = 0) -> dict[str, str]:
+    """Return the environment of one of `number` workers on this machine, which meet in a file.
+
+    They exchange messages by the loopback interface, and listen nowhere else.
+    """
+    size = {name: str(number) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    interface = {"GLOO_SOCKET_IFNAME": loopback[0]} if loopback else {}
+    return {MEETING: str(file), **size, **interface, "RANK": str(rank), "LOCAL_RANK": str(rank)}
 
 
 def name_of_attempt(store: Any, rank: int, size: int) -> str:
@@ -217,6 +231,11 @@ def averaged_gradients(parameters: Iterable[torch.nn.Parameter]) -> Iterator[Non
         buckets.close()
 
 
+def messages(parameters: Sequence[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
+    """Divide parameters into messages of gradients, in the order in which backward reaches them."""
+    return [*_runs(parameters[::-1], GRADIENTS)]
+
+
 class _GradientBuckets:
     """Parameters by the messages that their gradients are sent in, in the order in which backward reaches them.
 
@@ -224,7 +243,7 @@ class _GradientBuckets:
     """
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        self._buckets = [*_runs(parameters[::-1], GRADIENTS)]
+        self._buckets = messages(parameters)
         self._missing = [len(bucket) for bucket in self._buckets]
         self._next = 0
         self._sent: list[tuple[list[Tensor], Tensor, Any]] = []
@@ -339,9 +358,9 @@ def _in_buckets(tensors: Sequence[Tensor], communicate: Callable[[Tensor], Any])
         _spread(flat, bucket)
 
 
-def _runs(tensors: Sequence[Tensor], most: int) -> Iterator[list[Tensor]]:
+def _runs(tensors: Sequence[AnyTensor], most: int) -> Iterator[list[AnyTensor]]:
     """Divide tensors into runs of one type and of at most `most` bytes; a larger one is a run of its own."""
-    bucket: list[Tensor] = []
+    bucket: list[AnyTensor] = []
     nbytes = 0
     for tensor in tensors:
         nbytes += tensor.nbytes

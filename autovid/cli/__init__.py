@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": "measure size, latency, throughput and memory of networks, and compare them",
     "rank": "compare a supernet's ranking of architectures with that of trainings from scratch",
     "latency-table": "measure the latency of every block of a space on this machine, for --latency",
+    "profile": "measure once what this machine computes in a second, for --dry-run --hardware",
     "data": "prepare data sets: write an index, draw a Mini set, check, or resize videos",
     "import-weights": "import weights of another toolkit into a network",
     "describe": "describe a network, an architecture, a space or a run, stage by stage",
@@ -39,13 +40,13 @@ SHORT = {"random-baseline": {"strategy": "random", "score": "training"}}
 """Short ways to say `search` with some options."""
 
 COMPUTING = (
-    *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table"),
+    *("search", "train", "evaluate", "random-baseline", "rank", "bench", "latency-table", "profile"),
     *("predict", "export", "cam", "report", "derive", "compare"),
 )
 
 LOADING = (*COMPUTING, "draw", "sweep", "describe")
 
-WITH_PLUGINS = {*COMMANDS} - {"data", "runs"}
+WITH_PLUGINS = {*COMMANDS} - {"data", "runs", "profile"}
 PLUGIN = """Python code of your own to run first: it registers operations, blocks, networks, modules, costs or
 strategies; may be repeated; FILE.py@SHA256 also allows what was made with another content of the file"""
 
@@ -87,6 +88,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench": ("autovid bench tsn_resnet18 x3d_m",),
     "rank": ("autovid rank runs/first -n 8",),
     "latency-table": ("autovid latency-table --space tiny -o tiny-latency.json",),
+    "profile": (
+        "autovid profile -o here.json",
+        "autovid train slowfast_kinetics400 --dry-run --hardware here.json --workers 64",
+    ),
     "data": (
         "autovid data index folders my_videos -o my_videos.csv",
         "autovid data check my_videos.csv",

@@ -6,7 +6,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -177,12 +176,12 @@ def _others(number: int, words: Sequence[str]) -> Iterator[None]:
     """
     import torch
 
-    from autovid.distributed import WorkerLostError
+    from autovid.distributed import WorkerLostError, local_meeting
 
     before, threads, others = dict(os.environ), torch.get_num_threads(), []
     own = max(1, options.cores() // number)
     folder = tempfile.mkdtemp(prefix="autovid-")
-    os.environ.update(_meeting(number, Path(folder) / "meeting"), OMP_NUM_THREADS=str(own))
+    os.environ.update(local_meeting(number, Path(folder) / "meeting"), OMP_NUM_THREADS=str(own))
     try:
         for rank in range(1, number):
             ready, started = os.pipe()
@@ -205,19 +204,6 @@ def _others(number: int, words: Sequence[str]) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
-
-
-def _meeting(number: int, file: Path) -> dict[str, str]:
-    """Return the environment of the first of `number` workers on this machine, which meet in a file.
-
-    They exchange messages by the loopback interface, and listen nowhere else.
-    """
-    from autovid.distributed import MEETING
-
-    size = {name: str(number) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-    interface = {"GLOO_SOCKET_IFNAME": loopback[0]} if loopback else {}
-    return {MEETING: str(file), **size, **interface, "RANK": "0", "LOCAL_RANK": "0"}
 
 
 def _follow(leader: int) -> None:

@@ -15,6 +15,7 @@ from autovid.cli.search_arguments import arguments, check_used
 from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from autovid.costs.machine import MachineProfile
     from autovid.data import FrameCache, VideoSet
     from autovid.search import Constraint, SearchSettings
     from autovid.search.plan import LoadedSearch, SearchPlan
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if way.score != "supernet":
         return _by_table(args, way)
+    training.read_hardware(args)
     plan = _flags(args, way.strategy) if way.loaded is None else _experiment(args, way.loaded)
     if plan is None:
         return 0
@@ -216,10 +218,21 @@ def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) ->
     """Print the plan of a dry run. Raises ConfigError for a step that does not fit into this machine's memory."""
     from autovid.kernels.compute import find_device
 
-    print(plan.text(timed=available))
-    if available and plan.workers == 1:
+    machine = training.read_hardware(args)
+    print(plan.text(timed=available and machine is None))
+    if machine is not None:
+        _predict(plan, machine, args.precision or "auto")
+    elif available and plan.workers == 1:
         plan.memory.check(find_device(args.device))
     print("\nready; nothing was searched (--dry-run)" if available else "\nto be given: --data")
+
+
+def _predict(plan: "SearchPlan", machine: "MachineProfile", precision: str) -> None:
+    from autovid.studies.prediction import SearchWork
+
+    if plan.budget is not None:
+        raise ConfigError("--budget plans steps by a clock on this machine: for --hardware give --steps or --recipe")
+    training.predict(SearchWork(plan), machine, plan.workers, precision)
 
 
 def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:

@@ -11,7 +11,7 @@ USED_BY = {  # of options that not every score uses, by the names of their value
     **dict.fromkeys(("frames", "crop", "stride", "jitter", "dry_run"), (SUPERNET, TRAINING)),
     **dict.fromkeys(("samples", "beta", "cost_gradient", "open_prior", "likelihood", "in_range"), (SUPERNET,)),
     **dict.fromkeys(("budget", "arch_lr", "archs_per_update", "split", "alpha_every"), (SUPERNET,)),
-    **dict.fromkeys(("held_out_fraction", "processes", "workers_of_run"), (SUPERNET,)),
+    **dict.fromkeys(("held_out_fraction", "processes", "workers_of_run", "hardware"), (SUPERNET,)),
     **dict.fromkeys(("cpus_per_worker", "gpus_per_worker"), (SUPERNET,)),
     **dict.fromkeys(("n", "searched", "warmup", "augment", "weight_decay"), (TRAINING,)),
     **dict.fromkeys(("cpus_per_trial", "gpus_per_trial", "at_once"), (TRAINING,)),
@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
     training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
+    training.hardware_argument(parser)
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
     parser.add_argument(
         "--strategy",

@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-NAME)")
     training.experiment_arguments(parser)
+    training.hardware_argument(parser)
     parser.add_argument(
         "--weights",
         type=Path,
@@ -67,10 +68,11 @@ def run(args: argparse.Namespace) -> None:
     from autovid.train.finetune import fit
     from autovid.train.inherited import other_classes
 
+    machine = training.read_hardware(args)
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:
-        return training.show_plan(job, videos, args.device)
+        return training.show_plan(job.on(args.workers_of_run), videos, args.device, machine)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)

@@ -152,11 +152,17 @@ class SearchPlan(NamedTuple):
         settings = self.settings
         net = build(self.space.sample(1, seed=settings.seed)[0], self.classes)
         one = clip_seconds(net, Clip(settings.frames, settings.crop, settings.stride))
-        learned = settings.archs_per_update or settings.options.get("samples", 1)
-        learned = learned if isinstance(learned, int) else 1
-        scored = settings.options.get("most_samples", 0) / settings.alpha_every
+        learned, scored = self.architectures
         updates = sum(part.steps for part in settings.parts)
-        return float(updates * settings.batch / self.workers * one * (learned + scored * FORWARD))
+        passes = learned + scored / settings.alpha_every * FORWARD
+        return float(updates * settings.batch / self.workers * one * passes)
+
+    @property
+    def architectures(self) -> tuple[int, int]:
+        """The number of architectures that an update learns from, and that are scored at most when asked for."""
+        options = self.settings.options
+        learned = self.settings.archs_per_update or options.get("samples", 1)
+        return (learned if isinstance(learned, int) else 1), int(options.get("most_samples", 0))
 
     def text(self, timed: bool) -> str:
         """Write the plan, with its time if `timed`.

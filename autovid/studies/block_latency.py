@@ -141,14 +141,16 @@ def predicted(arch: Architecture, file: LatencyFile) -> int:
 def times_of(runs: Sequence[Run], compute: Compute, repeats: int, calls: Sequence[int] = ()) -> list[int]:
     """Time runs in turn: the median of each one's repeats, in nanoseconds. `calls` of each in a row, on CUDA."""
     counts = list(calls) if calls and compute.device.type == "cuda" else [1] * len(runs)
-    turns = Turns([_in_a_row(run, number) for run, number in zip(runs, counts, strict=True)], compute.device)
+    turns = Turns([in_a_row(run, number) for run, number in zip(runs, counts, strict=True)], compute.device)
     turns.warm_up(WARM_UP)
     for _ in range(repeats):
         turns.one_round()
     return [round(1e9 * turns.quartiles(place)[1] / number) for place, number in enumerate(counts)]
 
 
-def _in_a_row(run: Run, calls: int) -> Run:
+def in_a_row(run: Run, calls: int) -> Run:
+    """Return so many calls of a run as one."""
+
     def several() -> None:
         for _ in range(calls):
             run()

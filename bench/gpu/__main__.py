@@ -1,6 +1,6 @@
 """autovid on a GPU: what must hold there, and how fast it is beside plain torch. Prints Markdown, and writes it.
 
-    python bench/gpu                        in 9 minutes, to bench/results/gpu-NAME.md (make gpu PYTHON=python3)
+    python bench/gpu                        in 10 minutes, to bench/results/gpu-NAME.md (make gpu PYTHON=python3)
     python bench/gpu --only networks        one section alone, which is added to the file
     python bench/gpu --smoke --out FILE     the same on a CPU in a minute, on the smallest of everything
 
@@ -34,6 +34,7 @@ SECTIONS = {
     "search": ("search", "search", 90),
     "depthwise": ("depthwise", "depthwise", 70),
     "compiled": ("networks", "compiled", 110),
+    "profile": ("profiling", "profiling", 60),
 }
 NEEDED = ("torch", "numpy", "msgspec", "yaml", "safetensors")
 GRACE = 5  # seconds after its time in which a section has to end by itself

@@ -12,6 +12,7 @@ import pytest
 import torch
 from comparing import clips, distance, room
 
+from autovid.costs.machine import read_machine_profile
 from autovid.models import Network, NetworkSpec, build_network
 
 FOLDER = Path(__file__).resolve().parents[2] / "bench" / "gpu"
@@ -51,13 +52,14 @@ def test_a_trial_measures_everything_without_ray_av_and_drawing(tmp_path: Path) 
     sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert sections == [
         *("Checks", "Networks", "Search step", "Clips to the device", "Latency"),
-        *("Depthwise 3-D convolution", "torch.compile"),
+        *("Depthwise 3-D convolution", "torch.compile", "Profile"),
     ]
     assert not [line for line in text.splitlines() if "failed:" in line or "FAILED" in line or "<!--" in line]
     assert "Time is up" not in text
     rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")}
     assert {"x3d_xs, fp32", "tsm_resnet18, fp32", "tiny", "glore, fp32", "torch, Python"} <= rows
     assert all(line in run.stdout for line in text.splitlines())
+    assert read_machine_profile(tmp_path / "gpu.json").decoding is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

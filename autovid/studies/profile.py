@@ -1,0 +1,368 @@
+"""The measurement of a machine for `autovid train --dry-run --hardware`: operations, memory, exchange, decoding.
+
+Each operation is measured by itself, forward and backward, in the code that networks run, at maps of the sizes that
+networks have. Operations take turns in groups, drawn at random, so that each finds the caches full of others' maps. The
+sizes are listed here and have been taken from no network that the predictions are held against
+(bench/hardware_model.py).
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from autovid import distributed
+from autovid.clip import Clip
+from autovid.costs.machine import KEYFRAMES, Decoding, Exchange, FamilyRates, MachineProfile, MeasuredOperation
+from autovid.costs.operations import FAMILIES, Operation, optimizer_operation, trace
+from autovid.kernels.batch_norm import batch_norm
+from autovid.kernels.compute import Compute
+from autovid.kernels.depthwise import depthwise_conv3d
+from autovid.kernels.maps import mean_of_pixels, pointwise_conv3d
+from autovid.layers.convolutions import fold, frame_conv3d, unfold
+from autovid.measure import Run, device_name, quartiles, seconds, spare_memory, versions
+from autovid.run import Progress, write_atomic
+from autovid.studies.block_latency import CALLS_IN_A_ROW, in_a_row
+
+REPEATS = 5
+LONG = 0.1  # seconds of an operation that is measured twice alone
+GROUP = 24  # cases that take turns
+MOST_NUMBERS = 2**23  # in a map
+MOST_MACS = 2**32  # of a case on a CPU
+MAPS = ((8, 2, 2), (8, 4, 4), (8, 4, 8), (8, 8, 8), (8, 4, 16), (8, 8, 14), (8, 4, 32), (8, 8, 28), (4, 8, 56))
+ON_CUDA = 4  # times as many clips
+MESSAGE = distributed.GRADIENTS  # bytes
+
+
+class Case(NamedTuple):
+    """An operation to measure: a function of tensors of these shapes, the first of which is a map or rows."""
+
+    family: str
+    function: Callable[..., Tensor]
+    shapes: tuple[tuple[int, ...], ...]
+    backward: bool = True
+
+
+def measure_machine(
+    compute: Compute,
+    *,
+    decoding: bool = True,
+    exchange: bool = True,
+    some: int = 0,
+    progress: Progress | None = None,
+) -> MachineProfile:
+    """Measure a device in two minutes or so. `some`: only so many cases of each family, to try it out."""
+    device = compute.device
+    chosen = [case for family in FAMILIES for case in _spread(family, device, some)]
+    np.random.default_rng(0).shuffle(chosen)
+    shown = progress or Progress(f"profile of {device_name(device)}")
+    groups = [chosen[start : start + GROUP] for start in range(0, len(chosen), GROUP)]
+    shown.start(len(groups) + 3, 0)
+    try:
+        operations = _operations(groups, compute, lambda done: shown.update(done, "operations", {}))
+        bandwidth = _bandwidth(compute)
+        shown.update(len(groups) + 1, "exchange", {})
+        exchanged = measure_exchange(device) if exchange else None
+        shown.update(len(groups) + 2, "decoding", {})
+        decoded = measure_decoding() if decoding else None
+        shown.update(len(groups) + 3, "done", {})
+    finally:
+        shown.close()
+    every = [one for rates in operations.values() for one in (*rates.forward, *rates.backward)]
+    devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    return MachineProfile(
+        hardware=device_name(device),
+        source="measured by autovid profile",
+        device=device.type,
+        precision=compute.precision.train,
+        threads=torch.get_num_threads(),
+        cores=max(1, os.cpu_count() or 1) / devices,
+        memory=spare_memory(device),
+        versions=versions(),
+        constant=min(one.seconds for one in operations["elementwise"].forward),
+        peak=max(one.macs / one.seconds for one in every),
+        bandwidth=bandwidth,
+        operations=operations,
+        exchange=exchanged,
+        decoding=decoded,
+    )
+
+
+def write_machine_profile(out: Path, profile: MachineProfile) -> None:
+    """Write a profile. Raises RunError where it cannot."""
+    write_atomic(out, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
+
+
+def cases(family: str, clips: int = 1, most_macs: float = MOST_MACS) -> Iterator[Case]:
+    """Yield the cases of a family; `clips`: times as many as on a CPU."""
+    for b, t, h in MAPS:
+        size = (b * clips, t, h, h)
+        for case in _at(family, *size):
+            if _numbers(case) <= MOST_NUMBERS * clips and _work(case) <= most_macs * clips:
+                yield case
+    if family == "product":
+        for rows, wide, out in ((8, 24, 8), (8, 216, 16), (8, 432, 2048), (8, 2048, 400), (64, 512, 400)):
+            yield Case(family, F.linear, ((rows * clips, wide), (out, wide)))
+    if family == "optimizer":
+        for number, width in ((20, 1_000), (100, 1_000), (100, 100_000), (50, 500_000)):
+            yield Case(family, _sgd, tuple((width,) for _ in range(3 * number)), backward=False)
+
+
+def _at(family: str, b: int, t: int, h: int, w: int) -> Iterator[Case]:
+    """Yield the cases of a family at a map."""
+    one = partial(Case, family)
+    if family == "product":
+        for i, o in ((12, 24), (24, 54), (54, 24), (48, 108), (64, 64), (216, 96), (64, 256), (256, 64), (512, 512)):
+            yield one(pointwise_conv3d, ((b, i, t, h, w), (o, i, 1, 1, 1)))
+    elif family == "frames":
+        for i, o, k, stride in ((3, 24, 3, 2), (3, 64, 7, 2), (16, 16, 3, 1), (64, 64, 3, 1), (64, 128, 3, 2),
+                                (128, 128, 3, 1), (256, 256, 3, 1), (512, 512, 3, 1)):  # fmt: skip
+            yield one(partial(frame_conv3d, stride=stride), ((b, i, t, h, w), (o, i, 1, k, k)))
+    elif family == "time":
+        for i, o in ((16, 16), (64, 64), (128, 128), (256, 256), (512, 512)):
+            yield one(_over_time, ((b, i, t, h, w), (o, i, 3, 1)))
+    elif family == "cubes":
+        for i, o, s in (
+            (8, 8, 1),
+            (16, 32, 1),
+            (64, 64, 1),
+            (128, 256, 2),
+            (256, 256, 1),
+            (512, 512, 1),
+            (512, 512, 2),
+        ):
+            yield one(partial(_cubes, stride=s), ((b, i, t, h, w), (o, i, 3, 3, 3)))
+    elif family == "depthwise":
+        for c, kernel, s in ((24, (5, 1, 1), 1), (54, (3, 3, 3), 1), (54, (3, 3, 3), 2), (108, (3, 3, 3), 1),
+                             (108, (1, 3, 3), 1), (108, (5, 3, 3), 1), (216, (3, 3, 3), 2), (216, (3, 5, 5), 1),
+                             (432, (3, 3, 3), 1), (432, (1, 5, 5), 2)):  # fmt: skip
+            yield one(partial(depthwise_conv3d, stride=(1, s, s)), ((b, c, t, h, w), (c, 1, *kernel)))
+    elif family == "norm":
+        for c in (12, 24, 54, 108, 256, 432):
+            yield one(_norm, ((b, c, t, h, w), (c,), (c,)))
+    elif family in _ON_MAPS:
+        for function in _ON_MAPS[family]:
+            yield from (one(function, ((b, c, t, h, w),) * _INPUTS.get(function, 1)) for c in (24, 216))
+
+
+def _over_time(x: Tensor, weight: Tensor) -> Tensor:
+    y = F.conv2d(x.flatten(3), weight, None, 1, (1, 0))
+    return y.view(*y.shape[:3], *x.shape[3:])
+
+
+def _cubes(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    return F.conv3d(x, weight, None, (1, stride, stride), 1)
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return batch_norm(x, torch.zeros_like(bias), torch.ones_like(bias), weight, bias, True, 0.1, 1e-5)
+
+
+def _shifted(x: Tensor) -> Tensor:
+    return torch.cat([x[:, :, 1:], x[:, :, :1]], 2)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return unfold(F.max_pool2d(fold(x), 3, 2, 1), x.shape[0])
+
+
+def _sgd(*tensors: Tensor) -> Tensor:
+    """Take a fused step: a third of the tensors are weights, then gradients and momentum."""
+    number = len(tensors) // 3
+    weights, gradients, momentum = (list(tensors[n * number : (n + 1) * number]) for n in range(3))
+    torch._fused_sgd_(
+        weights, gradients, momentum, weight_decay=1e-4, momentum=0.9, lr=1e-3, dampening=0.0, nesterov=False,
+        maximize=False, is_first_step=False,
+    )  # fmt: skip
+    return weights[0]
+
+
+_ON_MAPS: dict[str, tuple[Callable[..., Tensor], ...]] = {
+    "activation": (F.silu, torch.sigmoid),
+    "elementwise": (F.relu, torch.add),
+    "copy": (torch.clone, _shifted),
+    "reduction": (mean_of_pixels,),
+    "pool": (_pooled,),
+}
+_INPUTS: dict[Callable[..., Tensor], int] = {torch.add: 2}
+ONLY_FORWARD = (torch.add, mean_of_pixels, torch.clone)  # whose gradients are other families' operations
+
+
+def _spread(family: str, device: torch.device, some: int) -> Sequence[Case]:
+    clips = ON_CUDA if device.type == "cuda" else 1
+    every = sorted(cases(family, clips), key=_work)
+    return every[:: max(1, len(every) // some)][:some] if some else every
+
+
+def _numbers(case: Case) -> int:
+    return max(int(np.prod(shape)) for shape in case.shapes)
+
+
+def _work(case: Case) -> float:
+    """Return the MACs of a case, or the numbers that it moves."""
+    counted = count_case(case)[0]
+    return counted.macs or counted.bytes / 4
+
+
+def count_case(case: Case) -> tuple[Operation, Operation | None]:
+    """Count a case forward, and backward where it has such operations of its family."""
+    if case.family == "optimizer":
+        return optimizer_operation(sum(int(np.prod(shape)) for shape in case.shapes) // 3), None
+    tensors = [torch.empty(shape, device="meta", requires_grad=case.backward) for shape in case.shapes]
+    out: list[Tensor] = []
+    passes = [trace(lambda: out.append(case.function(*tensors)))]
+    if case.backward and case.function not in ONLY_FORWARD:
+        passes.append(trace(lambda: torch.autograd.grad(out[0], tensors, torch.empty_like(out[0]))))
+    sums = []
+    for number, operations in enumerate(passes):
+        own = [one for one in operations if one.family == case.family]
+        sums.append(Operation(case.family, number == 1, sum(o.macs for o in own), sum(o.bytes for o in own)))
+    return sums[0], (sums[1] if len(sums) > 1 else None)
+
+
+def _operations(
+    groups: Sequence[Sequence[Case]], compute: Compute, show: Callable[[int], object]
+) -> dict[str, FamilyRates]:
+    """Measure the cases of each group in turns."""
+    found: dict[tuple[str, bool], list[MeasuredOperation]] = {}
+    for number, group in enumerate(groups, 1):
+        counted, runs = [], [_nothing(compute.device)]
+        for case in group:
+            for operation, run in zip(count_case(case), case_runs(case, compute)):
+                if operation is not None:
+                    counted.append(operation)
+                    runs.append(run)
+        with compute.autocast("train"):
+            start_of_backward, *times = quickest(runs, compute.device)
+        for operation, elapsed in zip(counted, times):
+            kept = found.setdefault((operation.family, operation.backward), [])
+            own = elapsed - start_of_backward if operation.backward else elapsed
+            kept.append(MeasuredOperation(operation.macs, operation.bytes, max(own, elapsed / 4)))
+        show(number)
+    every = {key: tuple(sorted(kept, key=lambda one: (one.macs, one.bytes))) for key, kept in found.items()}
+    return {
+        family: FamilyRates(forward=every[family, False], backward=every.get((family, True), ())) for family in FAMILIES
+    }
+
+
+def quickest(runs: Sequence[Run], device: torch.device) -> list[float]:
+    """Return the least seconds of each run, which take turns: others' work on this machine only makes them slower."""
+    calls = CALLS_IN_A_ROW if device.type == "cuda" else 1
+    rows = [in_a_row(run, calls) for run in runs]
+    best = [seconds(row, device) for row in rows]
+    for turn in range(REPEATS - 1):
+        for number, row in enumerate(rows):
+            if turn == 0 or best[number] < calls * LONG:
+                best[number] = min(best[number], seconds(row, device))
+    return [max(1e-9, one / calls) for one in best]
+
+
+def case_runs(case: Case, compute: Compute) -> tuple[Run, Run]:
+    """Return a forward and a backward pass of a case on the device."""
+    tensors = [_noise(shape, compute.device).requires_grad_(case.backward) for shape in case.shapes]
+
+    forward = partial(case.function, *tensors)
+    if not case.backward:
+        return forward, forward
+    with compute.autocast("train"):
+        out = forward()
+    return forward, partial(torch.autograd.grad, out, tensors, torch.randn_like(out), retain_graph=True)
+
+
+def _nothing(device: torch.device) -> Run:
+    """Return a backward pass through nothing: autograd's start, which a whole network has once."""
+    x = torch.zeros(1, device=device, requires_grad=True)
+    return partial(torch.autograd.grad, x.view(1), x, torch.ones_like(x), retain_graph=True)
+
+
+def _noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    x = torch.randn(shape, device=device)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.contiguous(memory_format=layouts[x.dim()]) if x.dim() in layouts else x
+
+
+def _bandwidth(compute: Compute) -> float:
+    """Return the bytes a second of a copy in memory, read and written."""
+    x = torch.zeros(2**24, device=compute.device)
+    y = torch.empty_like(x)
+    return 2 * x.nbytes / quickest([lambda: y.copy_(x)], compute.device)[0]
+
+
+def measure_exchange(device: torch.device) -> Exchange | None:
+    """Time sums over two workers of this machine, which listen on loopback alone; None where two GPUs are needed."""
+    if device.type == "cuda" and torch.cuda.device_count() < 2:
+        return None
+    with tempfile.TemporaryDirectory(prefix="autovid-") as folder:
+        spawn(_worker, (folder, device.type), nprocs=2)  # type: ignore[no-untyped-call]
+        small, large = msgspec.json.decode((Path(folder) / "times").read_bytes(), type=tuple[float, float])
+    return Exchange(latency=small, bandwidth=MESSAGE / max(1e-9, large - small))
+
+
+def _worker(rank: int, folder: str, device: str) -> None:
+    """Be one of two workers that exchange messages; the first writes their times."""
+    os.environ |= distributed.local_meeting(2, Path(folder) / "meeting", rank)
+    torch.set_num_threads(1)
+    times: list[float] = []
+    with distributed.process_group():
+        for numbers in (2, MESSAGE // 4):
+            x = torch.zeros(numbers, device=device)
+            each = []
+            for _ in range(30):
+                start = time.perf_counter()
+                distributed.add_([x])
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                each.append(time.perf_counter() - start)
+            times.append(quartiles(each[5:])[0])  # others' work on this machine only makes it slower
+    if rank == 0:
+        (Path(folder) / "times").write_bytes(msgspec.json.encode(times))
+
+
+def measure_decoding() -> Decoding | None:
+    """Time clips of a made video on one core; None where no H.264 can be written."""
+    from autovid.data.encoding import can_write, write_video
+    from autovid.data.synthetic import CLASSES, SyntheticRecipe, draw
+    from autovid.data.tools.resize import QUALITY
+
+    if not can_write():
+        return None
+    with tempfile.TemporaryDirectory(prefix="autovid-") as folder:
+        frames = draw(CLASSES[0], SyntheticRecipe(frames=120, side=340), np.random.default_rng(0))
+        file = Path(folder) / "video.mp4"
+        write_video(file, (frame[:256] for frame in frames), quality=QUALITY, gop=KEYFRAMES)
+        clips = [Clip(8, 112, 1), Clip(16, 112, 5), Clip(16, 224, 1)]
+        plain = [_read_seconds(file, clip, False) for clip in clips]
+        augmented = _read_seconds(file, clips[-1], True)
+    whole = [Decoding(frame=1, pixel=0, augmented_pixel=0).seconds(clip, False) for clip in clips]
+    pixels = [float(clip.frames * clip.crop**2) for clip in clips]
+    frame, pixel = np.linalg.lstsq(np.array([whole, pixels]).T, np.array(plain), rcond=None)[0].tolist()
+    return Decoding(
+        frame=max(0.0, frame), pixel=max(0.0, pixel), augmented_pixel=max(0.0, augmented - plain[-1]) / pixels[-1]
+    )
+
+
+def _read_seconds(file: Path, clip: Clip, augmented: bool) -> float:
+    """Return the processor's seconds for a training clip, the median of some."""
+    from autovid.data import ClipLoader, Video
+
+    loader = ClipLoader(
+        [Video(file.name, 0)], file.parent, clip, batch=1, train=True, auto_augment=augmented,
+        jitter=(max(clip.crop, 128), max(clip.crop, 160)),
+    )  # fmt: skip
+    each = []
+    start = time.process_time()
+    for _ in loader.batches(0, 12):
+        each.append(time.process_time() - start)
+        start = time.process_time()
+    return statistics.median(each[2:])
