@@ -91,8 +91,12 @@ def shell(command: str, cwd: Path) -> int:
     return done.returncode
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language in CODE for b in blocks(p))],
-                         ids=lambda page: str(page.relative_to(ROOT)))  # fmt: skip
+def is_run(page: Path) -> bool:
+    """Return True for a page with commands. One that is a notebook as well is run as that (test_tutorials.py)."""
+    return any(block.language in CODE for block in blocks(page)) and not page.with_suffix(".ipynb").exists()
+
+
+@pytest.mark.parametrize("page", filter(is_run, PAGES), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_from_top_to_bottom(
     page: Path, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
