@@ -4,8 +4,8 @@ Command: python experiments/proof.py DATA/bench.csv -o runs/proof --part choice
 Hardware: two cores of an AMD EPYC (AVX2), a search on each, with other programs beside them
 Time: 3 to 5 minutes a search, six searches
 Result: the found architectures beat 15, 13 and 14 of 16 random ones in the lower range, and 14, 15 and 10 in the upper
-one: p = 0.002. The target, 15 of 16 in each of the six, is met twice. Their mean loss is 0.13 (accuracy 95.4 %), that of
-the random ones 0.40 (81.8 %).
+one: p = 0.002. The target, 15 of 16 in each of the six, is met twice. Their mean loss is 0.13 (accuracy 95.4 %), that
+of the random ones 0.40 (81.8 %).
 
 Command: python experiments/proof.py DATA/bench.csv -o runs/proof     (after: autovid data synthetic bench -o DATA)
 Not run: needs about four hours of a core for `ranking` and `curves`.
