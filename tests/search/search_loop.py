@@ -149,7 +149,6 @@ def attempt(out: Path, data: Path, moment: Moment | None) -> list[str] | None:
 def main(out: Path, data: Path, seed: int) -> None:
     torch.set_num_threads(1)
     gc.freeze()  # else every child would go through, and so copy, all that has been imported
-    autovid.search.run.IMAGE_EVERY = 0  # drawing alpha would take longer than all steps together
     killed = [attempt(out, data, moment) for moment in moments(seed)]
     if killed[-1] is not None:
         attempt(out, data, None)

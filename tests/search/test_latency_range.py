@@ -52,7 +52,6 @@ def made_up(space: SearchSpace, **changes: Any) -> LatencyFile:
 @pytest.fixture(autouse=True)
 def _quick_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pictures, which would take longer than all else together."""
-    monkeypatch.setattr("autovid.search.run.IMAGE_EVERY", 0)
     monkeypatch.setattr("autovid.search.run.search_curve", lambda *arguments: b"")
 
 

@@ -43,7 +43,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
     settings = settings_for(SPACE, proxy=True, videos=12, **small)
     out = tmp_path_factory.mktemp("rank") / "search"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autovid.search.run.IMAGE_EVERY", 0)
         patch.setattr("autovid.search.run.search_curve", lambda *args: b"")
         constraints = parse_constraints(SPACE, {"flops": "0.0075:0.008"})
         how = {"device": "cpu", "precision": "fp32", "source": str(tiny_videos)}

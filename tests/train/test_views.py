@@ -134,7 +134,7 @@ def test_unknown_views_and_splits_are_refused(run: Path, videos: VideoSet) -> No
     with pytest.raises(ConfigError, match="10-lcr"):
         evaluate(trained, videos, "20-corner")
     with pytest.raises(ConfigError, match="val, test, train"):
-        evaluate(trained, videos, split="all")
+        evaluate(trained, videos, split="some")
 
 
 def test_only_a_training_can_be_opened(tmp_path: Path) -> None:
