@@ -90,7 +90,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "latency-table": ("autovid latency-table --space tiny -o tiny-latency.json",),
     "profile": (
         "autovid profile -o here.json",
-        "autovid train slowfast_kinetics400 --dry-run --hardware here.json --workers 64",
+        "autovid profile -o gpu.json --device cuda --precision bf16",
     ),
     "data": (
         "autovid data index folders my_videos -o my_videos.csv",
