@@ -96,7 +96,7 @@ def is_run(page: Path) -> bool:
     return any(block.language in CODE for block in blocks(page)) and not page.with_suffix(".ipynb").exists()
 
 
-@pytest.mark.parametrize("page", filter(is_run, PAGES), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*filter(is_run, PAGES)], ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_from_top_to_bottom(
     page: Path, tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
