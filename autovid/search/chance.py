@@ -19,8 +19,9 @@ from autovid.search.strategy import takes
 from autovid.space.schema import JOINT
 
 LAST = 0.25  # share of a part's steps on held-out clips that are compared, ...
-FEWEST, MOST = 8, 100  # ... but at least and at most so many
-CLEARLY = 3.0  # standard errors below chance (ours)
+FEWEST, MOST = 4, 100  # ... but at least and at most so many
+CLEARLY = 3.0  # standard errors below chance (ours): with 8 steps, Student's quantile of 0.99
+STUDENT = {2: 31.8, 3: 6.96, 4: 4.54, 5: 3.75, 6: 3.36, 7: 3.14}  # the same quantile with fewer steps
 
 
 class Chance(NamedTuple):
@@ -61,11 +62,12 @@ class PartEvidence(NamedTuple):
     loss: float
     error: float  # infinite where there is one step
     chance: Chance
+    steps: int  # that were averaged
 
     @property
     def at_chance(self) -> bool:
         """True if the loss is not clearly below chance."""
-        return not self.loss + CLEARLY * self.error < self.chance.loss
+        return not self.loss + STUDENT.get(self.steps, CLEARLY) * self.error < self.chance.loss
 
     def __str__(self) -> str:
         error = f" ± {self.error:.3f}" if math.isfinite(self.error) else ""
@@ -125,11 +127,12 @@ def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, 
 def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> PartEvidence:
     last = losses[-min(MOST, max(FEWEST, round(LAST * len(losses)))) :]
     if len(last) < 2:
-        return PartEvidence(name, last[0], math.inf, chance)
+        return PartEvidence(name, last[0], math.inf, chance, 1)
     different = len(last)  # steps on other videos: those of a second pass tell nothing new
     if chance.videos:
         different = max(1, min(different, chance.videos // batch))
-    return PartEvidence(name, statistics.fmean(last), statistics.stdev(last) / math.sqrt(different), chance)
+    error = statistics.stdev(last) / math.sqrt(different)
+    return PartEvidence(name, statistics.fmean(last), error, chance, len(last))
 
 
 def _held_out_losses(metrics: Path, step: int) -> dict[int, list[float]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autovid.search import settings_for
-from autovid.search.chance import Chance, Evidence, evidence_against_chance
+from autovid.search.chance import Chance, Evidence, PartEvidence, evidence_against_chance
 from autovid.space import load_space
 
 LN12 = math.log(12)
@@ -83,6 +83,25 @@ def test_only_the_last_quarter_of_a_part_counts(tmp_path: Path) -> None:
     judged = evidence(tmp_path, {0: [9.0] * 22 + [1.0, 1.5] * 4})
     assert judged.parts[0].loss == 1.25  # sums of such fractions are exact in any format
     assert evidence(tmp_path, {0: [1.0] * 22 + [9.0, 9.5] * 4}).at_chance == ["sparse"]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_few_steps_at_chance_are_hardly_ever_called_better(steps: int) -> None:
+    """One in a hundred, whose deviation is small by luck: of 5,000 about 50, by the binomial less than 80 (4 s.d.).
+
+    Three standard errors would let through 510, 240 and 145 with 2, 3 and 4 steps.
+    """
+    losses = np.random.default_rng(steps).normal(LN12, 0.1, (5000, steps))
+    errors = losses.std(1, ddof=1) / math.sqrt(steps)
+    chance = Chance.uniform(12)
+    judged = [PartEvidence("joint", *pair, chance, steps) for pair in zip(losses.mean(1).tolist(), errors.tolist())]
+    assert sum(not one.at_chance for one in judged) < 80
+
+
+def test_a_short_search_that_still_learns_is_judged_by_its_end(tmp_path: Path) -> None:
+    judged = evidence(tmp_path, {0: [2.48, 2.47, 2.45, 2.4, 2.1, 1.95, 1.85, 1.8]})
+    assert judged.parts[0].loss == pytest.approx(1.925, rel=1e-12)  # the mean of four float64 numbers: two roundings
+    assert judged.better_than_chance
 
 
 def test_a_second_pass_over_the_same_videos_tells_nothing_new(tmp_path: Path) -> None:
