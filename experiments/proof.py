@@ -152,8 +152,11 @@ def trainings(run: SearchRun) -> float:
     return float(learned + FORWARD * (scored + chosen)) / TRAINING
 
 
-def supernet_losses(run: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean losses on val of architectures (K, D), with the weights of a search and norms of their own."""
+def supernet_scores(run: Path, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean losses on val and shares of right answers, with a search's weights and norms of each one's own.
+
+    Of architectures (K, D); both are (K,).
+    """
     searched, weights = read_search(run), open_supernet_weights(run)
     videos, compute = weights.open_videos(None), Compute("cpu", "fp32")
     frames = choose_cache("auto", (*videos.train, *videos.val), videos.root)
@@ -161,9 +164,8 @@ def supernet_losses(run: Path, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         supernet.net.load_state_dict(weights.net.state_dict())
         judge = Judge(supernet, searched.space, rows, supernet.choice.calibration)
         with closing(supernet.validation(videos)) as loader:
-            loss_KN, _ = judge.judge(loader.views_batches(), range(len(rows)))
-    mean: NDArray[np.float64] = loss_KN.mean(1)
-    return mean
+            loss_KN, right_KN = judge.judge(loader.views_batches(), range(len(rows)))
+    return loss_KN.mean(1), right_KN.mean(1)
 
 
 def compared(trained: Trained, found: int, others: Sequence[int], drawn: Sequence[int]) -> dict[str, Any]:
@@ -213,7 +215,7 @@ def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, length: f
     taus = []
     for seed in range(seeds):
         run = search(index, out / f"band-{length:g}-{seed}", BAND, seed, length)
-        seen = supernet_losses(run.path, trained.rows)
+        seen, _ = supernet_scores(run.path, trained.rows)
         taus.append(kendall(seen, loss))
         lines.append(spoken(f"supernet, seed {seed}", taus[-1], interval(kendall, seen, loss)))
     print("\n".join(lines), flush=True)

@@ -1,0 +1,154 @@
+"""How should a supernet learn? Recipes compared at equal time, by how well they rank what the table has trained alone.
+
+Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes
+After: autovid data synthetic bench -o DATA
+Not run yet.
+
+Each recipe searches the band of the benchmark's space (3 % around 2.56 million MACs) with the space's proxy, but for
+what its row changes. Updates are as many as two cores do in the time in which one core does the proxy's 1,200 of one
+architecture: a second architecture, on the other core, costs `--second` more time. Then:
+
+- tau: Kendall's, of the supernet's losses on clips of val and the mean losses alone, over all architectures of the band
+- right: the share of these clips that the supernet knows, the mean over the band
+- percentile: of what the search chose, by the trainings alone
+
+A sandwich learns from the largest and the smallest architecture of the part's space in each update, beside drawn ones
+(Yu and Huang, 2019, arXiv:1903.05134). With distillation all but the largest learn its answers in place of the labels.
+"""
+
+import argparse
+import json
+import math
+import resource
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from proof import BAND, Trained, flops, supernet_scores
+
+import autovid
+from autovid.data import open_videos
+from autovid.layers.sync_batch import variance_needed
+from autovid.search.problem import Choices
+from autovid.search.settings import settings_for
+from autovid.search.supernet import WEIGHTS, Supernet
+from autovid.space import SearchSpace, load_space
+from autovid.studies.correlation import interval, kendall
+
+Learn = Callable[[Supernet, SearchSpace, Choices, Literal["equal", "likelihood"], str, float], float]
+
+
+class Recipe(NamedTuple):
+    """A row: how many architectures an update has, on how many cores side by side, and what else differs."""
+
+    archs: int = 1
+    rounds: int = 1  # architectures that one core takes one after the other in an update
+    changes: Mapping[str, Any] = {}
+    learn: Learn | None = None
+
+
+def sandwich(distilled: bool) -> Learn:
+    """Return an update of the weights from the largest, the smallest and what else was drawn."""
+
+    def learn(self: Supernet, space: SearchSpace, choices: Choices, weighting: str, scale: str, lr: float) -> float:
+        x, y = self._batch(WEIGHTS)
+        self.net.train()
+        self.sgd.zero_grad(set_to_none=True)
+        largest, smallest = ends(space)
+        rows = [largest, smallest, *choices[2:]]
+        losses, answers = [], None
+        with variance_needed():
+            for row in rows:
+                logits = self.logits(x, space.architecture(row), "train")
+                loss = F.cross_entropy(logits, y if answers is None else answers)
+                if distilled and answers is None:
+                    answers = logits.detach().softmax(1)
+                torch.autograd.backward(loss / len(rows))
+                losses.append(float(loss.detach()))
+        for group in self.sgd.param_groups:
+            group["lr"] = lr * group["rate"]
+        self.sgd.step()
+        return float(np.mean(losses))
+
+    return learn
+
+
+def ends(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the architectures with the most and the fewest MACs of a small space."""
+    rows = np.stack(np.unravel_index(np.arange(math.prod(space.sizes)), space.sizes), axis=1)
+    macs = space.cost_table().macs(rows)
+    return rows[macs.argmax()], rows[macs.argmin()]
+
+
+RECIPES = {
+    "one architecture an update": Recipe(),
+    "two": Recipe(2),
+    "four": Recipe(4, 2),
+    "sandwich of four": Recipe(4, 2, learn=sandwich(False)),
+    "sandwich of four, distilled": Recipe(4, 2, learn=sandwich(True)),
+    "last norms from 0": Recipe(changes={"norm_start": 0.0}),
+    "batches of 64": Recipe(2, changes={"archs_per_update": 1, "batch": 64}),
+    "batches of 16": Recipe(changes={"batch": 16}),
+}
+
+
+def run(
+    name: str, recipe: Recipe, index: Path, out: Path, trained: Trained, seed: int, second: float
+) -> dict[str, Any]:
+    """Search by a recipe, and compare its supernet and its choice with the trainings alone."""
+    space, videos = load_space("bench"), len(open_videos(index).train)
+    parts = settings_for(space, proxy=True, videos=videos).parts
+    times = 1 / (recipe.rounds * (second if recipe.archs > 1 else 1.0))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    usual = Supernet.learn
+    Supernet.learn = recipe.learn or usual  # type: ignore[assignment, method-assign]
+    try:
+        done = autovid.search(
+            space, flops(BAND), data=index, out=out, recipe="proxy", seed=seed, device="cpu", precision="fp32",
+            resume=out.is_dir(), steps={part.name: max(1, round(times * part.steps)) for part in parts},
+            **{"archs_per_update": recipe.archs, **recipe.changes},
+        )  # fmt: skip
+    finally:
+        Supernet.learn = usual  # type: ignore[method-assign]
+    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    loss, right = supernet_scores(done.path, trained.rows)
+    found = trained.number(done.derive())
+    low, high = interval(kendall, loss, trained.mean_loss)
+    return {
+        "recipe": name, "seed": seed, "updates": done.searched.settings.steps, "seconds": round(seconds),
+        "tau": round(kendall(loss, trained.mean_loss), 3), "low": round(low, 3), "high": round(high, 3),
+        "right": round(100 * float(right.mean()), 1), "percentile": round(trained.percentile(found, [0, 1]), 1),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run what is left, and print a table of what is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path, help="the index that `autovid data synthetic bench` has written")
+    parser.add_argument("-o", "--out", type=Path, default=Path("runs/recipes"))
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the searches (default: 3)")
+    parser.add_argument("--second", type=float, default=1.15, help="time of two architectures on two cores (1: of one)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    trained = Trained(autovid.load_benchmark("bench"), *BAND)
+    for seed in range(args.seeds):
+        for number, (name, recipe) in enumerate(RECIPES.items()):
+            file = args.out / f"{number}-{seed}.json"
+            if not file.exists():
+                result = run(name, recipe, args.index, args.out / f"{number}-{seed}", trained, seed, args.second)
+                file.write_text(json.dumps(result) + "\n")
+            print(file.read_text(), end="", flush=True)
+    print("\n| Recipe | Updates | tau | Right | Percentile |\n|---|---:|---|---|---|")
+    for number, name in enumerate(RECIPES):
+        done = [json.loads((args.out / f"{number}-{seed}.json").read_text()) for seed in range(args.seeds)]
+        columns = (", ".join(str(one[key]) for one in done) for key in ("tau", "right", "percentile"))
+        print(f"| {name} | {done[0]['updates']} | {' | '.join(columns)} |")
+
+
+if __name__ == "__main__":
+    main()
