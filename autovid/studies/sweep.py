@@ -227,6 +227,7 @@ class _Epochs(Progress):
 
     def update(self, done: int, status: str, metrics: dict[str, float]) -> None:
         super().update(done, status, metrics)
-        score = metrics.get("val_top1", metrics.get("val_map"))  # mAP where videos may have several classes
+        by = ("val_class_mean", "val_top1", "val_map")  # with --balance; else; where videos may have several classes
+        score = next((metrics[name] for name in by if name in metrics), None)
         if score is not None:
             self._report(round(done * self._recipe.epochs / self._total), score)

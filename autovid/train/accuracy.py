@@ -27,7 +27,7 @@ from autovid.train.recipe import Recipe
 
 PIXELS_AT_ONCE = 2**23  # in a batch of clips: bounds the memory
 SMALLEST = 1e-300  # probability that counts in the loss, whose logarithm is finite
-NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}  # of figures
+NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1", "class_mean": "mean of classes"}  # of figures
 
 
 class Accuracy(NamedTuple):
@@ -51,12 +51,12 @@ class Accuracy(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The figure by which the best checkpoint is chosen."""
+        """The figure that networks are compared by."""
         return self.top1 if self.mean_ap is None else self.mean_ap
 
     @property
     def figures(self) -> dict[str, float]:
-        """The accuracies in percent by name; first the one that the best is chosen by."""
+        """The accuracies in percent by name; first the one that networks are compared by."""
         if self.mean_ap is not None:
             return {"map": self.mean_ap, "hit1": self.top1}
         return {"top1": self.top1} | ({} if self.top5 is None else {"top5": self.top5})
@@ -71,6 +71,11 @@ class Accuracy(NamedTuple):
         counts = self.confusion_CC.sum(1).tolist()
         hits = self.confusion_CC.diagonal().tolist()
         return [100 * hit / count if count else None for hit, count in zip(hits, counts)]
+
+    def class_mean(self) -> float:
+        """Return the mean of the top-1 of the classes that have a video, in percent."""
+        values = [value for value in self.of_classes() if value is not None]
+        return sum(values) / len(values) if values else 0.0
 
 
 class ViewAverage:
@@ -160,7 +165,10 @@ class Meter:
 
 
 class Best(NamedTuple):
-    """The best validation of a training so far, after `step` steps: by top-1 (mAP), percent, of equals by the loss."""
+    """The best validation of a training so far, after `step` steps: by its score, of equals by the loss.
+
+    The score is in percent: top-1, with --balance the mean of the classes, mAP where videos may have several classes.
+    """
 
     step: int
     score: float
@@ -182,14 +190,17 @@ class Validation:
         """Validate the network after `done` steps; return what is logged."""
         result = self._meter.measure(net)
         self.count += 1
-        if self.best is None or (result.score, -result.loss) > (self.best.score, -self.best.loss):
-            self.best, self._since = Best(done, result.score, result.loss), 0
+        measured = result.figures
+        if self.recipe.balance and result.mean_ap is None:
+            measured = {"class_mean": result.class_mean(), **measured}
+        key, score = next(iter(measured.items()))
+        if self.best is None or (score, -result.loss) > (self.best.score, -self.best.loss):
+            self.best, self._since = Best(done, score, result.loss), 0
         else:
             self._since += 1
         best = f"best {self.best.score:.2f} %, after epoch {self._epoch(self.best.step)}"
-        measured = result.figures
-        name = NAMES[next(iter(measured))]
-        self._text = f"val {name} {result.score:.0f} %" + (f" (best {self.best.score:.0f} %)" if self._since else "")
+        name = NAMES[key]
+        self._text = f"val {name} {score:.0f} %" + (f" (best {self.best.score:.0f} %)" if self._since else "")
         figures = [f"{NAMES[key]} {value:.2f} %" for key, value in measured.items()]
         self._notices.append(
             f"epoch {self._epoch(done)} of {self.recipe.epochs:g}: val {', '.join(figures)}, loss {result.loss:.4g} "

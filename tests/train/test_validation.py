@@ -109,6 +109,25 @@ def test_of_equals_the_lower_loss_is_the_best(few: VideoSet, tmp_path: Path, mon
     assert train(tmp_path / "run", few, recipe=short(3)).step == 2
 
 
+@pytest.mark.parametrize(("balance", "best"), [(False, 1), (True, 2)])
+def test_with_balance_the_mean_of_the_classes_chooses(
+    few: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: bool, best: int
+) -> None:
+    """After one epoch a class of ten is right and one of two is not: 83 % and 50 %; then it is 67 % and 80 %."""
+    right = iter([(10, 0), (6, 2)])
+
+    def measure(net: Network) -> Accuracy:
+        confusion = torch.zeros(12, 12, dtype=torch.int64)
+        for row, (total, hits) in enumerate(zip((10, 2), next(right))):
+            confusion[row, row], confusion[row, 1 - row] = hits, total - hits
+        return Accuracy(100 * float(confusion.trace()) / 12, None, 12, confusion, 1.0)
+
+    use(monkeypatch, measure)
+    assert train(tmp_path / "run", few, recipe=short(2, balance=balance)).step == best
+    logged = [record.get("val_class_mean") for record in records(tmp_path / "run")]
+    assert logged == ([50.0, 80.0] if balance else [None, None])  # of small whole numbers, exact
+
+
 def test_a_stop_between_changes_neither_the_best_nor_the_patience(
     few: VideoSet, tmp_path: Path, says: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
