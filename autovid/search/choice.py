@@ -59,7 +59,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         chosen: the winner of the race, on the held-out clips that it ended with.
         raced: how many architectures took part in the race.
         chance, chance_accuracy: loss and accuracy of the best constant answer on held-out clips.
-        on_val: the chosen one on validation clips.
+        on_val: the chosen one on validation clips; of a balanced search, each class counts as much as any other.
         val_chance_accuracy: accuracy of the best constant answer on these; None where a run has not recorded it.
         random: random architectures of the same constraints on the same clips.
         rivals_raced: how many of these took part in the race, since the constraints hold too few others.
@@ -312,26 +312,30 @@ def _against_random(
 
     loss_KN, right_KN = judge.judge(counted(), range(len(judge.archs)))
     show("against random ones", total, total)
-    judged = [_judged(*one) for one in zip(judge.archs, loss_KN, right_KN)]
+    (label_N,) = _gathered([[torch.tensor(labels, dtype=torch.float64)]]).astype(np.int64)
+    weight_N = class_weights(label_N) if supernet.settings.balance else np.ones(len(label_N))
+    loss_KN = loss_KN * weight_N
+    judged = [_judged(*one) for one in zip(judge.archs, loss_KN, right_KN * weight_N)]
     low, high = bootstrap(loss_KN, np.random.default_rng((*b"bootstrap", supernet.settings.seed)))
     return msgspec.structs.replace(
         evidence,
         on_val=judged[0],
-        val_chance_accuracy=_most_frequent(labels, supernet.classes),
+        val_chance_accuracy=float(np.bincount(label_N, weight_N).max() / len(label_N)),
         random=tuple(judged[1:]),
         percentile=percentile(loss_KN.mean(1)),
         interval=(low, high),
     )
 
 
-def _most_frequent(labels: Sequence[int], classes: int) -> float:
-    """Return the share of the most frequent class in the labels of all workers."""
-    counts = torch.from_numpy(np.bincount(labels, minlength=classes)).double()
-    distributed.add_([counts])
-    return float(counts.max() / counts.sum())
+def class_weights(label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return weights of clips (N,), with a mean of 1, by which each class counts as much as any other."""
+    count_C = np.bincount(label_N)
+    return np.asarray(len(label_N) / (np.count_nonzero(count_C) * count_C[label_N]))
 
 
-def _judged(arch: Architecture, loss_N: NDArray[np.float64], right_N: NDArray[np.bool_]) -> Judged:
+def _judged(
+    arch: Architecture, loss_N: NDArray[np.float64], right_N: NDArray[np.float64] | NDArray[np.bool_]
+) -> Judged:
     return Judged(
         arch.hash, dict(arch.choices), arch.macs(), len(loss_N), round(float(loss_N.mean()), 6), float(right_N.mean())
     )

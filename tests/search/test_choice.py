@@ -12,7 +12,7 @@ import torch
 from search_loop import tiny_search
 
 from autovid.cli import main
-from autovid.data import open_videos
+from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import build, inherit
@@ -179,6 +179,26 @@ def test_where_the_ranges_hold_few_architectures_the_losers_of_the_race_are_riva
     assert evidence.raced == 3
     assert evidence.rivals_raced == len(evidence.random) == 2
     assert "of which 2 lost the race" in evidence.lines()[1]
+
+
+def test_a_balanced_search_is_judged_by_classes_that_count_alike(
+    tiny_videos: Path, supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four clips of val are of one class and one of another: the loss is the mean of the two classes' means."""
+    videos = open_videos(tiny_videos)
+    ours = [next(video for video in videos.val if video.label == label) for label in (0, 0, 0, 0, 3)]
+    few = VideoSet(videos.name, videos.root, videos.classes, videos.train, tuple(ours))
+    monkeypatch.setattr(supernet, "settings", msgspec.structs.replace(supernet.settings, balance=True))
+    problem = whole_problem(SPACE)
+    evidence = choose(supernet, make_strategy("parsec", problem, {}), problem, few)
+    assert evidence.on_val is not None
+    assert evidence.val_chance_accuracy == pytest.approx(0.5, abs=1e-12)  # 4 x 5/8 and 1 x 5/2, a rounding each
+    row = [d.candidates.index(evidence.on_val.choices[d.name]) for d in SPACE.decisions]
+    judge = Judge(supernet, SPACE, np.array([row]), supernet.choice.calibration)
+    loss, right = judge.judge(supernet.validation(few).views_batches(), [0])
+    # written with six decimals
+    assert evidence.on_val.loss == pytest.approx((loss[0, :4].mean() + loss[0, 4]) / 2, abs=1e-6)
+    assert evidence.on_val.accuracy == pytest.approx((right[0, :4].mean() + right[0, 4]) / 2, abs=1e-12)
 
 
 def judged(loss: float) -> Judged:
