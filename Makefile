@@ -13,7 +13,7 @@ search: $(STAMP)
 	.venv/bin/autovid search --space two_stream --flops 1.37:1.43 --out "$(RUN)" $$(test -d "$(RUN)" && echo --resume)
 	.venv/bin/autovid derive "$(RUN)"
 
-# Three processes on two cores: some tests wait for other programs.
+# All but the slow ones. Three processes on two cores: some tests wait for other programs.
 test: $(STAMP)
 	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
@@ -35,10 +35,12 @@ test-docs: $(STAMP)
 docs: $(STAMP)
 	.venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
+# Ruff, mypy, and the slow tests, too: what every change must pass.
 check: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/mypy autovid
-	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10
+	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10 \
+	  -m "not thorough and not docs"
 
 # All but table.py, which takes hours and is run in pieces.
 bench: $(STAMP)

@@ -2,7 +2,7 @@
 
     python tests/machines.py            all of them, the long ones too, in every setting (make test-machines)
     python tests/machines.py --quick    a few of them, in a few minutes (a part of .ci/run)
-    python tests/machines.py --all      what `make test` runs, in every setting, some minutes each
+    python tests/machines.py --all      all but the long ones, in every setting, a quarter of an hour each
     python tests/machines.py --only ONEDNN_MAX_CPU_ISA=AVX2 AUTOVID_TEST_THREADS=8    these settings alone
 
 Prints a line for each setting as it ends: passed or failed, and how long it took; where a test fails, what it says.
@@ -29,6 +29,7 @@ SETTINGS = (
 )
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 TESTS = ("-m", "not docs or thorough", "tests")
+CHECKED = ("-m", "not thorough and not docs")  # the tests of `make check`
 BUILDER = "tests/models/test_builder.py::test_"
 # Equality of supernet and frozen network, forward and backward; our kernels beside torch's; two workers beside one.
 QUICK = (
@@ -42,10 +43,10 @@ QUICK = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few tests")
-    parser.add_argument("--all", action="store_true", help="what `make test` runs")
+    parser.add_argument("--all", action="store_true", help="all but the long ones")
     parser.add_argument("--only", nargs="+", metavar="NAME=VALUE", default=SETTINGS, help="these settings alone")
     options = parser.parse_args()
-    tests = QUICK if options.quick else ("tests",) if options.all else TESTS
+    tests = (*CHECKED, *QUICK) if options.quick else (*CHECKED, "tests") if options.all else TESTS
     failed = [setting for setting in options.only if not passes(setting, tests)]
     return 1 if failed else 0
 

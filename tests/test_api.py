@@ -52,6 +52,7 @@ def test_a_search_derives_its_own_architecture_and_others(run: SearchRun) -> Non
         run.derive({"flops": "5:6"})
 
 
+@pytest.mark.slow
 def test_derive_chooses_anew_as_the_command_does(run: SearchRun, tmp_path: Path, tiny_videos: Path) -> None:
     inside, hours = "0.0076:0.0079", 20  # more time than it takes, so that no clock has a say
     long = {"budget": hours * 3600.0, "device": "cpu"}
@@ -92,6 +93,7 @@ def test_architectures_are_trained_beside_the_searched_one(run: SearchRun, tiny_
     assert baseline.derive().choices == load_architecture(baseline.path / "architecture.yaml").choices
 
 
+@pytest.mark.slow
 def test_a_training_is_compared_with_others(trained: TrainedRun, tiny_videos: Path, tmp_path: Path) -> None:
     """It has the recipe of the others, so that it is not trained anew."""
     baseline = autovid.search(
@@ -105,6 +107,7 @@ def test_a_training_is_compared_with_others(trained: TrainedRun, tiny_videos: Pa
     assert not list(baseline.path.glob("searched-*"))
 
 
+@pytest.mark.slow
 def test_the_file_of_a_search_stands_for_it(tiny_videos: Path, tmp_path: Path) -> None:
     """Its space is nobody else's; the file of a training stands for itself."""
     with RunDirectory.create_or_resume(tmp_path / "search", {}, kind="search") as search:
@@ -197,6 +200,7 @@ def test_a_training_names_what_its_recipe_has(run: SearchRun, tmp_path: Path) ->
         autovid.train(run.derive(), out=tmp_path / "train", bacth=4)
 
 
+@pytest.mark.slow
 def test_a_network_by_name_takes_the_next_free_directory(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +218,7 @@ def test_one_file_of_code_needs_no_list(tmp_path: Path) -> None:
     assert [path.name for path in plugin_paths()] == ["my_attention.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_plugins")
 def test_code_of_ones_own_is_named_in_each_function(tiny_videos: Path, tmp_path: Path) -> None:
     """As if each call were a program of its own: without the plugins it says which it needs."""

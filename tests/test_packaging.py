@@ -165,6 +165,7 @@ def test_a_wheel_carries_all_yaml_files_and_finds_them(elsewhere: Path, tmp_path
     assert Path(file).with_name("py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_a_search_runs_outside_of_the_repository(elsewhere: Path, tiny_videos: Path, tmp_path: Path) -> None:
     words = "search --space tiny --flops 0.0075:0.008 --steps 2 --samples 2 --batch 2 --crop 16 --jitter 16:20"
     more = ("--recipe", "proxy", "--data", tiny_videos, "--device", "cpu", "--out", "found")

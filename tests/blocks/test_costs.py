@@ -29,6 +29,7 @@ def test_parameters_are_those_of_the_modules(name: str) -> None:
             assert site.block.params(site, site.choice(arch.choices)) == sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames", "crop"), [("tiny", 16, 32), ("two_stream", 16, 48), ("x3d", 4, 48)])
 def test_activations_are_what_backward_keeps_of_a_clip(name: str, frames: int, crop: int) -> None:
     """The sum over all sites is that of the network: what two sites keep of one map counts for who makes it."""

@@ -76,6 +76,7 @@ def space_file(tmp_path: Path) -> Iterator[Path]:
     del BLOCKS._registered["time_first"]
 
 
+@pytest.mark.slow
 def test_a_stage_may_be_of_another_block_with_choices_of_its_own(space_file: Path, tmp_path: Path) -> None:
     space = load_space(space_file)
     own = [name for name in space.candidates if name.startswith("dense.stage2.block")]

@@ -44,6 +44,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return error
 
 
+@pytest.mark.slow
 def test_a_run_and_files_with_the_same_weights_see_the_same(
     trained: Path, weights: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_mistakes_are_one_line_each_with_their_exit_code(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_exported_folder_is_as_good_as_the_run(
     trained: Path, clip: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

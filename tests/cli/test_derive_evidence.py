@@ -62,6 +62,7 @@ def with_losses(run: Path, folder: Path, loss: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_search_without_a_range_works_from_end_to_end(
     tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_search_without_a_range_works_from_end_to_end(
     assert "; no range was asked for." in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_no_range_takes_the_likeliest_candidate_of_every_decision(
     ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +189,7 @@ def test_what_parts_at_chance_have_decided_is_not_counted(ranged: Path, tmp_path
     assert "of 2 decisions lead by more than 50 points" in page
 
 
+@pytest.mark.slow
 def test_the_end_of_a_search_says_it(tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert search(tmp_path / "run", tiny_videos, "--steps", "1", "--flops", "0.0075:0.008") == 0
     assert re.search(r"found in [\d.]+ min The supernet is at chance: held-out loss ", screen(capsys))

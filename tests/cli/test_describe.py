@@ -59,6 +59,7 @@ def saved(space: str, folder: Path, seed: int = 0) -> tuple[Architecture, str]:
 OTHER = {"frames": 32, "crop": 64, "classes": 7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "other"), [("tiny", {}), ("tiny", OTHER), ("x3d", OTHER), ("two_stream", {})])
 def test_an_architecture_adds_up_to_what_count_says(
     space: str, other: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -57,6 +57,7 @@ def test_a_closed_form_is_what_both_count_but_for_batch_norm(tiny: str, capsys: 
     assert counts["no_formula"]["mean"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "rows"),
     [
@@ -75,6 +76,7 @@ def test_networks_are_explained_to_the_last_mac(
     assert set(explained(counts)) == {"2 FLOPs are 1 MAC", *(f"{row}, not in ours" for row in rows)}
 
 
+@pytest.mark.slow
 def test_what_torchs_counter_does_not_see_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """On the CPU, TANet's convolution over time is products in place: three for each value of every block's map."""
     rows = explained(compared(["tanet_resnet50", "--frames", "2", "--crop", "32"], capsys))

@@ -45,6 +45,7 @@ def trained(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_it_runs_with_what_was_set(trained: Path) -> None:
     recipe = RunDirectory.open(trained).config["recipe"]
     assert (recipe["lr"], recipe["ema"], recipe["batch"], recipe["crops"]) == (0.02, 0.5, 12, "multi_scale")
@@ -73,6 +74,7 @@ def test_evaluate_counts_views_as_papers_do(trained: Path, capsys: pytest.Captur
     assert (trained / "confusion-lcr.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_is_where_another_starts(
     file: Path, trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_run_is_where_another_starts(
     assert "weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_says_where_there_are_fewer_workers_than_it_is_for(
     file: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

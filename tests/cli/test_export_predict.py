@@ -23,6 +23,8 @@ from autovid.export.manifest import WEIGHTS
 from autovid.runtimes.sessions import open_openvino
 from autovid.space import load_space
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "32", "--stride", "1", "--recipe", "proxy"]
 SMALL += ["--device", "cpu", "--precision", "fp32", "--decoders", "0", "--seed", "5"]
 

@@ -42,6 +42,7 @@ def wrong(words: Sequence[object], capsys: pytest.CaptureFixture[str]) -> str:
     return error
 
 
+@pytest.mark.slow
 def test_a_networks_weights_are_written_beside_its_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = resnet18()
     torch.save(theirs, tmp_path / "resnet18.pth")
@@ -83,6 +84,7 @@ def test_every_format_can_be_asked_for() -> None:
     assert tuple(TABLES) == FORMATS
 
 
+@pytest.mark.slow
 def test_training_starts_from_imported_weights(tmp_path: Path, tiny_videos: Path) -> None:
     theirs = resnet18()
     torch.save(theirs, tmp_path / "resnet18.pth")

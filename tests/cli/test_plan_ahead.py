@@ -57,6 +57,7 @@ def test_an_experiment_is_predicted_without_its_data(planted: str, capsys: pytes
     assert "to be given: --data" in text
 
 
+@pytest.mark.slow
 def test_a_search_is_predicted(planted: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["search", "--space", "tiny", "--recipe", "proxy", "--dry-run", "--hardware", planted, "--workers", "2"]
     text = said(words, capsys)
@@ -82,6 +83,7 @@ def test_what_cannot_be_predicted_is_refused_in_a_line(
     assert says in refused([*words, "--hardware", planted], capsys)
 
 
+@pytest.mark.slow
 def test_a_profile_without_an_exchange_predicts_one_worker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alone = str(write(tmp_path / "alone.json", exchange=None))
     words = [*ONES, "--dry-run", "--hardware", alone]

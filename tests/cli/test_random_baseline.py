@@ -12,6 +12,7 @@ SMALL = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--
 SMALL += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]
 
 
+@pytest.mark.slow
 def test_it_compares_the_searched_one_with_its_like(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -36,6 +37,7 @@ def test_it_compares_the_searched_one_with_its_like(
     assert "step" not in capsys.readouterr().out.replace("steps", "")  # no training is shown
 
 
+@pytest.mark.slow
 def test_a_searched_one_outside_the_range_is_noted_before_anything_is_trained(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ RECORDINGS = Path(__file__).parents[3] / "shared" / "videos"
 FILES = sorted(file for kind in ("*.mp4", "*.avi") for file in RECORDINGS.glob(kind))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(FILES) < 3, reason="needs the three recordings beside the project")
 def test_real_recordings_are_indexed_checked_copied_trained_on_and_evaluated(tmp_path: Path) -> None:
     for split in ("train", "val"):

@@ -242,6 +242,7 @@ def test_where_nothing_is_to_be_resumed_that_is_said(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -304,6 +305,7 @@ def test_a_batch_larger_than_the_set_is_noted(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_how_long_it_would_take(tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--data", str(tiny_videos), "--dry-run", "--device", "cpu"]
     assert main(["search", "--space", "tiny", "--recipe", "proxy", *common]) == 0

@@ -32,6 +32,7 @@ def records(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_as_many_samples_as_the_entropy_asks_for(tmp_path: Path, tiny_videos: Path) -> None:
     """K = 13 at the start of each part; a prior that one huge step has made sure of itself is drawn from less."""
     out = tmp_path / "run"
@@ -42,6 +43,7 @@ def test_as_many_samples_as_the_entropy_asks_for(tmp_path: Path, tiny_videos: Pa
     assert all(2 <= after["samples"] < 13 for after in lines[1::2])
 
 
+@pytest.mark.slow
 def test_a_likelihood_summed_over_the_clips_weighs_by_their_number(
     tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_likelihood_summed_over_the_clips_weighs_by_their_number(
     assert losses["sum"][:2] == [4 * loss for loss in losses["mean"][:2]]  # of four clips: exact
 
 
+@pytest.mark.slow
 def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing outside the range of the part, in the warm-up as after it."""
     seen: list[bool] = []
@@ -78,6 +81,7 @@ def test_in_range_draws_nothing_outside(tmp_path: Path, tiny_videos: Path, monke
     assert 7_500_000 <= load_architecture(out / "architecture.yaml").macs() <= 8_000_000
 
 
+@pytest.mark.slow
 def test_a_range_of_a_parts_own_is_met_by_that_part(tmp_path: Path, tiny_videos: Path) -> None:
     out = tmp_path / "run"
     assert search(out, tiny_videos, "--samples", "2", "--flops", "sparse=0.0028:0.003") == 0
@@ -122,6 +126,7 @@ def test_a_truncated_checkpoint_is_passed_over_and_a_lost_one_is_one_line(
     assert not (tmp_path / "b.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_video_of_zero_bytes_is_replaced_listed_and_counted(tmp_path: Path, tiny_videos: Path) -> None:
     videos = tmp_path / "videos"
     shutil.copytree(tiny_videos, videos)

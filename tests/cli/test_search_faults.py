@@ -75,6 +75,7 @@ def test_a_mistake_in_a_space_is_named_with_file_line_and_key(
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -99,6 +100,7 @@ def test_a_wrong_argument_is_one_line_and_its_code(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_no_run_is_refused_and_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_videos: Path
 ) -> None:

@@ -24,6 +24,7 @@ def experiment(tmp_path: Path, tiny_videos: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_flags_lay_strategy_and_score_over_an_experiment(experiment: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["search", str(experiment), "--strategy", "random", "--score", "supernet", "-o", str(out), *SMALL]
@@ -167,6 +168,7 @@ def test_the_plan_has_the_number_that_is_trained(capsys: pytest.CaptureFixture[s
     assert "-n and --set strategy.architectures say the same" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_of_the_baseline_does_not_say_how_many_evolution_trains(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -56,6 +56,7 @@ def test_the_run_of_a_search_is_an_architecture_too(
     assert main(command) == 0
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_result_and_may_change_when_a_run_goes_on(
     arch: Path, trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_the_cache_changes_no_result_and_may_change_when_a_run_goes_on(
     assert "decoded frames in memory: up to 0.5 GB" in log
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_with_what_it_said_to_type(arch: Path, tiny_videos: Path, tmp_path: Path) -> None:
     """SIGTERM after the first step or a little later."""
     words = ["train", str(arch), "--data", str(tiny_videos), *SMALL, "--epochs", "12", "-o", str(tmp_path / "run")]
@@ -131,6 +133,7 @@ def test_evaluate_takes_all_videos_of_a_folder_that_has_no_splits(
     assert (trained / "evaluation-center-all.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_in_its_run_directory_and_can_be_made_longer(
     arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

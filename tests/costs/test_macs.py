@@ -27,6 +27,7 @@ def test_table_equals_the_traced_count_of_architectures(name: str, number: int) 
         assert traced.macs(arch) == macs, arch.hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(list_spaces()))
 def test_a_network_has_the_macs_of_its_modules(name: str) -> None:
     traced = TracedModules()
@@ -68,6 +69,7 @@ class TracedModules:
         return torch.empty(shape, device="meta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.thorough] * (name in ("two_stream", "x3d"))) for name in list_spaces()],

@@ -58,6 +58,7 @@ def test_macs_are_of_their_families_and_backward_has_two_gradients() -> None:
     assert macs(operations, True) == {**twice, "frames": by_hand["frames"]}  # the clip has no gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [next(iter(names)) for names in FILES.values()])
 def test_networks_have_the_macs_that_count_says(name: str) -> None:
     net = build_network(NetworkSpec(network=name, classes=5), "meta")

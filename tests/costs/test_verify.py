@@ -22,6 +22,7 @@ CASES: list[Any] = [
 KINDS = {"conv": "conv", "linear": "linear", "matmul": "matmul", "einsum": "matmul"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames", "crop", "options"), CASES, ids=lambda value: str(value)[:40])
 def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: dict[str, Any]) -> None:
     net = autovid.build(name, 7, frames=frames, crop=crop, **options).eval()
@@ -34,6 +35,7 @@ def test_macs_by_kind_are_fvcores(name: str, frames: int, crop: int, options: di
     assert macs_by_kind == autovid.count(net).macs_by_kind
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_traced_network_computes_what_the_network_does() -> None:
     torch.manual_seed(0)

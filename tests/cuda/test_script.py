@@ -62,6 +62,7 @@ def test_a_trial_measures_everything_without_ray_av_and_drawing(tmp_path: Path) 
     assert read_machine_profile(tmp_path / "gpu.json").decoding is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     run = script("--out", tmp_path / "gpu.md")
@@ -106,6 +107,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SMALL, ids=[spec.network for spec in SMALL])
 def test_the_plain_form_computes_the_same_by_other_calls(spec: NetworkSpec, own: Any) -> None:
     plain = own("plain")

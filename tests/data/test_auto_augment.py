@@ -220,6 +220,7 @@ def loader(videos: VideoSet, **changes: Any) -> ClipLoader:
     return ClipLoader(videos.train, videos.root, CLIP, **keywords)
 
 
+@pytest.mark.slow
 def test_workers_and_the_first_step_change_nothing(videos: VideoSet) -> None:
     whole = [batch.x for batch in loader(videos).batches(0, 6)]
     with closing(loader(videos, workers=2)) as workers:

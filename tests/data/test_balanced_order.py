@@ -43,6 +43,7 @@ def test_a_video_of_several_classes_has_turns_of_each() -> None:
     assert counts == {0: 8, 1: 2, 2: 2}
 
 
+@pytest.mark.slow
 def test_a_loader_draws_alike_from_any_step_with_any_workers_and_shards(unequal: VideoSet) -> None:
     def batches(first: int, **options: object) -> list[tuple[torch.Tensor, list[int]]]:
         loader = ClipLoader(

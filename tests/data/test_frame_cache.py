@@ -73,6 +73,7 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for p, q in zip(a, b) for x, y in zip(p, q))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -111,6 +112,7 @@ def test_a_resumed_run_sees_the_same_clips(mixed: VideoSet, cache: FrameCache) -
     assert same(whole[7:], list(loader(mixed).batches(7, 12)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_damage_anywhere_in_a_file_changes_no_clip(tmp_path: Path, counting: Path, seed: int) -> None:
     """Whether the damage is noticed or not, and by whichever clip."""
@@ -158,6 +160,7 @@ def test_videos_that_the_cache_does_not_know_are_decoded(videos: VideoSet) -> No
         assert cache.used == 3 * 76_800
 
 
+@pytest.mark.slow
 def test_processes_share_the_memory(mixed: VideoSet, cache: FrameCache) -> None:
     plain = loader(mixed)
     whole = list(plain.batches(0, 12))

@@ -36,6 +36,7 @@ def test_the_other_set_has_other_videos() -> None:
     assert abs(first - second).mean() > 10
 
 
+@pytest.mark.slow
 def test_one_frame_says_nothing_of_the_gesture() -> None:
     """The first frame of a drawing is the same for all; later the hand is anywhere, whatever its path."""
     recipe = GestureRecipe((1, 1, 1), frames=6)
@@ -56,6 +57,7 @@ def place(frame: np.ndarray) -> tuple[float, float]:
     return float(np.angle(x) / 2 / np.pi % 1), float(np.angle(y) / 2 / np.pi % 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.parametrize("name", GESTURES)
 def test_the_hand_goes_as_the_name_says(name: str, number: int, tmp_path: Path) -> None:

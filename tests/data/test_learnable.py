@@ -71,6 +71,7 @@ def learn(clips: dict[str, tuple[Tensor, Tensor]], treat: Treat, steps: int = ST
     return {name: (part(guess) == part(y)).float().mean().item() for name, part in of.items()}
 
 
+@pytest.mark.slow
 def test_motion_is_learned_first_and_only_from_frames_in_order(clips: dict[str, tuple[Tensor, Tensor]]) -> None:
     """Chance is 1/4. Seen: 0.95 with order, 0.28 without; a deviation of a share of 192 clips is 0.035 at most."""
     assert learn(clips, ordered, FEW)["motion"] > 0.6

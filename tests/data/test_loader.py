@@ -103,6 +103,7 @@ def test_batch_i_is_the_same_from_wherever_one_starts(videos: VideoSet) -> None:
     assert same(whole[7:], list(train(videos).batches(7, 12)))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(videos: VideoSet) -> None:
     whole = list(train(videos).batches(0, 9))
     with closing(train(videos, workers=2)) as loader:

@@ -48,6 +48,7 @@ def test_supernet_and_frozen_network_are_equal_to_the_bit() -> None:
             assert autovid.count(net).macs == arch.macs()
 
 
+@pytest.mark.slow
 def test_from_a_search_to_predictions(tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As if each command were a process of its own: without its plugins it says which it needs."""
     run, arch, trained, folder = (tmp_path / name for name in ("search", "arch.yaml", "train", "export"))
@@ -91,6 +92,7 @@ def test_a_training_does_not_go_on_with_another_content(
     assert "was made with another my_conv2plus1d.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cost_constrains_a_search_and_what_is_derived_from_it(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

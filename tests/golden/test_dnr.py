@@ -61,6 +61,7 @@ def test_temporal_relay_of_two_groups_costs_6_287_360_macs() -> None:
     assert relayed.macs_by_kind["conv"] == plain.macs_by_kind["conv"]
 
 
+@pytest.mark.slow
 def test_macs_grow_with_the_groups_and_layer_relay_costs_one_step_a_block() -> None:
     plain = autovid.count(meta(None)).macs
     assert autovid.count(meta("temporal", group=2)).macs - plain == 4 * WEIGHTS["temporal"]

@@ -44,6 +44,7 @@ def learn(name: str, modules: Modules) -> dict[str, Tensor]:
     return {"loss": loss_value, **gradients, **dict(net.named_buffers())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "modules"),
     [

@@ -107,6 +107,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames", "crop", "mode", "precision"), CALLS)
 def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layouts(
     name: str, frames: int, crop: int, mode: str, precision: str
@@ -124,6 +125,7 @@ def test_supernet_and_frozen_network_call_the_same_operations_on_the_same_layout
             assert one == other, arch.hash
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["scoring", "train"])
 def test_kernels_for_large_maps_are_called_alike_too(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autovid.kernels.batch_norm.LARGE", 1)
@@ -152,6 +154,7 @@ def calls(net: SearchNetwork, x: Tensor, arch: Architecture, mode: str, precisio
     return seen.seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames", "crop"), SPACES)
 def test_gradients_and_statistics_of_the_supernet_are_those_of_the_frozen_network(
     name: str, frames: int, crop: int

@@ -48,6 +48,7 @@ def distance(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_all_but_tsn_mix_frames_and_all_but_attention_see_their_order(name: str) -> None:
     """Attention knows no order: the frames' places are in no weight of a non-local block."""
@@ -62,6 +63,7 @@ def test_all_but_tsn_mix_frames_and_all_but_attention_see_their_order(name: str)
     assert distance(shuffled, together) > 1e-2 if orders else distance(shuffled, together) < DEEP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_temporal_pooling_halves_the_frames_three_times(name: str) -> None:
     options = {"temporal_pooling": True}
@@ -72,6 +74,7 @@ def test_temporal_pooling_halves_the_frames_three_times(name: str) -> None:
     assert shapes == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_learns_and_the_layout_is_kept(name: str) -> None:
     net = autovid.build(name, classes=5, frames=4, crop=32).train()
@@ -90,6 +93,7 @@ def test_every_weight_learns_and_the_layout_is_kept(name: str) -> None:
     assert lost == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_i3d_with_2d_weights_in_the_middle_of_its_kernels_is_tsn(name: str) -> None:
     tsn, x = small(f"tsn_{name}").double(), clip().double()

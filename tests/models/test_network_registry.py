@@ -100,6 +100,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_alone(name: str, tmp_path: Path) -> None:
     net = build_network(spec(name))
@@ -120,6 +121,7 @@ def test_alone(name: str, tmp_path: Path) -> None:
     assert NETWORKS.about()[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_with_all_modules_that_fit(name: str) -> None:
     for module, reason in refusals(name).items():
@@ -144,6 +146,7 @@ def kinds() -> dict[tuple[str, ...], str]:
     return {kind: min(names, key=lambda name: parameters(ghost(name))) for kind, names in names_by_kind.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", [pytest.param(name, marks=[] if name == "dnr" else [pytest.mark.thorough]) for name in MODULES]
 )

@@ -41,6 +41,7 @@ def volume_gradient(net: S2DNet, scale: float = 1.0) -> tuple[Tensor, dict[str, 
     return seen[0], {n: p.grad for n, p in net.locator.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("fusion", ["add", "concat1x1"])
 def test_every_weight_learns(name: str, fusion: str) -> None:
@@ -186,6 +187,7 @@ PLACES: dict[str, dict[str, Any]] = {  # the paper's Table 2
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", PLACES)
 def test_the_context_goes_to_the_places_asked_for_and_to_no_other(row: str) -> None:
     net, options = small(dropout=0.0, **PLACES[row]).eval(), PLACES[row]
@@ -207,6 +209,7 @@ def test_the_context_goes_to_the_places_asked_for_and_to_no_other(row: str) -> N
     assert first["last"][:, -7:].sum(1).tolist() == [5, 5]  # the likely classes, always
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in NAMES[1:])])
 @pytest.mark.parametrize("row", PLACES)
 def test_a_step_goes_through_every_row(name: str, row: str) -> None:

@@ -129,6 +129,7 @@ def test_csn_halves_time_three_times_and_takes_the_authors_epsilon() -> None:
         assert net.features(clip(8)).shape == (1, 2048, 1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["slowonly_r50_8x8", "slowfast_r50_4x16", "csn_r50", "x3d_s", "auto_tsnet_s"])
 def test_they_learn(name: str) -> None:
     torch.manual_seed(0)

@@ -183,6 +183,7 @@ def test_s2dnet_shows_what_its_detail_network_is_shown(frozen: bool) -> None:
         assert heat.places.tolist() == pytest.approx([2 * i + 0.5 for i in range(12)], rel=0, abs=most)
 
 
+@pytest.mark.slow
 def test_every_network_says_which_map_is_its_last() -> None:
     for name in NETWORKS:
         net = build_network(NetworkSpec(network=name), device="meta")

@@ -13,9 +13,12 @@ from autovid.report.markup import document, section, tag
 from autovid.report.page import write_report
 from autovid.report.runs import Confusion
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here: apt-get install chromium, or another that is called so"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here: apt-get install chromium, or another that is called so"
+    ),
+]
 PHONE, DESK = (390, 844), (1280, 900)
 WIDER = """(() => {
   const room = document.documentElement.clientWidth, scrolls = e => e && (

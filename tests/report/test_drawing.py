@@ -104,6 +104,7 @@ def test_the_prior_is_shown_where_it_is_known(arch: Architecture) -> None:
     assert shown[0].endswith("prior of expansion: 1.5: 25 %, 2.25: 75 %")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in USUAL else [pytest.mark.thorough]) for n in FAMILIES]
 )
@@ -145,6 +146,7 @@ def test_options_of_the_network_and_of_modules_are_told() -> None:
     assert shown.count("random mean scaling") == 2  # in res4 and res5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [ASKED, *(NetworkSpec(network=name) for name in USUAL)], ids=lambda s: s.network)
 def test_all_text_is_inside_of_the_picture(spec: NetworkSpec) -> None:
     fonts = {False: FT2Font(f"{FONTS}/DejaVuSans.ttf"), True: FT2Font(f"{FONTS}/DejaVuSans-Bold.ttf")}

@@ -253,6 +253,7 @@ def test_a_page_that_would_be_too_large_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_no_name_becomes_markup(hostile: Path) -> None:
     text = page([read_run(hostile)])
     parsed = Page(text)
@@ -422,6 +423,7 @@ def test_long_lines_are_thinned_to_means() -> None:
     assert {y for _, y in thinned} == {0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["evolution", "random"])
 def test_a_search_without_a_prior_shows_scores_and_no_probabilities(
     strategy: str, tiny_videos: Path, tmp_path: Path

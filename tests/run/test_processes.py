@@ -39,6 +39,7 @@ def wait_for_steps(path: Path, steps: int, process: "subprocess.Popen[str]") -> 
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_killed_at_random_moments_it_ends_bit_for_bit_the_same(tmp_path: Path, seed: int) -> None:
     attempt(tmp_path / "whole")
@@ -53,6 +54,7 @@ def test_killed_at_random_moments_it_ends_bit_for_bit_the_same(tmp_path: Path, s
     assert same(whole.state, run.state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     process = begin(tmp_path / "run", 2000)
@@ -67,6 +69,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, 
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == latest.step
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
     process = begin(tmp_path / "run", 2000, 7)  # step 7 would take ten minutes
     wait_for_steps(tmp_path / "run", 7, process)
@@ -80,6 +83,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
     assert errors.strip() == "stopped at once; saved at step 5. Go on with: python stop_me.py"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_on_standard_output_stops_nothing(tmp_path: Path) -> None:
     process = begin(tmp_path / "run", 10)
     assert process.stdout is not None

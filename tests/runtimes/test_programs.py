@@ -22,6 +22,8 @@ from autovid.models.resnet import DEPTHS
 from autovid.runtimes.programs import save_onnx, save_openvino, save_torch, to_onnx, trace
 from autovid.space import Architecture, load_space
 
+pytestmark = pytest.mark.slow
+
 
 def named(name: str, frames: int = 4, **options: str) -> Model:
     return NetworkSpec(network=name, classes=3, frames=frames, crop=32, options={**options})

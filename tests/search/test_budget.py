@@ -100,6 +100,7 @@ def test_a_budget_beside_another_length_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -237,6 +237,7 @@ def test_a_search_races_what_its_updates_are_worth() -> None:
     assert settings_for(SPACE, proxy=False, videos=100).choice is None
 
 
+@pytest.mark.slow
 def test_other_ranges_are_scored_again_and_what_cannot_be_says_why(
     tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

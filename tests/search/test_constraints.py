@@ -70,6 +70,7 @@ def test_an_open_range_out_of_reach_says_what_can_be_reached(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_command_reads_and_resolves_its_ranges_once(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def shares(space: SearchSpace, *texts: str) -> tuple[Constraint, ...]:
     return (Constraint(asked.cost, asked.whole, {**parts, **asked.parts}, asked.own),)
 
 
+@pytest.mark.slow
 def test_shared_tables_answer_as_tables_of_ones_own(space: SearchSpace) -> None:
     answers = []
     for whole in ("0.0075:0.0076", "0.0110:0.0111"):
@@ -75,6 +76,7 @@ def test_ranges_that_cannot_follow_each_other_are_refused() -> None:
         check(space, shares(space, "dense=0.0100:0.0101", "0.0060:0.0061"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "whole",
     [
@@ -123,6 +125,7 @@ def test_shares_that_can_be_met_stay() -> None:
         assert parse_constraints(space, {"flops": texts}) == (shares(space, *texts) if texts else ())
 
 
+@pytest.mark.slow
 def test_settling_keeps_a_range_that_a_part_was_given_and_says_what_it_sets() -> None:
     (constraint,) = parse_constraints(load_space("two_stream"), {"flops": ["sparse=1.37:1.43", "2.4:2.5"]})
     assert constraint.texts() == ["2.4:2.5", "sparse=1.37:1.43"]

@@ -202,6 +202,7 @@ def narrow(file: LatencyFile) -> Constraint:
     return timed(middle - 20_000, middle + 20_000, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flops", [True, False])
 def test_a_part_chooses_what_can_still_come_into_all_ranges(coarse: LatencyFile, flops: bool) -> None:
     latency = narrow(coarse)
@@ -325,6 +326,7 @@ def searched(out: Path, videos: Path, *constraints: Constraint, **options: Any) 
     return search(SPACE, open_videos(videos), settings, out, constraints=resolved, **options)
 
 
+@pytest.mark.slow
 def test_a_search_ends_in_both_ranges_and_derives_others(tiny_videos: Path, tmp_path: Path) -> None:
     latency = typical()
     result = searched(tmp_path / "run", tiny_videos, MACS, latency)

@@ -44,6 +44,7 @@ def gradient(prior: Prior, loss: torch.Tensor) -> torch.Tensor:
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(prior.alpha))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool) -> None:
@@ -70,6 +71,7 @@ def test_the_estimate_converges_to_the_exact_gradient(beta: float, control: bool
     assert torch.allclose(estimate, expected.float(), atol=5e-3), (estimate - expected).abs().max()
 
 
+@pytest.mark.slow
 def test_the_control_variate_keeps_the_mean_and_takes_the_noise() -> None:
     """K = 13, a large beta and costs that differ little, 4,000 times: the means agree within their noise."""
     prior, beta, target = small_prior(0), 5.0, CostRange(900_000_000, 1_000_000_000)

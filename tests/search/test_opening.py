@@ -53,6 +53,7 @@ def test_a_prior_opens_where_architectures_differ_by_more_than_the_noise() -> No
     assert set(first) == {FEWEST}
 
 
+@pytest.mark.slow
 def test_a_prior_stays_closed_where_they_do_not() -> None:
     """Chance opens one in 740 looks of a normal mean, and fifty looks at one running mean are some ten of these; of six
     pairs that a common thing turns this way or that, all turn the same way once in 64 times."""
@@ -123,6 +124,7 @@ def test_a_closed_prior_asks_in_pairs_and_learns_nothing() -> None:
     assert all(len(rows) == K for rows in steps(strategy, 60, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [5, 9, 30, 40])
 def test_a_prior_is_resumed_to_the_bit_closed_between_the_rounds_of_a_pair_and_open(stop: int) -> None:
     whole, begun, resumed = parsec(), parsec(), parsec()

@@ -123,6 +123,7 @@ def records(run: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key != "time"} for line in lines]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_equals_undisturbed(
     finished: Path, tiny_videos: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_tensorboard_has_the_picture_of_alpha(finished: Path, board: EventAccumu
     assert (events[0].width, events[0].height) == (image.shape[1], image.shape[0])
 
 
+@pytest.mark.slow
 def test_a_space_of_one_stream_is_searched_into_its_range(tiny_videos: Path, tmp_path: Path) -> None:
     space, out = load_space("x3d"), tmp_path / "run"
     settings = settings_for(

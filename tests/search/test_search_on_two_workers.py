@@ -41,6 +41,8 @@ from autovid.search.supernet import HELD_OUT, Supernet
 from autovid.search.task import SearchTask
 from autovid.space import SearchSpace, load_space
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12  # three of each part, and of the joint phase
 SEEN = [index for index in range(STEPS) if index % 3 != 1]  # alpha learns in all but the first of a part
 Tensors = dict[str, Tensor]

@@ -31,6 +31,7 @@ def test_our_strategies_keep_the_rules(name: str) -> None:
     check_strategy(lambda problem: make_strategy(name, problem, SMALL[name]), small_problem())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

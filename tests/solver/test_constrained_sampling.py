@@ -66,6 +66,7 @@ def test_draws_follow_the_prior(seed, scale, way):
     assert far_off(np.array([counts[tuple(c)] for c in choices.tolist()]), n * p) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 2.0])
 def test_distinct_draws_are_draws_without_replacement(scale, way, monkeypatch):
     table, logp, low, high, choices, p, rng = small(7, scale, width=9)
@@ -152,6 +153,7 @@ def test_a_big_space_against_rejection():
     assert abs(a.mean() - b.mean()) < 5 * a.std() * np.sqrt(1 / len(a) + 1 / len(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize(("low", "high", "most"), [(1.1, 1.15, 1e-6), (0.93, 0.96, 1e-12), (0.66, 0.665, 1e-30)])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])

@@ -85,6 +85,7 @@ def test_bins_that_tell_all_costs_apart_are_exact(seed, monkeypatch):
         assert probability.below == pytest.approx(p[costs < a].sum(), rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "low", "high", "draws"),
     [(0.0, 2.2, 2.3, 1_000_000), (1.0, 2.6, 2.8, 200_000), (30.0, 1.75, 1.8, 200_000)],
@@ -108,6 +109,7 @@ def test_a_big_space_against_many_draws(scale, low, high, draws):
     assert quick.lower <= fine.value <= quick.upper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high", "size"), [(1.1, 1.15, 1e-7), (0.95, 0.98, 1e-13)])
 def test_a_rare_range_against_importance_sampling(low, high, size):
     rng = np.random.default_rng(4)

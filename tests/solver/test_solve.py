@@ -39,6 +39,7 @@ def solutions(table, logp, low, high):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bins")
 @pytest.mark.parametrize("seed", [*range(9), *(pytest.param(n, marks=pytest.mark.thorough) for n in range(9, 18))])
 def test_order_is_complete_and_falling(seed):
@@ -151,6 +152,7 @@ def test_a_search_that_would_take_too_long_says_so(monkeypatch):
         most_probable(TWO_STREAM, prior(TWO_STREAM, np.random.default_rng(0)), cost, cost)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1000.0])
 @pytest.mark.parametrize(("low", "high"), [(1.37, 1.43), (2.4, 2.4001), (7.0, 7.5)])
 def test_nothing_near_the_answer_is_better_on_a_big_space(scale, low, high):

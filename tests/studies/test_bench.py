@@ -28,6 +28,7 @@ CPU = torch.device("cpu")
 SMALL = ["--crop", "32", "--frames", "4", "--device", "cpu", "--repeats", "3", "--largest-batch", "3"]
 
 
+@pytest.mark.slow
 def test_a_table_a_plot_and_files_of_networks_architectures_and_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +62,7 @@ def bench(**options: Any) -> Bench:
     return Bench([candidate], BenchSettings(**{"repeats": 6, "most": 2, **options}))
 
 
+@pytest.mark.slow
 def test_a_video_costs_its_views_at_the_crop_that_they_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As Auto-TSNet's Table 4. The figures are equal: the same products of numbers that JSON keeps as they are."""
     words = ["--views", "30", "--device", "cpu", "--repeats", "1", "--largest-batch", "1", "-o", str(tmp_path / "out")]
@@ -99,6 +101,7 @@ def test_views_cut_each_networks_own_crop_and_a_given_crop_stands(tmp_path: Path
     assert open_measured("x3d_s", compute, views="10-lcr").clip.crop == 182  # Table 3 of Auto-TSNet
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = bench()
     with pytest.raises(KeyboardInterrupt):
@@ -165,6 +168,7 @@ def test_an_unsteady_measurement_says_so() -> None:
     assert any("the latencies spread by more than 20%" in line for line in notes(measured))
 
 
+@pytest.mark.slow
 def test_a_name_is_no_formula(tmp_path: Path) -> None:
     load_space("tiny").sample(1, seed=1)[0].save(tmp_path / r"a $\frac$ b.yaml")
     words = ["bench", str(tmp_path / r"a $\frac$ b.yaml"), *SMALL[:-1], "0", "-o", str(tmp_path / "out")]
@@ -263,6 +267,7 @@ def test_what_cannot_be_measured_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_runtimes_side_by_side_compute_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "tsn_resnet18", *SMALL, "--largest-batch", "2", "--runtime", "torch,openvino,onnxruntime"]
     assert main([*words, "-o", str(tmp_path / "out")]) == 0
@@ -289,6 +294,7 @@ def test_a_network_in_another_runtime_has_the_logits_of_torch(runtime: Runtime) 
         assert (actual - expected).abs().max() <= TOLERANCE * max(1.0, float(expected.abs().max()))
 
 
+@pytest.mark.slow
 def test_what_a_runtime_cannot_do_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in {
         ("--runtime", "tensorrt"): "give some of torch, onnxruntime, openvino",

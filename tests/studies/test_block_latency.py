@@ -116,6 +116,7 @@ def test_another_runtime_is_in_the_file_and_goes_on_only_with_itself(clock: Cloc
         measure(tmp_path / "t.json", resume=True)
 
 
+@pytest.mark.slow
 def test_a_block_computes_the_same_in_another_runtime() -> None:
     """To what whole exports are held to; a block has fewer layers."""
     compute, blocks = Compute("cpu", "fp32"), distinct_blocks([SPACE])

@@ -34,6 +34,7 @@ def searched(run: Path) -> Searched:
     return read_search(run)
 
 
+@pytest.mark.slow
 def test_they_are_the_choice_and_the_best_of_the_strategy(searched: Searched) -> None:
     archs = best_architectures(searched, 5)
     assert len({arch.hash for arch in archs}) == 5
@@ -95,6 +96,7 @@ def test_the_better_half_is_trained_twice_as_long(
         halve(archs, trainer, tmp_path / "g")
 
 
+@pytest.mark.slow
 def test_the_winner_is_derived_and_says_that_val_chose_it(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def test_slices_cover_the_range_once() -> None:
         slices(Constraint(Macs(), CostRange(10**9, UNLIMITED)), SPACE, 8)
 
 
+@pytest.mark.slow
 def test_each_is_the_most_probable_of_its_slice(searched: Searched) -> None:
     front = find_front(searched, 3)
     (own,) = searched.constraints
@@ -75,6 +76,7 @@ def test_each_is_the_most_probable_of_its_slice(searched: Searched) -> None:
     assert all(6_000_000 <= entry.costs[Macs()] <= 6_500_000 for entry in other.entries)
 
 
+@pytest.mark.slow
 def test_a_front_is_written_scored_and_replaced(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is outside the ranges of the search is not scored."""
     words = ["derive", str(run), "--front"]

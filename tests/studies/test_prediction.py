@@ -148,6 +148,7 @@ def test_a_divided_batch_has_all_architectures_on_its_part() -> None:
     assert two.compute > 5 * step
 
 
+@pytest.mark.slow
 def test_parts_count_by_their_steps() -> None:
     work = searched(1, steps={"sparse": 300, "dense": 100, "attention": 100})
     each = [work.step_of(number, machine(), 1).compute for number in range(3)]

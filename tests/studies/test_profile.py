@@ -39,6 +39,7 @@ def test_a_machine_is_measured_in_all_families(capsys: pytest.CaptureFixture[str
     assert "100 %" in shown.getvalue()
 
 
+@pytest.mark.slow
 def test_two_workers_exchange_messages() -> None:
     exchange = measure_exchange(torch.device("cpu"))
     assert exchange is not None

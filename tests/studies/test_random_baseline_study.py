@@ -71,6 +71,7 @@ def table(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_distinct_architectures_of_the_range_are_trained_and_compared(videos: VideoSet, tmp_path: Path) -> None:
     reports: list[int] = []
     compared = baseline(tmp_path / "b", videos, report=lambda comparison: reports.append(len(comparison.entries)))
@@ -87,6 +88,7 @@ def test_distinct_architectures_of_the_range_are_trained_and_compared(videos: Vi
     assert matplotlib.image.imread(tmp_path / "b" / "plot.png").shape == (900, 1400, 4)
 
 
+@pytest.mark.slow
 def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained_steps: list[int]) -> None:
     """Interrupted in the second of three, in the second of its two steps."""
     long = recipe(epochs=0.6)
@@ -104,6 +106,7 @@ def test_going_on_trains_nothing_twice(videos: VideoSet, tmp_path: Path, trained
     assert len(trained_steps) == 6
 
 
+@pytest.mark.slow
 def test_all_trainings_share_the_decoded_frames_of_both_splits(videos: VideoSet, tmp_path: Path) -> None:
     long = recipe(epochs=1)  # every training video has its turn
     sharing = trainer(videos, recipe=long, cache=10**7)
@@ -146,6 +149,7 @@ def test_a_number_that_nobody_gave_is_recorded(videos: VideoSet, tmp_path: Path)
     assert RunDirectory.open(tmp_path / "b").config["settings"]["options"] == {"architectures": 16}
 
 
+@pytest.mark.slow
 def test_the_searched_architecture_is_trained_by_the_same_recipe(videos: VideoSet, tmp_path: Path) -> None:
     ARCH.save(tmp_path / "searched.yaml")
     rival = find_rival(tmp_path / "searched.yaml", videos, recipe())
@@ -157,6 +161,7 @@ def test_the_searched_architecture_is_trained_by_the_same_recipe(videos: VideoSe
     assert "searched" in comparison.summary()
 
 
+@pytest.mark.slow
 def test_a_finished_training_of_the_searched_one_is_taken_over(
     videos: VideoSet, tmp_path: Path, trained_steps: list[int]
 ) -> None:
@@ -173,6 +178,7 @@ def test_a_finished_training_of_the_searched_one_is_taken_over(
         find_rival(tmp_path / "mine", videos, short)
 
 
+@pytest.mark.slow
 def test_one_that_diverges_is_an_entry_without_accuracy(
     videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +227,7 @@ def test_a_searched_one_outside_the_range_is_noted_wherever_it_is_compared(tmp_p
     assert (picture[:, :2] == 1).all()  # the title fits
 
 
+@pytest.mark.slow
 def test_a_table_says_what_flops_and_parameters_mean(videos: VideoSet, tmp_path: Path) -> None:
     """FLOPs at the space's reference input, parameters of what was trained: with the classes of the data."""
     comparison = baseline(tmp_path / "b", videos, n=1)

@@ -23,6 +23,8 @@ from autovid.studies import open_supernet, rank
 from autovid.studies.correlation import kendall
 from autovid.studies.rank import RankedArchitecture, Ranking, rank_png
 
+pytestmark = pytest.mark.slow
+
 SPACE = load_space("tiny")
 TRAINING = ["--epochs", "0.3", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
 TRAINING += ["--device", "cpu", "--precision", "fp32", "--decoders", "0"]

@@ -58,6 +58,7 @@ def compared(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return folder / "out", words
 
 
+@pytest.mark.slow
 def test_every_network_has_a_run_an_accuracy_and_a_latency(compared: tuple[Path, list[str]]) -> None:
     out, _ = compared
     standings = json.loads((out / "standings.json").read_text())

@@ -50,6 +50,7 @@ def search(table: Path, out: Path, *words: str) -> int:
     return main(["search", "--space", "bench", "--score", f"table:{table}", "-o", str(out), *words])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "evolution", "parsec"])
 def test_every_strategy_finds_a_good_architecture_of_an_unfinished_table(
     strategy: str, band: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,7 @@ def test_the_loss_is_hintons() -> None:
         assert float(pupil.loss(usual, logits, said)) > 0.01
 
 
+@pytest.mark.slow
 def test_a_pupil_learns_other_weights_and_goes_on_bit_for_bit(videos: VideoSet, taught: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"recipe": recipe(epochs=1, mixup=0.2), "teacher": taught / "teacher"}
     with pytest.raises(Interrupted):

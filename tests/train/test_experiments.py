@@ -78,6 +78,7 @@ def _figures_once() -> Any:
 # -- plans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [once_a_base(path) for path in OF["train"]])
 def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(path), "--dry-run"]) == 0
@@ -92,6 +93,7 @@ def test_its_training_is_planned(path: Path, capsys: pytest.CaptureFixture[str])
     assert shown.endswith(f"to be given: {options}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", OF["search"], ids=named)
 def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(path), "--dry-run"]) == 0
@@ -246,6 +248,7 @@ PRINTED: dict[str, Plain] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRINTED)
 def test_values_are_those_of_the_seed(name: str) -> None:
     experiment = load_experiment(experiments_dir() / f"{name}.yaml")

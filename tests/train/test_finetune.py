@@ -43,6 +43,7 @@ def state(path: Path, step: int) -> dict[str, torch.Tensor]:
     return RunDirectory.open(path).load(step).state.model
 
 
+@pytest.mark.slow
 def test_the_body_rests_and_then_learns_and_a_stop_changes_nothing(
     videos: VideoSet, learned: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: root / f"{name}.csv" for name in IMAGES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGES)
 def test_it_trains_and_is_evaluated(name: str, indexes: dict[str, Path], tmp_path: Path) -> None:
     out, own = tmp_path / "run", {"cifar100": ["milestones=[0.5]"], "imagenet": ["crop=32", "warmup=0", "workers=1"]}
@@ -36,6 +37,7 @@ def test_it_trains_and_is_evaluated(name: str, indexes: dict[str, Path], tmp_pat
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "name", "clips", "val"),
     [

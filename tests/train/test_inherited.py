@@ -47,6 +47,7 @@ def test_a_search_says_what_it_has_learned_from(searched: Path, videos: Path) ->
     assert weights.classes == CLASSES
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_the_supernets_weights_recalibrated(
     searched: Path, videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_an_evaluation_has_the_supernets_weights_recalibrated(
     assert autovid.evaluate(autovid.api.SearchRun(searched)).top1 == evaluation["top1"]
 
 
+@pytest.mark.slow
 def test_an_export_and_a_prediction_say_where_the_weights_are_from(
     searched: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

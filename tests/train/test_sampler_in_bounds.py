@@ -96,6 +96,7 @@ def test_the_sampler_stays_in_bounds_for_50_steps_of_stage_two() -> None:
     assert in_bounds(trained(of_stage_two(), 50))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "proxy", "small", "finetune"])
 def test_every_recipe_holds_the_sampler_as_the_experiments_do(name: RecipeName) -> None:
     held, experiment = make_recipe(NetworkSpec(network="s2dnet"), name=name), of_stage_two()

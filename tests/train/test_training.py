@@ -64,6 +64,7 @@ def same(a: TaskState, b: TaskState) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(videos: VideoSet, tmp_path: Path) -> None:
     """On four videos of four classes, which it can learn by heart."""
     few = VideoSet("few", videos.root, videos.classes, videos.train[::6], videos.val)
@@ -112,6 +113,7 @@ def test_a_finished_training_is_not_done_again(whole: Path, videos: VideoSet, mo
     assert train(whole, videos, resume=True).step == 6
 
 
+@pytest.mark.slow
 def test_evaluating_half_way_does_not_finish_it(videos: VideoSet, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(tmp_path / "run", videos, progress=StopAt(4))

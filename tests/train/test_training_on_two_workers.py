@@ -18,6 +18,8 @@ from autovid.models import Model, Network, NetworkSpec, build
 from autovid.run import Interrupted, RunDirectory
 from autovid.train.task import TrainingTask
 
+pytestmark = pytest.mark.slow
+
 TSM = NetworkSpec(network="tsm_mobilenet_v2", classes=12, frames=4, crop=32, modules={"cutmix": {}})
 Result = dict[str, Any]
 

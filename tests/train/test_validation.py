@@ -145,6 +145,7 @@ def test_a_stop_between_changes_neither_the_best_nor_the_patience(
     assert "ends here, as 2 validations brought no better top-1 on val (best 50.00 %, after epoch 2)" in shown
 
 
+@pytest.mark.slow
 def test_a_training_without_patience_left_is_finished(
     few: VideoSet, tmp_path: Path, says: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

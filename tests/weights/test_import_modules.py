@@ -91,6 +91,7 @@ def test_what_no_module_explains_is_refused(change: dict[str, Tensor | None], sa
         autovid.import_weights(tmp_path / "odd.pth", NetworkSpec(network="tsm_resnet18", modules={"dnr": {}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tsm", "tanet", "tdn"])
 def test_the_trainings_of_dnr_start_as_their_headers_say(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

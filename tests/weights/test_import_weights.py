@@ -52,6 +52,7 @@ def refused(tmp_path: Path, content: Any, model: str | NetworkSpec = "tsn_resnet
     return str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("it", FACTS, ids=NAMES)
 def test_names_and_shapes_are_those_of_real_checkpoints(it: Fact) -> None:
     shapes = {name: tuple(t.shape) for name, t in written_elsewhere(random_network(it, "meta"), it).items()}
@@ -69,6 +70,7 @@ def usual(fact: Fact) -> bool:
     return fact.network in USUAL and (fact.network != "slowfast_r50_8x8" or fact.format == "pyslowfast")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "it",
     [pytest.param(fact, marks=[] if usual(fact) else [pytest.mark.thorough]) for fact in FACTS],
@@ -87,6 +89,7 @@ def test_every_tensor_arrives(it: Fact, tmp_path: Path) -> None:
     assert [n for n in mine if not table.is_identity(n) and not torch.equal(mine[n], arrived[n])] == []
 
 
+@pytest.mark.slow
 def test_no_two_tensors_of_ours_have_one_name_elsewhere() -> None:
     for format, form in FORMATS.items():
         for network in NETWORKS:
@@ -230,6 +233,7 @@ def test_weights_of_no_network_of_ours_are_refused(tmp_path: Path) -> None:
     assert "need --option norm_eps=0.001" in refused(tmp_path, written_elsewhere(random_network(it), it), spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight", "kind"),
     [

@@ -151,6 +151,7 @@ def many(root: Path, n: int) -> Path:
     return root / "many.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [[], ["--jpeg"]])
 def test_killed_it_goes_on_and_ends_the_same(kind: list[str], tmp_path: Path) -> None:
     index = many(tmp_path / "source", 24)
