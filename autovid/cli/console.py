@@ -70,7 +70,7 @@ def show_search_result(result: "SearchResult", data: str) -> None:
         notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
     panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
-    copyable(_next(out, out, _data(out, data, result.searched.settings)))
+    copyable(_next(out, out, data, result.searched))
 
 
 def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Path, data: str) -> None:
@@ -81,7 +81,7 @@ def show_derived(arch: "Architecture", file: Path, searched: "Searched", run: Pa
             f"[yellow]the search stands at step {searched.step} of {searched.settings.steps}: this is provisional[/]"
         )
     panel("derived", notes)
-    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, _data(run, data, searched.settings))])
+    copyable([f"where  {quoted(file)}  ({arch.hash})", *_next(file, run, data, searched)])
 
 
 def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
@@ -131,13 +131,15 @@ def _data(run: Path, data: str, settings: "SearchSettings") -> str:
     return "" if embedded else f" --data {shlex.quote(place)}{recipe_words(settings)}"
 
 
-def _next(arch: Path, run: Path, data: str) -> list[str]:
+def _next(arch: Path, run: Path, data: str, searched: "Searched") -> list[str]:
     """Return the next commands for the file or the run of an architecture."""
+    options, plugins = _data(run, data, searched.settings), plugin_words()
+    cost = next((constraint.cost.option for constraint in searched.constraints), "flops")
     return [
-        f"next   autovid describe {quoted(arch)}{plugin_words()}",
-        f"       autovid train {quoted(arch)}{data}{plugin_words()}  # from scratch",
-        f"       autovid derive {quoted(run)} --flops MIN:MAX{plugin_words()}  # another range, from the same search",
-        f"       autovid random-baseline --searched {quoted(arch)}{data}{plugin_words()}  # against random ones",
+        f"next   autovid describe {quoted(arch)}{plugins}",
+        f"       autovid train {quoted(arch)}{options}{plugins}  # from scratch",
+        f"       autovid derive {quoted(run)} --{cost} MIN:MAX{plugins}  # another range, from the same search",
+        f"       autovid random-baseline --searched {quoted(arch)}{options}{plugins}  # against random ones",
     ]
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from autovid.cli.console import announce_search, copyable, show_derived
 from autovid.cli.training import accuracies, each_class, of_classes
+from autovid.costs import Params
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
-from autovid.search import Searched, settings_for
+from autovid.search import Constraint, Searched, settings_for
 from autovid.space import load_space
 from autovid.train import Evaluation
 
@@ -40,11 +41,14 @@ def test_what_to_type_next_names_the_videos_that_were_searched_on(
     arch = replace(arch, cost={"macs": 1, "params": 1}, provenance={"log_probability": -1.0})
     settings = settings_for(space, proxy=True, videos=1, balance=balance)
     RunDirectory.create_or_resume(tmp_path / "run", {"data": data}, kind="search").close()
-    searched = Searched(space, settings, (), {}, {}, settings.steps)
+    limits = (Constraint(Params()),) if balance else ()
+    searched = Searched(space, settings, limits, {}, {}, settings.steps)
     show_derived(arch, tmp_path / "a.yaml", searched, tmp_path / "run", "my videos")
     said = capsys.readouterr().out
     assert f"autovid train {tmp_path / 'a.yaml'}{option}  # from scratch\n" in said
     assert f"autovid random-baseline --searched {tmp_path / 'a.yaml'}{option}  # against random ones\n" in said
+    cost = "params" if limits else "flops"
+    assert f"autovid derive {tmp_path / 'run'} --{cost} MIN:MAX  # another range, from the same search\n" in said
 
 
 def test_an_accuracy_says_which_classes_it_leaves_out() -> None:
