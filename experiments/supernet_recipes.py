@@ -2,7 +2,7 @@
 
 Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes
 After: autovid data synthetic bench -o DATA
-Not run yet.
+Not run: needs some hours of a core.
 
 Each recipe searches the band of the benchmark's space (3 % around 2.56 million MACs) with the space's proxy, but for
 what its row changes. Updates are as many as two cores do in the time in which one core does the proxy's 1,200 of one

@@ -81,6 +81,7 @@ def test_what_cannot_be_derived(run: SearchRun, asked: dict[str, Any], message: 
         run.derive(**asked)
 
 
+@pytest.mark.slow
 def test_architectures_are_trained_beside_the_searched_one(run: SearchRun, tiny_videos: Path, tmp_path: Path) -> None:
     baseline = autovid.search(
         data=tiny_videos, strategy="random", searched=run, options={"architectures": 1}, out=tmp_path / "baseline",

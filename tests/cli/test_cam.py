@@ -66,6 +66,7 @@ def test_a_run_and_files_with_the_same_weights_see_the_same(
         assert len(film) == 50
 
 
+@pytest.mark.slow
 def test_the_predicted_class_is_the_default_and_a_number_is_one_too(
     trained: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_an_exported_folder_is_as_good_as_the_run(
     assert "give --data" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_the_clip_begins_where_it_is_asked_to(
     trained: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_training_is_predicted_and_not_measured(
     assert "s on 4 workers: " in predicted
 
 
+@pytest.mark.slow
 def test_an_experiment_is_predicted_without_its_data(planted: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "tsn_kinetics200", "--dry-run", "--hardware", planted]
     text = said([*words, "--set", "batch=64", "--workers", "16"], capsys)
@@ -66,6 +67,7 @@ def test_a_search_is_predicted(planted: str, capsys: pytest.CaptureFixture[str])
     assert "on this CPU" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -154,6 +154,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_videos: Path) -> Pat
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["/proc/none/a.yaml", "FILE/x.yaml"])
 def test_derive_says_which_folder_cannot_be_made(
     file: str, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

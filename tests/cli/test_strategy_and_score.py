@@ -179,6 +179,7 @@ def test_an_experiment_of_the_baseline_does_not_say_how_many_evolution_trains(
     assert "16 architectures of 2.4–2.5 GFLOPs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_flags_go_before_the_number_of_a_file(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

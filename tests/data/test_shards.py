@@ -105,6 +105,7 @@ def test_clips_are_those_of_the_folder(folder: Path, packed: Path) -> None:
         assert all(torch.equal(a.x, b.x) for a, b in zip(*pair, strict=True))
 
 
+@pytest.mark.slow
 def test_workers_and_a_frame_cache_read_shards(folder: Path, packed: Path) -> None:
     source, videos = open_videos(folder), open_videos(packed)
     with FrameCache(videos.train, videos.root, 2**24) as cache:

@@ -101,6 +101,7 @@ assert in_heap(address), "given back"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_large_tensors_stay_with_the_process() -> None:
     run = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=False)

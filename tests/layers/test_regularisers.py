@@ -153,6 +153,7 @@ def test_rms_takes_its_options() -> None:
     assert (place.spread, tuple(place.smooth.taps.shape)) == (0.5, (1, 3, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "message"),
     [

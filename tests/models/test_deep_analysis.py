@@ -124,6 +124,7 @@ def test_bf16_autocast_agrees_roughly(strategy: str) -> None:
     assert distance(rough.float(), exact) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", ["tsm", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("tam", "nln"))]
 )

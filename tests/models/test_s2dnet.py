@@ -54,6 +54,7 @@ def test_every_weight_learns(name: str, fusion: str) -> None:
         assert weight.grad.isfinite().all(), weight_name
 
 
+@pytest.mark.slow
 def test_the_gradient_of_every_sampled_clip_reaches_from_minus_one_to_one_whatever_the_scale_of_the_loss() -> None:
     torch.manual_seed(1)
     grad, weights = volume_gradient(small(dropout=0.0))

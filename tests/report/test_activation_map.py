@@ -138,6 +138,7 @@ FAMILIES = {  # frames to see, places of the frames that the map is of
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_maps(name: str) -> None:
     frames, places = FAMILIES[name]

@@ -62,6 +62,7 @@ def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path) -> None:
     write_film(tmp_path / "film.mp4", [odd], "clip $^$")
 
 
+@pytest.mark.slow
 def test_the_film_shows_every_frame_at_its_time_beside_its_map(tmp_path: Path) -> None:
     late = row("b", (0.5, 2.5), (10, 250))
     write_film(tmp_path / "film.mp4", [row(), late], "clip")

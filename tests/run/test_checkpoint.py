@@ -72,6 +72,7 @@ def is_noticed(folder: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_every_flipped_bit_is_noticed(contents: dict[str, bytes], name: str) -> None:
     whole, folder = contents[name], Path("step-000003")

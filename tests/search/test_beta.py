@@ -27,6 +27,7 @@ def expected_after(beta: float | str, steps: int = 40) -> tuple[float, CostRange
     return limit.table.expected([np.exp(logp) for logp in strategy.prior.log_probs()]), limit.range
 
 
+@pytest.mark.slow
 def test_the_flops_of_a_prior_fall_as_beta_rises_and_auto_ends_inside_the_range() -> None:
     """Seen: 11.1, 9.9, 8.1 and, by auto, 7.64 MFLOPs, of 7.1 to 7.9. Float64 draws the same architectures anywhere."""
     none, some, more = (expected_after(beta)[0] for beta in (0.0, 0.1, 0.2))

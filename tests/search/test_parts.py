@@ -37,6 +37,7 @@ def test_a_prior_learns_what_its_part_opens_and_leaves_the_rest_uniform(split_sp
     assert prior.uniform_entropy() == pytest.approx(sum(np.log(len(alpha)) for alpha in prior.alpha))
 
 
+@pytest.mark.slow
 def test_a_search_in_such_parts_keeps_what_each_has_learned(split_space: SearchSpace, tiny_videos: Path) -> None:
     settings = settings_for(
         split_space,

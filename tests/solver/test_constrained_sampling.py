@@ -90,6 +90,7 @@ def test_all_distinct_architectures_come_out_and_one_more_is_refused(way):
         sample_in_range(table, logp, low, high, len(choices) + 1, rng, distinct=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_any_structure_and_any_range(seed, way, monkeypatch):
     monkeypatch.setattr(binned_dp, "MAX_BINS", 30)

@@ -40,6 +40,7 @@ def test_known_values() -> None:
     assert np.isnan(kendall([1, 1], [1, 2]))
 
 
+@pytest.mark.slow
 def test_the_interval_covers_as_it_says() -> None:
     """Nine in ten of the 90 % intervals hold the true rho of normal pairs (0.6: Spearman's is 0.5826).
 

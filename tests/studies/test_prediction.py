@@ -140,6 +140,7 @@ SECOND = FamilyRates(forward=(MeasuredOperation(1, 1, 1e-9),))
 """So fast that the planted constant, a second an operation, counts alone."""
 
 
+@pytest.mark.slow
 def test_a_divided_batch_has_all_architectures_on_its_part() -> None:
     work = searched(2, split="batch")
     one, two = work.step_of(0, machine(), 1), work.step_of(0, machine(), 2)

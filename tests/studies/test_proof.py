@@ -82,7 +82,9 @@ def test_all_parts_of_it_on_planted_answers(
     order = {tuple(row): i for i, row in enumerate(ROWS.tolist())}
     monkeypatch.setattr(proof, "search", best)
     monkeypatch.setattr(
-        proof, "supernet_losses", lambda run, rows: np.array([float(order[tuple(r)]) for r in rows.tolist()])
+        proof,
+        "supernet_scores",
+        lambda run, rows: (np.array([float(order[tuple(r)]) for r in rows.tolist()]), np.ones(len(rows))),
     )
     monkeypatch.setattr(proof, "synaptic_flow", lambda arch: float(arch.hash[:2] > "80"))
     monkeypatch.setattr(proof, "parameters", lambda arch: arch.macs() // 200)

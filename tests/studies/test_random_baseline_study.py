@@ -210,6 +210,7 @@ def test_impossible_ranges_and_numbers_are_refused_before_anything_is_made(video
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_a_searched_one_outside_the_range_is_noted_wherever_it_is_compared(tmp_path: Path) -> None:
     comparison = comparison_of(1)
     comparison.entries += [

@@ -74,6 +74,7 @@ def test_every_network_has_a_run_an_accuracy_and_a_latency(compared: tuple[Path,
     assert len((out / "standings.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_it_goes_on_without_training_again(
     compared: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_its_search_is_planned(path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "samples 13, " in shown
 
 
+@pytest.mark.slow
 def test_the_random_baseline_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["random-baseline", str(BASELINE), "--dry-run"]) == 0
     assert "16 architectures of 2.4" in capsys.readouterr().out

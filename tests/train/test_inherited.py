@@ -41,6 +41,7 @@ def searched(videos: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_search_says_what_it_has_learned_from(searched: Path, videos: Path) -> None:
     weights = open_supernet_weights(searched)
     assert weights.source == str(videos)

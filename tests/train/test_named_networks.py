@@ -40,6 +40,7 @@ def whole(videos: VideoSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_run_directory_holds_the_network_that_was_trained(whole: Path, videos: VideoSet) -> None:
     assert load_model(whole / "architecture.yaml") == SPEC.changed(classes=12, frames=4, crop=32)
     assert find_model(whole) == load_model(whole / "architecture.yaml")

@@ -65,6 +65,7 @@ def test_the_blend_is_a_function_of_seed_and_step(mixup: float, cutmix: float) -
     assert not torch.equal(first, blended(2, 5))
 
 
+@pytest.mark.slow
 def test_it_stops_and_resumes_bit_for_bit(videos: VideoSet, tmp_path: Path) -> None:
     chosen = recipe(**{"epochs": 1, **SMALL})
     train(tmp_path / "whole", videos, recipe=chosen)

@@ -66,6 +66,7 @@ def go_on(path: Path, videos: VideoSet, **options: Any) -> Any:
     return resume_training(path, videos, source=str(videos.root), compute=Compute("cpu", "fp32"), **options)
 
 
+@pytest.mark.slow
 def test_it_leaves_every_bit_of_the_training_as_it_is(few: VideoSet, tmp_path: Path) -> None:
     """With dropout, batch norm and averaged weights: the same program on the same bytes, with and without."""
     for name, every in (("with", 1), ("without", 0)):
@@ -128,6 +129,7 @@ def test_with_balance_the_mean_of_the_classes_chooses(
     assert logged == ([50.0, 80.0] if balance else [None, None])  # of small whole numbers, exact
 
 
+@pytest.mark.slow
 def test_a_stop_between_changes_neither_the_best_nor_the_patience(
     few: VideoSet, tmp_path: Path, says: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_training_without_patience_left_is_finished(
     assert go_on(tmp_path / "run", few, epochs=9).step == 3  # patience is new
 
 
+@pytest.mark.slow
 def test_a_training_is_prolonged_from_its_last_state_and_records_it(
     few: VideoSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ def many(tmp_path: Path, n: int) -> Path:
     return index
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_where_it_was(tmp_path: Path) -> None:
     index = many(tmp_path, 60)
     (tmp_path / "videos" / "03.mp4").write_bytes(b"no video")
@@ -149,6 +150,7 @@ def test_one_process_at_a_time_and_one_data_set_a_journal(tmp_path: Path) -> Non
     Journal(tmp_path / "j", {"of": "a"}).close()
 
 
+@pytest.mark.slow
 def test_a_video_that_kills_its_process_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
     todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "deadly", "c", "d", "e", "f", "g")]
     done = process(tmp_path, todo, dies, Journal(tmp_path / "j", {}), 2, Progress())
