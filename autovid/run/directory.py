@@ -24,7 +24,7 @@ import msgspec
 
 from autovid import __version__, distributed
 from autovid.config import dump_yaml, read_yaml
-from autovid.errors import ConfigError, RunError
+from autovid.errors import ConfigError, RunError, did_you_mean
 from autovid.fileio import explained, write_all, write_atomic
 from autovid.plugins import plugin_records, require_plugins
 from autovid.run.checkpoint import DamagedError, discard, read_checkpoint, read_manifest, write_checkpoint
@@ -64,7 +64,8 @@ class RunDirectory:
         path = Path(path)
         if not (path / "config.yaml").is_file():
             why = "is not a run directory of autovid (no config.yaml in it)" if path.exists() else "does not exist"
-            raise RunError(f"{path} {why}; give one such as runs/NAME")
+            like = did_you_mean(path.name, (file.parent.name for file in path.parent.glob("*/config.yaml")))
+            raise RunError(f"{path} {why}; {like}give one such as runs/NAME")
         config = read_config(path / "config.yaml")
         require_plugins(config.get("plugins", {}), f"run {path}")
         return cls(path, config, None)

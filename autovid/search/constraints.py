@@ -7,6 +7,7 @@ A command reads its constraints once (`read_constraints`); a search resolves the
 on everybody uses the ranges in `Constraint.parts`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,9 @@ def _read_constraint(space: SearchSpace, cost: Cost, pieces: Sequence[str]) -> C
     option, names = f"--{cost.option}", [part.name for part in space.parts]
     whole: CostRange | None = None
     own: dict[str, CostRange] = {}
+    if len(pieces) > 1 and any(re.fullmatch(r"(\w+=)?\d+", piece.strip()) for piece in pieces):
+        asked = f"{option} {','.join(pieces)!r}"
+        raise ConfigError(f"{asked}: write decimal numbers with a point, like {option} {cost.quantity.example}")
     for text in pieces:
         name, equals, numbers = text.rpartition("=")
         if not equals:

@@ -41,6 +41,14 @@ def test_a_missing_run_is_refused_with_resume(tmp_path: Path) -> None:
     assert not (tmp_path / "rnu").exists()
 
 
+def test_a_run_that_is_missing_is_told_of_one_with_a_name_like_it(tmp_path: Path) -> None:
+    RunDirectory.create_or_resume(tmp_path / "search", {}, kind="search").close()
+    with pytest.raises(RunError, match=r"does not exist; did you mean search\? give one such as runs/NAME"):
+        RunDirectory.open(tmp_path / "serch")
+    with pytest.raises(RunError, match=r"does not exist; give one such as runs/NAME"):
+        RunDirectory.open(tmp_path / "other")
+
+
 @pytest.mark.parametrize("leftovers", [[], [".lock"], [".lock", ".config.yaml.77.tmp"]])
 def test_a_run_killed_before_it_had_a_configuration_starts_anew(tmp_path: Path, leftovers: list[str]) -> None:
     (tmp_path / "run").mkdir()

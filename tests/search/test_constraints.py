@@ -51,6 +51,8 @@ def test_every_part_has_a_range_with_the_same_open_end(text: str) -> None:
         ({"flops": "sparse=1:2,sparse=:3"}, "two ranges for part sparse"),
         ({"flops": ["1:2", "attention=1:3"]}, "the last part's range is the whole network's"),
         ({"flop": "1:2"}, "no cost is called 'flop'; there are flops,"),
+        ({"flops": "1,37:1,43"}, "--flops '1,37:1,43': write decimal numbers with a point, like --flops 1.37:1.43"),
+        ({"flops": "sparse=0,7:0,8"}, "write decimal numbers with a point"),
         ({"latency": "1:2"}, "--latency needs --latency-table FILE"),
     ],
 )
