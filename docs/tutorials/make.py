@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parents[1] / "tests" / "docs"))
 
 from blocks import Block, blocks  # noqa: E402
 
-PAGES = ("hour",)
+PAGES = ("hour", "latency")
 NOTEBOOKS = ("hour",)
 COLUMNS = 100
 ALIKE = 4  # lines in a row that differ only in figures; of more, the first and the last are shown
