@@ -1,4 +1,7 @@
-"""A prior that waits for evidence: when it opens, what it does until then, and what a part without evidence leaves."""
+"""A prior that waits for evidence: when it opens, what it does until then, and what a part without evidence leaves.
+
+Priors and draws are equal to the bit: the same code on the same state, which a file keeps. Architectures are integers.
+"""
 
 import io
 from pathlib import Path
