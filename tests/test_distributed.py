@@ -127,6 +127,6 @@ def clips_of_both() -> tuple[Tensor, Tensor]:
 def test_a_whole_batch_has_the_clips_of_all_in_their_layout() -> None:
     alone, _ = clips_of_both()
     for x, y in together(clips_of_both):
-        assert torch.equal(x, torch.cat([alone, alone + 1000]))
+        assert torch.equal(x, torch.cat([alone, alone + 1000]))  # copies, and one sum of the same two numbers
         assert x.is_contiguous(memory_format=torch.channels_last_3d)
         assert y.tolist() == [1, 2, 11, 12]

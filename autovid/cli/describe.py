@@ -72,7 +72,7 @@ def _find(what: str) -> "Model | SearchSpace":
     from autovid.config import read_yaml
     from autovid.models import NETWORKS, load_model
     from autovid.space import list_spaces, load_space
-    from autovid.train import as_trained
+    from autovid.train import as_trained, find_model
 
     path, spaces = Path(what), list_spaces()
     if what in spaces:
@@ -82,7 +82,7 @@ def _find(what: str) -> "Model | SearchSpace":
     if path.is_dir():
         file = path / "architecture.yaml"
         if not file.is_file():
-            raise ConfigError(f"{path} holds no architecture.yaml; is it a run directory, and is its search finished?")
+            return find_model(path)  # says why there is none
         return as_trained(path) if _is_training(path) else load_model(file)
     if path.suffix in (".yaml", ".yml"):
         content = read_yaml(path).as_type(dict[str, Any])

@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
         f"{training.of_classes(evaluation)}; "
-        f"{evaluation.views}: {evaluation.views_per_video} views a video, {evaluation.frames} frames of "
-        f"{evaluation.crop}x{evaluation.crop}"
+        f"{evaluation.views}: {evaluation.views_per_video} view{'s' * (evaluation.views_per_video > 1)} a video, "
+        f"{evaluation.frames} frames of {evaluation.crop}x{evaluation.crop}"
     )
     if evaluation.validations:
         print(

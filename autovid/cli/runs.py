@@ -91,7 +91,7 @@ def _row(path: Path, config: dict[str, Any]) -> RunRow:
     kind, data = config["kind"], config.get("data")
     if kind == "search" and config.get("settings", {}).get("score") == "training":
         kind = "random-baseline"
-    done = [json.loads(file.read_text()) for file in path.glob("evaluation-*.json") if not file.stem.endswith("-train")]
+    done = [json.loads(file.read_text()) for file in _evaluations(path)]
     best: dict[str, Any] = max(done, key=lambda one: one["views_per_video"], default={})
     files = [file for name in ("log.txt", "metrics.jsonl", "config.yaml") if (file := path / name).is_file()]
     changed = max(file.stat().st_mtime for file in files)
@@ -102,6 +102,11 @@ def _row(path: Path, config: dict[str, Any]) -> RunRow:
         best.get("gflops_per_view") or _gflops(path), max(0.0, time.time() - changed),
         _next(path, config, kind, state, log),
     )  # fmt: skip
+
+
+def _evaluations(path: Path) -> list[Path]:
+    """Return the files of accuracies on videos that were not trained on."""
+    return [file for file in path.glob("evaluation-*.json") if not file.stem.endswith("-train")]
 
 
 def _log(path: Path) -> str:
@@ -176,7 +181,9 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
         return f"autovid train {where}" + (f" --data {shlex.quote(source)}{recipe}" if source != "synthetic" else "")
     if kind == "compare":
         return ""  # its page is there
-    return f"autovid {'evaluate' if kind == 'train' else 'report'} {where}"
+    if kind == "train":  # it ends with its centre view
+        return f"autovid evaluate {where} --views 10-lcr" if len(_evaluations(path)) == 1 else f"autovid report {where}"
+    return f"autovid report {where}"
 
 
 def _source(path: Path) -> str:

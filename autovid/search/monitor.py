@@ -49,7 +49,8 @@ class Monitor:
         opening = opening_of(task.strategy)
         if opening is not None and opening.is_open and not self.opened:
             self.opened = True
-            self.notes.append(f"part {part.name}: the prior opens after step {local + 1}: {opening}")
+            when = f"after {local + 1} of its {part.length} steps"
+            self.notes.append(f"part {part.name}: the prior opens {when}: {opening}")
         if local == part.length - 1:
             self.notes += _verdicts(task)
 

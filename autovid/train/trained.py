@@ -96,7 +96,7 @@ def find_model(what: str | Path) -> Model:
 def _no_architecture(run: RunDirectory) -> str:
     """Explain why a run has no architecture of its own."""
     several = sorted(file.parent.name for file in run.path.glob("*/architecture.yaml"))
-    hint = "it has no architecture.yaml yet; finish it with --resume, or autovid derive it"
+    hint = f"it has no architecture.yaml yet; finish it with --resume, or run autovid derive {run.path}"
     if several:
         hint = f"it has several architectures; give one of its runs, such as {run.path / several[0]}"
     return f"{run.path} is a run of 'autovid {run.kind}': {hint}"

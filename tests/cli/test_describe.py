@@ -36,8 +36,8 @@ def described(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str,
     return content
 
 
-def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(words) == 2
+def refused(words: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    assert main(words) == code
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
 
@@ -139,9 +139,9 @@ def test_the_table_of_an_architecture_holds_the_same_figures(
 def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, arch = tmp_path / "run", load_space("tiny").sample(1, seed=1)[0]
     RunDirectory.create_or_resume(run, {}, kind="search").close()
-    line = refused(["describe", str(run)], capsys)
-    assert f"{run} holds no architecture.yaml" in line
-    assert "finished" in line
+    line = refused(["describe", str(run)], capsys, 5)
+    assert f"{run} is a run of 'autovid search': it has no architecture.yaml yet; finish it with --resume" in line
+    assert line.endswith(f"autovid derive {run}")
     how = {"by": "autovid search", "log_probability": -3.25, "proxy": True}
     Architecture(arch.space, arch.network, arch.reference, arch.choices, {}, how).save(run / "architecture.yaml")
     description = described([str(run)], capsys)

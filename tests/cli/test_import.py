@@ -59,11 +59,12 @@ def test_a_networks_weights_are_written_beside_its_yaml(tmp_path: Path, capsys: 
         network="i3d_resnet18", classes=5, frames=4, options={"temporal_pooling": True}
     )
     autovid.load_weights(net, out)
-    # One division of each number, and copies.
+    # To the bit: one division of each number, done here as there.
     assert torch.equal(net.state_dict()["stem.0.weight"][:, :, 2], theirs["conv1.weight"] / 3)
     again = tmp_path / "again.safetensors"
     assert main(["import-weights", *map(str, [*words[:4], again, *words[5:]])]) == 0
     autovid.load_weights(other := autovid.build(out.with_suffix(".yaml")), again)
+    # To the bit: the same file, read by the same code.
     assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in other.state_dict().items())
 
 

@@ -62,10 +62,19 @@ def test_every_run_has_its_state_accuracy_and_next_command(folder: Path, capsys:
     assert rows["searched"]["gflops"] == 0.0075
     assert rows["baseline"]["kind"] == "random-baseline"
     assert {name: row["next"] for name, row in rows.items() if row["next"]} == {
-        "trained": f"autovid evaluate {folder / 'trained'}",
+        "trained": f"autovid evaluate {folder / 'trained'} --views 10-lcr",
         "searched": f"autovid train {folder / 'searched'} --data '/my videos' --recipe proxy --balance",
         "stopped": "autovid train x -o 'a b' --resume",
     }
+
+
+def test_a_training_whose_views_are_measured_is_not_to_be_measured_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "trained" / "evaluation-10-lcr.json").write_text(json.dumps({**EVALUATION, "views_per_video": 30}))
+    assert main(["runs", str(folder), "--json"]) == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "trained"]
+    assert row["next"] == f"autovid report {folder / 'trained'}"
 
 
 def test_the_list_is_a_table_and_needs_no_torch(folder: Path) -> None:

@@ -124,7 +124,7 @@ def test_evaluate_takes_all_videos_of_a_folder_that_has_no_splits(
     words = ["evaluate", str(trained), "--data", str(others), "--device", "cpu", "--decoders", "0"]
     assert main(words) == 0
     shown = capsys.readouterr()
-    assert "12 of 12 videos of train, split val" in shown.out
+    assert "12 of 12 videos of train, split val; center: 1 view a video, 8 frames of " in shown.out
     assert "train has no split val: these are the 12 of its 24 videos that were put aside; --split all" in shown.err
     assert main([*words, "--split", "all"]) == 0
     shown = capsys.readouterr()

@@ -57,6 +57,7 @@ def test_frames_that_the_pass_misses_are_read_by_themselves(video: Path, monkeyp
     expected = [window.pixels for window in read_windows(video, UNIFORM, 0.8)]
     monkeypatch.setattr(video_module.VideoFile, "each", lambda *_: iter(()))  # as if none had been decoded
     again = [window.pixels for window in read_windows(video, UNIFORM, 0.8)]
+    # Bytes, as above.
     assert all(np.array_equal(*pair) for pair in zip(expected, again, strict=True))
 
 

@@ -203,7 +203,7 @@ def test_scoring_leaves_running_statistics_and_modes_alone() -> None:
     x, arch = torch.randn(2, 3, 16, 32, 32), space.sample(1, seed=0)[0]
     with torch.no_grad(), net.scoring():
         first, second = net(x, arch), net(x, arch)
-    assert torch.equal(first, second)
+    assert torch.equal(first, second)  # to the bit: the same operations on the same bytes, twice
     assert net.training
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
 

@@ -153,7 +153,7 @@ def test_a_norm_stays_where_others_read_what_it_reads(how: str) -> None:
     quick = fold_norms(block, x)
     assert type(quick.norm) is nn.BatchNorm3d
     with torch.no_grad():
-        assert torch.equal(quick(x), block(x))
+        assert torch.equal(quick(x), block(x))  # to the bit: nothing was folded, so the same operations
     assert type(fold_norms(Block(""), x).norm) is nn.Identity
 
 

@@ -53,7 +53,7 @@ def test_the_time_left_counts_what_an_update_has_done() -> None:
     for done in (48, 96, 144):
         clock.now += 12
         progress.update(done, "", {})
-    assert progress.time_left() == pytest.approx(336 / 4)
+    assert progress.time_left() == pytest.approx(336 / 4)  # a few quotients of float64, of a clock that the test sets
     progress.update(144, "whole networks", {})
     assert progress.time_left() is not None
     progress.close()

@@ -26,7 +26,7 @@ def test_a_generator_leaves_the_global_state_alone() -> None:
     expected = torch.rand(1)
     torch.manual_seed(5)
     step_generator(0, "arch", 0)
-    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(torch.rand(1), expected)  # as above
 
 
 def test_all_global_states_are_seeded() -> None:

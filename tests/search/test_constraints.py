@@ -46,6 +46,8 @@ def test_every_part_has_a_range_with_the_same_open_end(text: str) -> None:
         ({"flops": ""}, "the FLOPs range '' is not MIN:MAX in GFLOPs"),
         ({"flops": ":"}, "is not MIN:MAX"),
         ({"flops": "2:1"}, "reversed; write 1:2"),
+        ({"flops": "0,0071:0,0079"}, "--flops 0,0071:0,0079: a comma is between two ranges; write a decimal number"),
+        ({"flops": ":1,43"}, "a decimal number with a point, like 0.5:1.5"),
         ({"flops": "nose=1:2"}, "no part is called nose; there are sparse, dense, attention"),
         ({"flops": ["1:2", "2:3"]}, "two ranges for the whole network; 2:3 is the second"),
         ({"flops": "sparse=1:2,sparse=:3"}, "two ranges for part sparse"),

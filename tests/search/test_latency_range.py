@@ -393,6 +393,7 @@ def test_a_stopped_search_goes_on_to_the_same_end_and_no_other(tiny_videos: Path
     halves = searched(tmp_path / "halves", tiny_videos, latency, steps=2, resume=True)
     assert halves.architecture == whole.architecture
     assert within(latency, [whole.architecture])
+    # To the bit: the same code with as many threads, and random numbers that are functions of the step.
     for name, logp in read_search(tmp_path / "whole").learned.items():
         assert np.array_equal(logp, read_search(tmp_path / "halves").learned[name])
     betas = [

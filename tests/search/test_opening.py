@@ -1,4 +1,7 @@
-"""A prior that waits for evidence: when it opens, what it does until then, and what a part without evidence leaves."""
+"""A prior that waits for evidence: when it opens, what it does until then, and what a part without evidence leaves.
+
+Priors and draws are equal to the bit: the same code on the same state, which a file keeps. Architectures are integers.
+"""
 
 import io
 from pathlib import Path
@@ -194,5 +197,5 @@ def test_a_part_with_evidence_decides_and_says_when_it_opened(tiny_videos: Path)
     assert {name.split(".")[0] for name in task.chosen} == {"sparse"}
     assert task.learned.keys() == task.chosen.keys()
     (line,) = [one for one in said if "the prior opens after" in one]
-    assert line.startswith("part sparse: the prior opens after step 22: held-out loss ")
+    assert line.startswith("part sparse: the prior opens after 22 of its 26 steps: held-out loss ")
     assert not any("stays closed" in one for one in said)

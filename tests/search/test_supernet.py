@@ -113,6 +113,7 @@ def test_unequal_classes_are_drawn_alike_where_asked(tiny_videos: Path, balance:
         chance = supernet.chance
     rare = [labels.count(2) for labels in drawn]
     if balance:
+        # Thirds and their logarithms in float64: a few roundings of 1e-16.
         assert (rare, chance.accuracy, chance.loss) == ([6, 6], 1 / 3, pytest.approx(np.log(3)))
         assert "not equally frequent" not in str(chance)
     else:  # of 18 clips about two

@@ -18,7 +18,7 @@ def test_it_depends_on_architecture_and_seed_alone() -> None:
     before = torch.get_rng_state()
     scores = [synaptic_flow(arch) for arch in ARCHS]
     assert torch.equal(torch.get_rng_state(), before)
-    assert scores == [synaptic_flow(arch) for arch in ARCHS]
+    assert scores == [synaptic_flow(arch) for arch in ARCHS]  # to the bit: the same code on the same bytes
     assert len(set(scores)) == len({arch.hash for arch in ARCHS})
     assert synaptic_flow(ARCHS[0], seed=1) != scores[0]
 
@@ -37,4 +37,5 @@ def test_the_flow_through_the_last_layer_is_the_sum_of_the_logits(monkeypatch: p
     last = next(flow for name, flow in flows.items() if name.endswith("output.weight"))
     at_reference = torch.ones(1, 3, 16, 16, 16, dtype=torch.float64)
     with torch.no_grad():
+        # As above, through other operations: some thousand terms a layer lose 1e-13 of it.
         assert float(nets[0](at_reference).sum()) == pytest.approx(last + flows.get("head.output.bias", 0.0), rel=1e-9)

@@ -189,7 +189,7 @@ def test_a_step_waits_for_the_device_twice(accumulate: int, monkeypatch: pytest.
 
 
 def test_a_gradient_that_is_not_finite_moves_no_weight() -> None:
-    """Behind a loss that is."""
+    """Behind a loss that is. Weights that no step moves are equal to the bit, here and below."""
     net = build(ARCH, 12)
     next(net.parameters()).register_hook(lambda gradient: gradient * float("inf"))
     task = TrainingTask(net, _Constant(), recipe(), Compute("cpu", "fp32"), 1, {})  # type: ignore[arg-type]
