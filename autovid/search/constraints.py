@@ -103,21 +103,11 @@ def read_constraints(
     for option, texts in ranges.items():
         if option not in names:
             raise ConfigError(f"no cost is called {option!r}; there are {', '.join(names)}")
-        pieces = [piece for text in ([texts] if isinstance(texts, str) else texts) for piece in _ranges(option, text)]
+        pieces = [piece for text in ([texts] if isinstance(texts, str) else texts) for piece in text.split(",")]
         if pieces:
             cost = make_cost(names[option], (files or {}).get(option))
             constraints.append(_read_constraint(space, cost, pieces))
     return tuple(constraints)
-
-
-def _ranges(option: str, text: str) -> list[str]:
-    """Split a list of ranges; in many languages a decimal number has a comma, which would divide it here."""
-    pieces = text.split(",")
-    if len(pieces) > 1 and not all(":" in piece for piece in pieces):
-        raise ConfigError(
-            f"--{option} {text[:80]}: a comma is between two ranges; write a decimal number with a point, like 0.5:1.5"
-        )
-    return pieces
 
 
 def _read_constraint(space: SearchSpace, cost: Cost, pieces: Sequence[str]) -> Constraint:
