@@ -147,14 +147,19 @@ def read_clip(
 
 
 def read_windows(
-    path: Path, clip: Clip, seconds: float | None = None, *, whole_clips: bool = False
+    path: Path,
+    clip: Clip,
+    seconds: float | None = None,
+    *,
+    whole_clips: bool = False,
+    counted: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Window]:
     """Read the windows of a video file or folder of frames, in order, each of `seconds`; by default one for the video.
 
     `whole_clips`: longer, in half seconds, where a clip spans more than that. A rest shorter than half a window joins
-    the one before it. Each window is seen in as many clips, evenly spread, as
-    it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read, and
-    ConfigError for windows shorter than the time of a frame.
+    the one before it. Each window is seen in as many clips, evenly spread, as it takes to cover it, ten at most.
+    `counted` is told the number of windows before the first is read. Raises DataError, with the path, when it comes to
+    what cannot be read, and ConfigError for windows shorter than the time of a frame.
     """
     try:
         with open_video(path) as file:
@@ -164,6 +169,7 @@ def read_windows(
             if seconds is not None and whole_clips:
                 seconds = max(seconds, math.ceil(2 * step * least_frames(clip)) / 2)
             cuts = list(_cut(file.seconds, file.seconds[-1] + step, seconds))
+            counted(len(cuts))
             parts = [first + window_indices(last - first, clip) for _, _, first, last in cuts]
             squares = read_in_turn(file, [part.reshape(-1) for part in parts], partial(centre_square, crop=clip.crop))
             for (start, end, _, _), indices, pixels in zip(cuts, parts, squares):
