@@ -124,13 +124,15 @@ def _predictions(args: argparse.Namespace, model: "VideoClassifier", video: Path
     """Print a line for each window, or one for each class of the whole video."""
     from autovid.export import predict
 
-    for number, prediction in enumerate(predict(model, video, args.window)):
+    lost: list[float] = []
+    for number, prediction in enumerate(predict(model, video, args.window, lost.append)):
         if args.json:
             _print_json(prediction)
             continue
         if number == 0:
             print(printable(prediction.video))
         print("\n".join(_lines(prediction, args.window)), flush=True)
+    _say_lost(video, lost)
 
 
 def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -> None:
@@ -141,6 +143,7 @@ def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -
     from autovid.run import Progress
 
     windows: list[ScoredWindow] = []
+    lost: list[float] = []
     total = 0
 
     def begin(count: int) -> None:
@@ -151,22 +154,33 @@ def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -
 
     progress = Progress(f"autovid predict: {printable(video.name)}", sys.stderr)
     clip, length = model.interface.clip, args.window or WINDOW
-    cut = read_windows(video, clip, length, whole_clips=args.window is None, counted=begin)
+    cut = read_windows(video, clip, length, whole_clips=args.window is None, counted=begin, damaged=lost.append)
     try:
         for scored in score(model, cut, str(video)):
             windows.append(scored)
             if args.json:
                 _print_json(likeliest(model, scored, str(video)))
             else:
-                progress.update(len(windows), _clock(scored.end, 1), {})
+                progress.update(len(windows) + len(lost), _clock(scored.end, 1), {})
     finally:  # Ctrl-C and damage late in a long video do not cost what has been seen
         if not args.json and total:
             progress.close()
         if windows:
             _write_timeline(args, model, video, windows)
-        if 0 < len(windows) < total:
+        _say_lost(video, lost)
+        if 0 < len(windows) < total - len(lost):
             end = _clock(windows[-1].end, 1)
             print(f"autovid predict: {printable(str(video))}: the timeline ends at {end}", file=sys.stderr)
+
+
+def _say_lost(video: Path, lost: list[float]) -> None:
+    """Say how many windows are damaged, and when the first begins."""
+    if lost:
+        some = (
+            "1 window cannot be decoded and is" if len(lost) == 1 else f"{len(lost)} windows cannot be decoded and are"
+        )
+        text = f"{printable(str(video))}: {some} left out; the first begins at {_clock(lost[0], 1)}"
+        print(f"autovid predict: {text}", file=sys.stderr)
 
 
 def _write_timeline(

@@ -16,6 +16,7 @@ import torch
 
 import autovid
 from autovid.cli import main
+from autovid.data import clips
 from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
 from autovid.errors import ConfigError
@@ -264,6 +265,26 @@ def test_a_stopped_timeline_keeps_what_it_has_seen_and_says_how_far_it_is(
     (tmp_path / "file").write_text("")
     assert main([*words, str(tmp_path / "file" / "folder")]) == 5  # before the video is read
     assert "cannot make" in capsys.readouterr().err
+
+
+def test_a_damaged_window_leaves_a_hole_and_a_line(
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    take = clips.read_in_turn
+    monkeypatch.setattr(
+        clips, "read_in_turn", lambda *arguments: (None if i == 1 else one for i, one in enumerate(take(*arguments)))
+    )
+    words = ["predict", str(exported["safetensors"]), str(clip), "--device", "cpu", "--window", "0.2"]
+    for more in [], ["--timeline", str(tmp_path)]:
+        assert main([*words, *more]) == 0
+        out, error = capsys.readouterr()
+        assert [line[:17] for line in out.splitlines()[1:3]] == ["  0:00.0 – 0:00.2", "  0:00.4 – 0:00.6"]
+        says = "1 window cannot be decoded and is left out; the first begins at 0:00.2"
+        assert error.splitlines()[-1] == f"autovid predict: {clip}: {says}"
 
 
 def test_a_growing_file_is_followed_until_ctrl_c(
