@@ -46,11 +46,17 @@ class Timeline:
     classes: Sequence[str]
 
     @property
+    def near(self) -> NDArray[np.bool_]:
+        """(windows - 1,): True where a window begins at the end of the one before, False at a hole."""
+        pairs = zip(self.windows, self.windows[1:])
+        return np.array([after.start - before.end < GAP for before, after in pairs], dtype=np.bool_)
+
+    @property
     def smoothed(self) -> NDArray[np.float64]:
         """(windows, classes): the probabilities of each window, averaged with its neighbours."""
         raw = np.stack([window.probabilities for window in self.windows]).astype(np.float64)
         total, weight = 2 * raw, np.full(len(raw), 2.0)
-        near = np.array([after.start - before.end < GAP for before, after in zip(self.windows, self.windows[1:])])
+        near = self.near
         for place, neighbour in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             total[place] += raw[neighbour] * near[:, None]
             weight[place] += near

@@ -61,10 +61,12 @@ def _draw_probabilities(axes: "Axes", timeline: "Timeline", colours: dict[int, s
     smoothed, joined = timeline.smoothed, _joined(timeline)
     places = np.arange(0, len(middles), joined)
     counts = np.diff(places, append=len(middles))
+    holes = np.unique(-(-(np.flatnonzero(~timeline.near) + 1) // joined))  # the points behind them
     for index, colour in colours.items():
         if joined == 1:
             axes.plot(middles, 100 * raw[:, index], ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
-        x, y = (np.add.reduceat(values, places) / counts for values in (middles, 100 * smoothed[:, index]))
+        means = (np.add.reduceat(values, places) / counts for values in (middles, 100 * smoothed[:, index]))
+        x, y = (np.insert(values, holes, np.nan) for values in means)
         axes.plot(x, y, color=colour, linewidth=1.4, marker="" if len(x) > 1 else "o")
     axes.set_ylim(-2, 102)
     axes.set_ylabel("probability (%)", fontsize=9)

@@ -96,6 +96,15 @@ def test_a_line_has_a_few_hundred_points_each_the_mean_of_its_windows(monkeypatc
     assert figures[0].axes[0].get_title(loc="right") == "net; drawn as means of 6 windows"
 
 
+def test_no_line_is_drawn_across_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(timeline_plot, "png_bytes", lambda figure: figures.append(figure) or b"")
+    timeline_plot.timeline_png(timeline("aa  ab"), "net")
+    line = next(line for line in figures[0].axes[0].lines if line.get_linestyle() == "-")
+    assert np.isnan(line.get_ydata()).tolist() == [False, False, True, False, False]
+    assert np.allclose(line.get_xdata(), [1, 3, np.nan, 9, 11], equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("span", "step"), [(4, 0.5), (20, 2), (90, 10), (240, 30), (3600, 600), (7200, 900), (86400, 14400), (1e6, 1e5)]
 )
