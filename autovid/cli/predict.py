@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     import msgspec
 
     from autovid.export import open_classifier
-    from autovid.export.timeline import check_names
+    from autovid.export.timeline import check_names, make_folder
 
     _check(args)
     if args.timeline:
         check_names([Path(video) for video in args.videos])
+        make_folder(args.timeline)
     with launch.waiting("predict", f"reading {args.model}"):
         model, code = open_classifier(args.model, args.device, args.checkpoint), 0
     if model.caution:
@@ -123,28 +124,71 @@ def _predictions(args: argparse.Namespace, model: "VideoClassifier", video: Path
     """Print a line for each window, or one for each class of the whole video."""
     from autovid.export import predict
 
-    for number, prediction in enumerate(predict(model, video, args.window)):
+    lost: list[float] = []
+    for number, prediction in enumerate(predict(model, video, args.window, lost.append)):
         if args.json:
             _print_json(prediction)
             continue
         if number == 0:
             print(printable(prediction.video))
         print("\n".join(_lines(prediction, args.window)), flush=True)
+    _say_lost(video, lost)
 
 
 def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -> None:
-    """Write the timeline of a video, and print its segments."""
+    """Write the timeline of a video, and print its segments; those of its beginning where it is stopped or breaks."""
     from autovid.data.clips import read_windows
     from autovid.export.prediction import likeliest, score
-    from autovid.export.timeline import WINDOW, Timeline, write_timeline
+    from autovid.export.timeline import WINDOW
+    from autovid.run import Progress
 
-    windows = []
-    cut = read_windows(video, model.interface.clip, args.window or WINDOW, whole_clips=args.window is None)
-    for scored in score(model, cut, str(video)):
-        windows.append(scored)
-        if args.json:
-            _print_json(likeliest(model, scored, str(video)))
-        _show_place(video, scored)
+    windows: list[ScoredWindow] = []
+    lost: list[float] = []
+    total = 0
+
+    def begin(count: int) -> None:
+        nonlocal total
+        total = count
+        if not args.json:
+            progress.start(total, 0)
+
+    progress = Progress(f"autovid predict: {printable(video.name)}", sys.stderr)
+    clip, length = model.interface.clip, args.window or WINDOW
+    cut = read_windows(video, clip, length, whole_clips=args.window is None, counted=begin, damaged=lost.append)
+    try:
+        for scored in score(model, cut, str(video)):
+            windows.append(scored)
+            if args.json:
+                _print_json(likeliest(model, scored, str(video)))
+            else:
+                progress.update(len(windows) + len(lost), _clock(scored.end, 1), {})
+    finally:  # Ctrl-C and damage late in a long video do not cost what has been seen
+        if not args.json and total:
+            progress.close()
+        if windows:
+            _write_timeline(args, model, video, windows)
+        _say_lost(video, lost)
+        if 0 < len(windows) < total - len(lost):
+            end = _clock(windows[-1].end, 1)
+            print(f"autovid predict: {printable(str(video))}: the timeline ends at {end}", file=sys.stderr)
+
+
+def _say_lost(video: Path, lost: list[float]) -> None:
+    """Say how many windows are damaged, and when the first begins."""
+    if lost:
+        some = (
+            "1 window cannot be decoded and is" if len(lost) == 1 else f"{len(lost)} windows cannot be decoded and are"
+        )
+        text = f"{printable(str(video))}: {some} left out; the first begins at {_clock(lost[0], 1)}"
+        print(f"autovid predict: {text}", file=sys.stderr)
+
+
+def _write_timeline(
+    args: argparse.Namespace, model: "VideoClassifier", video: Path, windows: "list[ScoredWindow]"
+) -> None:
+    """Write the files, and print the segments and where the files are."""
+    from autovid.export.timeline import Timeline, write_timeline
+
     classes = [model.interface.class_name(index) for index in range(model.interface.outputs)]
     timeline, length = Timeline(str(video), windows, classes), windows[0].end - windows[0].start
     about = f"{model.interface.name}, windows of {length:g} s, smoothed over three"
@@ -156,12 +200,6 @@ def _timeline(args: argparse.Namespace, model: "VideoClassifier", video: Path) -
         start, end = (_clock(seconds, length) for seconds in (one.start, one.end))
         print(f"  {start} – {end}  {100 * one.probability:.1f} % {printable(classes[one.number])}")
     print(f"in {', '.join(shlex.quote(str(place)) for place in places)}", flush=True)
-
-
-def _show_place(video: Path, scored: "ScoredWindow") -> None:
-    """Show on a terminal how far a long video has come."""
-    if sys.stderr.isatty():
-        print(f"\rautovid predict: {printable(video.name)} · {_clock(scored.end, 1)}", end="\r", file=sys.stderr)
 
 
 def _print_json(prediction: "Prediction") -> None:

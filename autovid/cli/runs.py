@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autovid.cli.training import recipe_words
 from autovid.errors import ConfigError, RunError
 
 SHOWN = 10  # next commands, those of the newest runs
@@ -176,7 +177,7 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
         return log.rpartition(" goes on with: ")[2].partition("\n")[0] if " goes on with: " in log else ""
     if kind == "search":
         settings = config.get("settings", {})
-        recipe = " --recipe proxy" * bool(settings.get("proxy")) + " --balance" * bool(settings.get("balance"))
+        recipe = recipe_words(*(settings.get(name, 0) for name in ("proxy", "batch", "balance")))
         source = _source(path)
         return f"autovid train {where}" + (f" --data {shlex.quote(source)}{recipe}" if source != "synthetic" else "")
     if kind == "compare":

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from autovid.costs.machine import MachineProfile
     from autovid.data import VideoSet
     from autovid.models import Model
-    from autovid.search import SearchSettings
     from autovid.space import SearchSpace
     from autovid.studies.prediction import Workload
     from autovid.train import Evaluation, Recipe
@@ -251,10 +250,9 @@ def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
         Console().print(text, style="yellow", highlight=False)
 
 
-def recipe_words(settings: "SearchSettings") -> str:
+def recipe_words(proxy: bool, batch: int, balance: bool) -> str:
     """Return the options with which a training has a search's recipe: its proxy or size of a batch, and its balance."""
-    recipe = " --recipe proxy" if settings.proxy else f" --recipe full --batch {settings.batch}"
-    return recipe + " --balance" * settings.balance
+    return (" --recipe proxy" if proxy else f" --recipe full --batch {batch}") + " --balance" * balance
 
 
 def flag_settings(args: argparse.Namespace, names: tuple[str, ...], prefix: str) -> list[str]:
@@ -430,7 +428,8 @@ def each_class(evaluation: "Evaluation") -> list[str]:
 def broken(evaluation: "Evaluation", path: str) -> list[str]:
     """Return a line about videos that could not be read, if there are any."""
     left_out = evaluation.videos - evaluation.decoded
-    return [f"{left_out} broken videos are left out; they are listed in {path}/faults.jsonl"] if left_out else []
+    some = "1 broken video is" if left_out == 1 else f"{left_out} broken videos are"
+    return [f"{some} left out; {path}/faults.jsonl has the reasons"] if left_out else []
 
 
 def percent(value: float | None) -> str:

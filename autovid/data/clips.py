@@ -147,14 +147,21 @@ def read_clip(
 
 
 def read_windows(
-    path: Path, clip: Clip, seconds: float | None = None, *, whole_clips: bool = False
+    path: Path,
+    clip: Clip,
+    seconds: float | None = None,
+    *,
+    whole_clips: bool = False,
+    counted: Callable[[int], None] = lambda count: None,
+    damaged: Callable[[float], None] | None = None,
 ) -> Iterator[Window]:
     """Read the windows of a video file or folder of frames, in order, each of `seconds`; by default one for the video.
 
     `whole_clips`: longer, in half seconds, where a clip spans more than that. A rest shorter than half a window joins
-    the one before it. Each window is seen in as many clips, evenly spread, as
-    it takes to cover it, ten at most. Raises DataError, with the path, when it comes to what cannot be read, and
-    ConfigError for windows shorter than the time of a frame.
+    the one before it. Each window is seen in as many clips, evenly spread, as it takes to cover it, ten at most.
+    `counted` is told the number of windows before the first is read, `damaged` the start of each that cannot be decoded
+    and is left out. Raises DataError, with the path, when it comes to what cannot be read (without `damaged` one window
+    is enough), and ConfigError for windows shorter than the time of a frame.
     """
     try:
         with open_video(path) as file:
@@ -164,10 +171,18 @@ def read_windows(
             if seconds is not None and whole_clips:
                 seconds = max(seconds, math.ceil(2 * step * least_frames(clip)) / 2)
             cuts = list(_cut(file.seconds, file.seconds[-1] + step, seconds))
+            counted(len(cuts))
             parts = [first + window_indices(last - first, clip) for _, _, first, last in cuts]
             squares = read_in_turn(file, [part.reshape(-1) for part in parts], partial(centre_square, crop=clip.crop))
+            lost = 0
             for (start, end, _, _), indices, pixels in zip(cuts, parts, squares):
-                yield Window(start, end, pixels.reshape(*indices.shape, *pixels.shape[1:]))
+                if pixels is not None:
+                    yield Window(start, end, pixels.reshape(*indices.shape, *pixels.shape[1:]))
+                    continue
+                lost += 1
+                if damaged is None or lost == len(cuts):
+                    raise VideoError(f"frames from {start:g} to {end:g} s cannot be decoded")
+                damaged(start)
     except VideoError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -189,19 +204,33 @@ def read_frames(file: OpenVideo, indices: NDArray[np.int64], take: Callable[[Ima
 
 def read_in_turn(
     file: OpenVideo, groups: Sequence[NDArray[np.int64]], take: Callable[[Image], Image]
-) -> Iterator[Image]:
-    """Yield `read_frames` of each group of frames, every group behind the one before, in one pass over the video."""
+) -> Iterator[Image | None]:
+    """Yield `read_frames` of each group of frames, every group behind the one before, in one pass over the video.
+
+    None is for a group of which more than a quarter cannot be decoded.
+    """
     frames = file.each(np.concatenate(groups), take)
-    ahead = next(frames, None)
+    ahead, look_again = next(frames, None), True
     for indices in groups:
         images: dict[int, Image] = {}
         while ahead is not None and ahead[0] <= indices.max():
             images[ahead[0]] = ahead[1]
             ahead = next(frames, None)
-        if len(images) < len(np.unique(indices)):
-            yield read_frames(file, indices, take)  # which knows what stands in for a damaged frame
-        else:
-            yield np.stack([images[number] for number in indices.tolist()])
+        if look_again and len(images) < len(np.unique(indices)):
+            try:
+                yield read_frames(file, indices, take)  # which knows what a seek may miss
+                continue
+            except MissingFrames:
+                look_again = False  # it begins at the first frame: hours, in a video of hours
+        yield _mended(images, indices)
+
+
+def _mended(images: dict[int, Image], indices: NDArray[np.int64]) -> Image | None:
+    """Return the images with these numbers, the nearest for a missing one; None where they are too few."""
+    good, numbers = np.array(sorted(images), dtype=np.int64), np.unique(indices)
+    if len(numbers) - len(good) > MENDED * len(numbers):
+        return None
+    return np.stack([images[int(good[np.abs(good - number).argmin()])] for number in indices.tolist()])
 
 
 def centre_square(frames: Image, crop: int) -> Image:

@@ -57,6 +57,19 @@ def videos_below(top: Path) -> Iterator[Path]:
         yield from _below(folder)
 
 
+def other_files(top: Path) -> Iterator[Path]:
+    """Yield the files in the folders below `top` that are neither videos nor frames by their names, in order.
+
+    Names that begin with a dot are passed over.
+    """
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files) if Path(folder) != top else ():
+            known = os.path.splitext(name)[1].lower() in EXTENSIONS or FRAME.fullmatch(name)
+            if not known and not name.startswith("."):
+                yield Path(folder, name)
+
+
 def _below(folder: Path) -> Iterator[Path]:
     folders, videos, frames = _scan(folder)
     if frames and not videos:

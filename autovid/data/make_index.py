@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from autovid.data.file_lookup import FileLookup, leaves
+from autovid.data.file_lookup import EXTENSIONS, FileLookup, leaves
 from autovid.data.index import SPLITS, Video, VideoSet, hold_out
 from autovid.data.layouts import LAYOUTS, Layout, ListedVideo
 from autovid.data.lists import csv_text
@@ -12,6 +12,7 @@ from autovid.data.sources import label_names
 from autovid.errors import DataError
 
 HOLDOUT = 0.2
+NO_VIDEO = f"without a video's ending ({', '.join(EXTENSIONS)})"
 
 
 class LeftOut(NamedTuple):
@@ -25,15 +26,17 @@ class LeftOut(NamedTuple):
 def read_data_set(name: str, root: Path, *, fold: int = 1, seed: int = 0) -> tuple[VideoSet, list[LeftOut]]:
     """Return the videos of the data set `name` (a key of LAYOUTS) in the folder `root`, and the rows left out.
 
-    Left out are videos that are not there, and of a video listed twice the later row, or the one for training where the
-    other is for validation or test. `fold`: which of the official splits of UCF101 and HMDB51; `seed`: of what is
-    random. Raises ConfigError; DataError where a list is missing or has a bad row, or no video is there.
+    Left out are videos that are not there, files of one's own folders that do not end like a video, and of a video
+    listed twice the later row, or the one for training where the other is for validation or test. `fold`: which of the
+    official splits of UCF101 and HMDB51; `seed`: of what is random. Raises ConfigError; DataError where a list is
+    missing or has a bad row, or no video is there.
     """
     read = LAYOUTS.load(name)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     layout = read(root, fold)
     videos, left_out = _matched(layout, root)
+    left_out += [LeftOut(str(root), path, NO_VIDEO) for path in layout.others]
     if not videos:
         first = f", first {left_out[0].path} ({left_out[0].where})" if left_out else ""
         raise DataError(f"{root}: none of the {len(left_out)} listed videos is in the folder{first}")

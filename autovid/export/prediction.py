@@ -1,6 +1,6 @@
 """Predictions of a classifier for a video: probabilities of its windows, and the likeliest classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,13 +49,20 @@ class Prediction(msgspec.Struct, frozen=True):
     top: tuple[Guess, ...]
 
 
-def predict(classifier: VideoClassifier, video: Path, window: float | None = None) -> Iterator[Prediction]:
+def predict(
+    classifier: VideoClassifier,
+    video: Path,
+    window: float | None = None,
+    damaged: Callable[[float], None] | None = None,
+) -> Iterator[Prediction]:
     """Predict each window of so many seconds, or the whole video.
 
-    Raises DataError at frames that cannot be read, ConfigError for windows shorter than a frame, DivergedError for
+    `damaged` is told the start of each window that cannot be decoded and is left out. Raises DataError at frames that
+    cannot be read (without `damaged` in one window), ConfigError for windows shorter than a frame, DivergedError for
     logits that are not finite.
     """
-    for scored in score(classifier, read_windows(video, classifier.interface.clip, window), str(video)):
+    windows = read_windows(video, classifier.interface.clip, window, damaged=damaged)
+    for scored in score(classifier, windows, str(video)):
         yield likeliest(classifier, scored, str(video))
 
 

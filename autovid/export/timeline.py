@@ -9,6 +9,7 @@ half as much (weights 1, 2, 1), and neighbours of one class become a segment.
       VIDEO.timeline.png  the probabilities of the classes seen longest, and the segments
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from autovid.export.prediction import DECIMALS, ScoredWindow
 from autovid.fileio import explained, write_atomic
 
 WINDOW = 2.0  # seconds, where none are given
+MOST_BYTES = 200  # of a name before its ending; disks have 255
 GAP = 1e-6  # seconds between two windows that make them no neighbours
 
 
@@ -44,11 +46,17 @@ class Timeline:
     classes: Sequence[str]
 
     @property
+    def near(self) -> NDArray[np.bool_]:
+        """(windows - 1,): True where a window begins at the end of the one before, False at a hole."""
+        pairs = zip(self.windows, self.windows[1:])
+        return np.array([after.start - before.end < GAP for before, after in pairs], dtype=np.bool_)
+
+    @property
     def smoothed(self) -> NDArray[np.float64]:
         """(windows, classes): the probabilities of each window, averaged with its neighbours."""
         raw = np.stack([window.probabilities for window in self.windows]).astype(np.float64)
         total, weight = 2 * raw, np.full(len(raw), 2.0)
-        near = np.array([after.start - before.end < GAP for before, after in zip(self.windows, self.windows[1:])])
+        near = self.near
         for place, neighbour in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
             total[place] += raw[neighbour] * near[:, None]
             weight[place] += near
@@ -96,9 +104,21 @@ class Timeline:
 
 def check_names(videos: Sequence[Path]) -> None:
     """Raise ConfigError where two videos would have timelines of one name."""
-    names = [video.stem.lower() for video in videos]
+    names = [_stem(video).lower() for video in videos]
     if double := next((video for video, name in zip(videos, names) if names.count(name) > 1), None):
-        raise ConfigError(f"several videos are called {double.stem}; give each a --timeline folder of its own")
+        raise ConfigError(f"several videos are called {_stem(double)}; give each a --timeline folder of its own")
+
+
+def _stem(video: Path) -> str:
+    """Return the name of a video without its ending, cut where the names of the files would be too long for a disk."""
+    name = os.fsencode(video.stem)
+    return video.stem if len(name) <= MOST_BYTES else name[:MOST_BYTES].decode(errors="ignore")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of timelines. Raises RunError where that cannot be."""
+    with explained(f"cannot make {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_timeline(folder: Path, timeline: Timeline, about: str) -> list[Path]:
@@ -108,9 +128,8 @@ def write_timeline(folder: Path, timeline: Timeline, about: str) -> list[Path]:
     """
     from autovid.export.timeline_plot import timeline_png
 
-    with explained(f"cannot make {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(timeline.video).stem
+    make_folder(folder)
+    stem = _stem(Path(timeline.video))
     places = [folder / f"{stem}.timeline.{suffix}" for suffix in ("png", "csv", "srt")]
     contents: tuple[bytes | str, ...] = (timeline_png(timeline, about), timeline.csv(), timeline.srt())
     for place, content in zip(places, contents):

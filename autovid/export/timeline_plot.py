@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from autovid.errors import printable
 from autovid.fileio import png_bytes
 from autovid.run.progress import duration
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind eyes tell apart too, without yellow, which is too light for lines.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 OTHERS, MUTED = "#b8bdc6", "#5c6370"
-MOST_DOTS = 400  # of windows before smoothing: more are a grey cloud
+MOST_POINTS = 400  # of a line: with more, a class that comes and goes is a filled block
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)  # seconds
+MOST_TICKS = 10
 LETTERS = 34  # of a class's name
 
 
@@ -31,6 +35,8 @@ def timeline_png(timeline: "Timeline", about: str) -> bytes:
     _draw_segments(lower, timeline, colours)
     _draw_legend(figure, timeline, colours)
     upper.set_title(_short(Path(timeline.video).name, 80), loc="left", fontsize=11, weight="bold", parse_math=False)
+    if (joined := _joined(timeline)) > 1:
+        about += f"; drawn as means of {joined} windows"
     upper.set_title(printable(about), loc="right", fontsize=8, color=MUTED, parse_math=False)
     return png_bytes(figure)
 
@@ -44,15 +50,24 @@ def _colours(timeline: "Timeline") -> dict[int, str]:
     return dict(zip(longest, COLOURS))
 
 
+def _joined(timeline: "Timeline") -> int:
+    """Return how many neighbouring windows are one point of a line, their mean."""
+    return -(-len(timeline.windows) // MOST_POINTS)
+
+
 def _draw_probabilities(axes: "Axes", timeline: "Timeline", colours: dict[int, str]) -> None:
-    middles = [(window.start + window.end) / 2 for window in timeline.windows]
-    smoothed = timeline.smoothed
+    middles = np.array([(window.start + window.end) / 2 for window in timeline.windows])
+    raw = np.stack([window.probabilities for window in timeline.windows])
+    smoothed, joined = timeline.smoothed, _joined(timeline)
+    places = np.arange(0, len(middles), joined)
+    counts = np.diff(places, append=len(middles))
+    holes = np.unique(-(-(np.flatnonzero(~timeline.near) + 1) // joined))  # the points behind them
     for index, colour in colours.items():
-        raw = [100 * window.probabilities[index] for window in timeline.windows]
-        if len(raw) <= MOST_DOTS:
-            axes.plot(middles, raw, ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
-        marker = "" if len(raw) > 1 else "o"
-        axes.plot(middles, 100 * smoothed[:, index], color=colour, linewidth=1.4, marker=marker)
+        if joined == 1:
+            axes.plot(middles, 100 * raw[:, index], ".", color=colour, alpha=0.35, markersize=4, markeredgewidth=0)
+        means = (np.add.reduceat(values, places) / counts for values in (middles, 100 * smoothed[:, index]))
+        x, y = (np.insert(values, holes, np.nan) for values in means)
+        axes.plot(x, y, color=colour, linewidth=1.4, marker="" if len(x) > 1 else "o")
     axes.set_ylim(-2, 102)
     axes.set_ylabel("probability (%)", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -61,20 +76,25 @@ def _draw_probabilities(axes: "Axes", timeline: "Timeline", colours: dict[int, s
 
 
 def _draw_segments(axes: "Axes", timeline: "Timeline", colours: dict[int, str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
 
     segments = timeline.segments()
     start, end = segments[0].start, segments[-1].end
     for one in segments:
         axes.axvspan(one.start, one.end, color=colours.get(one.number, OTHERS), linewidth=0)
-    for edge in (one.start for one in segments[1:] if len(segments) <= MOST_DOTS):
+    for edge in (one.start for one in segments[1:] if len(segments) <= MOST_POINTS):
         axes.axvline(edge, color="white", linewidth=0.8)
     axes.set_xlim(start, end)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 2, 3, 6, 10], min_n_ticks=3))
+    axes.xaxis.set_major_locator(MultipleLocator(tick_step(end - start)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, end - start)))
+
+
+def tick_step(span: float) -> float:
+    """Return the seconds between two ticks: a round number on a clock, at most ten ticks in so many seconds."""
+    return next((step for step in STEPS if span / step <= MOST_TICKS), span / MOST_TICKS)
 
 
 def _clock(seconds: float, span: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autovid.cli.console import announce_search, copyable, show_derived
-from autovid.cli.training import accuracies, each_class, of_classes
+from autovid.cli.training import accuracies, broken, each_class, of_classes
 from autovid.costs import Params
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
@@ -67,3 +67,11 @@ def test_of_few_classes_each_accuracy_is_printed() -> None:
     many = Evaluation(**{**figures, "top5": 90.0, "top1_of_classes": dict.fromkeys("abcdefg", 10.0)})
     assert each_class(many) == []
     assert accuracies(many) == ["top-1 0.00 %", "top-5 90.00 %"]
+
+
+def test_broken_videos_are_counted_and_listed() -> None:
+    figures = dict.fromkeys(Evaluation.__struct_fields__, 0) | {"videos": 9}
+    whole, one, two = (broken(Evaluation(**{**figures, "decoded": decoded}), "runs/x") for decoded in (9, 8, 7))
+    assert whole == []
+    assert one == ["1 broken video is left out; runs/x/faults.jsonl has the reasons"]
+    assert two == ["2 broken videos are left out; runs/x/faults.jsonl has the reasons"]

@@ -1,11 +1,12 @@
 """autovid export and autovid predict: what a training has learned, in every format, says the same of a video."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import torch
 
 import autovid
 from autovid.cli import main
+from autovid.data import clips
 from autovid.data.clips import read_windows
 from autovid.data.loader import normalised
 from autovid.errors import ConfigError
-from autovid.export import FILES, find_source, package
+from autovid.export import FILES, find_source, package, prediction
 from autovid.export.manifest import WEIGHTS
 from autovid.runtimes.sessions import open_openvino
 from autovid.space import load_space
@@ -235,6 +237,54 @@ def test_a_timeline_is_printed_and_written(
     assert len((out / f"{clip.stem}.timeline.csv").read_text().splitlines()) == 1 + 3
     assert main(["predict", str(model), str(clip), str(clip), "--timeline", str(out)]) == 2
     assert "give each a --timeline folder of its own" in capsys.readouterr().err
+
+
+def test_a_stopped_timeline_keeps_what_it_has_seen_and_says_how_far_it_is(
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("autovid.run.progress.LINE_SECONDS", 0.0)
+    scored = prediction.score
+
+    def stopped(*arguments: Any) -> Iterator[prediction.ScoredWindow]:
+        yield from itertools.islice(scored(*arguments), 2)
+        raise KeyboardInterrupt
+
+    words = ["predict", str(exported["safetensors"]), str(clip), "--device", "cpu", "--window", "0.2", "--timeline"]
+    monkeypatch.setattr(prediction, "score", stopped)
+    assert main([*words, str(tmp_path / "part")]) == 130
+    out, error = capsys.readouterr()
+    assert len((tmp_path / "part" / f"{clip.stem}.timeline.csv").read_text().splitlines()) == 1 + 2
+    assert out.splitlines()[-1].startswith(f"in {tmp_path}/part/{clip.stem}.timeline.png, ")
+    steps = [line.partition(" · step ")[2] for line in error.splitlines()[:3]]
+    assert [step[:3] for step in steps] == ["0/3", "1/3", "2/3"]
+    assert error.splitlines()[-1] == f"autovid predict: {clip}: the timeline ends at 0:00.4"
+    (tmp_path / "file").write_text("")
+    assert main([*words, str(tmp_path / "file" / "folder")]) == 5  # before the video is read
+    assert "cannot make" in capsys.readouterr().err
+
+
+def test_a_damaged_window_leaves_a_hole_and_a_line(
+    exported: dict[str, Path],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    take = clips.read_in_turn
+    monkeypatch.setattr(
+        clips, "read_in_turn", lambda *arguments: (None if i == 1 else one for i, one in enumerate(take(*arguments)))
+    )
+    words = ["predict", str(exported["safetensors"]), str(clip), "--device", "cpu", "--window", "0.2"]
+    for more in [], ["--timeline", str(tmp_path)]:
+        assert main([*words, *more]) == 0
+        out, error = capsys.readouterr()
+        assert [line[:17] for line in out.splitlines()[1:3]] == ["  0:00.0 – 0:00.2", "  0:00.4 – 0:00.6"]
+        says = "1 window cannot be decoded and is left out; the first begins at 0:00.2"
+        assert error.splitlines()[-1] == f"autovid predict: {clip}: {says}"
 
 
 def test_a_growing_file_is_followed_until_ctrl_c(

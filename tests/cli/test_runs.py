@@ -31,6 +31,10 @@ def folder(tmp_path: Path) -> Path:
     searched = make(tmp_path, "searched", "search", ended, data="mine", settings={"proxy": True, "balance": True})
     (searched / "architecture.yaml").write_text(json.dumps({"cost": {"macs": 7_500_000}}))
     (searched / "checkpoints" / "step-000006" / "state.json").write_text(json.dumps({"source": "/my videos"}))
+    full = {"proxy": False, "batch": 4, "balance": False}
+    searched = make(tmp_path, "searched-in-full", "search", ended, data="mine", settings=full)
+    (searched / "architecture.yaml").write_text(json.dumps({"cost": {"macs": 7_500_000}}))
+    (searched / "checkpoints" / "step-000006" / "state.json").write_text(json.dumps({"source": "mine"}))
     make(tmp_path, "stopped", "train", f"{GO_ON}2026-01-01 00:00:00 step 3 of 6: stopped by a signal\n")
     make(tmp_path, "failed", "train", "x step 0 of 6: starting\nx step 2: DivergedError: the loss is nan\n")
     make(tmp_path, "baseline", "search", "", settings={"score": "training"})
@@ -49,6 +53,7 @@ def test_every_run_has_its_state_accuracy_and_next_command(folder: Path, capsys:
     assert {name: row["state"] for name, row in rows.items()} == {
         "trained": "finished",
         "searched": "finished",
+        "searched-in-full": "finished",
         "stopped": "stopped at step 3 of 6",
         "failed": "failed (DivergedError) at step 2 of 6",
         "baseline": "stopped",
@@ -64,6 +69,7 @@ def test_every_run_has_its_state_accuracy_and_next_command(folder: Path, capsys:
     assert {name: row["next"] for name, row in rows.items() if row["next"]} == {
         "trained": f"autovid evaluate {folder / 'trained'} --views 10-lcr",
         "searched": f"autovid train {folder / 'searched'} --data '/my videos' --recipe proxy --balance",
+        "searched-in-full": f"autovid train {folder / 'searched-in-full'} --data mine --recipe full --batch 4",
         "stopped": "autovid train x -o 'a b' --resume",
     }
 

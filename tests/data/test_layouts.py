@@ -388,6 +388,17 @@ def test_folders(tmp_path: Path) -> None:
     }
 
 
+def test_files_that_do_not_end_like_a_video_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mine"
+    files(root, "run/a.mp4", "run/b", "run/.c.mp4", "swim/d.wmv", "sit/f/00001.jpg", "README.md")
+    assert main(["data", "index", "folders", str(root), "-o", str(tmp_path / "mine.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "mine.csv: 2 classes, 2 videos to train on" in said
+    assert "left out: 2 without a video's ending (.3gp, .avi, " in said
+    assert "), first run/b\n" in said
+    assert [row[1] for row in rows(tmp_path / "mine.left-out.csv")] == ["path", "run/b", "swim/d.wmv"]
+
+
 def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     files(tmp_path, "a.mp4", "in/b.mp4")
     rows = ("path,label,split", "a.mp4,7,train", "in/b.mp4,3,val", "gone.mp4,1,train", "a.mp4,7,train")

@@ -17,6 +17,7 @@ from autovid.data.encoding import write_video
 from autovid.data.images import open_video
 from autovid.data.synthetic import SyntheticRecipe, draw
 from autovid.data.transforms import crop_at, shrink
+from autovid.data.video import MissingFrames
 from autovid.errors import ConfigError, DataError
 
 DENSE = Clip(4, 24, stride=2)
@@ -59,6 +60,40 @@ def test_frames_that_the_pass_misses_are_read_by_themselves(video: Path, monkeyp
     again = [window.pixels for window in read_windows(video, UNIFORM, 0.8)]
     # Bytes, as above.
     assert all(np.array_equal(*pair) for pair in zip(expected, again, strict=True))
+
+
+def test_damaged_windows_are_left_out_and_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.mp4", counting_frames(60), gop=5)
+    whole = [window.pixels for window in read_windows(tmp_path / "a.mp4", DENSE, 0.2)]
+    each = video_module.VideoFile.each
+    bad = {*range(15, 40)}  # windows 3 to 7, and the last frame of window 2 (3 * 0.2 > 0.6), which has four
+
+    def some(self: Any, *arguments: Any) -> Any:
+        return ((number, image) for number, image in each(self, *arguments) if number not in bad)
+
+    looks: list[int] = []
+
+    def again(self: Any, indices: Any, take: Any) -> Any:
+        looks.append(int(indices[0]))
+        raise MissingFrames(indices, len(indices))
+
+    monkeypatch.setattr(video_module.VideoFile, "each", some)
+    monkeypatch.setattr(video_module.VideoFile, "frames", again)
+    lost: list[float] = []
+    left = {
+        round(5 * window.start): window.pixels
+        for window in read_windows(tmp_path / "a.mp4", DENSE, 0.2, damaged=lost.append)
+    }
+    assert [round(5 * start) for start in lost] == [3, 4, 5, 6, 7]
+    assert sorted(left) == [0, 1, 2, 8, 9, 10, 11]
+    assert [number for number in left if not np.array_equal(left[number], whole[number])] == [2]
+    assert np.array_equal(left[2][0, 3], whole[2][0, 2])  # a neighbour stands in
+    assert looks == [10]
+    with pytest.raises(DataError, match=r"a\.mp4: frames from 0\.6 to 0\.8 s cannot be decoded"):
+        list(read_windows(tmp_path / "a.mp4", DENSE, 0.2))
+    bad |= {*range(60)}
+    with pytest.raises(DataError, match="cannot be decoded"):
+        list(read_windows(tmp_path / "a.mp4", DENSE, 0.2, damaged=lost.append))
 
 
 @pytest.mark.parametrize(

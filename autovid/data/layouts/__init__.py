@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
     `flip`: a mirrored video keeps its class. `choose(videos, classes, seed)` takes some of the (split, video) that
     exist; labels keep their numbers, and classes without a video are dropped from the index afterwards. `exact`: the
-    rows are files of the folder, by their very paths.
+    rows are files of the folder, by their very paths. `others`: files that are no videos by their names.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +45,7 @@ class Layout(NamedTuple):
     flip: bool = True
     choose: Selection | None = None
     exact: bool = False
+    others: tuple[str, ...] = ()
 
 
 LAYOUTS: Registry[Callable[[Path, int], Layout]] = Registry(

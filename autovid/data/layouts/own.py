@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from autovid.data.file_lookup import other_files
 from autovid.data.index import MARK, SPLITS, metadata_path
 from autovid.data.layouts import Layout, ListedVideo
 from autovid.data.sources import csv_labels, csv_rows, open_videos
@@ -17,7 +18,8 @@ def read_folders(root: Path, fold: int) -> Layout:
         for split, own in splits.items()
         for video in own
     ]
-    return Layout(videos.classes, rows)
+    others = tuple(path.relative_to(root).as_posix() for path in other_files(root))
+    return Layout(videos.classes, rows, others=others)
 
 
 def read_csv(root: Path, fold: int) -> Layout:
