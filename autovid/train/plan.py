@@ -21,7 +21,7 @@ from autovid.costs import Memory, Params, convention
 from autovid.costs.count import Count, clip_seconds, count
 from autovid.data import VideoSet
 from autovid.data.views import views_of
-from autovid.measure import StepMemory
+from autovid.measure import StepMemory, gib
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.run.progress import long_duration
 from autovid.space.schema import Reference
@@ -125,7 +125,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"data     {_data(experiment, videos)}",
         f"steps    {steps:,}: {recipe.length} of {train:,} videos, {recipe.batch} clips a step",
         f"batch    {_batch(recipe, experiment.workers)}",
-        f"memory   about {memory / 2**30:.1f} GiB a worker in {recipe.precision if half else 'fp32'}: weights, "
+        f"memory   about {gib(round(memory))} a worker in {recipe.precision if half else 'fp32'}: weights, "
         f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
         "         counted from shapes; workspace and the allocator's reserve come on top",
         f"start    {_start(experiment)}",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,9 @@ def test_a_plan_with_data_counts_it(file: Path, tiny_videos: Path, capsys: pytes
 def test_networks_have_plans_and_settings_too(tiny_videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "tsn_resnet18", "--data", str(tiny_videos), "--dry-run", "--set", "max_norm=40"]
     assert main([*words, "--recipe", "proxy"]) == 0
-    assert "from scratch" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "from scratch" in shown
+    assert re.search(r"^memory   about [1-9]\d* MiB a worker", shown, re.MULTILINE)  # too little for GiB
     assert main([*words, "--set", "max_norms=1"]) == 2
     assert "did you mean max_norm" in capsys.readouterr().err
 
