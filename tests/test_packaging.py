@@ -118,7 +118,7 @@ def copied(folder: Path) -> Path:
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTHON"))}
-    return subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
