@@ -30,8 +30,12 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
-    """One thread: thousands of small convolutions, whose threads would wait for each other on a busy machine."""
+    """One thread: thousands of small convolutions, whose threads would wait for each other on a busy machine.
+
+    The usual kernels: another test may have chosen others, by measuring.
+    """
     kernels, threads = current_kernels(), torch.get_num_threads()
+    use_kernels(Kernels())
     torch.set_num_threads(1)
     yield
     use_kernels(kernels)
