@@ -1,12 +1,13 @@
 """How should a supernet learn? Recipes compared at equal time, by how well they rank what the table has trained alone.
 
-Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes
+Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes --second RATIO
 After: autovid data synthetic bench -o DATA
 Not run: needs some hours of a core.
 
 Each recipe searches the band of the benchmark's space (3 % around 2.56 million MACs) with the space's proxy, but for
 what its row changes. Updates are as many as two cores do in the time in which one core does the proxy's 1,200 of one
-architecture: a second architecture, on the other core, costs `--second` more time. Then:
+architecture: a second architecture, on the other core, takes `--second` times as long, which bench/side_by_side.py
+measures. Then:
 
 - tau: Kendall's, of the supernet's losses on clips of val and the mean losses alone, over all architectures of the band
 - right: the share of these clips that the supernet knows, the mean over the band
@@ -18,7 +19,6 @@ A sandwich learns from the largest and the smallest architecture of the part's s
 
 import argparse
 import json
-import math
 import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,8 +27,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from proof import BAND, Trained, flops, supernet_scores
+from proof import BAND, Trained, every_architecture, flops, supernet_scores
 
 import autovid
 from autovid.data import open_videos
@@ -53,13 +52,16 @@ class Recipe(NamedTuple):
 
 def sandwich(distilled: bool) -> Learn:
     """Return an update of the weights from the largest, the smallest and what else was drawn."""
+    known: dict[str, Any] = {}
 
     def learn(self: Supernet, space: SearchSpace, choices: Choices, weighting: str, scale: str, lr: float) -> float:
         x, y = self._batch(WEIGHTS)
         self.net.train()
         self.sgd.zero_grad(set_to_none=True)
-        largest, smallest = ends(space)
-        rows = [largest, smallest, *choices[2:]]
+        if space is not known.get("space"):  # once a part
+            every, macs = every_architecture(space)
+            known.update(space=space, ends=[every[macs.argmax()], every[macs.argmin()]])
+        rows = [*known["ends"], *choices[2:]]
         losses, answers = [], None
         with variance_needed():
             for row in rows:
@@ -75,13 +77,6 @@ def sandwich(distilled: bool) -> Learn:
         return float(np.mean(losses))
 
     return learn
-
-
-def ends(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the architectures with the most and the fewest MACs of a small space."""
-    rows = np.stack(np.unravel_index(np.arange(math.prod(space.sizes)), space.sizes), axis=1)
-    macs = space.cost_table().macs(rows)
-    return rows[macs.argmax()], rows[macs.argmin()]
 
 
 RECIPES = {
@@ -131,7 +126,9 @@ def main() -> None:
     parser.add_argument("index", type=Path, help="the index that `autovid data synthetic bench` has written")
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the searches (default: 3)")
-    parser.add_argument("--second", type=float, default=1.15, help="time of two architectures on two cores (1: of one)")
+    parser.add_argument(
+        "--second", type=float, required=True, help="time of two architectures on two cores (1: of one)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)

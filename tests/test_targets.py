@@ -14,6 +14,12 @@ def test_what_is_tried_with_other_versions_is_there() -> None:
     assert not [test for test in machines.QUICK if not (ROOT / test.split("::")[0]).exists()]
 
 
+def test_slow_tests_are_run_by_the_check_of_every_change() -> None:
+    check = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ncheck:")[2].partition("\n\n")[0]
+    assert f'-m "{machines.CHECKED[1]}"' in check
+    assert "slow" not in machines.CHECKED[1]
+
+
 def test_every_long_test_is_under_what_is_run_as_other_machines_do() -> None:
     mark, chosen, *folders = machines.TESTS
     assert (mark, chosen) == ("-m", "not docs or thorough")

@@ -128,11 +128,8 @@ def _data(run: Path, data: str, settings: "SearchSettings") -> str:
 
     embedded = RunDirectory.open(run).config.get("data", "synthetic") == "synthetic"
     place = public(data) if is_address(data) else data
-    return (
-        ""
-        if embedded
-        else f" --data {shlex.quote(place)}{recipe_words(settings.proxy, settings.batch, settings.balance)}"
-    )
+    recipe = recipe_words(settings.proxy, settings.batch, settings.balance)
+    return "" if embedded else f" --data {shlex.quote(place)}{recipe}"
 
 
 def _next(arch: Path, run: Path, data: str, searched: "Searched") -> list[str]:
