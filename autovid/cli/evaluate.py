@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from autovid.cli import options, training
+from autovid.cli import accuracy_lines, options, training
 from autovid.errors import DataError
 
 
@@ -68,12 +68,12 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(evaluation.to_json(), end="")
         return
-    print("  ".join(training.accuracies(evaluation)))
-    for line in training.each_class(evaluation):
+    print("  ".join(accuracy_lines.accuracies(evaluation)))
+    for line in accuracy_lines.each_class(evaluation):
         print(line)
     print(
         f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
-        f"{training.of_classes(evaluation)}; "
+        f"{accuracy_lines.of_classes(evaluation)}; "
         f"{evaluation.views}: {evaluation.views_per_video} view{'s' * (evaluation.views_per_video > 1)} a video, "
         f"{evaluation.frames} frames of {evaluation.crop}x{evaluation.crop}"
     )
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         )
     elif evaluation.weights:
         print(f"weights {evaluation.weights}")
-    for line in training.broken(evaluation, str(args.directory)):
+    for line in accuracy_lines.broken(evaluation, str(args.directory)):
         print(line)
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"
     print(f"{gflops}; {evaluation.convention}")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import launch, options, training
+from autovid.cli import accuracy_lines, launch, options, training
 from autovid.errors import DataError
 
 if TYPE_CHECKING:
@@ -160,10 +160,10 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
     early = f"{done / evaluation.steps * recipe.epochs:.3g} of " if done < evaluation.steps else ""
     notes = [
         _line(evaluation, "centre view"),
-        *map(escape, training.each_class(evaluation)),
+        *map(escape, accuracy_lines.each_class(evaluation)),
         *_other_views(views, out),
         f"weights {evaluation.weights}{', which val chose' if evaluation.validations else ''}",
-        *map(escape, training.broken(evaluation, path)),
+        *map(escape, accuracy_lines.broken(evaluation, path)),
         f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
         f"[dim]{evaluation.convention}[/]",
     ]
@@ -180,7 +180,6 @@ def _other_views(views: "Sequence[str]", out: Path) -> list[str]:
 
 
 def _line(evaluation: "Evaluation", views: str) -> str:
-    text = (
-        f"[bold]{', '.join(training.accuracies(evaluation))}[/] on {evaluation.decoded} of {evaluation.videos} videos"
-    )
-    return f"{text}{training.of_classes(evaluation)}, {views}"
+    figures = ", ".join(accuracy_lines.accuracies(evaluation))
+    text = f"[bold]{figures}[/] on {evaluation.decoded} of {evaluation.videos} videos"
+    return f"{text}{accuracy_lines.of_classes(evaluation)}, {views}"

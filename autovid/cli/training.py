@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from autovid.models import Model
     from autovid.space import SearchSpace
     from autovid.studies.prediction import Workload
-    from autovid.train import Evaluation, Recipe
+    from autovid.train import Recipe
     from autovid.train.experiment import Experiment, Start
     from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
-FEW_CLASSES = 6  # as many as fit into a line
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision", "validate_every", "patience", "sync_norm", "balance",
@@ -393,45 +392,3 @@ def open_data(source: str, seed: int, notes: TextIO | None = None) -> tuple["Vid
     for line in (*videos.gaps(), *cache_note(videos.root)):
         print(line, file=notes)
     return videos, recorded_source(source)
-
-
-def of_classes(evaluation: "Evaluation") -> str:
-    """Return " of 3 of 4 classes" where the others have no video in the split; else nothing."""
-    values = evaluation.of_classes
-    seen = sum(value is not None for value in values.values())
-    return f" of {seen} of {len(values)} classes" if seen < len(values) else ""
-
-
-def accuracies(evaluation: "Evaluation") -> list[str]:
-    """Return "top-1 41.67 %" and "top-5 90.00 %", or for videos of several classes mAP and hit@1.
-
-    There is no top-5 of five classes or fewer.
-    """
-    if evaluation.mean_ap is not None:
-        return [f"mAP {percent(evaluation.mean_ap)}", f"hit@1 {percent(evaluation.top1)}"]
-    figures = {"top-1": evaluation.top1, "top-5": evaluation.top5}
-    return [f"{name} {percent(value)}" for name, value in figures.items() if value is not None]
-
-
-def each_class(evaluation: "Evaluation") -> list[str]:
-    """Return a line with the accuracy of each class and their mean, where they are few; else none.
-
-    Of unequal classes, top-1 tells of the large ones alone.
-    """
-    values = {name: value for name, value in evaluation.of_classes.items() if value is not None}
-    if not 2 <= len(values) <= FEW_CLASSES:
-        return []
-    mean = percent(sum(values.values()) / len(values))
-    return [f"classes: {', '.join(f'{name} {percent(value)}' for name, value in values.items())}; their mean {mean}"]
-
-
-def broken(evaluation: "Evaluation", path: str) -> list[str]:
-    """Return a line about videos that could not be read, if there are any."""
-    left_out = evaluation.videos - evaluation.decoded
-    some = "1 broken video is" if left_out == 1 else f"{left_out} broken videos are"
-    return [f"{some} left out; {path}/faults.jsonl has the reasons"] if left_out else []
-
-
-def percent(value: float | None) -> str:
-    """Write "41.67 %", or a dash for None."""
-    return "-" if value is None else f"{value:.2f} %"

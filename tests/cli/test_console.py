@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from autovid.cli.accuracy_lines import accuracies, broken, each_class, of_classes
 from autovid.cli.console import announce_search, copyable, show_derived
-from autovid.cli.training import accuracies, broken, each_class, of_classes
 from autovid.costs import Params
 from autovid.data import Video, VideoSet
 from autovid.run import RunDirectory
