@@ -57,7 +57,7 @@ def sandwich(distilled: bool) -> Learn:
     def learn(self: Supernet, space: SearchSpace, choices: Choices, weighting: str, scale: str, lr: float) -> float:
         x, y = self._batch(WEIGHTS)
         self.net.train()
-        self.sgd.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         if space is not known.get("space"):  # once a part
             every, macs = every_architecture(space)
             known.update(space=space, ends=[every[macs.argmax()], every[macs.argmin()]])
@@ -71,9 +71,9 @@ def sandwich(distilled: bool) -> Learn:
                     answers = logits.detach().softmax(1)
                 torch.autograd.backward(loss / len(rows))
                 losses.append(float(loss.detach()))
-        for group in self.sgd.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr * group["rate"]
-        self.sgd.step()
+        self.optimizer.step()
         return float(np.mean(losses))
 
     return learn
