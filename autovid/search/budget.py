@@ -77,8 +77,8 @@ def within_budget(
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
 
     `began`: when the seconds began, by `time.monotonic()`; by default now. What has gone by then is not planned.
-    With `threads`, one process of so many threads is measured, and the workers (autovid.distributed) with an
-    architecture each; the settings are for whichever does more architectures a second, and say which
+    With `threads`, one process of so many threads is measured, and the workers (autovid.distributed), which take the
+    architectures of an update side by side; the settings are for the faster way, and say which
     (`SearchSettings.processes`).
     """
     began = time.monotonic() if began is None else began
@@ -101,11 +101,9 @@ def within_budget(
         with distributed.alone(threads):
             return rates_of(settings)
 
-    alone, each, number = distributed.broadcast_from_rank0(of_one), settings.archs_per_update or 1, distributed.size()
-    several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
-    shared = rates_of(several)
-    if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
-        return plan(several, shared)
+    alone, shared = distributed.broadcast_from_rank0(of_one), rates_of(settings)
+    if shared.update(settings.parts) < alone.update(settings.parts):
+        return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
     return plan(msgspec.structs.replace(settings, processes=1), alone)
 
 
