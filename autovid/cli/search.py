@@ -175,7 +175,8 @@ def _repeated(settings: "SearchSettings") -> str:
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
             words += ["--set", f"choice.{key}={value}"]
-    return shlex.join(["autovid", *words])
+    threads = f"OMP_NUM_THREADS={settings.threads} " if settings.threads else ""
+    return threads + shlex.join(["autovid", *words])
 
 
 def _by_table(args: argparse.Namespace, way: _Way) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 
 from autovid import distributed
 from autovid.data import FrameCache, VideoSet
@@ -77,9 +78,9 @@ def within_budget(
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
 
     `began`: when the seconds began, by `time.monotonic()`; by default now. What has gone by then is not planned.
-    With `threads`, one process of so many threads is measured, and the workers (autovid.distributed), which take the
-    architectures of an update side by side; the settings are for the faster way, and say which
-    (`SearchSettings.processes`).
+    On a CPU one thread is measured and all of them, and the settings say which is faster (`SearchSettings.threads`).
+    With `threads`, so many of one process are measured, and the workers (autovid.distributed), which take the
+    architectures of an update side by side; the settings are for the faster way (`SearchSettings.processes`).
     """
     began = time.monotonic() if began is None else began
     check_memory(space, settings, len(videos.classes), compute, constraints)
@@ -94,17 +95,24 @@ def within_budget(
         held_out = round(settings.held_out_fraction * len(videos.train))
         return plan_budget(settings, rates, seconds, spent(), held_out, len(videos.val))
 
-    if not threads:
+    most = threads or torch.get_num_threads()
+    if compute.device.type != "cpu" or (not threads and (most == 1 or distributed.size() > 1)):
         return plan(settings, rates_of(settings))
 
-    def of_one() -> Rates:
-        with distributed.alone(threads):
-            return rates_of(settings)
+    def of_one() -> tuple[Rates, int]:
+        measured = []
+        for number in (1, most):
+            with distributed.alone(number):
+                measured.append((rates_of(settings), number))
+        return min(measured, key=lambda one: one[0].update(settings.parts))
 
-    alone, shared = distributed.broadcast_from_rank0(of_one), rates_of(settings)
-    if shared.update(settings.parts) < alone.update(settings.parts):
-        return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
-    return plan(msgspec.structs.replace(settings, processes=1), alone)
+    alone, fastest = distributed.broadcast_from_rank0(of_one)
+    if threads:
+        shared = rates_of(settings)
+        if shared.update(settings.parts) < alone.update(settings.parts):
+            return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
+        settings = msgspec.structs.replace(settings, processes=1)
+    return plan(msgspec.structs.replace(settings, threads=fastest), alone)
 
 
 def plan_budget(

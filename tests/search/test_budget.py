@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autovid.cli import main, options
+from autovid.data import open_videos
 from autovid.errors import ConfigError
+from autovid.kernels.compute import Compute
+from autovid.kernels.machine import threads
 from autovid.run import RunDirectory
 from autovid.search import settings_for
-from autovid.search.budget import CHOOSING, LONGER, REST, SCORING, Rates, choice_within, plan_budget
+from autovid.search.budget import CHOOSING, LONGER, REST, SCORING, Rates, choice_within, plan_budget, within_budget
 from autovid.search.choice import passed_clips
 from autovid.search.settings import ChoiceSettings
 from autovid.space import load_space
@@ -73,6 +77,23 @@ def test_what_a_choice_cannot_use_goes_to_the_weights() -> None:
     assert passed_clips(few.choice, 58, 96) == passed_clips(
         ChoiceSettings(few.choice.candidates, 58, few.choice.random, 96, few.choice.calibration), 58
     )
+
+
+@pytest.mark.parametrize(("one", "all_of_them", "expected"), [(0.05, 0.06, 1), (0.06, 0.05, 2)])
+def test_the_faster_number_of_threads_is_planned_for(
+    one: float, all_of_them: float, expected: int, monkeypatch: pytest.MonkeyPatch, tiny_videos: Path
+) -> None:
+    def measure(*args: Any, **kwargs: Any) -> Rates:
+        return Rates((one if torch.get_num_threads() == 1 else all_of_them,) * 4, 0.001)
+
+    monkeypatch.setattr("autovid.search.budget.measure", measure)
+    videos, compute = open_videos(tiny_videos), Compute("cpu", "fp32")
+    with threads(2):
+        plan = within_budget(SPACE, videos, settings(), 600.0, compute)
+        assert torch.get_num_threads() == 2
+    assert plan.threads == expected
+    with threads(1):  # nothing to choose
+        assert within_budget(SPACE, videos, settings(), 600.0, compute).threads is None
 
 
 def test_a_time_that_is_too_short_says_how_much_is_needed() -> None:
