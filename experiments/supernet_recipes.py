@@ -1,13 +1,12 @@
 """How should a supernet learn? Recipes compared at equal time, by how well they rank what the table has trained alone.
 
-Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes --second RATIO
+Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes --second RATIO --divided RATIO
 After: autovid data synthetic bench -o DATA
-Not run: needs some hours of a core.
 
 Each recipe searches the band of the benchmark's space (3 % around 2.56 million MACs) with the space's proxy, but for
 what its row changes. Updates are as many as two cores do in the time in which one core does the proxy's 1,200 of one
-architecture: a second architecture, on the other core, takes `--second` times as long, which bench/side_by_side.py
-measures. Then:
+architecture. An update of two architectures side by side takes `--second` times as long, and one whose batch the cores
+divide `--divided` times: bench/side_by_side.py measures both. Then:
 
 - tau: Kendall's, of the supernet's losses on clips of val and the mean losses alone, over all architectures of the band
 - right: the share of these clips that the supernet knows, the mean over the band
@@ -18,12 +17,14 @@ A sandwich learns from the largest and the smallest architecture of the part's s
 """
 
 import argparse
+import dataclasses
 import json
 import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -42,12 +43,21 @@ Learn = Callable[[Supernet, SearchSpace, Choices, Literal["equal", "likelihood"]
 
 
 class Recipe(NamedTuple):
-    """A row: how many architectures an update has, on how many cores side by side, and what else differs."""
+    """A row: how many architectures an update has, what two cores share of it, and what else differs."""
 
     archs: int = 1
     rounds: int = 1  # architectures that one core takes one after the other in an update
+    divided: bool = False  # the batch, half of it for each core
     changes: Mapping[str, Any] = {}
+    proxy: Mapping[str, Any] = {}  # what differs in the space's proxy
     learn: Learn | None = None
+
+
+class Longer(NamedTuple):
+    """Time of an update on two cores, as a multiple of that of one architecture on one core."""
+
+    second: float  # of two architectures side by side
+    divided: float  # of one, whose batch both divide
 
 
 def sandwich(distilled: bool) -> Learn:
@@ -57,7 +67,7 @@ def sandwich(distilled: bool) -> Learn:
     def learn(self: Supernet, space: SearchSpace, choices: Choices, weighting: str, scale: str, lr: float) -> float:
         x, y = self._batch(WEIGHTS)
         self.net.train()
-        self.sgd.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         if space is not known.get("space"):  # once a part
             every, macs = every_architecture(space)
             known.update(space=space, ends=[every[macs.argmax()], every[macs.argmin()]])
@@ -71,33 +81,55 @@ def sandwich(distilled: bool) -> Learn:
                     answers = logits.detach().softmax(1)
                 torch.autograd.backward(loss / len(rows))
                 losses.append(float(loss.detach()))
-        for group in self.sgd.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr * group["rate"]
-        self.sgd.step()
+        self.optimizer.step()
         return float(np.mean(losses))
 
     return learn
 
 
+def divided(self: Supernet, space: SearchSpace, choices: Choices, weighting: str, scale: str, lr: float) -> float:
+    """Update the weights as two workers do that divide a batch, each with norms of its own half."""
+    x, y = self._batch(WEIGHTS)
+    self.net.train()
+    self.optimizer.zero_grad(set_to_none=True)
+    losses = []
+    with variance_needed():
+        for clips, labels in zip(x.chunk(2), y.chunk(2)):
+            loss = F.cross_entropy(self.logits(clips, space.architecture(choices[0]), "train"), labels)
+            torch.autograd.backward(loss / 2)
+            losses.append(float(loss.detach()))
+    for group in self.optimizer.param_groups:
+        group["lr"] = lr * group["rate"]
+    self.optimizer.step()
+    return float(np.mean(losses))
+
+
 RECIPES = {
     "one architecture an update": Recipe(),
+    "one, the batch divided": Recipe(divided=True, learn=divided),
     "two": Recipe(2),
     "four": Recipe(4, 2),
     "sandwich of four": Recipe(4, 2, learn=sandwich(False)),
     "sandwich of four, distilled": Recipe(4, 2, learn=sandwich(True)),
-    "last norms from 0": Recipe(changes={"norm_start": 0.0}),
-    "batches of 64": Recipe(2, changes={"archs_per_update": 1, "batch": 64}),
+    "last norms from 0": Recipe(proxy={"norm_start": 0.0}),
+    "batches of 64": Recipe(rounds=2, changes={"batch": 64}),
     "batches of 16": Recipe(changes={"batch": 16}),
+    "AdamW 0.003": Recipe(changes={"lr": 0.003}, proxy={"optimizer": "adamw"}),
+    "AdamW 0.01": Recipe(changes={"lr": 0.01}, proxy={"optimizer": "adamw"}),
 }
 
 
 def run(
-    name: str, recipe: Recipe, index: Path, out: Path, trained: Trained, seed: int, second: float
+    name: str, recipe: Recipe, index: Path, out: Path, trained: Trained, seed: int, longer: Longer
 ) -> dict[str, Any]:
     """Search by a recipe, and compare its supernet and its choice with the trainings alone."""
     space, videos = load_space("bench"), len(open_videos(index).train)
+    space = dataclasses.replace(space, proxy=msgspec.structs.replace(space.proxy, **recipe.proxy))
     parts = settings_for(space, proxy=True, videos=videos).parts
-    times = 1 / (recipe.rounds * (second if recipe.archs > 1 else 1.0))
+    each = longer.second if recipe.archs > 1 else longer.divided if recipe.divided else 1.0
+    times = 1 / (recipe.rounds * each)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     usual = Supernet.learn
     Supernet.learn = recipe.learn or usual  # type: ignore[assignment, method-assign]
@@ -129,15 +161,17 @@ def main() -> None:
     parser.add_argument(
         "--second", type=float, required=True, help="time of two architectures on two cores (1: of one)"
     )
+    parser.add_argument("--divided", type=float, required=True, help="time of one whose batch two cores divide")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
+    longer = Longer(args.second, args.divided)
     trained = Trained(autovid.load_benchmark("bench"), *BAND)
     for seed in range(args.seeds):
         for number, (name, recipe) in enumerate(RECIPES.items()):
             file = args.out / f"{number}-{seed}.json"
             if not file.exists():
-                result = run(name, recipe, args.index, args.out / f"{number}-{seed}", trained, seed, args.second)
+                result = run(name, recipe, args.index, args.out / f"{number}-{seed}", trained, seed, longer)
                 file.write_text(json.dumps(result) + "\n")
             print(file.read_text(), end="", flush=True)
     print("\n| Recipe | Updates | tau | Right | Percentile |\n|---|---:|---|---|---|")

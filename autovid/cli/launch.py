@@ -41,7 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add --processes, and --workers and the options that go with it."""
     parser.add_argument_group("workers, on this machine").add_argument(
         "--processes", type=options.positive, metavar="N",
-        help="workers that share the CPU, without Ray (default: 1, or what a search with a budget measures as faster)",
+        help="workers that share the CPU, without Ray (default: 1; a search with --budget and --archs-per-update 2 or "
+        "more measures whether two are faster)",
     )  # fmt: skip
     group = parser.add_argument_group("workers, on Ray")
     group.add_argument(

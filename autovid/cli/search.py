@@ -78,12 +78,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
-    """Return True if a second process is started: to measure, or because the run that goes on was planned for two."""
+    """Return True if a second process is started: to measure, or because the run that goes on was planned for two.
+
+    It has nothing to do where an update learns from one architecture.
+    """
     from autovid import distributed
     from autovid.search.run import planned
 
     if plan.budget is None or not args.resume or distributed.size() > 1:
-        return plan.budget is not None
+        return plan.budget is not None and (plan.settings.archs_per_update or 1) > 1
     known = planned(args.out or options.run_directory(f"search-{plan.space.name}", True), True)
     return known is not None and known.processes == 2
 
@@ -172,7 +175,8 @@ def _repeated(settings: "SearchSettings") -> str:
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
             words += ["--set", f"choice.{key}={value}"]
-    return shlex.join(["autovid", *words])
+    threads = f"OMP_NUM_THREADS={settings.threads} " if settings.threads else ""
+    return threads + shlex.join(["autovid", *words])
 
 
 def _by_table(args: argparse.Namespace, way: _Way) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,18 +19,25 @@ def is_faster(new: Callable[[], object], old: Callable[[], object], seconds: flo
     The two take turns for about `seconds`, at least three times each after a first, uncounted run; the quickest counts.
     On one thread, because threads that wait for each other on a busy machine measure the other programs.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         new(), old()
         best_new = best_old = float("inf")
         rounds, end = 0, time.perf_counter() + seconds
         while rounds < 3 or time.perf_counter() < end:
             best_new, best_old = min(best_new, _seconds(new)), min(best_old, _seconds(old))
             rounds += 1
-    finally:
-        torch.set_num_threads(threads)
     return best_new * MARGIN < best_old
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute with so many threads inside; None: with as many as outside."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(number or usual)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 def cpu_model() -> str:

@@ -4,12 +4,14 @@ A few updates and passes of every part are measured; then the plan is made, once
 has a say in it from then on: a resumed search, or the same one again, does the same steps.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 
 from autovid import distributed
 from autovid.data import FrameCache, VideoSet
@@ -27,9 +29,9 @@ from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
 
-LEARNING, SCORING, CHOOSING = 0.62, 0.08, 0.25  # of the time; the rest is for beginning and ending
+SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # of the time: the choice at most, beginning and ending; else, learning
 LONGER = 1.2  # an update in the search, with its records and other architectures, than one that is measured
-TRIALS = 6  # updates of each part that are measured, after a first one
+TRIALS = 6  # updates that are measured of a part with a tenth of them or more, after a first one; of others one
 FEWEST = 8  # updates of a part
 CANDIDATES = 64
 
@@ -76,9 +78,9 @@ def within_budget(
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
 
     `began`: when the seconds began, by `time.monotonic()`; by default now. What has gone by then is not planned.
-    With `threads`, one process of so many threads is measured, and the workers (autovid.distributed) with an
-    architecture each; the settings are for whichever does more architectures a second, and say which
-    (`SearchSettings.processes`).
+    On a CPU one thread is measured and all of them, and the settings say which is faster (`SearchSettings.threads`).
+    With `threads`, so many of one process are measured, and the workers (autovid.distributed), which take the
+    architectures of an update side by side; the settings are for the faster way (`SearchSettings.processes`).
     """
     began = time.monotonic() if began is None else began
     check_memory(space, settings, len(videos.classes), compute, constraints)
@@ -89,39 +91,57 @@ def within_budget(
     def rates_of(settings: SearchSettings) -> Rates:
         return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
 
-    if not threads:
-        return plan_budget(settings, rates_of(settings), seconds, spent())
+    def plan(settings: SearchSettings, rates: Rates) -> SearchSettings:
+        held_out = round(settings.held_out_fraction * len(videos.train))
+        return plan_budget(settings, rates, seconds, spent(), held_out, len(videos.val))
 
-    def of_one() -> Rates:
-        with distributed.alone(threads):
-            return rates_of(settings)
+    most = threads or torch.get_num_threads()
+    if compute.device.type != "cpu" or (not threads and (most == 1 or distributed.size() > 1)):
+        return plan(settings, rates_of(settings))
 
-    alone, each, number = distributed.broadcast_from_rank0(of_one), settings.archs_per_update or 1, distributed.size()
-    several = msgspec.structs.replace(settings, archs_per_update=max(each, number), processes=number)
-    shared = rates_of(several)
-    if max(each, number) / shared.update(settings.parts) > each / alone.update(settings.parts):
-        return plan_budget(several, shared, seconds, spent())
-    return plan_budget(msgspec.structs.replace(settings, processes=1), alone, seconds, spent())
+    def of_one() -> tuple[Rates, int]:
+        measured = []
+        for number in (1, most):
+            with distributed.alone(number):
+                measured.append((rates_of(settings), number))
+        return min(measured, key=lambda one: one[0].update(settings.parts))
+
+    alone, fastest = distributed.broadcast_from_rank0(of_one)
+    if threads:
+        shared = rates_of(settings)
+        if shared.update(settings.parts) < alone.update(settings.parts):
+            return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
+        settings = msgspec.structs.replace(settings, processes=1)
+    return plan(msgspec.structs.replace(settings, threads=fastest), alone)
 
 
-def plan_budget(settings: SearchSettings, rates: Rates, seconds: float, spent: float = 0.0) -> SearchSettings:
+def plan_budget(
+    settings: SearchSettings,
+    rates: Rates,
+    seconds: float,
+    spent: float = 0.0,
+    held_out: float = math.inf,
+    val: float = math.inf,
+) -> SearchSettings:
     """Return settings that take about `seconds`, of which `spent` have gone. Parts have their shares of the updates.
 
-    Raises ConfigError where the time is too short.
+    `held_out` and `val`: how many clips there are to choose by. Raises ConfigError where the time is too short.
     """
     total = sum(part.steps for part in settings.parts)
     each = LONGER * rates.update(settings.parts)
     left = max(0.0, seconds - spent)
-    updates = LEARNING * left / each
+    choice = choice_within(CHOOSING * left / rates.clip, held_out=held_out, val=val)
+    choosing = min(CHOOSING * left, passed_clips(choice, held_out, val) * rates.clip)
+    updates = ((1 - SCORING - REST) * left - choosing) / each
     fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
     if updates < fewest:
-        least = spent + fewest * each / LEARNING
+        least = spent + fewest * each / (1 - SCORING - REST - CHOOSING)
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip
     alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * left)))
-    changes = {"parts": tuple(parts), "choice": choice_within(CHOOSING * left / rates.clip), "budget": seconds}
+    changes = {"parts": tuple(parts), "choice": choice, "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=alpha_every, **changes)
 
 
@@ -130,19 +150,21 @@ def _scaled(part: PartSettings, factor: float) -> PartSettings:
     return msgspec.structs.replace(part, steps=steps, warmup=round(part.warmup / max(1, part.steps) * steps))
 
 
-def choice_within(clips: float, most: ChoiceSettings | None = None) -> ChoiceSettings:
+def choice_within(
+    clips: float, most: ChoiceSettings | None = None, held_out: float = math.inf, val: float = math.inf
+) -> ChoiceSettings:
     """Return the largest choice that passes so many clips; 64 random architectures stay, on fewer clips if need be.
 
-    `most`: taken where that is less.
+    `most`: taken where that is less. `held_out` and `val`: how many clips there are to choose by.
     """
-    if most is not None and passed_clips(most) <= clips:
+    if most is not None and passed_clips(most, held_out, val) <= clips:
         return most
-    for candidates, val, first, calibration in (
+    for candidates, val_clips, first, calibration in (
         (CANDIDATES, 2048, 256, 256), (CANDIDATES, 1024, 128, 128), (CANDIDATES, 512, 128, 128), (32, 256, 128, 64),
         (32, 128, 64, 64), (16, 128, 64, 32), (16, 64, 32, 32),
     ):  # fmt: skip
-        choice = ChoiceSettings(candidates, first, 64, val, calibration)
-        if passed_clips(choice) <= clips:
+        choice = ChoiceSettings(candidates, first, 64, val_clips, calibration)
+        if passed_clips(choice, held_out, val) <= clips:
             break
     return choice
 
@@ -157,11 +179,14 @@ def measure(
     workers: int = 0,
     cache: FrameCache | None = None,
 ) -> Rates:
-    """Time updates and forward passes of every part with a supernet that is thrown away; all workers get rank 0's."""
+    """Time updates and forward passes of every part with a supernet that is thrown away; all workers get rank 0's.
+
+    A part with few of the updates is timed by one, so that measuring takes little of the time.
+    """
     check_for_search(videos)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
-    feasibility = Feasibility(space, constraints)
+    feasibility, total = Feasibility(space, constraints), settings.steps
     for clips in (WEIGHTS, HELD_OUT):  # into the cache: most of a search's frames come from there
         for _ in supernet.batches(clips, 0, 1 + TRIALS):
             pass
@@ -175,9 +200,9 @@ def measure(
         ahead = problem.sample(AHEAD, rng)
         number = settings.archs_per_update or 1
         drawing = number * (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
-        seconds = []
-        for step in range(1 + TRIALS):
-            supernet.begin_step(step, 1 + TRIALS)
+        seconds, trials = [], TRIALS if part.steps >= total / 10 else 1
+        for step in range(1 + trials):
+            supernet.begin_step(step, 1 + trials)
             start = time.perf_counter()
             rows = ahead.take(range(step * number, (step + 1) * number), axis=0, mode="wrap")
             supernet.learn(problem.space, rows, "equal", "mean", part.lr)

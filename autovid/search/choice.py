@@ -228,14 +228,15 @@ def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64]
     return alive[0], np.concatenate(losses[alive[0]]), np.concatenate(right[alive[0]])
 
 
-def passed_clips(settings: ChoiceSettings) -> int:
-    """Return how many clips pass the network in a choice whose clips do not end."""
-    total, field, new = 0, settings.candidates, settings.clips
-    for number in range(max(1, math.ceil(math.log2(max(1, field))))):
-        total += field * new
-        field, new = -(-field // 2), settings.clips * 2**number  # as many as all before
+def passed_clips(settings: ChoiceSettings, held_out: float = math.inf, val: float = math.inf) -> int:
+    """Return how many clips pass the network in a choice, where there are so many held-out and validation clips."""
+    total, field, seen, until = 0, settings.candidates, 0.0, min(held_out, float(settings.clips))
+    for _ in range(max(1, math.ceil(math.log2(max(1, field))))):
+        total += field * int(until - seen)
+        field = -(-field // 2)
+        seen, until = until, min(held_out, 2 * until)
     rivals = 1 + settings.random
-    return total + (settings.candidates + rivals) * settings.calibration + rivals * settings.val_clips
+    return total + (settings.candidates + rivals) * settings.calibration + rivals * int(min(val, settings.val_clips))
 
 
 def choose(

@@ -16,6 +16,7 @@ from autovid.data import FaultLog, FrameCache, VideoSet
 from autovid.data.index import check_for_search
 from autovid.errors import ConfigError, CostRangeError, RunError
 from autovid.kernels.compute import Compute, Precision
+from autovid.kernels.machine import threads
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.directory import differences
 from autovid.search.choice import EVIDENCE, choose
@@ -75,7 +76,7 @@ def search(
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     check_memory(space, settings, len(videos.classes), compute, constraints)
-    with shared_run(out, config, kind="search", resume=resume) as run:
+    with shared_run(out, config, kind="search", resume=resume) as run, threads(settings.threads):
         if run.locked:
             keep_inputs(run, space, constraints)
             run.log(f"decoded frames in memory: {kept}")

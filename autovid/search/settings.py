@@ -14,7 +14,7 @@ from autovid.search.strategies import STRATEGIES
 from autovid.search.strategy import strategy_settings, takes
 from autovid.space import SearchSpace
 from autovid.space.checks import check_crop, check_frames
-from autovid.space.schema import JOINT, Part, PartProxy, Positive, Proxy, Strict
+from autovid.space.schema import JOINT, Part, PartProxy, Positive, Proxy, Strict, WeightOptimizer
 
 RISE = 0.1  # of all updates, in which the learning rate of one cycle rises
 OPTIONS = {  # of strategies, that are also flags and keys of a recipe
@@ -84,7 +84,8 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     score: str = "supernet"  # or training, or table:NAME
     options: dict[str, Any] = msgspec.field(default_factory=dict)  # of the strategy
     score_clips: int = 256  # held-out clips that architectures are scored on after the updates, always the same
-    momentum: float = 0.9
+    optimizer: WeightOptimizer = "sgd"  # of the weights
+    momentum: float = 0.9  # of AdamW: beta 1
     weight_decay: float = 5e-5
     archs_per_update: int | None = None  # None: as many as the strategy wants
     split: Literal["architectures", "batch"] = "architectures"  # what workers divide among them
@@ -100,6 +101,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     proxy: bool = False
     budget: float | None = None  # seconds that the steps were planned for, once
     processes: int | None = None  # of one machine, which were measured as the fastest then
+    threads: int | None = None  # of one process on a CPU, which were, too
 
     @property
     def steps(self) -> int:
@@ -253,6 +255,7 @@ def _parts(
 def _learning(proxy: Proxy) -> dict[str, Any]:
     """Return how a supernet learns with a proxy."""
     return {
+        "optimizer": proxy.optimizer,
         "archs_per_update": proxy.archs_per_update,
         "alpha_every": proxy.alpha_every,
         "schedule": "one_cycle",

@@ -45,6 +45,7 @@ from autovid.space.space import MacsTable
 
 WEIGHTS, HELD_OUT = 0, 1  # the two sets of training videos
 CLASSIFIER = "sites.classifier."  # both of its layers
+BETA2 = 0.95  # of AdamW: with 0.99 the squares still hold the large gradients of the first updates when 100 are done
 
 
 class Deal(NamedTuple):
@@ -76,6 +77,7 @@ class Supernet:
         self.choice = settings.choice or ChoiceSettings()
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         labels = [video.label for video in parts[HELD_OUT]]
+        self.held_out = len(labels)  # clips
         self.chance = Chance.of({*labels} if settings.balance else labels, self.classes)
         self._loaders = [
             ClipLoader(
@@ -102,7 +104,11 @@ class Supernet:
             rate = self.settings.classifier_rate if name.startswith(CLASSIFIER) else 1.0
             rates.setdefault(rate, []).append(weight)
         groups = [{"params": weights, "rate": rate} for rate, weights in rates.items()]
-        self.sgd = torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=decay)
+        self.optimizer: torch.optim.Optimizer
+        if self.settings.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(groups, lr, (momentum, BETA2), weight_decay=decay, fused=True)
+        else:  # its fused step refuses weights of which some have had no gradient yet
+            self.optimizer = torch.optim.SGD(groups, lr, momentum=momentum, weight_decay=decay)
         self._streams = [None, None]
 
     def begin_step(self, step: int, last: int) -> None:
@@ -121,7 +127,7 @@ class Supernet:
         x, y = self._batch(WEIGHTS)
         factor = float(len(y) * distributed.size()) if scale == "sum" else 1.0
         self.net.train()
-        self.sgd.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         weights, loss_K = StreamingSoftmax(), np.zeros(len(choices))
         seeds = torch.randint(2**62, (len(choices),)).tolist()  # an architecture's dropout is the same on any worker
         deal = self.deal(space, choices)
@@ -141,9 +147,9 @@ class Supernet:
         self._scale_gradients(math.exp(weights.largest - everyone.largest) / everyone.total)
         share_gradients = distributed.add_gradients if deal.apart else distributed.average_gradients
         share_gradients(self.net.parameters())
-        for group in self.sgd.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("rate", 1.0)  # the groups of an older checkpoint say nothing
-        self.sgd.step()
+        self.optimizer.step()
         return float(loss_K.mean())
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "held-out", clips: int | None = None) -> Scores:

@@ -234,11 +234,11 @@ class SearchTask(Task):
         return {} if log_probs is None else {decisions[d].name: log_probs[d] for d in self.problem.searched}
 
     def state(self) -> TaskState:
-        supernet = self.supernet
+        supernet, settings = self.supernet, self.settings
         return TaskState(
             model=dict(supernet.net.state_dict()) if supernet else {},
             optim={
-                "sgd": supernet.sgd.state_dict() if supernet else {},
+                settings.optimizer: supernet.optimizer.state_dict() if supernet else {},
                 "strategy": self.strategy.state(),
                 "ahead": torch.from_numpy(self._ahead.copy()),
             },
@@ -264,7 +264,7 @@ class SearchTask(Task):
         self._enter(state.info["part"])
         if self.supernet is not None:
             self.supernet.net.load_state_dict(state.model)
-            self.supernet.sgd.load_state_dict(state.optim["sgd"])
+            self.supernet.optimizer.load_state_dict(state.optim[self.settings.optimizer])
         self.strategy.load(state.optim["strategy"])
         self._ahead = state.optim["ahead"].numpy()
         self.monitor.restore(state.info["monitor"])

@@ -1,6 +1,6 @@
 """The schema of a search-space file and of an architecture file: strict structs, read by `autovid.config`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -122,6 +122,7 @@ class PartProxy(Strict, frozen=True):
     arch_lr: Rate
 
 
+WeightOptimizer = Literal["sgd", "adamw"]
 JOINT = "joint"
 """The name of the phase behind the parts, in which all decisions are open together."""
 
@@ -137,6 +138,7 @@ class Proxy(Strict, frozen=True):
         joint: a phase behind the last part that draws all decisions together.
         archs_per_update: architectures that an update of the weights learns from.
         alpha_every: updates of the weights for one of the prior.
+        optimizer: of the weights. AdamW's momentum and weight decay are the recipe's, too.
         classifier_rate: the learning rate of the classifier, as a multiple of the other weights'; with few clips in a
             batch its own would kill the units of its hidden layer.
         norm_start: where the scale of norms starts that start at 0 in the papers' recipe.
@@ -152,6 +154,7 @@ class Proxy(Strict, frozen=True):
     joint: PartProxy | None = None
     archs_per_update: Positive = 1
     alpha_every: Positive = 8
+    optimizer: WeightOptimizer = "sgd"
     classifier_rate: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
     norm_start: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     held_out_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2

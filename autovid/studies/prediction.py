@@ -154,8 +154,10 @@ class SearchWork:
         times = machine.seconds(operations)
         forward = sum(time for time, one in zip(times, operations) if not one.backward)
         each = 4 * trace.weights / self.tensors  # bytes of a tensor of weights
-        sgd = [_of("elementwise", numbers * each) for numbers in SGD]
-        compute = learned * sum(times) + scored / every * forward + self.tensors * sum(machine.seconds(sgd))
+        step = self.tensors * sum(machine.seconds([_of("elementwise", numbers * each) for numbers in SGD]))
+        if self._settings.optimizer == "adamw":  # fused, as in a training
+            step = sum(machine.seconds([optimizer_operation(trace.weights, True)]))
+        compute = learned * sum(times) + scored / every * forward + step
         reading = (1 + 1 / every) * self.batch / workers * self.clip_seconds(machine) / machine.cores
         if workers == 1:
             return StepSeconds(compute, 0.0, reading, machine.device == "cuda")

@@ -135,7 +135,7 @@ def choose_again(
         start = time.perf_counter()
         supernet.score(searched.space, problem.sample(1, np.random.default_rng(settings.seed)))
         clip = (time.perf_counter() - start) / settings.batch
-        supernet.choice = choice_within(seconds / clip, settings.choice)
+        supernet.choice = choice_within(seconds / clip, settings.choice, supernet.held_out, len(videos.val))
         return choose(supernet, strategy, problem, videos, show)
 
 

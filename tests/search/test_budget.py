@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from autovid.cli import main, options
+from autovid.data import open_videos
 from autovid.errors import ConfigError
+from autovid.kernels.compute import Compute
+from autovid.kernels.machine import threads
 from autovid.run import RunDirectory
 from autovid.search import settings_for
-from autovid.search.budget import CHOOSING, LEARNING, LONGER, Rates, choice_within, plan_budget
+from autovid.search.budget import CHOOSING, LONGER, REST, SCORING, Rates, choice_within, plan_budget, within_budget
 from autovid.search.choice import passed_clips
 from autovid.search.settings import ChoiceSettings
 from autovid.space import load_space
@@ -43,12 +47,13 @@ def test_a_plan_takes_its_time(seconds: float) -> None:
     before = settings()
     plan = plan_budget(before, RATES, seconds)
     learning = LONGER * sum(part.steps * rate for part, rate in zip(plan.parts, RATES.updates))
-    assert learning == pytest.approx(LEARNING * seconds, rel=0.05)  # steps are whole numbers
+    assert plan.choice is not None
+    choosing = min(CHOOSING * seconds, passed_clips(plan.choice) * RATES.clip)
+    assert learning + choosing == pytest.approx((1 - SCORING - REST) * seconds, rel=0.05)  # steps are whole numbers
     shares = [part.steps / sum(one.steps for one in plan.parts) for part in plan.parts]
     asked = [part.steps / sum(one.steps for one in before.parts) for part in before.parts]
     # A part's steps are rounded to whole ones, of some hundred and more; float64 adds 1e-15, on any machine the same.
     assert shares == pytest.approx(asked, abs=0.02)
-    assert plan.choice is not None
     assert plan.choice.random >= 64
     assert passed_clips(plan.choice) * RATES.clip <= CHOOSING * seconds
     assert plan.budget == seconds
@@ -61,6 +66,34 @@ def test_what_has_gone_is_not_planned_again() -> None:
         assert part.steps == expected.steps
     with pytest.raises(ConfigError, match=r"a budget of 600 s is too short.*give 6\d\d s or more"):
         plan_budget(settings(), RATES, 600.0, spent=600.0)
+
+
+def test_what_a_choice_cannot_use_goes_to_the_weights() -> None:
+    many, few = plan_budget(settings(), RATES, 600.0), plan_budget(settings(), RATES, 600.0, 0.0, 58, 96)
+    assert few.choice is not None
+    assert many.choice is not None
+    assert few.steps > many.steps
+    assert passed_clips(few.choice, 58, 96) < passed_clips(many.choice) * 0.8
+    assert passed_clips(few.choice, 58, 96) == passed_clips(
+        ChoiceSettings(few.choice.candidates, 58, few.choice.random, 96, few.choice.calibration), 58
+    )
+
+
+@pytest.mark.parametrize(("one", "all_of_them", "expected"), [(0.05, 0.06, 1), (0.06, 0.05, 2)])
+def test_the_faster_number_of_threads_is_planned_for(
+    one: float, all_of_them: float, expected: int, monkeypatch: pytest.MonkeyPatch, tiny_videos: Path
+) -> None:
+    def measure(*args: Any, **kwargs: Any) -> Rates:
+        return Rates((one if torch.get_num_threads() == 1 else all_of_them,) * 4, 0.001)
+
+    monkeypatch.setattr("autovid.search.budget.measure", measure)
+    videos, compute = open_videos(tiny_videos), Compute("cpu", "fp32")
+    with threads(2):
+        plan = within_budget(SPACE, videos, settings(), 600.0, compute)
+        assert torch.get_num_threads() == 2
+    assert plan.threads == expected
+    with threads(1):  # nothing to choose
+        assert within_budget(SPACE, videos, settings(), 600.0, compute).threads is None
 
 
 def test_a_time_that_is_too_short_says_how_much_is_needed() -> None:
@@ -106,7 +139,7 @@ def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
 ) -> None:
     monkeypatch.setattr("autovid.search.budget.measure", lambda *args, **kwargs: Rates((54.0,) * 4, 3.0))
     few = ChoiceSettings(candidates=2, clips=4, random=2, val_clips=4, calibration=4)
-    monkeypatch.setattr("autovid.search.budget.choice_within", lambda clips: few)
+    monkeypatch.setattr("autovid.search.budget.choice_within", lambda clips, **kwargs: few)
     words = ["search", "--space", "tiny", "--data", str(tiny_videos), "--flops", "0.0075:0.008", *SMALL]
     budgeted = [*words, "--budget", "60m", "-o", str(tmp_path / "run")]
     monkeypatch.setattr("sys.argv", ["autovid", *budgeted])
