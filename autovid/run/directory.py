@@ -89,7 +89,7 @@ class RunDirectory:
         lock = _RunLock(path / _LOCK)
         try:
             with explained(f"cannot set up {path}"):
-                run = cls(path, _set_up(path, settings, resume), lock)
+                run = cls(path, _set_up(path, settings, config, resume), lock)
                 run._clean_up()
                 return run
         except BaseException:
@@ -309,8 +309,11 @@ def _refuse_foreign(path: Path) -> None:
         raise RunError(f"{path} is not a run directory and not empty; choose another -o")
 
 
-def _set_up(path: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """Write config.yaml of a new run, or compare that of an existing one; return its content."""
+def _set_up(path: Path, settings: dict[str, Any], config: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """Write config.yaml of a new run, or compare that of an existing one; return its content.
+
+    `settings` are all of `config`, as the file gives them back.
+    """
     _refuse_foreign(path)
     file = path / "config.yaml"
     if not file.exists():  # also after a process that was killed before it wrote one
@@ -319,7 +322,7 @@ def _set_up(path: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any
     elif not resume:
         raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
     saved = read_config(file)
-    if different := differences(saved, settings):
+    if different := differences(with_defaults(saved, config), settings):
         raise RunError(f"{path} was made with another configuration ({'; '.join(different)}); choose another -o")
     return saved
 
@@ -357,6 +360,21 @@ def config_hash(config: dict[str, Any]) -> str:
     """Return the sha256 of everything but the keys in FREE, which may differ between two halves of a run."""
     settings = {key: value for key, value in config.items() if key not in FREE}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def with_defaults(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return what config.yaml has `recorded`, with the defaults of settings that autovid did not have at that time.
+
+    `config` has the settings as structs, whose fields have defaults.
+    """
+    filled = dict(recorded)
+    for key, value in config.items():
+        if isinstance(value, msgspec.Struct) and isinstance(recorded.get(key), dict):
+            known = {field.name: field.default for field in msgspec.structs.fields(value)}
+            own = {name: one for name, one in known.items() if one is not msgspec.NODEFAULT}
+            own = {name: msgspec.to_builtins(one) for name, one in own.items()}
+            filled[key] = with_defaults({**own, **recorded[key]}, {name: getattr(value, name) for name in known})
+    return filled
 
 
 def differences(recorded: dict[str, Any], settings: dict[str, Any]) -> list[str]:

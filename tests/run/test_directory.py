@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from toy import CONFIG, start
 
@@ -99,6 +100,35 @@ def test_another_configuration_is_refused_naming_the_key(tmp_path: Path, change:
     assert contents(tmp_path / "run" / "config.yaml") == before
     start(tmp_path / "run", resume=True).close()  # the refusal, traceback and all, holds no lock
     del refusal
+
+
+class Inner(msgspec.Struct):
+    rate: float
+    clip: float | None = None
+
+
+class Outer(msgspec.Struct):
+    inner: Inner
+    seed: int = 0
+    threads: int | None = None
+    names: list[str] = msgspec.field(default_factory=list)
+
+
+def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path: Path) -> None:
+    config = {"settings": {"inner": {"rate": 0.5}, "seed": 3, "names": []}}
+    RunDirectory.create_or_resume(tmp_path / "run", config, kind="search").close()
+    before = contents(tmp_path / "run" / "config.yaml")
+    newer = Outer(Inner(0.5), 3)
+    RunDirectory.create_or_resume(tmp_path / "run", {"settings": newer}, kind="search", resume=True).close()
+    assert contents(tmp_path / "run" / "config.yaml") == before
+    for change, says in (
+        (Outer(Inner(0.5), 3, threads=2), "settings.threads: None there, 2 now"),
+        (Outer(Inner(0.5, clip=1.0), 3), "settings.inner.clip: None there, 1.0 now"),
+        (Outer(Inner(0.25), 3), "settings.inner.rate: 0.5 there, 0.25 now"),
+        (Outer(Inner(0.5)), "settings.seed: 3 there, 0 now"),
+    ):
+        with pytest.raises(RunError, match=says):
+            RunDirectory.create_or_resume(tmp_path / "run", {"settings": change}, kind="search", resume=True)
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
