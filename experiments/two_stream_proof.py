@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import autovid
+from autovid.api import SearchRun
 from autovid.data.synthetic import SyntheticRecipe, write_synthetic
 from autovid.search import read_search
 from autovid.search.constraints import final_constraints
@@ -33,7 +34,7 @@ def networks(run: Path) -> list[Architecture]:
     searched = read_search(run)
     problem = whole_problem(searched.space, final_constraints(searched.constraints, searched.space))
     rows = problem.sample(RIVALS, np.random.default_rng((*b"two_stream", 0)), distinct=True)
-    return [autovid.SearchRun(run).derive(), *(searched.space.architecture(row) for row in rows)]
+    return [SearchRun(run).derive(), *(searched.space.architecture(row) for row in rows)]
 
 
 def accuracy(arch: Architecture, out: Path, videos: Path, seed: int) -> float:
