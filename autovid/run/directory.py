@@ -322,7 +322,7 @@ def _set_up(path: Path, settings: dict[str, Any], config: dict[str, Any], resume
     elif not resume:
         raise RunError(f"{path} holds a run already; go on with --resume, or choose another -o")
     saved = read_config(file)
-    if different := differences(with_defaults(saved, config), settings):
+    if different := differences(with_defaults(saved, config), with_defaults(settings, config)):
         raise RunError(f"{path} was made with another configuration ({'; '.join(different)}); choose another -o")
     return saved
 
@@ -363,8 +363,9 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def with_defaults(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return what config.yaml has `recorded`, with the defaults of settings that autovid did not have at that time.
+    """Return what config.yaml has `recorded`, with the defaults of settings that are not there.
 
+    These are settings that autovid did not have at that time, or that are left out where they have their defaults.
     `config` has the settings as structs, whose fields have defaults.
     """
     filled = dict(recorded)

@@ -345,7 +345,7 @@ def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
     length = {"epochs": recorded_recipe(run.config).epochs}
     planned = {**run.config, "recipe": {**run.config["recipe"], **length}}
     config = train_config(arch, videos, recipe)
-    if different := differences(with_defaults(planned, config), full_config(config, KIND)):
+    if different := differences(with_defaults(planned, config), with_defaults(full_config(config, KIND), config)):
         raise RunError(
             f"{path} was trained otherwise than this baseline ({'; '.join(different)}); "
             f"give {path / 'architecture.yaml'} instead, and it is trained here"

@@ -314,7 +314,7 @@ def refuse_other_length(out: Path, config: dict[str, Any]) -> None:
     if not (out / "config.yaml").is_file():
         return
     saved = with_defaults(RunDirectory.open(out).config, config)
-    keys = {line.partition(":")[0] for line in differences(saved, full_config(config, KIND))}
+    keys = {line.partition(":")[0] for line in differences(saved, with_defaults(full_config(config, KIND), config))}
     planned, requested = (one.get("recipe", {}).get("epochs", 0) for one in (saved, config))
     if "recipe.epochs" in keys and keys <= {"recipe.epochs", "recipe.warmup"} and requested > planned:
         raise RunError(

@@ -102,7 +102,7 @@ def test_another_configuration_is_refused_naming_the_key(tmp_path: Path, change:
     del refusal
 
 
-class Inner(msgspec.Struct):
+class Inner(msgspec.Struct, omit_defaults=True):
     rate: float
     clip: float | None = None
 
@@ -119,6 +119,8 @@ def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path: Path) ->
     RunDirectory.create_or_resume(tmp_path / "run", config, kind="search").close()
     before = contents(tmp_path / "run" / "config.yaml")
     newer = Outer(Inner(0.5), 3)
+    for again in (False, True):  # what is not written, because it is a default, is no difference either
+        RunDirectory.create_or_resume(tmp_path / "new", {"settings": newer}, kind="search", resume=again).close()
     RunDirectory.create_or_resume(tmp_path / "run", {"settings": newer}, kind="search", resume=True).close()
     assert contents(tmp_path / "run" / "config.yaml") == before
     for change, says in (
