@@ -2,11 +2,13 @@
 
 Command: python experiments/supernet_recipes.py DATA/bench.csv -o runs/recipes --second RATIO --divided RATIO
 After: autovid data synthetic bench -o DATA
+Not run: needs two to five minutes of a core for a row and a seed; what seed 0 of some rows gave is in docs/research.md.
 
 Each recipe searches the band of the benchmark's space (3 % around 2.56 million MACs) with the space's proxy, but for
 what its row changes. Updates are as many as two cores do in the time in which one core does the proxy's 1,200 of one
 architecture. An update of two architectures side by side takes `--second` times as long, and one whose batch the cores
-divide `--divided` times: bench/side_by_side.py measures both. Then:
+divide `--divided` times. `bench/side_by_side.py --space bench -k 1 2` measures both: its times on two processes,
+divided by that of one architecture on one thread. Then:
 
 - tau: Kendall's, of the supernet's losses on clips of val and the mean losses alone, over all architectures of the band
 - right: the share of these clips that the supernet knows, the mean over the band

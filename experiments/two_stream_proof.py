@@ -2,6 +2,7 @@
 
 Command: python experiments/two_stream_proof.py runs/search-two_stream -o runs/two-stream-proof
 After: make search
+Not run: needs half an hour of a core.
 
 All nine cost 1.37 to 1.43 GFLOPs at 32 frames of 160 x 160, and are trained on the embedded videos at proxy scale: 16
 frames of 32 x 32, batches of 32, AdamW, 40 epochs, from one seed. Then all are judged by 960 new videos of the same

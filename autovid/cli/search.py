@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if way.score != "supernet":
         return _by_table(args, way)
+    if args.threads and (args.processes or args.workers_of_run):
+        raise ConfigError("--threads are those of one process; leave out --processes and --workers")
     training.read_hardware(args)
     plan = _flags(args, way.strategy) if way.loaded is None else _experiment(args, way.loaded)
     if plan is None:
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _tries_two(args: argparse.Namespace, plan: "_Plan") -> bool:
     """Return True if a second process is started: to measure, or because the run that goes on was planned for two.
 
-    It has nothing to do where an update learns from one architecture.
+    A second process has no work where an update learns from one architecture.
     """
     from autovid import distributed
     from autovid.search.run import planned
@@ -175,8 +177,8 @@ def _repeated(settings: "SearchSettings") -> str:
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
             words += ["--set", f"choice.{key}={value}"]
-    threads = f"OMP_NUM_THREADS={settings.threads} " if settings.threads else ""
-    return threads + shlex.join(["autovid", *words])
+    words += ["--threads", str(settings.threads)] if settings.threads and "--threads" not in words else []
+    return shlex.join(["autovid", *words])
 
 
 def _by_table(args: argparse.Namespace, way: _Way) -> int:
@@ -274,6 +276,7 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
     if args.processes and args.archs_per_update is None and settings.archs_per_update is not None:
         several = max(settings.archs_per_update, args.processes)  # one for each process
         settings = msgspec.structs.replace(settings, archs_per_update=several)
+    settings = msgspec.structs.replace(settings, threads=args.threads)
     if args.dry_run:
         data, workers = videos.size, args.workers_of_run or 1
         about = f"search {space.name}"
@@ -301,7 +304,7 @@ def _experiment(args: argparse.Namespace, loaded: "LoadedSearch") -> _Plan | Non
     if videos is None:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     launch.note(loaded.experiment.workers)
-    settings = loaded.settings(len(videos.train))
+    settings = msgspec.structs.replace(loaded.settings(len(videos.train)), threads=args.threads)
     return _Plan(loaded.space, videos, source, settings, loaded.constraints)
 
 

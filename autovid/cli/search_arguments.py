@@ -11,7 +11,7 @@ USED_BY = {  # of options that not every score uses, by the names of their value
     **dict.fromkeys(("frames", "crop", "stride", "jitter", "dry_run"), (SUPERNET, TRAINING)),
     **dict.fromkeys(("samples", "beta", "cost_gradient", "open_prior", "likelihood", "in_range"), (SUPERNET,)),
     **dict.fromkeys(("budget", "arch_lr", "archs_per_update", "split", "alpha_every"), (SUPERNET,)),
-    **dict.fromkeys(("held_out_fraction", "processes", "workers_of_run", "hardware"), (SUPERNET,)),
+    **dict.fromkeys(("held_out_fraction", "threads", "processes", "workers_of_run", "hardware"), (SUPERNET,)),
     **dict.fromkeys(("cpus_per_worker", "gpus_per_worker"), (SUPERNET,)),
     **dict.fromkeys(("n", "searched", "warmup", "augment", "weight_decay"), (TRAINING,)),
     **dict.fromkeys(("cpus_per_trial", "gpus_per_trial", "at_once"), (TRAINING,)),
@@ -63,6 +63,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _method_arguments(parser)
     _recipe_arguments(parser)
     launch.arguments(parser)
+    parser.add_argument_group("workers, on this machine").add_argument(
+        "--threads", type=options.positive, metavar="N",
+        help="threads of one process on a CPU (default: all; a search with --budget measures whether one is faster)",
+    )  # fmt: skip
     search_by_training.arguments(parser)
     options.machine(parser)
     parser.set_defaults(seed=None, precision=None)  # an experiment has its own

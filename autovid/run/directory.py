@@ -312,7 +312,7 @@ def _refuse_foreign(path: Path) -> None:
 def _set_up(path: Path, settings: dict[str, Any], config: dict[str, Any], resume: bool) -> dict[str, Any]:
     """Write config.yaml of a new run, or compare that of an existing one; return its content.
 
-    `settings` are all of `config`, as the file gives them back.
+    `settings` is `config` as the file gives it back.
     """
     _refuse_foreign(path)
     file = path / "config.yaml"
@@ -366,15 +366,16 @@ def with_defaults(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str,
     """Return what config.yaml has `recorded`, with the defaults of settings that are not there.
 
     These are settings that autovid did not have at that time, or that are left out where they have their defaults.
-    `config` has the settings as structs, whose fields have defaults.
+    `config` has the settings as structs; of these, and of those in their fields, plain defaults are taken.
     """
     filled = dict(recorded)
     for key, value in config.items():
         if isinstance(value, msgspec.Struct) and isinstance(recorded.get(key), dict):
-            known = {field.name: field.default for field in msgspec.structs.fields(value)}
+            known = {field.encode_name: field.default for field in msgspec.structs.fields(value)}
             own = {name: one for name, one in known.items() if one is not msgspec.NODEFAULT}
+            inner = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
             own = {name: msgspec.to_builtins(one) for name, one in own.items()}
-            filled[key] = with_defaults({**own, **recorded[key]}, {name: getattr(value, name) for name in known})
+            filled[key] = with_defaults({**own, **recorded[key]}, inner)
     return filled
 
 

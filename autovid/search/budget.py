@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from autovid import distributed
-from autovid.data import FrameCache, VideoSet
+from autovid.data import FrameCache, VideoSet, hold_out
 from autovid.data.index import check_for_search
 from autovid.errors import ConfigError
+from autovid.kernels import machine
 from autovid.kernels.compute import Compute
 from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
@@ -29,9 +30,10 @@ from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
 
-SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # of the time: the choice at most, beginning and ending; else, learning
+SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # shares of the time; the choice may take less. The rest is for learning.
+CLEARLY = 0.9  # of one thread's time: what all threads may take to be preferred; they get in the way of other programs
 LONGER = 1.2  # an update in the search, with its records and other architectures, than one that is measured
-TRIALS = 6  # updates that are measured of a part with a tenth of them or more, after a first one; of others one
+TRIALS = 6  # updates of a part that are measured, after a first one; one in a part with less than a tenth of all
 FEWEST = 8  # updates of a part
 CANDIDATES = 64
 
@@ -78,9 +80,11 @@ def within_budget(
     """Measure, and return settings that take about `seconds`. Raises ConfigError where the time is too short.
 
     `began`: when the seconds began, by `time.monotonic()`; by default now. What has gone by then is not planned.
-    On a CPU one thread is measured and all of them, and the settings say which is faster (`SearchSettings.threads`).
-    With `threads`, so many of one process are measured, and the workers (autovid.distributed), which take the
-    architectures of an update side by side; the settings are for the faster way (`SearchSettings.processes`).
+    On a CPU, where the settings say nothing of threads, one thread is measured and all of them. All are taken where
+    they are clearly faster (`SearchSettings.threads`).
+    `threads`: those that one process has, where a second process was started. Then one process is measured, and both
+    (autovid.distributed), which take the architectures of an update side by side. The settings are for what is faster
+    (`SearchSettings.processes`).
     """
     began = time.monotonic() if began is None else began
     check_memory(space, settings, len(videos.classes), compute, constraints)
@@ -92,19 +96,22 @@ def within_budget(
         return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
 
     def plan(settings: SearchSettings, rates: Rates) -> SearchSettings:
-        held_out = round(settings.held_out_fraction * len(videos.train))
+        held_out = len(hold_out(videos.train, settings.held_out_fraction, settings.seed)[HELD_OUT])
         return plan_budget(settings, rates, seconds, spent(), held_out, len(videos.val))
 
     most = threads or torch.get_num_threads()
-    if compute.device.type != "cpu" or (not threads and (most == 1 or distributed.size() > 1)):
-        return plan(settings, rates_of(settings))
+    if settings.threads or compute.device.type != "cpu" or (not threads and (most == 1 or distributed.size() > 1)):
+        with machine.threads(settings.threads if distributed.size() == 1 else None):
+            return plan(settings, rates_of(settings))
 
     def of_one() -> tuple[Rates, int]:
-        measured = []
-        for number in (1, most):
-            with distributed.alone(number):
-                measured.append((rates_of(settings), number))
-        return min(measured, key=lambda one: one[0].update(settings.parts))
+        with distributed.alone(1):
+            one = rates_of(settings)
+        with distributed.alone(most):
+            all_of_them = rates_of(settings)
+        if all_of_them.update(settings.parts) < CLEARLY * one.update(settings.parts):
+            return all_of_them, most
+        return one, 1
 
     alone, fastest = distributed.broadcast_from_rank0(of_one)
     if threads:
@@ -186,7 +193,7 @@ def measure(
     check_for_search(videos)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
-    feasibility, total = Feasibility(space, constraints), settings.steps
+    feasibility, total = Feasibility(space, constraints), sum(part.steps for part in settings.parts)
     for clips in (WEIGHTS, HELD_OUT):  # into the cache: most of a search's frames come from there
         for _ in supernet.batches(clips, 0, 1 + TRIALS):
             pass
@@ -211,5 +218,6 @@ def measure(
             supernet.score(problem.space, rows[:1].repeat(distributed.size(), axis=0))  # one for each worker
             passes.append((time.perf_counter() - start) / (settings.batch * distributed.size()))
         updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
+    supernet.close()
     rates = Rates(tuple(updates), float(np.median(passes)))
     return distributed.broadcast_from_rank0(lambda: rates)

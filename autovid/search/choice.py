@@ -235,7 +235,7 @@ def passed_clips(settings: ChoiceSettings, held_out: float = math.inf, val: floa
         total += field * int(until - seen)
         field = -(-field // 2)
         seen, until = until, min(held_out, 2 * until)
-    rivals = 1 + settings.random
+    rivals = 1 + settings.random if val else 0
     return total + (settings.candidates + rivals) * settings.calibration + rivals * int(min(val, settings.val_clips))
 
 

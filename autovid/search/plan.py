@@ -268,7 +268,8 @@ def step_memory(
         weights = sum(tensor.nbytes for tensor in build_space(space, classes).state_dict().values())
     # architectures side by side: each worker has the whole batch
     clips = max(1, settings.batch // workers) if settings.divides_batch(workers) else settings.batch
-    return StepMemory(3 * weights, kept // (2 if half else 1), clips, settings.batch)
+    copies = 3 + (settings.optimizer == "adamw")
+    return StepMemory(copies * weights, kept // (2 if half else 1), clips, settings.batch)
 
 
 def check_memory(

@@ -76,7 +76,8 @@ def search(
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     check_memory(space, settings, len(videos.classes), compute, constraints)
-    with shared_run(out, config, kind="search", resume=resume) as run, threads(settings.threads):
+    own = settings.threads if distributed.size() == 1 else None  # several workers share the cores
+    with shared_run(out, config, kind="search", resume=resume) as run, threads(own):
         if run.locked:
             keep_inputs(run, space, constraints)
             run.log(f"decoded frames in memory: {kept}")

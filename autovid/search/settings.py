@@ -101,7 +101,7 @@ class SearchSettings(Strict, frozen=True, omit_defaults=False):
     proxy: bool = False
     budget: float | None = None  # seconds that the steps were planned for, once
     processes: int | None = None  # of one machine, which were measured as the fastest then
-    threads: int | None = None  # of one process on a CPU, which were, too
+    threads: int | None = None  # of one process on a CPU: given, or measured as the fastest; None: all
 
     @property
     def steps(self) -> int:

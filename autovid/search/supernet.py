@@ -13,7 +13,8 @@ Running statistics of norms are then of the architectures that a worker took, an
 0 are saved. Nothing that a search computes reads them: learning and scoring normalise by the batch, and the choice
 takes statistics anew. They depend on rank 0's own past alone, so that a resumed search saves the same ones.
 
-The paper prints the optimizer, rate, momentum and weight decay 5e-5. Ours, where it is silent: the decay is on all
+The paper prints the optimizer (SGD), rate, momentum and weight decay 5e-5; proxies may have AdamW, which is ours. Ours,
+where it is silent: the decay is on all
 weights of the supernet, batch norms among them (in training it is not on those, see autovid/train/recipe.py). How
 weights begin: see autovid/models/builder.py. Shapes: K architectures, D decisions, B clips.
 """

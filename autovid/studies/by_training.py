@@ -25,7 +25,7 @@ from autovid.data.frame_cache import CacheSize, choose_cache
 from autovid.errors import ConfigError, DivergedError, RunError
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, RunDirectory, run_task, write_atomic
-from autovid.run.directory import differences, full_config, with_defaults
+from autovid.run.directory import differences, full_config
 from autovid.search import Constraint, derive, read_search
 from autovid.search.chance import Chance
 from autovid.search.constraints import or_full_range, uniform, whole_constraints
@@ -344,8 +344,7 @@ def find_rival(path: Path, videos: VideoSet, recipe: Recipe) -> Rival:
         return Rival(arch)
     length = {"epochs": recorded_recipe(run.config).epochs}
     planned = {**run.config, "recipe": {**run.config["recipe"], **length}}
-    config = train_config(arch, videos, recipe)
-    if different := differences(with_defaults(planned, config), with_defaults(full_config(config, KIND), config)):
+    if different := differences(planned, full_config(train_config(arch, videos, recipe), KIND)):
         raise RunError(
             f"{path} was trained otherwise than this baseline ({'; '.join(different)}); "
             f"give {path / 'architecture.yaml'} instead, and it is trained here"

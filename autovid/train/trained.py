@@ -20,7 +20,7 @@ from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
 from autovid.run import Checkpoint, RunDirectory, advice
-from autovid.run.directory import differences, full_config, with_defaults
+from autovid.run.directory import differences, full_config
 from autovid.space import Architecture
 from autovid.space.schema import Reference
 from autovid.train.inherited import calibrate, check_classes, check_member, has_supernet, open_supernet_weights
@@ -313,8 +313,8 @@ def refuse_other_length(out: Path, config: dict[str, Any]) -> None:
     """Raise RunError, with the command that prolongs it, where a training differs from `config` in its length alone."""
     if not (out / "config.yaml").is_file():
         return
-    saved = with_defaults(RunDirectory.open(out).config, config)
-    keys = {line.partition(":")[0] for line in differences(saved, with_defaults(full_config(config, KIND), config))}
+    saved = RunDirectory.open(out).config
+    keys = {line.partition(":")[0] for line in differences(saved, full_config(config, KIND))}
     planned, requested = (one.get("recipe", {}).get("epochs", 0) for one in (saved, config))
     if "recipe.epochs" in keys and keys <= {"recipe.epochs", "recipe.warmup"} and requested > planned:
         raise RunError(

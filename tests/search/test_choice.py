@@ -24,6 +24,7 @@ from autovid.search.choice import (
     Judged,
     bootstrap,
     choose,
+    passed_clips,
     percentile,
     race,
     read_choice,
@@ -257,3 +258,24 @@ def test_other_ranges_are_scored_again_and_what_cannot_be_says_why(
     assert "not scored" in " ".join(capsys.readouterr().out.split())
     assert main(["derive", str(out), "--data", str(tiny_videos)]) == 2
     assert "--data is for choosing anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("val", [0, 4, 8])
+def test_the_clips_that_pass_are_counted(
+    supernet: Supernet, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch, val: int
+) -> None:
+    """The held-out clips come in whole batches."""
+    videos = open_videos(tiny_videos)
+    videos = msgspec.structs.replace(videos, val=(videos.val * 12)[:val])
+    settings = ChoiceSettings(candidates=5, clips=4, random=3, val_clips=8, calibration=8)
+    monkeypatch.setattr(supernet, "choice", settings)
+    passed, logits = [], supernet.logits
+
+    def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        passed.append(len(x))
+        return logits(x, *rest)
+
+    monkeypatch.setattr(supernet, "logits", counted)
+    problem = whole_problem(SPACE, ())
+    choose(supernet, make_strategy("parsec", problem, {}), problem, videos)
+    assert sum(passed) == passed_clips(settings, 4 * supernet.batches_of(HELD_OUT), val)

@@ -90,6 +90,15 @@ def test_the_memory_of_a_step_does_not_grow_with_k(tiny_videos: Path, monkeypatc
     assert eight - two < graph / 20, (two, eight, graph)
 
 
+def test_adamw_keeps_a_number_more_of_each_weight() -> None:
+    space = load_space("tiny")
+    sgd, adamw = (
+        step_memory(space, settings_for(space, proxy=True, videos=400, constrained=False, optimizer=name), 12, 1, False)
+        for name in ("sgd", "adamw")
+    )
+    assert 3 * adamw.fixed == 4 * sgd.fixed
+
+
 def test_workers_side_by_side_keep_the_whole_batch_each() -> None:
     space = load_space("tiny")
 

@@ -1,6 +1,5 @@
 """The supernet: how its weights learn and from which clips, and that its scores are read from the device once."""
 
-import copy
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from autovid.data import open_videos
 from autovid.data.frame_cache import FrameCache
 from autovid.kernels.compute import Compute
+from autovid.run import RunDirectory
 from autovid.search import settings_for
 from autovid.search.constraints import final_constraints
 from autovid.search.part_ranges import parse_constraints
@@ -73,8 +73,8 @@ def test_the_classifier_learns_at_a_rate_of_its_own(tiny_videos: Path) -> None:
         torch.testing.assert_close(slow[name], whole[name] / 8, rtol=1e-3, atol=1e-7)
 
 
-def test_a_search_by_adamw_goes_on_from_its_state(tiny_videos: Path) -> None:
-    """To the bit: fused steps on the same thread, with the same kernels, from tensors that are copied."""
+def test_a_search_by_adamw_goes_on_from_its_state(tiny_videos: Path, tmp_path: Path) -> None:
+    """To the bit: fused steps on the same thread, with the same kernels, from tensors that are read as they were."""
     space, videos = load_space("tiny"), open_videos(tiny_videos)
     settings = settings_for(
         space, proxy=True, videos=len(videos.train), steps=2, batch=4, crop=16, jitter=(16, 20), lr=0.01
@@ -86,7 +86,9 @@ def test_a_search_by_adamw_goes_on_from_its_state(tiny_videos: Path) -> None:
             torch.manual_seed(step)  # as the loop of a run does
             task.step(step)
         if step == 2:
-            again.load(copy.deepcopy(broken.state()))
+            with RunDirectory.create_or_resume(tmp_path / "run", {}, kind="search") as run:
+                run.save(3, broken.state())
+                again.load(run.load(3).state)
     assert list(whole.state().optim) == ["adamw", "strategy", "ahead"]
     ours, theirs = whole.state().model, again.state().model
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

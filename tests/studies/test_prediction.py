@@ -140,6 +140,13 @@ def test_architectures_are_dealt_to_workers_and_scored_now_and_then() -> None:
     assert one.exchange == 0 < two.exchange
 
 
+def test_adamw_is_one_fused_operation() -> None:
+    planted = machine(operations=dict.fromkeys(FAMILIES, SECOND), constant=1.0, cores=1e9)
+    sgd, adamw = (searched(1, optimizer=name) for name in ("sgd", "adamw"))
+    more = sgd.step_of(0, planted, 1).compute - adamw.step_of(0, planted, 1).compute
+    assert more == pytest.approx(4 * sgd.tensors - 1)  # sums of whole seconds and of nanoseconds, in float64
+
+
 SECOND = FamilyRates(forward=(MeasuredOperation(1, 1, 1e-9),))
 """So fast that the planted constant, a second an operation, counts alone."""
 
