@@ -23,7 +23,7 @@ from autovid.search.choice import passed_clips
 from autovid.search.constraints import Constraint, final_constraints
 from autovid.search.feasibility import Feasibility
 from autovid.search.plan import check_memory
-from autovid.search.problem import part_problem, whole_problem
+from autovid.search.problem import Choices, Problem, part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.search.task import AHEAD
@@ -33,16 +33,21 @@ from autovid.space.schema import JOINT
 SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # shares of the time; the choice may take less. The rest is for learning.
 CLEARLY = 0.9  # of one thread's time: what all threads may take to be preferred; they get in the way of other programs
 LONGER = 1.2  # an update in the search, with its records and other architectures, than one that is measured
+COMPARED = 3  # updates that one thread and all of them are compared by
 TRIALS = 6  # updates of a part that are measured, after a first one; one in a part with less than a tenth of all
 FEWEST = 8  # updates of a part
 CANDIDATES = 64
 
 
 class Rates(NamedTuple):
-    """Seconds of an update of the weights in each part, and of a forward pass of one clip."""
+    """Seconds of an update of the weights in each part, and of a forward pass of one clip.
+
+    `threads`: how many computed, if it was asked how many are the fastest.
+    """
 
     updates: tuple[float, ...]
     clip: float
+    threads: int | None = None
 
     def update(self, parts: Sequence[PartSettings]) -> float:
         """Return the seconds of a mean update: parts have their shares of the updates."""
@@ -92,34 +97,28 @@ def within_budget(
     def spent() -> float:
         return distributed.broadcast_from_rank0(lambda: time.monotonic() - began)
 
-    def rates_of(settings: SearchSettings) -> Rates:
-        return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache)
+    def rates_of(settings: SearchSettings, most: int = 0) -> Rates:
+        return measure(space, videos, settings, compute, constraints, workers=workers, cache=cache, threads=most)
 
     def plan(settings: SearchSettings, rates: Rates) -> SearchSettings:
         held_out = len(hold_out(videos.train, settings.held_out_fraction, settings.seed)[HELD_OUT])
         return plan_budget(settings, rates, seconds, spent(), held_out, len(videos.val))
 
-    most = threads or torch.get_num_threads()
-    if settings.threads or compute.device.type != "cpu" or (not threads and (most == 1 or distributed.size() > 1)):
-        with machine.threads(settings.threads if distributed.size() == 1 else None):
-            return plan(settings, rates_of(settings))
+    most = 0 if settings.threads or compute.device.type != "cpu" else threads or torch.get_num_threads()
+    if not threads:
+        own = distributed.size() == 1
+        with machine.threads(settings.threads if own else None):
+            rates = rates_of(settings, most if own else 0)
+        return plan(msgspec.structs.replace(settings, threads=rates.threads or settings.threads), rates)
 
-    def of_one() -> tuple[Rates, int]:
-        with distributed.alone(1):
-            one = rates_of(settings)
-        with distributed.alone(most):
-            all_of_them = rates_of(settings)
-        if all_of_them.update(settings.parts) < CLEARLY * one.update(settings.parts):
-            return all_of_them, most
-        return one, 1
+    def of_one() -> Rates:
+        with distributed.alone(settings.threads or threads):
+            return rates_of(settings, most)
 
-    alone, fastest = distributed.broadcast_from_rank0(of_one)
-    if threads:
-        shared = rates_of(settings)
-        if shared.update(settings.parts) < alone.update(settings.parts):
-            return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
-        settings = msgspec.structs.replace(settings, processes=1)
-    return plan(msgspec.structs.replace(settings, threads=fastest), alone)
+    alone, shared = distributed.broadcast_from_rank0(of_one), rates_of(settings)
+    if shared.update(settings.parts) < alone.update(settings.parts):
+        return plan(msgspec.structs.replace(settings, processes=distributed.size()), shared)
+    return plan(msgspec.structs.replace(settings, processes=1, threads=alone.threads or settings.threads), alone)
 
 
 def plan_budget(
@@ -185,10 +184,12 @@ def measure(
     *,
     workers: int = 0,
     cache: FrameCache | None = None,
+    threads: int = 0,
 ) -> Rates:
     """Time updates and forward passes of every part with a supernet that is thrown away; all workers get rank 0's.
 
-    A part with few of the updates is timed by one, so that measuring takes little of the time.
+    A part with few of the updates is timed by one, so that measuring takes little of the time. With several `threads`,
+    one thread is compared with all of them first, and the faster number is timed.
     """
     check_for_search(videos)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
@@ -197,27 +198,58 @@ def measure(
     for clips in (WEIGHTS, HELD_OUT):  # into the cache: most of a search's frames come from there
         for _ in supernet.batches(clips, 0, 1 + TRIALS):
             pass
-    for at, part in enumerate(settings.parts):
-        if part.name == JOINT:
-            problem = whole_problem(space, final_constraints(constraints, space))
-        else:
-            problem = part_problem(feasibility, at, space.part_space(at, {}))
-        supernet.begin_part(part.lr)
-        start = time.perf_counter()
-        ahead = problem.sample(AHEAD, rng)
-        number = settings.archs_per_update or 1
-        drawing = number * (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
-        seconds, trials = [], TRIALS if part.steps >= total / 10 else 1
-        for step in range(1 + trials):
-            supernet.begin_step(step, 1 + trials)
+    number = settings.archs_per_update or 1
+
+    def problem_of(at: int) -> Problem:
+        if settings.parts[at].name == JOINT:
+            return whole_problem(space, final_constraints(constraints, space))
+        return part_problem(feasibility, at, space.part_space(at, {}))
+
+    fastest = None
+    if threads > 1:
+        last = problem_of(len(settings.parts) - 1)
+        fastest = faster_threads(supernet, last, last.sample(number, rng), threads)
+    with machine.threads(fastest):
+        for at, part in enumerate(settings.parts):
+            problem = problem_of(at)
+            supernet.begin_part(part.lr)
             start = time.perf_counter()
-            rows = ahead.take(range(step * number, (step + 1) * number), axis=0, mode="wrap")
-            supernet.learn(problem.space, rows, "equal", "mean", part.lr)
-            seconds.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            supernet.score(problem.space, rows[:1].repeat(distributed.size(), axis=0))  # one for each worker
-            passes.append((time.perf_counter() - start) / (settings.batch * distributed.size()))
-        updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
+            ahead = problem.sample(AHEAD, rng)
+            drawing = number * (time.perf_counter() - start) / AHEAD  # in a narrow range that takes its time, too
+            seconds, trials = [], TRIALS if part.steps >= total / 10 else 1
+            for step in range(1 + trials):
+                supernet.begin_step(step, 1 + trials)
+                start = time.perf_counter()
+                rows = ahead.take(range(step * number, (step + 1) * number), axis=0, mode="wrap")
+                supernet.learn(problem.space, rows, "equal", "mean", part.lr)
+                seconds.append(time.perf_counter() - start)
+                start = time.perf_counter()
+                supernet.score(problem.space, rows[:1].repeat(distributed.size(), axis=0))  # one for each worker
+                passes.append((time.perf_counter() - start) / (settings.batch * distributed.size()))
+            updates.append(float(np.mean(seconds[1:])) + drawing)  # architectures differ: the mean is what they take
     supernet.close()
-    rates = Rates(tuple(updates), float(np.median(passes)))
+    rates = Rates(tuple(updates), float(np.median(passes)), fastest)
     return distributed.broadcast_from_rank0(lambda: rates)
+
+
+def faster_threads(supernet: Supernet, problem: Problem, choices: Choices, threads: int) -> int:
+    """Return 1, or `threads` where these are clearly faster at an update with some architectures.
+
+    It ends early where all threads are slow: on a busy machine they wait for each other.
+    """
+    updates = 1 + 2 * COMPARED
+
+    def learn(step: int, number: int) -> float:
+        supernet.begin_step(step, updates)
+        start = time.perf_counter()
+        with machine.threads(number):
+            supernet.learn(problem.space, choices, "equal", "mean", 0.0)
+        return time.perf_counter() - start
+
+    learn(0, 1)  # prepares
+    one, all_of_them = sum(learn(step, 1) for step in range(1, 1 + COMPARED)), 0.0
+    for step in range(1 + COMPARED, updates):
+        all_of_them += learn(step, threads)
+        if all_of_them > CLEARLY * one:
+            return 1
+    return threads

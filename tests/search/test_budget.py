@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -89,23 +90,42 @@ def test_what_a_choice_cannot_use_goes_to_the_weights() -> None:
     assert passed_clips(few.choice, 58, 96) < passed_clips(many.choice) * 0.8
 
 
-@pytest.mark.parametrize(("one", "all_of_them", "expected"), [(0.05, 0.06, 1), (0.05, 0.048, 1), (0.06, 0.05, 2)])
+@pytest.mark.parametrize(
+    ("seconds", "expected", "asked"), [({1: 1.0, 2: 3.0}, 1, 1), ({1: 1.0, 2: 0.95}, 1, 3), ({1: 1.0, 2: 0.8}, 2, 3)]
+)
 def test_the_faster_number_of_threads_is_planned_for(
-    one: float, all_of_them: float, expected: int, monkeypatch: pytest.MonkeyPatch, tiny_videos: Path
+    seconds: dict[int, float], expected: int, asked: int, monkeypatch: pytest.MonkeyPatch, tiny_videos: Path
 ) -> None:
-    def measured(*args: Any, **kwargs: Any) -> Rates:
-        return Rates((one if torch.get_num_threads() == 1 else all_of_them,) * 4, 0.001)
+    """All threads are taken where they are clearly faster; where they are much slower one update is enough."""
+    clock, counted = [0.0], []
 
-    monkeypatch.setattr("autovid.search.budget.measure", measured)
+    def learn(*args: Any) -> None:
+        counted.append(torch.get_num_threads())
+        clock[0] += seconds[torch.get_num_threads()]
+
+    def score(*args: Any) -> None:
+        clock[0] += 0.1
+
+    monkeypatch.setattr(Supernet, "learn", learn)
+    monkeypatch.setattr(Supernet, "score", score)
+    clocks = SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: 0.0)
+    monkeypatch.setattr("autovid.search.budget.time", clocks)
+    few = settings_for(
+        SPACE, proxy=True, videos=16, steps=20, batch=4, frames=8, crop=16, jitter=(16, 20)
+    )  # fmt: skip
     videos, compute = open_videos(tiny_videos), Compute("cpu", "fp32")
     with threads(2):
-        plan = within_budget(SPACE, videos, settings(), 600.0, compute)
+        plan = within_budget(SPACE, videos, few, 600.0, compute)
         assert torch.get_num_threads() == 2
     assert plan.threads == expected
-    given = msgspec.structs.replace(settings(), threads=2)
+    assert counted[: 4 + asked] == [1] * 4 + [2] * asked
+    assert set(counted[4 + asked :]) == {expected}
+    counted.clear()
+    given = msgspec.structs.replace(few, threads=2)
     assert within_budget(SPACE, videos, given, 600.0, compute).threads == 2
+    assert set(counted) == {2}
     with threads(1):  # nothing to choose
-        assert within_budget(SPACE, videos, settings(), 600.0, compute).threads is None
+        assert within_budget(SPACE, videos, few, 600.0, compute).threads is None
 
 
 def test_a_part_with_few_updates_is_measured_by_one(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,16 +179,16 @@ def test_a_budget_beside_another_length_is_refused(
 def test_a_search_computes_with_its_threads(
     tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learn, seen, before = Supernet.learn, set[int](), torch.get_num_threads()
+    seen, before = set[int](), torch.get_num_threads()
 
-    def counted(*args: Any) -> float:
+    def run_task(*args: Any, **kwargs: Any) -> None:
         seen.add(torch.get_num_threads())
-        return learn(*args)
+        raise ConfigError("enough is known")
 
-    monkeypatch.setattr(Supernet, "learn", counted)
+    monkeypatch.setattr("autovid.search.run.run_task", run_task)
     words = ["search", "--space", "tiny", "--data", str(tiny_videos), *SMALL, "--recipe", "proxy", "--steps", "1"]
-    words += ["--set", "choice.candidates=0", "--threads", str(before + 1), "-o", str(tmp_path / "run")]
-    assert main(words) == 0
+    words += ["--threads", str(before + 1), "-o", str(tmp_path / "run")]
+    assert main(words) == 2
     assert (seen, torch.get_num_threads()) == ({before + 1}, before)
     assert main([*words, "--processes", "2"]) == 2
     assert "--threads are those of one process" in capsys.readouterr().err
