@@ -146,6 +146,7 @@ def _within_budget(
     if (known := planned(out, args.resume)) is not None:
         return known
     compute = Compute(args.device, args.precision or "auto")
+    print(f"measuring some updates, to plan for {plan.budget / 60:.3g} min", flush=True)
     settings = within_budget(
         plan.space,
         plan.videos,

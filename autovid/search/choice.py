@@ -65,6 +65,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         rivals_raced: how many of these took part in the race, since the constraints hold too few others.
         percentile: how many percent of these have a larger loss; None where there are none.
         interval: of the percentile, 95 %, over clips and random architectures.
+        at_chance: whether the supernet was at chance when the search ended; what it prefers is noise then.
         moved_by_cost: of each part whose prior has moved, what part of that is due to cost, not to accuracy.
     """
 
@@ -78,6 +79,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     rivals_raced: int = 0
     percentile: float | None = None
     interval: tuple[float, float] | None = None
+    at_chance: bool = False
     moved_by_cost: dict[str, float] = {}
 
     def lines(self) -> list[str]:
@@ -89,7 +91,9 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
         )
         if self.on_val is not None and self.percentile is not None and self.interval is not None:
             low, high = self.interval
-            verdict = "" if low > 50 else "; that is no evidence that it is better than a random one"
+            verdict = (
+                "" if low > 50 and not self.at_chance else "; that is no evidence that it is better than a random one"
+            )
             lost = f", of which {self.rivals_raced} lost the race (the ranges hold few others)"
             raced = lost if self.rivals_raced else ""
             chance = "" if self.val_chance_accuracy is None else f" (chance {100 * self.val_chance_accuracy:.1f} %)"

@@ -63,7 +63,7 @@ class Monitor:
         """Part, expected costs against their ranges, and how sure the prior is of these."""
         text = f"part {task.settings.parts[task.number].name}"
         if self.last.get("warmup"):
-            text += ", warm-up"
+            text += ", warm-up" if opening_of(task.strategy) is None else ", prior closed"
         if task.settings.options.get("in_range") and task.problem.constraints:  # nothing outside is ever drawn
             return f"{text} · inside {' and '.join(map(str, drawable(task.problem.constraints)))}"
         ranges: dict[Cost, CostRange | None] = {Macs(): None, **{c.cost: c.range for c in task.problem.constraints}}

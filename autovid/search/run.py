@@ -19,6 +19,7 @@ from autovid.kernels.compute import Compute, Precision
 from autovid.kernels.machine import threads
 from autovid.run import Progress, RunDirectory, TaskOutcome, run_task, shared_run, write_atomic
 from autovid.run.directory import differences
+from autovid.search.chance import evidence_against_chance
 from autovid.search.choice import EVIDENCE, choose
 from autovid.search.constraints import Constraint
 from autovid.search.derivation import Searched, derive, read_search
@@ -29,6 +30,7 @@ from autovid.search.supernet import Supernet
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace, load_space
 
+METRICS = "metrics.jsonl"
 CHECKPOINT_EVERY = timedelta(minutes=2)
 
 
@@ -112,6 +114,8 @@ def _choose(task: SearchTask, videos: VideoSet, run: RunDirectory, progress: Pro
     except CostRangeError:  # what is derived says so
         return
     if distributed.is_rank0():
+        learned = evidence_against_chance(run.path / METRICS, task.steps, task.settings, task.supernet.chance)
+        evidence = msgspec.structs.replace(evidence, at_chance=bool(learned.at_chance))
         write_atomic(run.path / EVIDENCE, msgspec.json.format(msgspec.json.encode(evidence)).decode() + "\n")
         for line in evidence.lines():
             run.log(line)
@@ -146,7 +150,7 @@ def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:
     searched = read_search(path)
     arch = derive(searched)
     write_atomic(path / "architecture.yaml", arch.to_yaml())
-    write_atomic(path / "search.png", search_curve(path / "metrics.jsonl", searched, arch))
+    write_atomic(path / "search.png", search_curve(path / METRICS, searched, arch))
     return SearchResult(arch, searched, path, outcome.first, outcome.seconds, faults)
 
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from autovid.data import FrameCache, VideoSet
@@ -136,7 +137,8 @@ def choose_again(
         supernet.score(searched.space, problem.sample(1, np.random.default_rng(settings.seed)))
         clip = (time.perf_counter() - start) / settings.batch
         supernet.choice = choice_within(seconds / clip, settings.choice, supernet.held_out, len(videos.val))
-        return choose(supernet, strategy, problem, videos, show)
+        evidence = choose(supernet, strategy, problem, videos, show)
+        return msgspec.structs.replace(evidence, at_chance=bool(searched.evidence.at_chance))
 
 
 def derive_again(

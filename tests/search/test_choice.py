@@ -279,3 +279,13 @@ def test_the_clips_that_pass_are_counted(
     problem = whole_problem(SPACE, ())
     choose(supernet, make_strategy("parsec", problem, {}), problem, videos)
     assert sum(passed) == passed_clips(settings, 4 * supernet.batches_of(HELD_OUT), val)
+
+
+def test_what_a_supernet_at_chance_prefers_is_no_evidence() -> None:
+    judged = Judged("0" * 12, {}, 1, 8, 2.5, 0.125)
+    evidence = ChoiceEvidence(
+        chosen=judged, raced=4, chance=2.48, chance_accuracy=0.1, on_val=judged, random=(judged,), percentile=98.0,
+        interval=(52.0, 100.0),
+    )  # fmt: skip
+    assert "no evidence" not in evidence.lines()[1]
+    assert "no evidence" in msgspec.structs.replace(evidence, at_chance=True).lines()[1]
