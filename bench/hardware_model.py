@@ -2,14 +2,14 @@
 
     python bench/hardware_model.py [--steps 8] [--profile FILE] > bench/results/hardware_model.md
 
-The machine is measured as `autovid profile --threads 1` does it; then steps are, of a training of five networks and of
-a search by the published recipe (K = 13, learning and scoring), by processes of one thread with 8 clips of their own a
-step. Clips lie in memory. None of the networks was used to choose what the profile measures. `predicted` is what
-`--dry-run --hardware` says, without reading. Of one worker, and of the profile's operations, the time is that of the
-processor, and the quickest counts. Other programs still take caches and memory, now more and then less: so some of the
-profile's operations are measured once more before each row's steps, and what is measured is brought to the profile's
-pace (the column). Of two workers the time is by the clock, since one waits for the other: the quickest step, in the
-slower worker, over --rounds.
+The machine is measured as `autovid profile --threads 1 --precision fp32` does it; then steps are, of a training of five
+networks and of a search by the published recipe (K = 13, learning and scoring), by processes of one thread with 8 clips
+of their own a step. Clips lie in memory. None of the networks was used to choose what the profile measures. `predicted`
+is what `--dry-run --hardware` says, without reading. Of one worker, and of the profile's operations, the time is that
+of the processor, and the quickest counts. Other programs still take caches and memory, now more and then less: so some
+of the profile's operations are measured once more before each row's steps, and what is measured is brought to the
+profile's pace (the column). Of two workers the time is by the clock, since one waits for the other: the quickest step,
+in the slower worker, over --rounds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,6 @@ from autovid.train.recipe import Recipe, make_recipe
 from autovid.train.task import TrainingTask, prepare
 
 CLIPS, CLASSES = 8, 12
-CPU = Path(__file__).resolve().parent / "machines" / "cpu.json"
 NETWORKS = {  # frames and crop
     "an architecture of tiny": ("tiny", 16, 32),
     "X3D-S": ("x3d_s", 8, 96),
@@ -173,9 +173,12 @@ def measured(workers: int, steps: int, file: Path) -> dict[str, tuple[float, flo
 
 
 def profile(file: Path) -> MachineProfile:
-    """The machine: read, or measured now and written."""
+    """The machine: read, or measured now and written. Steps here are in fp32, so that the profile must be as well."""
     if file.exists():
-        return read_machine_profile(file)
+        machine = read_machine_profile(file)
+        if machine.precision != "fp32":
+            raise SystemExit(f"{file} is of {machine.precision}: autovid profile --threads 1 --precision fp32 -o FILE")
+        return machine
     machine = measure_machine(Compute("cpu", "fp32"), progress=Progress("profile", sys.stderr))
     write_machine_profile(file, machine)
     return machine
@@ -183,19 +186,26 @@ def profile(file: Path) -> MachineProfile:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3, help="of two workers")
-    parser.add_argument(
-        "--profile", type=Path, default=CPU, help="the machine's file: read if it is there, else written"
-    )
+    parser.add_argument("--profile", type=Path, help="the machine's file: read if it is there, else written")
     parser.add_argument("--workers", type=int, choices=[1, 2], default=2, help="at most")
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     autovid.measure.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     keep_memory()
     torch.set_num_threads(1)
-    machine = profile(args.profile)
+    if args.profile is None:
+        with tempfile.TemporaryDirectory() as folder:
+            report(args, Path(folder) / "machine.json")
+    else:
+        report(args, args.profile)
+
+
+def report(args: argparse.Namespace, file: Path) -> None:
+    """Measures and prints, by a profile that is read, or measured now and written."""
+    machine = profile(file)
     if args.as_worker:
         with distributed.process_group():
             print(json.dumps(work(args.steps, machine)))
@@ -206,7 +216,7 @@ def main() -> None:
     print("| step | workers | predicted (ms) | of it messages | measured (ms) | pace | error |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for workers in range(1, args.workers + 1):
-        rounds = [measured(workers, args.steps, args.profile) for _ in range(args.rounds if workers > 1 else 1)]
+        rounds = [measured(workers, args.steps, file) for _ in range(args.rounds if workers > 1 else 1)]
         for name in rounds[0]:
             seconds, pace = min(one[name] for one in rounds)
             step = predicted(name, machine, workers)

@@ -36,12 +36,12 @@ clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 Choice = dict[str, int]
 
 
-def old_pointwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1)) -> Tensor:
+def old_pointwise(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
     x = x[:, :, :: stride[0], :: stride[1], :: stride[2]].contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1:
-        return F.conv3d(x, weight)
+        return F.conv3d(x, weight, bias)
     pixels = x.permute(0, 2, 3, 4, 1)
-    out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1))
+    out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1), bias)
     return out.view(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
 
 

@@ -7,8 +7,9 @@
 Exit code 0 says that this shard's part of the table is complete, 1 that there is more to do. A piece begins no training
 that would not end in time. Each training is a function of (architecture, seed) alone, is done by one thread, and adds a
 line to `bench/results/table-bench/`. What stands there is not trained again, whichever shard has written it. The
-architectures within 3 % of 2.56 million MACs come first, from the middle outwards, each with both seeds; then seed 0 of
-the others, seed 1 of the others, and seed 2 of 64. So a table that is broken off covers a range of costs.
+architectures within 3 % of 2.56 million MACs come first, from the middle outwards, each with both seeds, then seed 2 of
+them; then seed 0 of the others, seed 1 of the others, and seed 2 of the next 12. So a table that is broken off covers a
+range of costs.
 Frames are decoded once into DATA/bench.npz. How the recipe was found: `docs/research.md`.
 """
 
@@ -177,8 +178,8 @@ def jobs(macs: np.ndarray, seeds: int) -> list[tuple[int, int]]:
     from_centre = abs(macs - CENTRE)
     order = np.argsort(from_centre, kind="stable").tolist()
     near = int((from_centre <= SPREAD * CENTRE).sum())
-    both = [(i, seed) for i in order[:near] for seed in range(seeds)]
-    return both + [(i, seed) for seed in range(seeds) for i in order[near:]] + [(i, seeds) for i in order[:THIRD]]
+    first = [(i, seed) for i in order[:near] for seed in range(seeds)] + [(i, seeds) for i in order[:near]]
+    return first + [(i, seed) for seed in range(seeds) for i in order[near:]] + [(i, seeds) for i in order[near:THIRD]]
 
 
 def trained() -> dict[tuple[int, int], dict[str, str]]:

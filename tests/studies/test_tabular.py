@@ -160,7 +160,8 @@ def test_architectures_near_one_cost_come_first_with_both_seeds(script: ModuleTy
     assert [seed for _, seed in jobs[:104]] == [0, 1] * 52
     distances = [abs(macs[number] - 2_560_000) for number, _ in jobs[:104]]
     assert distances == sorted(distances)  # so that what is done is a range of costs
-    assert {seed for _, seed in jobs[-64:]} == {2}
+    assert {job for job in jobs[104:156]} == {(number, 2) for number in np.flatnonzero(BAND)}
+    assert {seed for _, seed in jobs[-12:]} == {2}
 
 
 def test_the_figures_of_rows_whose_seeds_agree_in_order(script: ModuleType) -> None:
