@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -160,7 +160,7 @@ def test_architectures_near_one_cost_come_first_with_both_seeds(script: ModuleTy
     assert [seed for _, seed in jobs[:104]] == [0, 1] * 52
     distances = [abs(macs[number] - 2_560_000) for number, _ in jobs[:104]]
     assert distances == sorted(distances)  # so that what is done is a range of costs
-    assert {job for job in jobs[104:156]} == {(number, 2) for number in np.flatnonzero(BAND)}
+    assert set(jobs[104:156]) == {(number, 2) for number in np.flatnonzero(BAND)}
     assert {seed for _, seed in jobs[-12:]} == {2}
 
 
