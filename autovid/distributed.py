@@ -276,7 +276,7 @@ class _GradientBuckets:
         gradients = [parameter.grad for parameter in self._buckets[self._next] if parameter.grad is not None]
         self._next += 1
         if gradients:
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            flat = _joined(gradients)
             with _explained():
                 self._sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
 
@@ -352,7 +352,7 @@ def _reduce(tensor: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
 def _in_buckets(tensors: Sequence[Tensor], communicate: Callable[[Tensor], Any]) -> None:
     """Communicate tensors in messages of at most BUCKET bytes (a larger one goes alone)."""
     for bucket in _runs(tensors, BUCKET) if size() > 1 else ():
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        flat = _joined(bucket)
         with _explained():
             communicate(flat)
         _spread(flat, bucket)
@@ -372,10 +372,23 @@ def _runs(tensors: Sequence[AnyTensor], most: int) -> Iterator[list[AnyTensor]]:
         yield bucket
 
 
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Copy tensors into one message, each as it lies in memory: in channels_last another order takes far longer."""
+    return torch.cat([_as_in_memory(tensor).reshape(-1) for tensor in tensors])
+
+
 def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     """Copy one message into the tensors that it was made of."""
-    for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view(tensor.shape))
+    views = [_as_in_memory(tensor) for tensor in tensors]
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(views, [part.view(view.shape) for view, part in zip(views, parts, strict=True)])
+
+
+def _as_in_memory(tensor: Tensor) -> Tensor:
+    """Return a view of a tensor with its dimensions in the order of memory. All workers have the same strides."""
+    if tensor.is_contiguous():
+        return tensor
+    return tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ from autovid.search.plan import SearchPlan
 from autovid.search.task import SearchTask
 from autovid.space import load_space
 from autovid.studies.prediction import SearchWork, StepSeconds, TrainingWork
-from autovid.studies.profile import case_runs, cases, count_case, measure_machine, quickest, write_machine_profile
+from autovid.studies.profile import case_passes, cases, count_case, measure_machine, quickest, write_machine_profile
 from autovid.train.recipe import Recipe, make_recipe
 from autovid.train.task import TrainingTask, prepare
 
@@ -132,7 +132,7 @@ def pace_of(machine: MachineProfile) -> float:
     }
     chosen = [every[len(every) // 2] for every in map(list, map(cases, FAMILIES))]
     counted = [operation for case in chosen for operation in count_case(case)]
-    now = quickest([run for case in chosen for run in case_runs(case, compute)], compute.device)
+    now = quickest([one for case in chosen for one in case_passes(case, compute)], compute.device)
     pairs = [(seconds, known.get(one)) for one, seconds in zip(counted, now) if one is not None]  # type: ignore[arg-type]
     return statistics.median(seconds / before for seconds, before in pairs if before)
 

@@ -81,6 +81,28 @@ def test_sums_means_and_copies_over_two_workers_are_exact() -> None:
         assert torch.equal(tensor, torch.stack(pairs[0]))
 
 
+def laid_out(rank: int) -> list[Tensor]:
+    """Tensors as networks have them: channels_last, a matrix that lies transposed, one with gaps, and a plain one."""
+    generator = torch.Generator().manual_seed(rank)
+    channels_last = torch.randn(2, 3, 2, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last_3d)
+    single = torch.randn(4, 1, 1, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last_3d)
+    transposed, gaps = (torch.randn(3, 4, generator=generator) for _ in range(2))
+    return [channels_last, single, transposed.T, gaps[:, ::2], torch.randn(5, generator=generator)]
+
+
+def summed_as_laid_out() -> list[Tensor]:
+    tensors = laid_out(distributed.rank())
+    distributed.add_(tensors)
+    return tensors
+
+
+def test_tensors_are_summed_however_they_lie_in_memory() -> None:
+    for worker in together(summed_as_laid_out):
+        for tensor, a, b in zip(worker, laid_out(0), laid_out(1), strict=True):
+            assert torch.equal(tensor, a + b)
+            assert tensor.stride() == a.stride()
+
+
 # -- work of one's own
 
 

@@ -43,10 +43,14 @@ class FamilyRates(Strict, frozen=True, kw_only=True):
 
 
 class Exchange(Strict, frozen=True, kw_only=True):
-    """Sums over workers: seconds until a message of nothing is there, and bytes a second between two of them."""
+    """Sums over workers: seconds until a message of nothing is there, and bytes a second between two of them.
+
+    `slowdown`: how many times as long a worker computes beside another one on its machine, whose memory they share.
+    """
 
     latency: NotNegative
     bandwidth: Positive
+    slowdown: Annotated[float, msgspec.Meta(ge=1)] = 1.0
 
 
 class Decoding(Strict, frozen=True, kw_only=True):
@@ -127,6 +131,10 @@ class MachineProfile(Strict, frozen=True, kw_only=True):
             )
         hops = 2 * math.ceil(math.log2(workers))
         return hops * self.exchange.latency / 2 + 2 * (workers - 1) / workers * moved / self.exchange.bandwidth
+
+    def slowdown(self, workers: int) -> float:
+        """Return how many times as long as one alone each of so many workers computes."""
+        return self.exchange.slowdown if workers > 1 and self.exchange else 1.0
 
     def about(self) -> str:
         """Return the conditions in a line."""

@@ -101,7 +101,7 @@ class TrainingWork:
         if self.recipe.sync_norm:
             exchange += 2 * parts * self.trace.norms * machine.exchange_seconds(0, workers)
         reading = parts * clips * self.clip_seconds(machine) / machine.cores
-        compute = parts * sum(times) + sum(machine.seconds(moved))
+        compute = machine.slowdown(workers) * (parts * sum(times) + sum(machine.seconds(moved)))
         return StepSeconds(compute, exchange, reading, machine.device == "cuda")
 
     def forward_clips(self) -> int:
@@ -157,7 +157,7 @@ class SearchWork:
         step = self.tensors * sum(machine.seconds([_of("elementwise", numbers * each) for numbers in SGD]))
         if self._settings.optimizer == "adamw":  # fused, as in a training
             step = sum(machine.seconds([optimizer_operation(trace.weights, True)]))
-        compute = learned * sum(times) + scored / every * forward + step
+        compute = machine.slowdown(workers) * (learned * sum(times) + scored / every * forward + step)
         reading = (1 + 1 / every) * self.batch / workers * self.clip_seconds(machine) / machine.cores
         if workers == 1:
             return StepSeconds(compute, 0.0, reading, machine.device == "cuda")

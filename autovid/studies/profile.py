@@ -1,11 +1,13 @@
 """The measurement of a machine for `autovid train --dry-run --hardware`: operations, memory, exchange, decoding.
 
 Each operation is measured by itself, forward and backward, in the code that networks run, at maps of the sizes that
-networks have. Operations take turns in groups, drawn at random, so that each finds the caches full of others' maps. The
-sizes are listed here and have been taken from no network that the predictions are held against
-(bench/hardware_model.py).
+networks have. On a CPU it finds the caches as in a network: its code is there, since the layers before run the same
+one; so is what the operation before it has just written; weights and other maps, such as those that a backward pass
+reads again, are not in the caches nearest to the core, and in none where they are large. The sizes are listed here and
+have been taken from no network that the predictions are held against (bench/hardware_model.py).
 """
 
+import math
 import os
 import statistics
 import tempfile
@@ -43,6 +45,8 @@ MOST_MACS = 2**32  # of a case on a CPU
 MAPS = ((8, 2, 2), (8, 4, 4), (8, 4, 8), (8, 8, 8), (8, 4, 16), (8, 8, 14), (8, 4, 32), (8, 8, 28), (4, 8, 56))
 ON_CUDA = 4  # times as many clips
 MESSAGE = distributed.GRADIENTS  # bytes
+SWEPT = (2**23, 2**26)  # bytes that are read and written before an operation: a core's own caches, and all of them
+BETWEEN = 16  # operations of the same size that a network computes before it comes back to a map or a weight
 
 
 class Case(NamedTuple):
@@ -52,6 +56,14 @@ class Case(NamedTuple):
     function: Callable[..., Tensor]
     shapes: tuple[tuple[int, ...], ...]
     backward: bool = True
+
+
+class Pass(NamedTuple):
+    """A pass to measure, the bytes that it reads, and what the operation before it would have just written."""
+
+    run: Run
+    bytes: int = 0
+    fresh: Tensor | None = None
 
 
 def measure_machine(
@@ -237,14 +249,14 @@ def _operations(
     """Measure the cases of each group in turns."""
     found: dict[tuple[str, bool], list[MeasuredOperation]] = {}
     for number, group in enumerate(groups, 1):
-        counted, runs = [], [_nothing(compute.device)]
+        counted, passes = [], [_nothing(compute.device)]
         for case in group:
-            for operation, run in zip(count_case(case), case_runs(case, compute)):
+            for operation, one in zip(count_case(case), case_passes(case, compute)):
                 if operation is not None:
                     counted.append(operation)
-                    runs.append(run)
+                    passes.append(one)
         with compute.autocast("train"):
-            start_of_backward, *times = quickest(runs, compute.device)
+            start_of_backward, *times = quickest(passes, compute.device)
         for operation, elapsed in zip(counted, times):
             kept = found.setdefault((operation.family, operation.backward), [])
             own = elapsed - start_of_backward if operation.backward else elapsed
@@ -256,34 +268,45 @@ def _operations(
     }
 
 
-def quickest(runs: Sequence[Run], device: torch.device) -> list[float]:
-    """Return the least seconds of each run, which take turns: others' work on this machine only makes them slower."""
-    calls = CALLS_IN_A_ROW if device.type == "cuda" else 1
-    rows = [in_a_row(run, calls) for run in runs]
-    best = [seconds(row, device) for row in rows]
-    for turn in range(REPEATS - 1):
-        for number, row in enumerate(rows):
-            if turn == 0 or best[number] < calls * LONG:
-                best[number] = min(best[number], seconds(row, device))
+def quickest(passes: Sequence[Pass], device: torch.device) -> list[float]:
+    """Return the least seconds of each pass, which take turns: others' work on this machine only makes them slower."""
+    calls, sweep = (CALLS_IN_A_ROW, None) if device.type == "cuda" else (1, torch.ones(SWEPT[1] // 4))
+    best = [math.inf] * len(passes)
+    for turn in range(REPEATS):
+        for number, one in enumerate(passes):
+            if turn < 2 or best[number] < calls * LONG:
+                if sweep is not None and (turn == 0 or best[number] < LONG):
+                    one.run()
+                    sweep[: max(SWEPT[0], BETWEEN * one.bytes) // 4].mul_(1.0)
+                    if one.fresh is not None:
+                        one.fresh.detach().sum()
+                best[number] = min(best[number], seconds(in_a_row(one.run, calls), device))
     return [max(1e-9, one / calls) for one in best]
 
 
-def case_runs(case: Case, compute: Compute) -> tuple[Run, Run]:
+def case_passes(case: Case, compute: Compute) -> tuple[Pass, Pass]:
     """Return a forward and a backward pass of a case on the device."""
     tensors = [_noise(shape, compute.device).requires_grad_(case.backward) for shape in case.shapes]
-
-    forward = partial(case.function, *tensors)
+    size = sum(tensor.nbytes for tensor in tensors)
+    forward = Pass(partial(case.function, *tensors), size, tensors[0])
     if not case.backward:
         return forward, forward
     with compute.autocast("train"):
-        out = forward()
-    return forward, partial(torch.autograd.grad, out, tensors, torch.randn_like(out), retain_graph=True)
+        out = case.function(*tensors)
+    gradient = torch.randn_like(out)
+
+    def backward() -> None:
+        for tensor in tensors:
+            tensor.grad = None  # so that each is laid out as its tensor, as in a step of training
+        torch.autograd.backward(out, gradient, retain_graph=True, inputs=tensors)
+
+    return forward, Pass(backward, size, gradient)
 
 
-def _nothing(device: torch.device) -> Run:
+def _nothing(device: torch.device) -> Pass:
     """Return a backward pass through nothing: autograd's start, which a whole network has once."""
     x = torch.zeros(1, device=device, requires_grad=True)
-    return partial(torch.autograd.grad, x.view(1), x, torch.ones_like(x), retain_graph=True)
+    return Pass(partial(torch.autograd.grad, x.view(1), x, torch.ones_like(x), retain_graph=True))
 
 
 def _noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -296,7 +319,7 @@ def _bandwidth(compute: Compute) -> float:
     """Return the bytes a second of a copy in memory, read and written."""
     x = torch.zeros(2**24, device=compute.device)
     y = torch.empty_like(x)
-    return 2 * x.nbytes / quickest([lambda: y.copy_(x)], compute.device)[0]
+    return 2 * x.nbytes / quickest([Pass(lambda: y.copy_(x))], compute.device)[0]
 
 
 def measure_exchange(device: torch.device) -> Exchange | None:
@@ -305,8 +328,9 @@ def measure_exchange(device: torch.device) -> Exchange | None:
         return None
     with tempfile.TemporaryDirectory(prefix="autovid-") as folder:
         spawn(_worker, (folder, device.type), nprocs=2)  # type: ignore[no-untyped-call]
-        small, large = msgspec.json.decode((Path(folder) / "times").read_bytes(), type=tuple[float, float])
-    return Exchange(latency=small, bandwidth=MESSAGE / max(1e-9, large - small))
+        content = (Path(folder) / "times").read_bytes()
+    small, large, slowdown = msgspec.json.decode(content, type=tuple[float, float, float])
+    return Exchange(latency=small, bandwidth=MESSAGE / max(1e-9, large - small), slowdown=slowdown)
 
 
 def _worker(rank: int, folder: str, device: str) -> None:
@@ -325,8 +349,21 @@ def _worker(rank: int, folder: str, device: str) -> None:
                     torch.cuda.synchronize()
                 each.append(time.perf_counter() - start)
             times.append(quartiles(each[5:])[0])  # others' work on this machine only makes it slower
+        times.append(_slowdown(rank) if device == "cpu" else 1.0)
     if rank == 0:
         (Path(folder) / "times").write_bytes(msgspec.json.encode(times))
+
+
+def _slowdown(rank: int) -> float:
+    """Return how many times as long as alone rank 0 computes beside another worker, the median over operations."""
+    compute = Compute("cpu", "fp32")
+    chosen = [sorted(cases(family), key=_work) for family in FAMILIES]
+    passes = [one for every in chosen for one in case_passes(every[3 * len(every) // 4], compute)]
+    alone = quickest(passes, compute.device) if rank == 0 else [1.0]
+    distributed.mean([0.0])  # the other one waits until here
+    beside = quickest(passes, compute.device)
+    distributed.mean([0.0])
+    return max(1.0, statistics.median(b / a for a, b in zip(alone, beside)))
 
 
 def measure_decoding() -> Decoding | None:
