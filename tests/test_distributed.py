@@ -87,7 +87,7 @@ def laid_out(rank: int) -> list[Tensor]:
     channels_last = torch.randn(2, 3, 2, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last_3d)
     single = torch.randn(4, 1, 1, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last_3d)
     transposed, gaps = (torch.randn(3, 4, generator=generator) for _ in range(2))
-    return [channels_last, single, transposed.T, gaps[:, ::2], torch.randn(5, generator=generator)]
+    return [channels_last, single, transposed.T, gaps[:, :3], torch.randn(5, generator=generator)]
 
 
 def summed_as_laid_out() -> list[Tensor]:
