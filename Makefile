@@ -60,6 +60,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@if test -e $(UNDER_WAY) || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
 	  rm -rf .venv && mkdir .venv && touch $(UNDER_WAY) && "$(PYTHON)" -m venv .venv; fi
 	@touch $(UNDER_WAY)
+	@echo "installing autovid and what it needs into .venv: one to three minutes, without a word"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@rm $(UNDER_WAY) && touch $@
 
