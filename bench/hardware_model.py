@@ -125,7 +125,7 @@ def pace_of(machine: MachineProfile) -> float:
     """How many times as long as in the profile its operations take now: the median over one of each kind."""
     compute = Compute("cpu", "fp32")
     known = {
-        (family, backward, one.macs, one.bytes): one.seconds
+        (family, backward, one.macs, one.bytes, one.weights): one.seconds
         for family, rates in machine.operations.items()
         for backward, some in enumerate((rates.forward, rates.backward))
         for one in some

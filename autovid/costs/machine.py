@@ -28,11 +28,12 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 
 
 class MeasuredOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
-    """An operation that was measured: [MACs, bytes, seconds]."""
+    """An operation that was measured: [MACs, bytes, seconds, bytes of weights]; older files have no weights."""
 
     macs: NotNegative
     bytes: Positive
     seconds: Positive
+    weights: NotNegative = 0.0
 
 
 class FamilyRates(Strict, frozen=True, kw_only=True):
@@ -161,5 +162,8 @@ def read_machine_profile(path: str | Path) -> MachineProfile:
 
 
 def _distance(one: Operation, other: MeasuredOperation) -> float:
-    """Return the squared distance in logarithms of MACs and bytes."""
-    return sum(math.log(max(a, 1.0) / max(b, 1.0)) ** 2 for a, b in ((one.macs, other.macs), (one.bytes, other.bytes)))
+    """Return the squared distance in logarithms of MACs, bytes and, where both have some, weights."""
+    pairs = [(one.macs, other.macs), (one.bytes, other.bytes)]
+    if one.weights and other.weights:
+        pairs.append((one.weights, other.weights))
+    return sum(math.log(max(a, 1.0) / max(b, 1.0)) ** 2 for a, b in pairs)

@@ -46,12 +46,17 @@ FREE = re.compile(r"empty|detach|alias|_unsafe_view|reshape|scalar")  # operator
 
 
 class Operation(NamedTuple):
-    """One operation of a batch: what it is, and how much of it."""
+    """One operation of a batch: what it is, and how much of it.
+
+    `weights` are the bytes of a convolution's weights; `bytes` holds them, too. They tell a small map of many channels
+    from a large one of few, which a machine computes at other rates.
+    """
 
     family: str
     backward: bool
     macs: float
     bytes: float
+    weights: float = 0.0
 
 
 class StepTrace(NamedTuple):
@@ -140,18 +145,27 @@ class _Recorder(TorchDispatchMode):
         name = func._overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
         if tensors and not func.is_view and not FREE.search(name):
-            moved = sum(tensor.nbytes for tensor in tensors)
-            self.operations.append(Operation(_family(name, args), self.backward, _macs(func, args, out), moved))
+            moved, weights = sum(tensor.nbytes for tensor in tensors), 0
+            if "convolution" in name:
+                weights = _weight(name, args).nbytes
+            one = Operation(_family(name, args), self.backward, _macs(func, args, out), moved, weights)
+            self.operations.append(one)
         return out
 
 
 def _family(name: str, args: tuple[Any, ...]) -> str:
     """Return the family of an operator of torch."""
     if "convolution" in name:
-        return _convolution(args[2] if "backward" in name else args[1])
+        return _convolution(_weight(name, args))
     if name in PRODUCTS:
         return "product"
     return next((family for family, pattern in KINDS.items() if re.search(pattern, name)), "elementwise")
+
+
+def _weight(name: str, args: tuple[Any, ...]) -> Tensor:
+    """Return the weight among the arguments of a convolution, or of its gradients."""
+    weight: Tensor = args[2 if "backward" in name else 1]
+    return weight
 
 
 def _macs(func: Any, args: tuple[Any, ...], out: Any) -> int:

@@ -239,7 +239,8 @@ def count_case(case: Case) -> tuple[Operation, Operation | None]:
     sums = []
     for number, operations in enumerate(passes):
         own = [one for one in operations if one.family == case.family]
-        sums.append(Operation(case.family, number == 1, sum(o.macs for o in own), sum(o.bytes for o in own)))
+        macs, moved, weights = np.sum([(one.macs, one.bytes, one.weights) for one in own], 0).tolist()
+        sums.append(Operation(case.family, number == 1, macs, moved, weights))
     return sums[0], (sums[1] if len(sums) > 1 else None)
 
 
@@ -260,7 +261,7 @@ def _operations(
         for operation, elapsed in zip(counted, times):
             kept = found.setdefault((operation.family, operation.backward), [])
             own = elapsed - start_of_backward if operation.backward else elapsed
-            kept.append(MeasuredOperation(operation.macs, operation.bytes, max(own, elapsed / 4)))
+            kept.append(MeasuredOperation(operation.macs, operation.bytes, max(own, elapsed / 4), operation.weights))
         show(number)
     every = {key: tuple(sorted(kept, key=lambda one: (one.macs, one.bytes))) for key, kept in found.items()}
     return {
