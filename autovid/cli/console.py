@@ -67,7 +67,8 @@ def show_search_result(result: "SearchResult", data: str) -> None:
     title = f"found in {minutes}" if result.first == 0 else f"found, {minutes} after step {result.first}"
     notes = _verdict(arch, result.searched)
     if result.faults:
-        notes.append(f"[yellow]{result.faults} broken videos (listed in faults.jsonl there) were replaced by others[/]")
+        some = "1 broken video was" if result.faults == 1 else f"{result.faults} broken videos were"
+        notes.append(f"[yellow]{some} replaced by others (listed in faults.jsonl there)[/]")
     panel(title if result.seconds else "found", notes)
     copyable([f"where  {quoted(out / 'architecture.yaml')}  ({arch.hash})", f"       {quoted(out / 'search.png')}"])
     copyable(_next(out, out, data, result.searched))

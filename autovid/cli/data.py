@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ def _check(args: argparse.Namespace) -> int:
     if bad and isinstance(videos.root, Shards):
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
         raise DataError(
-            f"{len(bad)} videos or parts are broken: {first}. All are listed in {out}. Shards stay as they are: check "
+            f"{_are_broken(bad)}: {first}. All are listed in {out}. Shards stay as they are: check "
             "what they were packed from, and pack it again"
         )
     if bad:
@@ -155,7 +155,7 @@ def _check(args: argparse.Namespace) -> int:
         write_index(clean, good, {"by": "autovid data check", "of": str(args.index), "broken": len(bad)})
         copyable([f"next   autovid search --data {shlex.quote(str(clean))}  # the same without what is broken"])
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
-        raise DataError(f"{len(bad)} videos or parts are broken: {first}. All are listed in {out}, and not in {clean}")
+        raise DataError(f"{_are_broken(bad)}: {first}. All are listed in {out}, and not in {clean}")
     print(f"{videos.name}: {len({v.path for v in videos.videos})} videos, none broken")
     copyable(
         [f"next   autovid search --data {shlex.quote(public(args.index) if is_address(args.index) else args.index)}"]
@@ -220,7 +220,7 @@ def _resize(args: argparse.Namespace) -> int:
         print(moved)
     if broken:
         first = "; ".join(f"{path}: {reason}" for path, reason in broken[:3])
-        text = f"{len(broken)} videos or parts are broken and left out: {first}. All are listed in {listed}"
+        text = f"{_are_broken(broken)} and left out: {first}. All are listed in {listed}"
         if len(broken) > most_broken(len(videos.videos)):
             raise DataError(text)
         print(text)
@@ -320,6 +320,10 @@ def _even(text: str) -> int:
     if value % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd; H.264 stores even sides")
     return value
+
+
+def _are_broken(bad: Sequence[object]) -> str:
+    return "1 video or part is broken" if len(bad) == 1 else f"{len(bad)} videos or parts are broken"
 
 
 def _say(out: Path, videos: "VideoSet") -> None:

@@ -324,7 +324,7 @@ def test_a_broken_video_in_a_shard_is_a_broken_video(tmp_path: Path, capsys: pyt
     assert main(["data", "pack", str(root), "-o", str(tmp_path / "shards")]) == 0
     assert main(["data", "check", str(tmp_path / "shards"), "--workers", "1"]) == 4
     line = capsys.readouterr().err
-    assert "1 videos or parts are broken: a/2.mp4: not an mp4" in line
+    assert "1 video or part is broken: a/2.mp4: not an mp4" in line
     assert "pack it again" in line
     assert (tmp_path / "shards.broken.csv").read_text().splitlines()[1].startswith('a/2.mp4,"not an mp4')
     assert main(["data", "mini", str(tmp_path / "shards")]) == 4

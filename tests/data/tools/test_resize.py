@@ -136,7 +136,7 @@ def test_what_is_broken_is_left_out_and_listed(
 ) -> None:
     (source.parent / "sit/old.avi").write_bytes(b"no video")
     assert resize(source, tmp_path / "small") == 0  # one may be
-    assert "1 videos or parts are broken and left out: sit/old.avi: not an mp4" in capsys.readouterr().out
+    assert "1 video or part is broken and left out: sit/old.avi: not an mp4" in capsys.readouterr().out
     assert "sit/old" not in (tmp_path / "small/set.csv").read_text()
     assert not (tmp_path / "small/sit/old.mp4").exists()
     (source.parent / "run/large.mp4").write_bytes(b"no video")
