@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
@@ -106,7 +106,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line."""
+    """A parser that reports a mistake in one line, and in the name of its own command."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, odd = super().parse_known_args(args, namespace)
+        if odd:
+            near = did_you_mean(odd[0].split("=")[0], self._option_string_actions) if odd[0].startswith("--") else ""
+            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(odd)}", near.strip()])))
+        return known, odd
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -155,7 +162,7 @@ def _named_plugins(command: str | None, arguments: Sequence[str]) -> Sequence[st
         return ()
     parser = _Parser(prog=f"autovid {command}", add_help=False)
     _add_plugin(parser)
-    named: Sequence[str] = parser.parse_known_args(arguments)[0].plugin
+    named: Sequence[str] = argparse.ArgumentParser.parse_known_args(parser, arguments)[0].plugin
     return named
 
 

@@ -35,3 +35,26 @@ def test_the_help_of_a_recipe_says_its_defaults(name: str, capsys: pytest.Captur
         text = said.partition("examples:")[0].rpartition(f" --{option} ")[2].partition(" --")[0]
         assert "default" in text, option
     assert f"examples: autovid {name} " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("search --spce tiny", "autovid search: unrecognized arguments: --spce; did you mean --space"),
+        (
+            "data check my.csv --bad",
+            "autovid data check: unrecognized arguments: --bad (see autovid data check --help)",
+        ),
+        (
+            "predict exported clip.mp4 -o x",
+            "autovid predict: unrecognized arguments: -o x (see autovid predict --help)",
+        ),
+    ],
+)
+def test_an_unknown_option_is_told_in_the_name_of_its_command(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(says)
