@@ -1,6 +1,6 @@
 """What a training on few videos comes to: from scratch, by the recipe `small`, inherited, fine-tuned, distilled.
 
-    python bench/small_data.py --folder DIR [--clips 10 50 200] [--seconds 290]
+    python bench/small_data.py --folder DIR [--clips 10 50 200] [--times 4] [--seconds 290]
 
 Each call does what is left of the work for at most so many seconds, and then writes results/small_data.md, with "not
 run" for what is missing; so call it again until nothing is. Every piece of work is a command of autovid that a user
@@ -9,10 +9,10 @@ could type, and goes on with --resume.
 The data: the synthetic set drawn anew, 40 frames of 48 x 48 pixels. The classes are its three shapes, whatever way
 shape and ground move: 10, 50 or 200 videos of each to train on, and 80 of each that none has seen to measure. No
 checkpoint is chosen by these: it is the last. Every way trains the architecture that a short search of `tiny` on the
-same few videos has found, on clips of 16 frames of 32 x 32 pixels, for the same number of epochs, so that all see 3,600
-clips. Inherited: from the weights of that search's supernet. Fine-tuned: from a training of the same architecture on
-288 other videos of the set, whose 12 classes are shapes and motions together. Distilled: from scratch, by the proxy
-recipe, with the fine-tuned network as the teacher.
+same few videos has found, on clips of 16 frames of 32 x 32 pixels, for the same number of epochs, so that all see
+3,600 clips, or with `--times` so many times as many. Inherited: from the weights of that search's supernet. Fine-
+tuned: from a training of the same architecture on 288 other videos of the set, whose 12 classes are shapes and
+motions together. Distilled: from scratch, by the proxy recipe, with the fine-tuned network as the teacher.
 """
 
 import argparse
@@ -32,7 +32,9 @@ from autovid.data.synthetic import SyntheticRecipe, write_synthetic
 
 RESULT = Path(__file__).parent / "results" / "small_data.md"
 SHAPES, MOTIONS = 3, 4
+SEEN = 3600  # clips in a training
 VAL, SOURCE = 20, 24  # videos of each shape and motion: to measure, and to learn from before a fine-tuning
+TIMES = (1, 4)
 EPOCHS = {10: 120, 50: 24, 200: 6}
 SIZE = ["--frames", "16", "--crop", "32", "--stride", "2", "--validate-every", "0", "--decoders", "0"]
 WAYS = {
@@ -42,7 +44,7 @@ WAYS = {
     "inherited": ["--recipe", "proxy", "--inherit"],
     "source": ["--recipe", "proxy", "--batch", "16", "--set", "optimizer=adamw"],  # what the next one starts from
     "fine-tuned": ["--recipe", "finetune", "--weights", "{folder}/{clips}-source"],
-    "distilled": ["--recipe", "proxy", "--batch", "16", "--teacher", "{folder}/{clips}-fine-tuned"],
+    "distilled": ["--recipe", "proxy", "--batch", "16", "--teacher", "{folder}/{clips}-fine-tuned{longer}"],
 }
 
 
@@ -51,15 +53,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--clips", type=int, nargs="+", default=[*EPOCHS])
+    parser.add_argument("--times", type=int, choices=TIMES, default=1, help="of the length of trainings")
     parser.add_argument("--seconds", type=float, default=290.0)
     args = parser.parse_args()
     end = time.monotonic() + args.seconds
-    done = all(work(end) for clips in args.clips for work in pieces(args.folder.resolve(), clips))
-    RESULT.write_text(table(args.folder))
+    done = all(work(end) for clips in args.clips for work in pieces(args.folder.resolve(), clips, args.times))
+    RESULT.write_text(page(args.folder))
     print("nothing is left" if done else "call it again: there is work left")
 
 
-def pieces(folder: Path, clips: int) -> list[Callable[[float], bool]]:
+def pieces(folder: Path, clips: int, times: int) -> list[Callable[[float], bool]]:
     """Return the pieces of work of a row, in order; each takes the time when it must end, and says if it is done."""
     data, source, search = folder / f"set/{clips}.csv", folder / "other/source.csv", folder / f"{clips}-search"
     setup = ["--space", "tiny", "--data", str(data), "--flops", "0.0071:0.0079", "--recipe", "proxy", "--steps", "30"]
@@ -68,11 +71,12 @@ def pieces(folder: Path, clips: int) -> list[Callable[[float], bool]]:
         lambda end: command(end, search, "architecture.yaml", ["search", *setup, "--decoders", "0"]),
     ]
     for way, options in WAYS.items():
-        flags = [option.format(folder=folder, clips=clips) for option in options]
-        epochs, videos = (30, source) if way == "source" else (EPOCHS[clips], data)
+        flags = [option.format(folder=folder, clips=clips, longer=suffix(times)) for option in options]
+        epochs, videos = (30, source) if way == "source" else (times * EPOCHS[clips], data)
+        name = run_name(clips, way) + (suffix(times) if way != "source" else "")
         line = ["train", str(search), "--data", str(videos), "--epochs", str(epochs), *SIZE, *flags]
         works.append(
-            lambda end, way=way, line=line: command(end, folder / run_name(clips, way), "evaluation-center.json", line)  # type: ignore[misc]
+            lambda end, name=name, line=line: command(end, folder / name, "evaluation-center.json", line)  # type: ignore[misc]
         )
     return works
 
@@ -80,6 +84,11 @@ def pieces(folder: Path, clips: int) -> list[Callable[[float], bool]]:
 def run_name(clips: int, way: str) -> str:
     """Return the name of a run directory."""
     return f"{clips}-{way.replace('`', '').replace(', ', '-').replace(' ', '-')}"
+
+
+def suffix(times: int) -> str:
+    """Return what the names of longer trainings end with."""
+    return f"-x{times}" if times > 1 else ""
 
 
 def draw(folder: Path, clips: int) -> bool:
@@ -134,34 +143,31 @@ def command(end: float, out: Path, result: str, line: list[str]) -> bool:
     return (out / result).exists()
 
 
-def table(folder: Path) -> str:
-    """Write the page: top-1 of each way on each row."""
+def page(folder: Path) -> str:
+    """Write the page: top-1 of each way on each row, for each length of training of which there is something."""
+    tables = [lines for times in TIMES if (lines := table(folder, times))]
+    about = (
+        f"Top-1, percent, on {SHAPES * MOTIONS * VAL} videos that no training has seen, of {SHAPES} classes (chance "
+        "33.3 %); one training each. The standard error of a figure is about 3 points for these videos alone, so "
+        "smaller differences say nothing."
+    )
+    return "\n".join(["# Few videos", "", hardware(), "", about, *(line for lines in tables for line in lines), ""])
+
+
+def table(folder: Path, times: int) -> list[str]:
+    """Write the table of one length of training; nothing where none is done."""
     shown = [way for way in WAYS if way != "source"]
     cells = {
         (clips, way): one
         for clips in EPOCHS
         for way in shown
-        if (one := measured(folder / run_name(clips, way) / "evaluation-center.json"))
+        if (one := measured(folder / (run_name(clips, way) + suffix(times)) / "evaluation-center.json"))
     }
     rows = [f"| {way} | " + " | ".join(cells.get((clips, way), "not run") for clips in EPOCHS) + " |" for way in shown]
-    return "\n".join(
-        [
-            "# Few videos",
-            "",
-            hardware(),
-            "",
-            "## `python bench/small_data.py --folder DIR`",
-            "",
-            f"Top-1, percent, on {SHAPES * MOTIONS * VAL} videos that no training has seen, of {SHAPES} classes "
-            "(chance 33.3 %); one training each, of 3,600 clips. The standard error of a figure is about 3 points for "
-            "these videos alone, so smaller differences say nothing.",
-            "",
-            f"| | {' | '.join(f'{clips} clips a class' for clips in EPOCHS)} |",
-            f"|---|{'---:|' * len(EPOCHS)}",
-            *rows,
-            "",
-        ]
-    )
+    command_line = f"python bench/small_data.py --folder DIR{f' --times {times}' if times > 1 else ''}"
+    head = [f"## Trainings of {times * SEEN:,} clips", "", f"`{command_line}`", ""]
+    columns = [f"| | {' | '.join(f'{clips} clips a class' for clips in EPOCHS)} |", f"|---|{'---:|' * len(EPOCHS)}"]
+    return ["", *head, *columns, *rows] if cells else []
 
 
 def measured(file: Path) -> str:
