@@ -31,7 +31,7 @@ Every architecture of `search_spaces/bench.yaml` that the table holds was traine
 - curves: the percentile of what a search ends with among the architectures of the band, against what it has cost, in
   trainings of one architecture alone. Our recipe at several lengths and the papers' recipe, with weights that are
   shared; random search and evolution that train each architecture alone, by the table: they choose by one seed, and
-  the percentile is that by the other.
+  the percentile is the mean by the others.
 
 Each search goes on where it stopped; what is done is read again. The figures are printed, and written as proof.json.
 """
@@ -100,6 +100,7 @@ class Trained:
         self.loss = [np.array(entry.loss) for entry in entries]  # of each seed
         self.accuracy = np.array([np.mean(entry.correct) / table.file.clips for entry in entries])
         self.mean_loss = np.array([loss.mean() for loss in self.loss])
+        self.seeds = range(min(map(len, self.loss)))  # that all of them have
 
     def number(self, arch: Architecture) -> int:
         """The row of an architecture."""
@@ -236,8 +237,8 @@ def ranking(index: Path, out: Path, table: TableEvaluator, seeds: int, length: f
 
 
 def asked(strategy: str, options: dict[str, Any], trained: Trained, repeat: int) -> list[float]:
-    """The percentiles of what a strategy has found after TRAININGS, told the loss of one seed, judged by the other."""
-    told, judged = (repeat % 2, 1 - repeat % 2)
+    """The percentiles of what a strategy has found after TRAININGS, told the loss of one seed, judged by the others."""
+    told, *judged = np.roll(trained.seeds, repeat).tolist()
     constraints = final_constraints(parse_constraints(trained.space, flops(trained.range)), trained.space)
     one = make_strategy(strategy, whole_problem(trained.space, constraints, seed=repeat), options)
     rng, loss, known = np.random.default_rng((*b"asked", repeat)), np.array([x[told] for x in trained.loss]), []
@@ -249,7 +250,7 @@ def asked(strategy: str, options: dict[str, Any], trained: Trained, repeat: int)
         one.tell(choices, Scores(-loss[numbers], zeros, zeros.astype(np.int64), 1, math.log(24)))
         known += [number for number in dict.fromkeys(numbers) if number not in known]  # no training is done twice
     best = (min(known[:n], key=lambda number: loss[number]) for n in TRAININGS)
-    return [trained.percentile(number, [judged]) for number in best]
+    return [trained.percentile(number, judged) for number in best]
 
 
 def curves(index: Path, out: Path, table: TableEvaluator, seeds: int, length: float) -> dict[str, Any]:
@@ -267,7 +268,7 @@ def curves(index: Path, out: Path, table: TableEvaluator, seeds: int, length: fl
             for seed in range(seeds):
                 name = f"{'band' if recipe == 'proxy' else 'papers'}-{times:g}-{seed}"
                 runs.append(search(index, out / name, BAND, seed, times, recipe))
-            found = np.array([trained.percentile(trained.number(run.derive()), [0, 1]) for run in runs])
+            found = np.array([trained.percentile(trained.number(run.derive()), trained.seeds) for run in runs])
             points.append(point(recipe, float(np.mean([trainings(run) for run in runs])), found))
             points[-1]["each"] = found.round(1).tolist()
     return {"points": points}
