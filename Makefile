@@ -42,9 +42,9 @@ check: $(STAMP)
 	.venv/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=10 \
 	  -m "not thorough and not docs"
 
-# All but table.py, which takes hours and is run in pieces.
+# All but those that are run in pieces: table.py, which takes hours, and small_data.py.
 bench: $(STAMP)
-	for script in $(filter-out bench/table.py,$(wildcard bench/*.py)); do .venv/bin/python "$$script" || exit 1; done
+	for script in $(filter-out bench/table.py bench/small_data.py,$(wildcard bench/*.py)); do .venv/bin/python "$$script" || exit 1; done
 
 # On a machine with a GPU, by its own Python with torch 2.10 or later: the tests of CUDA, and benchmarks, in 10 minutes.
 # Installs nothing and needs no network; bench/results/gpu-NAME.md has each line as soon as it is measured.

@@ -385,7 +385,10 @@ def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
 
 
 def _as_in_memory(tensor: Tensor) -> Tensor:
-    """Return a view of a tensor with its dimensions in the order of memory. All workers have the same strides."""
+    """Return a view of a tensor with its dimensions in the order of memory.
+
+    All workers have the same strides: autograd gives a gradient its parameter's, and those are as the network is built.
+    """
     if tensor.is_contiguous():
         return tensor
     return tensor.permute(sorted(range(tensor.dim()), key=tensor.stride, reverse=True))

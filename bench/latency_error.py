@@ -10,6 +10,7 @@ and the error is of the others.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from autovid.costs import read_latency_file
 from autovid.kernels.allocator import keep_memory
 from autovid.kernels.compute import Compute
 from autovid.measure import hardware
+from autovid.run import Progress
 from autovid.runtimes.sessions import RUNTIMES
 from autovid.studies import measure_blocks, network_run, predicted, times_of
 from autovid.studies.block_latency import NETWORKS
@@ -51,8 +53,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             spaces = [arch.as_space() for arch in (*fitted, *archs)]
             file = measure_blocks(
-                spaces, Path(folder) / "table.json", compute, repeats=args.repeats, runtime=args.runtime
-            )
+                spaces, Path(folder) / "table.json", compute, repeats=args.repeats, runtime=args.runtime,
+                progress=Progress("blocks", sys.stderr),
+            )  # fmt: skip
     said = np.array([predicted(arch, file) for arch in archs]) / 1e6
     took = (
         np.array(times_of([network_run(arch, compute, 1, args.runtime) for arch in archs], compute, args.repeats)) / 1e6

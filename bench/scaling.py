@@ -3,7 +3,7 @@
     python bench/scaling.py [--steps 10] [--workers 2] > bench/results/scaling.md
 
 Each worker is a process with one thread, as torchrun would start it, with 8 clips of its own a step: a training step of
-an architecture of `tiny`, of X3D-S and of TSN-ResNet-18 at 4 x 64 x 64, and a step of the search in `tiny` (K = 13).
+an architecture of `tiny`, of X3D-S and of TSN-ResNet-18 at 4 x 64 x 64, and a step of the search in `tiny`.
 Work per worker is the same for any number of workers, so that 1.00 would be perfect. Communication is the time spent in
 calls that other workers answer, waiting for the slower one included; gradients are sent while backward runs, and the
 wait for the last of them is not in it. Processes that share one machine also share its memory and clock:

@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--clips", type=int, nargs="+", default=[*EPOCHS])
-    parser.add_argument("--times", type=int, choices=TIMES, default=1, help="of the length of trainings")
+    parser.add_argument("--times", type=int, choices=TIMES, default=1, help="how many times as long trainings are")
     parser.add_argument("--seconds", type=float, default=290.0)
     args = parser.parse_args()
     end = time.monotonic() + args.seconds

@@ -111,8 +111,9 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, odd = super().parse_known_args(args, namespace)
         if odd:
-            near = did_you_mean(odd[0].split("=")[0], self._option_string_actions) if odd[0].startswith("--") else ""
-            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(odd)}", near.strip()])))
+            option = next((word.split("=")[0] for word in odd if word.startswith("--")), "")
+            near = did_you_mean(option, self._option_string_actions).strip()
+            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(odd)}", near])))
         return known, odd
 
     def error(self, message: str) -> NoReturn:

@@ -46,7 +46,8 @@ class FamilyRates(Strict, frozen=True, kw_only=True):
 class Exchange(Strict, frozen=True, kw_only=True):
     """Sums over workers: seconds until a message of nothing is there, and bytes a second between two of them.
 
-    `slowdown`: how many times as long a worker computes beside another one on its machine, whose memory they share.
+    `slowdown`: how many times as long a worker computes, reading aside, beside another one on its machine, whose memory
+    they share.
     """
 
     latency: NotNegative
@@ -106,7 +107,9 @@ class MachineProfile(Strict, frozen=True, kw_only=True):
         rates = self.operations[one.family]
         measured = (rates.backward or rates.forward) if one.backward else rates.forward
         weights, blended = 0.0, 0.0
-        for distance, near in sorted((_distance(one, other), n) for n, other in enumerate(measured))[:NEAREST]:
+        weighed = any(other.weights for other in measured)  # older files have no weights
+        distances = sorted((_distance(one, other, weighed), n) for n, other in enumerate(measured))
+        for distance, near in distances[:NEAREST]:
             weight = 1 / (SAME + distance)
             weights += weight
             efficiency = self._least(measured[near].macs, measured[near].bytes) / measured[near].seconds
@@ -161,9 +164,7 @@ def read_machine_profile(path: str | Path) -> MachineProfile:
     return profile
 
 
-def _distance(one: Operation, other: MeasuredOperation) -> float:
-    """Return the squared distance in logarithms of MACs, bytes and, where both have some, weights."""
-    pairs = [(one.macs, other.macs), (one.bytes, other.bytes)]
-    if one.weights and other.weights:
-        pairs.append((one.weights, other.weights))
-    return sum(math.log(max(a, 1.0) / max(b, 1.0)) ** 2 for a, b in pairs)
+def _distance(one: Operation, other: MeasuredOperation, weighed: bool) -> float:
+    """Return the squared distance in logarithms of MACs, bytes and, where these are known, weights."""
+    pairs = [(one.macs, other.macs), (one.bytes, other.bytes), (one.weights, other.weights)]
+    return sum(math.log(max(a, 1.0) / max(b, 1.0)) ** 2 for a, b in pairs[: 3 if weighed else 2])

@@ -239,7 +239,7 @@ def describe(work: Workload, machine: MachineProfile, workers: int) -> list[str]
     """Write what a step and the whole cost. Raises ConfigError where they cannot be predicted."""
     check_workers(work, workers)
     step, clip = work.step(machine, workers), work.clip_seconds(machine)
-    beside = work.forward_clips() * work.forward(machine) / workers
+    beside = machine.slowdown(workers) * work.forward_clips() * work.forward(machine) / workers
     whole = work.steps * step.total + beside
     unit = "GPU" if machine.device == "cuda" else "worker"
     lines = [

@@ -28,6 +28,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.costs.machine import KEYFRAMES, Decoding, Exchange, FamilyRates, MachineProfile, MeasuredOperation
 from autovid.costs.operations import FAMILIES, Operation, optimizer_operation, trace
+from autovid.kernels.allocator import keep_memory
 from autovid.kernels.batch_norm import batch_norm
 from autovid.kernels.compute import Compute
 from autovid.kernels.depthwise import depthwise_conv3d
@@ -45,7 +46,7 @@ MOST_MACS = 2**32  # of a case on a CPU
 MAPS = ((8, 2, 2), (8, 4, 4), (8, 4, 8), (8, 8, 8), (8, 4, 16), (8, 8, 14), (8, 4, 32), (8, 8, 28), (4, 8, 56))
 ON_CUDA = 4  # times as many clips
 MESSAGE = distributed.GRADIENTS  # bytes
-SWEPT = (2**23, 2**26)  # bytes that are read and written before an operation: a core's own caches, and all of them
+SWEPT = (2**23, 2**26)  # bytes a thread reads and writes before an operation: a core's own caches, and most others
 BETWEEN = 16  # operations of the same size that a network computes before it comes back to a map or a weight
 
 
@@ -85,7 +86,7 @@ def measure_machine(
         operations = _operations(groups, compute, lambda done: shown.update(done, "operations", {}))
         bandwidth = _bandwidth(compute)
         shown.update(len(groups) + 1, "exchange", {})
-        exchanged = measure_exchange(device) if exchange else None
+        exchanged = measure_exchange(compute) if exchange else None
         shown.update(len(groups) + 2, "decoding", {})
         decoded = measure_decoding() if decoding else None
         shown.update(len(groups) + 3, "done", {})
@@ -271,16 +272,18 @@ def _operations(
 
 def quickest(passes: Sequence[Pass], device: torch.device) -> list[float]:
     """Return the least seconds of each pass, which take turns: others' work on this machine only makes them slower."""
-    calls, sweep = (CALLS_IN_A_ROW, None) if device.type == "cuda" else (1, torch.ones(SWEPT[1] // 4))
+    calls, sweep = (
+        (CALLS_IN_A_ROW, None) if device.type == "cuda" else (1, torch.ones(torch.get_num_threads() * SWEPT[1] // 4))
+    )
     best = [math.inf] * len(passes)
     for turn in range(REPEATS):
         for number, one in enumerate(passes):
             if turn < 2 or best[number] < calls * LONG:
                 if sweep is not None and (turn == 0 or best[number] < LONG):
                     one.run()
-                    sweep[: max(SWEPT[0], BETWEEN * one.bytes) // 4].mul_(1.0)
+                    sweep[: max(torch.get_num_threads() * SWEPT[0], BETWEEN * one.bytes) // 4].mul_(1.0)
                     if one.fresh is not None:
-                        one.fresh.detach().sum()
+                        one.fresh.detach().sum()  # read, so that it is in the cache again
                 best[number] = min(best[number], seconds(in_a_row(one.run, calls), device))
     return [max(1e-9, one / calls) for one in best]
 
@@ -323,19 +326,24 @@ def _bandwidth(compute: Compute) -> float:
     return 2 * x.nbytes / quickest([Pass(lambda: y.copy_(x))], compute.device)[0]
 
 
-def measure_exchange(device: torch.device) -> Exchange | None:
-    """Time sums over two workers of this machine, which listen on loopback alone; None where two GPUs are needed."""
+def measure_exchange(compute: Compute) -> Exchange | None:
+    """Time sums over two workers of this machine, which listen on loopback alone; None where two GPUs are needed.
+
+    Each has as many threads as this process, and on a CPU also computes beside the other, where the cores are enough.
+    """
+    device, threads = compute.device, torch.get_num_threads()
     if device.type == "cuda" and torch.cuda.device_count() < 2:
         return None
     with tempfile.TemporaryDirectory(prefix="autovid-") as folder:
-        spawn(_worker, (folder, device.type), nprocs=2)  # type: ignore[no-untyped-call]
+        spawn(_worker, (folder, device.type, compute.precision.train, threads), nprocs=2)  # type: ignore[no-untyped-call]
         content = (Path(folder) / "times").read_bytes()
     small, large, slowdown = msgspec.json.decode(content, type=tuple[float, float, float])
     return Exchange(latency=small, bandwidth=MESSAGE / max(1e-9, large - small), slowdown=slowdown)
 
 
-def _worker(rank: int, folder: str, device: str) -> None:
+def _worker(rank: int, folder: str, device: str, precision: str, threads: int) -> None:
     """Be one of two workers that exchange messages; the first writes their times."""
+    keep_memory()  # as real workers do
     os.environ |= distributed.local_meeting(2, Path(folder) / "meeting", rank)
     torch.set_num_threads(1)
     times: list[float] = []
@@ -350,20 +358,22 @@ def _worker(rank: int, folder: str, device: str) -> None:
                     torch.cuda.synchronize()
                 each.append(time.perf_counter() - start)
             times.append(quartiles(each[5:])[0])  # others' work on this machine only makes it slower
-        times.append(_slowdown(rank) if device == "cpu" else 1.0)
+        several = device == "cpu" and 2 * threads <= (os.cpu_count() or 1)
+        times.append(_slowdown(rank, Compute("cpu", precision), threads) if several else 1.0)
     if rank == 0:
         (Path(folder) / "times").write_bytes(msgspec.json.encode(times))
 
 
-def _slowdown(rank: int) -> float:
+def _slowdown(rank: int, compute: Compute, threads: int) -> float:
     """Return how many times as long as alone rank 0 computes beside another worker, the median over operations."""
-    compute = Compute("cpu", "fp32")
+    torch.set_num_threads(threads)
     chosen = [sorted(cases(family), key=_work) for family in FAMILIES]
     passes = [one for every in chosen for one in case_passes(every[3 * len(every) // 4], compute)]
-    alone = quickest(passes, compute.device) if rank == 0 else [1.0]
-    distributed.mean([0.0])  # the other one waits until here
-    beside = quickest(passes, compute.device)
-    distributed.mean([0.0])
+    with compute.autocast("train"):
+        alone = quickest(passes, compute.device) if rank == 0 else [1.0]
+        distributed.mean([0.0])  # the other one waits until here
+        beside = quickest(passes, compute.device)
+        distributed.mean([0.0])
     return max(1.0, statistics.median(b / a for a, b in zip(alone, beside)))
 
 

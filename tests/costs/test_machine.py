@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from planted import machine, write
 
@@ -43,6 +44,24 @@ def test_the_nearest_measurement_decides() -> None:
     assert near == pytest.approx(1e-3, rel=0.05)  # the other one has 0.02 % of the weight, and is 1000 times as good
     assert far == pytest.approx(1.0, rel=0.05)
     assert between == pytest.approx(1e-3 * math.sqrt(1e3), rel=0.01)  # half-way of two efficiencies, 0.001 and 1
+
+
+def test_a_small_map_of_many_channels_is_taken_from_another_such_map() -> None:
+    wide, deep = MeasuredOperation(1e9, 1e7, 1.0, 1e5), MeasuredOperation(1e9, 1e7, 2.0, 1e7)
+    without = MeasuredOperation(1e9, 1e7, 8.0)  # a matrix product
+    rates = FamilyRates(forward=(wide, deep, without))
+    planted = machine(operations=dict.fromkeys(FAMILIES, rates))
+    asked = [Operation("cubes", False, 1e9, 1e7, weights) for weights in (1e5, 1e7, 0.0)]
+    assert planted.seconds(asked) == pytest.approx([1.0, 2.0, 8.0], rel=0.02)  # the others have 1 % of the weight
+
+
+def test_files_without_weights_are_read_and_compared_without() -> None:
+    old = msgspec.json.decode(b"[1e9, 1e7, 1.0]", type=MeasuredOperation)
+    assert (old.seconds, old.weights) == (1.0, 0.0)
+    near, far = old, MeasuredOperation(1e6, 1e4, 1.0)
+    planted = machine(operations=dict.fromkeys(FAMILIES, FamilyRates(forward=(near, far))))
+    with_weights, none = planted.seconds([Operation("cubes", False, 1e9, 1e7, weights) for weights in (1e6, 0.0)])
+    assert with_weights == none
 
 
 def test_a_message_takes_a_tree_of_hops_and_a_ring_of_bytes() -> None:

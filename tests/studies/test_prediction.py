@@ -140,6 +140,14 @@ def test_architectures_are_dealt_to_workers_and_scored_now_and_then() -> None:
     assert one.exchange == 0 < two.exchange
 
 
+def test_two_workers_of_a_machine_slow_each_other_down(work: TrainingWork) -> None:
+    slowed = machine(exchange=Exchange(latency=1e-3, bandwidth=1e8, slowdown=1.5))
+    for one in (work, searched(2)):
+        assert one.step(slowed, 2).compute == pytest.approx(1.5 * one.step(machine(), 2).compute)
+        assert one.step(slowed, 2)[1:] == one.step(machine(), 2)[1:]
+        assert one.step(slowed, 1) == one.step(machine(), 1)
+
+
 def test_adamw_is_one_fused_operation() -> None:
     planted = machine(operations=dict.fromkeys(FAMILIES, SECOND), constant=1.0, cores=1e9)
     sgd, adamw = (searched(1, optimizer=name) for name in ("sgd", "adamw"))

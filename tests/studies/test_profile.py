@@ -41,9 +41,10 @@ def test_a_machine_is_measured_in_all_families(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_two_workers_exchange_messages() -> None:
-    exchange = measure_exchange(torch.device("cpu"))
+    exchange = measure_exchange(Compute("cpu", "fp32"))
     assert exchange is not None
     assert exchange.latency > 0 < exchange.bandwidth
+    assert exchange.slowdown >= 1
 
 
 def test_decoding_has_a_time_for_frames_and_for_pixels() -> None:
