@@ -15,8 +15,8 @@ The recipes by name, `PRESETS`: what each sets; all else is `Recipe`'s default o
 
 full      the paper's (`autovid.train.recipe`)
 proxy     ours: 30 epochs of clips of 32 pixels, without AutoAugment because it is so short
-small     ours, from scratch on 10 to 200 clips a class: no clip comes twice alike (AutoAugment, mixup or CutMix),
-          labels are smoothed, the weights are averaged, and the epochs are many because each is short
+small     ours, from scratch on 10 to 200 clips a class: AutoAugment, AdamW, labels are smoothed, the weights are
+          averaged, and the epochs are many because each is short
 finetune  ours, from weights: at first the classifier alone learns, which would else spoil features that it cannot read
           yet (Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022,
           arXiv 2202.10054); then the body does as well, at a tenth of the rate
@@ -47,7 +47,11 @@ BODY = 0.1  # of the network's own rate, for what is fine-tuned
 FROZEN = 1 / 6  # of the epochs of fine-tuning the body rests
 SAMPLER_LR = 0.001 / 64  # the same where a network has a sampler,
 SAMPLER_RATE, SAMPLER_NORM = 0.1, 20.0  # whose own rate is this multiple; the gradient is clipped at this norm
-ADAMW: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.05}  # whatever the batch; the usual ones of small networks
+ADAMW_DECAY = 0.05
+ADAMW_LR = 1e-3  # whatever the batch; the usual one of small networks
+ADAMW_LR_OF_SPACES = (
+    6e-3  # of the narrow networks of a space, from scratch (bench/small_data.py); too much for a ResNet
+)
 
 
 class Multiples(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -87,8 +91,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 100,
         "batch": 16,
         "augment": "auto",
-        "mixup": 0.2,
-        "cutmix": 1.0,
         "label_smoothing": 0.1,
         "ema": 0.99,
         "optimizer": "adamw",
@@ -103,14 +105,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def complete(name: RecipeName, values: dict[str, Any], lr: float = LR) -> None:
+def complete(name: RecipeName, values: dict[str, Any], lr: float = LR, adamw_lr: float = ADAMW_LR) -> None:
     """Fill in what follows from other values: learning rate from batch and optimizer, warm-up from epochs.
 
-    `lr` is the rate of SGD for each clip of a step.
+    `lr` is the rate of SGD for each clip of a step, `adamw_lr` that of AdamW from scratch.
     """
     if values.get("optimizer") == "adamw":
-        for key, value in ADAMW.items():
-            values.setdefault(key, value)
+        values.setdefault("lr", ADAMW_LR if name == "finetune" else adamw_lr)
+        values.setdefault("weight_decay", ADAMW_DECAY)
     if name == "finetune":
         values.setdefault("lr", BODY * lr * values["batch"])
         values.setdefault("freeze", Freeze(("body",), values["epochs"] * FROZEN))
@@ -286,7 +288,8 @@ def make_recipe(what: Model | SearchSpace, *, name: RecipeName = "full", **chang
     values |= changes
     if name == "proxy" and "frames" not in changes and not _takes(what, values["frames"], values["crop"]):
         values["frames"] = reference.frames
-    complete(name, values, SAMPLER_LR if sampler else LR)
+    adamw_lr = ADAMW_LR if isinstance(what, NetworkSpec) else ADAMW_LR_OF_SPACES
+    complete(name, values, SAMPLER_LR if sampler else LR, adamw_lr)
     values.setdefault("jitter", jitter_range(values["crop"]))
     recipe = Recipe(**values)
     check_recipe(recipe)

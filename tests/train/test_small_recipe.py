@@ -15,7 +15,7 @@ from autovid.cli.training import plain_experiment
 from autovid.data import VideoSet, open_videos
 from autovid.errors import ConfigError
 from autovid.layers.regularisers import Mixing
-from autovid.models import build
+from autovid.models import NetworkSpec, build
 from autovid.run import Interrupted, RunDirectory
 from autovid.run.task import seed_step
 from autovid.train import make_recipe, open_trained
@@ -100,8 +100,10 @@ def test_adamw_decays_weights_by_its_rate_alone() -> None:
 
 def test_the_recipe_by_name() -> None:
     small = make_recipe(SPACE, name="small")
-    assert (small.batch, small.optimizer, small.lr, small.weight_decay) == (16, "adamw", 1e-3, 0.05)
-    assert min(small.mixup, small.cutmix, small.label_smoothing, small.ema or 0) > 0
+    assert (small.batch, small.optimizer, small.lr, small.weight_decay) == (16, "adamw", 6e-3, 0.05)
+    assert min(small.label_smoothing, small.ema or 0) > 0 == small.mixup == small.cutmix
+    assert make_recipe(NetworkSpec(network="tsn_resnet18", classes=3, frames=8, crop=32), name="small").lr == 1e-3
+    assert make_recipe(SPACE, name="finetune", optimizer="adamw").lr == 1e-3
     assert make_recipe(SPACE, name="small", optimizer="sgd").lr == 16 * 0.4 / 256
     for name in ("full", "proxy"):
         assert set(SMALL) & set(make_recipe(SPACE, name=name).recorded()) == set()  # as before there were any
@@ -129,7 +131,7 @@ def test_networks_that_blend_or_lose_by_themselves_are_refused() -> None:
 
 
 def test_the_plan_says_it(videos: VideoSet) -> None:
-    chosen = make_recipe(SPACE, name="small", balance=True, freeze=Freeze(("body",), 2))
+    chosen = make_recipe(SPACE, name="small", mixup=0.2, cutmix=1.0, balance=True, freeze=Freeze(("body",), 2))
     plan = make_plan(ARCH, chosen, plain_experiment("it", chosen), videos)
     (line,) = [one for one in plan.splitlines() if "Mix" in one]
     assert line == (
