@@ -1,11 +1,12 @@
 """Does a search find better architectures than chance? Searches the benchmark's space; the table says what it found.
 
-Command: python experiments/proof.py DATA/bench.csv -o runs/proof --part choice     (after: autovid data synthetic bench)
+Command: python experiments/proof.py DATA/bench.csv -o runs/proof --part choice
+After: autovid data synthetic bench -o DATA
 Hardware: one core of an AMD EPYC (AVX-512) for a search, with other programs beside it
 Time: 1 to 2 minutes a search, six searches
 Result: the found architectures beat 13, 14 and 14 of 16 random ones in the lower range, and 14, 14 and 14 in the upper
-one: p = 0.001. The target, 15 of 16 in each of the six, is missed by one or two places. Their mean loss is 0.13 (accuracy
-95.5 %), that of the random ones 0.41 (81.6 %).
+one: p = 0.001. The target, 15 of 16 in each of the six, is missed by one or two places. Their mean loss is 0.13
+(accuracy 95.5 %), that of the random ones 0.41 (81.6 %).
 
 Command: python experiments/proof.py DATA/bench.csv -o runs/proof --part ranking
 Hardware: the same
@@ -18,8 +19,8 @@ Command: python experiments/proof.py DATA/bench.csv -o runs/proof --part curves
 Hardware: the same
 Time: half a minute to 7 minutes a search, 21 searches: 75 minutes
 Result: the percentile of what our searches choose is 59 at 0.6 trainings' cost, 78 at 1.2, and 72 to 78 up to 5.4;
-that of random search 49, 63, 69 and 69 at 1, 2, 4 and 8, and no more later. The papers' recipe has 79 at 2.5 and at 10.2:
-the ten times that were the target are not there.
+that of random search 49, 63, 69 and 69 at 1, 2, 4 and 8, and no more later. The papers' recipe has 79 at 2.5 and at
+10.2: the ten times that were the target are not there.
 
 Every architecture of `search_spaces/bench.yaml` that the table holds was trained alone, with two seeds or three
 (bench/table.py), on the videos that the searches learn from. So nothing is trained here but supernets:
