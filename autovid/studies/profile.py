@@ -46,7 +46,7 @@ MOST_MACS = 2**32  # of a case on a CPU
 MAPS = ((8, 2, 2), (8, 4, 4), (8, 4, 8), (8, 8, 8), (8, 4, 16), (8, 8, 14), (8, 4, 32), (8, 8, 28), (4, 8, 56))
 ON_CUDA = 4  # times as many clips
 MESSAGE = distributed.GRADIENTS  # bytes
-SWEPT = (2**23, 2**26)  # bytes a thread reads and writes before an operation: a core's own caches, and most others
+SWEPT = (2**23, 2**26)  # bytes that go through before an operation: by each thread at least, and in all at most
 BETWEEN = 16  # operations of the same size that a network computes before it comes back to a map or a weight
 
 
@@ -272,19 +272,19 @@ def _operations(
 
 def quickest(passes: Sequence[Pass], device: torch.device) -> list[float]:
     """Return the least seconds of each pass, which take turns: others' work on this machine only makes them slower."""
-    calls, sweep = (
-        (CALLS_IN_A_ROW, None) if device.type == "cuda" else (1, torch.ones(torch.get_num_threads() * SWEPT[1] // 4))
-    )
+    on_cuda, least = device.type == "cuda", torch.get_num_threads() * SWEPT[0]
+    calls, sweep = (CALLS_IN_A_ROW if on_cuda else 1), torch.ones(max(least, SWEPT[1]) // 4)
     best = [math.inf] * len(passes)
     for turn in range(REPEATS):
         for number, one in enumerate(passes):
-            if turn < 2 or best[number] < calls * LONG:
-                if sweep is not None and (turn == 0 or best[number] < LONG):
-                    one.run()
-                    sweep[: max(torch.get_num_threads() * SWEPT[0], BETWEEN * one.bytes) // 4].mul_(1.0)
-                    if one.fresh is not None:
-                        one.fresh.detach().sum()  # read, so that it is in the cache again
-                best[number] = min(best[number], seconds(in_a_row(one.run, calls), device))
+            if turn > 1 and best[number] >= calls * LONG:
+                continue
+            if not on_cuda:
+                one.run()
+                sweep[: max(least, BETWEEN * one.bytes) // 4].mul_(1.0)
+                if one.fresh is not None:
+                    one.fresh.detach().sum()  # read, so that it is in the cache again
+            best[number] = min(best[number], seconds(in_a_row(one.run, calls), device))
     return [max(1e-9, one / calls) for one in best]
 
 
