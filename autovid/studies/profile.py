@@ -25,8 +25,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from autovid import distributed
-from autovid.clip import Clip
-from autovid.costs.machine import KEYFRAMES, Decoding, Exchange, FamilyRates, MachineProfile, MeasuredOperation
+from autovid.costs.machine import Exchange, FamilyRates, MachineProfile, MeasuredOperation
 from autovid.costs.operations import FAMILIES, Operation, optimizer_operation, trace
 from autovid.kernels.allocator import keep_memory
 from autovid.kernels.batch_norm import batch_norm
@@ -37,6 +36,7 @@ from autovid.layers.convolutions import fold, frame_conv3d, unfold
 from autovid.measure import Run, device_name, quartiles, seconds, spare_memory, versions
 from autovid.run import Progress, write_atomic
 from autovid.studies.block_latency import CALLS_IN_A_ROW, in_a_row
+from autovid.studies.decoding_speed import measure_decoding
 
 REPEATS = 5
 LONG = 0.1  # seconds of an operation that is measured twice alone
@@ -375,42 +375,3 @@ def _slowdown(rank: int, compute: Compute, threads: int) -> float:
         beside = quickest(passes, compute.device)
         distributed.mean([0.0])
     return max(1.0, statistics.median(b / a for a, b in zip(alone, beside)))
-
-
-def measure_decoding() -> Decoding | None:
-    """Time clips of a made video on one core; None where no H.264 can be written."""
-    from autovid.data.encoding import can_write, write_video
-    from autovid.data.synthetic import CLASSES, SyntheticRecipe, draw
-    from autovid.data.tools.resize import QUALITY
-
-    if not can_write():
-        return None
-    with tempfile.TemporaryDirectory(prefix="autovid-") as folder:
-        frames = draw(CLASSES[0], SyntheticRecipe(frames=120, side=340), np.random.default_rng(0))
-        file = Path(folder) / "video.mp4"
-        write_video(file, (frame[:256] for frame in frames), quality=QUALITY, gop=KEYFRAMES)
-        clips = [Clip(8, 112, 1), Clip(16, 112, 5), Clip(16, 224, 1)]
-        plain = [_read_seconds(file, clip, False) for clip in clips]
-        augmented = _read_seconds(file, clips[-1], True)
-    whole = [Decoding(frame=1, pixel=0, augmented_pixel=0).seconds(clip, False) for clip in clips]
-    pixels = [float(clip.frames * clip.crop**2) for clip in clips]
-    frame, pixel = np.linalg.lstsq(np.array([whole, pixels]).T, np.array(plain), rcond=None)[0].tolist()
-    return Decoding(
-        frame=max(0.0, frame), pixel=max(0.0, pixel), augmented_pixel=max(0.0, augmented - plain[-1]) / pixels[-1]
-    )
-
-
-def _read_seconds(file: Path, clip: Clip, augmented: bool) -> float:
-    """Return the processor's seconds for a training clip, the median of some."""
-    from autovid.data import ClipLoader, Video
-
-    loader = ClipLoader(
-        [Video(file.name, 0)], file.parent, clip, batch=1, train=True, auto_augment=augmented,
-        jitter=(max(clip.crop, 128), max(clip.crop, 160)),
-    )  # fmt: skip
-    each = []
-    start = time.process_time()
-    for _ in loader.batches(0, 12):
-        each.append(time.process_time() - start)
-        start = time.process_time()
-    return statistics.median(each[2:])

@@ -8,7 +8,8 @@ import torch
 from autovid.costs.operations import FAMILIES
 from autovid.kernels.compute import Compute
 from autovid.run import Progress
-from autovid.studies.profile import ONLY_FORWARD, cases, count_case, measure_decoding, measure_exchange, measure_machine
+from autovid.studies.decoding_speed import measure_decoding
+from autovid.studies.profile import ONLY_FORWARD, cases, count_case, measure_exchange, measure_machine
 
 
 @pytest.mark.parametrize("family", FAMILIES)
