@@ -1,4 +1,4 @@
-"""How long a core takes to read clips, for the profile of a machine (`autovid.studies.profile`)."""
+"""The seconds of a core for a clip that is read, as a machine's profile has them."""
 
 import statistics
 import tempfile
