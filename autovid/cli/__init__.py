@@ -106,7 +106,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line, and in the name of its own command."""
+    """A parser that takes whole options alone, and reports a mistake in one line, in the name of its own command."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, odd = super().parse_known_args(args, namespace)
@@ -146,7 +149,9 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     except AutovidError as error:
         launch.report(error, str(name))
         return error.exit_code
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as stop:  # before anything was begun that could be gone on with
+        if launch.number() == 0:
+            print(f"autovid {name}: stopped", file=sys.stderr)
         return exit_code(stop)
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

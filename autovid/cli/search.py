@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shlex
 import time
@@ -129,6 +130,8 @@ def _search(args: argparse.Namespace, plan: "_Plan", threads: int, began: float)
             resume=args.resume,
             resume_command=options.resume_command(out),
         )
+        if result.seconds:  # 0 where it was finished before
+            result = dataclasses.replace(result, seconds=time.monotonic() - began)
         show_search_result(result, str(args.data or plan.source))
     return 0
 

@@ -78,7 +78,7 @@ class Evidence(NamedTuple):
     """The evidence of a search's supernet on accuracy, part by part; parts without a held-out loss are left out."""
 
     parts: tuple[PartEvidence, ...] = ()
-    prior: bool = True  # the strategy learns one
+    prior: bool = True  # the strategy learns one, whatever the evidence
 
     @property
     def at_chance(self) -> list[str]:
@@ -119,9 +119,10 @@ def evidence_against_chance(metrics: Path, step: int, settings: SearchSettings, 
         for number, part in enumerate(settings.parts)
         if number in losses
     ]
-    if settings.options.get("open_prior") == "evidence" and any(one.part == JOINT for one in parts):
+    by_evidence = settings.options.get("open_prior") == "evidence"
+    if by_evidence and any(one.part == JOINT for one in parts):
         parts = [one for one in parts if one.part == JOINT or not one.at_chance]
-    return Evidence(tuple(parts), takes(settings.strategy, "arch_lr"))
+    return Evidence(tuple(parts), takes(settings.strategy, "arch_lr") and not by_evidence)
 
 
 def _part(name: str, losses: Sequence[float], batch: int, chance: Chance) -> PartEvidence:

@@ -1,10 +1,15 @@
 """The names of commands."""
 
+import argparse
+import importlib
 import shlex
 
 import pytest
 
 from autovid.cli import COMMANDS, EXAMPLES, _parser, main
+from autovid.cli.launch import Terminated
+
+list_command = importlib.import_module("autovid.cli.list")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,7 @@ def test_the_help_of_a_recipe_says_its_defaults(name: str, capsys: pytest.Captur
     ("words", "says"),
     [
         ("search --spce tiny", "autovid search: unrecognized arguments: --spce; did you mean --space"),
+        ("search --plugi blocks.py", "autovid search: unrecognized arguments: --plugi; did you mean --plugin"),
         (
             "data check my.csv --bad",
             "autovid data check: unrecognized arguments: --bad (see autovid data check --help)",
@@ -58,3 +64,15 @@ def test_an_unknown_option_is_told_in_the_name_of_its_command(
         main(words.split())
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(says)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_command_that_is_stopped_before_it_began_says_so(
+    stop: type[KeyboardInterrupt], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(args: argparse.Namespace) -> int:
+        raise stop
+
+    monkeypatch.setattr(list_command, "run", interrupted)
+    assert main(["list", "models"]) == code
+    assert capsys.readouterr().err == "autovid list: stopped\n"
