@@ -19,7 +19,9 @@ from hardware import hardware
 from torch import Tensor
 
 from autovid.kernels.allocator import keep_memory
-from autovid.kernels.depthwise import Size3, choose_kernels, current_kernels, depthwise_conv3d
+from autovid.kernels.chosen import current_kernels
+from autovid.kernels.depthwise import Size3, depthwise_conv3d
+from autovid.kernels.fastest import choose_kernels
 
 Shape = tuple[int, int, int, int]  # B, C, T, H (= W)
 

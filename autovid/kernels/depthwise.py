@@ -1,4 +1,4 @@
-"""Depthwise 3-D convolution that trains fast on CPUs, and the choice of its kernels by measurement.
+"""Depthwise 3-D convolution that trains fast on CPUs.
 
 The forward pass is the `conv3d` of torch, and so is everything off the CPU, traced, compiled or without gradient. In
 training on a CPU the gradients come from here: torch (oneDNN) has a fast forward kernel for depthwise 3-D convolution
@@ -17,33 +17,20 @@ H rows, W columns; N images.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import Any, Literal
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from autovid.kernels.machine import cpu_has_bf16, is_faster
+from autovid.kernels.chosen import Kernels, current_kernels
 from autovid.kernels.tracing import is_recorded, trains_on_cpu
 
 Size2 = tuple[int, int]
 Size3 = tuple[int, int, int]
-
-
-class Kernels(msgspec.Struct, frozen=True):
-    """The kernels that training on a CPU uses. They round differently, so a run that resumes bit for bit keeps its own.
-
-    The defaults were fastest on every machine measured so far.
-    """
-
-    input_gradient: Literal["flip", "torch"] = "flip"
-    weight_gradient: Literal["frames", "torch"] = "frames"
-    wide_kernels: Literal["split", "whole"] = "split"  # weight gradient of kernels wider than 3: by columns, or at once
-    autocast: Literal["fp32", "bf16"] = "fp32"  # the layer's precision in training under bf16 autocast
 
 
 def torch_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], of_weight: bool) -> Tensor:
@@ -198,20 +185,6 @@ def _images(pixels: Tensor, start: int, shape: Size3) -> Tensor:
     return pixels[start : start + count * height * width].view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
-_kernels = Kernels()
-
-
-def current_kernels() -> Kernels:
-    """Return the kernels in use in this process."""
-    return _kernels
-
-
-def use_kernels(kernels: Kernels) -> None:
-    """Use these kernels from now on in this process: those of `choose_kernels`, or of a run's record."""
-    global _kernels
-    _kernels = kernels
-
-
 def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
     """Convolve depthwise x (B, C, T, H, W) with weight (C, 1, kt, kh, kw), odd kernel, padding k // 2.
 
@@ -222,11 +195,12 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias:
     weight = weight.contiguous()
     # One channel is not depthwise: oneDNN's issue 6035 strikes there.
     if bias is None and x.shape[1] > 1 and trains_on_cpu(x, weight):
-        return _train(x, weight, stride, _kernels)
+        return train_depthwise(x, weight, stride, current_kernels())
     return _convolve(x, weight, stride, bias)
 
 
-def _train(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+def train_depthwise(x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+    """Convolve with gradients of these kernels, under autocast too."""
     out: Tensor
     if not torch.is_autocast_enabled("cpu") or x.dtype == torch.float64:
         out = _DepthwiseConv3d.apply(x, weight, stride, kernels)  # type: ignore[no-untyped-call]
@@ -260,12 +234,13 @@ class _DepthwiseConv3d(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
         need_x, need_weight, *_ = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
-            grad_x = _input_gradient(grad, x, weight, ctx.stride, ctx.kernels) if need_x else None
-            grad_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.kernels) if need_weight else None
+            grad_x = input_gradient(grad, x, weight, ctx.stride, ctx.kernels) if need_x else None
+            grad_weight = weight_gradient(grad, x, weight, ctx.stride, ctx.kernels) if need_weight else None
         return grad_x, grad_weight, None, None
 
 
-def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+    """Return the gradient of the input, of its shape; all in channels_last_3d."""
     if kernels.input_gradient == "torch":
         return torch_gradient(grad, x, weight, stride, of_weight=False)
     one_pixel = weight.shape[3:] == (1, 1)  # like the forward pass, flipped it would lack a kernel on one thread
@@ -274,7 +249,8 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kern
     return flipped_input_gradient(grad, x, weight, stride)
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, kernels: Kernels) -> Tensor:
+    """Return the gradient of the weight, of its shape; maps in channels_last_3d."""
     kernel = weight.shape[2:]
     if kernels.weight_gradient == "frames" and is_small(grad, x, kernel, stride):
         return pairs_weight_gradient(grad, x, weight, stride)
@@ -284,37 +260,3 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Size3, ker
     if kernels.weight_gradient == "frames" and stride[0] == 1:
         return frames_weight_gradient(grad, x, weight, stride, columns)
     return torch_gradient(grad, x, weight, stride, of_weight=True)
-
-
-def choose_kernels() -> Kernels:
-    """Measure which kernels are fastest on this machine, in about a third of a second. Does not put them to use."""
-    x, narrow, wide = _example()
-    grad, stride = x.flip(0), (1, 1, 1)
-    trials: list[tuple[dict[str, str], Callable[[Kernels], object]]] = [
-        ({"input_gradient": "torch"}, lambda kernels: _input_gradient(grad, x, narrow, stride, kernels)),
-        ({"weight_gradient": "torch"}, lambda kernels: _weight_gradient(grad, x, narrow, stride, kernels)),
-        ({"wide_kernels": "whole"}, lambda kernels: _weight_gradient(grad, x, wide, stride, kernels)),
-    ]
-    if cpu_has_bf16():
-        trials.append(({"autocast": "bf16"}, lambda kernels: _autocast_step(grad, x, narrow, kernels)))
-    best = Kernels()
-    for change, run in trials:
-        other = msgspec.structs.replace(best, **change)
-        if is_faster(partial(run, other), partial(run, best)):
-            best = other
-    return best
-
-
-def _example() -> tuple[Tensor, Tensor, Tensor]:
-    """Return a map of the middle stages, kernels 3 x 3 x 3 and 3 x 5 x 5; leave the global generator alone."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 64, 4, 14, 14, generator=generator).contiguous(memory_format=torch.channels_last_3d)
-    narrow, wide = (torch.randn(64, 1, 3, k, k, generator=generator) for k in (3, 5))
-    return x, narrow, wide
-
-
-def _autocast_step(grad: Tensor, x: Tensor, weight: Tensor, kernels: Kernels) -> None:
-    x, weight = x.bfloat16().requires_grad_(), weight.clone().requires_grad_()
-    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
-        out = _train(x, weight, (1, 1, 1), kernels)
-    torch.autograd.grad(out, (x, weight), grad.bfloat16())

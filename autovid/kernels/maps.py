@@ -20,12 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from autovid.kernels.chosen import current_kernels
 from autovid.kernels.depthwise import Size3
 from autovid.kernels.tracing import is_recorded, trains_on_cpu
 
 IMAGES = 16  # the smallest batch that torch gives to oneDNN on one thread
 SMALL = 20480  # of one clip: C * T * H up to which torch leaves oneDNN, however many threads there are
-PIXELS = 5000  # pixels of a map from which on oneDNN is as fast as a matrix product, or faster
+PIXELS = 5000  # pixels of a map from which on oneDNN is as fast as a matrix product of MKL, or faster
+MACS = 2_500_000  # from which on it is faster also where MKL is slow, as on AMD's processors: by 2 where both are large
 
 
 def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias: Tensor | None = None) -> Tensor:
@@ -38,24 +40,47 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias:
     x = every_pixel(x, stride).contiguous(memory_format=torch.channels_last_3d)
     if torch.get_num_threads() > 1 and x.shape[:4].numel() > (SMALL if x.shape[0] == 1 else 0):
         return F.conv3d(x, weight, bias)
+    return (convolve_images if _is_for_images(x, weight.shape[0]) else multiply_pixels)(x, weight, bias)
+
+
+def few_frames(x: Tensor, stride: Size3) -> bool:
+    """Return True where a 1x1 convolution of the frames of x as images would leave oneDNN, and take twice as long."""
+    frames = x.shape[0] * -(-x.shape[2] // stride[0])
+    few = stride[1:] == (1, 1) and frames < IMAGES and torch.get_num_threads() == 1
+    return few and x.device.type == "cpu" and _has_onednn(x)
+
+
+def convolve_images(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve a map in channels_last_3d, on one thread: frames as images, or where they are few, rows of pixels."""
     pixels = x.permute(0, 2, 3, 4, 1)
-    if _is_for_images(x):
-        rows = pixels.flatten(0, 2) if x.shape[0] * x.shape[2] < IMAGES else pixels.flatten(0, 1).flatten(1, 2)
-        out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0], bias).permute(0, 2, 3, 1)
-    else:
-        # One product of two matrices: with more dimensions torch may choose another by what needs a gradient.
-        out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1), bias)
+    rows = pixels.flatten(0, 2) if x.shape[0] * x.shape[2] < IMAGES else pixels.flatten(0, 1).flatten(1, 2)
+    out = F.conv2d(rows.unsqueeze(1).permute(0, 3, 1, 2), weight[..., 0], bias).permute(0, 2, 3, 1)
     return out.reshape(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
 
 
-def _is_for_images(x: Tensor) -> bool:
-    """Return True if a convolution of images, frames or rows of pixels, is the fastest: large, in fp32, by oneDNN."""
+def multiply_pixels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve a map in channels_last_3d as one product of two matrices.
+
+    With more dimensions torch may choose another product by what needs a gradient.
+    """
+    pixels = x.permute(0, 2, 3, 4, 1)
+    out = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1), bias)
+    return out.view(*pixels.shape[:4], weight.shape[0]).permute(0, 4, 1, 2, 3)
+
+
+def _is_for_images(x: Tensor, width: int) -> bool:
+    """Return True if a convolution of images, frames or rows of pixels, is the fastest: large, in fp32, by oneDNN.
+
+    `width`: of what comes out.
+    """
+    large = x.numel() >= PIXELS * x.shape[1]
+    heavy = current_kernels().pointwise == "images" and x.numel() * width >= MACS
+    return (large or heavy) and x.shape[0] * x.shape[2] * x.shape[3] >= IMAGES and _has_onednn(x)
+
+
+def _has_onednn(x: Tensor) -> bool:
     return (
-        x.numel() >= PIXELS * x.shape[1]
-        and x.shape[0] * x.shape[2] * x.shape[3] >= IMAGES
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 
 

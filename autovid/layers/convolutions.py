@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autovid.kernels.depthwise import Size3, depthwise_conv3d
-from autovid.kernels.maps import pointwise_conv3d
+from autovid.kernels.maps import few_frames, pointwise_conv3d
 from autovid.kernels.tracing import is_recorded, is_translated
 
 
@@ -41,6 +41,9 @@ class FrameConv(nn.Conv2d):
                 x, self.weight.unsqueeze(2), self.bias, (self.frame_stride, *steps), (0, *padding), (1, *gaps),
                 self.groups,
             )  # fmt: skip
+        stride = (self.frame_stride, *_both(self.stride))
+        if self.kernel_size == (1, 1) and self.groups == 1 and few_frames(x, stride):
+            return pointwise_conv3d(x, self.weight.unsqueeze(2), stride, self.bias)
         if self.frame_stride > 1:
             x = x[:, :, :: self.frame_stride].contiguous(memory_format=torch.channels_last_3d)
         return unfold(super().forward(fold(x)), x.shape[0])

@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import pytest
 
 from autovid.kernels import compute
+from autovid.kernels.chosen import Kernels, current_kernels, use_kernels
 from autovid.kernels.compute import Compute, Precision, measured
-from autovid.kernels.depthwise import Kernels, current_kernels, use_kernels
 
 
 @pytest.fixture(autouse=True)

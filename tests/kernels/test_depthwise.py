@@ -15,8 +15,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.kernels import depthwise
-from autovid.kernels.depthwise import Kernels, choose_kernels, current_kernels, depthwise_conv3d, use_kernels
+from autovid.kernels import depthwise, fastest
+from autovid.kernels.chosen import Kernels, current_kernels, use_kernels
+from autovid.kernels.depthwise import depthwise_conv3d
+from autovid.kernels.fastest import choose_kernels
 
 KERNELS = list(itertools.product((1, 3, 5), (1, 3, 5), (1, 3, 5, 7)))
 STRIDES = [(1, 1, 1), (1, 2, 2), (4, 1, 1), (2, 2, 2), (1, 3, 1)]
@@ -259,11 +261,22 @@ def test_recorded_kernels_survive_json() -> None:
 
 
 def test_choosing_measures_without_side_effects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depthwise, "is_faster", lambda new, old: (new(), old(), True)[-1])
+    monkeypatch.setattr(fastest, "is_faster", lambda new, old: (new(), old(), True)[-1])
     torch.manual_seed(1)
     before, threads, expected = current_kernels(), torch.get_num_threads(), torch.rand(1)
     torch.manual_seed(1)
-    assert choose_kernels() == Kernels("torch", "torch", "whole", "bf16" if depthwise.cpu_has_bf16() else "fp32")
+    autocast = "bf16" if fastest.cpu_has_bf16() else "fp32"
+    pointwise = "images" if torch.backends.mkldnn.is_available() else "product"  # type: ignore[no-untyped-call]
+    assert choose_kernels() == msgspec.convert(
+        {
+            "input_gradient": "torch",
+            "weight_gradient": "torch",
+            "wide_kernels": "whole",
+            "autocast": autocast,
+            "pointwise": pointwise,
+        },
+        Kernels,
+    )
     assert torch.equal(torch.rand(1), expected)  # to the bit: the same state of the same generator
     assert torch.get_num_threads() == threads
     assert current_kernels() == before  # of the process: tests before may have begun with others

@@ -10,16 +10,19 @@ import torch.nn.functional as F
 from rounding import distance, room
 from torch.utils.flop_counter import FlopCounterMode
 
-from autovid.kernels.maps import PIXELS, pointwise_conv3d
+from autovid.kernels.chosen import Kernels, current_kernels, use_kernels
+from autovid.kernels.maps import MACS, PIXELS, pointwise_conv3d
 from autovid.layers.convolutions import channels_last
 
 
-@pytest.fixture(params=[1, 2], autouse=True)
-def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
+@pytest.fixture(params=[(1, "product"), (1, "images"), (2, "product")], ids=str, autouse=True)
+def _threads_and_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    threads, kernels = torch.get_num_threads(), current_kernels()
+    torch.set_num_threads(request.param[0])
+    use_kernels(Kernels(pointwise=request.param[1]))
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
+    use_kernels(kernels)
 
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (4, 1, 1)], ids=str)
@@ -47,14 +50,16 @@ def test_one_small_clip_keeps_the_layout_whatever_the_threads() -> None:
 
 
 LARGE = [(3, 8, 5, 20, 20, 96), (1, 16, 2, 64, 64, 32), (17, 12, 1, 33, 31, 24)]  # B, C, T, H, W, D
+HEAVY = [(1, 96, 15, 8, 8, 40), (16, 48, 1, 7, 7, 80)]
 
 
-@pytest.mark.parametrize("size", LARGE, ids=str)
-def test_large_maps_equal_torchs(size: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("size", LARGE + HEAVY, ids=str)
+def test_large_and_heavy_maps_equal_torchs(size: tuple[int, ...]) -> None:
     """Fewer than 16 frames and more."""
     torch.manual_seed(0)
     *shape, width = size
-    assert torch.Size(shape).numel() >= PIXELS * shape[1]
+    assert (torch.Size(shape).numel() >= PIXELS * shape[1]) is (size in LARGE)
+    assert torch.Size(shape).numel() * width >= MACS
     x = torch.randn(*shape).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
     weight = channels_last(torch.randn(width, shape[1], 1, 1, 1)).requires_grad_()
     out, expected = pointwise_conv3d(x, weight), F.conv3d(x.double(), weight.double()).float()
@@ -69,12 +74,21 @@ def test_large_maps_equal_torchs(size: tuple[int, ...]) -> None:
         assert ours[0].is_contiguous(memory_format=torch.channels_last_3d)
 
 
+def test_heavy_maps_are_images_where_these_are_the_kernels() -> None:
+    x = torch.randn(1, 96, 15, 8, 8).contiguous(memory_format=torch.channels_last_3d)
+    with torch.profiler.profile() as profile:
+        pointwise_conv3d(x, torch.randn(40, 96, 1, 1, 1))
+    images = current_kernels().pointwise == "images"
+    assert any(event.name == "aten::convolution" for event in profile.events()) is images
+
+
 def test_slice_of_a_weight_equals_its_copy() -> None:
-    whole = torch.randn(20, 30, 1, 1, 1)
-    x = torch.randn(2, 12, 4, 6, 6).contiguous(memory_format=torch.channels_last_3d)
-    part = whole[:16, :12]
-    # to the bit as the search's layers call it: with a slice that has the layout of a weight of its own
-    assert torch.equal(pointwise_conv3d(x, channels_last(part)), pointwise_conv3d(x, channels_last(part.clone())))
+    whole = torch.randn(100, 100, 1, 1, 1)
+    for channels, width in ((12, 16), (90, 40)):  # light and heavy
+        x = torch.randn(2, channels, 16, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+        part = whole[:width, :channels]
+        # to the bit as the search's layers call it: with a slice that has the layout of a weight of its own
+        assert torch.equal(pointwise_conv3d(x, channels_last(part)), pointwise_conv3d(x, channels_last(part.clone())))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

@@ -24,8 +24,8 @@ import torch._dynamo
 
 import autovid.search.run
 from autovid.data import open_videos
+from autovid.kernels.chosen import Kernels
 from autovid.kernels.compute import Measured, Precision
-from autovid.kernels.depthwise import Kernels
 from autovid.run import Progress, RunDirectory
 from autovid.search import parse_constraints, search, settings_for
 from autovid.search.run import SearchResult
