@@ -238,7 +238,7 @@ def _search_by_supernet(
     values = read_values({**changes, "seed": seed})
     resolved = parse_constraints(what, constraints, _paths(files))
     videos, embedded = open_videos(str(data), seed=seed), str(data) == SYNTHETIC
-    seconds = budget_of(budget, recipe, values["steps"], values["epochs"], embedded)
+    seconds = budget_of(budget, recipe, values["steps"], values["epochs"], embedded, values["alpha_every"])
     settings = settings_for(
         what,
         proxy=seconds is not None or recipe == "proxy" or (recipe is None and embedded),

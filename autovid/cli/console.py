@@ -189,7 +189,7 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
         lines.append(f"[dim]{escape(str(arch.provenance['conventions']))}[/]")
     if "scaled_from" in arch.provenance:
         lines.append(f"scaled from {arch.provenance['scaled_from']}")
-    if searched.settings.proxy:
+    if searched.settings.proxy and not searched.beats_random_ones:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
     lines += [escape(str(arch.provenance[key])) for key in TOLD if key in arch.provenance]
@@ -199,8 +199,7 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
             f"before the search (1 in {rough(searched.space.size)})"
         )
     elif "log_likelihood" in arch.provenance:
-        best = f"the best of those scored by {searched.settings.score}"
-        lines.append(f"log-likelihood {arch.provenance['log_likelihood']:.4g}, {best}")
+        lines.append(f"log-likelihood {arch.provenance['log_likelihood']:.4g}, scored by {searched.settings.score}")
     elif "scored" in arch.provenance:
         lines.append("[yellow]not scored: drawn at random from inside the range[/]")
     return lines

@@ -168,15 +168,17 @@ def _within_budget(
 
 
 def _repeated(settings: "SearchSettings") -> str:
-    """Return the command that does the same steps as a plan, on any machine."""
+    """Return the command that does the same steps as a plan, on any machine, in a run directory of its own."""
     words, skip = [], False
     for word in options.own_words():
-        if not (skip or word.startswith("--budget")):
+        if not (skip or word.startswith(("--budget", "--out", "-o"))):
             words.append(word)
-        skip = word == "--budget"
+        skip = word in ("--budget", "--out", "-o")
     words += ["--recipe", "proxy"] if "--recipe" not in words else []
     words += ["--steps", ",".join(f"{part.name}={part.steps}" for part in settings.parts if part.steps)]
     words += ["--alpha-every", str(settings.alpha_every)]
+    if "rounds" in settings.options:
+        words += ["--set", f"strategy.rounds={settings.options['rounds']}"]
     words += ["--processes", str(settings.processes)] if (settings.processes or 1) > 1 else []
     if settings.choice is not None:
         for key, value in msgspec.structs.asdict(settings.choice).items():
@@ -261,7 +263,8 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
         )
     space, constraints = _asked(args)
     seed, embedded = args.seed or 0, args.data in (None, "synthetic")
-    budget = budget_of(args.budget, args.recipe, args.steps, args.epochs, embedded)
+    planned = args.alpha_every is not None or choice
+    budget = budget_of(args.budget, args.recipe, args.steps, args.epochs, embedded, planned)
     videos, source = training.open_data(args.data or "synthetic", seed)
     proxy = budget is not None or args.recipe == "proxy" or (args.recipe is None and embedded)
     changes = {name: getattr(args, name) for name in RECIPE}

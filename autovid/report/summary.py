@@ -80,10 +80,9 @@ def _notes(run: Run) -> list[str]:
         notes += run.searched.choice.lines()
     if run.searched and run.searched.settings.proxy:
         settings = run.searched.settings
-        notes.append(
-            f"A proxy search, on clips of {settings.frames} × {settings.crop}² and in {settings.steps:,} steps: its "
-            "result is a sketch, not a tuned network."
-        )
+        note = f"A proxy search, on clips of {settings.frames} × {settings.crop}² and in {settings.steps:,} steps"
+        sketch = "" if run.searched.beats_random_ones else ": its result is a sketch, not a tuned network"
+        notes.append(f"{note}{sketch}.")
     return notes + [line.split(" ", 2)[2] for line in run.log if any(warning in line for warning in WARNINGS)]
 
 

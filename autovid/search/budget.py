@@ -25,12 +25,14 @@ from autovid.search.feasibility import Feasibility
 from autovid.search.plan import check_memory
 from autovid.search.problem import Choices, Problem, part_problem, whole_problem
 from autovid.search.settings import ChoiceSettings, PartSettings, SearchSettings
+from autovid.search.strategy import strategy_settings, takes
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.search.task import AHEAD
 from autovid.space import SearchSpace
 from autovid.space.schema import JOINT
 
-SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # shares of the time; the choice may take less. The rest is for learning.
+SCORING, CHOOSING, REST = 0.08, 0.25, 0.05  # shares of the time; the choice may take less. What is left: learning.
+ROUNDS = 0.3  # share for the rounds of a strategy that scores after the updates, at most
 CLEARLY = 0.9  # of one thread's time: what all threads may take to be preferred; they get in the way of other programs
 LONGER = 1.2  # an update in the search, with its records and other architectures, than one that is measured
 COMPARED = 3  # updates that one thread and all of them are compared by
@@ -55,18 +57,23 @@ class Rates(NamedTuple):
         return sum(part.steps / total * rate for part, rate in zip(parts, self.updates))
 
 
-def budget_of(budget: float | None, recipe: str | None, steps: object, epochs: object, embedded: bool) -> float | None:
+def budget_of(
+    budget: float | None, recipe: str | None, steps: object, epochs: object, embedded: bool, planned: object = None
+) -> float | None:
     """Return the seconds of a search; None where its length is given otherwise. Raises ConfigError.
 
-    Where nothing is given it takes 10 minutes, or an hour on videos of one's own (not `embedded`).
+    Where nothing is given it takes 10 minutes, or an hour on videos of one's own (not `embedded`). `planned`: what is
+    given of that which a budget plans.
     """
     if budget is not None and (recipe == "full" or steps or epochs):
         raise ConfigError(
             "--budget plans steps by a clock, and --recipe full, --steps and --epochs give them; leave one of them out"
         )
-    if budget is not None or recipe or steps or epochs:
-        return budget
-    return 600.0 if embedded else 3600.0
+    if budget is None and (recipe or steps or epochs):
+        return None
+    if planned:
+        raise ConfigError("--budget plans --alpha-every and --set choice.KEY; leave them out, or give --recipe proxy")
+    return budget or (600.0 if embedded else 3600.0)
 
 
 def within_budget(
@@ -137,11 +144,14 @@ def plan_budget(
     each = LONGER * rates.update(settings.parts)
     left = max(0.0, seconds - spent)
     choice = choice_within(CHOOSING * left / rates.clip, held_out=held_out, val=val)
-    choosing = min(CHOOSING * left, passed_clips(choice, held_out, val) * rates.clip)
-    updates = ((1 - SCORING - REST) * left - choosing) / each
+    choosing = passed_clips(choice, held_out, val) * rates.clip
+    settings, scoring = _with_rounds(settings, ROUNDS * left, rates.clip, held_out)
+    share = 1 - REST if scoring else 1 - REST - SCORING  # what is left without the scores during the updates
+    updates = (share * left - scoring - choosing) / each
     fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
     if updates < fewest:
-        least = spent + fewest * each / (1 - SCORING - REST - CHOOSING)
+        need = fewest * each + scoring
+        least = spent + max((need + choosing) / share, need / (share - CHOOSING))
         raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
@@ -149,6 +159,23 @@ def plan_budget(
     alpha_every = max(1, round(scores * sum(part.steps for part in parts) / (SCORING * left)))
     changes = {"parts": tuple(parts), "choice": choice, "budget": seconds}
     return msgspec.structs.replace(settings, alpha_every=alpha_every, **changes)
+
+
+def _with_rounds(
+    settings: SearchSettings, seconds: float, clip: float, held_out: float
+) -> tuple[SearchSettings, float]:
+    """Return settings whose rounds after the updates take at most `seconds`, if fewer can be; and what they take."""
+    last = settings.parts[-1]
+    if not last.rounds:
+        return settings, 0.0
+    asked = getattr(strategy_settings(settings.strategy, settings.options), "batch", 1)
+    each = asked * min(settings.score_clips, held_out) * clip
+    if not takes(settings.strategy, "rounds"):
+        return settings, last.rounds * each
+    rounds = max(1, min(last.rounds, int(seconds / each)))
+    parts = (*settings.parts[:-1], msgspec.structs.replace(last, rounds=rounds))
+    options = {**settings.options, "rounds": rounds}
+    return msgspec.structs.replace(settings, parts=parts, options=options), rounds * each
 
 
 def _scaled(part: PartSettings, factor: float) -> PartSettings:

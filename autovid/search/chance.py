@@ -31,14 +31,16 @@ class Chance(NamedTuple):
     classes: int
     videos: int = 0
     most: int = 0  # videos of the most frequent class
+    alike: int = 0  # classes that are drawn equally often, whatever their videos; 0 where videos are
 
     @classmethod
-    def of(cls, labels: Iterable[int], classes: int) -> "Chance":
-        """Return the chance of these videos."""
+    def of(cls, labels: Iterable[int], classes: int, balanced: bool = False) -> "Chance":
+        """Return the chance of these videos; `balanced`: where each class that has any is drawn as often."""
         counts = Counter(labels)
         total = sum(counts.values())
-        loss = -sum(n / total * math.log(n / total) for n in counts.values())
-        return cls(loss, classes, total, max(counts.values(), default=0))
+        shares = [1 / len(counts) if balanced else n / total for n in counts.values()]
+        loss = -sum(share * math.log(share) for share in shares)
+        return cls(loss, classes, total, max(counts.values(), default=0), len(counts) if balanced else 0)
 
     @classmethod
     def uniform(cls, classes: int) -> "Chance":
@@ -48,6 +50,8 @@ class Chance(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The share of right answers of the best constant answer."""
+        if self.alike:
+            return 1 / self.alike
         return self.most / self.videos if self.videos else 1 / self.classes
 
     def __str__(self) -> str:

@@ -26,17 +26,16 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, VideoSet
 from autovid.errors import RunError
 from autovid.layers.sync_batch import variance_needed
-from autovid.search.constraints import PartConstraint
-from autovid.search.problem import Choices, Problem
+from autovid.search.problem import Choices, Problem, prefers_nothing
 from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import Strategy
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Deal, Supernet
 from autovid.space import Architecture, SearchSpace
 
 EVIDENCE = "evidence.json"
-RESAMPLES = 1000  # of the bootstrap
+RESAMPLES = 1000  # of the clips
 LEVEL = 0.95  # of its interval
-TRIES = 20  # draws of random architectures, where the ranges may hold few others
+NEXT = 15  # of those that came next in a race, which are recorded
 Show = Callable[[str, int, int], None]
 """Called with a phase, what is done of it, and how much there is."""
 
@@ -58,6 +57,8 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         chosen: the winner of the race, on the held-out clips that it ended with.
         raced: how many architectures took part in the race.
+        next_best: up to NEXT of those that lost it, the best first, each on the clips that it was judged on.
+        without_preference: whether the strategy's distribution preferred nothing, so that random draws were raced.
         chance, chance_accuracy: loss and accuracy of the best constant answer on held-out clips.
         on_val: the chosen one on validation clips; of a balanced search, each class counts as much as any other.
         val_chance_accuracy: accuracy of the best constant answer on these; None where a run has not recorded it.
@@ -73,6 +74,8 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     raced: int
     chance: float
     chance_accuracy: float
+    next_best: tuple[Judged, ...] = ()
+    without_preference: bool = False
     on_val: Judged | None = None
     val_chance_accuracy: float | None = None
     random: tuple[Judged, ...] = ()
@@ -82,30 +85,39 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
     at_chance: bool = False
     moved_by_cost: dict[str, float] = {}
 
-    def lines(self) -> list[str]:
-        """Return the evidence in sentences, the comparison with chance first."""
-        chosen, lines = self.chosen, []
-        lines.append(
-            f"chosen among {self.raced} candidates on {chosen.clips:,} held-out clips: the supernet is right on "
-            f"{100 * chosen.accuracy:.1f} % of them (chance {100 * self.chance_accuracy:.1f} %)"
-        )
+    @property
+    def beats_random_ones(self) -> bool:
+        """Whether the interval of the percentile lies above that of a random architecture, and the supernet learned."""
+        return self.interval is not None and self.interval[0] > 50 and not self.at_chance
+
+    def said(self) -> dict[str, str]:
+        """Return the evidence in sentences, by what they are about, the comparison with chance first."""
+        chosen = self.chosen
+        drawn = ", drawn at random as the prior prefers none," if self.without_preference else ""
+        said = {
+            "chosen": f"chosen among {self.raced} candidates{drawn} on {chosen.clips:,} held-out clips: the supernet "
+            f"is right on {100 * chosen.accuracy:.1f} % of them (chance {100 * self.chance_accuracy:.1f} %)"
+        }
         if self.on_val is not None and self.percentile is not None and self.interval is not None:
             low, high = self.interval
-            verdict = (
-                "" if low > 50 and not self.at_chance else "; that is no evidence that it is better than a random one"
-            )
+            none = "; that is no evidence that it is better than a random one"
+            verdict = "" if self.beats_random_ones else none
             lost = f", of which {self.rivals_raced} lost the race (the ranges hold few others)"
             raced = lost if self.rivals_raced else ""
             chance = "" if self.val_chance_accuracy is None else f" (chance {100 * self.val_chance_accuracy:.1f} %)"
-            lines.append(
+            said["against_random"] = (
                 f"right on {100 * self.on_val.accuracy:.1f} % of {self.on_val.clips:,} validation clips{chance}: "
                 f"better than {self.percentile:.0f} % (95 % interval {low:.0f} to {high:.0f}) of {len(self.random)} "
                 f"random architectures of the same ranges{raced}, as the supernet sees them there{verdict}"
             )
-        if self.moved_by_cost:
+        if self.moved_by_cost and not self.at_chance:
             parts = ", ".join(f"{100 * fraction:.0f} % in part {name}" for name, fraction in self.moved_by_cost.items())
-            lines.append(f"the prior's movement is due to cost by {parts}; the rest is due to accuracy")
-        return lines
+            said["moved_by"] = f"the prior's movement is due to cost by {parts}; the rest is due to accuracy, or noise"
+        return said
+
+    def lines(self) -> list[str]:
+        """Return the sentences of `said`."""
+        return list(self.said().values())
 
 
 def read_choice(run: Path) -> ChoiceEvidence | None:
@@ -200,14 +212,14 @@ def _gathered(values: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
     return joined[:, ~np.isnan(joined[0])]
 
 
-def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
-    """Find the best architecture of `judge` by successive halving over held-out clips.
+def race(judge: Judge, clips: int, show: Show) -> list[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
+    """Rank the architectures of `judge` by successive halving over held-out clips.
 
     All are judged on the first `clips`, the better half on twice as many, until one is left or the clips are all seen.
-    Return its number, and its loss and answers on the clips it was judged on, (N,).
+    Return their numbers, the best first, each with its loss and answers on the clips it was judged on, (N,).
     """
-    supernet, alive = judge.supernet, list(range(len(judge.archs)))
-    available = supernet.batches_of(HELD_OUT)
+    supernet, alive, lost = judge.supernet, list(range(len(judge.archs))), list[int]()
+    available = max(1, supernet.held_out // supernet.settings.batch)  # a last one would have clips for the second time
     losses: dict[int, list[NDArray[np.float64]]] = {number: [] for number in alive}
     right: dict[int, list[NDArray[np.bool_]]] = {number: [] for number in alive}
     seen, until, rounds = (
@@ -224,12 +236,13 @@ def race(judge: Judge, clips: int, show: Show) -> tuple[int, NDArray[np.float64]
         alive.sort(key=lambda one: float(np.concatenate(losses[one]).mean()))  # equal ones stay in the strategy's order
         if until == available:
             break
-        alive = alive[: -(-len(alive) // 2)]
+        better = -(-len(alive) // 2)
+        alive, lost = alive[:better], alive[better:] + lost
         seen, until = until, min(available, 2 * until)
         if len(alive) == 1:
             break
     show("race", rounds, rounds)
-    return alive[0], np.concatenate(losses[alive[0]]), np.concatenate(right[alive[0]])
+    return [(one, np.concatenate(losses[one]), np.concatenate(right[one])) for one in alive + lost]
 
 
 def passed_clips(settings: ChoiceSettings, held_out: float = math.inf, val: float = math.inf) -> int:
@@ -260,15 +273,19 @@ def choose(
     candidates = strategy.candidates(settings.candidates, constraints, rng)
     show("calibration", 0, 1)
     judge = Judge(supernet, problem.space, candidates, settings.calibration)
-    number, loss_N, right_N = race(judge, settings.clips, show)
-    chosen = _judged(judge.archs[number], loss_N, right_N)
+    ranked = race(judge, settings.clips, show)
+    chosen, *others = (_judged(judge.archs[at], loss, right) for at, loss, right in ranked[: 1 + NEXT])
+    log_probs = strategy.distribution()
     evidence = ChoiceEvidence(
         chosen=chosen,
         raced=len(candidates),
+        next_best=tuple(others),
+        without_preference=log_probs is not None and prefers_nothing([*log_probs, *problem.learned.values()]),
         chance=supernet.chance.loss,
         chance_accuracy=supernet.chance.accuracy,
     )
-    rivals = _random(problem, constraints, candidates, settings.random, rng)
+    number = ranked[0][0]
+    rivals = problem.sample_others(settings.random, rng, candidates, constraints)
     missing = settings.random - len(rivals)
     raced = rng.permutation(np.delete(candidates, number, axis=0))[: max(0, missing)]
     rivals = np.concatenate([rivals, raced])
@@ -276,21 +293,6 @@ def choose(
         return evidence
     evidence = msgspec.structs.replace(evidence, rivals_raced=len(raced))
     return _against_random(evidence, supernet, problem.space, candidates[number], rivals, videos, show)
-
-
-def _random(
-    problem: Problem, constraints: Sequence[PartConstraint], candidates: Choices, n: int, rng: np.random.Generator
-) -> Choices:
-    """Draw up to `n` distinct architectures inside the constraints that are no candidates."""
-    known = set(map(tuple, candidates.tolist()))
-    enough = n + len(known)
-    rows: dict[tuple[int, ...], None] = {}
-    for _ in range(TRIES):
-        drawn = problem.sample(2 * enough, rng, constraints=constraints)
-        rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in known)
-        if len(rows) >= n:
-            break
-    return np.array(list(rows)[:n], np.int64).reshape(-1, candidates.shape[1])
 
 
 def _against_random(
@@ -321,7 +323,7 @@ def _against_random(
     weight_N = class_weights(label_N) if supernet.settings.balance else np.ones(len(label_N))
     loss_KN = loss_KN * weight_N
     judged = [_judged(*one) for one in zip(judge.archs, loss_KN, right_KN * weight_N)]
-    low, high = bootstrap(loss_KN, np.random.default_rng((*b"bootstrap", supernet.settings.seed)))
+    low, high = interval_of_percentile(loss_KN, np.random.default_rng((*b"interval", supernet.settings.seed)))
     return msgspec.structs.replace(
         evidence,
         on_val=judged[0],
@@ -352,13 +354,15 @@ def percentile(loss_K: NDArray[np.float64]) -> float:
     return float(100 * ((others > first) + 0.5 * (others == first)).mean())
 
 
-def bootstrap(loss_KN: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """Return a 95 % interval of the percentile: clips and random architectures are drawn again, with replacement."""
+def interval_of_percentile(loss_KN: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """Return a 95 % interval of the percentile, over clips and random architectures.
+
+    Clips are drawn again, with replacement; the share of all random architectures that would be beaten then has a Beta
+    distribution (Jeffreys' prior), which is not of width 0 where all of a few are beaten.
+    """
     k, n = loss_KN.shape
-    values = []
-    for _ in range(RESAMPLES):
-        others = 1 + rng.integers(k - 1, size=k - 1)
-        weight_N = np.bincount(rng.integers(n, size=n), minlength=n) / n
-        values.append(percentile((loss_KN @ weight_N)[np.concatenate([[0], others])]))
+    beaten = [percentile(loss_KN @ (np.bincount(rng.integers(n, size=n), minlength=n) / n)) for _ in range(RESAMPLES)]
+    wins = np.array(beaten) / 100 * (k - 1)
+    values = 100 * rng.beta(wins + 0.5, k - 1 - wins + 0.5)
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

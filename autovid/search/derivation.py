@@ -1,6 +1,6 @@
 """From a finished (or stopped) search to a frozen architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from autovid.space import Architecture, SearchSpace
 from autovid.space.load import load_space
 from autovid.space.schema import Value
 
-TOLD = ("chosen", "against_random")  # what the evidence of a choice says
+TOLD = ("chosen", "against_random", "moved_by")  # what the evidence of a choice says
 RANGES = ("range", "conventions", "proven_within")  # of what an architecture was found for
 
 
@@ -46,6 +46,11 @@ class Searched(msgspec.Struct):
         return self.step == self.settings.steps
 
     @property
+    def beats_random_ones(self) -> bool:
+        """Whether the supernet is better than chance, and prefers what was chosen to most random ones, clearly."""
+        return self.evidence.better_than_chance and self.choice is not None and self.choice.beats_random_ones
+
+    @property
     def against_chance(self) -> str:
         """Comparison of the supernet with chance, in a sentence; empty where the search had none."""
         return self.evidence.sentence() if self.settings.score == "supernet" else ""
@@ -58,6 +63,10 @@ class Searched(msgspec.Struct):
         everything = self.space.candidates[name]
         uniform = np.full(len(everything), -np.log(len(everything)))
         return self.learned.get(name, uniform)[[everything.index(candidate) for candidate in candidates]]
+
+    def row(self, choices: Mapping[str, Value]) -> list[int]:
+        """Return the candidate numbers of an architecture of the space, by its choices."""
+        return [d.candidates.index(choices[d.name]) for d in self.space.decisions]
 
     def strategy(self) -> Strategy:
         """Return the strategy as it stands, over the whole space. Only for one that learns no distribution."""
@@ -149,8 +158,8 @@ def derive(
     asked = searched.constraints if own else tuple(constraints or ())
     choice = searched.choice or "" if own else choice
     if isinstance(choice, ChoiceEvidence):
-        row = [d.candidates.index(choice.chosen.choices[d.name]) for d in searched.space.decisions]
-        return described(searched, searched.space.architecture(row), 0.0, asked, choice)
+        arch = searched.space.architecture(searched.row(choice.chosen.choices))
+        return described(searched, arch, 0.0, asked, choice)
     if not searched.learned:
         rng = np.random.default_rng(searched.settings.seed)
         limits = (final_constraints if own else whole_constraints)(asked, searched.space)
@@ -200,7 +209,7 @@ def _told(choice: ChoiceEvidence | str) -> dict[str, str]:
     """Return the lines on a choice, or on why there was none."""
     if isinstance(choice, str):
         return {TOLD[0]: choice} if choice else {}
-    return dict(zip(TOLD, choice.lines()))
+    return choice.said()
 
 
 def _evidence(searched: Searched) -> dict[str, Any]:

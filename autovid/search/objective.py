@@ -58,7 +58,8 @@ from autovid.search.problem import Choices
 from autovid.search.strategy import Scores, State
 from autovid.solver import CostRange, CostTable, posterior_in_range
 
-BINS = 1024  # of cost up to the end of the range: some 70 ms of a step on the 171 decisions of two_stream
+BINS = 1024  # of cost up to the end of the range: some 70 ms of a step on the 171 decisions of two_stream; more, ...
+INSIDE, MOST_BINS = 16, 16_384  # ... so that the range itself has some, but at most so many
 LogProbs = Sequence[NDArray[np.float64]]
 EVERY, CHECKS = 4, 16
 FEWEST = 6  # pairs, before which nothing opens
@@ -229,9 +230,10 @@ def expectation_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange)
 def in_range_gradient(table: CostTable, log_probs: LogProbs, ends: CostRange) -> list[NDArray[np.float64]]:
     """Return the gradient of -log P(F in the range), by decision (C_d,), for the logits of the prior.
 
-    It is p_dc - P(d = c | in range), costs in BINS bins. Where P is too small for a float64 the expectation leads.
+    It is p_dc - P(d = c | in range), costs in bins. Where P is too small for a float64 the expectation leads.
     """
-    posterior = posterior_in_range(table, log_probs, *ends, bins=BINS)
+    bins = min(MOST_BINS, max(BINS, -(-INSIDE * ends.high // max(1, ends.high - ends.low))))
+    posterior = posterior_in_range(table, log_probs, *ends, bins=bins)
     if not np.isfinite(posterior.log_probability):
         return expectation_gradient(table, log_probs, ends)
     return [np.exp(logp) - marginal for logp, marginal in zip(log_probs, posterior.marginals)]

@@ -1,6 +1,6 @@
 """The problem that a strategy is made for: one part of a search, or the whole space."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ Choices = NDArray[np.int64]
 LogProbs = Sequence[NDArray[np.float64]]
 """Log-probabilities of the candidates, (C_d,), for each decision."""
 DRAWS = 256  # architectures that several constraints' best ones are taken from
+TRIES = 20  # draws of distinct architectures, where the constraints may hold few others
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,33 @@ class Problem:
             columns = [rng.choice(len(p), n, p=np.exp(p)) if len(p) > 1 else np.zeros(n, np.int64) for p in logp]
             return np.stack(columns, axis=1).astype(np.int64)
         return sample_within(or_full_range(limits, Macs(), self.space), logp, n, rng, distinct)
+
+    def sample_others(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        known: Choices,
+        constraints: Sequence[PartConstraint],
+        log_probs: LogProbs | None = None,
+    ) -> Choices:
+        """Draw up to `n` distinct architectures inside constraints and feasible that are not `known`, as `sample` does.
+
+        They are fewer where so many are not found in TRIES draws of 2 (n + known): (at most n, D).
+        """
+        before = set(map(tuple, known.tolist()))
+        rows: dict[tuple[int, ...], None] = {}
+        for _ in range(TRIES):
+            if len(rows) >= n:
+                break
+            drawn = self.sample(2 * (n + len(before)), rng, log_probs=log_probs, constraints=constraints)
+            drawn = drawn[self.is_feasible(drawn)]
+            rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in before)
+        return np.array(list(rows)[:n], np.int64).reshape(-1, len(self.space.sizes))
+
+
+def prefers_nothing(log_probs: Iterable[NDArray[np.float64]]) -> bool:
+    """Return True where all candidates of each decision are equally probable."""
+    return all(np.ptp(logp) == 0 for logp in log_probs)
 
 
 def part_problem(

@@ -79,7 +79,7 @@ class Supernet:
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         labels = [video.label for video in parts[HELD_OUT]]
         self.held_out = len(labels)  # clips
-        self.chance = Chance.of({*labels} if settings.balance else labels, self.classes)
+        self.chance = Chance.of(labels, self.classes, balanced=settings.balance)
         self._loaders = [
             ClipLoader(
                 part, videos.root, clip, batch=settings.batch, train=True, seed=settings.seed + number,

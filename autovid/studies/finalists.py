@@ -52,7 +52,9 @@ class Result:
 def best_architectures(
     searched: Searched, n: int, constraints: Sequence[Constraint] | None = None
 ) -> list[Architecture]:
-    """Return up to `n` distinct architectures, the search's choice first, then the strategy's best ones.
+    """Return up to `n` distinct architectures, the search's choice first, then who came next in the race.
+
+    Where there was none in these ranges, or they are too few, the strategy's best ones follow.
 
     `constraints` take the place of the search's own. Raises CostRangeError where the ranges hold nothing.
     """
@@ -63,8 +65,10 @@ def best_architectures(
     if not searched.learned:
         strategy.load(searched.state)
     rows = strategy.candidates(n, limits, np.random.default_rng(searched.settings.seed))
-    first = derive(searched, constraints)
-    archs = {arch.hash: arch for arch in (first, *(searched.space.architecture(row) for row in rows))}
+    first, raced = derive(searched, constraints), []
+    if constraints is None and searched.choice is not None:
+        raced = [searched.space.architecture(searched.row(one.choices)) for one in searched.choice.next_best]
+    archs = {arch.hash: arch for arch in (first, *raced, *(searched.space.architecture(row) for row in rows))}
     return list(archs.values())[:n]
 
 

@@ -7,7 +7,7 @@ what is ranked: the very networks are trained from scratch. The joint phase draw
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import msgspec
 import numpy as np
 
 from autovid.data import FrameCache, VideoSet
+from autovid.data.frame_cache import choose_cache
 from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
+from autovid.kernels.machine import threads
 from autovid.models import SearchNetwork, build_space, inherit
 from autovid.run import RunDirectory
 from autovid.search import Constraint, Searched, derive, read_search
@@ -114,9 +116,8 @@ def choose_again(
     settings = searched.settings
     if settings.score != "supernet" or settings.choice is None:
         return "not scored: the search has no supernet that raced candidates"
-    for constraint in constraints:
-        if reason := _outside(constraint, searched):
-            return reason
+    if reason := _outside(constraints, searched):
+        return reason
     try:
         videos = open_supernet_weights(path).open_videos(data)
     except DataError as error:
@@ -124,7 +125,12 @@ def choose_again(
             raise
         return f"not scored: {error}"
     compute = Compute(device, RunDirectory.open(path).config.get("precision", "auto"))
-    with closing(Supernet(searched.space, videos, settings, compute, 0, None)) as supernet:
+    frames = choose_cache("auto", (*videos.train, *videos.val), videos.root)
+    with (
+        frames or nullcontext(),
+        threads(settings.threads),
+        closing(Supernet(searched.space, videos, settings, compute, 0, None, frames)) as supernet,
+    ):
         latest = RunDirectory.open(path).latest()
         assert latest is not None  # else there was nothing to read
         supernet.net.load_state_dict(latest.state.model)
@@ -157,18 +163,20 @@ def derive_again(
     Raises what `choose_again` and `derive` raise.
     """
     if not constraints:
-        return derive(searched, None, no_range=no_range)
+        return derive(searched, None, no_range=no_range, choice=_outside((), searched) if no_range else "")
     choice = choose_again(path, searched, constraints, data=data, seconds=seconds, device=device, show=show)
     return derive(searched, constraints, choice=choice)
 
 
-def _outside(constraint: Constraint, searched: Searched) -> str:
-    """Say where a range lies outside of what the supernet has learned; empty where it does not."""
-    asked = constraint.final(searched.space)
-    known = next((one.final(searched.space) for one in searched.constraints if one.cost == constraint.cost), None)
-    if known is None or asked is None or (known.low <= asked.low and asked.high <= known.high):
-        return ""
-    return (
-        f"not scored: the supernet has learned {constraint.cost.quantity.say(*known)}, and "
-        f"{constraint.cost.quantity.say(*asked)} reach beyond"
-    )
+def _outside(constraints: Sequence[Constraint], searched: Searched) -> str:
+    """Say where ranges reach outside of what the supernet has learned; empty where they do not."""
+    asked = {constraint.cost: constraint.final(searched.space) for constraint in constraints}
+    for constraint in searched.constraints:
+        known, own, say = constraint.final(searched.space), asked.get(constraint.cost), constraint.cost.quantity.say
+        if known is None or (own is not None and known.low <= own.low and own.high <= known.high):
+            continue
+        learned = f"not scored: the supernet has learned {say(*known)}"
+        if own is None:
+            return f"{learned} alone; give --{constraint.cost.option} inside that, too"
+        return f"{learned}, and {say(*own)} reach beyond"
+    return ""

@@ -31,6 +31,7 @@ from autovid.search.budget import (
 )
 from autovid.search.choice import passed_clips
 from autovid.search.settings import ChoiceSettings
+from autovid.search.strategy import strategy_settings
 from autovid.search.supernet import Supernet
 from autovid.space import load_space
 
@@ -144,6 +145,42 @@ def test_a_time_that_is_too_short_says_how_much_is_needed() -> None:
         plan_budget(settings(), RATES, 1.0)
 
 
+def test_the_smallest_choice_is_planned_as_long_as_it_takes() -> None:
+    slow = Rates((0.45,) * 4, 0.006)
+    with pytest.raises(ConfigError, match=r"give \d+ s or more") as refused:
+        plan_budget(settings(), slow, 45.0, 5.0, 58, 96)
+    enough = float(str(refused.value).partition("give ")[2].split()[0])
+    plan = plan_budget(settings(), slow, enough + 1, 5.0, 58, 96)
+    assert plan.choice is not None
+    assert time_of(plan, slow, 58, 96) <= enough + 1 - 5.0
+
+
+def time_of(plan: Any, rates: Rates, held_out: float, val: float) -> float:
+    """The seconds of a plan: updates, rounds and the choice."""
+    updates = sum(part.steps for part in plan.parts) * LONGER * rates.update(plan.parts)
+    batch = getattr(strategy_settings(plan.strategy, plan.options), "batch", 1)
+    rounds = sum(part.rounds for part in plan.parts) * batch * plan.score_clips * rates.clip
+    return float(updates + rounds + passed_clips(plan.choice, held_out, val) * rates.clip)
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_rounds_after_the_updates_are_planned(strategy: str) -> None:
+    options = {"architectures": 16} if strategy == "random" else {}
+    usual = settings_for(SPACE, proxy=True, videos=20_000, strategy=strategy, options=options)
+    rates = Rates((0.45,) * 4, 0.006)
+    plan = plan_budget(usual, rates, 600.0, 30.0, 4000, 2000)
+    assert 450 < time_of(plan, rates, 4000, 2000) <= 570
+    if strategy == "evolution":
+        assert 0 < plan.parts[-1].rounds == plan.options["rounds"] < usual.parts[-1].rounds
+
+
+@pytest.mark.parametrize("given", [["--alpha-every", "7"], ["--set", "choice.random=3"]])
+def test_what_a_budget_plans_is_not_given(given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for length in ([], ["--budget", "5m"]):
+        assert main(["search", "--space", "tiny", *length, *given, "-o", str(tmp_path / "run")]) == 2
+        assert "--budget plans --alpha-every and --set choice.KEY" in capsys.readouterr().err
+
+
 def test_a_choice_is_as_large_as_it_may_be() -> None:
     assert choice_within(1e9).candidates == 64
     assert choice_within(1.0).random == 64
@@ -209,7 +246,8 @@ def test_a_planned_search_is_repeated_without_a_clock_and_goes_on_by_its_plan(
     (line,) = [line for line in shown.splitlines() if "without a clock:" in line]
     again = shlex.split(line.partition("without a clock:")[2])[1:]
     assert again[again.index("--threads") + 1] == "1"
-    again[again.index(str(tmp_path / "run"))] = str(tmp_path / "again")
+    assert str(tmp_path / "run") not in again  # where a run is already
+    again += ["-o", str(tmp_path / "again")]
     monkeypatch.setattr("sys.argv", ["autovid", *again])
     assert main(again) == 0
     first, second = (RunDirectory.open(tmp_path / name).config["settings"] for name in ("run", "again"))

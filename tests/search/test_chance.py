@@ -35,7 +35,7 @@ def noisy(mean: float) -> list[float]:
 
 def test_chance_is_the_entropy_of_the_labels() -> None:
     # sums of a dozen float64 terms: 1e-12 is a thousand times their rounding
-    assert Chance.of(list(range(12)) * 3, 12) == (pytest.approx(LN12, abs=1e-12), 12, 36, 3)
+    assert Chance.of(list(range(12)) * 3, 12) == (pytest.approx(LN12, abs=1e-12), 12, 36, 3, 0)
     unequal = Chance.of([0, 0, 0, 1], 4)
     assert unequal.loss == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)), abs=1e-12)
     assert str(unequal) == "chance 0.562 for 4 classes, which are not equally frequent"
@@ -126,6 +126,16 @@ def test_a_part_alone_at_chance_is_named(tmp_path: Path) -> None:
     assert judged.sentence().startswith("The supernet is at chance in dense: held-out loss 2.")
     assert "(sparse)" not in judged.sentence()
     assert "Its scores of architectures there reflect" in judged.sentence()
+
+
+def test_classes_that_are_drawn_alike_count_alike_and_all_videos_are_evidence(tmp_path: Path) -> None:
+    labels = [0] * 300 + [1] * 40 + [2] * 20
+    balanced = Chance.of(labels, 3, balanced=True)
+    assert balanced.loss == pytest.approx(math.log(3), abs=1e-12)
+    assert balanced.accuracy == pytest.approx(1 / 3, abs=1e-12)
+    losses = {0: noisy(0.5)}
+    alike, other = (evidence(tmp_path, losses, chance) for chance in (balanced, Chance.of(labels, 3)))
+    assert alike.parts[0].error == other.parts[0].error
 
 
 def test_learning_how_frequent_the_classes_are_is_chance(tmp_path: Path) -> None:

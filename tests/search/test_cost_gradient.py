@@ -71,6 +71,25 @@ def test_the_probability_of_the_range_moves_as_the_enumerated_one(seed: int) -> 
     assert all(np.abs(one.numpy() - other).max() < 1e-12 for one, other in zip(exact, gradient, strict=True))
 
 
+@pytest.mark.parametrize("width", [10, 100, 1000])
+def test_a_narrow_range_among_large_costs_moves_as_the_enumerated_one(width: int) -> None:
+    """Costs of millions in bins: the direction is right to a percent where the range has some bins."""
+    rng = np.random.default_rng(width)
+    sizes = [3] * 8
+    costs = CostTable([Factor((d,), rng.integers(1, 400_000, 3)) for d in range(8)], 0, sizes)
+    every = np.stack(np.unravel_index(np.arange(3**8), sizes), axis=1)
+    alpha = [torch.tensor(rng.normal(0, 1, 3), requires_grad=True) for _ in sizes]
+    middle = int(np.median(costs.total(every)))
+    ends = CostRange(middle - width * 100, middle + width * 100)
+    columns = zip(alpha, every.T)
+    p = torch.stack([torch.log_softmax(a, 0)[torch.from_numpy(c)] for a, c in columns]).sum(0).exp()
+    inside = torch.from_numpy(ends.holds(costs.total(every)))
+    exact = torch.cat(list(torch.autograd.grad(-torch.log(p[inside].sum()), alpha))).numpy()
+    gradient = np.concatenate(in_range_gradient(costs, log_probs(alpha), ends))
+    cosine = exact @ gradient / np.sqrt((exact @ exact) * (gradient @ gradient))
+    assert cosine > 0.99
+
+
 def test_a_range_too_improbable_for_a_float_is_approached_by_the_expectation() -> None:
     costs = CostTable([Factor((d,), np.array([1, 100], np.int64)) for d in range(20)], 0, [2] * 20)
     sure = [np.array([-40.0, -np.exp(-40.0)])] * 20  # 20 times exp(-40) is below 1e-308

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from autovid.errors import ConfigError
-from autovid.search import settings_for
-from autovid.search.problem import Choices, Problem
+from autovid.search import parse_constraints, settings_for
+from autovid.search.constraints import final_constraints
+from autovid.search.problem import Choices, Problem, whole_problem
 from autovid.search.strategies import STRATEGIES
 from autovid.search.strategies.evolution import EvolutionSettings
 from autovid.search.strategies.parsec import Parsec
@@ -165,6 +167,40 @@ def test_an_option_that_a_strategy_lacks_is_refused(key: str, value: float) -> N
     message = f"--{key.replace('_', '-')}: the strategy evolution has no such setting"
     with pytest.raises(ConfigError, match=message):
         settings_for(load_space("tiny"), proxy=True, videos=100, strategy="evolution", **{key: value})
+
+
+def test_a_prior_that_prefers_nothing_offers_draws_that_differ() -> None:
+    problem = whole_problem(load_space("two_stream"), small_problem().constraints[:0])
+    first, second = (
+        make_strategy("parsec", problem, {}).candidates(16, (), np.random.default_rng(seed)) for seed in (0, 1)
+    )
+    assert np.array_equal(first[0], second[0])
+    assert not np.array_equal(first[1:], second[1:])
+    open_decisions = np.array(problem.space.sizes) > 1
+    distances = [(a != b)[open_decisions].mean() for a in first[1:] for b in first[1:] if a is not b]
+    assert np.mean(distances) > 0.5  # draws of decisions with 2 to 4 candidates differ in half of them, and more
+
+
+def test_a_prior_that_has_learned_offers_its_most_probable_ones_and_draws() -> None:
+    problem = small_problem()
+    strategy = make_strategy("parsec", problem, {})
+    for alpha in strategy.prior.alpha:
+        alpha.data[0] = 3.0
+    likely = list(islice(problem.best_first(strategy.prior.log_probs(), problem.constraints), 8))
+    rows = strategy.candidates(16, problem.constraints, np.random.default_rng(0))
+    assert np.array_equal(rows[:8], likely)
+    assert len(np.unique(rows, axis=0)) == 16
+
+
+def test_a_range_with_few_architectures_offers_all_of_them() -> None:
+    space = load_space("bench")
+    rows = np.stack(np.unravel_index(np.arange(space.size), space.sizes), axis=1)
+    costs = np.sort(space.cost_table().total(rows))
+    narrow = final_constraints(parse_constraints(space, {"flops": f"{costs[100] / 1e9}:{costs[110] / 1e9}"}), space)
+    inside = int(narrow[0].inside(rows).sum())
+    strategy = make_strategy("parsec", whole_problem(space, narrow), {})
+    found = strategy.candidates(inside + 5, narrow, np.random.default_rng(0))
+    assert len(found) == inside >= 11
 
 
 def test_random_search_takes_the_best_that_it_has_scored() -> None:

@@ -30,7 +30,7 @@ from autovid.search.objective import (
     sample_count,
     surrogate,
 )
-from autovid.search.problem import Choices, Problem
+from autovid.search.problem import Choices, Problem, prefers_nothing
 from autovid.search.strategy import Scores, State
 from autovid.space import SearchSpace
 
@@ -255,8 +255,29 @@ class Parsec:
         return metrics
 
     def candidates(self, n: int, constraints: Sequence[PartConstraint], rng: np.random.Generator) -> Choices:
-        rows = islice(self.problem.best_first(self._joint(), constraints), n)
-        return np.stack(list(rows))
+        """Return the most probable ones and draws from the prior, half and half; if it prefers nothing, one and draws.
+
+        Neighbours in the order of probability differ in few decisions, and the order of equal ones means nothing.
+        """
+        log_probs = self._joint()
+        likely = 1 if prefers_nothing(log_probs) else -(-n // 2)
+        rows = self._most_probable(likely, log_probs, constraints)
+        rows = np.concatenate([rows, self.problem.sample_others(n - likely, rng, rows, constraints, log_probs)])
+        return rows if len(rows) == n else self._with_more(rows, n, log_probs, constraints)
+
+    def _most_probable(
+        self, n: int, log_probs: list[NDArray[np.float64]], constraints: Sequence[PartConstraint]
+    ) -> Choices:
+        found = list(islice(self.problem.best_first(log_probs, constraints), n))
+        return np.array(found, np.int64).reshape(-1, len(self.problem.space.sizes))
+
+    def _with_more(
+        self, rows: Choices, n: int, log_probs: list[NDArray[np.float64]], constraints: Sequence[PartConstraint]
+    ) -> Choices:
+        """Fill up with the most probable of the others, as far as there are any."""
+        known = set(map(tuple, rows.tolist()))
+        others = (row for row in self._most_probable(n, log_probs, constraints) if tuple(row.tolist()) not in known)
+        return np.concatenate([rows, *(row[None] for row in islice(others, n - len(rows)))])
 
     def _joint(self) -> list[NDArray[np.float64]]:
         """Return the prior, with what earlier parts have learned for their decisions."""
