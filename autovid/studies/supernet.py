@@ -29,6 +29,7 @@ from autovid.search.supernet import Supernet
 from autovid.space import Architecture, SearchSpace
 from autovid.space.layout import is_searched_in
 from autovid.space.schema import JOINT
+from autovid.studies.tabular import add_results
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import calibrate, clip_of, open_supernet_weights
 
@@ -157,9 +158,10 @@ def derive_again(
     Raises what `choose_again` and `derive` raise.
     """
     if not constraints:
-        return derive(searched, None, no_range=no_range)
+        own = () if no_range else searched.constraints
+        return add_results(path, searched, derive(searched, None, no_range=no_range), own)
     choice = choose_again(path, searched, constraints, data=data, seconds=seconds, device=device, show=show)
-    return derive(searched, constraints, choice=choice)
+    return add_results(path, searched, derive(searched, constraints, choice=choice), constraints)
 
 
 def _outside(constraint: Constraint, searched: Searched) -> str:
