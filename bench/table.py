@@ -2,6 +2,7 @@
 
     autovid data synthetic bench -o DATA                            # 12,000 small H.264 videos, about a minute
     python bench/table.py DATA/bench.csv --shard 0/2 --minutes 5    # one piece of one of two processes
+    python bench/table.py --latency                                 # of all, on a machine that does nothing else
     python bench/table.py --pack                                    # what is there, into the package
 
 Exit code 0 says that this shard's part of the table is complete, 1 that there is more to do. A piece begins no training
@@ -10,6 +11,7 @@ line to `bench/results/table-bench/`. What stands there is not trained again, wh
 architectures within 3 % of 2.56 million MACs come first, from the middle outwards, each with both seeds, then seed 2 of
 them; then seed 0 of the others, seed 1 of the others, and seed 2 of the next 12. So a table that is broken off covers a
 range of costs.
+Latency is measured in one run of some minutes, whose file is written at its end; the package names its machine.
 Frames are decoded once into DATA/bench.npz. How the recipe was found: `docs/research.md`.
 """
 
@@ -30,9 +32,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from muon import Muon
+from table_latency import FILE, measure_latency, read_latency, write_latency
 from torch import Tensor, nn
 
 from autovid.blocks.mbconv3d import MBConv3d
+from autovid.costs import Params
 from autovid.data import VideoSet, open_videos
 from autovid.data.graded import RECIPES, clip_noise
 from autovid.data.index import Video
@@ -40,7 +44,8 @@ from autovid.data.video import VideoFile
 from autovid.kernels.allocator import keep_memory
 from autovid.models import SearchNetwork, build
 from autovid.space import Architecture, SearchSpace, load_space
-from autovid.studies.tabular import TableEvaluator, TableFile, TrainedArchitecture
+from autovid.studies.table_file import TableFile, TrainedArchitecture
+from autovid.studies.tabular import TableEvaluator
 
 RESULTS = Path(__file__).parent / "results" / "table-bench"
 PACKED = Path(__file__).parents[1] / "autovid" / "studies" / "tables" / "bench.json"
@@ -95,6 +100,11 @@ class Outcome(NamedTuple):
 def candidate_numbers(space: SearchSpace) -> np.ndarray:
     """All architectures of a space as candidate numbers (N, D), in the order of counting; a row is an `index`."""
     return np.stack(np.unravel_index(np.arange(space.size), space.sizes), axis=1)
+
+
+def every_architecture(space: SearchSpace) -> dict[int, Architecture]:
+    """All architectures of a space, by `index`."""
+    return {number: space.architecture(row) for number, row in enumerate(candidate_numbers(space))}
 
 
 def load_clips(index: Path) -> tuple[Clips, Clips]:
@@ -185,7 +195,7 @@ def jobs(macs: np.ndarray, seeds: int) -> list[tuple[int, int]]:
 def trained() -> dict[tuple[int, int], dict[str, str]]:
     """The rows that are there, by whichever shard: by (architecture, seed)."""
     rows = {}
-    for path in sorted(RESULTS.glob("*.csv")):
+    for path in sorted(RESULTS.glob("shard-*.csv")):
         with path.open() as lines:
             rows |= {(int(row["index"]), int(row["seed"])): row for row in csv.DictReader(lines)}
     return rows
@@ -197,19 +207,25 @@ def pack(space: SearchSpace) -> None:
     for (number, _), row in sorted(trained().items()):
         rows_of.setdefault(number, []).append(row)
     candidates = candidate_numbers(space)
+    archs = every_architecture(space)
+    macs, params = space.cost_table().macs(candidates), Params().table(space).of(candidates)
+    conditions, latency = read_latency(RESULTS / FILE, archs)
     architectures = [
         TrainedArchitecture(
-            dict(space.architecture(candidates[number]).choices),
+            dict(archs[number].choices),
             [float(row["loss"]) for row in rows],
             [int(row["correct"]) for row in rows],
+            int(macs[number]),
+            int(params[number]),
+            latency.get(number),
         )
         for number, rows in rows_of.items()
     ]
     planned, done = SEEDS * space.size + THIRD, sum(map(len, rows_of.values()))
     table = TableFile(
         space=space.name, about="every architecture trained alone on the videos of `autovid data synthetic bench`",
-        clips=CLIPS, chance=math.log(space.reference.classes), architectures=architectures,
-        planned=planned if done < planned else 0, covered=covered(space.cost_table().macs(candidates), set(rows_of)),
+        clips=CLIPS, chance=math.log(space.reference.classes), architectures=architectures, latency=conditions,
+        planned=planned if done < planned else 0, covered=covered(macs, set(rows_of)),
     )  # fmt: skip
     PACKED.parent.mkdir(exist_ok=True)
     PACKED.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1))
@@ -240,7 +256,11 @@ def main() -> int:
     """One piece of the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", help="the index that `autovid data synthetic bench` has written")
-    parser.add_argument("--pack", action="store_true", help="train nothing; write what is there into the package")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--pack", action="store_true", help="train nothing; write what is there into the package")
+    instead.add_argument(
+        "--latency", action="store_true", help="train nothing; measure all, in one run of some minutes"
+    )
     parser.add_argument("--shard", default="0/1", metavar="K/N", help="every N-th training from the K-th on")
     parser.add_argument("--minutes", type=float, default=5.0, help="begin no training that would end later")
     args = parser.parse_args()
@@ -251,6 +271,10 @@ def main() -> int:
     space, recipe = load_space("bench"), TableRecipe()
     if args.pack:
         pack(space)
+        return 0
+    if args.latency:
+        archs = every_architecture(space)
+        write_latency(RESULTS / FILE, archs, *measure_latency(archs))
         return 0
     if args.data is None:
         parser.error("give the index of the videos")

@@ -174,7 +174,7 @@ def _figures(arch: "Architecture") -> str:
 
 def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     """Return notes about an architecture; first of all that its supernet has learned nothing, if that is so."""
-    from autovid.search.derivation import TOLD
+    from autovid.search.derivation import BY_TABLE, TOLD
 
     evidence = escape(searched.against_chance)
     better = searched.evidence.better_than_chance
@@ -192,7 +192,7 @@ def _verdict(arch: "Architecture", searched: "Searched") -> list[str]:
     if searched.settings.proxy and not searched.beats_random_ones:
         lines.append("[yellow]found by a proxy search: a sketch, not a tuned network[/]")
     lines += [evidence] * better
-    lines += [escape(str(arch.provenance[key])) for key in TOLD if key in arch.provenance]
+    lines += [escape(str(arch.provenance[key])) for key in (*TOLD, *BY_TABLE) if key in arch.provenance]
     if "log_probability" in arch.provenance:
         lines.append(
             f"{_times(float(arch.provenance['log_probability']), searched.space.size)} as probable under the prior as "

@@ -24,6 +24,7 @@ from autovid.space.load import load_space
 from autovid.space.schema import Value
 
 TOLD = ("chosen", "against_random", "moved_by")  # what the evidence of a choice says
+BY_TABLE = ("by_table", "costs_by_table", "rank_in_table")  # what a table of trained architectures says
 RANGES = ("range", "conventions", "proven_within")  # of what an architecture was found for
 
 
@@ -255,5 +256,5 @@ def described_scale(
 ) -> Architecture:
     """`Architecture.scaled` with its figures counted again; its probability is that of what it was scaled from."""
     scaled = arch.scaled(crop, frames, depth)
-    provenance = {key: value for key, value in scaled.provenance.items() if key not in RANGES}
+    provenance = {key: value for key, value in scaled.provenance.items() if key not in (*RANGES, *BY_TABLE)}
     return Architecture(scaled.space, scaled.network, scaled.reference, scaled.choices, figures(scaled), provenance)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,19 @@ def planned(run: str | Path, resume: bool) -> SearchSettings | None:
     return settings
 
 
-def finish(path: Path, outcome: TaskOutcome, faults: int = 0) -> SearchResult:
-    """Derive the architecture of a finished search, and write it and the picture of the search beside it."""
+def finish(
+    path: Path,
+    outcome: TaskOutcome,
+    faults: int = 0,
+    facts: Callable[[Architecture], Mapping[str, Any]] = lambda arch: {},
+) -> SearchResult:
+    """Derive the architecture of a finished search, and write it and the picture of the search beside it.
+
+    `facts`: what else is known about it, for its provenance.
+    """
     searched = read_search(path)
     arch = derive(searched)
+    arch = replace(arch, provenance={**arch.provenance, **facts(arch)})
     write_atomic(path / "architecture.yaml", arch.to_yaml())
     write_atomic(path / "search.png", search_curve(path / METRICS, searched, arch))
     return SearchResult(arch, searched, path, outcome.first, outcome.seconds, faults)

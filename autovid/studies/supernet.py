@@ -26,11 +26,12 @@ from autovid.search.budget import choice_within
 from autovid.search.choice import ChoiceEvidence, Show, choose
 from autovid.search.constraints import PartConstraint, drawable, final_constraints, part_constraints, whole_constraints
 from autovid.search.problem import whole_problem
-from autovid.search.strategy import make_strategy
+from autovid.search.strategy import SUPERNET, make_strategy
 from autovid.search.supernet import Supernet
 from autovid.space import Architecture, SearchSpace
 from autovid.space.layout import is_searched_in
 from autovid.space.schema import JOINT
+from autovid.studies.tabular import add_results
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import calibrate, clip_of, open_supernet_weights
 
@@ -163,9 +164,11 @@ def derive_again(
     Raises what `choose_again` and `derive` raise.
     """
     if not constraints:
-        return derive(searched, None, no_range=no_range, choice=_outside((), searched) if no_range else "")
+        own = () if no_range else searched.constraints
+        unscored = _outside((), searched) if no_range and searched.settings.score == SUPERNET else ""
+        return add_results(path, searched, derive(searched, None, no_range=no_range, choice=unscored), own)
     choice = choose_again(path, searched, constraints, data=data, seconds=seconds, device=device, show=show)
-    return derive(searched, constraints, choice=choice)
+    return add_results(path, searched, derive(searched, constraints, choice=choice), constraints)
 
 
 def _outside(constraints: Sequence[Constraint], searched: Searched) -> str:

@@ -5,11 +5,11 @@ benchmarks lie in `tables/`. A table may lack architectures; what asks for one o
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,46 +18,53 @@ from autovid.fileio import digest
 from autovid.run import RunDirectory, run_task
 from autovid.search import Constraint
 from autovid.search.constraints import final_constraints
+from autovid.search.derivation import BY_TABLE, Searched, parameters
 from autovid.search.problem import Choices, check_enough, whole_problem
 from autovid.search.run import SearchResult, check_space, finish, keep_inputs, search_config
 from autovid.search.settings import PartSettings, SearchSettings
-from autovid.search.strategy import Scores, strategy_settings, takes
+from autovid.search.strategy import TABLE, Scores, strategy_settings, takes
 from autovid.search.task import SearchTask
 from autovid.space import Architecture, SearchSpace, load_space
 from autovid.space.schema import JOINT, Value
+from autovid.studies.table_file import Milliseconds, TableFile, TrainedArchitecture, read_table
 
-FORMAT = 1
 TABLES = Path(__file__).with_name("tables")
 MOST = 20_000  # architectures that are looked up before a search
 ROUNDS = 60  # of asking, for a strategy that does not say how many
 
 
-class TrainedArchitecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One architecture: its choices by decision, and of each seed its loss (nats) and correct clips on val."""
+@dataclass(frozen=True)
+class TableEntry:
+    """All that a table knows about an architecture. Lists have one figure for each seed, in one order.
 
-    choices: dict[str, Value]
-    loss: list[float]
-    correct: list[int]
-
-
-class TableFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The content of a table; each training was judged on `clips` clips, whose loss by chance is `chance`.
-
-    Of a table that is not complete: how many trainings are `planned`, and the MACs from and to which none is missing.
+    Attributes:
+        accuracy: share of the clips of val that are classified correctly, 0 to 1.
+        loss: mean cross-entropy on val, in nats.
+        correct: number of clips of val that are classified correctly.
+        macs: multiply-accumulates of one clip at the space's reference input.
+        params: number of parameters with the reference number of classes.
+        latency: milliseconds of one clip; None where the table has no latencies. `TableFile.latency` says how they
+            were measured.
     """
 
-    format: int = FORMAT
-    space: str
-    about: str = ""
-    clips: int
-    chance: float
-    planned: int = 0
-    covered: tuple[int, int] = (0, 0)
-    architectures: list[TrainedArchitecture]
+    accuracy: list[float]
+    loss: list[float]
+    correct: list[int]
+    macs: int
+    params: int
+    latency: Milliseconds | None
+
+
+class Rank(NamedTuple):
+    """The place of an architecture among `among` of a table: 1 is best; equal ones have the same place."""
+
+    by_loss: int
+    by_accuracy: int
+    among: int
 
 
 class TableEvaluator:
-    """Looks scores up: the mean over the seeds of every architecture."""
+    """Looks up what trained architectures have reached and cost; as scores, the means over their seeds."""
 
     def __init__(self, file: TableFile, path: Path) -> None:
         self.file, self.path = file, path
@@ -66,22 +73,11 @@ class TableEvaluator:
     @classmethod
     def read(cls, path: Path) -> "TableEvaluator":
         """Read a table. Raises ConfigError where the file is missing or not a table."""
-        try:
-            file = msgspec.json.decode(path.read_bytes(), type=TableFile)
-        except OSError as error:
-            raise ConfigError(f"table {path}: {error.strerror}") from None
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{path} is not a table of architectures: {error}") from None
-        if file.format != FORMAT:
-            raise ConfigError(f"{path} has format {file.format}; this autovid reads {FORMAT}")
-        odd = [one for one in file.architectures if not one.loss or len(one.loss) != len(one.correct)]
-        if odd or file.clips < 1:
-            raise ConfigError(f"{path}: every architecture needs a loss and a number of correct clips for each seed")
-        return cls(file, path)
+        return cls(read_table(path), path)
 
     def score(self, space: SearchSpace, choices: Choices, split: str = "val", clips: int | None = None) -> Scores:
         """Look up architectures of `space`, choices (K, D). Raises ConfigError for one that the table lacks."""
-        rows = [self.look_up(space.architecture(row)) for row in choices]
+        rows = [self._row(space.architecture(row)) for row in choices]
         losses = [np.array(one.loss) for one in rows]
         return Scores(
             -np.array([loss.mean() for loss in losses]),
@@ -91,8 +87,76 @@ class TableEvaluator:
             self.file.chance,
         )
 
-    def look_up(self, arch: Architecture) -> TrainedArchitecture:
-        """Return what an architecture has reached with each seed. Raises ConfigError for one that the table lacks."""
+    def look_up(self, arch: Architecture) -> TableEntry:
+        """Return what an architecture has reached with each seed, its MACs, its parameters and its latency.
+
+        Raises ConfigError for one that the table lacks.
+        """
+        row = self._row(arch)
+        return TableEntry(
+            [correct / self.file.clips for correct in row.correct],
+            row.loss,
+            row.correct,
+            arch.macs() if row.macs is None else row.macs,
+            parameters(arch) if row.params is None else row.params,
+            row.latency,
+        )
+
+    def rank(self, space: SearchSpace, arch: Architecture, constraints: Sequence[Constraint] = ()) -> Rank:
+        """Return the place of an architecture among those of the table that lie inside the constraints, by means.
+
+        Raises ConfigError for one that the table lacks.
+        """
+        own, others = self._row(arch), self._inside(space, constraints)
+        return Rank(
+            1 + sum(bool(np.mean(one.loss) < np.mean(own.loss)) for one in others),
+            1 + sum(bool(np.mean(one.correct) > np.mean(own.correct)) for one in others),
+            len(others),
+        )
+
+    def describe(
+        self, space: SearchSpace, arch: Architecture, constraints: Sequence[Constraint] = ()
+    ) -> dict[str, str]:
+        """Say what the table knows about an architecture, in sentences by the keys of `BY_TABLE`.
+
+        Of one that the table lacks, only that it does.
+        """
+        if _key(arch.choices) not in self._rows:
+            return {BY_TABLE[0]: f"not in the table ({self.coverage()})"}
+        entry, rank = self.look_up(arch), self.rank(space, arch, constraints)
+        percent = ", ".join(f"{100 * one:.1f}" for one in entry.accuracy)
+        loss = ", ".join(f"{one:.3f}" for one in entry.loss)
+        results = (
+            f"trained alone, by the table: {100 * np.mean(entry.accuracy):.1f} % of {self.file.clips:,} clips correct "
+            f"(each seed: {percent}), loss {np.mean(entry.loss):.3f} nats (each seed: {loss}; chance: "
+            f"{self.file.chance:.3f})"
+        )
+        costs = f"{entry.macs / 1e6:.4g} million MACs, {entry.params:,} parameters"
+        if entry.latency is not None:
+            how = f" ({self.file.latency.about()})" if self.file.latency is not None else ""
+            costs += f", {entry.latency.median:.3g} ms a clip{how}"
+        inside = {0: "", 1: " inside the range"}.get(len(constraints), " inside the ranges")
+        place = (
+            f"{ordinal(rank.by_loss)} of the table's {rank.among}{inside} by loss, {ordinal(rank.by_accuracy)} by "
+            "accuracy"
+        )
+        return dict(zip(BY_TABLE, (results, costs, place)))
+
+    def _inside(self, space: SearchSpace, constraints: Sequence[Constraint]) -> list[TrainedArchitecture]:
+        """Return the architectures of the table that belong to a space and lie inside the constraints."""
+        known = space.candidates
+        archs = [
+            one
+            for one in self.file.architectures
+            if one.choices.keys() == known.keys() and all(value in known[name] for name, value in one.choices.items())
+        ]
+        numbers = [[values.index(one.choices[name]) for name, values in known.items()] for one in archs]
+        rows = np.array(numbers, np.int64).reshape(-1, len(known))
+        inside = whole_problem(space, final_constraints(constraints, space)).inside(rows)
+        return [one for one, is_inside in zip(archs, inside) if is_inside]
+
+    def _row(self, arch: Architecture) -> TrainedArchitecture:
+        """Return the row of an architecture. Raises ConfigError for one that the table lacks."""
         try:
             return self._rows[_key(arch.choices)]
         except KeyError:
@@ -137,6 +201,12 @@ def load_benchmark(name: str | Path) -> TableEvaluator:
     if not Path(name).suffix:
         raise ConfigError(f"no benchmark is called {name}; give {', '.join(sorted(shipped))}, or a JSON file")
     return TableEvaluator.read(Path(name))
+
+
+def ordinal(number: int) -> str:
+    """Write a place: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _error(loss: NDArray[np.float64]) -> float:
@@ -187,7 +257,7 @@ def search_by_table(
     settings = SearchSettings(
         parts=(PartSettings(JOINT, 0, 0, 0.0, arch_lr, asked),), frames=reference.frames, crop=reference.crop,
         stride=reference.stride, jitter=(reference.crop, reference.crop), batch=1, strategy=strategy,
-        score=f"table:{table.stem}", options=dict(options), seed=seed,
+        score=f"{TABLE}{table.stem}", options=dict(options), seed=seed,
     )  # fmt: skip
     config = {**search_config(space, None, settings, constraints), "table": digest(table)}
     check_space(out, space)
@@ -195,4 +265,20 @@ def search_by_table(
         keep_inputs(run, space, constraints)
         task = SearchTask(space, settings, constraints, evaluator=evaluator)
         outcome = run_task(task, run, seed=seed, resume_command=resume_command)
-        return finish(run.path, outcome)
+        return finish(run.path, outcome, facts=lambda arch: evaluator.describe(space, arch, constraints))
+
+
+def add_results(
+    run: Path, searched: Searched, arch: Architecture, constraints: Sequence[Constraint] = ()
+) -> Architecture:
+    """Add what its search's table knows to the provenance of an architecture that was derived from a run.
+
+    Leaves it as it is where the table does not come with autovid, or has changed since.
+    """
+    table = TABLES / f"{searched.settings.score.removeprefix(TABLE)}.json"
+    if not searched.settings.score.startswith(TABLE) or not table.is_file():
+        return arch
+    if digest(table) != RunDirectory.open(run).config.get("table"):
+        return arch
+    facts = TableEvaluator.read(table).describe(searched.space, arch, constraints)
+    return replace(arch, provenance={**arch.provenance, **facts})

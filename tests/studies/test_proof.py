@@ -17,7 +17,7 @@ import pytest
 
 from autovid.space import load_space
 from autovid.studies import TableEvaluator
-from autovid.studies.tabular import TableFile, TrainedArchitecture
+from autovid.studies.table_file import TableFile, TrainedArchitecture
 
 SPACE = load_space("bench")
 ROWS = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.sizes), axis=1)

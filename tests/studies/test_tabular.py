@@ -2,7 +2,9 @@
 
 import csv
 import importlib
+import json
 import math
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,11 +15,14 @@ import torch
 
 import autovid
 from autovid.cli import main
+from autovid.costs import Params
 from autovid.errors import ConfigError
-from autovid.search import derive, read_search
-from autovid.space import load_space
+from autovid.measure import Turns
+from autovid.search import derive, parse_constraints, read_search
+from autovid.space import load_architecture, load_space
 from autovid.studies import TableEvaluator
-from autovid.studies.tabular import TABLES, TableFile, TrainedArchitecture
+from autovid.studies.table_file import LatencyConditions, Milliseconds, TableFile, TrainedArchitecture
+from autovid.studies.tabular import TABLES, ordinal
 
 SPACE = load_space("bench")
 ROWS = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.sizes), axis=1)
@@ -93,6 +98,92 @@ def test_scores_are_means_over_seeds_with_their_standard_error(band: Path) -> No
     assert (scores.clips, scores.correct_K.tolist()) == (2400, [1000, 1000])
 
 
+def with_costs(band: Path, path: Path) -> Path:
+    """The table of `band` with MACs and parameters that are not those of the networks, and with latencies."""
+    file = msgspec.json.decode(band.read_bytes(), type=TableFile)
+    conditions = LatencyConditions(
+        hardware="Z80", threads=1, precision="fp32", repeats=9, versions={"torch": "2.99"}
+    )  # fmt: skip
+    costs = {"macs": 1_234_567, "params": 4321, "latency": Milliseconds(1.0, 1.25, 1.5)}
+    rows = [msgspec.structs.replace(row, **costs) for row in file.architectures]
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(file, architectures=rows, latency=conditions)))
+    return path
+
+
+def test_a_table_knows_results_and_costs(band: Path, tmp_path: Path) -> None:
+    arch, expected = SPACE.architecture(ROWS[BAND][0]), loss(ROWS[BAND][0])
+    known = autovid.load_benchmark(with_costs(band, tmp_path / "costs.json")).look_up(arch)
+    assert known.accuracy == [1000 / 2400, 1001 / 2400]
+    assert (known.correct, known.loss) == ([1000, 1001], [expected - 0.01, expected + 0.01])
+    assert (known.macs, known.params, known.latency) == (1_234_567, 4321, Milliseconds(1.0, 1.25, 1.5))
+
+
+def test_a_table_that_was_packed_without_costs_is_read_and_they_are_counted(band: Path) -> None:
+    assert "macs" not in json.loads(band.read_bytes())["architectures"][0]
+    arch = SPACE.architecture(ROWS[BAND][0])
+    known, counted = autovid.load_benchmark(band).look_up(arch), autovid.count(autovid.build(arch))
+    assert (known.macs, known.params, known.latency) == (counted.macs, counted.params, None)
+
+
+def test_a_table_whose_machine_would_paint_the_screen_is_refused(band: Path, tmp_path: Path) -> None:
+    path = with_costs(band, tmp_path / "costs.json")
+    path.write_text(path.read_text().replace("Z80", "\\u001b[31mred"))
+    with pytest.raises(ConfigError, match="control characters"):
+        autovid.load_benchmark(path)
+
+
+def test_the_rank_is_among_those_inside_the_constraints_and_equal_ones_share_it(band: Path) -> None:
+    table, constraints = autovid.load_benchmark(band), parse_constraints(SPACE, {"flops": "0.00254:0.00258"})
+    macs = SPACE.cost_table().macs(ROWS)
+    inside = BAND & (macs >= 2_540_000) & (macs <= 2_580_000)
+    for some, limits in ((BAND, ()), (inside, constraints)):
+        losses = sorted(loss(row) for row in ROWS[some])
+        for row in ROWS[inside]:
+            expected = (losses.index(loss(row)) + 1, 1, int(some.sum()))  # the correct clips of all are equal
+            assert table.rank(SPACE, SPACE.architecture(row), limits) == expected
+
+
+def test_places_are_written_as_they_are_spoken() -> None:
+    places = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 12: "12th", 13: "13th", 21: "21st", 111: "111th"}
+    assert {number: ordinal(number) for number in places} == places
+
+
+def test_a_search_says_what_the_table_knows_and_writes_it_down(
+    band: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # no line of the box is broken
+    words = ["--flops", RANGE, "--strategy", "random", "--set", "strategy.architectures=8"]
+    assert search(with_costs(band, tmp_path / "costs.json"), tmp_path / "run", *words) == 0
+    shown, found = capsys.readouterr().out, load_architecture(tmp_path / "run" / "architecture.yaml")
+    losses = sorted(loss(row) for row in ROWS[BAND])
+    own = loss(SPACE.index([found])[0])
+    place = ordinal(losses.index(own) + 1)
+    expected = {
+        "by_table": "trained alone, by the table: 41.7 % of 2,400 clips correct (each seed: 41.7, 41.7), loss "
+        f"{own:.3f} nats (each seed: {own - 0.01:.3f}, {own + 0.01:.3f}; chance: 3.178)",
+        "costs_by_table": "1.235 million MACs, 4,321 parameters, 1.25 ms a clip (Z80, 1 thread, fp32, torch 2.99)",
+        "rank_in_table": f"{place} of the table's 52 inside the range by loss, 1st by accuracy",
+    }
+    for key, sentence in expected.items():
+        assert sentence in shown
+        assert found.provenance[key] == sentence
+
+
+def test_an_architecture_that_is_derived_again_has_what_the_table_of_the_package_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, ranges = "bench", {"flops": "0.00254:0.00258"}
+    options = {"architectures": 3}
+    run = autovid.search(space, ranges, score="table:bench", strategy="random", options=options, out=tmp_path / "run")
+    kept = load_architecture(tmp_path / "run" / "architecture.yaml").provenance
+    assert "inside the range by loss" in kept["rank_in_table"]
+    assert {key: run.derive().provenance[key] for key in kept} == kept
+    assert "inside" not in run.derive(no_range=True).provenance["rank_in_table"]
+    assert not {"by_table", "costs_by_table", "rank_in_table"} & run.derive(scale={"frames": 32}).provenance.keys()
+    monkeypatch.setattr("autovid.studies.tabular.digest", lambda path: "another")
+    assert "by_table" not in run.derive().provenance  # the table has changed since
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("nothing", "no benchmark is called nothing; give bench"), ("no.json", "No such file")]
 )
@@ -114,6 +205,10 @@ def test_the_benchmark_of_the_package_is_small_and_of_its_space() -> None:
     assert {tuple(one.choices.items()) for one in table.architectures} <= known
     assert all(0 < loss < table.chance for one in table.architectures for loss in one.loss)
     assert all(table.clips / 24 < correct <= table.clips for one in table.architectures for correct in one.correct)
+    macs, params = SPACE.cost_table().macs(ROWS), Params().table(SPACE).of(ROWS)
+    costs = {tuple(SPACE.architecture(row).choices.items()): pair for row, *pair in zip(ROWS, macs, params)}
+    for one in table.architectures:
+        assert [one.macs, one.params] in ([None, None], costs[tuple(one.choices.items())])
     complete = sum(len(one.loss) for one in table.architectures) == 576
     assert table.planned == (0 if complete else 576)
 
@@ -141,6 +236,61 @@ def test_the_rows_of_all_shards_become_a_table(
     assert (kept.loss, kept.correct) == ([0.5, 1.5], [2000, 2001])  # by seed
     with (tmp_path / "shard-0of2.csv").open() as lines:
         assert [row["index"] for row in csv.DictReader(lines)] == ["7"]
+
+
+SOME = {number: SPACE.architecture(ROWS[number]) for number in (7, 200)}
+
+
+def test_latencies_are_written_at_the_end_of_one_run_with_their_machine_and_packed(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    monkeypatch.setattr(script, "PACKED", tmp_path / "packed.json")
+    conditions, times = script.measure_latency(SOME, repeats=3, warm_up=1)
+    assert "latency of 2 networks" in capsys.readouterr().out
+    assert conditions.hardware
+    assert (conditions.repeats, conditions.precision, conditions.threads) == (3, "fp32", torch.get_num_threads())
+    assert all(0 < one.q1 <= one.median <= one.q3 for one in times.values())
+    script.write_latency(tmp_path / "latency.csv", SOME, conditions, times)
+    assert (tmp_path / "latency.csv").read_text().splitlines()[1] == "index,hash,ms_median,ms_q1,ms_q3"
+    for number in (7, 8):
+        row = dict.fromkeys(script.COLUMNS, 0) | {"index": number, "loss": 0.5, "correct": 2000}
+        script.add(tmp_path / "shard-0of1.csv", row)
+    script.pack(SPACE)
+    table = TableEvaluator.read(tmp_path / "packed.json")
+    assert table.file.latency == conditions
+    one, other = (table.file.architectures[at] for at in (0, 1))
+    counted = autovid.count(autovid.build(SOME[7]))
+    assert (one.macs, one.params, one.latency) == (counted.macs, counted.params, times[7])
+    assert other.latency is None  # it was not measured
+
+
+def test_latencies_of_another_space_are_refused(script: ModuleType, tmp_path: Path) -> None:
+    conditions = LatencyConditions(hardware="Z80", threads=1, precision="fp32", repeats=1, versions={})
+    times = {7: Milliseconds(1.0, 2.0, 3.0)}
+    script.write_latency(tmp_path / "latency.csv", SOME, conditions, times)
+    assert script.read_latency(tmp_path / "latency.csv", SOME) == (conditions, times)
+    with pytest.raises(ConfigError, match="architecture 7 is another one now; measure them anew"):
+        script.read_latency(tmp_path / "latency.csv", {7: SOME[200]})
+
+
+def test_a_measurement_of_latency_that_is_broken_off_writes_nothing(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    monkeypatch.setattr(script, "every_architecture", lambda space: SOME)
+    monkeypatch.setattr(sys, "argv", ["table.py", "--latency"])
+    whole_round = Turns.one_round
+
+    def one_round(turns: Turns) -> None:
+        whole_round(turns)
+        if len(turns.rounds) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Turns, "one_round", one_round)
+    with pytest.raises(KeyboardInterrupt):
+        script.main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_range_that_is_covered_has_no_architecture_missing(script: ModuleType) -> None:
