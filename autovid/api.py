@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from autovid.search import Constraint
     from autovid.search.derivation import Searched
     from autovid.space import Architecture, SearchSpace
-    from autovid.studies.front import Front
+    from autovid.studies.front_candidates import Front
     from autovid.train import Evaluation
     from autovid.train.recipe import RecipeName
 
@@ -110,8 +110,9 @@ class SearchRun:
     ) -> "Front":
         """Derive the best architecture of each of `n` costs, as `autovid derive --front` does.
 
-        They are scored with the supernet's weights where the search's data is there, or `data` is; `epochs`: also
-        trained from scratch. Files are written into `out` (default: front, in the run's directory).
+        They are chosen by the supernet on held-out clips where the search's data is there, or `data` is, else by the
+        search's own scores; `epochs`: also trained from scratch. Files are written into `out` (default: front, in the
+        run's directory).
         Raises ConfigError, CostRangeError, DataError, RunError.
         """
         from autovid.run import Progress

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autovid.search import Constraint, Searched, SearchResult, SearchSettings
     from autovid.space import Architecture, SearchSpace
     from autovid.studies.finalists import Result
-    from autovid.studies.front import Front
+    from autovid.studies.front_candidates import Front
 
 PROXY = (
     "This is a PROXY search: {frames} frames of {crop}x{crop} and {steps} steps in all, to show the way and to fit a "
@@ -90,21 +90,24 @@ def show_front(front: "Front", folder: Path, searched: "Searched") -> None:
     from autovid.studies.front import sentences
 
     columns = ["", *(cost.quantity.unit for cost in front.costs), front.measure.replace("_", "-")]
-    shown = {"supernet": "top-1, supernet", "alone": "top-1, trained"}
+    shown = {
+        "loss": ("held-out loss", "{:.3f}"), "supernet": ("top-1, supernet", "{:.2f} %"),
+        "alone": ("top-1, trained", "{:.2f} %"),
+    }  # fmt: skip
     present = [key for key in shown if any(getattr(entry, key) is not None for entry in front.entries)]
     rows = [
         [
-            entry.arch.hash,
+            name,
             *(f"{atoms / cost.quantity.atoms:.4g}" for cost, atoms in entry.costs.items()),
             "-" if entry.score is None else f"{entry.score:.4g}",
-            *("-" if getattr(entry, key) is None else f"{getattr(entry, key):.2f} %" for key in present),
+            *("-" if (value := getattr(entry, key)) is None else shown[key][1].format(value) for key in present),
         ]
-        for entry in front.entries
+        for name, entry in zip(front.names, front.entries)
     ]
     told = sentences(front, searched)
     if searched.against_chance:
         copyable([told.pop(0)])
-    table(f"front of {len(rows)}", columns + [shown[key] for key in present], rows)
+    table(f"front of {len(rows)}", columns + [shown[key][0] for key in present], rows)
     copyable([*told, f"where  {quoted(folder)}: 01.yaml ..., front.csv, front.png"])
 
 

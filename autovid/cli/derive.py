@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--front",
         type=options.positive,
         metavar="N",
-        help="cut the range of the first constraint into N equal slices, and take the best of each",
+        help="cut the range of the first constraint into N equal slices, and take the best of each on held-out clips",
     )
     group = parser.add_argument_group("finalists: the best architectures are trained, and the winner is taken")
     group.add_argument(

@@ -1,8 +1,6 @@
 """The front of a search: the best architecture for each of several costs, from one search.
 
-The range of the first constraint is cut into equal slices; each has the architecture that the search prefers inside it:
-the most probable one under a prior, or the best of those scored. Of several constraints only what nothing dominates is
-kept: no other one is at least as cheap in every cost and at least as good, and better in one of these.
+What the candidates are, and which are taken: autovid/studies/front_candidates.py.
 
     DIR/
       01.yaml 02.yaml ...  front.csv  front.png
@@ -13,25 +11,34 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.costs import Cost, Macs
+import numpy as np
+
 from autovid.data import VideoSet, open_videos
 from autovid.data.lists import csv_text
 from autovid.data.sources import recorded_source
-from autovid.errors import ConfigError, CostRangeError, DataError
+from autovid.errors import ConfigError, DataError
 from autovid.fileio import explained, png_bytes
 from autovid.kernels.compute import Compute
 from autovid.run import Progress, write_atomic
-from autovid.search import Constraint, Searched, derive, read_search
-from autovid.search.constraints import final_constraints
-from autovid.solver import UNLIMITED, CostRange
+from autovid.search import Constraint, Searched, read_search
+from autovid.search.derivation import described
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.by_training import Job, Trainer, chance_top1, macs_at, one_after_the_other
 from autovid.studies.comparison import FIRST, MUTED, SECOND, new_axes
+from autovid.studies.front_candidates import (
+    CANDIDATES,
+    LIKELIHOOD,
+    PROBABILITY,
+    Front,
+    FrontEntry,
+    find_candidates,
+    judge,
+    take_best,
+)
 from autovid.train.accuracy import evaluate_network
 from autovid.train.inherited import SupernetWeights, calibrate, has_supernet, open_supernet_weights
 from autovid.train.recipe import make_recipe
@@ -39,49 +46,9 @@ from autovid.train.recipe import make_recipe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LABELS = {"log_probability": "log-probability under the prior (nats)", "log_likelihood": "log-likelihood (nats)"}
+LABELS = {PROBABILITY: "log-probability under the prior (nats)", LIKELIHOOD: "log-likelihood (nats)"}
 TABLE, PICTURE = "front.csv", "front.png"
-LIKELIHOOD, PROBABILITY = "log_likelihood", "log_probability"  # what a search says of an architecture
-
-
-@dataclass(frozen=True)
-class FrontEntry:
-    """The best architecture of a slice: its costs in atoms, and how good it is taken to be.
-
-    `score` is the search's own: a log-probability under the prior, or a log-likelihood; None where it has not been
-    scored. `supernet` and `alone` are top-1 on val, centre view, in percent: with the supernet's weights, and trained.
-    """
-
-    arch: Architecture
-    costs: dict[Cost, int]
-    score: float | None
-    supernet: float | None = None
-    alone: float | None = None
-
-
-@dataclass
-class Front:
-    """The entries by rising first cost; how the supernet scored them, or why it did not."""
-
-    entries: list[FrontEntry]
-    costs: list[Cost]
-    measure: str  # LIKELIHOOD or PROBABILITY
-    empty: list[str] = field(default_factory=list)  # slices that hold nothing
-    dominated: int = 0  # entries that were left out
-    not_scored: str = ""
-    videos: int = 0  # of val
-    calibration: int = 0  # training clips
-    chance: float = 0.0  # top-1 of the best constant answer, in percent
-    trained: str = ""  # the length of the trainings, where there were any
-
-    @property
-    def accuracy(self) -> bool:
-        """True if the supernet has scored one at least."""
-        return any(entry.supernet is not None for entry in self.entries)
-
-    def standard_error(self, top1: float) -> float:
-        """Return the standard error of an accuracy in percent over the videos of val."""
-        return math.sqrt(max(top1 * (100 - top1), 0.0) / max(self.videos, 1))
+FIGURES = ("held_out_loss", "supernet_top1", "trained_top1")  # columns of the table
 
 
 @dataclass(frozen=True)
@@ -116,11 +83,18 @@ def derive_front(
     """
     searched = read_search(path)
     check_folder(folder)
-    front = find_front(searched, n, constraints)
-    videos, source = _score(front, path, data, device, progress)
+    front = find_candidates(searched, n, constraints)
+    weights, videos, source = _open(front, path, data)
+    if weights is None or videos is None:
+        _take(front, n, searched)
+    else:
+        compute = Compute(device, weights.config.get("precision", "auto"))
+        compute.restore(weights.record)
+        judge(front, weights, videos, compute, progress)
+        _take(front, n, searched)
+        score_by_supernet(front, weights, videos, compute, progress)
     if videos is not None:
         front.chance = chance_top1(videos)
-    keep_best(front)
     title = f"{searched.space.name}: the front of a search with {searched.settings.strategy}"
     write_front(folder, front, title, sentences(front, searched))
     if training is not None:
@@ -136,13 +110,11 @@ def derive_front(
     return front
 
 
-def _score(
-    front: Front, path: Path, data: str | None, device: str, progress: Progress | None
-) -> tuple[VideoSet | None, str]:
-    """Score with the supernet if it and its videos are there; return the videos, and what they were opened from."""
+def _open(front: Front, path: Path, data: str | None) -> tuple[SupernetWeights | None, VideoSet | None, str]:
+    """Open the supernet and its videos if they are there; return them, and what the videos were opened from."""
     if not has_supernet(path):
         front.not_scored = "the search had no supernet"
-        return (open_videos(data), recorded_source(data)) if data else (None, "")
+        return (None, open_videos(data), recorded_source(data)) if data else (None, None, "")
     weights = open_supernet_weights(path)
     try:
         videos = weights.open_videos(data)
@@ -150,16 +122,32 @@ def _score(
         if data:
             raise
         front.not_scored = "the videos of the search are not there; give them with --data"
-        return None, ""
-    compute = Compute(device, weights.config.get("precision", "auto"))
-    compute.restore(weights.record)
-    score_by_supernet(front, weights, videos, compute, progress)
-    return videos, recorded_source(data) if data else weights.source
+        return None, None, ""
+    return weights, videos, recorded_source(data) if data else weights.source
+
+
+def _take(front: Front, n: int, searched: Searched) -> None:
+    take_best(front, n)
+    front.entries = [replace(entry, arch=_described(entry, front, searched)) for entry in front.entries]
+
+
+def _described(entry: FrontEntry, front: Front, searched: Searched) -> Architecture:
+    """Return the architecture of an entry with its figures and with how it came about."""
+    if entry.loss is None:
+        choice = f"not scored by the supernet: {front.not_scored}"
+    else:
+        of_slice = sum(other.slice == entry.slice and other.loss is not None for other in front.candidates)
+        best = f"the best of {of_slice} candidates of its slice"
+        if len(front.costs) > 1:
+            best = f"one of {front.not_dominated} that none of {front.judged} candidates dominates"
+        choice = f"{best}: loss {entry.loss:.3f} on {front.clips:,} held-out clips (chance {front.chance_loss:.3f})"
+    return described(searched, entry.arch, 0.0, entry.slice, choice)
 
 
 def sentences(front: Front, searched: Searched) -> list[str]:
     """Say what the figures of a front are, and how far to trust them; the comparison with chance first."""
     lines = [searched.against_chance] if searched.against_chance else []
+    lines += _of_choice(front)
     if front.accuracy:
         lines.append(
             f"Top-1 of val ({front.videos} videos, centre view) with the supernet's weights, recalibrated on "
@@ -168,63 +156,57 @@ def sentences(front: Front, searched: Searched) -> list[str]:
         values = [entry.supernet for entry in front.entries if entry.supernet is not None]
         if len(values) > 1 and max(values) - min(values) < 2 * math.sqrt(2) * max(map(front.standard_error, values)):
             lines.append("They differ by no more than noise does: this does not say which is better.")
-    if front.not_scored:
-        lines.append(f"Not scored by the supernet: {front.not_scored}.")
-    if not front.accuracy:
-        measure = "probability under the prior" if front.measure == PROBABILITY else "log-likelihood"
-        lines.append(f"What is shown is the {measure}: what the search prefers, which is not accuracy.")
+    lines += _of_the_rest(front, searched)
     if front.trained:
         chance = "" if front.accuracy else f" Chance is {front.chance:.1f} %."
         lines.append(f"Trained: each from scratch for {front.trained}; one seed.{chance}")
-    if front.dominated:
-        lines.append(f"{front.dominated} more were no better than another one that costs no more, and are left out.")
     if front.empty:
         lines.append(f"Nothing is in the slices {', '.join(front.empty)}.")
     return [*lines, *(cost.convention(searched.space.reference) for cost in front.costs)]
 
 
-def find_front(searched: Searched, n: int, constraints: Sequence[Constraint] | None = None) -> Front:
-    """Return the best architecture of each of `n` slices; `constraints` take the place of the search's own.
-
-    Slices that hold nothing are left out. Raises CostRangeError where all are such.
-    """
-    asked = tuple(searched.constraints if constraints is None else constraints) or (Constraint(Macs()),)
-    first, others = asked[0], asked[1:]
-    costs = [constraint.cost for constraint in asked]
-    measure = PROBABILITY if searched.learned else LIKELIHOOD
-    front, refusal = Front([], costs, measure), CostRangeError("no slice holds an architecture")
-    for ends in slices(first, searched.space, n):
-        try:
-            arch = derive(searched, [within(first, ends, searched.space), *others])
-        except CostRangeError as error:
-            front.empty.append(first.say(ends))
-            refusal = error
-            continue
-        score = arch.provenance.get(measure)
-        costs_of = {cost: cost.of(arch) for cost in costs}
-        front.entries.append(FrontEntry(arch, costs_of, None if score is None else float(score)))
-    if not front.entries:
-        raise refusal
-    return front
+def _of_choice(front: Front) -> list[str]:
+    """Say how the entries were taken of the candidates, and whether the search's own choice is one of them."""
+    lines, better = [], f"larger {front.measure.replace('_', '-')}"
+    if front.judged:
+        better = "smaller loss"
+        lines.append(
+            f"Chosen by the loss on {front.clips:,} held-out clips (chance {front.chance_loss:.3f}) among "
+            f"{front.judged} candidates, at most {CANDIDATES} in a slice. Val was not used for this."
+        )
+    if len(front.costs) > 1:
+        lines.append(f"{front.not_dominated} are not dominated: nothing that costs no more has a {better}.")
+        if front.not_dominated > len(front.entries):
+            lines.append(f"{len(front.entries)} of these are shown, evenly spaced in the order of that.")
+    own = next((entry for entry in front.candidates if entry.arch.hash == front.own), None)
+    if own is not None:
+        at = [name for name, entry in zip(front.names, front.entries) if entry.arch.hash == front.own]
+        loss = "" if own.loss is None else f"; its loss here is {own.loss:.3f}"
+        lines.append(
+            f"The search's own choice is {at[0]}." if at else f"The search's own choice is not among them{loss}."
+        )
+    return lines
 
 
-def slices(constraint: Constraint, space: SearchSpace, n: int) -> list[CostRange]:
-    """Cut the range of the finished network, as far as the space reaches, into `n` equal slices without overlap."""
-    table = constraint.cost.table(space)
-    low, high = constraint.final(space) or CostRange(0, UNLIMITED)
-    low, high = max(low, table.smallest()[0]), min(high, table.largest()[0])
-    if low > high:
-        span = constraint.say(CostRange(table.smallest()[0], table.largest()[0]))
-        raise CostRangeError(f"no architecture costs {', '.join(constraint.spoken())}; the space has {span}")
-    edges = [low + (high + 1 - low) * i // n for i in range(n + 1)]
-    return [CostRange(a, b - 1) for a, b in pairwise(edges) if a < b]
-
-
-def within(constraint: Constraint, ends: CostRange, space: SearchSpace) -> Constraint:
-    """Return the constraint with another range of the finished network."""
-    last = space.parts[-1].name
-    own = constraint.own - {last}
-    return Constraint(constraint.cost, ends, {name: constraint.parts[name] for name in own}, own)
+def _of_the_rest(front: Front, searched: Searched) -> list[str]:
+    """Say what has not been judged, and what stands there."""
+    lines, rest = [], [(name, entry) for name, entry in zip(front.names, front.entries) if entry.loss is None]
+    if not front.judged:
+        measure = "probability under the prior" if front.measure == PROBABILITY else "log-likelihood"
+        lines.append(f"Not scored by the supernet: {front.not_scored}.")
+        lines.append(f"What is shown is the {measure}: what the search prefers, which is not accuracy.")
+    elif rest:
+        names = ", ".join(name for name, _ in rest)
+        lines.append(f"Not scored by the supernet: {names} ({front.not_scored}). There stands what the search prefers.")
+    if front.left_out:
+        why = f" by the supernet ({front.not_scored})" if front.judged else " by the search"
+        lines.append(f"{front.left_out} candidates are left out: they are not scored{why}.")
+    if rest and searched.learned and not any(np.ptp(logp) for logp in searched.learned.values()):
+        lines.append("All are equally probable: the prior has not moved, and the search prefers none of them.")
+    drawn = [name for name, entry in rest if entry.score is None]
+    if drawn and "scored" in searched.state:
+        lines.append(f"Not scored by the search either, but drawn at random: {', '.join(drawn)}.")
+    return lines
 
 
 def score_by_supernet(
@@ -234,21 +216,16 @@ def score_by_supernet(
     compute: Compute,
     progress: Progress | None = None,
 ) -> None:
-    """Evaluate each on val with its part of the supernet's weights, recalibrated.
-
-    Not those outside the ranges of the search: there the supernet has not been trained to the end.
-    """
-    searched = weights.searched
-    limits = final_constraints(searched.constraints, searched.space)
+    """Evaluate what it has judged on val, each with its part of the supernet's weights, recalibrated."""
     front.videos = len(videos.val)
     scored = []
     if progress is not None:
         progress.start(len(front.entries), 0, "with the supernet's weights")
     try:
         for number, entry in enumerate(front.entries, 1):
-            if all(limit.inside(searched.space.index([entry.arch]))[0] for limit in limits):
+            if entry.loss is not None:
                 net = weights.network(entry.arch).to(compute.device)
-                front.calibration = calibrate(net, searched.settings, videos, compute)
+                front.calibration = calibrate(net, weights.searched.settings, videos, compute)
                 result = evaluate_network(net, weights.clip, videos.val, videos.root, "center", compute)
                 entry = replace(entry, supernet=result.top1)
             scored.append(entry)
@@ -258,30 +235,6 @@ def score_by_supernet(
         if progress is not None:
             progress.close()
     front.entries = scored
-    if missing := sum(entry.supernet is None for entry in scored):
-        front.not_scored = f"{missing} of {len(scored)} are outside the ranges that the supernet was trained in"
-
-
-def keep_best(front: Front) -> None:
-    """Keep only architectures that no other one dominates, where there are several costs."""
-    entries = front.entries
-    if len(front.costs) > 1:
-        front.entries = [one for one in entries if not any(dominates(other, one) for other in entries)]
-    front.dominated = len(entries) - len(front.entries)
-
-
-def dominates(one: FrontEntry, other: FrontEntry) -> bool:
-    """Say whether `one` is nowhere worse than `other`, and better somewhere; what has no figure dominates nothing.
-
-    Two that the supernet has evaluated are compared by that, others by the search's own score.
-    """
-    goods = (one.supernet, other.supernet)
-    if None in goods:
-        goods = (one.score, other.score)
-    if goods[0] is None or goods[1] is None:
-        return False
-    of_one, of_other = ([*entry.costs.values(), -good] for entry, good in zip((one, other), goods) if good is not None)
-    return all(a <= b for a, b in zip(of_one, of_other)) and of_one != of_other
 
 
 def train_all(front: Front, trainer: Trainer, folder: Path, space: SearchSpace, report: Callable[[], object]) -> None:
@@ -309,8 +262,7 @@ def write_front(folder: Path, front: Front, title: str, sentences: Sequence[str]
     check_folder(folder)
     with explained(f"cannot make {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    width = max(2, len(str(len(front.entries))))
-    files = [folder / f"{number:0{width}}.yaml" for number in range(1, len(front.entries) + 1)]
+    files = [folder / name for name in front.names]
     write_atomic(folder / TABLE, csv_text(_rows(front, files)))
     for old in folder.iterdir():
         if re.fullmatch(r"\d{2,}\.yaml", old.name) and old not in files:
@@ -322,12 +274,10 @@ def write_front(folder: Path, front: Front, title: str, sentences: Sequence[str]
 
 
 def _rows(front: Front, files: Sequence[Path]) -> list[list[object]]:
-    rows: list[list[object]] = [
-        ["file", "hash", *(cost.metric for cost in front.costs), front.measure, "supernet_top1", "trained_top1"]
-    ]
+    rows: list[list[object]] = [["file", "hash", *(cost.metric for cost in front.costs), front.measure, *FIGURES]]
     for file, entry in zip(files, front.entries):
         costs = (cost.quantity.text(atoms) for cost, atoms in entry.costs.items())
-        figures = (entry.score, entry.supernet, entry.alone)
+        figures = (entry.score, entry.loss, entry.supernet, entry.alone)
         rows.append(
             [file.name, entry.arch.hash, *costs, *("" if value is None else round(value, 6) for value in figures)]
         )
