@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     except AutovidError as error:
         launch.report(error, str(name))
         return error.exit_code
-    except KeyboardInterrupt as stop:  # before anything was begun that could be gone on with
+    except KeyboardInterrupt as stop:
         if launch.number() == 0:
             print(f"autovid {name}: stopped", file=sys.stderr)
         return exit_code(stop)

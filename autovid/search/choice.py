@@ -87,7 +87,7 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def beats_random_ones(self) -> bool:
-        """Whether the interval of the percentile lies above that of a random architecture, and the supernet learned."""
+        """True if the percentile's interval lies above that of a random architecture, and the supernet has learned."""
         return self.interval is not None and self.interval[0] > 50 and not self.at_chance
 
     def said(self) -> dict[str, str]:

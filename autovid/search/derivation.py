@@ -48,7 +48,7 @@ class Searched(msgspec.Struct):
 
     @property
     def beats_random_ones(self) -> bool:
-        """Whether the supernet is better than chance, and prefers what was chosen to most random ones, clearly."""
+        """True if the supernet is better than chance, and prefers what was chosen to most random ones, clearly."""
         return self.evidence.better_than_chance and self.choice is not None and self.choice.beats_random_ones
 
     @property

@@ -11,7 +11,7 @@ Shapes: K architectures, D decisions, N clips.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from autovid.costs import Cost, Macs
 from autovid.data import Batch, VideoSet
+from autovid.data.frame_cache import choose_cache
 from autovid.errors import CostRangeError
 from autovid.kernels import machine
 from autovid.kernels.compute import Compute
@@ -158,8 +159,8 @@ def within(constraint: Constraint, ends: CostRange, space: SearchSpace) -> Const
 def _known(searched: Searched, own: Architecture) -> Choices:
     """Return the search's own choice, and what it has judged beside it at its end."""
     space = searched.space
-    judged = searched.choice.random if searched.choice else ()
-    others = [[d.candidates.index(one.choices[d.name]) for d in space.decisions] for one in judged]
+    judged = (*searched.choice.next_best, *searched.choice.random) if searched.choice else ()
+    others = [searched.row(one.choices) for one in judged]
     return np.array([*space.index([own]).tolist(), *others], np.int64)
 
 
@@ -214,7 +215,12 @@ def judge(
         front.not_scored = "outside the ranges that the supernet was trained in"
     if not inside.any():
         return
-    with machine.threads(settings.threads), closing(Supernet(space, videos, settings, compute, 0, None)) as supernet:
+    frames = choose_cache("auto", videos.train, videos.root)
+    with (
+        frames or nullcontext(),
+        machine.threads(settings.threads),
+        closing(Supernet(space, videos, settings, compute, 0, None, frames)) as supernet,
+    ):
         supernet.net.load_state_dict(weights.net.state_dict())
         loss_KN = _losses(supernet, space, rows[inside], progress)
     front.clips, front.chance_loss = loss_KN.shape[1], supernet.chance.loss

@@ -140,7 +140,7 @@ def test_a_search_records_what_chance_is(ranged: Path) -> None:
     """Twelve classes with a video each in the half that the prior learns on; a search of two steps is no better."""
     evidence = read_search(ranged).evidence
     # ln(12) from a sum of twelve float64 terms: 1e-12 is a thousand times their rounding
-    assert all(one.chance == (pytest.approx(np.log(12), abs=1e-12), 12, 12, 1) for one in evidence.parts)
+    assert all(one.chance == (pytest.approx(np.log(12), abs=1e-12), 12, 12, 1, 0) for one in evidence.parts)
     assert [one.part for one in evidence.parts] == ["sparse", "dense", "attention"]
 
 

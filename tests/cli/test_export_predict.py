@@ -261,7 +261,10 @@ def test_a_stopped_timeline_keeps_what_it_has_seen_and_says_how_far_it_is(
     assert out.splitlines()[-1].startswith(f"in {tmp_path}/part/{clip.stem}.timeline.png, ")
     steps = [line.partition(" · step ")[2] for line in error.splitlines()[:3]]
     assert [step[:3] for step in steps] == ["0/3", "1/3", "2/3"]
-    assert error.splitlines()[-1] == f"autovid predict: {clip}: the timeline ends at 0:00.4"
+    assert error.splitlines()[-2:] == [
+        f"autovid predict: {clip}: the timeline ends at 0:00.4",
+        "autovid predict: stopped",
+    ]
     (tmp_path / "file").write_text("")
     assert main([*words, str(tmp_path / "file" / "folder")]) == 5  # before the video is read
     assert "cannot make" in capsys.readouterr().err
@@ -314,7 +317,7 @@ def test_a_growing_file_is_followed_until_ctrl_c(
     words = ["predict", str(exported["safetensors"]), "--device", "cpu", "--follow", str(source)]
     assert main(words) == 130
     assert printed[-1].startswith("  0:00.")
-    assert capsys.readouterr().err.splitlines()[-1].startswith("autovid predict: followed 0:00.")
+    assert capsys.readouterr().err.splitlines()[-2].startswith("autovid predict: followed 0:00.")
     for more, message in {
         str(clip): "--follow takes one source",
         "--timeline=x": "--timeline is for videos that have an end",

@@ -126,11 +126,11 @@ def log_prob(searched: Searched, arch: Architecture) -> float:
 
 def test_what_was_judged_at_the_end_of_the_search_is_a_candidate(searched: Searched) -> None:
     assert searched.choice is not None
-    (random, *_) = searched.choice.random
+    (raced, *_) = searched.choice.next_best
     front = find_candidates(with_prior(searched, 1), 1)
     hashes = [entry.arch.hash for entry in front.candidates]
     assert hashes[0] == searched.choice.chosen.hash
-    assert random.hash in hashes
+    assert raced.hash in hashes
     assert len(hashes) == CANDIDATES
 
 
