@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 from counting import counting_frames, write
-from killing import dies, run_and_kill
+from killing import dies, loses_connection, run_and_kill
 from PIL import Image
 
 from autovid.cli import main
 from autovid.data import Video, VideoSet, open_videos
 from autovid.data.clips import read_frames
 from autovid.data.tools.check import Checker, broken, check, imbalance
-from autovid.data.tools.process_videos import Journal, VideoTask, process
+from autovid.data.tools.process_videos import Journal, VideoResult, VideoTask, process
 from autovid.data.tools.resize import moved_times
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
@@ -156,6 +156,25 @@ def test_a_video_that_kills_its_process_is_broken_and_the_others_are_not(tmp_pat
     done = process(tmp_path, todo, dies, Journal(tmp_path / "j", {}), 2, Progress())
     assert [one.task for one in done] == todo
     assert {one.task.path: one.reason for one in done if one.reason} == {"deadly": "the process that decodes it dies"}
+
+
+def test_a_video_whose_process_has_died_is_tried_again(tmp_path: Path) -> None:
+    todo = [VideoTask(name, ((None, None),)) for name in ("a", "b")]
+    journal = Journal(tmp_path / "j", {})
+    journal.add(VideoResult(todo[0], "", "the process that decodes it dies"))
+    journal.add(VideoResult(todo[1], "", "empty file"))
+    results = process(tmp_path, todo, loses_connection, journal, 0, Progress())
+    assert [result.reason for result in results] == ["", "empty file"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_lost_connection_ends_the_work_and_is_no_fault_of_a_video(tmp_path: Path, workers: int) -> None:
+    todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "far", "c", "d")]
+    journal = Journal(tmp_path / "j", {})
+    with pytest.raises(DataError, match="no connection"):
+        process(tmp_path, todo, loses_connection, journal, workers, Progress())
+    assert [task.path for task in journal.results] == ["a", "b"]
+    assert not any(result.reason for result in journal.results.values())
 
 
 def test_check_agrees_with_reading(mixed: Path, tmp_path: Path) -> None:
