@@ -142,7 +142,7 @@ def _check(args: argparse.Namespace) -> int:
     bad, good = broken(results), sound(videos, results)
     write_atomic(out, broken_table(bad))
     table(videos.name, ["class", "train", "val", "broken", "seconds"], class_table(videos, results))
-    for line in filter(None, [imbalance(good), *good.gaps()]):
+    for line in filter(None, [imbalance(good), *good.gaps(), *videos.doubled()]):
         print(line)
     if bad and isinstance(videos.root, Shards):
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])

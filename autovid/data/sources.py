@@ -34,8 +34,9 @@ def open_videos(
     of numbered JPEG frames is a video too; its start and end are the numbers of the first frame and of the one after
     the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`, a record of CIFAR-100.
     Shards: a folder that `autovid data pack` wrote, or the address of one (`https://`, `s3://`, ...).
-    Where there is no val, a random fraction `holdout` of every class to train on becomes it. A CSV with many missing
-    videos is refused unless `missing_ok`. Raises DataError, with the row where there is one.
+    Where there is no val, a random fraction `holdout` of every class to train on becomes it, all parts of a file
+    together. A CSV with many missing videos is refused unless `missing_ok`. Raises DataError, with the row
+    where there is one.
     """
     if not 0 <= holdout < 1:
         raise DataError(f"holdout {holdout}: must be at least 0 and less than 1")

@@ -99,6 +99,43 @@ def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
     assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
 
 
+def test_parts_of_one_file_are_held_out_together(tmp_path: Path) -> None:
+    rows = [f"{n}.mp4,{'run' if n < 6 else 'sit'},{k},{k + 1}" for n in range(12) for k in range(1 + n % 6)]
+    index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(12)))
+    held = set()
+    for seed in range(20):
+        videos = open_videos(index, seed=seed)
+        assert not paths(videos.train) & paths(videos.val)
+        assert open_videos(index, seed=seed) == videos
+        assert {video.label for video in videos.val} == {video.label for video in videos.train} == {0, 1}
+        assert 4 <= len(videos.val) <= 13, "8.4 of 42, in files of up to 6"
+        one, other = hold_out(videos.train, 0.5, seed)
+        assert not paths(one) & paths(other)
+        held.add(videos.val)
+    assert len(held) > 10
+
+
+def test_a_file_with_parts_of_several_classes_leaves_some_of_each() -> None:
+    videos = tuple(Video(f"{n}.mp4", label, label, label + 1.0) for n in range(3) for label in range(4))
+    for seed in range(5):
+        rest, other = hold_out(videos, 0.2, seed, least=1)
+        assert not paths(rest) & paths(other)
+        assert {video.label for video in rest} == {0, 1, 2, 3}
+        assert len(other) == 4
+    alone = tuple(Video("0.mp4", 0, k, k + 1.0) for k in range(9))
+    assert hold_out(alone, 0.5, 0, least=1) == (alone, ())
+    assert len(hold_out(alone, 0.5, 0, by_file=False)[1]) == 5
+
+
+def test_files_of_one_part_are_dealt_as_ever() -> None:
+    """Runs on such sets go on: their fingerprints have the split."""
+    videos = tuple(Video(f"{n}.mp4", n * n % 7 % 4) for n in range(30))
+    assert [video.path for video in hold_out(videos, 0.2, 3, 1)[1]] == [f"{n}.mp4" for n in (2, 6, 7, 17, 18, 19)]
+    assert [int(video.path[:-4]) for video in hold_out(videos, 0.5, 0)[1]] == [
+        *(1, 2, 4, 5, 6, 7, 13, 17, 18, 19, 21, 23, 25, 27, 28)
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

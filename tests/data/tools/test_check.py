@@ -97,6 +97,19 @@ def test_unequal_classes_are_told() -> None:
     assert imbalance(msgspec.structs.replace(videos, train=videos.train[3:])) == ""
 
 
+def test_a_video_under_two_classes_or_in_two_splits_is_told(
+    counting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("x.mp4", "y.mp4", "z.mp4"):
+        (tmp_path / name).write_bytes(counting.read_bytes())
+    rows = ("x.mp4,a,,,train", "x.mp4,b,,,train", "y.mp4,b,0,1,train", "y.mp4,b,1,2,val", "z.mp4,a,,,val")
+    (tmp_path / "twice.csv").write_text("\n".join(("path,label,start,end,split", *rows)))
+    assert main(["data", "check", str(tmp_path / "twice.csv"), "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "twice: 1 listed under several classes, first x.mp4\n" in said
+    assert "twice: 1 with parts in train and in val, first y.mp4\n" in said
+
+
 def test_a_sound_set_is_said_to_be_so(counting: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = counting.with_name("sound.csv")
     index.write_text(f"{counting.name},a\n")
