@@ -248,3 +248,5 @@ def test_a_copy_with_other_times_says_so() -> None:
     assert moved_times(videos, videos) == ""
     copy = msgspec.structs.replace(videos, train=(Video("a.mp4", 0, 1.02, 1.98), Video("b.mp4", 0)))
     assert "differ from yours by less than a frame" in moved_times(videos, copy)
+    tests = [msgspec.structs.replace(one, train=one.train[1:], test=one.train[:1]) for one in (videos, copy)]
+    assert "differ from yours by less than a frame" in moved_times(*tests)
