@@ -141,7 +141,7 @@ def _check(args: argparse.Namespace) -> int:
     journal.close()
     bad, good = broken(results), sound(videos, results)
     write_atomic(out, broken_table(bad))
-    table(videos.name, ["class", "train", "val", "broken", "seconds"], class_table(videos, results))
+    table(videos.name, *class_table(videos, results))
     for line in filter(None, [imbalance(good), *good.gaps(), *videos.doubled()]):
         print(line)
     if bad and isinstance(videos.root, Shards):

@@ -88,6 +88,21 @@ def test_the_clean_index_is_what_is_left_and_stands_in_the_way_of_nothing(mixed:
     assert main(["data", "index", "csv", str(tmp_path)]) == 0  # of the one CSV file that is a user's
 
 
+def test_a_broken_video_of_the_test_split_is_left_out_too(
+    counting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {"1": "train", "2": "train", "3": "val", "4": "test", "5": "test"}
+    for name in splits:
+        (tmp_path / f"{name}.mp4").write_bytes(counting.read_bytes() if name != "5" else b"no video")
+    rows = [f"{name}.mp4,a,{split}" for name, split in splits.items()]
+    (tmp_path / "set.csv").write_text("\n".join(("path,label,split", *rows)))
+    assert main(["data", "check", str(tmp_path / "set.csv"), "--workers", "1"]) == 4
+    assert [video.path for video in open_videos(tmp_path / "set.clean.csv").test] == ["4.mp4"]
+    words = " ".join(capsys.readouterr().out.split())
+    assert "┃ class ┃ train ┃ val ┃ test ┃ broken ┃ seconds ┃" in words
+    assert "│ a │ 2 │ 1 │ 1 │ 1 │ 9 │" in words
+
+
 def test_unequal_classes_are_told() -> None:
     videos = VideoSet("few", Path("."), ("a", "b"), tuple(Video(f"{n}.mp4", int(n > 5)) for n in range(8)), ())
     assert imbalance(videos) == (
