@@ -53,10 +53,11 @@ class ProgressDisplay(Protocol):
 class Journal:
     """The results so far, a JSON line each after a first line with the settings. One process at a time has it open.
 
-    Raises DataError where another has it, or it was begun with other settings.
+    `anew`: where it was begun with other settings, it is emptied. Raises DataError where another has it, or it was
+    begun with other settings and not `anew`.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], *, anew: bool = False) -> None:
         self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +69,8 @@ class Journal:
         if lines[-1]:  # cut short by a kill: what comes must not be glued to it
             self._file.write(b"\n")
         begun = _decoded(lines[0], dict[str, Any])
-        if begun is None:
+        if begun is None or (anew and begun != settings):
+            lines = []
             self._file.truncate(0)
             self._file.write(msgspec.json.encode(settings) + b"\n")
         elif begun != settings:

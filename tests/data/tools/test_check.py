@@ -178,6 +178,21 @@ def test_one_process_at_a_time_and_one_data_set_a_journal(tmp_path: Path) -> Non
     Journal(tmp_path / "j", {"of": "a"}).close()
 
 
+def test_a_folder_and_its_index_are_checked_one_after_the_other(counting: Path, tmp_path: Path) -> None:
+    """As `data synthetic` and `data index` leave them; a folder with a dot in its name is not another one."""
+    for name in ("clips.v1/a/1.mp4", "clips.v1/b/2.mp4", "clips.v2/a/1.mp4", "clips.v2/b/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(counting.read_bytes())
+    folder = tmp_path / "clips.v1"
+    assert main(["data", "index", "folders", str(folder), "-o", f"{folder}.csv"]) == 0
+    for source in (folder, f"{folder}.csv", folder):
+        assert main(["data", "check", str(source), "--workers", "1"]) == 0
+    journal = tmp_path / "clips.v1.broken.jsonl"
+    assert len(journal.read_text().splitlines()) == 3
+    assert main(["data", "check", str(tmp_path / "clips.v2"), "--workers", "1"]) == 0
+    assert len(journal.read_text().splitlines()) == len((tmp_path / "clips.v2.broken.jsonl").read_text().splitlines())
+
+
 @pytest.mark.slow
 def test_a_video_that_kills_its_process_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
     todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "deadly", "c", "d", "e", "f", "g")]
