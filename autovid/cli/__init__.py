@@ -3,13 +3,14 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
-from autovid.errors import AutovidError, ConfigError, RunError, did_you_mean
+from autovid.errors import AutovidError, ConfigError, RunError, did_you_mean, not_utf8
 from autovid.kernels.allocator import keep_memory
 from autovid.plugins import forget_plugins, load_plugins
 
@@ -36,6 +37,7 @@ COMMANDS = {
     "runs": "list the runs of a folder: state, accuracy, cost, and the next command",
     "list": "list spaces, networks, modules, blocks and experiments",
 }
+FOREIGN = re.compile(r'[^\n",]*[\udc80-\udcff][^\n",]*')  # a name with bytes that are no UTF-8, in a longer text
 SHORT = {"random-baseline": {"strategy": "random", "score": "training"}}
 """Short ways to say `search` with some options."""
 
@@ -156,6 +158,12 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:  # a file's name that cannot be written down
+        if not (found := FOREIGN.search(error.object)):
+            raise
+        misnamed = not_utf8(found.group())
+        launch.report(misnamed, str(name))
+        return misnamed.exit_code
     except OSError as error:  # one that no caller has explained
         refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         launch.report(refused, str(name))

@@ -16,7 +16,7 @@ from autovid.data.lists import cells, check_comma
 from autovid.data.remote import is_address, public
 from autovid.data.shards import is_packed, open_shards
 from autovid.data.synthetic import synthetic_folder
-from autovid.errors import DataError
+from autovid.errors import DataError, foreign, not_utf8
 
 COLUMNS = ("path", "label", "start", "end", "split")
 MAX_CLASSES = 100_000
@@ -119,6 +119,8 @@ def _by_class(root: Path, top: Path) -> dict[str, list[str]]:
             for path in videos_below(Path(entry.path)):
                 if not inside(root, path):
                     raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
+                if foreign(str(path.relative_to(root))):
+                    raise not_utf8(path)
                 by_class.setdefault(entry.name, []).append(path.relative_to(root).as_posix())
     return {name: sorted(paths) for name, paths in by_class.items()}
 

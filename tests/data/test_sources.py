@@ -1,9 +1,11 @@
 """Folders and CSV files become indexes; what is wrong with them is said with its row, and nothing leaves the folder."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from autovid.cli import main
 from autovid.data import Video, VideoSet, hold_out, open_videos
 from autovid.data.index import write_index
 from autovid.data.make_index import read_data_set
@@ -180,6 +182,18 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
     (folder / "a-run" / "outside.mp4").symlink_to(tmp_path / "secret.mp4")
     with pytest.raises(DataError, match=r"outside\.mp4: a link that leaves"):
         open_videos(folder)
+
+
+def test_a_name_that_is_not_utf8_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = folder / "a-run" / os.fsdecode(b"caf\xe9.mp4")
+    foreign.touch()
+    says = "the name is not UTF-8; rename it, or all in its folder: convmv -r -f CP1252 -t UTF-8 --notest FOLDER\n"
+    for what in (["index", "folders"], ["check"], ["mini"]):
+        assert main(["data", *what, str(folder)]) == 4
+        assert capsys.readouterr().err == f"autovid data: {folder}/a-run/caf\\xe9.mp4: {says}"
+    foreign.rename(foreign.with_suffix(".txt"))  # not a video, but one that is listed as left out
+    assert main(["data", "index", "folders", str(folder)]) == 4
+    assert capsys.readouterr().err == f"autovid data: a-run/caf\\xe9.txt: {says}"
 
 
 def test_a_folder_that_is_itself_a_link_is_fine(folder: Path, tmp_path: Path) -> None:
