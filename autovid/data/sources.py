@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from autovid.data.bad_videos import most_broken
-from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
+from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, split_named, videos_below
 from autovid.data.index import MARK, SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
 from autovid.data.lists import cells, check_comma
@@ -77,19 +77,19 @@ def _from_shards(place: str, seed: int, holdout: float) -> VideoSet:
 
 
 def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
-    tops = [root / split for split in SPLITS] if _has_splits(root) else [root]
-    by_class = {top: _by_class(root, top) for top in tops if top.is_dir()}
-    if not by_class[tops[0]]:
+    tops = _split_folders(root) or {"train": root}
+    by_class = {split: _by_class(root, top) for split, top in tops.items()}
+    if not by_class["train"]:
         raise DataError(
-            f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
+            f"{tops['train']}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
             "or folders of JPEG frames"
         )
     classes = tuple(sorted({name for part in by_class.values() for name in part}))
+    if len(classes) == 1:
+        _check_height(root, tops["train"] / classes[0])
     parts = {
-        top.name if top != root else "train": tuple(
-            Video(path, classes.index(name)) for name in sorted(part) for path in part[name]
-        )
-        for top, part in by_class.items()
+        split: tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name])
+        for split, part in by_class.items()
     }
     videos = VideoSet(
         root.resolve().name, root, classes, parts["train"], parts.get("val", ()), test=parts.get("test", ())
@@ -97,14 +97,51 @@ def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
     return _with_val(videos, seed, holdout)
 
 
-def _has_splits(root: Path) -> bool:
-    """Return True for a folder of splits, not of classes, of which one may be called train."""
-    names = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
-    return {"train", "val"} <= names or ("train" in names and names <= set(SPLITS))
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each split; none where the sub-folders are those of classes.
+
+    One class may be called train, say, if its videos lie in its folder itself. Raises DataError where it is not clear
+    which of the two they are, or there is no train.
+    """
+    folders = sorted(Path(one.path) for one in os.scandir(root) if one.is_dir() and not one.name.startswith("."))
+    named = {folder: split for folder in folders if (split := split_named(folder.name))}
+    if not named:
+        return {}
+    held = [folder for folder in named if any(True for _ in videos_below(folder))]
+    splits = {named[folder]: folder for folder in (*named, *held)}
+    others = [folder for folder in folders if folder not in named and any(True for _ in videos_below(folder))]
+    text = f"{root}: {' and '.join(f'{folder.name}/' for folder in held or named)}: named like splits"
+    if others and not {"train", "val"} <= splits.keys():
+        if len(held) < 2 and all(any(path.parent == folder for path in videos_below(folder)) for folder in held):
+            return {}
+        raise DataError(
+            f"{text}, beside {others[0].name}/, which is not; put each class into the folders of the splits, or, if "
+            "all are classes, list the videos in a CSV file"
+        )
+    if "train" not in splits:
+        raise DataError(f"{text}, but there is no train/ to learn from")
+    if len(held) > len({named[folder] for folder in held}):
+        raise DataError(f"{text}, two of them for one split; put their videos together")
+    return splits
+
+
+def _check_height(root: Path, folder: Path) -> None:
+    """Raise DataError where the sub-folders of the only class hold its videos: they will be the classes."""
+    homes = {path.relative_to(folder).parts[0] for path in videos_below(folder) if path.parent != folder}
+    if len(homes) > 1 and not any(path.parent == folder for path in videos_below(folder)):
+        raise DataError(
+            f"{root}: {folder.name} would be its only class, and the videos lie in {len(homes)} sub-folders of it; is "
+            f"it one folder too high? Give {folder}"
+        )
 
 
 def _with_val(videos: VideoSet, seed: int, holdout: float) -> VideoSet:
-    """Hold out some of every class as val where the source has no val."""
+    """Hold out some of every class as val where the source has none. Raises DataError where splits are the classes."""
+    if len(videos.classes) > 1 and all(map(split_named, videos.classes)):
+        raise DataError(
+            f"{videos.name}: its classes are {', '.join(videos.classes)}, which are names of splits; give each video "
+            "the class that it shows"
+        )
     if videos.val or not holdout:
         return videos
     train, val = hold_out(videos.train, holdout, seed, least=True)

@@ -338,10 +338,55 @@ def test_a_source_without_val_holds_some_of_every_class_out_and_knows_it(tmp_pat
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    for name in ("train", "bus", "test"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "a.mp4").touch()
-    assert open_videos(tmp_path / "set").classes == ("bus", "test", "train")
+    root = made(tmp_path, "bus/a", "plane/a", "Train/a", "test/notes/")
+    assert open_videos(root).classes == ("Train", "bus", "plane")
+
+
+def made(tmp_path: Path, *names: str) -> Path:
+    """A folder with videos, and with empty folders."""
+    for name in names:
+        path = tmp_path / "set" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.with_suffix(".mp4").touch()
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "Valid", "VAL"])
+def test_folders_of_splits_have_several_names(val: str, tmp_path: Path) -> None:
+    root = made(tmp_path, "Train/run/a", "Train/sit/b", f"{val}/run/c", "Testing/sit/d", "notes/", "validate/")
+    videos = open_videos(root)
+    assert videos.classes == ("run", "sit")
+    assert [paths(part) for part in (videos.train, videos.val, videos.test)] == [
+        {"Train/run/a.mp4", "Train/sit/b.mp4"},
+        {f"{val}/run/c.mp4"},
+        {"Testing/sit/d.mp4"},
+    ]
+
+
+def test_a_folder_beside_those_of_train_and_val_is_passed_over(tmp_path: Path) -> None:
+    assert open_videos(made(tmp_path, "train/run/a", "train/sit/b", "val/run/c", "raw/d")).classes == ("run", "sit")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("train/a", "test/b", "bus/c"), "test/ and train/: named like splits, beside bus/, which is not; put each"),
+        (("train/run/a", "train/sit/a", "bus/c"), "train/: named like splits, beside bus/, which is not; put each"),
+        (("val/run/a", "test/run/b"), "test/ and val/: named like splits, but there is no train/"),
+        (("train/run/a", "val/run/b", "valid/run/c"), "two of them for one split"),
+        (("mine/run/a", "mine/sit/b"), "mine would be its only class, .* one folder too high\\? Give .*/set/mine$"),
+        (("train/mine/run/a", "train/mine/sit/b"), "is it one folder too high\\? Give .*/set/train/mine$"),
+    ],
+)
+def test_folders_that_are_not_clear_are_refused(names: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        open_videos(made(tmp_path, *names))
+
+
+def test_names_of_splits_are_no_classes_of_a_list(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="list: its classes are train, validation, which are names of splits"):
+        load(tmp_path, "a.mp4,train\nb.mp4,validation\n")
 
 
 @pytest.mark.parametrize("header", ["path,start", "path,label,colour", "path,label,label"])
