@@ -130,11 +130,22 @@ class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     provenance: dict[str, Any] = {}
 
 
+def check_classes(videos: VideoSet) -> None:
+    """Raise DataError where all videos to train on are of one class."""
+    labels = {label for video in videos.train for label in video.labels}
+    if len(labels) == 1:
+        raise DataError(
+            f"{videos.name}: all videos to train on are of one class, {videos.classes[labels.pop()]}, and one class is "
+            "nothing to learn; give videos of another, of what is not it, say"
+        )
+
+
 def check_for_search(videos: VideoSet) -> None:
     """Raise DataError where a class has one training video: it cannot be both learned from and held out.
 
     A search compares architectures by top-1, which videos of several classes do not have.
     """
+    check_classes(videos)
     if videos.multi_label:
         raise DataError(
             f"{videos.name}: videos have several classes, and a search takes videos of one; search on a set of these, "
