@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Container, Iterator, Sequence
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import msgspec
 
@@ -55,6 +55,8 @@ def _open(source: str | Path, seed: int, holdout: float, cache: Path | None, mis
         return _from_shards(str(source), seed, holdout)
     if path.is_dir():
         return _from_folder(path, seed, holdout)
+    if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        raise DataError(f"{source}: a video, not a list; give its folder, with a sub-folder for each class in it")
     if path.is_file():
         return _from_csv(path, seed, holdout, missing_ok)
     raise DataError(f"{source}: no such folder or CSV file; give one, or 'synthetic' for the embedded videos")
@@ -239,9 +241,23 @@ def _row(where: str, root: Path, columns: Sequence[str], row: list[str]) -> List
         raise DataError(f"{where}: split {values['split']!r}: must be train, val or test")
     if not values["path"] or not values["label"]:
         raise DataError(f"{where}: an empty path or label")
-    if leaves(root, values["path"]):
-        raise DataError(f"{where}: {values['path']!r} leaves the folder of the CSV file; paths must stay inside {root}")
+    _check_place(where, root, values["path"])
     return ListedVideo(where, str(PurePosixPath(values["path"])), values["label"], values.get("split", ""), start, end)
+
+
+def _check_place(where: str, root: Path, listed: str) -> None:
+    """Raise DataError for a path that leaves the root, or is one of Windows."""
+    windows = "\\" in listed and not os.path.lexists(root / listed)  # elsewhere a name may have a backslash
+    if not windows and not leaves(root, listed):
+        return
+    path, remedy = PureWindowsPath(listed), f"paths must stay inside {root.resolve()}"
+    if windows or path.root:
+        ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
+        found = next((end for end in ends if not leaves(root, end) and os.path.lexists(root / end)), "")
+        change = "make it relative" if path.root else "write it with /"
+        remedy = f"{change}: {found}" if found else f"{change}, {remedy}"
+    why = "has backslashes" if windows else "leaves the folder of the CSV file"
+    raise DataError(f"{where}: '{listed}' {why}; {remedy}")
 
 
 def _seconds(where: str, name: str, text: str) -> float | None:
@@ -270,5 +286,5 @@ def _check_present(path: Path, root: Path, rows: Sequence[ListedVideo]) -> None:
     if len(missing) > most_broken(len(rows)):
         raise DataError(
             f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {root / missing[0].path} "
-            f"({missing[0].where.rpartition(', ')[2]}); paths are relative to the CSV file's folder"
+            f"({missing[0].where.rpartition(', ')[2]}); paths are relative to {root.resolve()}"
         )

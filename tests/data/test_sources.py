@@ -152,6 +152,44 @@ def test_a_table_of_a_spreadsheet_says_how_to_save_it(content: bytes, says: str,
         open_videos(tmp_path / "my.csv")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_table_in_utf16_is_known_by_its_mark(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "my list.csv"
+    path.write_bytes("\ufeffa.mp4,caf\u00e9\n".encode(encoding))
+    with pytest.raises(DataError, match=f"UTF-16, not UTF-8; .* iconv -f UTF-16 -t UTF-8 '{path}' -o FIXED.csv"):
+        open_videos(path)
+
+
+def test_a_video_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.MP4").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"a\.MP4: a video, not a list; give its folder, with a sub-folder for each"):
+        open_videos(tmp_path / "a.MP4")
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        ("in\\c d.mp4", r"'in\\c d\.mp4' has backslashes; write it with /: in/c d\.mp4$"),
+        ("C:\\sets\\new\\in\\c d.mp4", r"has backslashes; make it relative: in/c d\.mp4$"),
+        ("C:\\sets\\gone.mp4", "has backslashes; make it relative, paths must stay inside {here}$"),
+        ("{here}/in/c d.mp4", r"leaves the folder of the CSV file; make it relative: in/c d\.mp4$"),
+        ("/elsewhere/gone.mp4", "; make it relative, paths must stay inside {here}$"),
+        ("../a.mp4", "leaves the folder of the CSV file; paths must stay inside {here}$"),
+    ],
+)
+def test_a_path_that_is_not_relative_gets_its_remedy(
+    listed: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=says.replace("{here}", str(tmp_path))):
+        load(Path("."), f"b.mp4,run\n{listed.replace('{here}', str(tmp_path))},run\n")
+
+
+def test_a_name_may_have_a_backslash(tmp_path: Path) -> None:
+    (tmp_path / "x\\y.mp4").touch()
+    assert load(tmp_path, "x\\y.mp4,run\n").train == (Video("x\\y.mp4", 0),)
+
+
 def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
     rows = [f"{n}.mp4,{label}" for n, label in enumerate("aaabbbcccddde")]
     index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(13)))
@@ -415,5 +453,5 @@ def test_a_csv_that_cannot_be_read(content: bytes, complaint: str, tmp_path: Pat
 
 def test_one_missing_video_may_be_and_many_are_a_wrong_folder(tmp_path: Path) -> None:
     assert len(load(tmp_path, "a.mp4,run\ngone.mp4,run\n").train) == 2
-    with pytest.raises(DataError, match=r"2 of 3 videos do not exist, first .*gone\.mp4 \(row 2\)"):
+    with pytest.raises(DataError, match=r"2 of 3 videos do not exist, first .*gone\.mp4 \(row 2\); paths are.* to /"):
         load(tmp_path, "a.mp4,run\ngone.mp4,run\nthere.mp4,run\n")
