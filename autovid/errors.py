@@ -45,8 +45,23 @@ class DivergedError(AutovidError):
 
 
 def printable(text: str) -> str:
-    """Text that stays on its line and in its order: what would break either is written as its escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """Text that stays on its line and in its order: what would break either is written as its escape.
+
+    So are bytes of a file name that are no UTF-8 (PEP 383).
+    """
+    return "".join(c if c.isprintable() else f"\\x{ord(c) - 0xDC00:02x}" if foreign(c) else repr(c)[1:-1] for c in text)
+
+
+def foreign(text: str) -> bool:
+    """Return True for text with bytes of a file name that are no UTF-8."""
+    return any("\udc80" <= c <= "\udcff" for c in text)
+
+
+def not_utf8(name: object) -> DataError:
+    """Say that a file or folder is to be renamed."""
+    return DataError(
+        f"{name}: the name is not UTF-8; rename it, or all in its folder: convmv -r -f CP1252 -t UTF-8 --notest FOLDER"
+    )
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -3,13 +3,14 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from autovid.cli import launch
 from autovid.cli.launch import exit_code, terminable
-from autovid.errors import AutovidError, ConfigError, RunError, did_you_mean
+from autovid.errors import AutovidError, ConfigError, RunError, did_you_mean, not_utf8
 from autovid.kernels.allocator import keep_memory
 from autovid.plugins import forget_plugins, load_plugins
 
@@ -30,12 +31,13 @@ COMMANDS = {
     "rank": "compare a supernet's ranking of architectures with that of trainings from scratch",
     "latency-table": "measure the latency of every block of a space on this machine, for --latency",
     "profile": "measure once what this machine computes in a second, for --dry-run --hardware",
-    "data": "prepare data sets: write an index, draw a Mini set, check, or resize videos",
+    "data": "prepare data sets: write an index, draw a Mini set, check, resize or pack videos, or make synthetic ones",
     "import-weights": "import weights of another toolkit into a network",
     "describe": "describe a network, an architecture, a space or a run, stage by stage",
     "runs": "list the runs of a folder: state, accuracy, cost, and the next command",
     "list": "list spaces, networks, modules, blocks and experiments",
 }
+FOREIGN = re.compile(r'[^\n",]*[\udc80-\udcff][^\n",]*')  # a name with bytes that are no UTF-8, in a longer text
 SHORT = {"random-baseline": {"strategy": "random", "score": "training"}}
 """Short ways to say `search` with some options."""
 
@@ -96,6 +98,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autovid data index folders my_videos -o my_videos.csv",
         "autovid data check my_videos.csv",
         "autovid data resize my_videos.csv -o small",
+        "autovid data pack my_videos.csv -o shards",
+        "autovid data synthetic gestures-small -o gestures",
     ),
     "import-weights": ("autovid import-weights resnet18.pth --model tsn_resnet18 -o weights.safetensors",),
     "describe": ("autovid describe runs/first", "autovid describe x3d_m --crop 224"),
@@ -118,6 +122,14 @@ class _Parser(argparse.ArgumentParser):
             near = did_you_mean(option, self._option_string_actions).strip()
             self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(odd)}", near])))
         return known, odd
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = did_you_mean(str(value), map(str, action.choices or ())).strip()
+            error.message += f"; {near}" * bool(near)
+            raise
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -156,6 +168,12 @@ def main(argv: Sequence[str] | None = None, *, started: bool = False) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:  # a file's name that cannot be written down
+        if not (found := FOREIGN.search(error.object)):
+            raise
+        misnamed = not_utf8(found.group())
+        launch.report(misnamed, str(name))
+        return misnamed.exit_code
     except OSError as error:  # one that no caller has explained
         refused = RunError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         launch.report(refused, str(name))

@@ -55,13 +55,14 @@ def run(args: argparse.Namespace) -> None:
     with explained(f"cannot make {out}"):
         out.mkdir(parents=True, exist_ok=True)
     method = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}[args.method]
-    write_atomic(out / "filmstrip.png", filmstrip_png(rows, f"{args.clip.name} · {method}"))
-    write_film(out / "film.mp4", rows, f"{args.clip.name} · {method}")
+    title = f"{printable(args.clip.name)} · {method}"
+    write_atomic(out / "filmstrip.png", filmstrip_png(rows, title))
+    write_film(out / "film.mp4", rows, title)
     for network, row in zip(networks, rows):
         seconds = f"from {row.seconds[0]:.1f} to {row.seconds[-1]:.1f} s"
         weights = f"; weights {network.weights}" if network.weights else ""
         print(printable(f"{row.name}: {row.caption}, {seconds}{weights}"))
-    print(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}")
+    print(printable(f"in {shlex.quote(str(out / 'filmstrip.png'))} and {shlex.quote(str(out / 'film.mp4'))}"))
 
 
 def _networks(args: argparse.Namespace) -> "list[LabelledNetwork]":

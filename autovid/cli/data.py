@@ -133,16 +133,17 @@ def _check(args: argparse.Namespace) -> int:
 
     videos = open_videos(args.index, missing_ok=True)
     index = Path(videos.name) if is_address(args.index) else _named(Path(args.index))
-    out = args.out or index.with_name(f"{index.stem}.broken.csv")
+    name = index.stem if index.is_file() else index.name  # a folder may be called clips.v1
+    out = args.out or index.with_name(f"{name}.broken.csv")
     with explained(f"cannot write beside {out}"):
-        journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())})
+        journal = Journal(out.with_suffix(".jsonl"), {"check of": str(videos.root.resolve())}, anew=True)
     with _stoppable():
         results = check(videos, journal, _workers(args), Progress(f"checking {videos.name}"))
     journal.close()
     bad, good = broken(results), sound(videos, results)
     write_atomic(out, broken_table(bad))
-    table(videos.name, ["class", "train", "val", "broken", "seconds"], class_table(videos, results))
-    for line in filter(None, [imbalance(good), *good.gaps()]):
+    table(videos.name, *class_table(videos, results))
+    for line in filter(None, [imbalance(good), *good.gaps(), *videos.doubled()]):
         print(line)
     if bad and isinstance(videos.root, Shards):
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
@@ -151,7 +152,7 @@ def _check(args: argparse.Namespace) -> int:
             "what they were packed from, and pack it again"
         )
     if bad:
-        clean = index.with_name(f"{index.stem}.clean.csv")
+        clean = index.with_name(f"{name}.clean.csv")
         write_index(clean, good, {"by": "autovid data check", "of": str(args.index), "broken": len(bad)})
         copyable([f"next   autovid search --data {shlex.quote(str(clean))}  # the same without what is broken"])
         first = "; ".join(f"{path}: {reason}" for path, reason in bad[:3])
@@ -285,7 +286,8 @@ def _synthetic(args: argparse.Namespace) -> int:
         f"{args.out}: videos of a hand, a folder a class: {counts}"
         + f"; and {gestures.LONG}" * (paths[-1] == gestures.LONG)
     )
-    copyable([f"next   autovid data check {shlex.quote(str(args.out))}"])
+    folder, index = shlex.quote(str(args.out)), shlex.quote(f"{_named(args.out)}.csv")
+    copyable([f"next   autovid data index folders {folder} -o {index}"])
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autovid.cli import launch, options
-from autovid.errors import ConfigError, DataError, printable
+from autovid.errors import ConfigError, DataError, foreign, printable
 
 if TYPE_CHECKING:
     from autovid.export import VideoClassifier
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             code = error.exit_code
             print(f"autovid predict: {error}", file=sys.stderr)
             if args.json:
-                print(msgspec.json.encode({"video": str(video), "error": str(error)}).decode(), flush=True)
+                print(msgspec.json.encode({"video": _name(str(video)), "error": str(error)}).decode(), flush=True)
     return code
 
 
@@ -199,13 +199,19 @@ def _write_timeline(
     for one in timeline.segments():
         start, end = (_clock(seconds, length) for seconds in (one.start, one.end))
         print(f"  {start} – {end}  {100 * one.probability:.1f} % {printable(classes[one.number])}")
-    print(f"in {', '.join(shlex.quote(str(place)) for place in places)}", flush=True)
+    print(printable(f"in {', '.join(shlex.quote(str(place)) for place in places)}"), flush=True)
 
 
 def _print_json(prediction: "Prediction") -> None:
     import msgspec
 
-    print(msgspec.json.encode(prediction).decode(), flush=True)
+    named = msgspec.structs.replace(prediction, video=_name(prediction.video))
+    print(msgspec.json.encode(named).decode(), flush=True)
+
+
+def _name(video: str) -> str:
+    """Return the name of a video as JSON can have it: bytes that are no UTF-8 as escapes."""
+    return printable(video) if foreign(video) else video
 
 
 def _lines(prediction: "Prediction", window: float | None) -> list[str]:

@@ -12,10 +12,13 @@ from typing import Any
 EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm")
 FRAME = re.compile(r"(?P<prefix>.*?)(?P<number>\d{1,9})(?P<suffix>\.jpe?g)", re.IGNORECASE)
 RECORD = re.compile(r"(?P<file>.+\.bin)#(?P<number>\d{1,9})")
-SPLITS = {
+SPLIT_NAMES = {
     "train": {"train", "training"},
-    "val": {"val", "valid", "validate", "validation", "test", "testing"},
+    "val": {"val", "valid", "validate", "validation"},
+    "test": {"test", "testing"},
 }
+# Of a data set that is published with two splits: some call the second one test.
+SPLITS = {"train": SPLIT_NAMES["train"], "val": SPLIT_NAMES["val"] | SPLIT_NAMES["test"]}
 
 
 class FileLookup:
@@ -55,6 +58,11 @@ def videos_below(top: Path) -> Iterator[Path]:
     yield from videos
     for folder in folders:
         yield from _below(folder)
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a folder is called after, in any case."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), None)
 
 
 def other_files(top: Path) -> Iterator[Path]:

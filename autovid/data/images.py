@@ -75,7 +75,9 @@ class FrameFolder(OpenVideo):
         kept = (numbers >= (start or 0)) & (numbers < (np.inf if end is None else end))
         self.numbers = numbers[kept]
         if not len(self.numbers):
-            raise VideoError(f"no frames from number {start or 0:g} to before {np.inf if end is None else end:g}")
+            until = "on" if end is None else f"to before {end:g}"
+            end_of = f"; the last is {numbers[-1]}" if len(numbers) else ""
+            raise VideoError(f"no frames from number {start or 0:g} {until}{end_of}")
         self.seconds = (self.numbers - numbers[0]) / RATE
 
     def frames(self, indices: NDArray[np.int64], take: Callable[[Pixels], Pixels]) -> Pixels:

@@ -85,6 +85,16 @@ class VideoSet(msgspec.Struct, frozen=True):
                 )
         return lines
 
+    def doubled(self) -> list[str]:
+        """Say which videos stand under two classes, and which have parts in train and in val."""
+        labels: dict[tuple[str, float | None, float | None], set[tuple[int, ...]]] = defaultdict(set)
+        for video in self.videos:
+            labels[video.path, video.start, video.end].add(video.labels)
+        twice = [path for (path, *_), own in labels.items() if len(own) > 1]
+        both = {video.path for video in self.train} & {video.path for video in self.val}
+        lines = ((twice, "listed under several classes"), (both, "with parts in train and in val"))
+        return [f"{self.name}: {len(paths)} {text}, first {min(paths)}" for paths, text in lines if paths]
+
     @property
     def fingerprint(self) -> str:
         """sha256 of what a training sees (classes, paths, labels; not the videos' bytes), to tell data sets apart."""
@@ -120,17 +130,28 @@ class IndexMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     provenance: dict[str, Any] = {}
 
 
+def check_classes(videos: VideoSet) -> None:
+    """Raise DataError where all videos to train on are of one class."""
+    labels = {label for video in videos.train for label in video.labels}
+    if len(labels) == 1:
+        raise DataError(
+            f"{videos.name}: all videos to train on are of one class, {videos.classes[labels.pop()]}, and one class is "
+            "nothing to learn; give videos of another, of what is not it, say"
+        )
+
+
 def check_for_search(videos: VideoSet) -> None:
     """Raise DataError where a class has one training video: it cannot be both learned from and held out.
 
     A search compares architectures by top-1, which videos of several classes do not have.
     """
+    check_classes(videos)
     if videos.multi_label:
         raise DataError(
             f"{videos.name}: videos have several classes, and a search takes videos of one; search on a set of these, "
             "then train the architecture on this one"
         )
-    counts = Counter(video.label for video in videos.train)
+    counts = Counter(label for _, label in {(video.path, video.label) for video in videos.train})
     alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
     if alone:
         names = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
@@ -141,23 +162,34 @@ def check_for_search(videos: VideoSet) -> None:
 
 
 def hold_out(
-    videos: Sequence[Video], fraction: float, seed: int, least: int = 0
+    videos: Sequence[Video], fraction: float, seed: int, least: int = 0, *, by_file: bool = True
 ) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
     """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest.
 
-    `least` are held out of every class that has more, whatever the fraction.
+    `least` are held out of every class that has more, whatever the fraction. `by_file`: all parts of a file go to one
+    side, as they look alike; a file counts for the class of its first part.
     """
-    members: dict[int, list[int]] = defaultdict(list)
+    files: dict[str | int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
-        members[video.label].append(i)
+        files[video.path if by_file else i].append(i)
+    members: dict[int, list[list[int]]] = defaultdict(list)
+    for file in files.values():
+        members[videos[file[0]].label].append(file)
     rng = np.random.default_rng((*b"split", 256, seed))
+    left = Counter(video.label for video in videos)
     taken: set[int] = set()
     seen = 0
     for label in sorted(members):
-        own = rng.permutation(members[label]).tolist()
-        seen += len(own)
+        own = [members[label][i] for i in rng.permutation(len(members[label]))]
+        seen += sum(map(len, own))
         # Rounding what all classes so far should have given, not each class, makes the total right.
-        taken.update(own[: min(len(own) - 1, max(least, int(seen * fraction + 0.5) - len(taken)))])
+        quota = max(least * min(map(len, own)), int(seen * fraction + 0.5) - len(taken))
+        for file in own:
+            counts = Counter(videos[i].label for i in file)
+            if len(file) <= 2 * quota and all(left[one] > count for one, count in counts.items()):
+                taken.update(file)
+                left -= counts
+                quota -= len(file)
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
 

@@ -1,5 +1,6 @@
 """Text and CSV lists: any line ending, UTF-8, each row with its place for errors ("FILE, row N")."""
 
+import codecs
 import csv
 import io
 import shlex
@@ -38,6 +39,9 @@ def cells(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _no_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
     quoted = shlex.quote(str(path))
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return DataError(f"{path}: UTF-16, not UTF-8; change it: iconv -f UTF-16 -t UTF-8 {quoted} -o FIXED.csv")
     return DataError(
         f"{path}: not a UTF-8 text file: {error}. Save it as CSV UTF-8, or, if it is of Windows: "
         f"iconv -f CP1252 -t UTF-8 {quoted} -o FIXED.csv"

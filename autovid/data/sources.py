@@ -4,19 +4,19 @@ import math
 import os
 from collections.abc import Container, Iterator, Sequence
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import msgspec
 
 from autovid.data.bad_videos import most_broken
-from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, videos_below
+from autovid.data.file_lookup import EXTENSIONS, inside, leaves, record_of, split_named, videos_below
 from autovid.data.index import MARK, SPLITS, Video, VideoSet, hold_out, read_metadata
 from autovid.data.layouts import ListedVideo
 from autovid.data.lists import cells, check_comma
 from autovid.data.remote import is_address, public
 from autovid.data.shards import is_packed, open_shards
 from autovid.data.synthetic import synthetic_folder
-from autovid.errors import DataError
+from autovid.errors import DataError, foreign, not_utf8
 
 COLUMNS = ("path", "label", "start", "end", "split")
 MAX_CLASSES = 100_000
@@ -34,8 +34,9 @@ def open_videos(
     of numbered JPEG frames is a video too; its start and end are the numbers of the first frame and of the one after
     the last. So is, in a CSV, an image: a JPEG file, or `FILE.bin#N`, a record of CIFAR-100.
     Shards: a folder that `autovid data pack` wrote, or the address of one (`https://`, `s3://`, ...).
-    Where there is no val, a random fraction `holdout` of every class to train on becomes it. A CSV with many missing
-    videos is refused unless `missing_ok`. Raises DataError, with the row where there is one.
+    Where there is no val, a random fraction `holdout` of every class to train on becomes it, all parts of a file
+    together. A CSV with many missing videos is refused unless `missing_ok`. Raises DataError, with the row
+    where there is one.
     """
     if not 0 <= holdout < 1:
         raise DataError(f"holdout {holdout}: must be at least 0 and less than 1")
@@ -54,6 +55,8 @@ def _open(source: str | Path, seed: int, holdout: float, cache: Path | None, mis
         return _from_shards(str(source), seed, holdout)
     if path.is_dir():
         return _from_folder(path, seed, holdout)
+    if path.is_file() and path.suffix.lower() in EXTENSIONS:
+        raise DataError(f"{source}: a video, not a list; give its folder, with a sub-folder for each class in it")
     if path.is_file():
         return _from_csv(path, seed, holdout, missing_ok)
     raise DataError(f"{source}: no such folder or CSV file; give one, or 'synthetic' for the embedded videos")
@@ -76,19 +79,19 @@ def _from_shards(place: str, seed: int, holdout: float) -> VideoSet:
 
 
 def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
-    tops = [root / split for split in SPLITS] if _has_splits(root) else [root]
-    by_class = {top: _by_class(root, top) for top in tops if top.is_dir()}
-    if not by_class[tops[0]]:
+    tops = _split_folders(root) or {"train": root}
+    by_class = {split: _by_class(root, top) for split, top in tops.items()}
+    if not by_class["train"]:
         raise DataError(
-            f"{tops[0]}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
+            f"{tops['train']}: no videos; expected a sub-folder for each class with files {', '.join(EXTENSIONS)} "
             "or folders of JPEG frames"
         )
     classes = tuple(sorted({name for part in by_class.values() for name in part}))
+    if len(classes) == 1:
+        _check_height(root, tops["train"] / classes[0])
     parts = {
-        top.name if top != root else "train": tuple(
-            Video(path, classes.index(name)) for name in sorted(part) for path in part[name]
-        )
-        for top, part in by_class.items()
+        split: tuple(Video(path, classes.index(name)) for name in sorted(part) for path in part[name])
+        for split, part in by_class.items()
     }
     videos = VideoSet(
         root.resolve().name, root, classes, parts["train"], parts.get("val", ()), test=parts.get("test", ())
@@ -96,14 +99,51 @@ def _from_folder(root: Path, seed: int, holdout: float) -> VideoSet:
     return _with_val(videos, seed, holdout)
 
 
-def _has_splits(root: Path) -> bool:
-    """Return True for a folder of splits, not of classes, of which one may be called train."""
-    names = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
-    return {"train", "val"} <= names or ("train" in names and names <= set(SPLITS))
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each split; none where the sub-folders are those of classes.
+
+    One class may be called train, say, if its videos lie in its folder itself. Raises DataError where it is not clear
+    which of the two they are, or there is no train.
+    """
+    folders = sorted(Path(one.path) for one in os.scandir(root) if one.is_dir() and not one.name.startswith("."))
+    named = {folder: split for folder in folders if (split := split_named(folder.name))}
+    if not named:
+        return {}
+    held = [folder for folder in named if any(True for _ in videos_below(folder))]
+    splits = {named[folder]: folder for folder in (*named, *held)}
+    others = [folder for folder in folders if folder not in named and any(True for _ in videos_below(folder))]
+    text = f"{root}: {' and '.join(f'{folder.name}/' for folder in held or named)}: named like splits"
+    if others and not {"train", "val"} <= splits.keys():
+        if len(held) < 2 and all(any(path.parent == folder for path in videos_below(folder)) for folder in held):
+            return {}
+        raise DataError(
+            f"{text}, beside {others[0].name}/, which is not; put each class into the folders of the splits, or, if "
+            "all are classes, list the videos in a CSV file"
+        )
+    if "train" not in splits:
+        raise DataError(f"{text}, but there is no train/ to learn from")
+    if len(held) > len({named[folder] for folder in held}):
+        raise DataError(f"{text}, two of them for one split; put their videos together")
+    return splits
+
+
+def _check_height(root: Path, folder: Path) -> None:
+    """Raise DataError where the sub-folders of the only class hold its videos: they will be the classes."""
+    homes = {path.relative_to(folder).parts[0] for path in videos_below(folder) if path.parent != folder}
+    if len(homes) > 1 and not any(path.parent == folder for path in videos_below(folder)):
+        raise DataError(
+            f"{root}: {folder.name} would be its only class, and the videos lie in {len(homes)} sub-folders of it; is "
+            f"it one folder too high? Give {folder}"
+        )
 
 
 def _with_val(videos: VideoSet, seed: int, holdout: float) -> VideoSet:
-    """Hold out some of every class as val where the source has no val."""
+    """Hold out some of every class as val where the source has none. Raises DataError where splits are the classes."""
+    if len(videos.classes) > 1 and all(map(split_named, videos.classes)):
+        raise DataError(
+            f"{videos.name}: its classes are {', '.join(videos.classes)}, which are names of splits; give each video "
+            "the class that it shows"
+        )
     if videos.val or not holdout:
         return videos
     train, val = hold_out(videos.train, holdout, seed, least=True)
@@ -118,6 +158,8 @@ def _by_class(root: Path, top: Path) -> dict[str, list[str]]:
             for path in videos_below(Path(entry.path)):
                 if not inside(root, path):
                     raise DataError(f"{path}: a link that leaves {root}; put the video itself into the folder")
+                if foreign(str(path.relative_to(root))):
+                    raise not_utf8(path)
                 by_class.setdefault(entry.name, []).append(path.relative_to(root).as_posix())
     return {name: sorted(paths) for name, paths in by_class.items()}
 
@@ -199,9 +241,23 @@ def _row(where: str, root: Path, columns: Sequence[str], row: list[str]) -> List
         raise DataError(f"{where}: split {values['split']!r}: must be train, val or test")
     if not values["path"] or not values["label"]:
         raise DataError(f"{where}: an empty path or label")
-    if leaves(root, values["path"]):
-        raise DataError(f"{where}: {values['path']!r} leaves the folder of the CSV file; paths must stay inside {root}")
+    _check_place(where, root, values["path"])
     return ListedVideo(where, str(PurePosixPath(values["path"])), values["label"], values.get("split", ""), start, end)
+
+
+def _check_place(where: str, root: Path, listed: str) -> None:
+    """Raise DataError for a path that leaves the root, or is one of Windows."""
+    windows = "\\" in listed and not os.path.lexists(root / listed)  # elsewhere a name may have a backslash
+    if not windows and not leaves(root, listed):
+        return
+    path, remedy = PureWindowsPath(listed), f"paths must stay inside {root.resolve()}"
+    if windows or path.root:
+        ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
+        found = next((end for end in ends if not leaves(root, end) and os.path.lexists(root / end)), "")
+        change = "make it relative" if path.root else "write it with /"
+        remedy = f"{change}: {found}" if found else f"{change}, {remedy}"
+    why = "has backslashes" if windows else "leaves the folder of the CSV file"
+    raise DataError(f"{where}: '{listed}' {why}; {remedy}")
 
 
 def _seconds(where: str, name: str, text: str) -> float | None:
@@ -230,5 +286,5 @@ def _check_present(path: Path, root: Path, rows: Sequence[ListedVideo]) -> None:
     if len(missing) > most_broken(len(rows)):
         raise DataError(
             f"{path}: {len(missing)} of {len(rows)} videos do not exist, first {root / missing[0].path} "
-            f"({missing[0].where.rpartition(', ')[2]}); paths are relative to the CSV file's folder"
+            f"({missing[0].where.rpartition(', ')[2]}); paths are relative to {root.resolve()}"
         )

@@ -220,7 +220,10 @@ class VideoFile(OpenVideo):
         kept: NDArray[np.int64] = names[inside]
         self.seconds = seconds[inside]
         if not len(kept):
-            raise VideoError("no frames" if (start, end) == (0, np.inf) else f"no frames from {start:g} to {end:g} s")
+            until = " s on" if end == np.inf else f" to {end:g} s"
+            part = "" if (start, end) == (0, np.inf) else f" from {start:g}{until}"
+            before = len(seconds) and seconds.max() < start  # then all to the end have been seen
+            raise VideoError(f"no frames{part}" + (f"; the last is at {seconds.max():.2f} s" if before else ""))
         return kept
 
     def _stamps(self, last: float) -> list[tuple[int | None, bool]]:

@@ -21,6 +21,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class DeadWorkerError(DataError):
+    """A process of a pool has died; what it worked on may be why."""
+
+
 class WorkerPool(Generic[Item, Result]):
     """`count` processes that compute `work(item)`; started at the first use, and kept until `close`.
 
@@ -39,7 +43,7 @@ class WorkerPool(Generic[Item, Result]):
     def run(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield the results (not None) in the order of the items, each worker being at most one item ahead.
 
-        Errors of `work` are raised here, at its place in the order. Raises DataError where a worker has died.
+        Errors of `work` are raised here, at its place in the order. Raises DeadWorkerError where a worker has died.
         A new run ends the one before.
         """
         if not self._count:
@@ -56,7 +60,7 @@ class WorkerPool(Generic[Item, Result]):
                 assert self._current is run, "this run has been ended by a later one"
             self._current = None
         except (EOFError, OSError) as error:
-            raise DataError(
+            raise DeadWorkerError(
                 f"a process that reads videos has died ({self._cause()}); "
                 "if the machine is short of memory, use fewer workers"
             ) from error

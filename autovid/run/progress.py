@@ -55,7 +55,7 @@ class Progress:
                 values.append(metrics[name])
         means = {name: sum(values) / len(values) for name, values in self._recent.items() if values}
         top1 = f"top-1 {means['top1']:.0f} % (training)" if "top1" in means else ""
-        loss = f"loss {means['loss']:.4g}" if "loss" in means else ""
+        loss = f"loss {means['loss'] + 0.0:.4g}" if "loss" in means else ""
         self.say(" · ".join(filter(None, [status, top1, loss])))
 
     def say(self, text: str) -> None:

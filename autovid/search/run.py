@@ -75,6 +75,8 @@ def search(
     norm_clips = settings.norm_clips(distributed.size())
     config = search_config(space, videos, settings, constraints)
     config |= {"precision": precision, "cache": kept, "norm_clips": norm_clips}
+    if len({video.path for video in videos.train}) < len(videos.train):
+        config["held_out"] = "by file"  # a search of before dealt the parts of a file one by one, and cannot go on
     distributed.broadcast_from_rank0(lambda: check_space(Path(out), space))
     compute = Compute(device, precision)
     check_memory(space, settings, len(videos.classes), compute, constraints)

@@ -214,7 +214,7 @@ class Supernet:
         """Open the centre views of some validation videos, as many of every class, and of each one at least."""
         some, most = videos.val, self.choice.val_clips
         if len(some) > most:
-            some, _ = hold_out(some, 1 - most / len(some), self.settings.seed)
+            some, _ = hold_out(some, 1 - most / len(some), self.settings.seed, by_file=False)
         return ClipLoader(
             some, videos.root, self._clip, batch=self.settings.batch, train=False, workers=self._workers,
             shard=(distributed.rank(), distributed.size()), cache=self._cache,

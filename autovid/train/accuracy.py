@@ -203,8 +203,8 @@ class Validation:
         self._text = f"val {name} {score:.0f} %" + (f" (best {self.best.score:.0f} %)" if self._since else "")
         figures = [f"{NAMES[key]} {value:.2f} %" for key, value in measured.items()]
         self._notices.append(
-            f"epoch {self._epoch(done)} of {self.recipe.epochs:g}: val {', '.join(figures)}, loss {result.loss:.4g} "
-            f"({best if self._since else 'the best so far'})"
+            f"epoch {self._epoch(done)} of {self.recipe.epochs:g}: val {', '.join(figures)}, "
+            f"loss {result.loss + 0.0:.4g} ({best if self._since else 'the best so far'})"
         )
         if self.ended() and done < self.steps:
             self._notices.append(

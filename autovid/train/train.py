@@ -17,6 +17,7 @@ import torch
 
 from autovid import distributed
 from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
+from autovid.data.index import check_classes
 from autovid.errors import ConfigError, RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
@@ -135,6 +136,7 @@ def _recorded_teacher(config: dict[str, Any], info: dict[str, Any]) -> Path | No
 
 def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
     """Return the network for the videos' classes and the recipe's clips. Raises ConfigError, DataError."""
+    check_classes(videos)
     for split in ("train", "val"):
         split_of(videos, split)
     recipe.check_length(recipe.steps(len(videos.train)))

@@ -1,5 +1,7 @@
 """autovid cam: what trained networks look at."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -82,6 +84,20 @@ def test_the_predicted_class_is_the_default_and_a_number_is_one_too(
     assert shown[0] == shown[1]
     assert ": cross-right-sinking " in shown[0]
     assert (tmp_path / "runs" / f"cam-{clip.stem}-3" / "film.mp4").is_file()
+
+
+def test_a_name_that_is_not_utf8_is_shown_with_its_bytes(
+    trained: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = Path(shutil.copy(clip, tmp_path / os.fsdecode(b"caf\xe9.mp4")))
+    assert main(cam(foreign, "--model", trained, "-o", tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "filmstrip.png").is_file()
+    capsys.readouterr()
+    assert main(["predict", str(trained), str(foreign), "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["video"] == f"{tmp_path}/caf\\xe9.mp4"
+    foreign.write_bytes(b"")
+    assert main(["predict", str(trained), str(foreign), "--json", "--device", "cpu"]) == 4
+    assert json.loads(capsys.readouterr().out)["video"] == f"{tmp_path}/caf\\xe9.mp4"
 
 
 def test_mistakes_are_one_line_each_with_their_exit_code(

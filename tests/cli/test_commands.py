@@ -22,6 +22,13 @@ def test_a_misspelt_command_is_told_the_right_one(typed: str, meant: str, capsys
     assert f"there is no command {typed!r}; did you mean {meant}" in capsys.readouterr().err
 
 
+def test_a_misspelt_word_of_a_few_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, meant in (("chek x", "check"), ("synthetic gesture-new -o x", "gestures-new")):
+        with pytest.raises(SystemExit):
+            main(["data", *words.split()])
+        assert f"; did you mean {meant}" in capsys.readouterr().err
+
+
 def test_every_command_has_examples_that_its_parser_takes() -> None:
     assert EXAMPLES.keys() == COMMANDS.keys()
     for name, lines in EXAMPLES.items():

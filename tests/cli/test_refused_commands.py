@@ -109,7 +109,7 @@ def some_videos(source: Path, folder: Path, videos: dict[str, int]) -> Path:
 @pytest.mark.parametrize(
     ("videos", "says"),
     [
-        ({"jump": 1}, "1 class has one: jump"),
+        ({"jump": 1, "run": 4}, "1 class has one: jump"),
         ({"jump": 4, "run": 1, "swim": 1, "walk": 3}, "2 classes have one: run, swim"),
         ({f"class{n:02}": 1 for n in range(12)}, "12 classes have one: class00, class01, class02, ..."),
     ],
@@ -332,3 +332,18 @@ def test_ranges_are_resolved_once_for_the_name_and_for_the_search(
     assert args.run_name(args) == "search-tiny"
     assert args.run(args) == 0
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("words", [["train", "tsn_resnet18"], ["search", "--space", "tiny"]])
+def test_one_class_is_nothing_to_learn(
+    words: list[str], tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = tmp_path / "one.csv"
+    names = sorted((tiny_videos / "train" / "disc-left-rising").iterdir())
+    for number, name in enumerate(names):
+        shutil.copy(name, tmp_path / f"{number}.mp4")
+    one.write_text("".join(f"{number}.mp4,disc\n" for number in range(len(names))))
+    code, line = refused([*words, "--data", str(one), "--recipe", "proxy", "-o", str(tmp_path / "run")], capsys)
+    assert code == 4
+    assert "one: all videos to train on are of one class, disc, and one class is nothing to learn" in line
+    assert not (tmp_path / "run").exists()

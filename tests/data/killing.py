@@ -14,6 +14,7 @@ from autovid.data import open_videos
 from autovid.data.tools.check import check
 from autovid.data.tools.process_videos import Journal, VideoResult, VideoTask
 from autovid.data.tools.resize import CopySettings, resize
+from autovid.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -46,6 +47,13 @@ def dies(task: VideoTask) -> VideoResult:
     """What a decoder with a bug may do to its process."""
     if task.path == "deadly":
         os.abort()
+    return VideoResult(task, "")
+
+
+def loses_connection(task: VideoTask) -> VideoResult:
+    """What a server may do in the middle."""
+    if task.path == "far":
+        raise DataError("no connection in 7 tries")
     return VideoResult(task, "")
 
 

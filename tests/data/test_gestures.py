@@ -95,7 +95,7 @@ def test_the_command_says_what_it_has_written(
     assert main(["data", "synthetic", "gestures-new", "-o", str(folder), "--workers", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{folder}: videos of a hand, a folder a class: 1 of circle, 2 of swipe, 3 of wave; and {LONG}",
-        f"next   autovid data check {folder}",
+        f"next   autovid data index folders {folder} -o {folder}.csv",
     ]
     assert main(["data", "check", str(folder)]) == 0  # the long video is of no class
 

@@ -1,9 +1,11 @@
 """Folders and CSV files become indexes; what is wrong with them is said with its row, and nothing leaves the folder."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from autovid.cli import main
 from autovid.data import Video, VideoSet, hold_out, open_videos
 from autovid.data.index import write_index
 from autovid.data.make_index import read_data_set
@@ -99,6 +101,43 @@ def test_holding_out_half_parts_every_class_in_two(folder: Path) -> None:
     assert any(hold_out(videos, 0.5, seed=seed) != (one, other) for seed in range(1, 5))
 
 
+def test_parts_of_one_file_are_held_out_together(tmp_path: Path) -> None:
+    rows = [f"{n}.mp4,{'run' if n < 6 else 'sit'},{k},{k + 1}" for n in range(12) for k in range(1 + n % 6)]
+    index = table(tmp_path, "\n".join(rows), *(f"{n}.mp4" for n in range(12)))
+    held = set()
+    for seed in range(20):
+        videos = open_videos(index, seed=seed)
+        assert not paths(videos.train) & paths(videos.val)
+        assert open_videos(index, seed=seed) == videos
+        assert {video.label for video in videos.val} == {video.label for video in videos.train} == {0, 1}
+        assert 4 <= len(videos.val) <= 13, "8.4 of 42, in files of up to 6"
+        one, other = hold_out(videos.train, 0.5, seed)
+        assert not paths(one) & paths(other)
+        held.add(videos.val)
+    assert len(held) > 10
+
+
+def test_a_file_with_parts_of_several_classes_leaves_some_of_each() -> None:
+    videos = tuple(Video(f"{n}.mp4", label, label, label + 1.0) for n in range(3) for label in range(4))
+    for seed in range(5):
+        rest, other = hold_out(videos, 0.2, seed, least=1)
+        assert not paths(rest) & paths(other)
+        assert {video.label for video in rest} == {0, 1, 2, 3}
+        assert len(other) == 4
+    alone = tuple(Video("0.mp4", 0, k, k + 1.0) for k in range(9))
+    assert hold_out(alone, 0.5, 0, least=1) == (alone, ())
+    assert len(hold_out(alone, 0.5, 0, by_file=False)[1]) == 5
+
+
+def test_files_of_one_part_are_dealt_as_ever() -> None:
+    """Runs on such sets go on: their fingerprints have the split."""
+    videos = tuple(Video(f"{n}.mp4", n * n % 7 % 4) for n in range(30))
+    assert [video.path for video in hold_out(videos, 0.2, 3, 1)[1]] == [f"{n}.mp4" for n in (2, 6, 7, 17, 18, 19)]
+    assert [int(video.path[:-4]) for video in hold_out(videos, 0.5, 0)[1]] == [
+        *(1, 2, 4, 5, 6, 7, 13, 17, 18, 19, 21, 23, 25, 27, 28)
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -111,6 +150,44 @@ def test_a_table_of_a_spreadsheet_says_how_to_save_it(content: bytes, says: str,
     (tmp_path / "my.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
         open_videos(tmp_path / "my.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_table_in_utf16_is_known_by_its_mark(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "my list.csv"
+    path.write_bytes("\ufeffa.mp4,caf\u00e9\n".encode(encoding))
+    with pytest.raises(DataError, match=f"UTF-16, not UTF-8; .* iconv -f UTF-16 -t UTF-8 '{path}' -o FIXED.csv"):
+        open_videos(path)
+
+
+def test_a_video_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.MP4").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"a\.MP4: a video, not a list; give its folder, with a sub-folder for each"):
+        open_videos(tmp_path / "a.MP4")
+
+
+@pytest.mark.parametrize(
+    ("listed", "says"),
+    [
+        ("in\\c d.mp4", r"'in\\c d\.mp4' has backslashes; write it with /: in/c d\.mp4$"),
+        ("C:\\sets\\new\\in\\c d.mp4", r"has backslashes; make it relative: in/c d\.mp4$"),
+        ("C:\\sets\\gone.mp4", "has backslashes; make it relative, paths must stay inside {here}$"),
+        ("{here}/in/c d.mp4", r"leaves the folder of the CSV file; make it relative: in/c d\.mp4$"),
+        ("/elsewhere/gone.mp4", "; make it relative, paths must stay inside {here}$"),
+        ("../a.mp4", "leaves the folder of the CSV file; paths must stay inside {here}$"),
+    ],
+)
+def test_a_path_that_is_not_relative_gets_its_remedy(
+    listed: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=says.replace("{here}", str(tmp_path))):
+        load(Path("."), f"b.mp4,run\n{listed.replace('{here}', str(tmp_path))},run\n")
+
+
+def test_a_name_may_have_a_backslash(tmp_path: Path) -> None:
+    (tmp_path / "x\\y.mp4").touch()
+    assert load(tmp_path, "x\\y.mp4,run\n").train == (Video("x\\y.mp4", 0),)
 
 
 def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
@@ -143,6 +220,18 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
     (folder / "a-run" / "outside.mp4").symlink_to(tmp_path / "secret.mp4")
     with pytest.raises(DataError, match=r"outside\.mp4: a link that leaves"):
         open_videos(folder)
+
+
+def test_a_name_that_is_not_utf8_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = folder / "a-run" / os.fsdecode(b"caf\xe9.mp4")
+    foreign.touch()
+    says = "the name is not UTF-8; rename it, or all in its folder: convmv -r -f CP1252 -t UTF-8 --notest FOLDER\n"
+    for what in (["index", "folders"], ["check"], ["mini"]):
+        assert main(["data", *what, str(folder)]) == 4
+        assert capsys.readouterr().err == f"autovid data: {folder}/a-run/caf\\xe9.mp4: {says}"
+    foreign.rename(foreign.with_suffix(".txt"))  # not a video, but one that is listed as left out
+    assert main(["data", "index", "folders", str(folder)]) == 4
+    assert capsys.readouterr().err == f"autovid data: a-run/caf\\xe9.txt: {says}"
 
 
 def test_a_folder_that_is_itself_a_link_is_fine(folder: Path, tmp_path: Path) -> None:
@@ -287,10 +376,55 @@ def test_a_source_without_val_holds_some_of_every_class_out_and_knows_it(tmp_pat
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    for name in ("train", "bus", "test"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "a.mp4").touch()
-    assert open_videos(tmp_path / "set").classes == ("bus", "test", "train")
+    root = made(tmp_path, "bus/a", "plane/a", "Train/a", "test/notes/")
+    assert open_videos(root).classes == ("Train", "bus", "plane")
+
+
+def made(tmp_path: Path, *names: str) -> Path:
+    """A folder with videos, and with empty folders."""
+    for name in names:
+        path = tmp_path / "set" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.with_suffix(".mp4").touch()
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "Valid", "VAL"])
+def test_folders_of_splits_have_several_names(val: str, tmp_path: Path) -> None:
+    root = made(tmp_path, "Train/run/a", "Train/sit/b", f"{val}/run/c", "Testing/sit/d", "notes/", "validate/")
+    videos = open_videos(root)
+    assert videos.classes == ("run", "sit")
+    assert [paths(part) for part in (videos.train, videos.val, videos.test)] == [
+        {"Train/run/a.mp4", "Train/sit/b.mp4"},
+        {f"{val}/run/c.mp4"},
+        {"Testing/sit/d.mp4"},
+    ]
+
+
+def test_a_folder_beside_those_of_train_and_val_is_passed_over(tmp_path: Path) -> None:
+    assert open_videos(made(tmp_path, "train/run/a", "train/sit/b", "val/run/c", "raw/d")).classes == ("run", "sit")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("train/a", "test/b", "bus/c"), "test/ and train/: named like splits, beside bus/, which is not; put each"),
+        (("train/run/a", "train/sit/a", "bus/c"), "train/: named like splits, beside bus/, which is not; put each"),
+        (("val/run/a", "test/run/b"), "test/ and val/: named like splits, but there is no train/"),
+        (("train/run/a", "val/run/b", "valid/run/c"), "two of them for one split"),
+        (("mine/run/a", "mine/sit/b"), "mine would be its only class, .* one folder too high\\? Give .*/set/mine$"),
+        (("train/mine/run/a", "train/mine/sit/b"), "is it one folder too high\\? Give .*/set/train/mine$"),
+    ],
+)
+def test_folders_that_are_not_clear_are_refused(names: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=says):
+        open_videos(made(tmp_path, *names))
+
+
+def test_names_of_splits_are_no_classes_of_a_list(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="list: its classes are train, validation, which are names of splits"):
+        load(tmp_path, "a.mp4,train\nb.mp4,validation\n")
 
 
 @pytest.mark.parametrize("header", ["path,start", "path,label,colour", "path,label,label"])
@@ -319,5 +453,5 @@ def test_a_csv_that_cannot_be_read(content: bytes, complaint: str, tmp_path: Pat
 
 def test_one_missing_video_may_be_and_many_are_a_wrong_folder(tmp_path: Path) -> None:
     assert len(load(tmp_path, "a.mp4,run\ngone.mp4,run\n").train) == 2
-    with pytest.raises(DataError, match=r"2 of 3 videos do not exist, first .*gone\.mp4 \(row 2\)"):
+    with pytest.raises(DataError, match=r"2 of 3 videos do not exist, first .*gone\.mp4 \(row 2\); paths are.* to /"):
         load(tmp_path, "a.mp4,run\ngone.mp4,run\nthere.mp4,run\n")

@@ -54,8 +54,12 @@ def test_a_part_in_seconds_has_only_its_own_frames(counting: Path, tmp_path: Pat
         with VideoFile(path, 2.0) as file:
             assert len(file) == 10
         for start in (9, 1e30):
-            with pytest.raises(VideoError, match="no frames from"):
+            with pytest.raises(VideoError, match=r"no frames from [0-9e+]+ s on; the last is at 2\.3[0-9] s$"):
                 VideoFile(path, start)
+        with pytest.raises(VideoError, match=r"no frames from 7 to 8 s; the last is at 2\.3[0-9] s$"):
+            VideoFile(path, 7, 8)
+        with pytest.raises(VideoError, match=r"no frames from 1\.001 to 1\.002 s$"):
+            VideoFile(path, 1.001, 1.002)
 
 
 def test_frames_of_a_variable_rate_are_counted_not_timed(tmp_path: Path) -> None:

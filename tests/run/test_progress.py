@@ -63,6 +63,13 @@ def test_the_time_left_counts_what_an_update_has_done() -> None:
     assert progress.time_left() is None  # nothing was done
 
 
+def test_no_loss_is_not_minus_nothing() -> None:
+    out = io.StringIO()
+    drive(out, [0.0, 40.0], loss=-0.0)
+    assert "loss 0\n" in out.getvalue()
+    assert "-0" not in out.getvalue()
+
+
 def test_loss_and_accuracy_are_means_of_the_same_recent_steps() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress("train", out, clock)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autovid.data.images import open_video
-from autovid.data.index import VideoSet
+from autovid.data.index import SPLITS, VideoSet
 from autovid.data.lists import csv_text
 from autovid.data.shards import Root
 from autovid.data.tools.process_videos import (
@@ -49,21 +49,26 @@ def check(videos: VideoSet, journal: Journal, workers: int, progress: ProgressDi
 def sound(videos: VideoSet, results: list[VideoResult]) -> VideoSet:
     """Return the data set without what is broken; its classes stay."""
     bad = _bad(results)
-    train, val = (tuple(v for v in own if (v.path, (v.start, v.end)) not in bad) for own in (videos.train, videos.val))
-    return msgspec.structs.replace(videos, train=train, val=val)
+    parts = (videos.train, videos.val, videos.test)
+    train, val, test = (tuple(v for v in own if (v.path, (v.start, v.end)) not in bad) for own in parts)
+    return msgspec.structs.replace(videos, train=train, val=val, test=test)
 
 
-def class_table(videos: VideoSet, results: list[VideoResult]) -> list[list[str]]:
-    """Return a row for each class: name, videos of train and of val that are sound, broken ones, seconds."""
+def class_table(videos: VideoSet, results: list[VideoResult]) -> tuple[list[str], list[list[str]]]:
+    """Return a header, and a row for each class: name, sound videos of each split, broken ones, seconds.
+
+    The test split has a column where there is one.
+    """
     bad, good = _bad(results), sound(videos, results)
     length = {(r.task.path, part): s for r in results for part, s in zip(r.task.parts, r.seconds)}
+    splits = [good.train, good.val, good.test][: 3 if videos.test else 2]
     rows = []
     for label, name in enumerate(videos.classes):
-        train, val = (sum(label in v.labels for v in own) for own in (good.train, good.val))
-        own = [(v.path, (v.start, v.end)) for v in (*videos.train, *videos.val) if label in v.labels]
-        total = sum(length.get(key, 0.0) for key in own if key not in bad)
-        rows.append([name, str(train), str(val), str(sum(key in bad for key in own)), f"{total:.0f}"])
-    return rows
+        counts = [str(sum(label in v.labels for v in own)) for own in splits]
+        keys = [(v.path, (v.start, v.end)) for v in videos.videos if label in v.labels]
+        total = sum(length.get(key, 0.0) for key in keys if key not in bad)
+        rows.append([name, *counts, str(sum(key in bad for key in keys)), f"{total:.0f}"])
+    return ["class", *SPLITS[: len(splits)], "broken", "seconds"], rows
 
 
 def imbalance(videos: VideoSet) -> str:

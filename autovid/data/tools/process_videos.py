@@ -12,8 +12,10 @@ import msgspec
 from autovid.data.file_lookup import record_of
 from autovid.data.index import VideoSet
 from autovid.data.shards import Place, Root
-from autovid.data.workers import WorkerPool
+from autovid.data.workers import DeadWorkerError, WorkerPool
 from autovid.errors import DataError
+
+DIED = "the process that decodes it dies"
 
 Part = tuple[float | None, float | None]  # start and end of a row of the index
 
@@ -51,10 +53,11 @@ class ProgressDisplay(Protocol):
 class Journal:
     """The results so far, a JSON line each after a first line with the settings. One process at a time has it open.
 
-    Raises DataError where another has it, or it was begun with other settings.
+    `anew`: where it was begun with other settings, it is emptied. Raises DataError where another has it, or it was
+    begun with other settings and not `anew`.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: dict[str, Any], *, anew: bool = False) -> None:
         self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,7 +69,8 @@ class Journal:
         if lines[-1]:  # cut short by a kill: what comes must not be glued to it
             self._file.write(b"\n")
         begun = _decoded(lines[0], dict[str, Any])
-        if begun is None:
+        if begun is None or (anew and begun != settings):
+            lines = []
             self._file.truncate(0)
             self._file.write(msgspec.json.encode(settings) + b"\n")
         elif begun != settings:
@@ -102,8 +106,14 @@ def process(
     workers: int,
     progress: ProgressDisplay,
 ) -> list[VideoResult]:
-    """Do the tasks; return their results in order. A task whose file is as the journal has it is not done again."""
+    """Do the tasks; return their results in order. A task whose file is as the journal has it is not done again,
+    unless its process has died.
+
+    Raises the DataError of a task, such as a lost connection or a shard that does not fit its index: that is no fault
+    of the video, and the journal gets no line of it.
+    """
     known = {task: journal.results[task] for task in todo if task in journal.results}
+    known = {task: result for task, result in known.items() if result.reason != DIED}  # memory may have been short
     open_tasks = [task for task in todo if task not in known or known[task].stamp != stamp(root / task.path)]
     broken, done = sum(bool(result.reason) for result in known.values()), len(todo) - len(open_tasks)
     progress.start(len(todo), done)
@@ -139,7 +149,7 @@ def _results(
             for result in pool.run(list(waiting)):
                 waiting.popleft()
                 yield result
-        except DataError:
+        except DeadWorkerError:
             for _ in range(min(2 * workers, len(waiting))):
                 yield _alone(work, waiting.popleft(), root)
         finally:
@@ -150,8 +160,8 @@ def _alone(work: Callable[[VideoTask], VideoResult], task: VideoTask, root: Root
     pool: WorkerPool[VideoTask, VideoResult] = WorkerPool(work, 1)
     try:
         return next(pool.run([task]))
-    except DataError:
-        return VideoResult(task, stamp(root / task.path), "the process that decodes it dies")
+    except DeadWorkerError:
+        return VideoResult(task, stamp(root / task.path), DIED)
     finally:
         pool.close()
 

@@ -93,7 +93,8 @@ class Resizer(msgspec.Struct, frozen=True):
             first, last = float(places[0] + 1), float(places[-1] + 2)
         else:  # between the frames, where rounding does no harm
             times = video.seconds - video.seconds[0]
-            edges = np.concatenate([times[:1], (times[1:] + times[:-1]) / 2, times[-1:] + 1])
+            half = (times[1:] - times[:-1]) / 2
+            edges = np.concatenate([times[:1], times[:-1] + half, times[-1:] + (half[-1:] if len(half) else 0.5)])
             first, last = float(edges[places[0]]), float(edges[places[-1] + 1])
         return (None if part[0] is None else first), (None if part[1] is None else last)
 
@@ -131,7 +132,7 @@ def resize(
 
 def moved_times(videos: VideoSet, copy: VideoSet) -> str:
     """Say that the copy's parts have other times than the original's, where they have; their frames are the same."""
-    old, new = ({v.start for v in (*s.train, *s.val)} | {v.end for v in (*s.train, *s.val)} for s in (videos, copy))
+    old, new = ({v.start for v in s.videos} | {v.end for v in s.videos} for s in (videos, copy))
     if not new - old:
         return ""
     return (

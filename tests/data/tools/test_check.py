@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 from counting import counting_frames, write
-from killing import dies, run_and_kill
+from killing import dies, loses_connection, run_and_kill
 from PIL import Image
 
 from autovid.cli import main
 from autovid.data import Video, VideoSet, open_videos
 from autovid.data.clips import read_frames
 from autovid.data.tools.check import Checker, broken, check, imbalance
-from autovid.data.tools.process_videos import Journal, VideoTask, process
+from autovid.data.tools.process_videos import Journal, VideoResult, VideoTask, process
 from autovid.data.tools.resize import moved_times
 from autovid.data.video import VideoFile
 from autovid.errors import DataError
@@ -88,6 +88,21 @@ def test_the_clean_index_is_what_is_left_and_stands_in_the_way_of_nothing(mixed:
     assert main(["data", "index", "csv", str(tmp_path)]) == 0  # of the one CSV file that is a user's
 
 
+def test_a_broken_video_of_the_test_split_is_left_out_too(
+    counting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {"1": "train", "2": "train", "3": "val", "4": "test", "5": "test"}
+    for name in splits:
+        (tmp_path / f"{name}.mp4").write_bytes(counting.read_bytes() if name != "5" else b"no video")
+    rows = [f"{name}.mp4,a,{split}" for name, split in splits.items()]
+    (tmp_path / "set.csv").write_text("\n".join(("path,label,split", *rows)))
+    assert main(["data", "check", str(tmp_path / "set.csv"), "--workers", "1"]) == 4
+    assert [video.path for video in open_videos(tmp_path / "set.clean.csv").test] == ["4.mp4"]
+    words = " ".join(capsys.readouterr().out.split())
+    assert "┃ class ┃ train ┃ val ┃ test ┃ broken ┃ seconds ┃" in words
+    assert "│ a │ 2 │ 1 │ 1 │ 1 │ 9 │" in words
+
+
 def test_unequal_classes_are_told() -> None:
     videos = VideoSet("few", Path("."), ("a", "b"), tuple(Video(f"{n}.mp4", int(n > 5)) for n in range(8)), ())
     assert imbalance(videos) == (
@@ -95,6 +110,19 @@ def test_unequal_classes_are_told() -> None:
         "--balance draws all classes alike, in a search and in a training"
     )
     assert imbalance(msgspec.structs.replace(videos, train=videos.train[3:])) == ""
+
+
+def test_a_video_under_two_classes_or_in_two_splits_is_told(
+    counting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("x.mp4", "y.mp4", "z.mp4"):
+        (tmp_path / name).write_bytes(counting.read_bytes())
+    rows = ("x.mp4,a,,,train", "x.mp4,b,,,train", "y.mp4,b,0,1,train", "y.mp4,b,1,2,val", "z.mp4,a,,,val")
+    (tmp_path / "twice.csv").write_text("\n".join(("path,label,start,end,split", *rows)))
+    assert main(["data", "check", str(tmp_path / "twice.csv"), "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "twice: 1 listed under several classes, first x.mp4\n" in said
+    assert "twice: 1 with parts in train and in val, first y.mp4\n" in said
 
 
 def test_a_sound_set_is_said_to_be_so(counting: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,12 +178,46 @@ def test_one_process_at_a_time_and_one_data_set_a_journal(tmp_path: Path) -> Non
     Journal(tmp_path / "j", {"of": "a"}).close()
 
 
+def test_a_folder_and_its_index_are_checked_one_after_the_other(counting: Path, tmp_path: Path) -> None:
+    """As `data synthetic` and `data index` leave them; a folder with a dot in its name is not another one."""
+    for name in ("clips.v1/a/1.mp4", "clips.v1/b/2.mp4", "clips.v2/a/1.mp4", "clips.v2/b/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(counting.read_bytes())
+    folder = tmp_path / "clips.v1"
+    assert main(["data", "index", "folders", str(folder), "-o", f"{folder}.csv"]) == 0
+    for source in (folder, f"{folder}.csv", folder):
+        assert main(["data", "check", str(source), "--workers", "1"]) == 0
+    journal = tmp_path / "clips.v1.broken.jsonl"
+    assert len(journal.read_text().splitlines()) == 3
+    assert main(["data", "check", str(tmp_path / "clips.v2"), "--workers", "1"]) == 0
+    assert len(journal.read_text().splitlines()) == len((tmp_path / "clips.v2.broken.jsonl").read_text().splitlines())
+
+
 @pytest.mark.slow
 def test_a_video_that_kills_its_process_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
     todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "deadly", "c", "d", "e", "f", "g")]
     done = process(tmp_path, todo, dies, Journal(tmp_path / "j", {}), 2, Progress())
     assert [one.task for one in done] == todo
     assert {one.task.path: one.reason for one in done if one.reason} == {"deadly": "the process that decodes it dies"}
+
+
+def test_a_video_whose_process_has_died_is_tried_again(tmp_path: Path) -> None:
+    todo = [VideoTask(name, ((None, None),)) for name in ("a", "b")]
+    journal = Journal(tmp_path / "j", {})
+    journal.add(VideoResult(todo[0], "", "the process that decodes it dies"))
+    journal.add(VideoResult(todo[1], "", "empty file"))
+    results = process(tmp_path, todo, loses_connection, journal, 0, Progress())
+    assert [result.reason for result in results] == ["", "empty file"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_lost_connection_ends_the_work_and_is_no_fault_of_a_video(tmp_path: Path, workers: int) -> None:
+    todo = [VideoTask(name, ((None, None),)) for name in ("a", "b", "far", "c", "d")]
+    journal = Journal(tmp_path / "j", {})
+    with pytest.raises(DataError, match="no connection"):
+        process(tmp_path, todo, loses_connection, journal, workers, Progress())
+    assert [task.path for task in journal.results] == ["a", "b"]
+    assert not any(result.reason for result in journal.results.values())
 
 
 def test_check_agrees_with_reading(mixed: Path, tmp_path: Path) -> None:
@@ -216,3 +278,5 @@ def test_a_copy_with_other_times_says_so() -> None:
     assert moved_times(videos, videos) == ""
     copy = msgspec.structs.replace(videos, train=(Video("a.mp4", 0, 1.02, 1.98), Video("b.mp4", 0)))
     assert "differ from yours by less than a frame" in moved_times(videos, copy)
+    tests = [msgspec.structs.replace(one, train=one.train[1:], test=one.train[:1]) for one in (videos, copy)]
+    assert "differ from yours by less than a frame" in moved_times(*tests)

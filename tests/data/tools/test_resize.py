@@ -75,6 +75,15 @@ def test_every_row_of_the_copy_shows_the_same_frames(kind: list[str], source: Pa
     assert not [path for path in (tmp_path / "small").rglob("*") if path.name.startswith(".")]
 
 
+def test_a_part_that_ends_with_its_video_ends_half_a_frame_after_the_last(tmp_path: Path) -> None:
+    write(tmp_path / "source/a.mp4", counting_frames(20))
+    (tmp_path / "source/set.csv").write_text("a.mp4,a,0,0.8\n")
+    assert resize(tmp_path / "source/set.csv", tmp_path / "small") == 0
+    (video,) = open_videos(tmp_path / "small/set.csv").train
+    assert video.end == pytest.approx(0.78, abs=1e-3)
+    assert counts(whole(tmp_path / "small/a.mp4", video.start, video.end)) == list(range(20))
+
+
 def test_the_copy_has_key_frames_as_asked_and_nothing_but_pictures(source: Path, tmp_path: Path) -> None:
     assert resize(source, tmp_path / "small", "--keyframes", 8) == 0
     large = tmp_path / "small/run/large.mp4"
