@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--data that the network has not learned from",
     )
     options.checkpoint(parser)
-    parser.add_argument("--json", action="store_true", help="print the content of evaluation-VIEWS.json")
+    parser.add_argument("--json", action="store_true", help="print the content of the file that it writes")
     options.device(parser)
     options.decoding(parser)
 
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
     from autovid.export.classifier import is_exported, open_exported
     from autovid.run import Progress
-    from autovid.train import evaluate, evaluation_file, open_trained
-    from autovid.train.evaluate import confusion_file
+    from autovid.train import evaluate, open_trained
+    from autovid.train.evaluate import confusion_file, faults_file, file_of
     from autovid.train.inherited import recalibrated_note
 
     if is_exported(args.directory):
@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> None:
         )
     elif evaluation.weights:
         print(f"weights {evaluation.weights}")
-    for line in accuracy_lines.broken(evaluation, str(args.directory)):
+    for line in accuracy_lines.broken(evaluation, faults_file(trained, videos)):
         print(line)
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"
     print(f"{gflops}; {evaluation.convention}")
-    file = evaluation_file(args.directory, evaluation.views, args.split)
+    file = file_of(trained, evaluation)
     if evaluation.mean_ap is not None:
         print(f"in {file}, with the average precision of each class")
     else:

@@ -163,7 +163,7 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
         *map(escape, accuracy_lines.each_class(evaluation)),
         *_other_views(views, out),
         f"weights {evaluation.weights}{', which val chose' if evaluation.validations else ''}",
-        *map(escape, accuracy_lines.broken(evaluation, path)),
+        *map(escape, accuracy_lines.broken(evaluation, out / "faults.jsonl")),
         f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
         f"[dim]{evaluation.convention}[/]",
     ]

@@ -19,7 +19,7 @@ from autovid.search import Searched, read_search
 from autovid.search.derivation import read_begun
 from autovid.studies.rank import RankFile
 from autovid.train import as_trained
-from autovid.train.evaluate import Evaluation, confusion_file
+from autovid.train.evaluate import Evaluation, confusion_file, is_own
 from autovid.train.trained import KIND as TRAINING
 
 SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
@@ -57,7 +57,7 @@ class Run:
     model: Model | None = None
     searched: Searched | None = None
     unsaved: Searched | None = None  # of a search without a checkpoint: what it has begun with
-    evaluations: tuple[tuple[Path, Evaluation], ...] = ()
+    evaluations: tuple[tuple[Path, Evaluation], ...] = ()  # on the val of its own data, of its best checkpoint
     baseline: tuple[BaselineRow, ...] = ()
     ranking: RankFile | None = None
     trainings: tuple["Run", ...] = ()  # inside of a random baseline or a ranking, the first one first
@@ -176,7 +176,7 @@ def read_run(path: Path) -> Run:
         model=model,
         searched=searched,
         unsaved=read_begun(path) if begun and (path / "space.yaml").is_file() else None,
-        evaluations=tuple(_evaluations(path)),
+        evaluations=tuple(_evaluations(directory)),
         baseline=tuple(_baseline(path / "table.csv")) if kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
         trainings=_trainings(path) if kind in (BASELINE, RANK) else (),
@@ -218,9 +218,9 @@ def _records(path: Path) -> tuple[dict[str, Any], ...]:
     return tuple(records)
 
 
-def _evaluations(path: Path) -> list[tuple[Path, Evaluation]]:
-    pairs = [(file, _decoded(file, Evaluation)) for file in sorted(path.glob("evaluation-*.json"))]
-    return [(file, evaluation) for file, evaluation in pairs if evaluation.split == "val"]
+def _evaluations(run: RunDirectory) -> list[tuple[Path, Evaluation]]:
+    pairs = [(file, _decoded(file, Evaluation)) for file in sorted(run.path.glob("evaluation-*.json"))]
+    return [(file, one) for file, one in pairs if one.split == "val" and is_own(run, one)]
 
 
 def _ranking(file: Path) -> RankFile | None:
