@@ -10,6 +10,7 @@ import pytest
 import torch
 from small import recipe, train
 
+from autovid.cli import main
 from autovid.data import Video, VideoSet, open_videos
 from autovid.export.source import find_source
 from autovid.report.runs import read_run
@@ -105,3 +106,20 @@ def test_other_videos_do_not_touch_the_faults_of_the_training(run: Path, few: Vi
     assert (one.videos, one.decoded) == (9, 8)
     assert (run / "faults.jsonl").read_text() == mine
     assert "missing.mp4" in (run / f"faults-on-o_ther-{other.fingerprint[:8]}.jsonl").read_text()
+
+
+def test_accuracy_on_videos_that_it_has_learned_from_is_flagged(
+    tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, videos = tmp_path / "run", open_videos(tiny_videos)
+    train(run, videos, recipe=recipe(epochs=0.3, warmup=0, validate_every=0))
+    words = ["evaluate", str(run), "--device", "cpu", "--decoders", "0"]
+    for split, flagged in (("train", True), ("all", True), ("val", False)):
+        capsys.readouterr()
+        assert main([*words, "--split", split]) == 0
+        shown = capsys.readouterr().out
+        assert ("the network has learned from 24 of these videos: on others its accuracy is" in shown) == flagged
+    assert main([*words, "--split", "all", "--data", str(tiny_videos / "val")]) == 0
+    shown = capsys.readouterr().out
+    assert "has learned from" not in shown
+    assert "evaluation-center-all-on-val-" in shown
