@@ -102,7 +102,8 @@ def compare(
     def say(_: str) -> None:
         report(_write(out, _standings(contenders, trainings, out)))
 
-    sweep(trainings, out, _one_after_the_other, resume=resume, kind="compare", say=say)
+    command = trainings[0].resume_command
+    sweep(trainings, out, _one_after_the_other, resume=resume, kind="compare", say=say, resume_command=command)
     standings = _with_latency(_standings(contenders, trainings, out), trainings, out)
     report(_write(out, standings))
     return standings

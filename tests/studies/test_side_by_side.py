@@ -87,6 +87,7 @@ def test_it_goes_on_without_training_again(
     capsys.readouterr()
     assert main(["runs", str(out.parent)]) == 0
     assert "finished" in capsys.readouterr().out
+    assert " goes on with: autovid " in (out / "log.txt").read_text()
 
 
 def test_what_is_given_wrongly_is_named(
