@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autovid.cli.options import board_line
 from autovid.cli.training import recipe_words
 from autovid.errors import ConfigError, RunError
 
@@ -52,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         print(f"no runs in {args.folder}; autovid search makes one")
         return 0
-    _show(rows)
+    _show(rows, args.folder)
     return 0
 
 
-def _show(rows: list[RunRow]) -> None:
+def _show(rows: list[RunRow], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -71,6 +72,7 @@ def _show(rows: list[RunRow]) -> None:
     steps = [row.next for row in rows[:SHOWN] if row.next]
     for number, line in enumerate(steps):
         console.print(f"{'next' if number == 0 else '    '}   {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print(board_line(folder), markup=False, highlight=False, soft_wrap=True)
 
 
 def _accuracy(row: RunRow) -> str:

@@ -138,11 +138,14 @@ def _go_on(args: argparse.Namespace, path: Path) -> None:
 
 
 def _say_state(out: Path, resume: bool) -> None:
-    """Say where a training goes on, and how far it is."""
+    """Say where a training goes on, how far it is, and how to watch it."""
     from autovid.train.trained import describe_state
 
-    if resume and (out / "config.yaml").is_file() and not launch.number():
+    if launch.number():
+        return
+    if resume and (out / "config.yaml").is_file():
         print(describe_state(out))
+    print(options.board_line(out), flush=True)
 
 
 def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]" = ()) -> None:

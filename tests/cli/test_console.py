@@ -22,7 +22,8 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     copyable(["where  runs/[/b]"])
     said = capsys.readouterr().out
     assert "data [/data] (1 classes" in " ".join(said.split())
-    assert said.count("runs/[/b]") == 2
+    assert said.count("runs/[/b]") == 3
+    assert "watch  tensorboard --logdir 'runs/[/b]'\n" in said
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def test_the_list_is_a_table_and_needs_no_torch(folder: Path) -> None:
     assert said.endswith("False\n")
     assert "41.67 %" in said
     assert "next   autovid " in said
+    assert f"watch  tensorboard --logdir {folder}\n" in said
 
 
 def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

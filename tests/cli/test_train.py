@@ -35,9 +35,10 @@ def trained(arch: Path, tiny_videos: Path, tmp_path_factory: pytest.TempPathFact
 def test_train_says_what_came_out_where_it_is_and_what_is_next(
     arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "a run"
     assert main(["train", str(arch), "--data", str(tiny_videos), *SMALL, "-o", str(out)]) == 0
     shown = capsys.readouterr().out
+    assert f"watch  tensorboard --logdir '{out}'\n" in shown
     assert "PROXY" in shown
     for words in ("top-1", "on 12 of 12 videos, centre view", "GFLOPs a view", "autovid evaluate"):
         assert words in shown
