@@ -39,6 +39,18 @@ def test_the_verdict_names_what_cannot_be_told_apart() -> None:
     assert verdict([standing("diverged", None)]) == "No network is trained yet."
 
 
+def test_networks_of_equal_accuracy_are_said_to_be_equal() -> None:
+    assert verdict([standing("a", 60)]) == "a: top-1 60.0 % (50.2 to 69.1) of 100 videos."
+    assert verdict([standing("a", 60), standing("bad", 20), standing("b", 60)]) == (
+        "a and b are equal: top-1 60.0 % (50.2 to 69.1) of 100 videos."
+    )
+    rivals = [standing("c", 60), standing("near", 55), standing("a", 60), standing("b", 60)]
+    assert verdict(rivals) == (
+        "c, a and b are equal: top-1 60.0 % (50.2 to 69.1) of 100 videos; so few videos do not tell them from near, "
+        "whose intervals overlap with theirs."
+    )
+
+
 def test_names_are_text_on_the_page() -> None:
     page = networks([standing("<b>a", 40), standing("c", None)])
     assert "<b>a" not in page
@@ -113,4 +125,6 @@ def test_what_is_given_wrongly_is_named(
     assert "several: videos have several classes" in capsys.readouterr().err
     assert main(["compare", mine, "random:2", *rest, "--dry-run"]) == 0
     assert "random-2  (random, clips of 8 × 32²)" in capsys.readouterr().out
+    assert main(["compare", mine, *rest, "--dry-run"]) == 0
+    assert "1 network, trained alike" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
