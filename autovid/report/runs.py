@@ -58,6 +58,7 @@ class Run:
     searched: Searched | None = None
     unsaved: Searched | None = None  # of a search without a checkpoint: what it has begun with
     evaluations: tuple[tuple[Path, Evaluation], ...] = ()  # on the val of its own data, of its best checkpoint
+    tests: tuple[Evaluation, ...] = ()  # those on its test
     baseline: tuple[BaselineRow, ...] = ()
     ranking: RankFile | None = None
     trainings: tuple["Run", ...] = ()  # inside of a random baseline or a ranking, the first one first
@@ -87,6 +88,12 @@ class Run:
     def best(self) -> tuple[Path, Evaluation] | None:
         """The evaluation on val with the most views; of equals one at a short side of its own, which was asked for."""
         return max(self.evaluations, key=lambda pair: (pair[1].views_per_video, "@" in pair[1].views), default=None)
+
+    @property
+    def test(self) -> Evaluation | None:
+        """The evaluation on test in the views of the best one, or in the most views; None where there is none."""
+        views = self.best[1].views if self.best else ""
+        return max(self.tests, key=lambda one: (one.views == views, one.views_per_video), default=None)
 
     @property
     def data(self) -> str:
@@ -168,7 +175,7 @@ def read_run(path: Path) -> Run:
     if kind != BASELINE and (path / "architecture.yaml").is_file():
         # of a training at its own clips, else at the space's reference input
         model = as_trained(path) if directory.kind == TRAINING else load_model(path / "architecture.yaml")
-    run = _read_logs(directory, path.resolve().name)
+    run, evaluations = _read_logs(directory, path.resolve().name), _evaluations(directory)
     return replace(
         run,
         path=path,
@@ -176,7 +183,8 @@ def read_run(path: Path) -> Run:
         model=model,
         searched=searched,
         unsaved=read_begun(path) if begun and (path / "space.yaml").is_file() else None,
-        evaluations=tuple(_evaluations(directory)),
+        evaluations=tuple(pair for pair in evaluations if pair[1].split == "val"),
+        tests=tuple(one for _, one in evaluations if one.split == "test"),
         baseline=tuple(_baseline(path / "table.csv")) if kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
         trainings=_trainings(path) if kind in (BASELINE, RANK) else (),
@@ -220,7 +228,7 @@ def _records(path: Path) -> tuple[dict[str, Any], ...]:
 
 def _evaluations(run: RunDirectory) -> list[tuple[Path, Evaluation]]:
     pairs = [(file, _decoded(file, Evaluation)) for file in sorted(run.path.glob("evaluation-*.json"))]
-    return [(file, one) for file, one in pairs if one.split == "val" and is_own(run, one)]
+    return [(file, one) for file, one in pairs if is_own(run, one)]
 
 
 def _ranking(file: Path) -> RankFile | None:

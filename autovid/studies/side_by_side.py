@@ -53,6 +53,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     latency: float | None = None
     latency_q3: float | None = None
     failed: str = ""
+    validations: int = 0  # on these very videos, of which the best has chosen the checkpoint
 
 
 def wilson(top1: float, videos: int) -> tuple[float, float]:
@@ -138,6 +139,7 @@ def _evaluated(standing: Standing, one: Evaluation) -> Standing:
     return msgspec.structs.replace(
         standing, hash=one.architecture, top1=one.top1, low=low, high=high, top5=one.top5, videos=one.decoded,
         gflops=one.gflops_per_view, params=one.params, frames=one.frames, crop=one.crop,
+        validations=one.validations,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from autovid.cli import main
@@ -49,6 +50,13 @@ def test_networks_of_equal_accuracy_are_said_to_be_equal() -> None:
         "c, a and b are equal: top-1 60.0 % (50.2 to 69.1) of 100 videos; so few videos do not tell them from near, "
         "whose intervals overlap with theirs."
     )
+
+
+def test_the_page_says_that_val_has_chosen_the_checkpoints() -> None:
+    words = "val has chosen the checkpoint of each training"
+    one = standing("a", 40)
+    assert words in networks([msgspec.structs.replace(one, validations=3), standing("c", None)])
+    assert words not in networks([one])
 
 
 def test_names_are_text_on_the_page() -> None:

@@ -77,7 +77,10 @@ def test_another_checkpoint_has_a_file_of_its_own(run: Path, few: VideoSet) -> N
     assert evaluate(open_trained(run, "cpu", which="last"), few).step == 2
     assert (run / "evaluation-center.json").read_text() == before
     assert (run / "evaluation-center-step-2.json").is_file()
+    evaluate(open_trained(run, "cpu", which="last"), few, split="test")
+    test = evaluate(open_trained(run, "cpu"), few, split="test")
     assert [one.step for _, one in read_run(run).evaluations] == [1]
+    assert read_run(run).tests == (test,)
 
 
 @pytest.mark.parametrize("changes", [{"data": "d2", "fingerprint": "f"}, {"step": 2}])
