@@ -24,6 +24,7 @@ from autovid.train.trained import KIND as TRAINING
 
 SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
 KINDS = (SEARCH, TRAINING, RANK)
+OWN_PAGES = {"compare": "compare.html", "sweep": "table.md"}  # what these kinds of runs write themselves
 
 
 class BaselineRow(NamedTuple):
@@ -160,9 +161,26 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     ]
 
 
+def own_page(path: Path) -> Path | None:
+    """Return the page or the table that a comparison or a sweep has written; None for other runs, or before it has."""
+    directory = RunDirectory.open(path)
+    file = path / OWN_PAGES.get(directory.kind, "")
+    return file if directory.kind in OWN_PAGES and file.is_file() else None
+
+
+def report_of_trainings(path: Path) -> str:
+    """Return the command for a report of all trainings in a comparison or a sweep."""
+    return f"autovid report {shlex.quote(str(path))}/*=*"
+
+
 def read_run(path: Path) -> Run:
     """Read a run directory, also of a run that is not finished. Raises RunError, ConfigError."""
     directory = RunDirectory.open(path)
+    if directory.kind in OWN_PAGES:
+        raise ConfigError(
+            f"{path} is a run of 'autovid {directory.kind}', whose own page is {path / OWN_PAGES[directory.kind]}; "
+            f"for a report of its trainings: {report_of_trainings(path)}"
+        )
     if directory.kind not in KINDS:
         raise ConfigError(
             f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings, random "

@@ -110,6 +110,21 @@ def test_it_goes_on_without_training_again(
     assert " goes on with: autovid " in (out / "log.txt").read_text()
 
 
+@pytest.mark.slow
+def test_report_says_where_the_page_is(compared: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """And its trainings can be reported side by side."""
+    out, _ = compared
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().out == (
+        f"in {out / 'compare.html'}; for a report of its trainings: autovid report {out}/*=*\n"
+    )
+    assert not (out / "report.html").exists()
+    assert main(["report", str(out), "-o", str(out / "x.html")]) == 2
+    assert f"whose own page is {out / 'compare.html'}; for a report of its" in capsys.readouterr().err
+    assert main(["report", *map(str, sorted(out.glob("*=*"))), "-o", str(out / "x.html")]) == 0
+
+
 def test_what_is_given_wrongly_is_named(
     compared: tuple[Path, list[str]], tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
