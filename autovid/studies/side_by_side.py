@@ -78,8 +78,10 @@ def verdict(standings: Sequence[Standing]) -> str:
     if best.top1 is None or best.low is None:
         return "No network is trained yet."
     first = [one.name for one in standings if one.top1 == best.top1]
-    who = f"{best.name} comes first" if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]} are equal"
-    text = f"{who if others else best.name}: top-1 {best.top1:.1f} % ({best.low:.1f} to {best.high:.1f}) of {best.videos} videos"
+    who = f"{best.name} comes first" if others else best.name
+    if len(first) > 1:
+        who = f"{', '.join(first[:-1])} and {first[-1]} are equal"
+    text = f"{who}: top-1 {best.top1:.1f} % ({best.low:.1f} to {best.high:.1f}) of {best.videos} videos"
     near = [one.name for one in others if one.high is not None and one.high >= best.low and one.name not in first]
     if near:
         it, its = ("it", "its own") if len(first) == 1 else ("them", "theirs")
