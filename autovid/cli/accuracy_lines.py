@@ -1,5 +1,7 @@
 """Words and lines that commands print of an accuracy."""
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,11 +40,11 @@ def each_class(evaluation: "Evaluation") -> list[str]:
     return [f"classes: {', '.join(f'{name} {percent(value)}' for name, value in values.items())}; their mean {mean}"]
 
 
-def broken(evaluation: "Evaluation", path: str) -> list[str]:
-    """Return a line about videos that could not be read, if there are any."""
+def broken(evaluation: "Evaluation", file: Path) -> list[str]:
+    """Return a line about videos that could not be read, if there are any; `file` lists them."""
     left_out = evaluation.videos - evaluation.decoded
     some = "1 broken video is" if left_out == 1 else f"{left_out} broken videos are"
-    return [f"{some} left out; {path}/faults.jsonl has the reasons"] if left_out else []
+    return [f"{some} left out; {shlex.quote(str(file))} has the reasons"] if left_out else []
 
 
 def percent(value: float | None) -> str:

@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> None:
         )
     out = args.out or options.run_directory("compare", args.resume)
     trainings = _trainings(args, contenders, videos, source, out)
-    print(f"{len(contenders)} networks, trained alike for {trainings[0].recipe.length} on {videos.name}:")
+    number = "1 network" if len(contenders) == 1 else f"{len(contenders)} networks"
+    print(f"{number}, trained alike for {trainings[0].recipe.length} on {videos.name}:")
     for contender, one in zip(contenders, trainings):
         size = f"{one.recipe.frames} × {one.recipe.crop}²"
         print(printable(f"  {contender.name}  ({contender.kind}, clips of {size})"))

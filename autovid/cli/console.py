@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from autovid.cli.options import board_line
 from autovid.cli.training import recipe_words
 from autovid.costs import convention, recorded_costs
 from autovid.plugins import plugin_paths
@@ -58,6 +59,7 @@ def announce_search(
         more = "--data and --recipe full" if videos.name == "synthetic" else "--recipe full, which needs a GPU"
         text = PROXY.format(frames=settings.frames, crop=settings.crop, steps=settings.steps, more=more)
         console.print(text, style="yellow", highlight=False)
+    copyable([board_line(out)])
 
 
 def show_search_result(result: "SearchResult", data: str) -> None:

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--data that the network has not learned from",
     )
     options.checkpoint(parser)
-    parser.add_argument("--json", action="store_true", help="print the content of evaluation-VIEWS.json")
+    parser.add_argument("--json", action="store_true", help="print the content of the file that it writes")
     options.device(parser)
     options.decoding(parser)
 
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, and print the accuracy."""
     from autovid.export.classifier import is_exported, open_exported
     from autovid.run import Progress
-    from autovid.train import evaluate, evaluation_file, open_trained
-    from autovid.train.evaluate import confusion_file
+    from autovid.train import evaluate, open_trained
+    from autovid.train.evaluate import confusion_file, faults_file, file_of
     from autovid.train.inherited import recalibrated_note
 
     if is_exported(args.directory):
@@ -77,6 +77,10 @@ def run(args: argparse.Namespace) -> None:
         f"{evaluation.views}: {evaluation.views_per_video} view{'s' * (evaluation.views_per_video > 1)} a video, "
         f"{evaluation.frames} frames of {evaluation.crop}x{evaluation.crop}"
     )
+    if args.split in ("train", "all") and trained.has_learned(videos.name, videos.fingerprint):
+        print(
+            f"the network has learned from {len(videos.train)} of these videos: on others its accuracy is likely lower"
+        )
     if evaluation.validations:
         print(
             f"weights {evaluation.weights} on these very videos: the accuracy on others is likely lower (--split test, "
@@ -84,11 +88,11 @@ def run(args: argparse.Namespace) -> None:
         )
     elif evaluation.weights:
         print(f"weights {evaluation.weights}")
-    for line in accuracy_lines.broken(evaluation, str(args.directory)):
+    for line in accuracy_lines.broken(evaluation, faults_file(trained, videos)):
         print(line)
     gflops = f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.gflops_per_video:.4g} a video"
     print(f"{gflops}; {evaluation.convention}")
-    file = evaluation_file(args.directory, evaluation.views, args.split)
+    file = file_of(trained, evaluation)
     if evaluation.mean_ap is not None:
         print(f"in {file}, with the average precision of each class")
     else:

@@ -310,6 +310,11 @@ def resume_command(out: str | Path) -> str:
     return shlex.join(["autovid", *words, "--resume"])
 
 
+def board_line(folder: str | Path) -> str:
+    """Return the line with the command that shows a run, or all runs of a folder, in TensorBoard."""
+    return f"watch  tensorboard --logdir {shlex.quote(str(folder))}"
+
+
 def free_directory(stem: str) -> Path:
     """runs/STEM, or with a number where that is taken: the same for all workers."""
     from autovid import distributed

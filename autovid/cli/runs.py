@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autovid.cli.options import board_line
 from autovid.cli.training import recipe_words
 from autovid.errors import ConfigError, RunError
 
@@ -19,12 +20,16 @@ STEP = re.compile(r" step (\d+) of (\d+): (.*)")
 
 
 class RunRow(NamedTuple):
-    """A run: its kind, state, top-1 in percent, GFLOPs, age in seconds, and the next command."""
+    """A run: its kind, state, accuracy in percent, GFLOPs, age in seconds, and the next command.
+
+    The accuracy is that on val, in the centre view: mAP where videos may have several classes, else top-1.
+    """
 
     name: str
     kind: str
     state: str
     top1: float | None
+    mean_ap: float | None
     gflops: float | None
     age: float
     next: str
@@ -48,26 +53,32 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         print(f"no runs in {args.folder}; autovid search makes one")
         return 0
-    _show(rows)
+    _show(rows, args.folder)
     return 0
 
 
-def _show(rows: list[RunRow]) -> None:
+def _show(rows: list[RunRow], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
-    for name in ("run", "kind", "state", "top-1", "GFLOPs", "age"):
+    for name in ("run", "kind", "state", "on val", "GFLOPs", "age"):
         table.add_column(name, justify="left" if name in ("run", "kind", "state") else "right", overflow="fold")
     for row in rows:
-        top1 = "" if row.top1 is None else f"{row.top1:.2f} %"
         gflops = "" if row.gflops is None else f"{row.gflops:.4g}"
-        table.add_row(row.name, row.kind, row.state, top1, gflops, _age(row.age))
+        table.add_row(row.name, row.kind, row.state, _accuracy(row), gflops, _age(row.age))
     console = Console()
     console.print(table, markup=False)
     steps = [row.next for row in rows[:SHOWN] if row.next]
     for number, line in enumerate(steps):
         console.print(f"{'next' if number == 0 else '    '}   {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print(board_line(folder), markup=False, highlight=False, soft_wrap=True)
+
+
+def _accuracy(row: RunRow) -> str:
+    if row.mean_ap is not None:
+        return f"mAP {row.mean_ap:.2f} %"
+    return "" if row.top1 is None else f"{row.top1:.2f} %"
 
 
 def _age(seconds: float) -> str:
@@ -89,25 +100,61 @@ def _rows(folder: Path) -> Iterator[RunRow]:
 
 def _row(path: Path, config: dict[str, Any]) -> RunRow:
     log = _log(path)
-    kind, data = config["kind"], config.get("data")
+    kind, inside = config["kind"], _trainings(config)
+    data = config.get("data") or next((one.get("data") for one in inside.values()), None)
     if kind == "search" and config.get("settings", {}).get("score") == "training":
         kind = "random-baseline"
-    done = [json.loads(file.read_text()) for file in _evaluations(path)]
-    best: dict[str, Any] = max(done, key=lambda one: one["views_per_video"], default={})
+    measured = [one for name, own in {"": config, **inside}.items() if (one := _center(path / name, own))]
+    best = max(measured, key=_score, default={})
+    gflops = best.get("gflops_per_view")
+    if kind == "search":  # at the reference input; the supernet may have seen smaller clips
+        gflops = _gflops(path) or gflops
     files = [file for name in ("log.txt", "metrics.jsonl", "config.yaml") if (file := path / name).is_file()]
     changed = max(file.stat().st_mtime for file in files)
     state = _state(path, kind, log)
     name = data["name"] if isinstance(data, dict) else data
     return RunRow(
-        path.name, f"{kind} on {name}" if name else kind, state, best.get("top1"),
-        best.get("gflops_per_view") or _gflops(path), max(0.0, time.time() - changed),
+        path.name, f"{kind} on {name}" if name else kind, state, None if "mean_ap" in best else best.get("top1"),
+        best.get("mean_ap"), gflops or _gflops(path), max(0.0, time.time() - changed),
         _next(path, config, kind, state, log),
     )  # fmt: skip
 
 
-def _evaluations(path: Path) -> list[Path]:
-    """Return the files of accuracies on videos that were not trained on."""
-    return [file for file in path.glob("evaluation-*.json") if not file.stem.endswith("-train")]
+def _trainings(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the configurations of the trainings in a sweep or a comparison, by the names of their folders."""
+    return {name: one for name, one in config.items() if isinstance(one, dict) and "recipe" in one}
+
+
+def _evaluations(path: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read the accuracies of a run on its own val, of the checkpoint that it is told by (autovid.train.evaluate)."""
+    data, best = config.get("data"), _best(path)
+    own = (data["name"], data["fingerprint"]) if isinstance(data, dict) else (data, config.get("data_fingerprint"))
+    read = [json.loads(file.read_text()) for file in path.glob("evaluation-*.json")]
+    return [
+        {key: value for key, value in one.items() if value is not None}
+        for one in read
+        if one["split"] == "val"
+        and (own[1] is None or (one["data"], one["fingerprint"]) == own)
+        and one["step"] == (best or one["step"])
+    ]
+
+
+def _center(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    return next((one for one in _evaluations(path, config) if one["views"] == "center"), {})
+
+
+def _score(evaluation: dict[str, Any]) -> float:
+    return float(evaluation.get("mean_ap", evaluation["top1"]))
+
+
+def _best(path: Path) -> int | None:
+    """Return the step of the best checkpoint as the newest one knows it, or of the newest; None without any."""
+    steps = {int(folder.name[5:]): folder for folder in path.glob("checkpoints/step-*")}
+    for _, folder in sorted(steps.items(), reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            if (best := json.loads((folder / "manifest.json").read_text()).get("best")) is not None:
+                return int(best)
+    return max(steps, default=None)
 
 
 def _log(path: Path) -> str:
@@ -131,6 +178,8 @@ def _state(path: Path, kind: str, log: str) -> str:
         finished = (path / "rank.json").is_file()
     elif kind == "compare":
         finished = _compared(path / "standings.json")
+    elif kind == "sweep":
+        finished = _swept(path)
     else:
         finished = (path / "architecture.yaml").is_file() and how in ("finished", "")
     if finished:
@@ -144,6 +193,16 @@ def _compared(file: Path) -> bool:
     """Tell whether every network of a comparison has an accuracy, or has diverged."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return all(one["top1"] is not None or one["failed"] for one in json.loads(file.read_text()))
+    return False
+
+
+def _swept(path: Path) -> bool:
+    """Tell whether every training of a sweep has an accuracy, or was ended early."""
+    from autovid.config import read_yaml
+
+    with contextlib.suppress(OSError, ValueError):
+        done = [one for one in json.loads((path / "trials.json").read_text()) if not one.get("failed")]
+        return len(done) == len(_trainings(read_yaml(path / "config.yaml").as_type(dict[str, Any])))
     return False
 
 
@@ -180,10 +239,11 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
         recipe = recipe_words(*(settings.get(name, 0) for name in ("proxy", "batch", "balance")))
         source = _source(path)
         return f"autovid train {where}" + (f" --data {shlex.quote(source)}{recipe}" if source != "synthetic" else "")
-    if kind == "compare":
-        return ""  # its page is there
+    if kind in ("compare", "sweep"):
+        return ""  # its page or its table is there
     if kind == "train":  # it ends with its centre view
-        return f"autovid evaluate {where} --views 10-lcr" if len(_evaluations(path)) == 1 else f"autovid report {where}"
+        views = {one["views"] for one in _evaluations(path, config)}
+        return f"autovid evaluate {where} --views 10-lcr" if views <= {"center"} else f"autovid report {where}"
     return f"autovid report {where}"
 
 

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace, strategy: str, loaded: "LoadedSearch | None") 
     if args.address and takes(strategy, "architectures") and takes(strategy, "batch"):
         strategy_options.setdefault("batch", job.n)  # all of them side by side: they are as many as before
     command, cache = options.resume_command(out), options.trial_cache(args)
+    print(options.board_line(out), flush=True)
     comparison = search_by_training(
         space,
         job.constraints,

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
     print(f"{len(trainings)} trainings of {first.name} on Ray, which starts now; all of them are in {out}", flush=True)
-    results = sweep(trainings, out, _on_ray(args, out, first.recipe.epochs), resume=args.resume)
+    runner, command = _on_ray(args, out, first.recipe.epochs), options.resume_command(out)
+    results = sweep(trainings, out, runner, resume=args.resume, resume_command=command)
     _show(results, out)
     if failed := [one for one in results if one.failed]:
         raise RunError(

@@ -138,11 +138,14 @@ def _go_on(args: argparse.Namespace, path: Path) -> None:
 
 
 def _say_state(out: Path, resume: bool) -> None:
-    """Say where a training goes on, and how far it is."""
+    """Say where a training goes on, how far it is, and how to watch it."""
     from autovid.train.trained import describe_state
 
-    if resume and (out / "config.yaml").is_file() and not launch.number():
+    if launch.number():
+        return
+    if resume and (out / "config.yaml").is_file():
         print(describe_state(out))
+    print(options.board_line(out), flush=True)
 
 
 def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]" = ()) -> None:
@@ -163,7 +166,7 @@ def _show(evaluation: "Evaluation", out: Path, name: str, views: "Sequence[str]"
         *map(escape, accuracy_lines.each_class(evaluation)),
         *_other_views(views, out),
         f"weights {evaluation.weights}{', which val chose' if evaluation.validations else ''}",
-        *map(escape, accuracy_lines.broken(evaluation, path)),
+        *map(escape, accuracy_lines.broken(evaluation, out / "faults.jsonl")),
         f"{evaluation.gflops_per_view:.4g} GFLOPs a view, {evaluation.params / 1e6:.2f} M parameters",
         f"[dim]{evaluation.convention}[/]",
     ]

@@ -65,6 +65,10 @@ NOTES = (
     "Latency is of one clip at the network's input, in fp32, on this machine; networks took turns.",
     summary.CONVENTION,
 )
+CHOSEN = (
+    "val has chosen the checkpoint of each training, so top-1 on it is a little too good. Where there is a split test, "
+    "autovid evaluate --split test measures the run of a network on videos that have chosen nothing."
+)
 
 
 def write_page(out: Path, standings: Sequence[Standing], trainings: Sequence[Path]) -> None:
@@ -86,7 +90,8 @@ def write_page(out: Path, standings: Sequence[Standing], trainings: Sequence[Pat
 def networks(standings: Sequence[Standing]) -> Markup:
     """Say which is best, with a table, the best first, and top-1 against cost and against latency."""
     rows, lead = [_row(one) for one in ranked(standings)], isolated(verdict(standings))
-    return section("standings", lead=lead, notes=NOTES, head=HEAD, rows=rows, charts=_charts(standings))
+    notes = [CHOSEN, *NOTES] if any(one.validations for one in standings) else NOTES
+    return section("standings", lead=lead, notes=notes, head=HEAD, rows=rows, charts=_charts(standings))
 
 
 def _row(one: Standing) -> list[str]:

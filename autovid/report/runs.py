@@ -19,11 +19,12 @@ from autovid.search import Searched, read_search
 from autovid.search.derivation import read_begun
 from autovid.studies.rank import RankFile
 from autovid.train import as_trained
-from autovid.train.evaluate import Evaluation, confusion_file
+from autovid.train.evaluate import Evaluation, confusion_file, is_own
 from autovid.train.trained import KIND as TRAINING
 
 SEARCH, BASELINE, RANK = "search", "random-baseline", "rank"
 KINDS = (SEARCH, TRAINING, RANK)
+OWN_PAGES = {"compare": "compare.html", "sweep": "table.md"}  # what these kinds of runs write themselves
 
 
 class BaselineRow(NamedTuple):
@@ -57,7 +58,8 @@ class Run:
     model: Model | None = None
     searched: Searched | None = None
     unsaved: Searched | None = None  # of a search without a checkpoint: what it has begun with
-    evaluations: tuple[tuple[Path, Evaluation], ...] = ()
+    evaluations: tuple[tuple[Path, Evaluation], ...] = ()  # on the val of its own data, of its best checkpoint
+    tests: tuple[Evaluation, ...] = ()  # those on its test
     baseline: tuple[BaselineRow, ...] = ()
     ranking: RankFile | None = None
     trainings: tuple["Run", ...] = ()  # inside of a random baseline or a ranking, the first one first
@@ -87,6 +89,12 @@ class Run:
     def best(self) -> tuple[Path, Evaluation] | None:
         """The evaluation on val with the most views; of equals one at a short side of its own, which was asked for."""
         return max(self.evaluations, key=lambda pair: (pair[1].views_per_video, "@" in pair[1].views), default=None)
+
+    @property
+    def test(self) -> Evaluation | None:
+        """The evaluation on test in the views of the best one, or in the most views; None where there is none."""
+        views = self.best[1].views if self.best else ""
+        return max(self.tests, key=lambda one: (one.views == views, one.views_per_video), default=None)
 
     @property
     def data(self) -> str:
@@ -153,9 +161,26 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     ]
 
 
+def own_page(path: Path) -> Path | None:
+    """Return the page or the table that a comparison or a sweep has written; None for other runs, or before it has."""
+    directory = RunDirectory.open(path)
+    file = path / OWN_PAGES.get(directory.kind, "")
+    return file if directory.kind in OWN_PAGES and file.is_file() else None
+
+
+def report_of_trainings(path: Path) -> str:
+    """Return the command for a report of all trainings in a comparison or a sweep."""
+    return f"autovid report {shlex.quote(str(path))}/*=*"
+
+
 def read_run(path: Path) -> Run:
     """Read a run directory, also of a run that is not finished. Raises RunError, ConfigError."""
     directory = RunDirectory.open(path)
+    if directory.kind in OWN_PAGES:
+        raise ConfigError(
+            f"{path} is a run of 'autovid {directory.kind}', whose own page is {path / OWN_PAGES[directory.kind]}; "
+            f"for a report of its trainings: {report_of_trainings(path)}"
+        )
     if directory.kind not in KINDS:
         raise ConfigError(
             f"{path} is a run of 'autovid {directory.kind}'; a report is made of searches, trainings, random "
@@ -168,7 +193,7 @@ def read_run(path: Path) -> Run:
     if kind != BASELINE and (path / "architecture.yaml").is_file():
         # of a training at its own clips, else at the space's reference input
         model = as_trained(path) if directory.kind == TRAINING else load_model(path / "architecture.yaml")
-    run = _read_logs(directory, path.resolve().name)
+    run, evaluations = _read_logs(directory, path.resolve().name), _evaluations(directory)
     return replace(
         run,
         path=path,
@@ -176,7 +201,8 @@ def read_run(path: Path) -> Run:
         model=model,
         searched=searched,
         unsaved=read_begun(path) if begun and (path / "space.yaml").is_file() else None,
-        evaluations=tuple(_evaluations(path)),
+        evaluations=tuple(pair for pair in evaluations if pair[1].split == "val"),
+        tests=tuple(one for _, one in evaluations if one.split == "test"),
         baseline=tuple(_baseline(path / "table.csv")) if kind == BASELINE else (),
         ranking=_ranking(path / "rank.json") if directory.kind == RANK else None,
         trainings=_trainings(path) if kind in (BASELINE, RANK) else (),
@@ -218,9 +244,9 @@ def _records(path: Path) -> tuple[dict[str, Any], ...]:
     return tuple(records)
 
 
-def _evaluations(path: Path) -> list[tuple[Path, Evaluation]]:
-    pairs = [(file, _decoded(file, Evaluation)) for file in sorted(path.glob("evaluation-*.json"))]
-    return [(file, evaluation) for file, evaluation in pairs if evaluation.split == "val"]
+def _evaluations(run: RunDirectory) -> list[tuple[Path, Evaluation]]:
+    pairs = [(file, _decoded(file, Evaluation)) for file in sorted(run.path.glob("evaluation-*.json"))]
+    return [(file, one) for file, one in pairs if is_own(run, one)]
 
 
 def _ranking(file: Path) -> RankFile | None:

@@ -40,9 +40,17 @@ def _sentence(run: Run) -> str:
         return unfinished.format(network, data, run.steps)
     best = run.best[1]
     chosen = f"; the weights {best.weights}, which these videos chose" if best.validations else ""
-    return Markup(": {}, trained on {}, {}, at {:.4g} GFLOPs a view{}.").format(
-        network, data, _result(best), best.gflops_per_view, chosen
+    return Markup(": {}, trained on {}, {}, at {:.4g} GFLOPs a view{}.{}").format(
+        network, data, _result(best), best.gflops_per_view, chosen, _test(run.test)
     )
+
+
+def _test(one: Evaluation | None) -> Markup | str:
+    """Say the accuracy on test; nothing where it was not measured."""
+    if one is None:
+        return ""
+    text = " On test, which has chosen nothing: {}<b>{:.1f} %</b> of {:,} videos ({})."
+    return Markup(text).format("a mAP of " if one.mean_ap is not None else "", one.score, one.decoded, views_label(one))
 
 
 def _result(best: Evaluation) -> Markup:
@@ -154,7 +162,8 @@ def _column(run: Run) -> dict[str, str]:
             column["GFLOPs"] = f"{cost['macs'] / 1e9:.4g}"
             column["parameters (M)"] = f"{cost['params'] / 1e6:.2f}"
         column |= {name: f"{cost[metric]:.4g}" for name, metric in _other_costs().items() if metric in cost}
-    column |= {"data": run.data, "views": "", "top-1 (%)": "", "top-5 (%)": ""}
+    accuracies = ("top-1 (%)", "mAP (%)", "top-5 (%)", "test: top-1 (%)", "test: mAP (%)")
+    column |= {"data": run.data, "views": "", **dict.fromkeys(accuracies, "")}
     if run.best:
         best = run.best[1]
         column["GFLOPs"] = f"{best.gflops_per_view:.4g}"
@@ -162,6 +171,9 @@ def _column(run: Run) -> dict[str, str]:
         column["parameters (M)"] = f"{best.params / 1e6:.2f}"
         column |= {"views": best.views, f"{best.metric} (%)": f"{best.score:.2f}"}
         column["top-5 (%)"] = "" if best.top5 is None else f"{best.top5:.2f}"
+    if run.test:
+        views = f" ({run.test.views})" if run.best and run.test.views != run.best[1].views else ""
+        column[f"test: {run.test.metric} (%)"] = f"{run.test.score:.2f}{views}"
     epochs = run.epochs
     column["epochs"] = "" if epochs is None else f"{epochs:g}"
     column["steps"] = f"{run.steps:,}" if run.records else ""

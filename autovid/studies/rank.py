@@ -141,6 +141,8 @@ def rank(
         raise DataError(f"the search has learned from other data than {videos.name}; give its own with --data")
     archs = draw(supernet.space, n, seed, supernet.constraints)
     with RunDirectory.create_or_resume(out, _config(supernet, archs, seed, trainer), kind="rank", resume=resume) as run:
+        if trainer.resume_command:
+            run.log(f"goes on with: {trainer.resume_command}")
         recipe = trainer.recipe
         about = f"trained alone for {recipe.length}; top-1 of val, centre view"
         told = supernet.searched.against_chance

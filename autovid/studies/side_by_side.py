@@ -53,6 +53,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     latency: float | None = None
     latency_q3: float | None = None
     failed: str = ""
+    validations: int = 0  # on these very videos, of which the best has chosen the checkpoint
 
 
 def wilson(top1: float, videos: int) -> tuple[float, float]:
@@ -72,16 +73,19 @@ def ranked(standings: Sequence[Standing]) -> list[Standing]:
 
 
 def verdict(standings: Sequence[Standing]) -> str:
-    """Say which network is best, and which ones cannot be told from it."""
+    """Say which network is best, or that some are equal, and which ones cannot be told from it."""
     best, *others = ranked(standings)
     if best.top1 is None or best.low is None:
         return "No network is trained yet."
-    text = (
-        f"{best.name} comes first: top-1 {best.top1:.1f} % ({best.low:.1f} to {best.high:.1f}) of {best.videos} videos"
-    )
-    near = [one.name for one in others if one.high is not None and one.high >= best.low]
+    first = [one.name for one in standings if one.top1 == best.top1]
+    who = f"{best.name} comes first" if others else best.name
+    if len(first) > 1:
+        who = f"{', '.join(first[:-1])} and {first[-1]} are equal"
+    text = f"{who}: top-1 {best.top1:.1f} % ({best.low:.1f} to {best.high:.1f}) of {best.videos} videos"
+    near = [one.name for one in others if one.high is not None and one.high >= best.low and one.name not in first]
     if near:
-        text += f"; so few videos do not tell it from {', '.join(near)}, whose intervals overlap with its own"
+        it, its = ("it", "its own") if len(first) == 1 else ("them", "theirs")
+        text += f"; so few videos do not tell {it} from {', '.join(near)}, whose intervals overlap with {its}"
     return f"{text}."
 
 
@@ -102,7 +106,8 @@ def compare(
     def say(_: str) -> None:
         report(_write(out, _standings(contenders, trainings, out)))
 
-    sweep(trainings, out, _one_after_the_other, resume=resume, kind="compare", say=say)
+    command = trainings[0].resume_command
+    sweep(trainings, out, _one_after_the_other, resume=resume, kind="compare", say=say, resume_command=command)
     standings = _with_latency(_standings(contenders, trainings, out), trainings, out)
     report(_write(out, standings))
     return standings
@@ -136,6 +141,7 @@ def _evaluated(standing: Standing, one: Evaluation) -> Standing:
     return msgspec.structs.replace(
         standing, hash=one.architecture, top1=one.top1, low=low, high=high, top5=one.top5, videos=one.decoded,
         gflops=one.gflops_per_view, params=one.params, frames=one.frames, crop=one.crop,
+        validations=one.validations,
     )  # fmt: skip
 
 
@@ -145,7 +151,8 @@ def _with_latency(standings: Sequence[Standing], trainings: Sequence[SweepTraini
     compute = Compute(trainings[0].device, "fp32")
     networks = [open_measured(str(run), compute) for run in runs.values()]
     bench = Bench(networks, BenchSettings(repeats=REPEATS, most=0))
-    bench.measure(Progress(f"latency of {len(networks)} networks on {compute.device}"))
+    number = "1 network" if len(networks) == 1 else f"{len(networks)} networks"
+    bench.measure(Progress(f"latency of {number} on {compute.device}"))
     rows = dict(zip(runs, bench.rows))
     return [
         msgspec.structs.replace(one, latency_q1=row.latency_q1, latency=row.latency_median, latency_q3=row.latency_q3)

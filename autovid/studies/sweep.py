@@ -135,6 +135,7 @@ def sweep(
     resume: bool = False,
     say: Callable[[str], None] = print,
     kind: str = "sweep",
+    resume_command: str = "",
 ) -> list[SweepResult]:
     """Run all trainings and keep the tables in `out` up to date; finished and stopped ones are not repeated.
 
@@ -144,6 +145,8 @@ def sweep(
     if len({name.lower() for name in names}) < len(names):
         raise ConfigError("two combinations of --over would have one directory; write their values otherwise")
     with RunDirectory.create_or_resume(out, _config(trainings), kind=kind, resume=resume) as run:
+        if resume_command:
+            run.log(f"goes on with: {resume_command}")
         known = {outcome.settings: outcome for outcome in read_sweep(run.path) if not outcome.failed}
         left = [training for training in trainings if training.settings not in known]
         for number, outcome in runner(left, run.path.resolve()):

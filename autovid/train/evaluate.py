@@ -6,6 +6,7 @@ Gong et al., 2021, arXiv:2108.12957, Table 3.
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
 from autovid.models.folding import folded
-from autovid.run import Progress, write_atomic
+from autovid.run import Progress, RunDirectory, write_atomic
 from autovid.space.schema import Reference
 from autovid.train.accuracy import Accuracy, Meter
 from autovid.train.inherited import check_classes
 from autovid.train.recipe import view_crop
-from autovid.train.trained import Trained
+from autovid.train.trained import Trained, own_data
 
 SPLITS = ("val", "test", "train", "all")
 
@@ -92,7 +93,7 @@ def evaluate(
     cache: FrameCache | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate on val, test, train or all videos, and write the file that `evaluation_file` names.
+    """Evaluate on val, test, train or all videos, and write the file that `file_of` names.
 
     Beside it stands confusion-VIEWS.csv, unless videos may have several classes.
     Workers (autovid.distributed) share the videos; the first one writes.
@@ -102,7 +103,7 @@ def evaluate(
     check_classes(videos, trained.classes, trained.path)
     multi_label = check_labels(videos, trained)
     clip = _clip(trained, views)
-    faults = FaultLog(len(videos.videos), trained.path / "faults.jsonl" if trained.path.is_dir() else None)
+    faults = FaultLog(len(videos.videos), faults_file(trained, videos) if trained.path.is_dir() else None)
     shown = progress if progress is not None and distributed.is_rank0() else Progress(stream=io.StringIO())
     meter = Meter(
         clip, chosen, videos.root, views, trained.compute, workers=workers, faults=faults, cache=cache,
@@ -111,7 +112,7 @@ def evaluate(
     with contextlib.closing(meter), shown.of_phases() as show:
         net, doing = trained.program or folded(trained.net), f"evaluating, {views} views"
         measured = meter.measure(net, lambda done, total: show(doing, done, total))
-    same_videos = (split, videos.fingerprint) == ("val", trained.fingerprint)
+    same_videos = split == "val" and trained.has_learned(videos.name, videos.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,
         step=trained.step,
@@ -137,7 +138,7 @@ def evaluate(
         **_cost(trained, clip, views),
     )
     if distributed.is_rank0():
-        file = evaluation_file(trained.path, views, split)
+        file = file_of(trained, evaluation)
         if not multi_label:
             _write_confusion(confusion_file(file), videos.classes, measured)
         write_atomic(file, evaluation.to_json())
@@ -184,9 +185,41 @@ def _cost(trained: Trained, clip: Clip, views: str) -> dict[str, Any]:
     }
 
 
-def evaluation_file(path: Path, views: str = "center", split: str = "val") -> Path:
-    """Return the file of an evaluation in the run directory `path`."""
-    return path / f"evaluation-{views}{'' if split == 'val' else f'-{split}'}.json"
+def evaluation_file(path: Path, views: str = "center", split: str = "val", other: str = "") -> Path:
+    """Return the file of an evaluation in the run directory `path`.
+
+    `other` names the videos and the checkpoint where they are not those that the run is told by.
+    """
+    return path / f"evaluation-{views}{'' if split == 'val' else f'-{split}'}{other}.json"
+
+
+def file_of(trained: Trained, one: Evaluation) -> Path:
+    """Return the file of an evaluation, which is not that of other videos or of another checkpoint."""
+    checkpoint = "" if trained.is_best else f"-step-{one.step}"
+    return evaluation_file(trained.path, one.views, one.split, _other(trained, one.data, one.fingerprint) + checkpoint)
+
+
+def faults_file(trained: Trained, videos: VideoSet) -> Path:
+    """Return the list of broken videos: that of the training for its own, one beside it for others."""
+    return trained.path / f"faults{_other(trained, videos.name, videos.fingerprint)}.jsonl"
+
+
+def _other(trained: Trained, data: str, fingerprint: str) -> str:
+    """Return a suffix for videos that are not those of the training; else nothing."""
+    if trained.has_learned(data, fingerprint):
+        return ""
+    name = re.sub(r"[^\w.+-]", "_", data)[:80]
+    return f"-on-{name}-{fingerprint[:8]}"
+
+
+def is_own(run: RunDirectory, one: Evaluation) -> bool:
+    """Tell whether an evaluation is on the videos of the run, and of the checkpoint that it is told by.
+
+    True as well where a run of an old version has not recorded its videos, or has no checkpoint any more.
+    """
+    name, fingerprint = own_data(run.config)
+    own = not fingerprint or (one.data, one.fingerprint) == (name, fingerprint)
+    return own and one.step == (run.best() or one.step)
 
 
 def confusion_file(evaluation: Path) -> Path:
@@ -195,11 +228,12 @@ def confusion_file(evaluation: Path) -> Path:
 
 
 def read_evaluation(path: Path, views: str = "center") -> Evaluation | None:
-    """Read an evaluation on val in a run directory; None if there is none that can be read."""
+    """Read an evaluation on the run's own val; None if there is none that can be read."""
     try:
-        return msgspec.json.decode(evaluation_file(path, views).read_bytes(), type=Evaluation)
+        one = msgspec.json.decode(evaluation_file(path, views).read_bytes(), type=Evaluation)
     except (OSError, msgspec.MsgspecError):
         return None
+    return one if is_own(RunDirectory.open(path), one) else None
 
 
 def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:

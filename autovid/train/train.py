@@ -224,6 +224,7 @@ class _Training:
             True,
             task.validation.count if task.validation else 0,
             self.videos.fingerprint,
+            data=self.videos.name,
         )
 
     def _task(self, path: Path, steps: int) -> TrainingTask:

@@ -42,6 +42,9 @@ class Trained:
     `recalibrated` is 0, or the number of training clips that its norms' statistics were taken from anew: then its
     weights are those of a search's supernet. `program` is an exported program that is evaluated in the network's place;
     it takes clips of one size.
+
+    `data` is the name of the data set that it has learned from, empty where it is not known. `is_best`: this is the
+    checkpoint that the run is told by, which is the last one where none was chosen.
     """
 
     path: Path
@@ -58,6 +61,12 @@ class Trained:
     fingerprint: str = ""
     recalibrated: int = 0
     program: Network | None = None
+    data: str = ""
+    is_best: bool = True
+
+    def has_learned(self, data: str, fingerprint: str) -> bool:
+        """Return True for the data set of its training, of any split. Two folders may be alike but for their names."""
+        return (data, fingerprint) == (self.data, self.fingerprint)
 
     @property
     def multi_label(self) -> bool:
@@ -162,6 +171,8 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
     net = build(model, len(classes))
     net.load_state_dict(checkpoint.state.model)
     net.multi_label = info.get("multi_label", False)
+    is_best = last.best in (None, checkpoint.step)
+    data, fingerprint = own_data(run.config)
     return Trained(
         path,
         model,
@@ -173,9 +184,19 @@ def open_trained(path: Path, device: str = "auto", data: str | None = None, whic
         checkpoint.step,
         recorded_steps(run.config, info),
         is_finished(run.config, last),
-        info.get("validation", {}).get("count", 0) if which == "best" else 0,
-        run.config["data"]["fingerprint"],
+        info.get("validation", {}).get("count", 0) if is_best else 0,
+        fingerprint,
+        data=data,
+        is_best=is_best,
     )
+
+
+def own_data(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name and the fingerprint of a run's data set, by its config.yaml; empty where it has none."""
+    data = config.get("data", "")
+    if isinstance(data, Mapping):
+        return str(data["name"]), str(data["fingerprint"])
+    return str(data), str(config.get("data_fingerprint", ""))
 
 
 def recorded_source(run: RunDirectory) -> str:
@@ -219,9 +240,10 @@ def _open_searched(path: Path, device: str, data: str | None) -> Trained:
     videos = weights.open_videos(data)
     net = weights.network(arch).to(compute.device)
     clips = calibrate(net, settings, videos, compute)
+    own_name, fingerprint = own_data(weights.config)
     return Trained(
         path, arch, net, recipe, compute, videos.classes, weights.source, searched.step, settings.steps,
-        searched.step == settings.steps, recalibrated=clips,
+        searched.step == settings.steps, fingerprint=fingerprint, recalibrated=clips, data=own_name,
     )  # fmt: skip
 
 

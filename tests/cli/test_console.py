@@ -22,7 +22,8 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     copyable(["where  runs/[/b]"])
     said = capsys.readouterr().out
     assert "data [/data] (1 classes" in " ".join(said.split())
-    assert said.count("runs/[/b]") == 2
+    assert said.count("runs/[/b]") == 3
+    assert "watch  tensorboard --logdir 'runs/[/b]'\n" in said
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,9 @@ def test_of_few_classes_each_accuracy_is_printed() -> None:
 
 def test_broken_videos_are_counted_and_listed() -> None:
     figures = dict.fromkeys(Evaluation.__struct_fields__, 0) | {"videos": 9}
-    whole, one, two = (broken(Evaluation(**{**figures, "decoded": decoded}), "runs/x") for decoded in (9, 8, 7))
+    whole, one, two = (
+        broken(Evaluation(**{**figures, "decoded": decoded}), Path("runs/x/faults.jsonl")) for decoded in (9, 8, 7)
+    )
     assert whole == []
     assert one == ["1 broken video is left out; runs/x/faults.jsonl has the reasons"]
     assert two == ["2 broken videos are left out; runs/x/faults.jsonl has the reasons"]

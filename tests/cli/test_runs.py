@@ -5,12 +5,25 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autovid.cli import main
 
-EVALUATION = {"top1": 41.666, "gflops_per_view": 0.5, "views_per_video": 1}
+MINE = {"name": "mine", "fingerprint": "f"}
+EVALUATION = {
+    "top1": 41.666, "mean_ap": None, "gflops_per_view": 0.5, "views": "center", "split": "val", "data": "mine",
+    "fingerprint": "f", "step": 6,
+}  # fmt: skip
+OTHERS = {
+    "center-train": {"split": "train"},
+    "center-test": {"split": "test"},
+    "center-all": {"split": "all", "data": "new"},  # by an old version: the newer one's file has a name of its own
+    "center-on-new-f": {"data": "new"},
+    "center-on-mine-g": {"fingerprint": "g"},
+    "center-step-3": {"step": 3},
+}  # none of them is the run's result
 GO_ON = "2026-01-01 00:00:00 goes on with: autovid train x -o 'a b' --resume\n"
 
 
@@ -25,9 +38,10 @@ def make(folder: Path, name: str, kind: str, log: str, **config: object) -> Path
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     ended = "2026-01-01 00:00:00 step 6 of 6: finished\n"
-    trained = make(tmp_path, "trained", "train", ended, data={"name": "mine"})
+    trained = make(tmp_path, "trained", "train", ended, data=MINE)
     (trained / "evaluation-center.json").write_text(json.dumps(EVALUATION))
-    (trained / "evaluation-center-train.json").write_text(json.dumps({**EVALUATION, "top1": 99.0}))
+    for name, changes in OTHERS.items():
+        (trained / f"evaluation-{name}.json").write_text(json.dumps({**EVALUATION, "top1": 99.0, **changes}))
     searched = make(tmp_path, "searched", "search", ended, data="mine", settings={"proxy": True, "balance": True})
     (searched / "architecture.yaml").write_text(json.dumps({"cost": {"macs": 7_500_000}}))
     (searched / "checkpoints" / "step-000006" / "state.json").write_text(json.dumps({"source": "/my videos"}))
@@ -77,10 +91,69 @@ def test_every_run_has_its_state_accuracy_and_next_command(folder: Path, capsys:
 def test_a_training_whose_views_are_measured_is_not_to_be_measured_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "trained" / "evaluation-10-lcr.json").write_text(json.dumps({**EVALUATION, "views_per_video": 30}))
-    assert main(["runs", str(folder), "--json"]) == 0
-    (row,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "trained"]
+    """The accuracy and the cost stay those of the centre view."""
+    lcr = {"views": "10-lcr", "top1": 50.0, "gflops_per_view": 0.7}
+    (folder / "trained" / "evaluation-10-lcr.json").write_text(json.dumps({**EVALUATION, **lcr}))
+    row = rows_of(folder, capsys)["trained"]
     assert row["next"] == f"autovid report {folder / 'trained'}"
+    assert (row["top1"], row["gflops"]) == (41.666, 0.5)
+
+
+def rows_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["runs", str(folder), "--json"]) == 0
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_videos_of_several_classes_are_told_by_their_map(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "trained" / "evaluation-center.json"
+    file.write_text(json.dumps({**EVALUATION, "mean_ap": 33.333}))
+    row = rows_of(folder, capsys)["trained"]
+    assert (row["top1"], row["mean_ap"]) == (None, 33.333)
+    assert main(["runs", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "mAP 33.33 %" in shown
+    assert "41.67 %" not in shown
+
+
+def test_an_evaluation_of_a_checkpoint_that_is_no_longer_the_best_is_not_the_result(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "trained" / "checkpoints" / "step-000006" / "manifest.json").write_text('{"best": 3}')
+    assert rows_of(folder, capsys)["trained"]["top1"] == 99.0  # evaluation-center-step-3.json
+
+
+def several(folder: Path, kind: str, log: str = "") -> Path:
+    """A sweep or a comparison of two trainings, which have come to 41.7 and 60 %."""
+    names = ("network=a", "network=b")
+    trainings = {name: {"data": MINE, "recipe": {"epochs": 1}} for name in names}
+    run = make(folder, kind, kind, log, **trainings)
+    for name, top1 in zip(names, (EVALUATION["top1"], 60.0)):
+        inside = make(run, name, "train", "", data=MINE)
+        content = {**EVALUATION, "top1": top1, "gflops_per_view": top1 / 100}
+        (inside / "evaluation-center.json").write_text(json.dumps(content))
+    return run
+
+
+def test_a_sweep_is_finished_when_all_its_trainings_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = several(tmp_path, "sweep", GO_ON)
+    done = [{"settings": ["network=a"], "top1": 41.666}, {"settings": ["network=b"], "stopped_at": 2}]
+    for outcomes, state, following in (
+        (done, "finished", ""),
+        (done[:1], "stopped", "autovid train x -o 'a b' --resume"),
+        ([done[0], {"settings": ["network=b"], "failed": "loss nan"}], "stopped", "autovid train x -o 'a b' --resume"),
+    ):
+        (run / "trials.json").write_text(json.dumps(outcomes))
+        row = rows_of(tmp_path, capsys)["sweep"]
+        assert (row["state"], row["next"]) == (state, following)
+        assert (row["kind"], row["top1"], row["gflops"]) == ("sweep on mine", 60.0, 0.6)
+
+
+def test_a_comparison_has_the_accuracy_of_its_best_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = several(tmp_path, "compare")
+    (run / "standings.json").write_text(json.dumps([{"top1": 41.7, "failed": ""}, {"top1": 60.0, "failed": ""}]))
+    row = rows_of(tmp_path, capsys)["compare"]
+    assert (row["state"], row["kind"], row["top1"], row["gflops"]) == ("finished", "compare on mine", 60.0, 0.6)
 
 
 def test_the_list_is_a_table_and_needs_no_torch(folder: Path) -> None:
@@ -90,6 +163,7 @@ def test_the_list_is_a_table_and_needs_no_torch(folder: Path) -> None:
     assert said.endswith("False\n")
     assert "41.67 %" in said
     assert "next   autovid " in said
+    assert f"watch  tensorboard --logdir {folder}\n" in said
 
 
 def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """Which evaluation of a training the report names."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from autovid.report.accuracy import _measured
 from autovid.report.runs import Run
-from autovid.report.summary import views_label
+from autovid.report.summary import comparison, summary, views_label
 from autovid.run import RunDirectory
 from autovid.train import Evaluation
 
@@ -56,3 +58,24 @@ def test_runs_of_other_views_and_lengths_are_compared_as_they_are() -> None:
     ]
     assert ["3-lcr" in point.title for point in _measured([one])[0]] == [True]
     assert "epochs" not in _measured([one])[1][0].name
+
+
+def test_the_accuracy_on_test_stands_beside_that_on_val() -> None:
+    """In the views of the best one on val, where it was measured in these."""
+
+    def run(name: str, tests: tuple[Evaluation, ...], **changes: Any) -> Run:
+        directory = RunDirectory(Path(name), {"kind": "train", "data": "mine"}, None)
+        val = replace(evaluation("center", 1), **changes)
+        return Run(Path(name), name, directory, (), (), (), evaluations=((Path("e.json"), val),), tests=tests)
+
+    center = replace(evaluation("center", 1), split="test", top1=47.123, decoded=9)
+    lcr = replace(evaluation("10-lcr", 30), split="test", top1=50.0)
+    both, other, none = run("both", (lcr, center)), run("other", (lcr,)), run("none", (), mean_ap=33.0)
+    said = summary([both])
+    assert "On test, which has chosen nothing: <b>47.1 %</b> of 9 videos (centre view)." in said
+    assert "On test" not in summary([none])
+    table = comparison([both, other, none])
+    assert table is not None
+    rows = {cells[0]: cells[1:] for line in table.split("<tr>") if (cells := re.findall(r"<t[hd]>(.*?)</t", line))}
+    assert rows["test: top-1 (%)"] == ["47.12", "50.00 (10-lcr)", ""]
+    assert rows["mAP (%)"] == ["", "", "33.00"]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from autovid.cli import main
@@ -37,6 +38,25 @@ def test_the_verdict_names_what_cannot_be_told_apart() -> None:
         "intervals overlap with its own."
     )
     assert verdict([standing("diverged", None)]) == "No network is trained yet."
+
+
+def test_networks_of_equal_accuracy_are_said_to_be_equal() -> None:
+    assert verdict([standing("a", 60)]) == "a: top-1 60.0 % (50.2 to 69.1) of 100 videos."
+    assert verdict([standing("a", 60), standing("bad", 20), standing("b", 60)]) == (
+        "a and b are equal: top-1 60.0 % (50.2 to 69.1) of 100 videos."
+    )
+    rivals = [standing("c", 60), standing("near", 55), standing("a", 60), standing("b", 60)]
+    assert verdict(rivals) == (
+        "c, a and b are equal: top-1 60.0 % (50.2 to 69.1) of 100 videos; so few videos do not tell them from near, "
+        "whose intervals overlap with theirs."
+    )
+
+
+def test_the_page_says_that_val_has_chosen_the_checkpoints() -> None:
+    words = "val has chosen the checkpoint of each training"
+    one = standing("a", 40)
+    assert words in networks([msgspec.structs.replace(one, validations=3), standing("c", None)])
+    assert words not in networks([one])
 
 
 def test_names_are_text_on_the_page() -> None:
@@ -87,6 +107,22 @@ def test_it_goes_on_without_training_again(
     capsys.readouterr()
     assert main(["runs", str(out.parent)]) == 0
     assert "finished" in capsys.readouterr().out
+    assert " goes on with: autovid " in (out / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_report_says_where_the_page_is(compared: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """And its trainings can be reported side by side."""
+    out, _ = compared
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().out == (
+        f"in {out / 'compare.html'}; for a report of its trainings: autovid report {out}/*=*\n"
+    )
+    assert not (out / "report.html").exists()
+    assert main(["report", str(out), "-o", str(out / "x.html")]) == 2
+    assert f"whose own page is {out / 'compare.html'}; for a report of its" in capsys.readouterr().err
+    assert main(["report", *map(str, sorted(out.glob("*=*"))), "-o", str(out / "x.html")]) == 0
 
 
 def test_what_is_given_wrongly_is_named(
@@ -112,4 +148,6 @@ def test_what_is_given_wrongly_is_named(
     assert "several: videos have several classes" in capsys.readouterr().err
     assert main(["compare", mine, "random:2", *rest, "--dry-run"]) == 0
     assert "random-2  (random, clips of 8 × 32²)" in capsys.readouterr().out
+    assert main(["compare", mine, *rest, "--dry-run"]) == 0
+    assert "1 network, trained alike" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
