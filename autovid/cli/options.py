@@ -289,17 +289,21 @@ def _newest(stem: str) -> Path:
 
 
 def own_words() -> list[str]:
-    """Return the arguments of this command, to be printed and written down: --data without what is secret in it."""
-    from autovid.data.remote import is_address, public
+    """Return the arguments of this command, to be printed and written down: addresses without what is secret."""
+    return [without_secrets(word) for word in sys.argv[1:]]
 
-    words = sys.argv[1:]
-    for place, word in enumerate(words):
-        flag, mark, value = word.partition("=")
-        if flag == "--data" and is_address(value):
-            words[place] = f"{flag}{mark}{public(value)}"
-        elif place and words[place - 1] == "--data" and is_address(word):
-            words[place] = public(word)
-    return words
+
+def without_secrets(word: str) -> str:
+    """Return a word of a command, such as `data=ADDRESS`, with every address in it as `public` has it."""
+    from autovid.data.remote import ADDRESS, public
+
+    pieces = re.split(rf"(?<=[\s,\"'\[])(?={ADDRESS.pattern})", word)  # several addresses in one word
+    for place, piece in enumerate(pieces):
+        if found := ADDRESS.search(piece):
+            address = piece[found.start() :].rstrip(" ,\"']}")
+            if {"@", "?", "#"} & set(address):
+                pieces[place] = piece.replace(address, public(address))
+    return "".join(pieces)
 
 
 def resume_command(out: str | Path) -> str:

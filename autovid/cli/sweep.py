@@ -74,8 +74,11 @@ def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[
     jobs = {}
     for number, pairs in enumerate(settings):
         args.settings = [*common, *pairs]
+        shown = tuple(map(options.without_secrets, pairs))  # in tables and the names of folders
+        if shown in jobs:
+            raise ConfigError(f"--over {' '.join(shown)}: given twice, with other secrets; give it once")
         with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():
-            jobs[pairs] = training.find_job(args)
+            jobs[shown] = training.find_job(args)
     if args.asha:
         jobs = {pairs: _validated(job) for pairs, job in jobs.items()}
     return jobs
