@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from autovid.studies.side_by_side import compare, ranked, verdict
 
     contenders = find_contenders(args)
+    training.default_data(args, *args.what)
     videos, source = training.open_data(args.data, args.seed)
     if videos.multi_label:
         raise ConfigError(

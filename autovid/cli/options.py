@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 from autovid.fileio import read_size
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), shards or their address, or synthetic"
-EMBEDDED = f"{DATA} (default: a small embedded set)"
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 MOST_SEED = 2**63 - 1
 

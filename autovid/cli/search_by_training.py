@@ -178,10 +178,10 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
     draw(space, 1, 0, whole_constraints(constraints, space))
     given, others = read_strategy_options(args.settings)
     strategy_options = _with_number(strategy, given, args.n, "-n")
+    training.default_data(args, *([args.searched] if args.searched else []))
     recipe = training.recipe_from(args, space, training.settings_of(others))
     experiment = training.plain_experiment(f"train architectures of {space.name}", recipe)
-    data = args.data or training.SYNTHETIC
-    return _Job(space, constraints, strategy, strategy_options, recipe, data, experiment)
+    return _Job(space, constraints, strategy, strategy_options, recipe, args.data, experiment)
 
 
 def _searched(text: str) -> Path:

@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     training.arguments(parser)
     options.network(parser)
-    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:

@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     launch.arguments(parser)
     training.arguments(parser, recipes=("proxy", "full", "small", "finetune"))
     options.network(parser)
-    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
 def run_name(args: argparse.Namespace) -> str:

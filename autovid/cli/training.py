@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
+RUNS_DATA = f"{options.DATA} (default: what the run WHAT has learned from, else a small embedded set)"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision", "validate_every", "patience", "sync_norm", "balance",
@@ -67,10 +68,10 @@ class TrainingJob(NamedTuple):
 
 
 def arguments(
-    parser: argparse.ArgumentParser, data: str = options.EMBEDDED, recipes: Sequence[str] = ("proxy", "full", "small")
+    parser: argparse.ArgumentParser, data: str = RUNS_DATA, recipes: Sequence[str] = ("proxy", "full", "small")
 ) -> None:
     """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe."""
-    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
+    parser.add_argument("--data", type=options.source, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
     )
@@ -130,6 +131,29 @@ def recipe_from(
         )
         Console().print(text, style="yellow", highlight=False)
     return recipe
+
+
+def default_data(args: argparse.Namespace, *places: str | Path) -> None:
+    """Where no --data is given: that of the runs among `places`, and the scale of their search; else the embedded set.
+
+    Raises DataError where a run's are not known or gone, ConfigError where they are several.
+    """
+    from autovid.train.trained import learned_from, run_of
+
+    if args.data is not None:
+        return
+    runs = [run for place in places if (run := run_of(place)) is not None]
+    sources = {str(run.path): learned_from(run) for run in runs}
+    if len(set(sources.values())) > 1:
+        text = ", ".join(f"{path} from {source}" for path, source in sources.items())
+        raise ConfigError(f"the runs have learned from different videos: give --data ({text})")
+    args.data = next(iter(sources.values()), SYNTHETIC)
+    if args.data == SYNTHETIC:
+        return
+    if args.recipe is None and any(run.config.get("settings", {}).get("proxy") for run in runs):
+        args.recipe = "proxy"
+    if not launch.number():
+        print(f"data: {args.data}, which {runs[0].path} has learned from (others: --data)")
 
 
 def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> None:
@@ -288,6 +312,7 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train.experiment import Start
 
     model, settings = options.with_network_options(args, find_model(args.what)), settings_of(args.settings)
+    default_data(args, args.what)
     if args.recipe == "finetune":
         settings = {**finetune_size(args), **settings}
     recipe = recipe_from(args, model, settings)

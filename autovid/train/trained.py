@@ -16,6 +16,7 @@ import msgspec
 
 from autovid.clip import Clip
 from autovid.data import VideoSet
+from autovid.data.remote import is_address
 from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
@@ -187,6 +188,37 @@ def recorded_source(run: RunDirectory) -> str:
             f"{run.path / 'log.txt'} has it"
         )
     return str(last.state.info["source"])
+
+
+def run_of(what: str | Path) -> RunDirectory | None:
+    """Open the run that `what` is, or whose architecture it is; None for a network's name and any other file."""
+    path = Path(what)
+    if path.is_file() and path.name.startswith("architecture"):
+        path = path.parent
+    return RunDirectory.open(path) if str(what) not in NETWORKS and (path / "config.yaml").is_file() else None
+
+
+def learned_from(run: RunDirectory) -> str:
+    """Return the source of the videos that a search or a training has learned from. Raises DataError where it is gone.
+
+    That is also the case where it is of a version that did not record it.
+    """
+    source = _source_of(run)
+    if not source:
+        raise DataError(f"{run.path} has not recorded which videos it learned from: give --data, or --data synthetic")
+    if not (source == "synthetic" or is_address(source) or Path(source).exists()):
+        raise DataError(f"{run.path} learned from {source}, which is not there any more: put it back, or give --data")
+    return source
+
+
+def _source_of(run: RunDirectory) -> str:
+    last = run.latest()
+    if last is not None and (source := last.state.info.get("source")):
+        return str(source)
+    trainings = (RunDirectory.open(file.parent) for file in sorted(run.path.glob("*/config.yaml")))  # of their scores
+    sources = (_source_of(one) for one in trainings if one.kind == KIND)
+    embedded = "synthetic" if run.config.get("data") == "synthetic" else ""  # of searches that have recorded no more
+    return next(filter(None, sources), embedded)
 
 
 def recorded_steps(config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
