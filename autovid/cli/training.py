@@ -223,20 +223,24 @@ def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | N
 
 
 def show_plan(
-    job: TrainingJob, videos: "VideoSet | None", device: str, machine: "MachineProfile | None" = None
+    job: TrainingJob, videos: "VideoSet | None", device: str, machine: "MachineProfile | None" = None, done: int = 0
 ) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError.
 
-    With a `machine` the time is predicted on it, and nothing is measured here.
+    With a `machine` the time of the whole training is predicted on it, and nothing is measured here. `done` steps are
+    behind a training that goes on.
     """
     from autovid.kernels.compute import find_device
     from autovid.train.plan import estimate_time, make_plan, step_memory
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
+    if videos is not None and done:
+        steps = job.recipe.steps(len(videos.train))
+        print(f"left     {steps - done:,} of {steps:,} steps")
     if machine is not None:
         _predict_training(job, videos, machine)
     elif videos is not None:
-        print(estimate_time(job.model, job.recipe, videos, job.experiment.workers))
+        print(estimate_time(job.model, job.recipe, videos, job.experiment.workers, done))
     if videos is not None and job.experiment.workers == 1 and machine is None:
         half = job.recipe.precision in ("fp16", "bf16")
         step_memory(job.model, job.recipe, len(videos.classes), 1, half).check(find_device(device))

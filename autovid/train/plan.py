@@ -139,11 +139,11 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     return "\n".join(lines)
 
 
-def estimate_time(model: Model, recipe: Recipe, videos: VideoSet, workers: int) -> str:
-    """Say what all steps take on this CPU, by a clip's step that is measured."""
+def estimate_time(model: Model, recipe: Recipe, videos: VideoSet, workers: int, done: int = 0) -> str:
+    """Say what all steps but the `done` ones take on this CPU, by a clip's step that is measured."""
     if torch.cuda.is_available():
         return "time     not estimated on a GPU"
-    classes, steps = len(videos.classes), recipe.steps(len(videos.train))
+    classes, steps = len(videos.classes), recipe.steps(len(videos.train)) - done
     if isinstance(model, NetworkSpec):
         net: Network = build_network(model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop))
     else:

@@ -318,10 +318,10 @@ def open_teacher(path: Path, videos: VideoSet, recipe: Recipe, clip: Clip, devic
     return Teacher(trained.net, recipe.distillation)
 
 
-def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[[str], None]) -> Recipe:
-    """Return the recipe of a training on so many videos, made `epochs` long and recorded so. Raises ConfigError."""
+def prolonged_recipe(run: RunDirectory, epochs: float | None) -> Recipe:
+    """Return the recipe of a training, made `epochs` long where that is given. Raises ConfigError for a shorter one."""
     recipe = recorded_recipe(run.config)
-    if epochs is None or epochs == recipe.epochs:
+    if epochs is None:
         return recipe
     if epochs < recipe.epochs:
         raise ConfigError(
@@ -329,7 +329,13 @@ def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[
         )
     longer = msgspec.structs.replace(recipe, epochs=epochs)
     check_recipe(longer)
-    if run.locked:
+    return longer
+
+
+def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[[str], None]) -> Recipe:
+    """Return the recipe of a training on so many videos, made `epochs` long and recorded so. Raises ConfigError."""
+    recipe, longer = recorded_recipe(run.config), prolonged_recipe(run, epochs)
+    if run.locked and longer.epochs != recipe.epochs:
         steps, done = longer.steps(videos), max(run.steps(), default=0)
         before = run.config.get("prolonged", [])
         run.record("prolonged", [*before, {"after": done, "epochs": epochs, "steps": steps}])

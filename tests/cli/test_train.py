@@ -146,6 +146,14 @@ def test_a_training_goes_on_in_its_run_directory_and_can_be_made_longer(
     shown = capsys.readouterr().out
     assert f"{out}: a finished training of 1 epoch; to prolong it: autovid train {out} --resume --epochs 2" in shown
     assert "trained for 1 epoch" in shown
+    assert main([*again, "--epochs", "3", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "8 frames of 24x24" in shown
+    assert "steps    9: 3 epochs of 24 videos, 8 clips a step" in shown
+    assert "from scratch" not in shown
+    assert "left     6 of 9 steps" in shown
+    assert main([*again, "--epochs", "0.5", "--dry-run"]) == 2
+    assert "can be made longer, not shorter" in one_line(capsys)
     assert main([*again, "--lr", "9"]) == 2
     assert "--lr: " in one_line(capsys)
     assert main([*again, "--epochs", "3"]) == 0
