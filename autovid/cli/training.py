@@ -240,7 +240,7 @@ def show_plan(
     if machine is not None:
         _predict_training(job, videos, machine)
     elif videos is not None:
-        print(estimate_time(job.model, job.recipe, videos, job.experiment.workers, done))
+        print(estimate_time([(job.model, job.recipe)], videos, job.experiment.workers, done))
     if videos is not None and job.experiment.workers == 1 and machine is None:
         half = job.recipe.precision in ("fp16", "bf16")
         step_memory(job.model, job.recipe, len(videos.classes), 1, half).check(find_device(device))
@@ -261,6 +261,23 @@ def _predict_training(job: TrainingJob, videos: "VideoSet | None", machine: "Mac
         classes, train, val = len(videos.classes), len(videos.train), len(videos.val)
     work = TrainingWork(job.model, job.recipe, classes, train, val)
     predict(work, machine, job.experiment.workers, job.recipe.precision)
+
+
+def check_memory(trainings: "Mapping[str, tuple[Model, Recipe]]", videos: "VideoSet", device: str) -> None:
+    """Raise ConfigError, with its name, where the largest of some trainings does not fit: before the first begins."""
+    from autovid.kernels.compute import Compute
+    from autovid.train.plan import step_memory
+
+    steps, classes = {}, len(videos.classes)
+    for name, (model, recipe) in trainings.items():
+        compute = Compute(device, recipe.precision)
+        half = compute.precision.train in ("bf16", "fp16")
+        steps[name] = step_memory(model, recipe, classes, 1, half)
+    largest = max(steps, key=lambda name: steps[name].total)
+    try:
+        steps[largest].check(compute.device)
+    except ConfigError as error:
+        raise ConfigError(f"{largest}: {error}") from None
 
 
 def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
