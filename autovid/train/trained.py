@@ -97,7 +97,8 @@ def find_model(what: str | Path) -> Model:
 def _no_architecture(run: RunDirectory) -> str:
     """Explain why a run has no architecture of its own."""
     several = sorted(file.parent.name for file in run.path.glob("*/architecture.yaml"))
-    hint = f"it has no architecture.yaml yet; finish it with --resume, or run autovid derive {run.path}"
+    derive = f"; autovid derive {shlex.quote(str(run.path))} takes one by what is known so far" if run.steps() else ""
+    hint = f"it has no architecture.yaml yet; {advice(run)}{derive}"
     if several:
         hint = f"it has several architectures; give one of its runs, such as {run.path / several[0]}"
     return f"{run.path} is a run of 'autovid {run.kind}': {hint}"
