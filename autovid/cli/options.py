@@ -20,6 +20,7 @@ from autovid.fileio import read_size
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), shards or their address, or synthetic"
 RUNTIMES = ("torch", "onnxruntime", "openvino")
+DECODERS = "by the machine"
 MOST_SEED = 2**63 - 1
 
 
@@ -226,8 +227,8 @@ def balance(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     )
 
 
-def machine(parser: argparse.ArgumentParser) -> None:
-    """Add where and how to compute."""
+def machine(parser: argparse.ArgumentParser, decoders: str = DECODERS) -> None:
+    """Add where and how to compute; `decoders` is the default of --decoders in words."""
     group = parser.add_argument_group("machine")
     device(group)
     group.add_argument(
@@ -236,7 +237,7 @@ def machine(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "fp32", "bf16", "fp16"],
         help="auto (default) takes what measures fastest here",
     )
-    decoding(group)
+    decoding(group, decoders)
     group.add_argument(
         "--cache", type=cache_size, default="auto", metavar="auto|off|SIZE",
         help="keep decoded frames in memory: auto (default) where all fit into a quarter of the memory that is free, "
@@ -261,9 +262,9 @@ def clips(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = DECODERS) -> None:
     """Add --decoders, read by `decoders`."""
-    parser.add_argument("--decoders", type=not_negative, help="processes that decode videos (default: by the machine)")
+    parser.add_argument("--decoders", type=not_negative, help=f"processes that decode videos (default: {default})")
 
 
 def run_directory(stem: str, resume: bool) -> Path:

@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="after so many epochs, and 4, 16, ... times as many, only the best quarter goes on: by the accuracy on "
         "val, which is then measured after every epoch",
     )
-    training.arguments(parser)
+    training.arguments(parser, decoders="0, each trial decodes its own")
     options.network(parser)
     parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 

@@ -68,31 +68,43 @@ class TrainingJob(NamedTuple):
 
 
 def arguments(
-    parser: argparse.ArgumentParser, data: str = RUNS_DATA, recipes: Sequence[str] = ("proxy", "full", "small")
+    parser: argparse.ArgumentParser,
+    data: str = RUNS_DATA,
+    recipes: Sequence[str] = ("proxy", "full", "small"),
+    decoders: str = options.DECODERS,
 ) -> None:
-    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe."""
+    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe.
+
+    `decoders` is the default of --decoders in words.
+    """
     parser.add_argument("--data", type=options.source, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
     )
-    group = parser.add_argument_group("recipe")
+    group, tuned = parser.add_argument_group("recipe"), "finetune" in recipes
     group.add_argument(
         "--recipe",
         choices=recipes,
         help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data); "
         "small: from scratch on few videos, with strong augmentation"
         + "; finetune: from weights, the classifier first"
-        * ("finetune" in recipes),
+        * tuned,
     )
-    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30, small 100")
-    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8, small 16")
-    group.add_argument(
-        "--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion; small 1e-3"
+    epochs = "default 300; proxy 30, small 100" + ", finetune 30" * tuned
+    batch = "clips a step; default 256; proxy 8, small 16" + ", finetune 16" * tuned
+    rate = (
+        "the highest; default 0.4 for 256 clips a step, in proportion; small 6e-3, but 1e-3 for hand-designed networks"
+        + "; finetune a tenth of the default, except for the classifier" * tuned
     )
+    group.add_argument("--epochs", type=options.rate, help=epochs)
+    group.add_argument("--batch", type=options.positive, help=batch)
+    group.add_argument("--lr", type=options.rate, help=rate)
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
     options.clips(group)
     group.add_argument(
-        "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
+        "--augment",
+        choices=["auto", "none"],
+        help="AutoAugment on every frame; default auto; proxy none" + ", finetune none" * tuned,
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
     options.balance(group)
@@ -109,7 +121,7 @@ def arguments(
         help="end the training after N validations without a better one (default: never)",
     )
     options.sync_norm(group)
-    options.machine(parser)
+    options.machine(parser, decoders)
 
 
 def recipe_from(
