@@ -150,22 +150,18 @@ def default_data(args: argparse.Namespace, *places: str | Path) -> None:
 
     Raises DataError where a run's are not known or gone, ConfigError where they are several.
     """
-    from autovid.train.trained import learned_from, run_of
+    from autovid.train.trained import data_of_runs
 
     if args.data is not None:
         return
-    runs = [run for place in places if (run := run_of(place)) is not None]
-    sources = {str(run.path): learned_from(run) for run in runs}
-    if len(set(sources.values())) > 1:
-        text = ", ".join(f"{path} from {source}" for path, source in sources.items())
-        raise ConfigError(f"the runs have learned from different videos: give --data ({text})")
-    args.data = next(iter(sources.values()), SYNTHETIC)
-    if args.data == SYNTHETIC:
+    known = data_of_runs(places)
+    args.data = known.source if known else SYNTHETIC
+    if known is None or known.source == SYNTHETIC:
         return
-    if args.recipe is None and any(run.config.get("settings", {}).get("proxy") for run in runs):
+    if args.recipe is None and known.proxy:
         args.recipe = "proxy"
     if not launch.number():
-        print(f"data: {args.data}, which {runs[0].path} has learned from (others: --data)")
+        print(f"data: {known.source}, which {known.path} has learned from (others: --data)")
 
 
 def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> None:

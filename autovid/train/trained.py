@@ -7,10 +7,11 @@ after which step.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -191,19 +192,36 @@ def recorded_source(run: RunDirectory) -> str:
     return str(last.state.info["source"])
 
 
-def run_of(what: str | Path) -> RunDirectory | None:
-    """Open the run that `what` is, or whose architecture it is; None for a network's name and any other file."""
+class RunsData(NamedTuple):
+    """The videos that a run has learned from, and whether it is a search by the proxy."""
+
+    path: Path
+    source: str
+    proxy: bool
+
+
+def data_of_runs(places: Iterable[str | Path]) -> RunsData | None:
+    """Return what the runs among `places` have learned from, or those whose architectures these are; None without one.
+
+    Raises DataError where that is not known, as of an earlier version, or not there, ConfigError where runs differ.
+    """
+    runs = [run for place in places if (run := _run_of(place)) is not None]
+    known = [RunsData(run.path, _known(run), bool(run.config.get("settings", {}).get("proxy"))) for run in runs]
+    if len({one.source for one in known}) > 1:
+        text = ", ".join(f"{one.path} from {one.source}" for one in known)
+        raise ConfigError(f"the runs have learned from different videos: give --data ({text})")
+    return known[0]._replace(proxy=any(one.proxy for one in known)) if known else None
+
+
+def _run_of(what: str | Path) -> RunDirectory | None:
     path = Path(what)
     if path.is_file() and path.name.startswith("architecture"):
-        path = path.parent
+        with suppress(RunError):  # any folder may have such a file
+            return RunDirectory.open(path.parent)
     return RunDirectory.open(path) if str(what) not in NETWORKS and (path / "config.yaml").is_file() else None
 
 
-def learned_from(run: RunDirectory) -> str:
-    """Return the source of the videos that a search or a training has learned from. Raises DataError where it is gone.
-
-    That is also the case where it is of a version that did not record it.
-    """
+def _known(run: RunDirectory) -> str:
     source = _source_of(run)
     if not source:
         raise DataError(f"{run.path} has not recorded which videos it learned from: give --data, or --data synthetic")

@@ -64,6 +64,15 @@ def test_without_a_known_source_it_is_asked_for(tmp_path: Path, capsys: pytest.C
     assert f"{run} has not recorded which videos it learned from: give --data" in capsys.readouterr().err
 
 
+def test_a_file_in_a_folder_that_is_no_run_has_no_videos_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_space("tiny").sample(1, seed=3)[0].save(tmp_path / "architecture.yaml")
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    assert main(["train", str(tmp_path / "architecture.yaml"), *CLIPS]) == 0
+    assert "data     synthetic: 12 classes" in capsys.readouterr().out
+
+
 def test_runs_with_different_videos_are_compared_on_those_that_are_given(
     tiny_videos: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
