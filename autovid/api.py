@@ -147,7 +147,7 @@ def search(
     space: "SearchSpace | str | Path | None" = None,
     constraints: Ranges = MappingProxyType({}),
     *,
-    data: str | Path = SYNTHETIC,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     strategy: str = "parsec",
     score: str | None = None,
@@ -168,7 +168,8 @@ def search(
     """Search a space, as `autovid search` does, and return the finished run.
 
     `space`: two_stream unless given. `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}; `files`: of costs
-    that need one. `data`: a folder, a CSV file, or "synthetic". `score`: "supernet", "training" (each architecture
+    that need one. `data`: a folder, a CSV file, or "synthetic"; unless given what `searched` has learned from, else
+    "synthetic". `score`: "supernet", "training" (each architecture
     alone, and `searched` beside them) or "table:NAME"; by default the strategy's own. `budget`: seconds; where neither
     that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are the strategy's. `changes`: of
     the recipe of a search (epochs, steps, batch, lr, arch_lr, frames, crop, ...), or of a training; for a table steps.
@@ -188,12 +189,14 @@ def search(
     if way != SUPERNET and budget is not None:
         raise ConfigError(f"budget is for a supernet, not for score={way!r}")
     if way == TRAINING:
+        place = searched.path if isinstance(searched, SearchRun | TrainedRun) else searched
+        data, recipe = _data_and_recipe(data, recipe, place)
         return _search_by_training(
             space, constraints, searched, changes,
             data=data, out=out, strategy=strategy, options=options, recipe=recipe, files=files, seed=seed,
             device=device, precision=precision, decoders=decoders, cache=cache, resume=resume,
         )  # fmt: skip
-    what = space if isinstance(space, SearchSpace) else load_space(space or "two_stream")
+    what, data = space if isinstance(space, SearchSpace) else load_space(space or "two_stream"), data or SYNTHETIC
     if way != SUPERNET:
         if str(data) != SYNTHETIC or recipe is not None:
             raise ConfigError(f"data and recipe are for networks that learn, not for score={way!r}")
@@ -342,7 +345,7 @@ def _search_by_training(
 def train(
     what: "Model | SearchRun | str | Path",
     *,
-    data: str | Path = SYNTHETIC,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     recipe: "RecipeName | None" = None,
     weights: str | Path | None = None,
@@ -362,7 +365,8 @@ def train(
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
     training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
     recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, patience, ...
-    `plugins`: files of code to run. Raises ConfigError, DataError, RunError, DivergedError.
+    `data` is unless given what a run has learned from, else "synthetic". `plugins`: files of code to run. Raises
+    ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
@@ -377,6 +381,7 @@ def train(
     _begin(plugins)
     place = what.path if isinstance(what, SearchRun) else what
     model = find_model(place) if isinstance(place, str | Path) else place
+    data, recipe = _data_and_recipe(data, recipe, place)
     start = Path(str(place)) if inherit else weights
     if recipe == "finetune":
         if start is None:
@@ -399,6 +404,18 @@ def train(
             progress=Progress(f"train on {videos.name} · {path}"),
         )  # fmt: skip
     return TrainedRun(path, evaluation)
+
+
+def _data_and_recipe(data: str | Path | None, recipe: Any, place: object) -> tuple[str | Path, Any]:
+    """Return what is given, or the data and the scale of the run at `place`. Raises DataError where they are gone."""
+    from autovid.train.trained import data_of_runs
+
+    if data is not None:
+        return data, recipe
+    known = data_of_runs([place]) if isinstance(place, str | Path) else None
+    if known is None:
+        return SYNTHETIC, recipe
+    return known.source, recipe or ("proxy" if known.proxy else None)
 
 
 def _begin(plugins: Plugins) -> None:

@@ -84,21 +84,31 @@ def test_what_cannot_be_derived(run: SearchRun, asked: dict[str, Any], message: 
 @pytest.mark.slow
 def test_architectures_are_trained_beside_the_searched_one(run: SearchRun, tiny_videos: Path, tmp_path: Path) -> None:
     baseline = autovid.search(
-        data=tiny_videos, strategy="random", searched=run, options={"architectures": 1}, out=tmp_path / "baseline",
+        strategy="random", searched=run, options={"architectures": 1}, out=tmp_path / "baseline",
         epochs=0.3, **SMALL,
     )  # fmt: skip
     settings = baseline.searched.settings
+    assert RunDirectory.open(baseline.path).config["data"] == tiny_videos.name  # those of the search
     assert (settings.strategy, settings.score) == ("random", "training")
     with (baseline.path / "table.csv").open() as lines:
         assert [row["kind"] for row in csv.DictReader(lines)] == ["searched", "random"]
     assert baseline.derive().choices == load_architecture(baseline.path / "architecture.yaml").choices
 
 
+def test_the_network_of_a_run_learns_from_its_videos_by_its_scale(
+    run: SearchRun, tiny_videos: Path, tmp_path: Path
+) -> None:
+    small = {name: value for name, value in SMALL.items() if name not in ("recipe", "batch")}
+    config = RunDirectory.open(autovid.train(run, out=tmp_path / "run", epochs=0.3, **small).path).config
+    assert config["data"]["name"] == tiny_videos.name
+    assert config["recipe"]["batch"] == 8  # the proxy's
+
+
 @pytest.mark.slow
-def test_a_training_is_compared_with_others(trained: TrainedRun, tiny_videos: Path, tmp_path: Path) -> None:
+def test_a_training_is_compared_with_others(trained: TrainedRun, tmp_path: Path) -> None:
     """It has the recipe of the others, so that it is not trained anew."""
     baseline = autovid.search(
-        data=tiny_videos, strategy="random", searched=trained, options={"architectures": 1}, out=tmp_path / "baseline",
+        strategy="random", searched=trained, options={"architectures": 1}, out=tmp_path / "baseline",
         epochs=1, **SMALL,
     )  # fmt: skip
     with (baseline.path / "table.csv").open() as lines:

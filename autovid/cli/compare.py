@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--space",
         help="with random:N: the search space (default: that of the first WHAT that has one, else two_stream)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the networks, check everything, do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the networks and the time, check everything, do nothing"
+    )
     training.arguments(parser)
     options.constraints(parser)
 
@@ -44,8 +46,10 @@ def run(args: argparse.Namespace) -> None:
     """Train all networks, write the page, and print the table."""
     from autovid.report.page import write_page
     from autovid.studies.side_by_side import compare, ranked, verdict
+    from autovid.train.plan import estimate_time
 
     contenders = find_contenders(args)
+    training.default_data(args, *args.what)
     videos, source = training.open_data(args.data, args.seed)
     if videos.multi_label:
         raise ConfigError(
@@ -58,7 +62,11 @@ def run(args: argparse.Namespace) -> None:
     for contender, one in zip(contenders, trainings):
         size = f"{one.recipe.frames} × {one.recipe.crop}²"
         print(printable(f"  {contender.name}  ({contender.kind}, clips of {size})"))
+    training.note_batch(trainings[0].recipe, videos)
+    models = {one.name: (one.model, training_of.recipe) for one, training_of in zip(contenders, trainings)}
+    training.check_memory(models, videos, args.device)
     if args.dry_run:
+        print(estimate_time([*models.values()], videos))
         print("\nready; nothing was trained (--dry-run)")
         return
     folders = [out / one.name for one in trainings]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 from autovid.fileio import read_size
 
 DATA = "a folder with a sub-folder for each class, a CSV (path,label), shards or their address, or synthetic"
-EMBEDDED = f"{DATA} (default: a small embedded set)"
 RUNTIMES = ("torch", "onnxruntime", "openvino")
+DECODERS = "by the machine"
 MOST_SEED = 2**63 - 1
 
 
@@ -227,8 +227,8 @@ def balance(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     )
 
 
-def machine(parser: argparse.ArgumentParser) -> None:
-    """Add where and how to compute."""
+def machine(parser: argparse.ArgumentParser, decoders: str = DECODERS) -> None:
+    """Add where and how to compute; `decoders` is the default of --decoders in words."""
     group = parser.add_argument_group("machine")
     device(group)
     group.add_argument(
@@ -237,7 +237,7 @@ def machine(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "fp32", "bf16", "fp16"],
         help="auto (default) takes what measures fastest here",
     )
-    decoding(group)
+    decoding(group, decoders)
     group.add_argument(
         "--cache", type=cache_size, default="auto", metavar="auto|off|SIZE",
         help="keep decoded frames in memory: auto (default) where all fit into a quarter of the memory that is free, "
@@ -262,9 +262,9 @@ def clips(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def decoding(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = DECODERS) -> None:
     """Add --decoders, read by `decoders`."""
-    parser.add_argument("--decoders", type=not_negative, help="processes that decode videos (default: by the machine)")
+    parser.add_argument("--decoders", type=not_negative, help=f"processes that decode videos (default: {default})")
 
 
 def run_directory(stem: str, resume: bool) -> Path:
@@ -289,17 +289,21 @@ def _newest(stem: str) -> Path:
 
 
 def own_words() -> list[str]:
-    """Return the arguments of this command, to be printed and written down: --data without what is secret in it."""
-    from autovid.data.remote import is_address, public
+    """Return the arguments of this command, to be printed and written down: addresses without what is secret."""
+    return [without_secrets(word) for word in sys.argv[1:]]
 
-    words = sys.argv[1:]
-    for place, word in enumerate(words):
-        flag, mark, value = word.partition("=")
-        if flag == "--data" and is_address(value):
-            words[place] = f"{flag}{mark}{public(value)}"
-        elif place and words[place - 1] == "--data" and is_address(word):
-            words[place] = public(word)
-    return words
+
+def without_secrets(word: str) -> str:
+    """Return a word of a command, such as `data=ADDRESS`, with every address in it as `public` has it."""
+    from autovid.data.remote import ADDRESS, public
+
+    pieces = re.split(rf"(?<=[\s,\"'\[])(?={ADDRESS.pattern})", word)  # several addresses in one word
+    for place, piece in enumerate(pieces):
+        if found := ADDRESS.search(piece):
+            address = piece[found.start() :].rstrip(" ,\"']}")
+            if {"@", "?", "#"} & set(address):
+                pieces[place] = piece.replace(address, public(address))
+    return "".join(pieces)
 
 
 def resume_command(out: str | Path) -> str:

@@ -19,7 +19,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, help="directory (default: runs/rank-SPACE)")
     training.arguments(parser, f"{options.DATA} (default: the data of the search)")
     launch.trial_arguments(parser)
-    parser.set_defaults(data=None)  # that of the search
 
 
 def run(args: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how architectures are scored (default: the strategy's own way: parsec and evolution by the supernet, "
         "random by training)",
     )  # fmt: skip
-    parser.add_argument("--data", type=options.source, help=options.EMBEDDED)
+    parser.add_argument("--data", type=options.source, help=training.RUNS_DATA.replace("WHAT", "--searched"))
     parser.add_argument(
         "-o", "--out", help="run directory (default: runs/search-SPACE, for trainings runs/STRATEGY-SPACE)"
     )

@@ -13,13 +13,16 @@ from autovid.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from autovid.data import VideoSet
     from autovid.search import Constraint
     from autovid.search.plan import LoadedSearch
-    from autovid.space import SearchSpace
+    from autovid.space import Architecture, SearchSpace
     from autovid.studies import Comparison, Trainer
     from autovid.studies.by_training import Job, Runner
     from autovid.train import Evaluation, Recipe
     from autovid.train.experiment import Experiment
+
+CHECKED = 100  # architectures whose memory is counted before the first is trained
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +61,12 @@ def run(args: argparse.Namespace, strategy: str, loaded: "LoadedSearch | None") 
     job = _find_job(args, strategy, loaded)
     space, recipe = job.space, job.recipe
     if args.dry_run:
-        return _show_plan(job)
+        return _show_plan(args, job)
     if not job.data:
         raise DataError(f"{args.experiment} has no data yet; give --data: {options.DATA}")
     videos, source = training.open_data(job.data, recipe.seed)
+    training.note_batch(recipe, videos)
+    _check_memory(args, job, videos)
     out = Path(args.out) if args.out else options.run_directory(f"{strategy}-{space.name}", args.resume)
     rival = find_rival(args.searched, videos, recipe) if args.searched else None
     for constraint in job.constraints if rival is not None else ():
@@ -179,10 +184,10 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Job:
     draw(space, 1, 0, whole_constraints(constraints, space))
     given, others = read_strategy_options(args.settings)
     strategy_options = _with_number(strategy, given, args.n, "-n")
+    training.default_data(args, *([args.searched] if args.searched else []))
     recipe = training.recipe_from(args, space, training.settings_of(others))
     experiment = training.plain_experiment(f"train architectures of {space.name}", recipe)
-    data = args.data or training.SYNTHETIC
-    return _Job(space, constraints, strategy, strategy_options, recipe, data, experiment)
+    return _Job(space, constraints, strategy, strategy_options, recipe, args.data, experiment)
 
 
 def _searched(text: str) -> Path:
@@ -235,18 +240,40 @@ def _experiment(args: argparse.Namespace, strategy: str) -> _Job:
     return _Job(space, constraints, strategy, strategy_options, loaded.recipe, data, experiment)
 
 
-def _show_plan(job: _Job) -> None:
-    """Print the plan of the first architecture, which is like the others'."""
-    from autovid.search.constraints import ranges_text, whole_constraints
+def _drawn(job: _Job) -> "list[Architecture]":
+    """Return architectures like those that will be trained: of a random search, the very ones."""
+    from autovid.search.constraints import whole_constraints
     from autovid.search.strategy import takes
     from autovid.studies.by_training import draw
-    from autovid.train.plan import make_plan
 
     distinct = job.n if takes(job.strategy, "architectures") else 1  # others may ask for one again
-    arch = draw(job.space, distinct, job.recipe.seed, whole_constraints(job.constraints, job.space))[0]
+    return draw(job.space, distinct, job.recipe.seed, whole_constraints(job.constraints, job.space))
+
+
+def _check_memory(args: argparse.Namespace, job: _Job, videos: "VideoSet") -> None:
+    """Raise ConfigError where one of the first of them, or the searched one, does not fit into the memory here."""
+    from autovid.train import find_architecture
+
+    models = {f"architecture {arch.hash}": arch for arch in _drawn(job)[:CHECKED]}
+    if args.searched:
+        models[str(args.searched)] = find_architecture(args.searched)
+    if not args.address:  # there each is trained somewhere else
+        training.check_memory({name: (arch, job.recipe) for name, arch in models.items()}, videos, args.device)
+
+
+def _show_plan(args: argparse.Namespace, job: _Job) -> None:
+    """Print the plan of the first architecture, which is like the others', and the time of all."""
+    from autovid.search.constraints import ranges_text
+    from autovid.train.plan import estimate_time, make_plan
+
+    arch = _drawn(job)[0]
     videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
     print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
+    if videos is not None:
+        training.note_batch(job.recipe, videos)
+        _check_memory(args, job, videos)
+        print(estimate_time([(arch, job.recipe)], videos, times=job.n))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 
 

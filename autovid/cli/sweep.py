@@ -43,9 +43,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="after so many epochs, and 4, 16, ... times as many, only the best quarter goes on: by the accuracy on "
         "val, which is then measured after every epoch",
     )
-    training.arguments(parser)
+    training.arguments(parser, decoders="0, each trial decodes its own")
     options.network(parser)
-    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,8 +75,11 @@ def _jobs(args: argparse.Namespace, settings: "list[tuple[str, ...]]") -> "dict[
     jobs = {}
     for number, pairs in enumerate(settings):
         args.settings = [*common, *pairs]
+        shown = tuple(map(options.without_secrets, pairs))  # in tables and the names of folders
+        if shown in jobs:
+            raise ConfigError(f"--over {' '.join(shown)}: given twice, with other secrets; give it once")
         with contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext():
-            jobs[pairs] = training.find_job(args)
+            jobs[shown] = training.find_job(args)
     if args.asha:
         jobs = {pairs: _validated(job) for pairs, job in jobs.items()}
     return jobs

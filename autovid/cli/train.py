@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     launch.arguments(parser)
     training.arguments(parser, recipes=("proxy", "full", "small", "finetune"))
     options.network(parser)
-    parser.set_defaults(data=None, seed=None, precision=None)  # an experiment has its own
+    parser.set_defaults(seed=None, precision=None)  # an experiment has its own
 
 
 def run_name(args: argparse.Namespace) -> str:
@@ -59,8 +59,8 @@ def run_name(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Train, evaluate the centre view, and print the results."""
-    if (path := training.resumed_run(args)) is not None and not args.dry_run:
-        return _go_on(args, path)
+    if (path := training.resumed_run(args)) is not None:
+        return _show_rest(args, path) if args.dry_run else _go_on(args, path)
     from autovid.data.frame_cache import choose_cache
     from autovid.kernels.compute import Compute
     from autovid.run import Progress
@@ -135,6 +135,27 @@ def _go_on(args: argparse.Namespace, path: Path) -> None:
             resume_command=options.resume_command(path),
         )
     _show(evaluation, path, evaluation.architecture)
+
+
+def _show_rest(args: argparse.Namespace, path: Path) -> None:
+    """Print the plan of the training in a run directory as it would go on. Raises ConfigError, RunError, DataError."""
+    from autovid.run import RunDirectory
+    from autovid.train import find_model
+    from autovid.train.experiment import Start
+    from autovid.train.trained import describe_state, is_finished, prolonged_recipe, recorded_recipe, recorded_source
+
+    run, machine = RunDirectory.open(path), training.read_hardware(args)
+    recipe = prolonged_recipe(run, args.epochs)
+    videos, _ = training.open_data(args.data or recorded_source(run), recipe.seed)
+    last = run.latest()
+    assert last is not None  # it has a source
+    start = Start(f"its own checkpoint after step {last.step:,}", str(path))
+    experiment = training.plain_experiment(f"train {path} further", recipe, start)
+    job = training.TrainingJob(find_model(path), recipe, experiment, path.name)
+    print(describe_state(path))
+    ended = is_finished(run.config, last) and recipe == recorded_recipe(run.config)  # by its patience, too
+    done = recipe.steps(len(videos.train)) if ended else last.step
+    training.show_plan(job.on(args.workers_of_run), videos, args.device, machine, done)
 
 
 def _say_state(out: Path, resume: bool) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autovid.train.recipe import RecipeName
 
 SYNTHETIC = "synthetic"
+RUNS_DATA = f"{options.DATA} (default: what the run WHAT has learned from, else a small embedded set)"
 RECIPE = (
     "epochs", "batch", "lr", "warmup", "frames", "stride", "crop", "jitter", "augment", "weight_decay", "seed",
     "precision", "validate_every", "patience", "sync_norm", "balance",
@@ -67,31 +68,43 @@ class TrainingJob(NamedTuple):
 
 
 def arguments(
-    parser: argparse.ArgumentParser, data: str = options.EMBEDDED, recipes: Sequence[str] = ("proxy", "full", "small")
+    parser: argparse.ArgumentParser,
+    data: str = RUNS_DATA,
+    recipes: Sequence[str] = ("proxy", "full", "small"),
+    decoders: str = options.DECODERS,
 ) -> None:
-    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe."""
-    parser.add_argument("--data", type=options.source, default=SYNTHETIC, help=data)
+    """Add --data, for which `data` is the help, --recipe of `recipes`, and everything that changes the recipe.
+
+    `decoders` is the default of --decoders in words.
+    """
+    parser.add_argument("--data", type=options.source, help=data)
     parser.add_argument(
         "--resume", action="store_true", help="continue in the run directory; finished work is not repeated"
     )
-    group = parser.add_argument_group("recipe")
+    group, tuned = parser.add_argument_group("recipe"), "finetune" in recipes
     group.add_argument(
         "--recipe",
         choices=recipes,
         help="full: the paper's, at the reference input; proxy: small clips, few epochs (default with synthetic data); "
         "small: from scratch on few videos, with strong augmentation"
         + "; finetune: from weights, the classifier first"
-        * ("finetune" in recipes),
+        * tuned,
     )
-    group.add_argument("--epochs", type=options.rate, help="default 300; proxy 30, small 100")
-    group.add_argument("--batch", type=options.positive, help="clips a step; default 256; proxy 8, small 16")
-    group.add_argument(
-        "--lr", type=options.rate, help="the highest; default 0.4 for 256 clips a step, in proportion; small 1e-3"
+    epochs = "default 300; proxy 30, small 100" + ", finetune 30" * tuned
+    batch = "clips a step; default 256; proxy 8, small 16" + ", finetune 16" * tuned
+    rate = (
+        "the highest; default 0.4 for 256 clips a step, in proportion; small 6e-3, but 1e-3 for hand-designed networks"
+        + "; finetune a tenth of the default, except for the classifier" * tuned
     )
+    group.add_argument("--epochs", type=options.rate, help=epochs)
+    group.add_argument("--batch", type=options.positive, help=batch)
+    group.add_argument("--lr", type=options.rate, help=rate)
     group.add_argument("--warmup", type=float, metavar="EPOCHS", help="of linear warm-up; default 34 in 300")
     options.clips(group)
     group.add_argument(
-        "--augment", choices=["auto", "none"], help="AutoAugment on every frame; default auto; proxy none"
+        "--augment",
+        choices=["auto", "none"],
+        help="AutoAugment on every frame; default auto; proxy none" + ", finetune none" * tuned,
     )
     group.add_argument("--weight-decay", type=float, help="default 5e-5, small 0.05; none on batch norm")
     options.balance(group)
@@ -108,7 +121,7 @@ def arguments(
         help="end the training after N validations without a better one (default: never)",
     )
     options.sync_norm(group)
-    options.machine(parser)
+    options.machine(parser, decoders)
 
 
 def recipe_from(
@@ -130,6 +143,25 @@ def recipe_from(
         )
         Console().print(text, style="yellow", highlight=False)
     return recipe
+
+
+def default_data(args: argparse.Namespace, *places: str | Path) -> None:
+    """Where no --data is given: that of the runs among `places`, and the scale of their search; else the embedded set.
+
+    Raises DataError where a run's are not known or gone, ConfigError where they are several.
+    """
+    from autovid.train.trained import data_of_runs
+
+    if args.data is not None:
+        return
+    known = data_of_runs(places)
+    args.data = known.source if known else SYNTHETIC
+    if known is None or known.source == SYNTHETIC:
+        return
+    if args.recipe is None and known.proxy:
+        args.recipe = "proxy"
+    if not launch.number():
+        print(f"data: {known.source}, which {known.path} has learned from (others: --data)")
 
 
 def experiment_arguments(parser: argparse.ArgumentParser, when: str = "") -> None:
@@ -199,20 +231,24 @@ def find_data(args: argparse.Namespace, job: TrainingJob) -> tuple["VideoSet | N
 
 
 def show_plan(
-    job: TrainingJob, videos: "VideoSet | None", device: str, machine: "MachineProfile | None" = None
+    job: TrainingJob, videos: "VideoSet | None", device: str, machine: "MachineProfile | None" = None, done: int = 0
 ) -> None:
     """Print the plan, and arguments that are still missing. Raises ConfigError, DataError.
 
-    With a `machine` the time is predicted on it, and nothing is measured here.
+    With a `machine` the time of the whole training is predicted on it, and nothing is measured here. `done` steps are
+    behind a training that goes on.
     """
     from autovid.kernels.compute import find_device
     from autovid.train.plan import estimate_time, make_plan, step_memory
 
     print(make_plan(job.model, job.recipe, job.experiment, videos))
+    if videos is not None and done:
+        steps = job.recipe.steps(len(videos.train))
+        print(f"left     {steps - done:,} of {steps:,} steps")
     if machine is not None:
         _predict_training(job, videos, machine)
     elif videos is not None:
-        print(estimate_time(job.model, job.recipe, videos, job.experiment.workers))
+        print(estimate_time([(job.model, job.recipe)], videos, job.experiment.workers, done))
     if videos is not None and job.experiment.workers == 1 and machine is None:
         half = job.recipe.precision in ("fp16", "bf16")
         step_memory(job.model, job.recipe, len(videos.classes), 1, half).check(find_device(device))
@@ -233,6 +269,23 @@ def _predict_training(job: TrainingJob, videos: "VideoSet | None", machine: "Mac
         classes, train, val = len(videos.classes), len(videos.train), len(videos.val)
     work = TrainingWork(job.model, job.recipe, classes, train, val)
     predict(work, machine, job.experiment.workers, job.recipe.precision)
+
+
+def check_memory(trainings: "Mapping[str, tuple[Model, Recipe]]", videos: "VideoSet", device: str) -> None:
+    """Raise ConfigError, with its name, where the largest of some trainings does not fit: before the first begins."""
+    from autovid.kernels.compute import Compute
+    from autovid.train.plan import step_memory
+
+    steps, classes = {}, len(videos.classes)
+    for name, (model, recipe) in trainings.items():
+        compute = Compute(device, recipe.precision)
+        half = compute.precision.train in ("bf16", "fp16")
+        steps[name] = step_memory(model, recipe, classes, 1, half)
+    largest = max(steps, key=lambda name: steps[name].total)
+    try:
+        steps[largest].check(compute.device)
+    except ConfigError as error:
+        raise ConfigError(f"{largest}: {error}") from None
 
 
 def note_batch(recipe: "Recipe", videos: "VideoSet") -> None:
@@ -288,6 +341,7 @@ def _named(args: argparse.Namespace) -> TrainingJob:
     from autovid.train.experiment import Start
 
     model, settings = options.with_network_options(args, find_model(args.what)), settings_of(args.settings)
+    default_data(args, args.what)
     if args.recipe == "finetune":
         settings = {**finetune_size(args), **settings}
     recipe = recipe_from(args, model, settings)

@@ -129,7 +129,7 @@ class Params(Cost):
         return SiteTable(space, lambda site, choice: site.block.params(site, choice), reference, self.quantity)
 
     def convention(self, reference: Reference) -> str:
-        return f"parameters of the network with {reference.classes} classes"
+        return f"parameters of the network with {reference.classes} class{'es' * (reference.classes != 1)}"
 
     def figures(self, cost: int) -> dict[str, int | float]:
         return {"params": cost}

@@ -103,10 +103,11 @@ def gflops(macs: int, digits: int = 12) -> str:
 
 def convention(reference: Reference) -> str:
     """Return the meaning of a FLOPs figure, in one line for every file that carries one."""
+    frames, classes = reference.frames, reference.classes
     return (
         "MACs (multiply-accumulates) of convolution, linear and matmul; batch norm, pooling and activations not "
-        f"counted; one clip of {reference.frames} frames at {reference.crop}x{reference.crop}, "
-        f"{reference.classes} classes; 1 GFLOPs = 1e9 MACs"
+        f"counted; one clip of {frames} frame{'s' * (frames != 1)} at {reference.crop}x{reference.crop}, "
+        f"{classes} class{'es' * (classes != 1)}; 1 GFLOPs = 1e9 MACs"
     )
 
 

@@ -9,6 +9,7 @@ seventh of the whole.
 """
 
 import copy
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -139,17 +140,26 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
     return "\n".join(lines)
 
 
-def estimate_time(model: Model, recipe: Recipe, videos: VideoSet, workers: int) -> str:
-    """Say what all steps take on this CPU, by a clip's step that is measured."""
+def estimate_time(
+    trainings: Sequence[tuple[Model, Recipe]], videos: VideoSet, workers: int = 1, done: int = 0, times: int = 1
+) -> str:
+    """Say what trainings, each so many times, take on this CPU but for `done` steps, by a clip's step as measured."""
     if torch.cuda.is_available():
         return "time     not estimated on a GPU"
-    classes, steps = len(videos.classes), recipe.steps(len(videos.train))
+    seconds = [_seconds(model, recipe, videos, workers, done) for model, recipe in trainings]
+    each = f" ({', '.join(map(long_duration, seconds))})" if len(seconds) > 1 else ""
+    each += f" ({times} times {long_duration(sum(seconds))})" if times > 1 else ""
+    total = long_duration(sum(seconds) * times)
+    return f"time     about {total} on this CPU{each}, and the reading of videos: a clip's step was measured"
+
+
+def _seconds(model: Model, recipe: Recipe, videos: VideoSet, workers: int, done: int) -> float:
+    classes, steps = len(videos.classes), recipe.steps(len(videos.train)) - done
     if isinstance(model, NetworkSpec):
         net: Network = build_network(model.changed(classes=classes, frames=recipe.frames, crop=recipe.crop))
     else:
         net = build(model, classes)
-    seconds = steps * recipe.batch / workers * clip_seconds(net, recipe.clip(net.clip))
-    return f"time     about {long_duration(seconds)} on this CPU, and the reading of videos: a clip's step was measured"
+    return steps * recipe.batch / workers * clip_seconds(net, recipe.clip(net.clip))
 
 
 def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:

@@ -7,15 +7,17 @@ after which step.
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from autovid.clip import Clip
 from autovid.data import VideoSet
+from autovid.data.remote import is_address
 from autovid.errors import ConfigError, DataError, RunError
 from autovid.kernels.compute import Compute
 from autovid.models import NETWORKS, Model, Network, NetworkSpec, build, load_model
@@ -105,7 +107,8 @@ def find_model(what: str | Path) -> Model:
 def _no_architecture(run: RunDirectory) -> str:
     """Explain why a run has no architecture of its own."""
     several = sorted(file.parent.name for file in run.path.glob("*/architecture.yaml"))
-    hint = f"it has no architecture.yaml yet; finish it with --resume, or run autovid derive {run.path}"
+    derive = f"; autovid derive {shlex.quote(str(run.path))} takes one by what is known so far" if run.steps() else ""
+    hint = f"it has no architecture.yaml yet; {advice(run)}{derive}"
     if several:
         hint = f"it has several architectures; give one of its runs, such as {run.path / several[0]}"
     return f"{run.path} is a run of 'autovid {run.kind}': {hint}"
@@ -210,6 +213,54 @@ def recorded_source(run: RunDirectory) -> str:
     return str(last.state.info["source"])
 
 
+class RunsData(NamedTuple):
+    """The videos that a run has learned from, and whether it is a search by the proxy."""
+
+    path: Path
+    source: str
+    proxy: bool
+
+
+def data_of_runs(places: Iterable[str | Path]) -> RunsData | None:
+    """Return what the runs among `places` have learned from, or those whose architectures these are; None without one.
+
+    Raises DataError where that is not known, as of an earlier version, or not there, ConfigError where runs differ.
+    """
+    runs = [run for place in places if (run := _run_of(place)) is not None]
+    known = [RunsData(run.path, _known(run), bool(run.config.get("settings", {}).get("proxy"))) for run in runs]
+    if len({one.source for one in known}) > 1:
+        text = ", ".join(f"{one.path} from {one.source}" for one in known)
+        raise ConfigError(f"the runs have learned from different videos: give --data ({text})")
+    return known[0]._replace(proxy=any(one.proxy for one in known)) if known else None
+
+
+def _run_of(what: str | Path) -> RunDirectory | None:
+    path = Path(what)
+    if path.is_file() and path.name.startswith("architecture"):
+        with suppress(RunError):  # any folder may have such a file
+            return RunDirectory.open(path.parent)
+    return RunDirectory.open(path) if str(what) not in NETWORKS and (path / "config.yaml").is_file() else None
+
+
+def _known(run: RunDirectory) -> str:
+    source = _source_of(run)
+    if not source:
+        raise DataError(f"{run.path} has not recorded which videos it learned from: give --data, or --data synthetic")
+    if not (source == "synthetic" or is_address(source) or Path(source).exists()):
+        raise DataError(f"{run.path} learned from {source}, which is not there any more: put it back, or give --data")
+    return source
+
+
+def _source_of(run: RunDirectory) -> str:
+    last = run.latest()
+    if last is not None and (source := last.state.info.get("source")):
+        return str(source)
+    trainings = (RunDirectory.open(file.parent) for file in sorted(run.path.glob("*/config.yaml")))  # of their scores
+    sources = (_source_of(one) for one in trainings if one.kind == KIND)
+    embedded = "synthetic" if run.config.get("data") == "synthetic" else ""  # of searches that have recorded no more
+    return next(filter(None, sources), embedded)
+
+
 def recorded_steps(config: Mapping[str, Any], info: Mapping[str, Any]) -> int:
     """Return the steps of a whole training, by its config.yaml and the `info` of a checkpoint."""
     longer = config.get("prolonged")
@@ -308,10 +359,10 @@ def open_teacher(path: Path, videos: VideoSet, recipe: Recipe, clip: Clip, devic
     return Teacher(trained.net, recipe.distillation)
 
 
-def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[[str], None]) -> Recipe:
-    """Return the recipe of a training on so many videos, made `epochs` long and recorded so. Raises ConfigError."""
+def prolonged_recipe(run: RunDirectory, epochs: float | None) -> Recipe:
+    """Return the recipe of a training, made `epochs` long where that is given. Raises ConfigError for a shorter one."""
     recipe = recorded_recipe(run.config)
-    if epochs is None or epochs == recipe.epochs:
+    if epochs is None:
         return recipe
     if epochs < recipe.epochs:
         raise ConfigError(
@@ -319,7 +370,13 @@ def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[
         )
     longer = msgspec.structs.replace(recipe, epochs=epochs)
     check_recipe(longer)
-    if run.locked:
+    return longer
+
+
+def prolong(run: RunDirectory, videos: int, epochs: float | None, say: Callable[[str], None]) -> Recipe:
+    """Return the recipe of a training on so many videos, made `epochs` long and recorded so. Raises ConfigError."""
+    recipe, longer = recorded_recipe(run.config), prolonged_recipe(run, epochs)
+    if run.locked and longer.epochs != recipe.epochs:
         steps, done = longer.steps(videos), max(run.steps(), default=0)
         before = run.config.get("prolonged", [])
         run.record("prolonged", [*before, {"after": done, "epochs": epochs, "steps": steps}])

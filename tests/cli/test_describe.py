@@ -140,8 +140,8 @@ def test_a_run_is_its_architecture_with_how_it_was_found(tmp_path: Path, capsys:
     run, arch = tmp_path / "run", load_space("tiny").sample(1, seed=1)[0]
     RunDirectory.create_or_resume(run, {}, kind="search").close()
     line = refused(["describe", str(run)], capsys, 5)
-    assert f"{run} is a run of 'autovid search': it has no architecture.yaml yet; finish it with --resume" in line
-    assert line.endswith(f"autovid derive {run}")
+    assert f"{run} is a run of 'autovid search': it has no architecture.yaml yet; go on with: " in line
+    assert line.endswith("the command that began it, and --resume")
     how = {"by": "autovid search", "log_probability": -3.25, "proxy": True}
     Architecture(arch.space, arch.network, arch.reference, arch.choices, {}, how).save(run / "architecture.yaml")
     description = described([str(run)], capsys)

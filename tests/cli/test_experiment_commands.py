@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from autovid.cli import main
+from autovid.cli import main, training
+from autovid.data import open_videos
 from autovid.run import RunDirectory
 
 TEXT = """\
@@ -166,3 +167,16 @@ def test_an_experiment_for_another_command_says_which(capsys: pytest.CaptureFixt
     assert "autovid search " in capsys.readouterr().err
     assert main(["search", "rms_kinetics400", "--dry-run"]) == 2
     assert "autovid train " in capsys.readouterr().err
+
+
+def test_a_sweep_over_addresses_shows_nothing_secret(
+    file: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "open_data", lambda source, seed: (open_videos(tiny_videos), source))
+    words = ["sweep", str(file), "--batch", "4", "--dry-run", "--over"]
+    assert main([*words, "data=https://me:PASS@host/a,https://host/b?key=PASS"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 trainings: data=https://host/a; data=https://host/b;" in shown
+    assert "PASS" not in shown
+    assert main([*words, "data=https://host/a?key=1,https://host/a?key=2"]) == 2
+    assert "--over data=https://host/a: given twice" in capsys.readouterr().err

@@ -251,6 +251,8 @@ def test_where_nothing_is_to_be_resumed_that_is_said(
         ["search", "--space", "tiny", "--budget", "1m"],
         ["train", "tsn_resnet18", "--recipe", "proxy"],
         ["train", "ARCH", "--recipe", "proxy"],
+        ["compare", "tsn_resnet18", "ARCH", "--recipe", "proxy"],
+        ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "-n", "2", "--recipe", "proxy"],
     ],
 )
 def test_a_step_that_does_not_fit_into_memory_is_refused_with_the_batch_that_does(
@@ -315,6 +317,11 @@ def test_a_dry_run_says_how_long_it_would_take(tiny_videos: Path, capsys: pytest
     assert "time     1.5 h: updates are measured when" in capsys.readouterr().out
     assert main(["train", "tsn_resnet18", "--recipe", "proxy", *common]) == 0
     assert re.search(r"time     about [\d.]+ (s|min|h) on this CPU", capsys.readouterr().out)
+    assert main(["compare", "tsn_resnet18", "tsm_resnet18", "--recipe", "proxy", *common]) == 0
+    assert re.search(r"time     about [\d.]+ \w+ on this CPU \([\d.]+ \w+, [\d.]+ \w+\)", capsys.readouterr().out)
+    words = ["random-baseline", "--space", "tiny", "--flops", "0.0075:0.008", "-n", "3", "--recipe", "proxy", *common]
+    assert main(words) == 0
+    assert re.search(r"time     about [\d.]+ \w+ on this CPU \(3 times [\d.]+ \w+\)", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("space", [["--space", "tiny"], ["own.yaml"]], ids=["flags", "experiment"])

@@ -11,7 +11,7 @@ import torch
 from processes import running
 
 from autovid.cli import main
-from autovid.run import RunDirectory
+from autovid.run import RunDirectory, TaskState
 from autovid.space import load_space
 
 SMALL = ["--epochs", "1", "--batch", "8", "--frames", "8", "--crop", "24", "--stride", "1", "--recipe", "proxy"]
@@ -48,11 +48,18 @@ def test_the_run_of_a_search_is_an_architecture_too(
     arch: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = tmp_path / "search"
-    with RunDirectory.create_or_resume(search, {}, kind="search"):
-        pass
     command = ["train", str(search), "--data", str(tiny_videos), *SMALL, "-o", str(tmp_path / "run")]
+    with RunDirectory.create_or_resume(search, {}, kind="search") as run:
+        for words in (command, ["evaluate", str(search)]):
+            assert main(words) == 5
+            line = capsys.readouterr().err
+            assert "it has no architecture.yaml yet; it is at work: it saves every few minutes" in line
+            assert "derive" not in line
+        run.save(1, TaskState())
+        run.log("step 0 of 2: goes on with: autovid search --space tiny --resume")
     assert main(command) == 5
-    assert "has no architecture.yaml yet" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "it has no architecture.yaml yet; go on with: autovid search --space tiny --resume; autovid derive" in line
     (search / "architecture.yaml").write_bytes(arch.read_bytes())
     assert main(command) == 0
 
@@ -147,6 +154,14 @@ def test_a_training_goes_on_in_its_run_directory_and_can_be_made_longer(
     shown = capsys.readouterr().out
     assert f"{out}: a finished training of 1 epoch; to prolong it: autovid train {out} --resume --epochs 2" in shown
     assert "trained for 1 epoch" in shown
+    assert main([*again, "--epochs", "3", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "8 frames of 24x24" in shown
+    assert "steps    9: 3 epochs of 24 videos, 8 clips a step" in shown
+    assert "from scratch" not in shown
+    assert "left     6 of 9 steps" in shown
+    assert main([*again, "--epochs", "0.5", "--dry-run"]) == 2
+    assert "can be made longer, not shorter" in one_line(capsys)
     assert main([*again, "--lr", "9"]) == 2
     assert "--lr: " in one_line(capsys)
     assert main([*again, "--epochs", "3"]) == 0

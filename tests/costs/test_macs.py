@@ -10,10 +10,12 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from autovid.costs import Macs, Params
 from autovid.costs.count import count
 from autovid.errors import ConfigError
 from autovid.models import build
 from autovid.space import Architecture, list_spaces, load_space
+from autovid.space.schema import Reference
 
 
 @pytest.mark.parametrize("number", [6, pytest.param(200, marks=pytest.mark.thorough)])
@@ -89,3 +91,11 @@ def test_table_equals_fvcore_without_batch_norm_at_another_input(name: str) -> N
 def test_frames_that_do_not_divide_among_the_streams_are_refused() -> None:
     with pytest.raises(ConfigError, match="multiple"):
         load_space("two_stream").cost_table(frames=30)
+
+
+def test_one_is_not_written_as_several() -> None:
+    one = Reference(frames=1, crop=32, stride=1, classes=1)
+    assert "one clip of 1 frame at 32x32, 1 class; " in Macs().convention(one)
+    assert Params().convention(one).endswith("with 1 class")
+    several = Reference(frames=2, crop=32, stride=1, classes=3)
+    assert "one clip of 2 frames at 32x32, 3 classes; " in Macs().convention(several)

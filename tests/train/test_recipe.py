@@ -1,14 +1,16 @@
+import argparse
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autovid.cli import sweep, training
 from autovid.data.transforms import jitter_range
 from autovid.errors import ConfigError
 from autovid.space import load_space
-from autovid.train import Recipe, make_recipe
-from autovid.train.recipe import view_crop
+from autovid.train import Recipe, find_model, make_recipe
+from autovid.train.recipe import PRESETS, RecipeName, view_crop
 
 SPACE = load_space("two_stream")
 
@@ -47,6 +49,32 @@ def test_the_proxy_is_small_and_can_be_changed() -> None:
     assert (recipe.crop, recipe.augment) == (32, "none")
     assert make_recipe(SPACE, name="proxy", augment="auto").augment == "auto"
     assert recipe.lr == 2 * make_recipe(SPACE, name="proxy").lr
+
+
+@pytest.mark.parametrize("names", [("proxy", "full", "small"), ("proxy", "full", "small", "finetune")])
+def test_the_help_has_the_defaults_of_every_recipe(names: tuple[RecipeName, ...]) -> None:
+    parser = argparse.ArgumentParser()
+    training.arguments(parser, recipes=names)
+    text = {action.dest: str(action.help) for action in parser._actions}
+    for name in names:
+        of = "default" if name == "full" else name
+        for key in ("epochs", "batch"):
+            assert f"{of} {PRESETS[name][key]}" in text[key]
+        augment = make_recipe(SPACE, name=name).augment
+        assert f"{of} {augment}" in text["augment"] or augment == "auto"
+    assert ("finetune" in text["lr"]) == ("finetune" in names)
+    network = find_model("tsn_resnet18")
+    for what, rate in ((SPACE, "small 6e-3"), (network, "but 1e-3 for hand-designed")):
+        assert rate in text["lr"]
+        assert make_recipe(what, name="small").lr == float(rate.split()[1])
+    assert make_recipe(SPACE).lr == 0.4
+    assert make_recipe(SPACE, name="finetune", batch=256).lr == pytest.approx(0.04)
+
+
+def test_the_help_of_a_sweep_has_its_own_default_of_decoders() -> None:
+    parser = argparse.ArgumentParser()
+    sweep.arguments(parser)
+    assert "videos (default: 0, each trial decodes its own)" in " ".join(parser.format_help().split())
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
