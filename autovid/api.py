@@ -168,13 +168,12 @@ def search(
     """Search a space, as `autovid search` does, and return the finished run.
 
     `space`: two_stream unless given. `constraints`: ranges by cost, such as {"flops": "1.37:1.43"}; `files`: of costs
-    that need one. `data`: a folder, a CSV file, or "synthetic"; unless given what `searched` has learned from, else
-    "synthetic". `score`: "supernet", "training" (each architecture
-    alone, and `searched` beside them) or "table:NAME"; by default the strategy's own. `budget`: seconds; where neither
-    that nor recipe, steps or epochs are given, 600, or 3,600 with `data`. `options` are the strategy's. `changes`: of
-    the recipe of a search (epochs, steps, batch, lr, arch_lr, frames, crop, ...), or of a training; for a table steps.
-    `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes. `out` is a new directory (default:
-    runs/search-SPACE, or for trainings runs/STRATEGY-SPACE). `plugins`: files of code to run, or one.
+    that need one. `data`: a folder, a CSV file, or "synthetic"; by default what `searched` has learned from, else that.
+    `score`: "supernet", "training" (each architecture alone, and `searched` beside them) or "table:NAME"; by default
+    the strategy's own. `budget`: seconds; by default 600, or 3,600 with `data`, if no length is given. `options`: the
+    strategy's. `changes`: of the recipe (epochs, steps, batch, lr, arch_lr, frames, crop, ...); for a table steps.
+    `cache`: decoded frames in memory: "auto" (where they fit), "off" or bytes. `out`: a new directory, by default
+    runs/search-SPACE, or for trainings runs/STRATEGY-SPACE. `plugins`: files of code to run, or one.
     Raises ConfigError, CostRangeError, DataError, RunError, DivergedError.
     """
     from autovid.search.strategy import SUPERNET, TRAINING, score_of
@@ -189,8 +188,7 @@ def search(
     if way != SUPERNET and budget is not None:
         raise ConfigError(f"budget is for a supernet, not for score={way!r}")
     if way == TRAINING:
-        place = searched.path if isinstance(searched, SearchRun | TrainedRun) else searched
-        data, recipe = _data_and_recipe(data, recipe, place)
+        data, recipe = _data_and_recipe(data, recipe, getattr(searched, "path", searched))
         return _search_by_training(
             space, constraints, searched, changes,
             data=data, out=out, strategy=strategy, options=options, recipe=recipe, files=files, seed=seed,
@@ -363,10 +361,9 @@ def train(
     """Train a network from scratch, as `autovid train` does, and evaluate it.
 
     `what`: an architecture, a search, a network's name or spec, or a file or run that holds one. With `inherit` the
-    training starts from the weights of a search's supernet. `teacher`: a training to learn from. `changes` are of the
-    recipe: epochs, batch, lr, warmup, frames, stride, crop, jitter, augment, weight_decay, seed, patience, ...
-    `data` is unless given what a run has learned from, else "synthetic". `plugins`: files of code to run. Raises
-    ConfigError, DataError, RunError, DivergedError.
+    training starts from the weights of a search's supernet. `teacher`: a training to learn from. `data`: by default
+    what a run has learned from, else "synthetic". `changes`: of the recipe (epochs, batch, lr, warmup, frames, ...).
+    `plugins`: files of code to run. Raises ConfigError, DataError, RunError, DivergedError.
     """
     from autovid.data import open_videos
     from autovid.data.frame_cache import choose_cache
@@ -383,10 +380,9 @@ def train(
     model = find_model(place) if isinstance(place, str | Path) else place
     data, recipe = _data_and_recipe(data, recipe, place)
     start = Path(str(place)) if inherit else weights
-    if recipe == "finetune":
-        if start is None:
-            raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
-        changes = {**clip_size(Path(start)), **changes}
+    if recipe == "finetune" and start is None:
+        raise ConfigError("the recipe finetune starts from weights: give weights, or inherit with a search")
+    changes = {**(clip_size(Path(start)) if recipe == "finetune" and start else {}), **changes}
     plan = make_recipe(model, name=recipe or ("proxy" if str(data) == SYNTHETIC else "full"), **changes)
     videos, path = open_videos(str(data), seed=plan.seed), Path(out) if out is not None else _free_directory("train")
     if inherit:

@@ -146,9 +146,10 @@ def recipe_from(
 
 
 def default_data(args: argparse.Namespace, *places: str | Path) -> None:
-    """Where no --data is given: that of the runs among `places`, and the scale of their search; else the embedded set.
+    """Take the data of the runs among `places` and the scale of their search where no --data is given.
 
-    Raises DataError where a run's are not known or gone, ConfigError where they are several.
+    Without such a run it is the embedded set. Raises DataError where a run's are not known or gone, ConfigError where
+    they are several.
     """
     from autovid.train.trained import data_of_runs
 

@@ -219,7 +219,7 @@ def race(judge: Judge, clips: int, show: Show) -> list[tuple[int, NDArray[np.flo
     Return their numbers, the best first, each with its loss and answers on the clips it was judged on, (N,).
     """
     supernet, alive, lost = judge.supernet, list(range(len(judge.archs))), list[int]()
-    available = max(1, supernet.held_out // supernet.settings.batch)  # a last one would have clips for the second time
+    available, unseen = supernet.batches_of(HELD_OUT), supernet.held_out  # a last batch is filled up with clips seen
     losses: dict[int, list[NDArray[np.float64]]] = {number: [] for number in alive}
     right: dict[int, list[NDArray[np.bool_]]] = {number: [] for number in alive}
     seen, until, rounds = (
@@ -230,9 +230,10 @@ def race(judge: Judge, clips: int, show: Show) -> list[tuple[int, NDArray[np.flo
     for number in range(rounds):
         show("race", number, rounds)
         loss_KN, right_KN = judge.judge(supernet.batches(HELD_OUT, seen, until), alive)
-        for one, loss, answers in zip(alive, loss_KN, right_KN):
+        for one, loss, answers in zip(alive, loss_KN[:, :unseen], right_KN[:, :unseen]):
             losses[one].append(loss)
             right[one].append(answers)
+        unseen -= loss_KN.shape[1]
         alive.sort(key=lambda one: float(np.concatenate(losses[one]).mean()))  # equal ones stay in the strategy's order
         if until == available:
             break

@@ -230,7 +230,7 @@ def judge(
 
 def _losses(supernet: Supernet, space: SearchSpace, choices: Choices, progress: Progress | None) -> NDArray[np.float64]:
     """Return the losses in nats on held-out clips, (K, N)."""
-    count = max(1, min(supernet.held_out, CLIPS) // supernet.settings.batch)  # a last one has clips a second time
+    count = -(-min(supernet.held_out, CLIPS) // supernet.settings.batch)
     status = f"{len(choices)} candidates on held-out clips"
 
     def counted() -> Iterator[Batch]:
@@ -246,7 +246,7 @@ def _losses(supernet: Supernet, space: SearchSpace, choices: Choices, progress: 
     finally:
         if progress is not None:
             progress.close()
-    return loss_KN
+    return loss_KN[:, : supernet.held_out]  # a last batch is filled up with clips seen
 
 
 def take_best(front: Front, n: int) -> None:
