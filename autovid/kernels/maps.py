@@ -45,9 +45,9 @@ def pointwise_conv3d(x: Tensor, weight: Tensor, stride: Size3 = (1, 1, 1), bias:
 
 def few_frames(x: Tensor, stride: Size3) -> bool:
     """Return True where a 1x1 convolution of the frames of x as images would leave oneDNN, and take twice as long."""
-    frames = x.shape[0] * -(-x.shape[2] // stride[0])
-    few = stride[1:] == (1, 1) and frames < IMAGES and torch.get_num_threads() == 1
-    return few and x.device.type == "cpu" and _has_onednn(x)
+    if x.device.type != "cpu" or is_recorded() or torch.get_num_threads() > 1 or stride[1:] != (1, 1):
+        return False  # a recorded shape would bind the program to it
+    return x.shape[0] * -(-x.shape[2] // stride[0]) < IMAGES and _has_onednn(x)
 
 
 def convolve_images(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -72,7 +72,10 @@ def budget_of(
     if budget is None and (recipe or steps or epochs):
         return None
     if planned:
-        raise ConfigError("--budget plans --alpha-every and --set choice.KEY; leave them out, or give --recipe proxy")
+        usual = "" if budget else " (the usual one here, as no length is given)"
+        raise ConfigError(
+            f"a budget{usual} plans --alpha-every and --set choice.KEY; leave them out, or give --recipe proxy"
+        )
     return budget or (600.0 if embedded else 3600.0)
 
 
@@ -141,18 +144,25 @@ def plan_budget(
     `held_out` and `val`: how many clips there are to choose by. Raises ConfigError where the time is too short.
     """
     total = sum(part.steps for part in settings.parts)
-    each = LONGER * rates.update(settings.parts)
+    each, fewest = LONGER * rates.update(settings.parts), FEWEST * sum(part.steps > 0 for part in settings.parts)
+
+    def planned(left: float) -> tuple[SearchSettings, ChoiceSettings, float]:
+        """Return settings with the rounds of so many seconds, their choice, and the updates that these leave time for."""
+        choice = choice_within(CHOOSING * left / rates.clip, held_out=held_out, val=val)
+        choosing = passed_clips(choice, held_out, val) * rates.clip
+        with_rounds, scoring = _with_rounds(settings, ROUNDS * left, rates.clip, held_out)
+        share = 1 - REST if scoring else 1 - REST - SCORING  # without the scores during the updates
+        return with_rounds, choice, (share * left - scoring - choosing) / each
+
     left = max(0.0, seconds - spent)
-    choice = choice_within(CHOOSING * left / rates.clip, held_out=held_out, val=val)
-    choosing = passed_clips(choice, held_out, val) * rates.clip
-    settings, scoring = _with_rounds(settings, ROUNDS * left, rates.clip, held_out)
-    share = 1 - REST if scoring else 1 - REST - SCORING  # what is left without the scores during the updates
-    updates = (share * left - scoring - choosing) / each
-    fewest = FEWEST * sum(part.steps > 0 for part in settings.parts)
+    settings, choice, updates = planned(left)
     if updates < fewest:
-        need = fewest * each + scoring
-        least = spent + max((need + choosing) / share, need / (share - CHOOSING))
-        raise ConfigError(f"a budget of {seconds:.0f} s is too short for this search; give {least:.0f} s or more")
+        least = max(left, 1.0)
+        while planned(least)[2] < fewest:
+            least *= 1.05
+        raise ConfigError(
+            f"a budget of {seconds:.0f} s is too short for this search; give {math.ceil(spent + least)} s or more"
+        )
     parts = [_scaled(part, updates / total) for part in settings.parts]
     samples = settings.options.get("most_samples", 1)
     scores = samples * settings.batch * rates.clip

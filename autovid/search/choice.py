@@ -11,6 +11,7 @@ Shapes: K architectures, N clips.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -205,45 +206,71 @@ class Judge:
 
 def _gathered(values: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
     """Join what all workers have of each architecture: (K, N). A worker may have a clip less than another."""
-    own = torch.stack([torch.cat(list(one)) for one in values])
+    nothing = torch.zeros(0, dtype=torch.float64)  # of a worker without a clip
+    own = torch.stack([torch.cat([nothing, *one]) for one in values])
     (most,) = distributed.largest([own.shape[1]])
     padded = F.pad(own, (0, most - own.shape[1]), value=float("nan"))
     joined: NDArray[np.float64] = distributed.gather(padded).permute(1, 0, 2).flatten(1).numpy()
     return joined[:, ~np.isnan(joined[0])]
 
 
-def race(judge: Judge, clips: int, show: Show) -> list[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
-    """Rank the architectures of `judge` by successive halving over held-out clips.
+def race(judge: Judge, clips: int, show: Show) -> list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
+    """Rank the architectures of `judge` by successive halving over centre views of held-out videos.
 
     All are judged on the first `clips`, the better half on twice as many, until one is left or the clips are all seen.
-    Return their numbers, the best first, each with its loss and answers on the clips it was judged on, (N,).
+    Return their numbers, the best first, each with its losses and right answers on the clips that it was judged on,
+    (N,), weighted as `clip_weights` says.
     """
     supernet, alive, lost = judge.supernet, list(range(len(judge.archs))), list[int]()
-    available, unseen = supernet.batches_of(HELD_OUT), supernet.held_out  # a last batch is filled up with clips seen
-    losses: dict[int, list[NDArray[np.float64]]] = {number: [] for number in alive}
-    right: dict[int, list[NDArray[np.bool_]]] = {number: [] for number in alive}
-    seen, until, rounds = (
-        0,
-        min(available, -(-clips // supernet.settings.batch)),
-        max(1, math.ceil(math.log2(len(alive)))),
-    )
-    for number in range(rounds):
-        show("race", number, rounds)
-        loss_KN, right_KN = judge.judge(supernet.batches(HELD_OUT, seen, until), alive)
-        for one, loss, answers in zip(alive, loss_KN[:, :unseen], right_KN[:, :unseen]):
-            losses[one].append(loss)
-            right[one].append(answers)
-        unseen -= loss_KN.shape[1]
-        alive.sort(key=lambda one: float(np.concatenate(losses[one]).mean()))  # equal ones stay in the strategy's order
-        if until == available:
-            break
-        better = -(-len(alive) // 2)
-        alive, lost = alive[:better], alive[better:] + lost
-        seen, until = until, min(available, 2 * until)
-        if len(alive) == 1:
-            break
+    losses: list[list[NDArray[np.float64]]] = [[] for _ in alive]
+    right: list[list[NDArray[np.bool_]]] = [[] for _ in alive]
+    label_N, available = np.zeros(0, np.int64), supernet.batches_of(HELD_OUT)
+    seen, until = 0, min(available, -(-clips // supernet.settings.batch))
+    rounds = max(1, math.ceil(math.log2(len(alive))))
+
+    def joined(one: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        loss_N, right_N = np.concatenate(losses[one]), np.concatenate(right[one])
+        weight_N = clip_weights(supernet, label_N[: len(loss_N)])
+        return loss_N * weight_N, right_N * weight_N
+
+    with closing(supernet.held_out_views()) as loader:
+        views = loader.views_batches()
+        for number in range(rounds):
+            show("race", number, rounds)
+            labels: list[int] = []
+            loss_KN, right_KN = judge.judge(noting(islice(views, until - seen), labels), alive)
+            for one, loss, answers in zip(alive, loss_KN, right_KN):
+                losses[one].append(loss)
+                right[one].append(answers)
+            label_N = np.concatenate([label_N, gathered_labels(labels)])
+            mean = {one: float(joined(one)[0].mean()) for one in alive}
+            alive.sort(key=mean.__getitem__)  # equal ones stay in the strategy's order
+            if until == available:
+                break
+            better = -(-len(alive) // 2)
+            alive, lost = alive[:better], alive[better:] + lost
+            seen, until = until, min(available, 2 * until)
+            if len(alive) == 1:
+                break
     show("race", rounds, rounds)
-    return [(one, np.concatenate(losses[one]), np.concatenate(right[one])) for one in alive + lost]
+    return [(one, *joined(one)) for one in alive + lost]
+
+
+def noting(batches: Iterable[Batch], labels: list[int]) -> Iterator[Batch]:
+    """Yield batches, and add the labels of their clips to `labels`."""
+    for batch in batches:
+        labels.extend(batch.y.tolist())
+        yield batch
+
+
+def gathered_labels(labels: Sequence[int]) -> NDArray[np.int64]:
+    """Return the labels of all workers' clips, (N,), in the order of `Judge.judge`."""
+    return np.asarray(_gathered([[torch.tensor(labels, dtype=torch.float64)]])[0], np.int64)
+
+
+def clip_weights(supernet: Supernet, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weights of clips (N,): alike, or of a balanced search such that each class counts as any other."""
+    return class_weights(label_N) if supernet.settings.balance else np.ones(len(label_N))
 
 
 def passed_clips(settings: ChoiceSettings, held_out: float = math.inf, val: float = math.inf) -> int:
@@ -315,13 +342,12 @@ def _against_random(
         with closing(supernet.validation(videos)) as loader:
             for done, batch in enumerate(loader.views_batches()):
                 show("against random ones", done, total)
-                labels.extend(batch.y.tolist())
                 yield batch
 
-    loss_KN, right_KN = judge.judge(counted(), range(len(judge.archs)))
+    loss_KN, right_KN = judge.judge(noting(counted(), labels), range(len(judge.archs)))
     show("against random ones", total, total)
-    (label_N,) = _gathered([[torch.tensor(labels, dtype=torch.float64)]]).astype(np.int64)
-    weight_N = class_weights(label_N) if supernet.settings.balance else np.ones(len(label_N))
+    label_N = gathered_labels(labels)
+    weight_N = clip_weights(supernet, label_N)
     loss_KN = loss_KN * weight_N
     judged = [_judged(*one) for one in zip(judge.archs, loss_KN, right_KN * weight_N)]
     low, high = interval_of_percentile(loss_KN, np.random.default_rng((*b"interval", supernet.settings.seed)))

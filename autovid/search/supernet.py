@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from autovid import distributed
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, FrameCache, VideoSet, hold_out
+from autovid.data.index import Video
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
@@ -78,6 +79,7 @@ class Supernet:
         self.choice = settings.choice or ChoiceSettings()
         parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
         labels = [video.label for video in parts[HELD_OUT]]
+        self._held_out_videos, self._root = parts[HELD_OUT], videos.root
         self.held_out = len(labels)  # clips
         self.chance = Chance.of(labels, self.classes, balanced=settings.balance)
         self._loaders = [
@@ -215,9 +217,21 @@ class Supernet:
         some, most = videos.val, self.choice.val_clips
         if len(some) > most:
             some, _ = hold_out(some, 1 - most / len(some), self.settings.seed, by_file=False)
+        return self._views(some)
+
+    def held_out_views(self) -> ClipLoader:
+        """Open the centre views of the held-out videos, in a random order that is always the same.
+
+        Networks are judged by these views: random crops of few videos say less (docs/research.md).
+        """
+        order = np.random.default_rng((*b"views", self.settings.seed)).permutation(len(self._held_out_videos))
+        return self._views([self._held_out_videos[place] for place in order])
+
+    def _views(self, videos: Sequence[Video]) -> ClipLoader:
+        """Open centre views; a batch of all workers together has as many clips as that of an update."""
         return ClipLoader(
-            some, videos.root, self._clip, batch=self.settings.batch, train=False, workers=self._workers,
-            shard=(distributed.rank(), distributed.size()), cache=self._cache,
+            videos, self._root, self._clip, batch=max(1, self.settings.batch // distributed.size()), train=False,
+            workers=self._workers, shard=(distributed.rank(), distributed.size()), cache=self._cache,
         )  # fmt: skip
 
     def _judge(self, x: Tensor, y: Tensor, arch: Architecture) -> Tensor:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,11 @@ from autovid.kernels import machine
 from autovid.kernels.compute import Compute
 from autovid.run import Progress
 from autovid.search import Constraint, Searched, derive
-from autovid.search.choice import Judge
+from autovid.search.choice import Judge, clip_weights, gathered_labels, noting
 from autovid.search.constraints import PartConstraint, final_constraints, whole_constraints
 from autovid.search.problem import Choices, whole_problem
 from autovid.search.strategy import Strategy, make_strategy
-from autovid.search.supernet import HELD_OUT, Supernet
+from autovid.search.supernet import Supernet
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, SearchSpace
 from autovid.train.inherited import SupernetWeights
@@ -215,7 +215,7 @@ def judge(
         front.not_scored = "outside the ranges that the supernet was trained in"
     if not inside.any():
         return
-    frames = choose_cache("auto", videos.train, videos.root)
+    frames = choose_cache("auto", videos.train, videos.root, say=lambda _: None)
     with (
         frames or nullcontext(),
         machine.threads(settings.threads),
@@ -230,23 +230,25 @@ def judge(
 
 def _losses(supernet: Supernet, space: SearchSpace, choices: Choices, progress: Progress | None) -> NDArray[np.float64]:
     """Return the losses in nats on held-out clips, (K, N)."""
-    count = -(-min(supernet.held_out, CLIPS) // supernet.settings.batch)
+    count, labels = -(-min(supernet.held_out, CLIPS) // supernet.settings.batch), list[int]()
     status = f"{len(choices)} candidates on held-out clips"
 
     def counted() -> Iterator[Batch]:
-        for done, batch in enumerate(supernet.batches(HELD_OUT, 0, count), 1):
-            yield batch
-            if progress is not None:
-                progress.update(done, status, {})
+        with closing(supernet.held_out_views()) as loader:
+            for done, batch in enumerate(islice(loader.views_batches(), count), 1):
+                yield batch
+                if progress is not None:
+                    progress.update(done, status, {})
 
     if progress is not None:
         progress.start(count, 0, status)
     try:
-        loss_KN, _ = Judge(supernet, space, choices, supernet.choice.calibration).judge(counted(), range(len(choices)))
+        judge = Judge(supernet, space, choices, supernet.choice.calibration)
+        loss_KN, _ = judge.judge(noting(counted(), labels), range(len(choices)))
     finally:
         if progress is not None:
             progress.close()
-    return loss_KN[:, : supernet.held_out]  # a last batch is filled up with clips seen
+    return loss_KN * clip_weights(supernet, gathered_labels(labels))
 
 
 def take_best(front: Front, n: int) -> None:

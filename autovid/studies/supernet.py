@@ -126,7 +126,7 @@ def choose_again(
             raise
         return f"not scored: {error}"
     compute = Compute(device, RunDirectory.open(path).config.get("precision", "auto"))
-    frames = choose_cache("auto", (*videos.train, *videos.val), videos.root)
+    frames = choose_cache("auto", (*videos.train, *videos.val), videos.root, say=lambda _: None)
     with (
         frames or nullcontext(),
         threads(settings.threads),

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autovid.kernels.chosen import Kernels, current_kernels, use_kernels
 from autovid.kernels.maps import MACS, PIXELS, pointwise_conv3d
-from autovid.layers.convolutions import channels_last
+from autovid.layers.convolutions import FrameConv, channels_last
 
 
 @pytest.fixture(params=[(1, "product"), (1, "images"), (2, "product")], ids=str, autouse=True)
@@ -111,3 +111,13 @@ def test_counters_and_tracers_see_its_operations() -> None:
     traced = torch.jit.trace(lambda x: pointwise_conv3d(x, weight, (1, 2, 2)), (x,), check_trace=False)
     assert "aten::_convolution" in str(traced.graph)
     assert "aten::slice" not in str(traced.graph)
+
+
+def test_few_frames_keep_the_layout_and_leave_an_exported_batch_free() -> None:
+    conv = FrameConv(64, 96, 1, bias=False, frame_stride=2)
+    x = torch.randn(2, 64, 4, 14, 14).contiguous(memory_format=torch.channels_last_3d)
+    out = conv(x)
+    assert out.is_contiguous(memory_format=torch.channels_last_3d)
+    assert distance(out, F.conv3d(x, conv.weight.unsqueeze(2), stride=(2, 1, 1))) < room(64)
+    program = torch.export.export(conv, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert program.module()(x[:1]).shape == (1, 96, 2, 14, 14)

@@ -155,6 +155,16 @@ def test_the_smallest_choice_is_planned_as_long_as_it_takes() -> None:
     assert time_of(plan, slow, 58, 96) <= enough + 1 - 5.0
 
 
+@pytest.mark.parametrize("strategy", ["evolution", "random", "parsec"])
+@pytest.mark.parametrize("rates", [Rates((0.5,) * 4, 0.05), Rates((0.02, 0.05, 0.05, 0.05), 0.001)])
+def test_the_time_that_a_refusal_names_is_enough(strategy: str, rates: Rates) -> None:
+    options = {"architectures": 16} if strategy == "random" else {}
+    usual = settings_for(SPACE, proxy=True, videos=20_000, strategy=strategy, options=options)
+    with pytest.raises(ConfigError, match=r"give \d+ s or more") as refused:
+        plan_budget(usual, rates, 4.0, 3.0, 4000, 2000)
+    plan_budget(usual, rates, float(str(refused.value).partition("give ")[2].split()[0]), 3.0, 4000, 2000)
+
+
 def time_of(plan: Any, rates: Rates, held_out: float, val: float) -> float:
     """The seconds of a plan: updates, rounds and the choice."""
     updates = sum(part.steps for part in plan.parts) * LONGER * rates.update(plan.parts)
@@ -178,7 +188,7 @@ def test_rounds_after_the_updates_are_planned(strategy: str) -> None:
 def test_what_a_budget_plans_is_not_given(given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for length in ([], ["--budget", "5m"]):
         assert main(["search", "--space", "tiny", *length, *given, "-o", str(tmp_path / "run")]) == 2
-        assert "--budget plans --alpha-every and --set choice.KEY" in capsys.readouterr().err
+        assert "plans --alpha-every and --set choice.KEY" in capsys.readouterr().err
 
 
 def test_a_choice_is_as_large_as_it_may_be() -> None:

@@ -2,7 +2,9 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -86,23 +88,31 @@ class Planted:
     def batches_of(self, part: int) -> int:
         return self.count
 
-    def batches(self, part: int, first: int, last: int) -> tuple[int, int]:
-        return first, last
+    def held_out_views(self) -> "Planted":
+        return self
 
-    def judge(self, batches: tuple[int, int], numbers: list[int]) -> tuple[Any, Any]:
-        first, last = batches
-        self.asked.append((len(numbers), last - first))
+    def views_batches(self) -> Iterator[Any]:
+        for number in range(self.count):
+            size = min(ChoiceBatch.batch, self.held_out - number * ChoiceBatch.batch)
+            yield SimpleNamespace(number=number, y=torch.arange(size) % 3)
+
+    def close(self) -> None:
+        pass
+
+    def judge(self, batches: Iterator[Any], numbers: list[int]) -> tuple[Any, Any]:
+        seen = [(batch.number, len(batch.y)) for batch in batches]
+        self.asked.append((len(numbers), len(seen)))
         rows = [
-            self.archs[n] + self.noise * np.random.default_rng((n, b)).standard_normal(ChoiceBatch.batch)
+            self.archs[n] + self.noise * np.random.default_rng((n, b)).standard_normal(size)
             for n in numbers
-            for b in range(first, last)
+            for b, size in seen
         ]
-        loss = np.reshape(rows, (len(numbers), -1))
+        loss = np.concatenate(rows).reshape(len(numbers), -1)
         return loss, loss < 0
 
 
 class ChoiceBatch:
-    batch = 16
+    batch, balance = 16, False
 
 
 def test_a_race_halves_its_field_and_doubles_its_clips_and_finds_the_best() -> None:
@@ -123,7 +133,7 @@ def test_a_race_ends_with_its_clips() -> None:
     ranked = race(judge, 32, lambda *shown: None)
     assert [number for number, *_ in ranked] == [0, 2, 1, 3]
     assert judge.asked == [(4, 2), (2, 1)]
-    assert len(ranked[0][1]) == 41  # of 48 clips in three batches seven were there before
+    assert len(ranked[0][1]) == 41
 
 
 def test_a_percentile_counts_equal_ones_half() -> None:
@@ -310,7 +320,7 @@ def test_the_clips_that_pass_are_counted(
     monkeypatch.setattr(supernet, "logits", counted)
     problem = whole_problem(SPACE, ())
     choose(supernet, make_strategy("parsec", problem, {}), problem, videos)
-    assert sum(passed) == passed_clips(settings, 4 * supernet.batches_of(HELD_OUT), val)
+    assert sum(passed) == passed_clips(settings, supernet.held_out, val)
 
 
 def test_what_a_supernet_at_chance_prefers_is_no_evidence() -> None:

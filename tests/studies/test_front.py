@@ -23,7 +23,7 @@ from autovid.search.chance import Evidence
 from autovid.search.choice import Judge
 from autovid.search.derivation import Searched
 from autovid.search.strategy import ScoredArchitectures
-from autovid.search.supernet import HELD_OUT, Supernet
+from autovid.search.supernet import Supernet
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, load_architecture, load_space
 from autovid.studies import front as front_module
@@ -162,8 +162,7 @@ def test_the_smallest_loss_on_held_out_clips_is_taken(run: Path, searched: Searc
     with closing(Supernet(SPACE, videos, searched.settings, compute, 0, None)) as supernet:
         supernet.net.load_state_dict(weights.net.state_dict())
         judged = Judge(supernet, SPACE, SPACE.index([entry.arch for entry in front.candidates[:2]]), 128)
-        loss_KN, _ = judged.judge(supernet.batches(HELD_OUT, 0, supernet.batches_of(HELD_OUT)), range(2))
-        loss_KN = loss_KN[:, : supernet.held_out]
+        loss_KN, _ = judged.judge(supernet.held_out_views().views_batches(), range(2))
     assert [losses[entry.arch.hash] for entry in front.candidates[:2]] == pytest.approx(loss_KN.mean(1).tolist())
     assert front.clips == loss_KN.shape[1]
     for entry in front.entries:
