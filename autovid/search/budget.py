@@ -147,7 +147,7 @@ def plan_budget(
     each, fewest = LONGER * rates.update(settings.parts), FEWEST * sum(part.steps > 0 for part in settings.parts)
 
     def planned(left: float) -> tuple[SearchSettings, ChoiceSettings, float]:
-        """Return settings with the rounds of so many seconds, their choice, and the updates that these leave time for."""
+        """Return the settings and the choice of so many seconds, and the updates that these leave time for."""
         choice = choice_within(CHOOSING * left / rates.clip, held_out=held_out, val=val)
         choosing = passed_clips(choice, held_out, val) * rates.clip
         with_rounds, scoring = _with_rounds(settings, ROUNDS * left, rates.clip, held_out)
