@@ -66,9 +66,9 @@ class Trained:
     data: str = ""
     is_best: bool = True
 
-    def has_learned(self, data: str, fingerprint: str) -> bool:
-        """Return True for the data set of its training, of any split. Two folders may be alike but for their names."""
-        return (data, fingerprint) == (self.data, self.fingerprint)
+    def has_learned(self, fingerprint: str) -> bool:
+        """Return True for the data set of its training, of any split, whatever its name is now."""
+        return fingerprint == self.fingerprint
 
     @property
     def multi_label(self) -> bool:
