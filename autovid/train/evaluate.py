@@ -205,8 +205,8 @@ def faults_file(trained: Trained, videos: VideoSet) -> Path:
 
 
 def _other(trained: Trained, data: str, fingerprint: str) -> str:
-    """Return a suffix for videos that are not those of the training; else nothing. Folders may differ in name alone."""
-    if (data, fingerprint) == (trained.data, trained.fingerprint):
+    """Return a suffix for videos that are not those of the training, as far as it has recorded them; else nothing."""
+    if not trained.fingerprint or (data, fingerprint) == (trained.data, trained.fingerprint):
         return ""
     name = re.sub(r"[^\w.+-]", "_", data)[:80]
     return f"-on-{name}-{fingerprint[:8]}"
