@@ -47,10 +47,11 @@ def announce_search(
     beta = "beta has no effect, and " if takes(settings.strategy, "beta") else ""
     no_range = f"no range asked for: {beta}what is found may cost anything"
     ranges = f"range {', '.join(texts)} at {reference.frames} x {reference.crop}²" if texts else no_range
+    classes, train = len(videos.classes), len(videos.train)
     plan = (
         f"space {space.name} ({len(space.decisions)} decisions, "
         f"{rough(space.size)} architectures) · {ranges} · data {videos.name} "
-        f"({len(videos.classes)} classes, {len(videos.train)} videos) · {settings.steps} steps · {out}"
+        f"({classes} class{'es' * (classes != 1)}, {train} video{'s' * (train != 1)}) · {settings.steps} steps · {out}"
     )
     console.print(f"[bold]autovid search[/] · {escape(plan)}", highlight=False)
     if note := part_ranges_note(constraints):

@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> None:
         f"{evaluation.decoded} of {evaluation.videos} videos of {evaluation.data}, split {evaluation.split}"
         f"{accuracy_lines.of_classes(evaluation)}; "
         f"{evaluation.views}: {evaluation.views_per_video} view{'s' * (evaluation.views_per_video > 1)} a video, "
-        f"{evaluation.frames} frames of {evaluation.crop}x{evaluation.crop}"
+        f"{evaluation.frames} frame{'s' * (evaluation.frames > 1)} of {evaluation.crop}x{evaluation.crop}"
     )
-    if args.split in ("train", "all") and trained.has_learned(videos.name, videos.fingerprint):
+    if args.split in ("train", "all") and trained.has_learned(videos.fingerprint):
         print(
             f"the network has learned from {len(videos.train)} of these videos: on others its accuracy is likely lower"
         )

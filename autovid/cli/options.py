@@ -294,7 +294,10 @@ def own_words() -> list[str]:
 
 
 def without_secrets(word: str) -> str:
-    """Return a word of a command, such as `data=ADDRESS`, with every address in it as `public` has it."""
+    """Return a word of a command, such as `data=ADDRESS`, with every address in it as `public` has it.
+
+    Of an address that cannot be taken apart only the protocol is left.
+    """
     from autovid.data.remote import ADDRESS, public
 
     pieces = re.split(rf"(?<=[\s,\"'\[])(?={ADDRESS.pattern})", word)  # several addresses in one word
@@ -302,7 +305,11 @@ def without_secrets(word: str) -> str:
         if found := ADDRESS.search(piece):
             address = piece[found.start() :].rstrip(" ,\"']}")
             if {"@", "?", "#"} & set(address):
-                pieces[place] = piece.replace(address, public(address))
+                try:
+                    shown = public(address)
+                except ValueError:
+                    shown = f"{found.group()}…"
+                pieces[place] = piece.replace(address, shown)
     return "".join(pieces)
 
 

@@ -147,14 +147,21 @@ def _score(evaluation: dict[str, Any]) -> float:
     return float(evaluation.get("mean_ap", evaluation["top1"]))
 
 
+def _checkpoints(path: Path) -> dict[int, Path]:
+    """Return the folders of checkpoints by their steps, the newest first (autovid.run.directory, which needs torch)."""
+    folders = path.glob("checkpoints/step-*")
+    steps = {int(folder.name[5:]): folder for folder in folders if re.fullmatch(r"step-\d{6,}", folder.name)}
+    return dict(sorted(steps.items(), reverse=True))
+
+
 def _best(path: Path) -> int | None:
     """Return the step of the best checkpoint as the newest one knows it, or of the newest; None without any."""
-    steps = {int(folder.name[5:]): folder for folder in path.glob("checkpoints/step-*")}
-    for _, folder in sorted(steps.items(), reverse=True):
+    checkpoints = _checkpoints(path)
+    for folder in checkpoints.values():
         with contextlib.suppress(OSError, ValueError):
             if (best := json.loads((folder / "manifest.json").read_text()).get("best")) is not None:
                 return int(best)
-    return max(steps, default=None)
+    return next(iter(checkpoints), None)
 
 
 def _log(path: Path) -> str:
@@ -250,6 +257,6 @@ def _next(path: Path, config: dict[str, Any], kind: str, state: str, log: str) -
 def _source(path: Path) -> str:
     """Return the videos of a run, as its newest checkpoint has them."""
     with contextlib.suppress(OSError, ValueError):
-        files = sorted(path.glob("checkpoints/step-*/state.json"))
-        return str(json.loads(files[-1].read_text()).get("source", "synthetic")) if files else "synthetic"
+        files = [file for folder in _checkpoints(path).values() if (file := folder / "state.json").is_file()]
+        return str(json.loads(files[0].read_text()).get("source", "synthetic")) if files else "synthetic"
     return "synthetic"

@@ -142,19 +142,22 @@ def _show_rest(args: argparse.Namespace, path: Path) -> None:
     from autovid.run import RunDirectory
     from autovid.train import find_model
     from autovid.train.experiment import Start
+    from autovid.train.train import check_beginning
     from autovid.train.trained import describe_state, is_finished, prolonged_recipe, recorded_recipe, recorded_source
 
     run, machine = RunDirectory.open(path), training.read_hardware(args)
     recipe = prolonged_recipe(run, args.epochs)
     videos, _ = training.open_data(args.data or recorded_source(run), recipe.seed)
     last = run.latest()
-    assert last is not None  # it has a source
-    start = Start(f"its own checkpoint after step {last.step:,}", str(path))
+    if last is None:
+        check_beginning(run)
+    start = Start(f"its own checkpoint after step {last.step:,}", str(path)) if last is not None else None
     experiment = training.plain_experiment(f"train {path} further", recipe, start)
     job = training.TrainingJob(find_model(path), recipe, experiment, path.name)
     print(describe_state(path))
-    ended = is_finished(run.config, last) and recipe == recorded_recipe(run.config)  # by its patience, too
-    done = recipe.steps(len(videos.train)) if ended else last.step
+    done = 0 if last is None else last.step
+    if last is not None and is_finished(run.config, last) and recipe == recorded_recipe(run.config):
+        done = recipe.steps(len(videos.train))  # ended by its patience, too
     training.show_plan(job.on(args.workers_of_run), videos, args.device, machine, done)
 
 

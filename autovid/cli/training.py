@@ -138,7 +138,7 @@ def recipe_from(
     if name == "proxy":
         more = "--data and --recipe full" if args.data in (None, SYNTHETIC) else "--recipe full"
         text = (
-            f"This is a PROXY training: {recipe.length} at {recipe.frames} frames of "
+            f"This is a PROXY training: {recipe.length} at {recipe.frames} frame{'s' * (recipe.frames != 1)} of "
             f"{recipe.crop}x{recipe.crop}, to fit a machine without a GPU. The whole recipe: {more}."
         )
         Console().print(text, style="yellow", highlight=False)

@@ -112,7 +112,7 @@ def evaluate(
     with contextlib.closing(meter), shown.of_phases() as show:
         net, doing = trained.program or folded(trained.net), f"evaluating, {views} views"
         measured = meter.measure(net, lambda done, total: show(doing, done, total))
-    same_videos = split == "val" and trained.has_learned(videos.name, videos.fingerprint)
+    same_videos = split == "val" and trained.has_learned(videos.fingerprint)
     evaluation = Evaluation(
         architecture=trained.model.hash,
         step=trained.step,
@@ -205,8 +205,8 @@ def faults_file(trained: Trained, videos: VideoSet) -> Path:
 
 
 def _other(trained: Trained, data: str, fingerprint: str) -> str:
-    """Return a suffix for videos that are not those of the training; else nothing."""
-    if trained.has_learned(data, fingerprint):
+    """Return a suffix for videos that are not those of the training, as far as it has recorded them; else nothing."""
+    if not trained.fingerprint or (data, fingerprint) == (trained.data, trained.fingerprint):
         return ""
     name = re.sub(r"[^\w.+-]", "_", data)[:80]
     return f"-on-{name}-{fingerprint[:8]}"

@@ -124,7 +124,7 @@ def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: Vide
         f"cost     {cost.cost.macs / 1e9:.4g} GFLOPs a clip, {cost.cost.params / 1e6:.2f} M parameters",
         f"         {cost.convention}",
         f"data     {_data(experiment, videos)}",
-        f"steps    {steps:,}: {recipe.length} of {train:,} videos, {recipe.batch} clips a step",
+        f"steps    {steps:,}: {recipe.length} of {train:,} video{'s' * (train != 1)}, {_clips(recipe)} a step",
         f"batch    {_batch(recipe, experiment.workers)}",
         f"memory   about {gib(round(memory))} a worker in {recipe.precision if half else 'fp32'}: weights, "
         f"gradients, momentum, {clips} x {kept / 2**20:.0f} MiB that autograd keeps",
@@ -172,7 +172,7 @@ def training_cost(model: Model, recipe: Recipe, classes: int) -> TrainingCost:
     prepare(net, recipe)
     clip = recipe.clip(net.clip)
     how = f"{clip.stride} frames apart" if clip.sampling == "dense" else "spread over the video"
-    text = f"{clip.frames} frames of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
+    text = f"{clip.frames} frame{'s' * (clip.frames != 1)} of {clip.crop}x{clip.crop}, {how}; {_cut(recipe)}"
     return TrainingCost(count(net, clip), count_memory(net, clip), text, convention(Reference.of(clip, classes)))
 
 
@@ -217,15 +217,21 @@ def _data(experiment: Experiment, videos: VideoSet | None) -> str:
     known = experiment.dataset
     if videos is None:
         return f"none given yet; {known}"
-    text = f"{videos.name}: {len(videos.classes)} classes, {len(videos.train):,} videos, {len(videos.val):,} in val"
+    classes, train = len(videos.classes), len(videos.train)
+    text = f"{videos.name}: {classes} class{'es' * (classes != 1)}, {train:,} video{'s' * (train != 1)}"
+    text += f", {len(videos.val):,} in val"
     text += ", held out of those to train on" if videos.held_out else ""
-    same = known.classes in (0, len(videos.classes))  # 0: no paper says anything
+    same = known.classes in (0, classes)  # 0: no paper says anything
     return text if same else f"{text} ({known.name} has {known.classes} classes)"
+
+
+def _clips(recipe: Recipe) -> str:
+    return f"{recipe.batch} clip{'s' * (recipe.batch != 1)}"
 
 
 def _batch(recipe: Recipe, workers: int) -> str:
     each = recipe.batch // workers
-    text = f"{recipe.batch} clips = {workers} x {each}" if workers > 1 else f"{recipe.batch} clips in one process"
+    text = _clips(recipe) + (f" = {workers} x {each}" if workers > 1 else " in one process")
     text += f", in {recipe.accumulate} parts of {each // recipe.accumulate}" if recipe.accumulate > 1 else ""
     return text + (f"; a norm sees {recipe.norm_clips(workers)} of them" if workers * recipe.accumulate > 1 else "")
 

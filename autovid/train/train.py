@@ -102,11 +102,6 @@ def resume_training(
     schedule of so many epochs. config.yaml records that. Raises what `train_model` raises.
     """
     config, model, info = distributed.broadcast_from_rank0(lambda: _recorded(out))
-    if info is None and (other := {"weights", "teacher"} & config.keys()):
-        raise RunError(
-            f"{out} has no checkpoint yet, and its training needs {min(other)}: go on with the command that began it, "
-            f"which is in {out / 'log.txt'}"
-        )
     teacher = _recorded_teacher(config, info or {})
     recipe = recorded_recipe(config)
     model = _as_built(model, videos, recipe)
@@ -117,10 +112,21 @@ def resume_training(
     return training.run((), True, resume_command, epochs)
 
 
+def check_beginning(run: RunDirectory) -> None:
+    """Raise RunError where a training without a checkpoint needs more than its directory has."""
+    if other := {"weights", "teacher"} & run.config.keys():
+        raise RunError(
+            f"{run.path} has no checkpoint yet, and its training needs {min(other)}: go on with the command that began "
+            f"it, which is in {run.path / 'log.txt'}"
+        )
+
+
 def _recorded(out: Path) -> tuple[dict[str, Any], Model, dict[str, Any] | None]:
     """Return the config.yaml and the network of a training, and the facts of its last checkpoint, if it has one."""
     run = RunDirectory.open(out)
     last = run.latest()
+    if last is None:
+        check_beginning(run)
     return run.config, load_model(out / "architecture.yaml"), last.state.info if last else None
 
 

@@ -66,9 +66,9 @@ class Trained:
     data: str = ""
     is_best: bool = True
 
-    def has_learned(self, data: str, fingerprint: str) -> bool:
-        """Return True for the data set of its training, of any split. Two folders may be alike but for their names."""
-        return (data, fingerprint) == (self.data, self.fingerprint)
+    def has_learned(self, fingerprint: str) -> bool:
+        """Return True for the data set of its training, of any split, whatever its name is now."""
+        return fingerprint == self.fingerprint
 
     @property
     def multi_label(self) -> bool:
@@ -224,9 +224,10 @@ class RunsData(NamedTuple):
 def data_of_runs(places: Iterable[str | Path]) -> RunsData | None:
     """Return what the runs among `places` have learned from, or those whose architectures these are; None without one.
 
-    Raises DataError where that is not known, as of an earlier version, or not there, ConfigError where runs differ.
+    A search by a table has learned from none. Raises DataError where the videos are not known, as of an earlier
+    version, or not there, ConfigError where runs differ.
     """
-    runs = [run for place in places if (run := _run_of(place)) is not None]
+    runs = [run for place in places if (run := _run_of(place)) is not None and run.config.get("data")]
     known = [RunsData(run.path, _known(run), bool(run.config.get("settings", {}).get("proxy"))) for run in runs]
     if len({one.source for one in known}) > 1:
         text = ", ".join(f"{one.path} from {one.source}" for one in known)

@@ -201,7 +201,8 @@ class Transfer:
             ("of the file are not needed", self.extras),
         )
         notes += [f"{len(names)} {label}: {_some(names)}" for label, names in lists if names]
-        notes += [f"a new classifier of {self.net.classes} classes"] if self.new_head else []
+        classes = self.net.classes
+        notes += [f"a new classifier of {classes} class{'es' * (classes != 1)}"] if self.new_head else []
         return notes
 
 

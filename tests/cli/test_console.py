@@ -21,7 +21,7 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     announce_search(space, videos, settings_for(space, proxy=True, videos=1), "runs/[/b]")
     copyable(["where  runs/[/b]"])
     said = capsys.readouterr().out
-    assert "data [/data] (1 classes" in " ".join(said.split())
+    assert "data [/data] (1 class, 1 video)" in " ".join(said.split())
     assert said.count("runs/[/b]") == 3
     assert "watch  tensorboard --logdir 'runs/[/b]'\n" in said
 

@@ -89,3 +89,37 @@ def test_a_search_of_the_embedded_set_is_followed_by_it(tmp_path: Path, capsys: 
     shown = capsys.readouterr().out
     assert "data     synthetic: 12 classes" in shown
     assert "has learned from" not in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "RUN"],
+        ["train", "RUN/architecture.yaml"],
+        ["compare", "RUN", "tsn_resnet18"],
+        ["random-baseline", "--searched", "RUN", "-n", "2"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_a_search_by_a_table_has_no_videos_and_is_followed_by_the_embedded_set(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    by_table = ["--score", "table:bench", "--flops", "0.0024832:0.0026368", "--steps", "1"]
+    assert main(["search", "--space", "bench", *by_table, "-o", str(run)]) == 0
+    capsys.readouterr()
+    assert main([*(word.replace("RUN", str(run)) for word in words), *CLIPS]) == 0
+    shown = capsys.readouterr().out
+    assert "synthetic" in shown
+    assert "has learned from" not in shown
+
+
+def test_videos_of_a_run_count_beside_a_search_that_has_none(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = searched(tmp_path / "run", str(videos))
+    config = {"settings": {"score": "table:bench"}}
+    with RunDirectory.create_or_resume(tmp_path / "table", config, kind="search") as other:
+        load_space("tiny").sample(1, seed=4)[0].save(other.path / "architecture.yaml")
+    assert main(["compare", str(tmp_path / "table"), str(run), *CLIPS]) == 0
+    assert f"data: {videos}, which {run} has learned from" in capsys.readouterr().out

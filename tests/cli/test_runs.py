@@ -123,6 +123,17 @@ def test_an_evaluation_of_a_checkpoint_that_is_no_longer_the_best_is_not_the_res
     assert rows_of(folder, capsys)["trained"]["top1"] == 99.0  # evaluation-center-step-3.json
 
 
+def test_copies_beside_the_checkpoints_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run, file in (("trained", '{"best": 3}'), ("searched", '{"source": "/other videos"}')):
+        copy = folder / run / "checkpoints" / "step-000009.damaged"
+        copy.mkdir()
+        for name in ("manifest.json", "state.json"):
+            (copy / name).write_text(file)
+    rows = rows_of(folder, capsys)
+    assert rows["trained"]["top1"] == 41.666
+    assert "--data '/my videos'" in rows["searched"]["next"]
+
+
 def several(folder: Path, kind: str, log: str = "") -> Path:
     """A sweep or a comparison of two trainings, which have come to 41.7 and 60 %."""
     names = ("network=a", "network=b")

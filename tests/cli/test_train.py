@@ -1,5 +1,6 @@
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,25 @@ def test_evaluate_prints_and_writes(trained: Path, views: str, capsys: pytest.Ca
     assert "12 of 12 videos" in shown
     assert "1 GFLOPs = 1e9 MACs" in shown
     assert (trained / f"evaluation-{views}.json").is_file()
+
+
+def test_the_plan_of_going_on_without_a_checkpoint_is_the_whole_training(
+    trained: Path, tiny_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --data, as the training itself would begin again; without, nothing knows the videos."""
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("step-*"))
+    words = ["train", str(run), "--resume", "--device", "cpu", "--dry-run"]
+    assert main([*words, "--data", str(tiny_videos)]) == 0
+    shown = capsys.readouterr().out
+    assert "a training of 1 epoch without a checkpoint yet" in shown
+    assert "steps    3: 1 epoch of 24 videos, 8 clips a step" in shown
+    assert "from scratch" in shown
+    assert "left" not in shown
+    assert main(words) == 5
+    assert "has no checkpoint yet, so only the command that began it can go on" in one_line(capsys)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text() + "weights: abc\n")
+    assert main([*words, "--data", str(tiny_videos)]) == 5
+    assert "its training needs weights: go on with the command that began it" in one_line(capsys)
 
 
 def test_evaluate_says_which_checkpoint_it_is_of_and_takes_a_test_split(

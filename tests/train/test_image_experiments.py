@@ -41,11 +41,11 @@ def test_it_trains_and_is_evaluated(name: str, indexes: dict[str, Path], tmp_pat
 @pytest.mark.parametrize(
     ("experiment", "name", "clips", "val"),
     [
-        ("resnet110_cifar100", "cifar100", "1 frames of 32x32, spread over the video; 4 pixels of black around it", 4),
+        ("resnet110_cifar100", "cifar100", "1 frame of 32x32, spread over the video; 4 pixels of black around it", 4),
         (
             "resnet50_imagenet_300",
             "imagenet",
-            "1 frames of 224x224, spread over the video; random crop of 8% to 100%",
+            "1 frame of 224x224, spread over the video; random crop of 8% to 100%",
             3,
         ),
     ],

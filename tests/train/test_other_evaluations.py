@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from autovid.export.source import find_source
 from autovid.report.runs import read_run
 from autovid.train import evaluate, open_trained
 from autovid.train.accuracy import Accuracy
-from autovid.train.evaluate import read_evaluation
+from autovid.train.evaluate import faults_file, file_of, read_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,19 @@ def test_other_videos_have_a_file_of_their_own(run: Path, few: VideoSet) -> None
 
 
 def test_a_folder_that_is_alike_but_for_its_name_is_another(run: Path, few: VideoSet) -> None:
-    """The fingerprint is of relative paths and labels, which synthetic folders share."""
+    """The fingerprint is of relative paths and labels, which synthetic folders share: the caution stays."""
     alike = msgspec.structs.replace(few, name="alike")
     assert alike.fingerprint == few.fingerprint
-    assert evaluate(open_trained(run, "cpu"), alike).validations == 0
+    assert evaluate(open_trained(run, "cpu"), alike).validations == 2
     assert len(list(run.glob("evaluation-center-on-alike-*.json"))) == 1
+
+
+def test_what_has_recorded_no_videos_knows_no_others(run: Path, few: VideoSet) -> None:
+    """As exported folders, and runs of old versions."""
+    unknown = replace(open_trained(run, "cpu"), data="", fingerprint="")
+    for one in (few, others(few)):
+        assert file_of(unknown, evaluate(unknown, one)) == run / "evaluation-center.json"
+        assert faults_file(unknown, one) == run / "faults.jsonl"
 
 
 def test_another_checkpoint_has_a_file_of_its_own(run: Path, few: VideoSet) -> None:
@@ -122,6 +131,11 @@ def test_accuracy_on_videos_that_it_has_learned_from_is_flagged(
         assert main([*words, "--split", split]) == 0
         shown = capsys.readouterr().out
         assert ("the network has learned from 24 of these videos: on others its accuracy is" in shown) == flagged
+    renamed = shutil.copytree(tiny_videos, tmp_path / "renamed")
+    assert main([*words, "--split", "train", "--data", str(renamed)]) == 0
+    shown = capsys.readouterr().out
+    assert "the network has learned from 24 of these videos" in shown
+    assert "evaluation-center-train-on-renamed-" in shown
     assert main([*words, "--split", "all", "--data", str(tiny_videos / "val")]) == 0
     shown = capsys.readouterr().out
     assert "has learned from" not in shown
