@@ -172,6 +172,8 @@ def test_a_video_is_no_list(tmp_path: Path) -> None:
         ("in\\c d.mp4", r"'in\\c d\.mp4' has backslashes; write it with /: in/c d\.mp4$"),
         ("C:\\sets\\new\\in\\c d.mp4", r"has backslashes; make it relative: in/c d\.mp4$"),
         ("C:\\sets\\gone.mp4", "has backslashes; make it relative, paths must stay inside {here}$"),
+        ("C:/sets/new/in/c d.mp4", r"is a path of Windows; make it relative: in/c d\.mp4$"),
+        ("C:gone.mp4", "is a path of Windows; make it relative, paths must stay inside {here}$"),
         ("{here}/in/c d.mp4", r"leaves the folder of the CSV file; make it relative: in/c d\.mp4$"),
         ("/elsewhere/gone.mp4", "; make it relative, paths must stay inside {here}$"),
         ("../a.mp4", "leaves the folder of the CSV file; paths must stay inside {here}$"),
@@ -185,9 +187,10 @@ def test_a_path_that_is_not_relative_gets_its_remedy(
         load(Path("."), f"b.mp4,run\n{listed.replace('{here}', str(tmp_path))},run\n")
 
 
-def test_a_name_may_have_a_backslash(tmp_path: Path) -> None:
-    (tmp_path / "x\\y.mp4").touch()
-    assert load(tmp_path, "x\\y.mp4,run\n").train == (Video("x\\y.mp4", 0),)
+def test_a_name_may_have_a_backslash_or_begin_like_a_drive(tmp_path: Path) -> None:
+    for name in ("x\\y.mp4", "x:y.mp4"):
+        (tmp_path / name).touch()
+        assert load(tmp_path, f"{name},run\n").train == (Video(name, 0),)
 
 
 def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:
