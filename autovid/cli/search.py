@@ -249,6 +249,7 @@ def _predict(plan: "SearchPlan", machine: "MachineProfile", precision: str) -> N
 
 def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
     """Return the search that the flags alone ask for; None after a dry run."""
+    from autovid.data.index import check_for_search
     from autovid.search import settings_for
     from autovid.search.budget import budget_of
     from autovid.search.plan import SearchPlan
@@ -285,6 +286,7 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
         settings = msgspec.structs.replace(settings, archs_per_update=several)
     settings = msgspec.structs.replace(settings, threads=args.threads)
     if args.dry_run:
+        check_for_search(videos, settings.held_out_fraction, seed)
         data, workers = videos.size, args.workers_of_run or 1
         about = f"search {space.name}"
         plan = SearchPlan(about, space, settings, constraints, str(data), data.classes, workers, budget)
@@ -295,6 +297,7 @@ def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:
 
 def _experiment(args: argparse.Namespace, loaded: "LoadedSearch") -> _Plan | None:
     """Return the search that an experiment asks for, with the flags on top; None after a dry run."""
+    from autovid.data.index import check_for_search
     from autovid.search.plan import SearchPlan
 
     seed = loaded.experiment.recipe.seed
@@ -303,6 +306,8 @@ def _experiment(args: argparse.Namespace, loaded: "LoadedSearch") -> _Plan | Non
     if args.dry_run:
         experiment, known = loaded.experiment, loaded.experiment.dataset if videos is None else videos.size
         data, planned = f"{'none given yet; ' if videos is None else ''}{known}", loaded.settings(known.train)
+        if videos is not None:
+            check_for_search(videos, planned.held_out_fraction, planned.seed)
         plan = SearchPlan(
             experiment.about, loaded.space, planned, loaded.constraints, data, known.classes, experiment.workers
         )

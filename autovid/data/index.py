@@ -6,7 +6,7 @@ An index is a CSV file; INDEX.about.json beside INDEX.csv holds what a CSV canno
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from autovid.fileio import explained, write_atomic
 
 SPLITS = ("train", "val", "test")
 MARK = ";"  # between the classes of a video that has several
+PARTS_TOGETHER = ", all parts of a file together"
 
 
 class Video(msgspec.Struct, frozen=True):
@@ -140,8 +141,8 @@ def check_classes(videos: VideoSet) -> None:
         )
 
 
-def check_for_search(videos: VideoSet) -> None:
-    """Raise DataError where a class has one training video: it cannot be both learned from and held out.
+def check_for_search(videos: VideoSet, fraction: float = 0.5, seed: int = 0) -> None:
+    """Raise DataError where a class would lack videos to learn from or, in `fraction` of all, held-out ones.
 
     A search compares architectures by top-1, which videos of several classes do not have.
     """
@@ -151,14 +152,32 @@ def check_for_search(videos: VideoSet) -> None:
             f"{videos.name}: videos have several classes, and a search takes videos of one; search on a set of these, "
             "then train the architecture on this one"
         )
+    parts = have_parts(videos.train)
     counts = Counter(label for _, label in {(video.path, video.label) for video in videos.train})
-    alone = [videos.classes[label] for label in sorted(counts) if counts[label] == 1]
-    if alone:
-        names = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+    if alone := [label for label in counts if counts[label] == 1]:
         raise DataError(
-            f"{videos.name}: a search needs two training videos of each class, since some are held out; "
-            f"{len(alone)} {'class has' if len(alone) == 1 else 'classes have'} one: {names}"
+            f"{videos.name}: a search needs two training {'files' if parts else 'videos'} of each class, since some "
+            f"are held out{PARTS_TOGETHER * parts}; {len(alone)} {'class has' if len(alone) == 1 else 'classes have'} "
+            f"one: {_named(videos, alone)}"
         )
+    held_out = {video.label for video in hold_out(videos.train, fraction, seed)[1]}
+    lacking = counts.keys() - held_out
+    if lacking and (parts or not held_out):
+        raise DataError(
+            f"{videos.name}: a search holds out {fraction:g} of the training videos{PARTS_TOGETHER * parts}, and none "
+            f"would be of {len(lacking)} of {len(counts)} classes: {_named(videos, lacking)}; give more files of "
+            "them, or a larger --held-out-fraction"
+        )
+
+
+def have_parts(videos: Sequence[Video]) -> bool:
+    """Return True if any file has several of the videos as its parts."""
+    return len({video.path for video in videos}) < len(videos)
+
+
+def _named(videos: VideoSet, labels: Iterable[int]) -> str:
+    names = [videos.classes[label] for label in sorted(labels)]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def hold_out(
@@ -167,7 +186,8 @@ def hold_out(
     """Return (the rest, what is held out): a random fraction of every class, of which one video stays in the rest.
 
     `least` are held out of every class that has more, whatever the fraction. `by_file`: all parts of a file go to one
-    side, as they look alike; a file counts for the class of its first part.
+    side, as they look alike; a file counts for the class of its first part. Where files have several parts, one of each
+    class with two files or more is held out at least, if that leaves some of every class.
     """
     files: dict[str | int, list[int]] = defaultdict(list)
     for i, video in enumerate(videos):
@@ -178,6 +198,17 @@ def hold_out(
     rng = np.random.default_rng((*b"split", 256, seed))
     left = Counter(video.label for video in videos)
     taken: set[int] = set()
+
+    def take(file: Sequence[int]) -> bool:
+        counts = Counter(videos[i].label for i in file)
+        if any(left[one] <= count for one, count in counts.items()):
+            return False
+        taken.update(file)
+        left.subtract(counts)
+        return True
+
+    parts = len(files) < len(videos)
+    least = max(least, int(parts))
     seen = 0
     for label in sorted(members):
         own = [members[label][i] for i in rng.permutation(len(members[label]))]
@@ -185,11 +216,11 @@ def hold_out(
         # Rounding what all classes so far should have given, not each class, makes the total right.
         quota = max(least * min(map(len, own)), int(seen * fraction + 0.5) - len(taken))
         for file in own:
-            counts = Counter(videos[i].label for i in file)
-            if len(file) <= 2 * quota and all(left[one] > count for one, count in counts.items()):
-                taken.update(file)
-                left -= counts
+            if len(file) <= 2 * quota and take(file):
                 quota -= len(file)
+    for label in sorted(left) if parts else ():  # the shortest file may have been one that had to stay
+        if not any(videos[i].label == label for i in taken):
+            any(map(take, sorted((f for f in files.values() if any(videos[i].label == label for i in f)), key=len)))
     rest = tuple(video for i, video in enumerate(videos) if i not in taken)
     return rest, tuple(videos[i] for i in sorted(taken))
 

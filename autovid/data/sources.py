@@ -247,16 +247,17 @@ def _row(where: str, root: Path, columns: Sequence[str], row: list[str]) -> List
 
 def _check_place(where: str, root: Path, listed: str) -> None:
     """Raise DataError for a path that leaves the root, or is one of Windows."""
-    windows = "\\" in listed and not os.path.lexists(root / listed)  # elsewhere a name may have a backslash
+    path, remedy = PureWindowsPath(listed), f"paths must stay inside {root.resolve()}"
+    windows = ("\\" in listed or path.drive) and not os.path.lexists(root / listed)  # elsewhere names may have both
     if not windows and not leaves(root, listed):
         return
-    path, remedy = PureWindowsPath(listed), f"paths must stay inside {root.resolve()}"
-    if windows or path.root:
+    if windows or path.anchor:
         ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
         found = next((end for end in ends if not leaves(root, end) and os.path.lexists(root / end)), "")
-        change = "make it relative" if path.root else "write it with /"
+        change = "make it relative" if path.anchor else "write it with /"
         remedy = f"{change}: {found}" if found else f"{change}, {remedy}"
-    why = "has backslashes" if windows else "leaves the folder of the CSV file"
+    why = "has backslashes" if "\\" in listed else "is a path of Windows"
+    why = why if windows else "leaves the folder of the CSV file"
     raise DataError(f"{where}: '{listed}' {why}; {remedy}")
 
 

@@ -228,7 +228,7 @@ def measure(
     A part with few of the updates is timed by one, so that measuring takes little of the time. With several `threads`,
     one thread is compared with all of them first, and the faster number is timed.
     """
-    check_for_search(videos)
+    check_for_search(videos, settings.held_out_fraction, settings.seed)
     supernet = Supernet(space, videos, settings, compute, workers, None, cache)
     rng, updates, passes = np.random.default_rng(settings.seed), [], []
     feasibility, total = Feasibility(space, constraints), sum(part.steps for part in settings.parts)

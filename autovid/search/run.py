@@ -70,7 +70,7 @@ def search(
     alike; the first writes, and all of them get what was found. Raises RunError when `out` is in use or holds another
     search.
     """
-    check_for_search(videos)
+    check_for_search(videos, settings.held_out_fraction, settings.seed)
     kept = str(cache or "off")
     norm_clips = settings.norm_clips(distributed.size())
     config = search_config(space, videos, settings, constraints)

@@ -60,7 +60,7 @@ class Deal(NamedTuple):
 class Supernet:
     """One network over a space: `learn` moves its weights, `score` judges architectures.
 
-    Satisfies `autovid.search.strategy.Evaluator`.
+    Satisfies `autovid.search.strategy.Evaluator`. `by_file`: the parts of a file are held out together.
     """
 
     def __init__(
@@ -72,12 +72,13 @@ class Supernet:
         workers: int,
         faults: FaultLog | None,
         cache: FrameCache | None = None,
+        by_file: bool = True,
     ) -> None:
         self.settings, self.compute, self.classes = settings, compute, len(videos.classes)
         self._clip = clip = Clip(settings.frames, settings.crop, settings.stride)
         self._workers, self._cache = workers, cache
         self.choice = settings.choice or ChoiceSettings()
-        parts = hold_out(videos.train, settings.held_out_fraction, settings.seed)
+        parts = hold_out(videos.train, settings.held_out_fraction, settings.seed, by_file=by_file)
         labels = [video.label for video in parts[HELD_OUT]]
         self._held_out_videos, self._root = parts[HELD_OUT], videos.root
         self.held_out = len(labels)  # clips

@@ -219,7 +219,7 @@ def judge(
     with (
         frames or nullcontext(),
         machine.threads(settings.threads),
-        closing(Supernet(space, videos, settings, compute, 0, None, frames)) as supernet,
+        closing(Supernet(space, videos, settings, compute, 0, None, frames, weights.by_file)) as supernet,
     ):
         supernet.net.load_state_dict(weights.net.state_dict())
         loss_KN = _losses(supernet, space, rows[inside], progress)

@@ -120,7 +120,8 @@ def choose_again(
     if reason := _outside(constraints, searched):
         return reason
     try:
-        videos = open_supernet_weights(path).open_videos(data)
+        weights = open_supernet_weights(path)
+        videos = weights.open_videos(data)
     except DataError as error:
         if data is not None:
             raise
@@ -130,7 +131,7 @@ def choose_again(
     with (
         frames or nullcontext(),
         threads(settings.threads),
-        closing(Supernet(searched.space, videos, settings, compute, 0, None, frames)) as supernet,
+        closing(Supernet(searched.space, videos, settings, compute, 0, None, frames, weights.by_file)) as supernet,
     ):
         latest = RunDirectory.open(path).latest()
         assert latest is not None  # else there was nothing to read

@@ -18,6 +18,8 @@ from autovid.clip import Clip
 from autovid.costs import convention
 from autovid.costs.count import count
 from autovid.data import FaultLog, FrameCache, Video, VideoSet
+from autovid.data.index import check_classes as check_two_classes
+from autovid.data.index import have_parts
 from autovid.data.lists import csv_text
 from autovid.data.views import views_name, views_of
 from autovid.errors import ConfigError, DataError
@@ -243,8 +245,17 @@ def split_of(videos: VideoSet, split: str) -> tuple[Video, ...]:
     chosen: tuple[Video, ...] = videos.videos if split == "all" else getattr(videos, split)
     if not chosen:
         file = Path(str(videos.root)) / f"{videos.name}.csv"
-        raise DataError(
-            f"{file if file.is_file() else videos.root}: no videos in its split {split}; give each class some in the "
-            "column split, or, to hold out one video in five, leave that column out (two videos of a class are needed)"
-        )
+        remedy = f"give each class some, in a column split of a CSV file or in a folder {split}/"
+        if split == "val":
+            unit = "files" if have_parts(videos.train) else "videos"
+            remedy += f", or more to hold out one in five (two {unit} of a class are needed"
+            remedy += ", as parts of one file are held out together)" if unit == "files" else ")"
+        raise DataError(f"{file if file.is_file() else videos.root}: no videos in its split {split}; {remedy}")
     return chosen
+
+
+def check_for_training(videos: VideoSet) -> None:
+    """Raise DataError where there is nothing to learn, or nothing to validate by."""
+    check_two_classes(videos)
+    for split in ("train", "val"):
+        split_of(videos, split)

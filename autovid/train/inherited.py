@@ -46,6 +46,11 @@ class SupernetWeights:
         """The clip that it has learned from."""
         return clip_of(self.searched.settings)
 
+    @property
+    def by_file(self) -> bool:
+        """True if the parts of a file were held out together, as no search of before did, nor records that it did."""
+        return "held_out" in self.config
+
     def network(self, arch: Architecture) -> SearchNetwork:
         """Build an architecture of the space with its part of the weights."""
         torch.manual_seed(0)

@@ -26,6 +26,7 @@ from autovid.measure import StepMemory, gib
 from autovid.models import Model, Network, NetworkSpec, build, build_network
 from autovid.run.progress import long_duration
 from autovid.space.schema import Reference
+from autovid.train.evaluate import check_for_training
 from autovid.train.experiment import Experiment
 from autovid.train.recipe import Recipe, view_crop
 from autovid.train.task import prepare
@@ -107,7 +108,12 @@ class TrainingCost(NamedTuple):
 
 
 def make_plan(model: Model, recipe: Recipe, experiment: Experiment, videos: VideoSet | None) -> str:
-    """Write the plan of an experiment; without `videos` for the data set as the paper has it. Raises ConfigError."""
+    """Write the plan of an experiment; without `videos` for the data set as the paper has it.
+
+    Raises ConfigError, DataError.
+    """
+    if videos is not None:
+        check_for_training(videos)
     train = experiment.dataset.train if videos is None else len(videos.train)
     classes = experiment.dataset.classes if videos is None else len(videos.classes)
     cost = training_cost(model, recipe, classes)

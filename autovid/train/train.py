@@ -17,7 +17,6 @@ import torch
 
 from autovid import distributed
 from autovid.data import ClipLoader, FaultLog, FrameCache, VideoSet
-from autovid.data.index import check_classes
 from autovid.errors import ConfigError, RunError
 from autovid.fileio import digest
 from autovid.kernels.compute import Compute
@@ -26,7 +25,7 @@ from autovid.models.builder import inherit_weights
 from autovid.run import Progress, RunDirectory, derive_seed, run_task, shared_run, write_atomic
 from autovid.run.directory import VERSIONS
 from autovid.train.accuracy import Validation, ValMeter, held_out_note
-from autovid.train.evaluate import Evaluation, evaluate, read_evaluation, split_of
+from autovid.train.evaluate import Evaluation, check_for_training, evaluate, read_evaluation
 from autovid.train.plan import step_memory
 from autovid.train.recipe import Recipe
 from autovid.train.task import Teacher, TrainingTask, prepare
@@ -142,9 +141,7 @@ def _recorded_teacher(config: dict[str, Any], info: dict[str, Any]) -> Path | No
 
 def _as_built(model: Model, videos: VideoSet, recipe: Recipe) -> Model:
     """Return the network for the videos' classes and the recipe's clips. Raises ConfigError, DataError."""
-    check_classes(videos)
-    for split in ("train", "val"):
-        split_of(videos, split)
+    check_for_training(videos)
     recipe.check_length(recipe.steps(len(videos.train)))
     if isinstance(model, NetworkSpec):
         return model.changed(classes=len(videos.classes), frames=recipe.frames, crop=recipe.crop)

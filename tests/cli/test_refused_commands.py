@@ -125,6 +125,34 @@ def test_a_class_that_cannot_be_halved_is_named(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["train", "tsn_resnet18"],
+            r"list.csv: no videos in its split val; .*two files of a class are needed, as parts",
+        ),
+        (
+            TINY,
+            "list: .*two training files of each class, .*all parts of a file together; 2 classes have one: jump, run",
+        ),
+    ],
+)
+def test_one_file_of_several_parts_a_class_is_said_to_be_one_file(
+    words: list[str], says: str, dry: list[str], tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some_videos(tiny_videos, tmp_path, {"jump": 1, "run": 1})
+    rows = [f"{name}/0.mp4,{name},{k / 20},{k / 20 + 0.05}" for name in ("jump", "run") for k in range(6)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,start,end", *rows]))
+    out = ["--device", "cpu", "-o", str(tmp_path / "out")]
+    code, line = refused([*words, "--data", str(tmp_path / "list.csv"), *out, *dry], capsys)
+    assert code == 4
+    assert re.search(says, line)
+    assert "leave that column out" not in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_may_not_be_read_is_one_line(
     tmp_path: Path, tiny_videos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

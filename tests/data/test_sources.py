@@ -7,7 +7,7 @@ import pytest
 
 from autovid.cli import main
 from autovid.data import Video, VideoSet, hold_out, open_videos
-from autovid.data.index import write_index
+from autovid.data.index import check_for_search, write_index
 from autovid.data.make_index import read_data_set
 from autovid.errors import DataError
 
@@ -129,6 +129,49 @@ def test_a_file_with_parts_of_several_classes_leaves_some_of_each() -> None:
     assert len(hold_out(alone, 0.5, 0, by_file=False)[1]) == 5
 
 
+@pytest.mark.parametrize("sizes", [((6, 6), (50, 50)), ((10, 10), (10, 10), (10, 10)), ((1, 90), (3, 4, 5))])
+def test_of_every_class_with_two_files_one_is_held_out(sizes: tuple[tuple[int, ...], ...]) -> None:
+    parts = tuple(
+        Video(f"{label}-{n}.mp4", label, k, k + 1.0)
+        for label, own in enumerate(sizes)
+        for n, count in enumerate(own)
+        for k in range(count)
+    )
+    names = tuple("abc"[: len(sizes)])
+    for seed in range(5):
+        check_for_search(VideoSet("x", Path(), names, parts, ()), 0.2, seed)
+        for least in (0, 1):
+            rest, held = hold_out(parts, 0.2, seed, least)
+            assert {video.label for video in rest} == {video.label for video in held} == set(range(len(sizes)))
+            assert not paths(rest) & paths(held)
+
+
+def test_a_file_that_has_to_stay_does_not_keep_others_of_its_class_from_being_held_out() -> None:
+    """The shortest file of class 0 has all of class 1."""
+    videos = (Video("s.mp4", 0), Video("s.mp4", 1), *(Video(f"{n}.mp4", 0, k, k + 1.0) for n in "ab" for k in range(9)))
+    for seed in range(5):
+        rest, held = hold_out(videos, 0.1, seed)
+        assert ({video.label for video in rest}, {video.label for video in held}) == ({0, 1}, {0})
+
+
+def test_a_search_names_the_classes_that_it_could_not_hold_out() -> None:
+    """Each class has two files, and each file two classes: one file alone can be held out."""
+    files = {"0.mp4": (0, 1), "1.mp4": (1, 2), "2.mp4": (2, 0)}
+    parts = tuple(Video(path, label, k, k + 1.0) for path, labels in files.items() for k, label in enumerate(labels))
+    with pytest.raises(
+        DataError, match=r"a file together, and none would be of 1 of 3 classes: [abc]; give more files"
+    ):
+        check_for_search(VideoSet("x", Path(), tuple("abc"), parts, ()))
+    few = tuple(Video(f"{n}.mp4", n % 2) for n in range(4))
+    check_for_search(
+        VideoSet("x", Path(), ("a", "b"), few, ()), 0.2
+    )  # of one part: dealt as ever, if to one class only
+    with pytest.raises(
+        DataError, match="holds out 0.05 of the training videos, and none would be of 2 of 2 classes: a, b"
+    ):
+        check_for_search(VideoSet("x", Path(), ("a", "b"), few, ()), 0.05)
+
+
 def test_files_of_one_part_are_dealt_as_ever() -> None:
     """Runs on such sets go on: their fingerprints have the split."""
     videos = tuple(Video(f"{n}.mp4", n * n % 7 % 4) for n in range(30))
@@ -172,6 +215,8 @@ def test_a_video_is_no_list(tmp_path: Path) -> None:
         ("in\\c d.mp4", r"'in\\c d\.mp4' has backslashes; write it with /: in/c d\.mp4$"),
         ("C:\\sets\\new\\in\\c d.mp4", r"has backslashes; make it relative: in/c d\.mp4$"),
         ("C:\\sets\\gone.mp4", "has backslashes; make it relative, paths must stay inside {here}$"),
+        ("C:/sets/new/in/c d.mp4", r"is a path of Windows; make it relative: in/c d\.mp4$"),
+        ("C:gone.mp4", "is a path of Windows; make it relative, paths must stay inside {here}$"),
         ("{here}/in/c d.mp4", r"leaves the folder of the CSV file; make it relative: in/c d\.mp4$"),
         ("/elsewhere/gone.mp4", "; make it relative, paths must stay inside {here}$"),
         ("../a.mp4", "leaves the folder of the CSV file; paths must stay inside {here}$"),
@@ -185,9 +230,10 @@ def test_a_path_that_is_not_relative_gets_its_remedy(
         load(Path("."), f"b.mp4,run\n{listed.replace('{here}', str(tmp_path))},run\n")
 
 
-def test_a_name_may_have_a_backslash(tmp_path: Path) -> None:
-    (tmp_path / "x\\y.mp4").touch()
-    assert load(tmp_path, "x\\y.mp4,run\n").train == (Video("x\\y.mp4", 0),)
+def test_a_name_may_have_a_backslash_or_begin_like_a_drive(tmp_path: Path) -> None:
+    for name in ("x\\y.mp4", "x:y.mp4"):
+        (tmp_path / name).touch()
+        assert load(tmp_path, f"{name},run\n").train == (Video(name, 0),)
 
 
 def test_every_class_of_two_has_one_to_validate(tmp_path: Path) -> None:

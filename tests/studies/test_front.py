@@ -19,6 +19,7 @@ from autovid.costs import Macs, Params
 from autovid.errors import CostRangeError
 from autovid.kernels.compute import Compute
 from autovid.search import Constraint, derive, read_constraints, read_search
+from autovid.search import supernet as supernet_module
 from autovid.search.chance import Evidence
 from autovid.search.choice import Judge
 from autovid.search.derivation import Searched
@@ -27,6 +28,7 @@ from autovid.search.supernet import Supernet
 from autovid.solver import UNLIMITED, CostRange
 from autovid.space import Architecture, load_architecture, load_space
 from autovid.studies import front as front_module
+from autovid.studies import supernet as supernet_study
 from autovid.studies.front import front_png, sentences
 from autovid.studies.front_candidates import (
     CANDIDATES,
@@ -169,6 +171,27 @@ def test_the_smallest_loss_on_held_out_clips_is_taken(run: Path, searched: Searc
         of_slice = [other for other in front.candidates if other.slice == entry.slice]
         assert entry.loss == min(losses[other.arch.hash] for other in of_slice)
     assert len(front.entries) == 2
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_what_is_held_out_is_what_the_search_held_out(
+    run: Path, searched: Searched, monkeypatch: pytest.MonkeyPatch, by_file: bool
+) -> None:
+    """A search of before dealt parts one by one, and says nothing of it: by file its weights have seen the held-out."""
+    weights, asked = open_supernet_weights(run), []
+    weights = replace(weights, config=weights.config | ({"held_out": "by file"} if by_file else {}))
+    monkeypatch.setattr(supernet_study, "open_supernet_weights", lambda path: weights)
+
+    def note(*args: object, by_file: bool = True) -> None:
+        asked.append(by_file)
+        raise InterruptedError
+
+    monkeypatch.setattr(supernet_module, "hold_out", note)
+    with pytest.raises(InterruptedError):
+        judge(find_candidates(searched, 1), weights, weights.open_videos(), Compute("cpu", "fp32"))
+    with pytest.raises(InterruptedError):
+        supernet_study.choose_again(run, searched, searched.constraints, device="cpu")
+    assert asked == [by_file, by_file]
 
 
 @pytest.mark.parametrize("ranges", [None, {"flops": "0.007:0.008", "params": ":0.09"}])
