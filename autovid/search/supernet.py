@@ -34,6 +34,7 @@ from autovid import distributed
 from autovid.clip import Clip
 from autovid.data import Batch, ClipLoader, FaultLog, FrameCache, VideoSet, hold_out
 from autovid.data.index import Video
+from autovid.data.shards import Root
 from autovid.errors import DivergedError
 from autovid.kernels.compute import Compute
 from autovid.layers.sync_batch import convert_sync_batch, variance_needed
@@ -218,7 +219,7 @@ class Supernet:
         some, most = videos.val, self.choice.val_clips
         if len(some) > most:
             some, _ = hold_out(some, 1 - most / len(some), self.settings.seed, by_file=False)
-        return self._views(some)
+        return self._views(some, videos.root)
 
     def held_out_views(self) -> ClipLoader:
         """Open the centre views of the held-out videos, in a random order that is always the same.
@@ -226,12 +227,12 @@ class Supernet:
         Networks are judged by these views: random crops of few videos say less (docs/research.md).
         """
         order = np.random.default_rng((*b"views", self.settings.seed)).permutation(len(self._held_out_videos))
-        return self._views([self._held_out_videos[place] for place in order])
+        return self._views([self._held_out_videos[place] for place in order], self._root)
 
-    def _views(self, videos: Sequence[Video]) -> ClipLoader:
+    def _views(self, videos: Sequence[Video], root: Root) -> ClipLoader:
         """Open centre views; a batch of all workers together has as many clips as that of an update."""
         return ClipLoader(
-            videos, self._root, self._clip, batch=max(1, self.settings.batch // distributed.size()), train=False,
+            videos, root, self._clip, batch=max(1, self.settings.batch // distributed.size()), train=False,
             workers=self._workers, shard=(distributed.rank(), distributed.size()), cache=self._cache,
         )  # fmt: skip
 

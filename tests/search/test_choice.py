@@ -2,7 +2,9 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -278,6 +280,18 @@ def test_a_search_races_what_its_updates_are_worth() -> None:
     with pytest.raises(ConfigError, match="choice: .*clips"):
         ChoiceSettings.after(5000, {"clips": 0})
     assert settings_for(SPACE, proxy=False, videos=100).choice is None
+
+
+def test_other_videos_are_read_from_their_own_folder(supernet: Supernet, tiny_videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_videos, tmp_path / "moved")
+    videos = open_videos(tmp_path / "moved")
+    (first, *_) = videos.val
+    (tmp_path / "moved" / first.path).unlink()
+    loader = supernet.validation(videos)
+    with closing(loader):
+        batches = list(loader.views_batches())
+    assert list(loader.faults.reasons) == [str(first.path)]
+    assert sum(len(batch.y) for batch in batches) == len(videos.val) - 1
 
 
 @pytest.mark.slow

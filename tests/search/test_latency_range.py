@@ -366,9 +366,8 @@ def shown(run: Path, latency: Constraint) -> None:
     assert page.index("Expected latency, ms") < page.index("P(in all ranges)")
     supernet = open_supernet(run, "sparse")
     assert [c.range for c in supernet.constraints] == [c.parts["sparse"] for c in result.constraints]
-    job = search_by_training._flags(
-        _parser("random-baseline").parse_args(["random-baseline", "--searched", str(run)]), "random"
-    )
+    words = ["random-baseline", "--searched", str(run), "--data", "synthetic"]
+    job = search_by_training._flags(_parser("random-baseline").parse_args(words), "random")
     macs, other = job.constraints
     assert (other.cost, other.whole) == (latency.cost, latency.whole)
     assert macs.whole is not None
