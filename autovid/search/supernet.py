@@ -224,7 +224,7 @@ class Supernet:
     def held_out_views(self) -> ClipLoader:
         """Open the centre views of the held-out videos, in a random order that is always the same.
 
-        Networks are judged by these views: random crops of few videos say less (docs/research.md).
+        Networks are judged by these views in the end, too.
         """
         order = np.random.default_rng((*b"views", self.settings.seed)).permutation(len(self._held_out_videos))
         return self._views([self._held_out_videos[place] for place in order], self._root)

@@ -27,7 +27,7 @@ from autovid.search import budget
 
 ATTENTIONS.register("none", "what makes this file a plugin")(object)
 torch.set_num_threads(2)
-budget.measure = lambda *args, **options: budget.Rates((0.2 * ({ratio} if distributed.size() == 2 else 1),) * 4, 0.05)
+budget.measure = lambda *args, **options: budget.Rates((0.2 * ({ratio} if distributed.size() == 2 else 1),) * 4, 0.005)
 """
 BUDGET = ("--budget", "200s", "--archs-per-update", "2")
 WAIT = 120.0  # seconds, for what takes a few
