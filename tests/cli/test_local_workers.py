@@ -16,7 +16,7 @@ from autovid.cli import main
 from autovid.run.directory import read_config
 
 SEARCH = (
-    "search --space tiny --flops 0.0075:0.008 --samples 2 --alpha-every 1 --batch 4 --crop 16 --jitter 16:20 "
+    "search --space tiny --flops 0.0075:0.008 --samples 2 --batch 4 --crop 16 --jitter 16:20 "
     "--open-prior quarter --device cpu --precision fp32 --decoders 0 --cache off"
 )
 MEASURED = """
@@ -88,7 +88,9 @@ def stopped(process: "subprocess.Popen[str]", out: Path) -> tuple[str, set[int]]
 @pytest.mark.docs
 def test_two_processes_search_and_stop_together(tiny_videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with start(tiny_videos, out, "--recipe", "proxy", "--steps", "2", "--processes", "2") as process:
+    with start(
+        tiny_videos, out, "--recipe", "proxy", "--steps", "2", "--alpha-every", "1", "--processes", "2"
+    ) as process:
         _, others = stopped(process, out)
     assert len(others) == 1
     assert "starting, 2 workers" in (out / "log.txt").read_text()
