@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from autovid.data import VideoSet, open_videos
 from autovid.data.lists import csv_text
 from autovid.data.sources import recorded_source
@@ -26,6 +24,7 @@ from autovid.kernels.compute import Compute
 from autovid.run import Progress, write_atomic
 from autovid.search import Constraint, Searched, read_search
 from autovid.search.derivation import described
+from autovid.search.problem import prefers_nothing
 from autovid.space import Architecture, SearchSpace
 from autovid.studies.by_training import Job, Trainer, chance_top1, macs_at, one_after_the_other
 from autovid.studies.comparison import FIRST, MUTED, SECOND, new_axes
@@ -201,7 +200,7 @@ def _of_the_rest(front: Front, searched: Searched) -> list[str]:
     if front.left_out:
         why = f" by the supernet ({front.not_scored})" if front.judged else " by the search"
         lines.append(f"{front.left_out} candidates are left out: they are not scored{why}.")
-    if rest and searched.learned and not any(np.ptp(logp) for logp in searched.learned.values()):
+    if rest and searched.learned and prefers_nothing(searched.learned.values()):
         lines.append("All are equally probable: the prior has not moved, and the search prefers none of them.")
     drawn = [name for name, entry in rest if entry.score is None]
     if drawn and "scored" in searched.state:
