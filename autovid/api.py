@@ -404,7 +404,7 @@ def train(
 
 def _data_and_recipe(data: str | Path | None, recipe: Any, place: object) -> tuple[str | Path, Any]:
     """Return what is given, or the data and the scale of the run at `place`. Raises DataError where they are gone."""
-    from autovid.train.trained import data_of_runs
+    from autovid.train.learned_from import data_of_runs
 
     if data is not None:
         return data, recipe

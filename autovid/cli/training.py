@@ -151,7 +151,7 @@ def default_data(args: argparse.Namespace, *places: str | Path) -> None:
     Without such a run it is the embedded set. Raises DataError where a run's are not known or gone, ConfigError where
     they are several.
     """
-    from autovid.train.trained import data_of_runs
+    from autovid.train.learned_from import data_of_runs
 
     if args.data is not None:
         return
