@@ -39,6 +39,7 @@ Every architecture of `search_spaces/bench.yaml` that the table holds was traine
 - choice: three seeds search two ranges of cost. Each found architecture is compared with 16 random ones of its range,
   by the mean loss of the trainings alone. p is that of a permutation test: the losses are permuted among the
   architectures of a range, the found and the drawn ones stay the same, and the sum of the six places is compared.
+- choice-more: the same for these two ranges and five more, together.
 - ranking: a search of each seed over both ranges together. Kendall's tau between the supernet's losses on val of all
   architectures of the band and their mean losses alone. Beside it tau of MACs, of parameters, of the synaptic flow, of
   simple rules and of seed against seed, and what a ranking can expect to reach with the noise that the table's seeds
@@ -91,6 +92,8 @@ from autovid.train.inherited import open_supernet_weights
 BAND = (2_483_200, 2_636_800)  # MACs: 3 % either side of 2.56 million
 WHOLE = (0, 10**12)
 RANGES = ((2_483_200, 2_560_000), (2_560_000, 2_636_800))
+# As wide as these, below them and above: all that have 17 architectures or more.
+MORE = tuple((low, low + 76_800) for low in (2_329_600, 2_406_400, 2_636_800, 2_713_600, 2_790_400))
 RANDOM = 16
 PERMUTATIONS = 20_000
 TRAINING = 600 * 64  # clips that pass forward and backward in one training of the table
@@ -249,11 +252,18 @@ def compared(trained: Trained, found: int, others: Sequence[int], drawn: Sequenc
     }
 
 
-def choice(index: Path, out: Path, table: TableEvaluator, seeds: int, length: float) -> dict[str, Any]:
-    """Compare what searches find with random architectures of the same range."""
+def choice(
+    index: Path,
+    out: Path,
+    table: TableEvaluator,
+    seeds: int,
+    length: float,
+    spans: Sequence[tuple[int, int]] = RANGES,
+) -> dict[str, Any]:
+    """Compare what searches find with random architectures of the same range, for each of the ranges `spans`."""
     results: list[dict[str, Any]] = []
     ranges: list[tuple[NDArray[np.float64], list[Comparison]]] = []
-    for number, macs in enumerate(RANGES):
+    for number, macs in enumerate(spans):
         trained = Trained(table, *macs)
         ranges.append((trained.mean_loss, []))
         for seed in range(seeds):
@@ -388,6 +398,7 @@ def above(one: Mapping[str, Any], random: Sequence[Mapping[str, Any]]) -> dict[s
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "choice": choice,
+    "choice-more": partial(choice, spans=RANGES + MORE),
     "ranking": ranking,
     "curves": curves,
     "ranking-all": partial(ranking, macs=None),
@@ -403,7 +414,7 @@ def main() -> int:
         "--part",
         choices=PARTS,
         action="append",
-        help="one part alone; can be given again (default: all but ranking-all)",
+        help="one part alone; can be given again (default: choice, ranking and curves)",
     )
     parser.add_argument("--table", default="bench", help="the table (default: bench)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the searches (default: 3)")
@@ -414,7 +425,7 @@ def main() -> int:
     results = json.loads(file.read_text()) if file.is_file() else {}
     try:
         table = autovid.load_benchmark(args.table)
-        for part in args.part or [part for part in PARTS if part != "ranking-all"]:
+        for part in args.part or ("choice", "ranking", "curves"):
             results[part] = PARTS[part](args.index, args.out, table, args.seeds, args.length)
             file.write_text(json.dumps(results, indent=1) + "\n")
     except ConfigError as error:

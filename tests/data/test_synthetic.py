@@ -24,7 +24,7 @@ def test_the_default_set_has_twelve_balanced_classes(monkeypatch: pytest.MonkeyP
     assert videos.name == "synthetic"
     assert videos.classes == CLASSES
     assert len(CLASSES) == 12
-    for split, each in ((videos.train, 24), (videos.val, 8)):
+    for split, each in ((videos.train, 64), (videos.val, 24)):
         assert [sum(video.label == label for video in split) for label in range(12)] == [each] * 12
     assert not videos.flip  # left and right are classes
 
