@@ -44,12 +44,17 @@ from autovid.studies.correlation import interval, kendall
 Learn = Callable[[Supernet, SearchSpace, Choices, Literal["equal", "likelihood"], str, float], float]
 
 
+USUAL = 8  # updates for one score, as the proxy has it
+SCORE = 13 / 3  # updates that a score takes as long as
+
+
 class Recipe(NamedTuple):
     """A row: how many architectures an update has, what two cores share of it, and what else differs."""
 
     archs: int = 1
     rounds: int = 1  # architectures that one core takes one after the other in an update
     divided: bool = False  # the batch, half of it for each core
+    alpha_every: int = USUAL  # updates for one score of the prior's 13 draws, forward passes alone
     changes: Mapping[str, Any] = {}
     proxy: Mapping[str, Any] = {}  # what differs in the space's proxy
     learn: Learn | None = None
@@ -118,6 +123,11 @@ RECIPES = {
     "last norms from 0": Recipe(proxy={"norm_start": 0.0}),
     "batches of 64": Recipe(rounds=2, changes={"batch": 64}),
     "batches of 16": Recipe(changes={"batch": 16}),
+    "scores after 4 updates": Recipe(alpha_every=4),
+    "scores after 24 updates": Recipe(alpha_every=24),
+    "gradient in-range": Recipe(changes={"cost_gradient": "in-range"}),
+    "gradient sampled": Recipe(changes={"cost_gradient": "sampled"}),
+    "the prior opens after a quarter": Recipe(changes={"open_prior": "quarter"}),
     "AdamW 0.003": Recipe(changes={"lr": 0.003}, proxy={"optimizer": "adamw"}),
     "AdamW 0.01": Recipe(changes={"lr": 0.01}, proxy={"optimizer": "adamw"}),
 }
@@ -131,7 +141,8 @@ def run(
     space = dataclasses.replace(space, proxy=msgspec.structs.replace(space.proxy, **recipe.proxy))
     parts = settings_for(space, proxy=True, videos=videos).parts
     each = longer.second if recipe.archs > 1 else longer.divided if recipe.divided else 1.0
-    times = 1 / (recipe.rounds * each)
+    scoring = (1 + SCORE / USUAL) / (1 + SCORE / recipe.alpha_every)
+    times = scoring / (recipe.rounds * each)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     usual = Supernet.learn
     Supernet.learn = recipe.learn or usual  # type: ignore[assignment, method-assign]
@@ -139,7 +150,7 @@ def run(
         done = autovid.search(
             space, flops(BAND), data=index, out=out, recipe="proxy", seed=seed, device="cpu", precision="fp32",
             resume=out.is_dir(), steps={part.name: max(1, round(times * part.steps)) for part in parts},
-            **{"archs_per_update": recipe.archs, **recipe.changes},
+            **{"archs_per_update": recipe.archs, "alpha_every": recipe.alpha_every, **recipe.changes},
         )  # fmt: skip
     finally:
         Supernet.learn = usual  # type: ignore[method-assign]
