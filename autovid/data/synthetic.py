@@ -75,8 +75,9 @@ def write_synthetic(folder: Path, recipe: SyntheticRecipe = SyntheticRecipe()) -
     counts = {"train": recipe.train, "val": recipe.val}
     videos = []
     for number, (split, name) in enumerate(product(counts, CLASSES)):
-        (folder / split / name).mkdir(parents=True)
-        videos += [(folder / split / name / f"{i:03d}.mp4", name, (recipe.seed, number, i)) for i in range(counts[split])]
+        place = folder / split / name
+        place.mkdir(parents=True)
+        videos += [(place / f"{i:03d}.mp4", name, (recipe.seed, number, i)) for i in range(counts[split])]
 
     def write(path: Path, name: str, seed: tuple[int, int, int]) -> None:
         write_video(path, draw(name, recipe, np.random.default_rng(seed)), quality=26, gop=16)
