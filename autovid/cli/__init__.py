@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autovid search --data my_videos.csv --flops 1.37:1.43 --recipe full --batch 16 --dry-run",
     ),
     "derive": (
-        "autovid derive runs/first --flops 0.0065:0.007",
+        "autovid derive runs/first --flops 0.0072:0.0074",
         "autovid derive runs/first --front 4",
     ),
     "train": (

@@ -268,12 +268,13 @@ def _show_plan(args: argparse.Namespace, job: _Job) -> None:
 
     arch = _drawn(job)[0]
     videos = training.open_data(job.data, job.recipe.seed)[0] if job.data else None
-    print(f"{job.n} architectures of {ranges_text(job.constraints)}, one after the other; the plan of the first:")
+    number = f"the searched architecture and {job.n} others" if args.searched else f"{job.n} architectures"
+    print(f"{number} of {ranges_text(job.constraints)}, one after the other; the plan of the first drawn one:")
     print(make_plan(arch, job.recipe, job.experiment, videos))
     if videos is not None:
         training.note_batch(job.recipe, videos)
         _check_memory(args, job, videos)
-        print(estimate_time([(arch, job.recipe)], videos, times=job.n))
+        print(estimate_time([(arch, job.recipe)], videos, times=job.n + bool(args.searched)))
     print("\nready; nothing was trained (--dry-run)" if videos else "\nto be given: --data")
 
 

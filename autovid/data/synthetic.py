@@ -44,7 +44,7 @@ class SyntheticRecipe(msgspec.Struct, frozen=True):
 
 
 def synthetic_folder(cache: Path | None = None, recipe: SyntheticRecipe = SyntheticRecipe()) -> Path:  # noqa: B008 (frozen)
-    """Return the folder of the embedded data set, written at the first call (20 to 60 s).
+    """Return the folder of the embedded data set, written at the first call (10 s to a minute).
 
     It holds train/CLASS/*.mp4 and val/CLASS/*.mp4. `cache` defaults to `cache_folder()`. Two processes may come at
     once: both write, one wins. Raises DataError where the cache cannot be written or PyAV lacks H.264.

@@ -290,15 +290,19 @@ def choose(
     problem: Problem,
     videos: VideoSet,
     show: Show = lambda phase, done, total: None,
+    known: Choices | None = None,
 ) -> ChoiceEvidence:
     """Choose among the strategy's candidates, and compare the choice with random architectures.
 
-    `problem` is that of `strategy`, behind the last part. Raises CostRangeError where nothing lies inside its
-    constraints.
+    `problem` is that of `strategy`, behind the last part. `known`: architectures that take part in any case, (K, D).
+    Raises CostRangeError where nothing lies inside its constraints.
     """
     settings, seed, constraints = supernet.choice, supernet.settings.seed, problem.constraints
     rng = np.random.default_rng((*b"choice", seed))
     candidates = strategy.candidates(settings.candidates, constraints, rng)
+    if known is not None and len(known):
+        rows = dict.fromkeys(map(tuple, [*known.tolist(), *candidates.tolist()]))
+        candidates = np.array(list(rows)[: max(len(known), settings.candidates)], np.int64)
     show("calibration", 0, 1)
     judge = Judge(supernet, problem.space, candidates, settings.calibration)
     ranked = race(judge, settings.clips, show)

@@ -25,7 +25,8 @@ from autovid.search import Constraint, Searched, derive, read_search
 from autovid.search.budget import choice_within
 from autovid.search.choice import ChoiceEvidence, Show, choose
 from autovid.search.constraints import PartConstraint, drawable, final_constraints, part_constraints, whole_constraints
-from autovid.search.problem import whole_problem
+from autovid.search.problem import Choices, Problem, whole_problem
+from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import SUPERNET, make_strategy
 from autovid.search.supernet import Supernet
 from autovid.space import Architecture, SearchSpace
@@ -110,9 +111,10 @@ def choose_again(
     device: str = "auto",
     show: Show = lambda phase, done, total: None,
 ) -> ChoiceEvidence | str:
-    """Race candidates inside other ranges, in about `seconds`; return the evidence, or why nothing was scored.
+    """Race candidates inside other ranges, in about `seconds`, and the best of the search's own race among them.
 
-    Raises CostRangeError where the ranges hold nothing, DataError for `data` that cannot be read.
+    Return the evidence, or why nothing was scored. Raises CostRangeError where the ranges hold nothing, DataError for
+    `data` that cannot be read.
     """
     settings = searched.settings
     if settings.score != "supernet" or settings.choice is None:
@@ -145,8 +147,18 @@ def choose_again(
         supernet.score(searched.space, problem.sample(1, np.random.default_rng(settings.seed)))
         clip = (time.perf_counter() - start) / settings.batch
         supernet.choice = choice_within(seconds / clip, settings.choice, supernet.held_out, len(videos.val))
-        evidence = choose(supernet, strategy, problem, videos, show)
+        evidence = choose(supernet, strategy, problem, videos, show, _best_known(searched, problem, supernet.choice))
         return msgspec.structs.replace(evidence, at_chance=bool(searched.evidence.at_chance))
+
+
+def _best_known(searched: Searched, problem: Problem, settings: ChoiceSettings) -> Choices:
+    """Return what came first in the search's own race and lies inside the problem's ranges, the best first: (K, D).
+
+    Half of the candidates are the strategy's, as in the search.
+    """
+    best = (searched.choice.chosen, *searched.choice.next_best) if searched.choice else ()  # it may have been stopped
+    rows = np.array([searched.row(one.choices) for one in best], np.int64).reshape(-1, len(searched.space.decisions))
+    return rows[problem.inside(rows)][: max(1, settings.candidates // 2)]
 
 
 def derive_again(

@@ -42,8 +42,10 @@ def test_another_recipe_is_another_folder(tmp_path: Path) -> None:
     )
 
 
-def test_two_writings_are_equal_to_the_byte(tmp_path: Path) -> None:
+def test_two_writings_are_equal_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by one thread and by several."""
     write_synthetic(tmp_path / "a", SMALL)
+    monkeypatch.setattr(synthetic.os, "cpu_count", lambda: 1)
     write_synthetic(tmp_path / "b", SMALL)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.mp4"))
     assert len(files) == 24

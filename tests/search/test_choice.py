@@ -34,12 +34,14 @@ from autovid.search.choice import (
     read_choice,
 )
 from autovid.search.derivation import TOLD
+from autovid.search.part_ranges import parse_constraints
 from autovid.search.problem import whole_problem
 from autovid.search.run import supernet_search
 from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import make_strategy
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Supernet
 from autovid.space import load_architecture, load_space
+from autovid.studies.supernet import choose_again
 from autovid.train.task import recalibrate
 
 SPACE = load_space("tiny")
@@ -314,6 +316,34 @@ def test_other_ranges_are_scored_again_and_what_cannot_be_says_why(
     assert "not scored" in " ".join(capsys.readouterr().out.split())
     assert main(["derive", str(out), "--data", str(tiny_videos)]) == 2
     assert "--data is for choosing anew" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_best_of_the_search_take_part_where_another_range_holds_them(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the chosen one lies inside, and one that came behind it."""
+    out, asked = tmp_path / "run", []
+    tiny_search(out, tiny_videos)
+    searched = read_search(out)
+    assert searched.choice is not None
+    own, *others = (searched.choice.chosen, *searched.choice.next_best)
+    nearest = min(others, key=lambda one: abs(one.macs - own.macs))
+    low, high = sorted((own.macs, nearest.macs))
+
+    def noted(*args: Any) -> Any:
+        asked.append(args)
+        return choose(*args)
+
+    monkeypatch.setattr("autovid.studies.supernet.choose", noted)
+    constraints = parse_constraints(searched.space, {"flops": f"{low / 1e9}:{high / 1e9}"})
+    again = choose_again(out, searched, constraints, data=str(tiny_videos), device="cpu")
+    assert not isinstance(again, str)
+    ((*_, known),) = asked
+    assert known.tolist() == [searched.row(one.choices) for one in (own, nearest)][: max(1, again.raced // 2)]
+    raced = {again.chosen.hash, *(one.hash for one in again.next_best)}
+    assert raced >= {searched.space.architecture(row).hash for row in known}
+    assert not raced & {one.hash for one in again.random}
 
 
 @pytest.mark.parametrize("val", [0, 4, 8])

@@ -202,6 +202,45 @@ def test_all_parts_of_it_on_planted_answers(
     assert (proxy["above_random"]["at"], proxy["half_interval"]) == (2, 0)
 
 
+def test_more_ranges_go_on_with_the_searches_of_the_first_two(
+    proof: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ranges touch but do not overlap. Each search finds the best of its range here."""
+    asked = []
+
+    def best(index: Path, out: Path, macs: tuple[int, int], *_: Any) -> FakeRun:
+        asked.append((out.name, macs))
+        return FakeRun(ROWS[np.flatnonzero((macs[0] <= MACS) & (macs[1] >= MACS))[0]])
+
+    monkeypatch.setattr(proof, "search", best)
+    monkeypatch.setattr(proof.autovid, "load_benchmark", lambda name: planted())
+    words = ["proof.py", "x.csv", "-o", str(tmp_path), "--seeds", "2", "--part", "choice", "--part", "choice-more"]
+    monkeypatch.setattr("sys.argv", words)
+    assert proof.main() == 0
+    assert [name for name, _ in asked[:4]] == [name for name, _ in asked[4:8]]
+    spans = sorted({macs for _, macs in asked})
+    assert len(asked) == 4 + 14
+    assert [high for _, high in spans[:-1]] == [low for low, _ in spans[1:]]
+    results = json.loads((tmp_path / "proof.json").read_text())["choice-more"]
+    assert [one["place_among_17"] for one in results["comparisons"]] == [1.0] * 14
+    assert max(results["p_of"].values()) < 0.005
+    assert "the ranges after the first two" in results["p_of"]
+
+
+def test_beside_a_rule_only_those_that_follow_it_are_permuted(proof: ModuleType) -> None:
+    """A search that finds any of those that the rule takes is no better than the rule."""
+    trained = proof.Trained(planted(), *proof.RANGES[0])
+    ruled = np.flatnonzero(trained.dense)
+    assert 0 < len(ruled) < len(trained.rows)
+    middle = int(ruled[np.argsort(trained.mean_loss[ruled])[len(ruled) // 2]])
+    loss, comparisons = proof.within_the_rule(trained, [middle])
+    assert len(loss) == len(ruled)
+    assert len(comparisons[0].drawn) == len(ruled) - 1
+    assert proof.chance_of([(loss, comparisons)]) > 0.4
+    outside = int(np.flatnonzero(trained.dense == 0)[0])
+    assert len(proof.within_the_rule(trained, [outside])[0]) == len(ruled) + 1
+
+
 def test_the_whole_space_is_ranked_by_searches_without_a_range(
     proof: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
