@@ -11,8 +11,7 @@ With an earlier embedded set of 288 videos, two searches had found 35.2 %, the f
 All nine cost 1.37 to 1.43 GFLOPs at 32 frames of 160 x 160, and are trained on the embedded videos at proxy scale: 16
 frames of 32 x 32, batches of 32, AdamW, 40 epochs, from one seed. Then all are judged by 960 new videos of the same
 kind, 80 of a class. Under chance the place of the found one among the nine is uniform. Each training goes on where it
-stopped; what is done is read again. Another search needs another -o, to which the results of the random ones may be
-copied.
+stopped; what is done is read again. So another search, of the same range, trains its own network alone.
 """
 
 import argparse
@@ -61,9 +60,9 @@ def main() -> None:
         write_synthetic(videos, JUDGED)
     right: list[float] = []
     for number, arch in enumerate(networks(args.search)):
-        file = args.out / f"{number}-{args.seed}.json"
+        file = args.out / f"{arch.hash}-{args.seed}.json"
         if not file.exists():
-            file.write_text(json.dumps(accuracy(arch, args.out / f"{number}-{args.seed}", videos, args.seed)))
+            file.write_text(json.dumps(accuracy(arch, args.out / f"{arch.hash}-{args.seed}", videos, args.seed)))
         right.append(json.loads(file.read_text()))
         name = f"random {number}" if number else "found"
         print(f"{name:9} {arch.hash}  {arch.macs() / 1e9:.3f} GFLOPs  {right[-1]:.1f} %", flush=True)

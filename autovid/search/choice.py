@@ -27,7 +27,7 @@ from autovid.blocks.elastic import ElasticBatchNorm
 from autovid.data import Batch, VideoSet
 from autovid.errors import RunError
 from autovid.layers.sync_batch import variance_needed
-from autovid.search.problem import Choices, Problem, prefers_nothing
+from autovid.search.problem import Choices, Problem, distinct, prefers_nothing
 from autovid.search.settings import ChoiceSettings
 from autovid.search.strategy import Strategy
 from autovid.search.supernet import HELD_OUT, WEIGHTS, Deal, Supernet
@@ -294,15 +294,16 @@ def choose(
 ) -> ChoiceEvidence:
     """Choose among the strategy's candidates, and compare the choice with random architectures.
 
-    `problem` is that of `strategy`, behind the last part. `known`: architectures that take part in any case, (K, D).
+    `problem` is that of `strategy`, behind the last part. `known`: architectures that take part in any case, (K, D),
+    fewer than the candidates that the settings have.
     Raises CostRangeError where nothing lies inside its constraints.
     """
     settings, seed, constraints = supernet.choice, supernet.settings.seed, problem.constraints
     rng = np.random.default_rng((*b"choice", seed))
-    candidates = strategy.candidates(settings.candidates, constraints, rng)
-    if known is not None and len(known):
-        rows = dict.fromkeys(map(tuple, [*known.tolist(), *candidates.tolist()]))
-        candidates = np.array(list(rows)[: max(len(known), settings.candidates)], np.int64)
+    places = settings.candidates - (0 if known is None else len(known))
+    candidates = strategy.candidates(places, constraints, rng)
+    if known is not None:
+        candidates = distinct(np.concatenate([known, candidates]), settings.candidates)
     show("calibration", 0, 1)
     judge = Judge(supernet, problem.space, candidates, settings.calibration)
     ranked = race(judge, settings.clips, show)

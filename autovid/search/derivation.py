@@ -13,9 +13,9 @@ from autovid.errors import CostRangeError, RunError
 from autovid.run import RunDirectory, TaskState, advice
 from autovid.run.directory import recorded_versions
 from autovid.search.chance import Chance, Evidence, evidence_against_chance
-from autovid.search.choice import ChoiceEvidence, read_choice
+from autovid.search.choice import ChoiceEvidence, Judged, read_choice
 from autovid.search.constraints import Constraint, final_constraints, or_full_range, ranges_text, whole_constraints
-from autovid.search.problem import whole_problem
+from autovid.search.problem import Choices, whole_problem
 from autovid.search.settings import SearchSettings
 from autovid.search.strategy import ScoredArchitectures, Strategy, make_strategy
 from autovid.solver import most_probable_within
@@ -68,6 +68,11 @@ class Searched(msgspec.Struct):
     def row(self, choices: Mapping[str, Value]) -> list[int]:
         """Return the candidate numbers of an architecture of the space, by its choices."""
         return [d.candidates.index(choices[d.name]) for d in self.space.decisions]
+
+    def rows(self, judged: Sequence[Judged]) -> Choices:
+        """Return the candidate numbers of architectures that a choice has judged: (K, D)."""
+        rows = [self.row(one.choices) for one in judged]
+        return np.array(rows, np.int64).reshape(-1, len(self.space.decisions))
 
     def strategy(self) -> Strategy:
         """Return the strategy as it stands, over the whole space. Only for one that learns no distribution."""

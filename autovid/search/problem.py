@@ -57,9 +57,7 @@ class Problem:
     def inside(self, choices: Choices, constraints: Sequence[PartConstraint] | None = None) -> NDArray[np.bool_]:
         """Say which architectures lie inside all constraints (by default the problem's) and are feasible: bool (K,)."""
         limits = self.constraints if constraints is None else constraints
-        inside = np.ones(len(choices), bool)
-        for limit in limits:
-            inside &= limit.inside(choices)
+        inside = inside_all(limits, choices)
         if inside.any():
             inside[inside] = self.is_feasible(choices[inside])
         return inside
@@ -106,6 +104,20 @@ class Problem:
             drawn = drawn[self.is_feasible(drawn)]
             rows |= dict.fromkeys(row for row in map(tuple, drawn.tolist()) if row not in before)
         return np.array(list(rows)[:n], np.int64).reshape(-1, len(self.space.sizes))
+
+
+def inside_all(limits: Sequence[PartConstraint], choices: Choices) -> NDArray[np.bool_]:
+    """Say which architectures (K, D) lie inside all constraints: bool (K,)."""
+    inside = np.ones(len(choices), bool)
+    for limit in limits:
+        inside &= limit.inside(choices)
+    return inside
+
+
+def distinct(choices: Choices, n: int) -> Choices:
+    """Return the first `n` different architectures of (K, D), in their order: (at most n, D)."""
+    rows = list(dict.fromkeys(map(tuple, choices.tolist())))[:n]
+    return np.array(rows, np.int64).reshape(-1, choices.shape[1])
 
 
 def prefers_nothing(log_probs: Iterable[NDArray[np.float64]]) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from autovid.config.document import read_yaml_text
 from autovid.errors import ConfigError, CostRangeError
 from autovid.search.constraints import PartConstraint
-from autovid.search.problem import Choices, Problem
+from autovid.search.problem import Choices, Problem, distinct
 from autovid.search.strategies import STRATEGIES
 from autovid.space import SearchSpace
 
@@ -193,10 +193,10 @@ class ScoredArchitectures:
                 return best
             raise
         drawn = drawn[self.problem.is_feasible(drawn)]
-        rows = dict.fromkeys(map(tuple, [*best.tolist(), *drawn.tolist()]))
-        if not rows:
+        rows = distinct(np.concatenate([best, drawn]), n)
+        if not len(rows):
             raise CostRangeError("no architecture inside the constraints leaves later parts a way into their ranges")
-        return np.array(list(rows)[:n], np.int64)
+        return rows
 
     def _best(self, constraints: Sequence[PartConstraint]) -> Choices:
         rows: NDArray[np.int64] = np.array(self.rows, np.int64).reshape(-1, len(self.problem.space.sizes))

@@ -28,7 +28,7 @@ from autovid.run import Progress
 from autovid.search import Constraint, Searched, derive
 from autovid.search.choice import Judge, clip_weights, gathered_labels, noting
 from autovid.search.constraints import PartConstraint, final_constraints, whole_constraints
-from autovid.search.problem import Choices, whole_problem
+from autovid.search.problem import Choices, distinct, inside_all, whole_problem
 from autovid.search.strategy import Strategy, make_strategy
 from autovid.search.supernet import Supernet
 from autovid.solver import UNLIMITED, CostRange
@@ -158,10 +158,8 @@ def within(constraint: Constraint, ends: CostRange, space: SearchSpace) -> Const
 
 def _known(searched: Searched, own: Architecture) -> Choices:
     """Return the search's own choice, and what it has judged beside it at its end."""
-    space = searched.space
     judged = (*searched.choice.next_best, *searched.choice.random) if searched.choice else ()
-    others = [searched.row(one.choices) for one in judged]
-    return np.array([*space.index([own]).tolist(), *others], np.int64)
+    return np.concatenate([searched.space.index([own]), searched.rows(judged)])
 
 
 def _strategy(searched: Searched) -> Strategy:
@@ -179,16 +177,7 @@ def _candidates(known: Choices, drawn: Choices, limits: Sequence[PartConstraint]
     """
     inside = inside_all(limits, known)
     own, half = known[:1][inside[:1]], CANDIDATES // 2
-    rows = np.concatenate([own, drawn[:half], known[inside], drawn[half:]])
-    return np.array(list(dict.fromkeys(map(tuple, rows.tolist())))[:CANDIDATES], np.int64).reshape(-1, rows.shape[1])
-
-
-def inside_all(limits: Sequence[PartConstraint], choices: Choices) -> NDArray[np.bool_]:
-    """Say which choices (K, D) lie inside all ranges: bool (K,)."""
-    inside = np.ones(len(choices), bool)
-    for limit in limits:
-        inside &= limit.inside(choices)
-    return inside
+    return distinct(np.concatenate([own, drawn[:half], known[inside], drawn[half:]]), CANDIDATES)
 
 
 def _scores(searched: Searched, rows: Choices) -> list[float | None]:

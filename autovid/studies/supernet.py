@@ -154,11 +154,11 @@ def choose_again(
 def _best_known(searched: Searched, problem: Problem, settings: ChoiceSettings) -> Choices:
     """Return what came first in the search's own race and lies inside the problem's ranges, the best first: (K, D).
 
-    Half of the candidates are the strategy's, as in the search.
+    They are half of the candidates at most; the others are the strategy's, as in the search.
     """
     best = (searched.choice.chosen, *searched.choice.next_best) if searched.choice else ()  # it may have been stopped
-    rows = np.array([searched.row(one.choices) for one in best], np.int64).reshape(-1, len(searched.space.decisions))
-    return rows[problem.inside(rows)][: max(1, settings.candidates // 2)]
+    rows = searched.rows(best)
+    return rows[problem.inside(rows)][: settings.candidates // 2]
 
 
 def derive_again(

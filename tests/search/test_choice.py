@@ -340,7 +340,8 @@ def test_the_best_of_the_search_take_part_where_another_range_holds_them(
     again = choose_again(out, searched, constraints, data=str(tiny_videos), device="cpu")
     assert not isinstance(again, str)
     ((*_, known),) = asked
-    assert known.tolist() == [searched.row(one.choices) for one in (own, nearest)][: max(1, again.raced // 2)]
+    assert searched.settings.choice is not None
+    assert known.tolist() == searched.rows([own, nearest])[: searched.settings.choice.candidates // 2].tolist()
     raced = {again.chosen.hash, *(one.hash for one in again.next_best)}
     assert raced >= {searched.space.architecture(row).hash for row in known}
     assert not raced & {one.hash for one in again.random}
