@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import options, training
+from autovid.cli import dry_run, options, training
 from autovid.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         print(printable(f"  {contender.name}  ({contender.kind}, clips of {size})"))
     training.note_batch(trainings[0].recipe, videos)
     models = {one.name: (one.model, training_of.recipe) for one, training_of in zip(contenders, trainings)}
-    training.check_memory(models, videos, args.device)
+    dry_run.check_memory(models, videos, args.device)
     if args.dry_run:
         print(estimate_time([*models.values()], videos))
         print("\nready; nothing was trained (--dry-run)")

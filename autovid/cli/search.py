@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from autovid.cli import launch, options, search_by_training, training
+from autovid.cli import dry_run, launch, options, search_by_training, training
 from autovid.cli.search_arguments import arguments, check_used
 from autovid.errors import ConfigError, DataError
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return _by_table(args, way)
     if args.threads and (args.processes or args.workers_of_run):
         raise ConfigError("--threads are those of one process; leave out --processes and --workers")
-    training.read_hardware(args)
+    dry_run.read_hardware(args)
     plan = _flags(args, way.strategy) if way.loaded is None else _experiment(args, way.loaded)
     if plan is None:
         return 0
@@ -230,7 +230,7 @@ def _show_plan(args: argparse.Namespace, plan: "SearchPlan", available: bool) ->
     """Print the plan of a dry run. Raises ConfigError for a step that does not fit into this machine's memory."""
     from autovid.kernels.compute import find_device
 
-    machine = training.read_hardware(args)
+    machine = dry_run.read_hardware(args)
     print(plan.text(timed=available and machine is None))
     if machine is not None:
         _predict(plan, machine, args.precision or "auto")
@@ -244,7 +244,7 @@ def _predict(plan: "SearchPlan", machine: "MachineProfile", precision: str) -> N
 
     if plan.budget is not None:
         raise ConfigError("--budget plans steps by a clock on this machine: for --hardware give --steps or --recipe")
-    training.predict(SearchWork(plan), machine, plan.workers, precision)
+    dry_run.predict(SearchWork(plan), machine, plan.workers, precision)
 
 
 def _flags(args: argparse.Namespace, strategy: str) -> _Plan | None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from autovid.cli import launch, options, search_by_training, training
+from autovid.cli import dry_run, launch, options, search_by_training, training
 from autovid.errors import ConfigError
 
 SUPERNET, TRAINING, TABLE = "supernet", "training", "table:NAME"
@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a YAML file, or the name of one of ours")
     training.experiment_arguments(parser, " (with EXPERIMENT), or strategy.KEY=VALUE")
-    training.hardware_argument(parser)
+    dry_run.hardware_argument(parser)
     parser.add_argument("--space", help="a name from `autovid list`, or a YAML file (default: two_stream)")
     parser.add_argument(
         "--strategy",

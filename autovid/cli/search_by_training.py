@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from autovid.cli import launch, options, training
+from autovid.cli import dry_run, launch, options, training
 from autovid.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _check_memory(args: argparse.Namespace, job: _Job, videos: "VideoSet") -> No
     if args.searched:
         models[str(args.searched)] = find_architecture(args.searched)
     if not args.address:  # there each is trained somewhere else
-        training.check_memory({name: (arch, job.recipe) for name, arch in models.items()}, videos, args.device)
+        dry_run.check_memory({name: (arch, job.recipe) for name, arch in models.items()}, videos, args.device)
 
 
 def _show_plan(args: argparse.Namespace, job: _Job) -> None:

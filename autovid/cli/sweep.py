@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import launch, options, training
+from autovid.cli import dry_run, launch, options, training
 from autovid.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     first = next(iter(jobs.values()))
     if args.dry_run:
         print(f"{len(jobs)} trainings: {'; '.join(' '.join(settings) for settings in jobs)}; the plan of the first:")
-        return training.show_plan(first, training.find_data(args, first)[0], args.device)
+        return dry_run.show_plan(first, training.find_data(args, first)[0], args.device)
     trainings = _trainings(args, jobs)
     out = args.out or options.run_directory(f"sweep-{first.name}", args.resume)
     print(f"{len(trainings)} trainings of {first.name} on Ray, which starts now; all of them are in {out}", flush=True)

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autovid.cli import accuracy_lines, launch, options, training
+from autovid.cli import accuracy_lines, dry_run, launch, options, training
 from autovid.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, help="run directory (default: runs/train-NAME)")
     training.experiment_arguments(parser)
-    training.hardware_argument(parser)
+    dry_run.hardware_argument(parser)
     parser.add_argument(
         "--weights",
         type=Path,
@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> None:
     from autovid.train.finetune import fit
     from autovid.train.inherited import other_classes
 
-    machine = training.read_hardware(args)
+    machine = dry_run.read_hardware(args)
     job = training.find_job(args)
     videos, source = training.find_data(args, job)
     if args.dry_run:
-        return training.show_plan(job.on(args.workers_of_run), videos, args.device, machine)
+        return dry_run.show_plan(job.on(args.workers_of_run), videos, args.device, machine)
     if videos is None:
         raise DataError(f"{args.what} has no data yet; give --data: {options.DATA}")
     launch.note(job.experiment.workers)
@@ -145,7 +145,7 @@ def _show_rest(args: argparse.Namespace, path: Path) -> None:
     from autovid.train.train import check_beginning
     from autovid.train.trained import describe_state, is_finished, prolonged_recipe, recorded_recipe, recorded_source
 
-    run, machine = RunDirectory.open(path), training.read_hardware(args)
+    run, machine = RunDirectory.open(path), dry_run.read_hardware(args)
     recipe = prolonged_recipe(run, args.epochs)
     videos, _ = training.open_data(args.data or recorded_source(run), recipe.seed)
     last = run.latest()
@@ -158,7 +158,7 @@ def _show_rest(args: argparse.Namespace, path: Path) -> None:
     done = 0 if last is None else last.step
     if last is not None and is_finished(run.config, last) and recipe == recorded_recipe(run.config):
         done = recipe.steps(len(videos.train))  # ended by its patience, too
-    training.show_plan(job.on(args.workers_of_run), videos, args.device, machine, done)
+    dry_run.show_plan(job.on(args.workers_of_run), videos, args.device, machine, done)
 
 
 def _say_state(out: Path, resume: bool) -> None:
